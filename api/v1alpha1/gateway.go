@@ -1,0 +1,108 @@
+package v1alpha1
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// JupyterGateway is a kernel gateway that notebook servers talk to: a
+// Deployment, a Service of the same name on port 8888, a ServiceAccount and a
+// RoleBinding.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=jg,categories=jupyter
+// +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=`.status.readyReplicas`
+// +kubebuilder:printcolumn:name="Idle",type=integer,JSONPath=`.spec.cullIdleTimeout`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type JupyterGateway struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   JupyterGatewaySpec   `json:"spec,omitempty"`
+	Status JupyterGatewayStatus `json:"status,omitempty"`
+}
+
+// JupyterGatewaySpec says which kernels a gateway offers and when it takes them back.
+type JupyterGatewaySpec struct {
+	// Kernels are names of JupyterKernelSpecs in the gateway's namespace;
+	// none means the built-in Python kernel, python_kubernetes.
+	Kernels []string `json:"kernels,omitempty"`
+	// DefaultKernel defaults to the first of kernels.
+	DefaultKernel *string `json:"defaultKernel,omitempty"`
+	// CullIdleTimeout is in seconds; zero or less disables; default 3600.
+	CullIdleTimeout *int32 `json:"cullIdleTimeout,omitempty"`
+	// CullInterval is accepted for compatibility: idleness is judged in the
+	// kernel's Pod, to the second.
+	CullInterval *int32 `json:"cullInterval,omitempty"`
+	// +kubebuilder:validation:Enum=DEBUG;INFO;WARNING
+	LogLevel  *LogLevel                    `json:"logLevel,omitempty"`
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	// Image of the gateway; an Enterprise Gateway image is replaced by ours.
+	Image string `json:"image,omitempty"`
+	// ClusterRole is bound to the gateway's ServiceAccount in its namespace,
+	// beside the rules the gateway itself needs.
+	ClusterRole *string `json:"clusterRole,omitempty"`
+
+	// Replicas defaults to 1.
+	// +kubebuilder:validation:Minimum=0
+	Replicas *int32 `json:"replicas,omitempty"`
+	// CullConnected, by default true, lets a kernel be taken back although a
+	// browser tab is connected to it.
+	CullConnected *bool `json:"cullConnected,omitempty"`
+	// OnIdle is what becomes of an idle kernel; default park.
+	// +kubebuilder:validation:Enum=park;delete
+	OnIdle OnIdle `json:"onIdle,omitempty"`
+	// Auth admits clients that are not notebook servers of this cluster.
+	Auth *GatewayAuth `json:"auth,omitempty"`
+	// Warm is how many kernels are kept ready.
+	// +kubebuilder:validation:Minimum=0
+	Warm int32 `json:"warm,omitempty"`
+}
+
+// LogLevel is a gateway's verbosity.
+type LogLevel string
+
+// OnIdle is what becomes of an idle kernel.
+type OnIdle string
+
+// What becomes of an idle kernel.
+const (
+	OnIdlePark   OnIdle = "park"
+	OnIdleDelete OnIdle = "delete"
+)
+
+// GatewayAuth lists the clients that hold a token of their own.
+type GatewayAuth struct {
+	Clients []GatewayClient `json:"clients,omitempty"`
+}
+
+// GatewayClient is a client with a fixed token.
+type GatewayClient struct {
+	// Name is the user that the client's kernels are accounted to.
+	Name string `json:"name"`
+	// Policies are the GroupPolicies that bound it.
+	Policies []string `json:"policies,omitempty"`
+	// TokenSecretRef is where its token is.
+	TokenSecretRef corev1.SecretKeySelector `json:"tokenSecretRef"`
+}
+
+// JupyterGatewayStatus is that of its Deployment, and ours.
+type JupyterGatewayStatus struct {
+	appsv1.DeploymentStatus `json:",inline"`
+
+	// URL is where notebooks of this cluster reach the gateway.
+	URL string `json:"url,omitempty"`
+	// GatewayConditions tell what is missing or was replaced.
+	GatewayConditions []metav1.Condition `json:"gatewayConditions,omitempty"`
+}
+
+// +kubebuilder:object:root=true
+
+// JupyterGatewayList is a list of JupyterGateway.
+type JupyterGatewayList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []JupyterGateway `json:"items"`
+}

@@ -1,0 +1,135 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// JupyterKernel is one kernel for its whole life, including while it has no
+// Pod. Its name is the kernel id that Jupyter clients use.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=jk,categories=jupyter
+// +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.user`
+// +kubebuilder:printcolumn:name="Kernel",type=string,JSONPath=`.spec.kernelSpec`
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Queue",type=integer,JSONPath=`.status.queue.position`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type JupyterKernel struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   JupyterKernelCRDSpec `json:"spec,omitempty"`
+	Status JupyterKernelStatus  `json:"status,omitempty"`
+}
+
+// JupyterKernelCRDSpec says whose kernel it is and what it runs. (The name
+// JupyterKernelSpec belongs to the kind that describes a kind of kernel.)
+type JupyterKernelCRDSpec struct {
+	// Template is a complete Pod to run as it is, as elastic-jupyter-operator
+	// had it; kernels started through a gateway name a kernelSpec instead.
+	Template *PodTemplate `json:"template,omitempty"`
+
+	// Gateway names the JupyterGateway that serves this kernel.
+	Gateway string `json:"gateway,omitempty"`
+	// KernelSpec names the JupyterKernelSpec it is made from, looked up anew at every run.
+	KernelSpec string `json:"kernelSpec,omitempty"`
+	// Notebook names the JupyterNotebook whose volumes it mounts; empty for
+	// other clients of the gateway.
+	Notebook string `json:"notebook,omitempty"`
+	// User is who the kernel is accounted to. It comes from the token only.
+	User string `json:"user,omitempty"`
+	// Policies bound the kernel (see KernelOptions.Policies).
+	Policies []string `json:"policies,omitempty"`
+	// Env is what the client sent and was allowed.
+	Env []corev1.EnvVar `json:"env,omitempty"`
+	// WorkingDir is a directory below one of the notebook's mounts.
+	WorkingDir string `json:"workingDir,omitempty"`
+	// Run counts how often the kernel was asked to have a Pod; 1 at creation.
+	// To bring a parked or dead kernel back, set it to status.run + 1.
+	// +kubebuilder:validation:Minimum=0
+	Run int64 `json:"run,omitempty"`
+	// IdleTimeoutSeconds after which the kernel is parked; nil means the
+	// gateway's cullIdleTimeout; zero or less means never.
+	IdleTimeoutSeconds *int64 `json:"idleTimeoutSeconds,omitempty"`
+}
+
+// KernelPhase is where a kernel is in its life.
+// +kubebuilder:validation:Enum=Queued;Starting;Ready;Parked;Dead
+type KernelPhase string
+
+// Phases of a kernel: Queued → Starting → Ready → Parked → Queued …, or Dead.
+const (
+	KernelQueued   KernelPhase = "Queued"   // waits for admission, has no Pod
+	KernelStarting KernelPhase = "Starting" // admitted; a Pod exists or is being made
+	KernelReady    KernelPhase = "Ready"    // its agent answers
+	KernelParked   KernelPhase = "Parked"   // has no Pod, returns on the next run
+	KernelDead     KernelPhase = "Dead"     // ended with a cause; a restart brings it back
+)
+
+// KernelCause says why a kernel is parked or dead.
+type KernelCause string
+
+// Causes of the end of a kernel's Pod.
+const (
+	CauseIdle         KernelCause = "Idle"         // idle time reached
+	CauseShutdown     KernelCause = "Shutdown"     // asked to end
+	CauseKernelExited KernelCause = "KernelExited" // the kernel process ended and would not come back
+	CauseStartFailed  KernelCause = "StartFailed"  // the kernel process never answered
+	CauseOutOfMemory  KernelCause = "OutOfMemory"  // the kernel's container exceeded its memory limit
+	CauseEvicted      KernelCause = "Evicted"      // the node took the Pod away
+	CauseNodeLost     KernelCause = "NodeLost"     // the node is gone
+	CauseImage        KernelCause = "Image"        // the image cannot be had
+	CauseInvalid      KernelCause = "Invalid"      // the Pod cannot be built or is refused by the API server
+	CauseOrphaned     KernelCause = "Orphaned"     // nobody spoke to the agent for too long
+	CauseUnknown      KernelCause = "Unknown"
+)
+
+// JupyterKernelStatus is written by the leader only.
+type JupyterKernelStatus struct {
+	Phase KernelPhase `json:"phase,omitempty"`
+	// Run is the spec.run that phase speaks of.
+	Run     int64  `json:"run,omitempty"`
+	PodName string `json:"podName,omitempty"`
+	// PodIP is set once the Pod has an address: the agent may answer there on port 8443.
+	PodIP string `json:"podIP,omitempty"`
+	// Node the Pod runs on.
+	Node string `json:"node,omitempty"`
+	// Held is what admission counts for this kernel while it is Starting or
+	// Ready: the extended resources of its Pod, e.g. nvidia.com/gpu: 1.
+	Held corev1.ResourceList `json:"held,omitempty"`
+	// Queue is set while Queued.
+	Queue *QueueStatus `json:"queue,omitempty"`
+	// Cause is set when Parked or Dead; Message is a sentence for people.
+	Cause   KernelCause `json:"cause,omitempty"`
+	Message string      `json:"message,omitempty"`
+
+	// QueuedSince is when this run was asked for, StartTime when its Pod was
+	// made, ReadyTime when its agent answered, CompletionTime when it ended.
+	QueuedSince       *metav1.MicroTime  `json:"queuedSince,omitempty"`
+	StartTime         *metav1.Time       `json:"startTime,omitempty"`
+	ReadyTime         *metav1.Time       `json:"readyTime,omitempty"`
+	CompletionTime    *metav1.Time       `json:"completionTime,omitempty"`
+	LastReconcileTime *metav1.Time       `json:"lastReconcileTime,omitempty"`
+	Conditions        []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// QueueStatus tells a waiting user where they stand.
+type QueueStatus struct {
+	// Position counts from 1.
+	Position int32 `json:"position"`
+	// Length of the queue this kernel waits in.
+	Length int32 `json:"length"`
+	// Reason is a sentence, e.g. "all 2 nvidia.com/gpu of the cluster are in use".
+	Reason string `json:"reason,omitempty"`
+}
+
+// +kubebuilder:object:root=true
+
+// JupyterKernelList is a list of JupyterKernel.
+type JupyterKernelList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []JupyterKernel `json:"items"`
+}

@@ -1,0 +1,91 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// JupyterKernelSpec describes a kind of kernel, as a kernelspec does. Changes
+// reach running gateways at once and running kernels at their next run.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=jks,categories=jupyter
+// +kubebuilder:printcolumn:name="Name",type=string,JSONPath=`.spec.displayName`
+// +kubebuilder:printcolumn:name="Language",type=string,JSONPath=`.spec.language`
+// +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.spec.image`
+type JupyterKernelSpec struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   JupyterKernelSpecSpec   `json:"spec,omitempty"`
+	Status JupyterKernelSpecStatus `json:"status,omitempty"`
+}
+
+// JupyterKernelSpecSpec is the kernelspec and how to make its Pod.
+type JupyterKernelSpecSpec struct {
+	Language    string          `json:"language,omitempty"`
+	DisplayName string          `json:"displayName,omitempty"`
+	Image       string          `json:"image,omitempty"`
+	Env         []corev1.EnvVar `json:"env,omitempty"`
+	// Command starts the kernel; {connection_file} is filled in. None, or one
+	// that names a launcher of Enterprise Gateway, means the standard command
+	// of the language.
+	Command []string `json:"command,omitempty"`
+	// ClassName is accepted for compatibility and has no effect.
+	ClassName string `json:"className,omitempty"`
+	// Template names the JupyterKernelTemplate to start from; an empty
+	// namespace means the kernelspec's own.
+	Template *corev1.ObjectReference `json:"template,omitempty"`
+
+	// Resources of the kernel container, over those of the template. The
+	// extended resources among them are what quotas count.
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	// IdleTimeoutSeconds overrides the gateway's cullIdleTimeout.
+	IdleTimeoutSeconds *int64 `json:"idleTimeoutSeconds,omitempty"`
+}
+
+// JupyterKernelSpecStatus tells whether the kernelspec can be used.
+type JupyterKernelSpecStatus struct {
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// +kubebuilder:object:root=true
+
+// JupyterKernelSpecList is a list of JupyterKernelSpec.
+type JupyterKernelSpecList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []JupyterKernelSpec `json:"items"`
+}
+
+// JupyterKernelTemplate is the Pod that kernelspecs start from. A container
+// without image takes the kernelspec's.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=jkt,categories=jupyter
+type JupyterKernelTemplate struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   JupyterKernelTemplateSpec   `json:"spec,omitempty"`
+	Status JupyterKernelTemplateStatus `json:"status,omitempty"`
+}
+
+// JupyterKernelTemplateSpec holds the Pod template.
+type JupyterKernelTemplateSpec struct {
+	Template *PodTemplate `json:"template,omitempty"`
+}
+
+// JupyterKernelTemplateStatus is empty.
+type JupyterKernelTemplateStatus struct{}
+
+// +kubebuilder:object:root=true
+
+// JupyterKernelTemplateList is a list of JupyterKernelTemplate.
+type JupyterKernelTemplateList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []JupyterKernelTemplate `json:"items"`
+}

@@ -1,0 +1,39 @@
+package v1alpha1
+
+// Labels and annotations that elastichub puts on what it creates. The
+// hub.jupyter.org ones are those that JupyterHub dashboards and tools expect;
+// label values are slugs, annotations of the same name hold the raw value.
+const (
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	LabelName      = "app.kubernetes.io/name"
+	LabelComponent = "app.kubernetes.io/component"
+	// LabelComponentShort is what jupyterhub/grafana-dashboards join on.
+	LabelComponentShort = "component"
+
+	LabelNotebook = "elastichub.io/notebook"
+	LabelGateway  = "elastichub.io/gateway"
+	LabelKernel   = "elastichub.io/kernel"
+	// LabelRun is the run number of a kernel Pod (JupyterKernelSpec.Run).
+	LabelRun = "elastichub.io/run"
+
+	LabelHubUsername   = "hub.jupyter.org/username"
+	LabelHubServername = "hub.jupyter.org/servername"
+	LabelHubAccess     = "hub.jupyter.org/network-access-hub"
+
+	// AnnotationStart names the start that a notebook Pod belongs to.
+	AnnotationStart = "elastichub.io/start"
+	// AnnotationOptions keeps the last accepted user options, as JSON.
+	AnnotationOptions = "elastichub.io/options"
+
+	ManagedBy         = "elastichub"
+	ComponentNotebook = "singleuser-server"
+	ComponentKernel   = "kernel"
+	ComponentGateway  = "kernel-gateway"
+	AppName           = "jupyterhub"
+	KernelContainer   = "kernel"
+	NotebookContainer = "notebook"
+	NotebookPort      = 8888
+	GatewayPort       = 8888
+	AgentPort         = 8443
+	DefaultKernelName = "python_kubernetes"
+)

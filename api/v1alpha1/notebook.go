@@ -1,0 +1,163 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// JupyterNotebook is one notebook server: a Deployment of zero or one Pod, a
+// Service, a Secret and, with storage, a PersistentVolumeClaim. Stopping it
+// keeps the object and the claim.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=jn,categories=jupyter
+// +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.user`
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type JupyterNotebook struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   JupyterNotebookSpec   `json:"spec,omitempty"`
+	Status JupyterNotebookStatus `json:"status,omitempty"`
+}
+
+// JupyterNotebookSpec says what should run. At least one of gateway and
+// template is given.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.gateway) || has(self.template)",message="at least one of gateway and template is required"
+type JupyterNotebookSpec struct {
+	// Gateway is the JupyterGateway that runs this notebook's kernels; an
+	// empty namespace means the notebook's own.
+	Gateway *corev1.ObjectReference `json:"gateway,omitempty"`
+	// Auth is how the notebook server itself authenticates. Servers of a Hub
+	// leave it out: the Hub's OAuth applies.
+	Auth *JupyterAuth `json:"auth,omitempty"`
+	// Template is the Pod to run; nil means the default notebook image.
+	Template *PodTemplate `json:"template,omitempty"`
+
+	// Stopped asks for no Pod. Storage and object stay.
+	Stopped bool `json:"stopped,omitempty"`
+	// User is the JupyterHub user name, unescaped. It is the identity that
+	// kernels, quotas and tokens are accounted to.
+	User string `json:"user,omitempty"`
+	// Server is the JupyterHub server name; empty for the default server.
+	Server string `json:"server,omitempty"`
+	// Start identifies one start of the server. A new value makes a new Pod
+	// and a new gateway token, and revokes the former one.
+	Start string `json:"start,omitempty"`
+	// EnvSecret names a Secret of the same namespace whose keys become the
+	// notebook container's environment.
+	EnvSecret string `json:"envSecret,omitempty"`
+	// Storage is the home volume and the shared ones.
+	Storage *NotebookStorage `json:"storage,omitempty"`
+	// IdleStop stops the server after it was idle for this long.
+	IdleStop *IdleStop `json:"idleStop,omitempty"`
+	// KernelOptions is what this notebook may ask of its gateway.
+	KernelOptions *KernelOptions `json:"kernelOptions,omitempty"`
+}
+
+// JupyterAuth is the notebook server's own authentication.
+type JupyterAuth struct {
+	// +kubebuilder:validation:Enum=enable;disable
+	Mode string `json:"mode,omitempty"`
+	// Token is accepted for compatibility; it is kept in a Secret and never
+	// appears in arguments.
+	Token    *string `json:"token,omitempty"`
+	Password *string `json:"password,omitempty"`
+}
+
+// Values of JupyterAuth.Mode.
+const (
+	AuthEnable  = "enable"
+	AuthDisable = "disable"
+)
+
+// NotebookStorage is mounted in the notebook Pod and, at the same paths, in
+// the Pods of its kernels.
+type NotebookStorage struct {
+	Home   *HomeVolume    `json:"home,omitempty"`
+	Shared []SharedVolume `json:"shared,omitempty"`
+}
+
+// HomeVolume is a claim that is created for the notebook and outlives its Pods.
+type HomeVolume struct {
+	// Claim is the name of the PersistentVolumeClaim; empty means the
+	// notebook's name with the prefix "home-".
+	Claim            string                              `json:"claim,omitempty"`
+	Size             resource.Quantity                   `json:"size"`
+	StorageClassName *string                             `json:"storageClassName,omitempty"`
+	AccessModes      []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
+	// MountPath defaults to /home/jovyan.
+	MountPath string `json:"mountPath,omitempty"`
+}
+
+// SharedVolume is an existing claim.
+type SharedVolume struct {
+	Name      string `json:"name"`
+	Claim     string `json:"claim"`
+	MountPath string `json:"mountPath"`
+	ReadOnly  bool   `json:"readOnly,omitempty"`
+}
+
+// IdleStop is the automatic stop of a notebook server.
+type IdleStop struct {
+	// Seconds of idleness; zero or less disables.
+	Seconds int64 `json:"seconds"`
+}
+
+// KernelOptions bounds the kernels of one notebook. It names the policies
+// rather than copying their numbers, so that a changed policy applies to the
+// next kernel at once.
+type KernelOptions struct {
+	// Policies are the GroupPolicies the user had when the server started, in
+	// the order in which they were matched.
+	Policies []string `json:"policies,omitempty"`
+	// Groups are the user's groups when the server started.
+	Groups []string `json:"groups,omitempty"`
+	// IdleTimeoutSeconds overrides the gateway's cullIdleTimeout.
+	IdleTimeoutSeconds *int64 `json:"idleTimeoutSeconds,omitempty"`
+}
+
+// NotebookPhase is where a notebook server is in its life.
+// +kubebuilder:validation:Enum=Pending;Starting;Ready;Stopping;Stopped;Failed
+type NotebookPhase string
+
+// Phases of a notebook server.
+const (
+	NotebookPending  NotebookPhase = "Pending"  // accepted, something it needs is missing
+	NotebookStarting NotebookPhase = "Starting" // a Pod exists or is being made
+	NotebookReady    NotebookPhase = "Ready"    // answers on its URL
+	NotebookStopping NotebookPhase = "Stopping" // its Pod is going away
+	NotebookStopped  NotebookPhase = "Stopped"  // no Pod; storage kept
+	NotebookFailed   NotebookPhase = "Failed"   // will not come up by itself
+)
+
+// JupyterNotebookStatus is what the controller last saw.
+type JupyterNotebookStatus struct {
+	Phase NotebookPhase `json:"phase,omitempty"`
+	// Start is the spec.start that phase and url speak of.
+	Start string `json:"start,omitempty"`
+	// URL is scheme, host and port inside the cluster.
+	URL     string `json:"url,omitempty"`
+	PodName string `json:"podName,omitempty"`
+	// Reason is a CamelCase word from a closed set, Message a sentence for people.
+	Reason             string             `json:"reason,omitempty"`
+	Message            string             `json:"message,omitempty"`
+	LastActivity       *metav1.MicroTime  `json:"lastActivity,omitempty"`
+	StopEligibleAt     *metav1.Time       `json:"stopEligibleAt,omitempty"`
+	ObservedGeneration int64              `json:"observedGeneration,omitempty"`
+	Conditions         []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// +kubebuilder:object:root=true
+
+// JupyterNotebookList is a list of JupyterNotebook.
+type JupyterNotebookList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []JupyterNotebook `json:"items"`
+}
