@@ -1,0 +1,82 @@
+package groups
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	// ErrUnknownUser: every source answered, and none knows the user.
+	ErrUnknownUser = errors.New("groups: unknown user")
+	// ErrNoPolicy: the user is known, but no GroupPolicy matches their groups.
+	ErrNoPolicy = errors.New("groups: no policy for this user")
+	// ErrUnavailable: a source that has to answer does not, and nothing young
+	// enough is cached. Never turned into default rights.
+	ErrUnavailable = errors.New("groups: directory unavailable")
+)
+
+// Group is one group of a user. DN is empty for sources without DNs.
+type Group struct {
+	Name string
+	DN   string
+}
+
+// Membership is what a source says of a user, and how old the answer is.
+type Membership struct {
+	User   string
+	Groups []Group
+	Source string
+	AsOf   time.Time
+	// Stale is set when the source is down and a cached answer is used.
+	Stale bool
+}
+
+// Source resolves a Hub user name to groups. It returns ErrUnknownUser or
+// ErrUnavailable (wrapped) and honours the context's deadline.
+type Source interface {
+	Lookup(ctx context.Context, user string) (Membership, error)
+}
+
+// Allowance is what a user may have, with every default filled in.
+type Allowance struct {
+	// Policies that made it, the deciding one first.
+	Policies    []string
+	DisplayName string
+	HelpText    string
+	Groups      []Group
+	// Source and AsOf say where the groups came from; Stale as in Membership.
+	Source string
+	AsOf   time.Time
+	Stale  bool
+
+	CPU     Range
+	Memory  Range
+	Images  []v1alpha1.ImageChannel
+	Presets []v1alpha1.Preset
+
+	NodeSelector      map[string]string
+	Tolerations       []corev1.Toleration
+	PriorityClassName string
+	Storage           *v1alpha1.NotebookStorage
+	Env               []v1alpha1.PolicyEnv
+
+	Kernels           v1alpha1.PolicyKernels
+	ServersPerUser    int32
+	ServerIdleSeconds int64
+	MaxRunSeconds     int64
+}
+
+// Range bounds a quantity: cpu in cores, memory in bytes. Every value on
+// offer is Min plus a whole number of Steps, or Max.
+type Range struct {
+	Min, Max, Step, Default resource.Quantity
+	// RequestRatio is the container's request over its limit, 0 to 1.
+	RequestRatio float64
+}

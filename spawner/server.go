@@ -1,0 +1,80 @@
+package spawner
+
+import (
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	ErrNotFound = errors.New("spawner: no such server")
+	// ErrTooManyServers: the user runs as many servers as their policy allows.
+	ErrTooManyServers = errors.New("spawner: too many servers")
+	// ErrNotSynced: the state is not known yet; nothing may be concluded.
+	ErrNotSynced = errors.New("spawner: state not known yet")
+)
+
+// Key names a server: a Hub user and a server name, both unescaped; the
+// default server's name is empty. Distinct keys never share an object name.
+type Key struct {
+	User   string
+	Server string
+}
+
+// Request is one start of a server, already checked against the allowance.
+type Request struct {
+	Key
+	// Start identifies this start; a repeated request with the same Start
+	// changes nothing.
+	Start string
+	// Env is the Hub's environment for the server, whole; Command and Args what it runs.
+	Env     map[string]string
+	Command []string
+	Args    []string
+
+	Image                      string
+	CPULimit, CPURequest       resource.Quantity
+	MemoryLimit, MemoryRequest resource.Quantity
+	NodeSelector               map[string]string
+	Tolerations                []corev1.Toleration
+	PriorityClassName          string
+	Storage                    *v1alpha1.NotebookStorage
+	KernelOptions              v1alpha1.KernelOptions
+	ServersPerUser             int32
+	ServerIdleSeconds          int64
+	// Options is the JSON of the choices, kept to prefill the next form.
+	Options []byte
+}
+
+// State is what is known of a server.
+type State struct {
+	Key
+	Start string
+	Phase v1alpha1.NotebookPhase
+	// URL is set while Ready: scheme, host and port inside the cluster.
+	URL            string
+	Reason         string
+	Message        string
+	LastActivity   time.Time
+	StopEligibleAt time.Time
+	Options        []byte
+}
+
+// Event is one step of a start, in words for the person who waits.
+type Event struct {
+	// ID orders the events of one start; a reader resumes after the last one
+	// it saw. Any replica gives the same event the same ID.
+	ID string
+	// Progress is 0 to 100 and never falls within a start.
+	Progress int
+	Message  string
+	Time     time.Time
+	// Final is set on the last event: ready, failed or stopped.
+	Final  bool
+	Failed bool
+}
