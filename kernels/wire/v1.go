@@ -1,0 +1,89 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// ParseV1 reads a frame of the v1 framing. The message points into data.
+func ParseV1(data []byte) (Message, error) {
+	if len(data) > MaxFrame {
+		return Message{}, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(data))
+	}
+	if len(data) < 8 {
+		return Message{}, ErrTruncated
+	}
+	// parts are channel, header, parent, metadata, content, buffers…; one offset more.
+	count := binary.LittleEndian.Uint64(data)
+	if count < 6 || count > MaxParts+1 {
+		return Message{}, fmt.Errorf("%w: %d offsets", ErrParts, count)
+	}
+	head := 8 * (int(count) + 1)
+	if len(data) < head {
+		return Message{}, ErrTruncated
+	}
+	previous := uint64(head)
+	for i := 8; i < head; i += 8 {
+		offset := binary.LittleEndian.Uint64(data[i:])
+		if offset < previous || offset > uint64(len(data)) {
+			return Message{}, ErrOffsets
+		}
+		previous = offset
+	}
+	part := func(i int) []byte {
+		from, to := binary.LittleEndian.Uint64(data[8*(i+1):]), binary.LittleEndian.Uint64(data[8*(i+2):])
+		return data[from:to:to]
+	}
+	channel, err := ParseChannel(part(0))
+	if err != nil {
+		return Message{}, err
+	}
+	m := Message{Channel: channel, Header: part(1), ParentHeader: part(2), Metadata: part(3), Content: part(4)}
+	if n := int(count) - 6; n > 0 {
+		m.Buffers = make([][]byte, n)
+		for i := range m.Buffers {
+			m.Buffers[i] = part(5 + i)
+		}
+	}
+	return m, nil
+}
+
+// SizeV1 is the length of what AppendV1 appends.
+func (m *Message) SizeV1() int {
+	size := 8*(7+len(m.Buffers)) + len(m.Channel) +
+		len(orEmpty(m.Header)) + len(orEmpty(m.ParentHeader)) + len(orEmpty(m.Metadata)) + len(orEmpty(m.Content))
+	for _, b := range m.Buffers {
+		size += len(b)
+	}
+	return size
+}
+
+// AppendV1 appends the message to dst as one v1 frame and returns the whole.
+// With capacity of SizeV1 in dst it allocates nothing. The offsets count from
+// the end of the given dst, so the frame may follow a prefix.
+func (m *Message) AppendV1(dst []byte) []byte {
+	offset := uint64(8 * (7 + len(m.Buffers)))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(6+len(m.Buffers)))
+	put := func(n int) {
+		dst = binary.LittleEndian.AppendUint64(dst, offset)
+		offset += uint64(n)
+	}
+	put(len(m.Channel))
+	put(len(orEmpty(m.Header)))
+	put(len(orEmpty(m.ParentHeader)))
+	put(len(orEmpty(m.Metadata)))
+	put(len(orEmpty(m.Content)))
+	for _, b := range m.Buffers {
+		put(len(b))
+	}
+	put(0)
+	dst = append(dst, m.Channel...)
+	dst = append(dst, orEmpty(m.Header)...)
+	dst = append(dst, orEmpty(m.ParentHeader)...)
+	dst = append(dst, orEmpty(m.Metadata)...)
+	dst = append(dst, orEmpty(m.Content)...)
+	for _, b := range m.Buffers {
+		dst = append(dst, b...)
+	}
+	return dst
+}
