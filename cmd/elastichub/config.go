@@ -1,0 +1,226 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+)
+
+// envPrefix begins the name of every environment variable that overrides a
+// key of the configuration file: groups.ldap.baseDN is ELASTICHUB_GROUPS_LDAP_BASEDN.
+const envPrefix = "ELASTICHUB"
+
+// serveConfig is the configuration of `elastichub serve`. The packages get
+// their own structs, made from it in serve.go.
+type serveConfig struct {
+	// Namespace is the one that all kinds live in.
+	Namespace string
+	Log       logConfig
+	HubAPI    hubAPIConfig `mapstructure:"hubAPI"`
+	Metrics   listenConfig
+	Signing   signingConfig
+	Groups    groupsConfig
+	Notebooks notebooksConfig
+	Kernels   kernelsConfig
+}
+
+type listenConfig struct {
+	Listen string
+}
+
+type hubAPIConfig struct {
+	Listen    string
+	TokenFile string
+}
+
+type signingConfig struct {
+	SeedFile string
+}
+
+type groupsConfig struct {
+	CacheTTL   time.Duration `mapstructure:"cacheTTL"`
+	StaleLimit time.Duration
+	LDAP       ldapConfig `mapstructure:"ldap"`
+	// File names a YAML file of users and groups; exclusive with ldap.
+	File string
+}
+
+type ldapConfig struct {
+	URLs             []string `mapstructure:"urls"`
+	StartTLS         bool     `mapstructure:"startTLS"`
+	CAFile           string   `mapstructure:"caFile"`
+	AllowPlaintext   bool
+	BindDN           string `mapstructure:"bindDN"`
+	BindPasswordFile string
+	BaseDN           string `mapstructure:"baseDN"`
+	UserFilter       string
+	GroupBaseDN      string `mapstructure:"groupBaseDN"`
+}
+
+type notebooksConfig struct {
+	Image      string
+	PullPolicy string
+	Gateway    string
+}
+
+type kernelsConfig struct {
+	// ServiceImage holds this binary: gateways run it, kernel Pods copy their agent from it.
+	ServiceImage       string
+	Image              string
+	PullPolicy         string
+	IdleTimeoutSeconds int64
+	ClusterCapacity    bool
+}
+
+func defaultServeConfig() serveConfig {
+	return serveConfig{
+		Log:     logConfig{Level: "info", Format: "json"},
+		HubAPI:  hubAPIConfig{Listen: ":8080", TokenFile: "/etc/elastichub/hub/token"},
+		Metrics: listenConfig{Listen: ":9090"},
+		Signing: signingConfig{SeedFile: "/etc/elastichub/signing/seed"},
+		Groups: groupsConfig{
+			CacheTTL:   time.Minute,
+			StaleLimit: 10 * time.Minute,
+			LDAP:       ldapConfig{StartTLS: true, UserFilter: "(uid={user})"},
+		},
+		Notebooks: notebooksConfig{PullPolicy: "IfNotPresent", Gateway: "default"},
+		Kernels:   kernelsConfig{PullPolicy: "IfNotPresent", IdleTimeoutSeconds: 3600, ClusterCapacity: true},
+	}
+}
+
+// loadServeConfig reads the file, then the environment over it. A key or a
+// variable that does not exist, or a value that does not parse, is an error,
+// and all of them are reported at once.
+func loadServeConfig(file string, environ []string) (serveConfig, error) {
+	config := defaultServeConfig()
+	defaults := map[string]any{}
+	if err := mapstructure.Decode(config, &defaults); err != nil {
+		return serveConfig{}, fmt.Errorf("configuration: %w", err)
+	}
+	v := viper.New()
+	keys := setDefaults(v, "", defaults)
+	if file != "" {
+		v.SetConfigFile(file)
+		v.SetConfigType("yaml")
+		if err := v.ReadInConfig(); err != nil {
+			return serveConfig{}, fmt.Errorf("configuration file %s: %w", file, err)
+		}
+	}
+	if err := applyEnvironment(v, keys, environ); err != nil {
+		return serveConfig{}, err
+	}
+	if err := v.UnmarshalExact(&config, viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(
+		strictDuration, mapstructure.StringToSliceHookFunc(","),
+	))); err != nil {
+		return serveConfig{}, fmt.Errorf("configuration: %w", err)
+	}
+	if err := config.validate(); err != nil {
+		return serveConfig{}, fmt.Errorf("configuration:\n%w", err)
+	}
+	return config, nil
+}
+
+// setDefaults tells viper every key there is, and returns them.
+func setDefaults(v *viper.Viper, prefix string, values map[string]any) []string {
+	var keys []string
+	for name, value := range values {
+		key := prefix + name
+		if nested, ok := value.(map[string]any); ok {
+			keys = append(keys, setDefaults(v, key+".", nested)...)
+			continue
+		}
+		v.SetDefault(key, value)
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+func applyEnvironment(v *viper.Viper, keys, environ []string) error {
+	byVariable := map[string]string{}
+	for _, key := range keys {
+		byVariable[envPrefix+"_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = key
+	}
+	var faults []error
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, envPrefix+"_") {
+			continue
+		}
+		key, ok := byVariable[name]
+		if !ok {
+			faults = append(faults, fmt.Errorf("environment variable %s: there is no such setting", name))
+			continue
+		}
+		v.Set(key, value)
+	}
+	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(faults...)
+}
+
+// strictDuration takes "90s" and refuses bare numbers, whose unit nobody can tell.
+func strictDuration(from, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() || from == to {
+		return value, nil
+	}
+	text, ok := value.(string)
+	if !ok {
+		return nil, fmt.Errorf("%v is not a duration such as 90s", value)
+	}
+	return time.ParseDuration(text)
+}
+
+// validate returns all faults, each with its dotted path.
+func (c serveConfig) validate() error {
+	faults := c.Log.validate()
+	require := func(path, value string) {
+		if value == "" {
+			faults = append(faults, fmt.Errorf("%s: required", path))
+		}
+	}
+	require("namespace", c.Namespace)
+	require("hubAPI.listen", c.HubAPI.Listen)
+	require("hubAPI.tokenFile", c.HubAPI.TokenFile)
+	require("metrics.listen", c.Metrics.Listen)
+	require("signing.seedFile", c.Signing.SeedFile)
+	require("notebooks.image", c.Notebooks.Image)
+	require("notebooks.gateway", c.Notebooks.Gateway)
+	require("kernels.serviceImage", c.Kernels.ServiceImage)
+	require("kernels.image", c.Kernels.Image)
+	for path, policy := range map[string]string{
+		"notebooks.pullPolicy": c.Notebooks.PullPolicy, "kernels.pullPolicy": c.Kernels.PullPolicy,
+	} {
+		if !slices.Contains([]string{"Always", "IfNotPresent", "Never"}, policy) {
+			faults = append(faults, fmt.Errorf("%s: %q is not one of Always, IfNotPresent, Never", path, policy))
+		}
+	}
+	if c.Groups.CacheTTL <= 0 {
+		faults = append(faults, fmt.Errorf("groups.cacheTTL: %s is not above zero", c.Groups.CacheTTL))
+	}
+	if c.Groups.StaleLimit < c.Groups.CacheTTL {
+		faults = append(faults, fmt.Errorf("groups.staleLimit: %s is below groups.cacheTTL, %s", c.Groups.StaleLimit, c.Groups.CacheTTL))
+	}
+	if (len(c.Groups.LDAP.URLs) > 0) == (c.Groups.File != "") {
+		faults = append(faults, errors.New("groups: exactly one of ldap.urls and file is required"))
+	}
+	return errors.Join(faults...)
+}
+
+// readSecret reads a mounted secret without the white space around it.
+func readSecret(path string) (string, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSpace(string(raw))
+	if text == "" {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return text, nil
+}

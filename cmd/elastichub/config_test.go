@@ -1,0 +1,79 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const minimal = `
+namespace: hub
+groups:
+  cacheTTL: 30s
+  ldap:
+    urls: [ldap://directory:389]
+    startTLS: false
+    allowPlaintext: true
+    baseDN: dc=example,dc=org
+notebooks: {image: notebook:1}
+kernels: {serviceImage: elastichub:1, image: kernel:1}
+`
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func TestConfigFileAndEnvironmentOverDefaults(t *testing.T) {
+	config, err := loadServeConfig(writeConfig(t, minimal), []string{
+		"ELASTICHUB_GROUPS_STALELIMIT=5m",
+		"ELASTICHUB_KERNELS_CLUSTERCAPACITY=false",
+		"ELASTICHUB_GROUPS_LDAP_URLS=ldap://a,ldap://b",
+		"PATH=/bin",
+	})
+	require.NoError(t, err)
+
+	want := defaultServeConfig()
+	want.Namespace = "hub"
+	want.Groups.CacheTTL = 30 * time.Second
+	want.Groups.StaleLimit = 5 * time.Minute
+	want.Groups.LDAP.URLs = []string{"ldap://a", "ldap://b"}
+	want.Groups.LDAP.StartTLS = false
+	want.Groups.LDAP.AllowPlaintext = true
+	want.Groups.LDAP.BaseDN = "dc=example,dc=org"
+	want.Notebooks.Image = "notebook:1"
+	want.Kernels.ServiceImage = "elastichub:1"
+	want.Kernels.Image = "kernel:1"
+	want.Kernels.ClusterCapacity = false
+	assert.Equal(t, want, config)
+}
+
+func TestConfigRefusesWhatItDoesNotUnderstand(t *testing.T) {
+	for name, test := range map[string]struct {
+		text    string
+		environ []string
+		want    []string
+	}{
+		"unknown key":         {minimal + "colour: red\n", nil, []string{"colour"}},
+		"unknown nested key":  {minimal + "log: {level: info, colour: red}\n", nil, []string{"colour"}},
+		"unknown variable":    {minimal, []string{"ELASTICHUB_COLOUR=red"}, []string{"ELASTICHUB_COLOUR"}},
+		"malformed variable":  {minimal, []string{"ELASTICHUB_KERNELS_IDLETIMEOUTSECONDS=soon"}, []string{"IdleTimeoutSeconds"}},
+		"duration, no unit":   {minimal, []string{"ELASTICHUB_GROUPS_CACHETTL=30"}, []string{"30"}},
+		"not YAML":            {"{", nil, []string{"configuration file"}},
+		"all faults together": {"log: {level: loud}\n", nil, []string{"log.level", "namespace", "notebooks.image", "kernels.image", "groups: exactly one"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := loadServeConfig(writeConfig(t, test.text), test.environ)
+			require.Error(t, err)
+			for _, part := range test.want {
+				assert.ErrorContains(t, err, part)
+			}
+		})
+	}
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+)
+
+// installAgentCommand is what the init container of a kernel Pod runs: the
+// binary copies itself into a volume that the kernel container mounts too.
+func installAgentCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "install-agent DIRECTORY",
+		Short: "Copy this binary into a directory, for a kernel container to run as its agent",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("install-agent: %w", err)
+			}
+			if err := copyExecutable(self, filepath.Join(args[0], "elastichub")); err != nil {
+				return fmt.Errorf("install-agent: %w", err)
+			}
+			return nil
+		},
+	}
+}
+
+// copyExecutable writes to a temporary name first: a target that exists is whole.
+func copyExecutable(from, to string) (err error) {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.CreateTemp(filepath.Dir(to), ".elastichub-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(target.Name())
+		}
+	}()
+	if _, err := io.Copy(target, source); err != nil {
+		target.Close()
+		return err
+	}
+	if err := target.Chmod(0o755); err != nil {
+		target.Close()
+		return err
+	}
+	if err := target.Close(); err != nil {
+		return err
+	}
+	return os.Rename(target.Name(), to)
+}
