@@ -1,0 +1,111 @@
+// Package architecture holds the rules of docs/architecture.md that a
+// compiler does not check.
+package architecture
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/elastichub/elastichub/"
+
+// mayImport lists, for every package, the packages of this module that it may
+// import. A package that is not listed fails the test: the list is the map.
+var mayImport = map[string][]string{
+	"api/v1alpha1":       {},
+	"tokens":             {},
+	"kernels/agent/keys": {},
+	"kernels/agent/zmtp": {},
+	"kernels/wire":       {},
+	"groups":             {"api/v1alpha1"},
+	"forms":              {"groups", "api/v1alpha1"},
+	"web":                {"forms", "groups", "api/v1alpha1"},
+	"spawner":            {"api/v1alpha1", "tokens"},
+	"hubapi":             {"forms", "groups", "spawner", "web", "api/v1alpha1"},
+	"kernels/admission":  {"api/v1alpha1"},
+	"kernels":            {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys"},
+	"kernels/agent":      {"kernels/agent/keys", "kernels/agent/zmtp", "kernels/wire"},
+	"kernels/gateway":    {"api/v1alpha1", "kernels/agent/keys", "kernels/wire", "tokens"},
+	"cmd/elastichub":     {"*"},
+	"test/architecture":  {},
+}
+
+// httpFree are the domain packages, which know neither gin nor HTTP.
+var httpFree = []string{"api/v1alpha1", "groups", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens"}
+
+func TestImportsPointOneWay(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for name, imports := range packages(t) {
+		seen[name] = true
+		allowed, listed := mayImport[name]
+		assert.True(t, listed, "package %s has no row in mayImport", name)
+		if slices.Contains(allowed, "*") {
+			continue
+		}
+		for _, imported := range imports {
+			if own, ok := strings.CutPrefix(imported, module); ok {
+				assert.Contains(t, allowed, own, "%s imports %s", name, own)
+			}
+		}
+	}
+	for name := range mayImport {
+		assert.True(t, seen[name], "mayImport names %s, which does not exist", name)
+	}
+}
+
+func TestDomainPackagesKnowNoHTTP(t *testing.T) {
+	t.Parallel()
+	all := packages(t)
+	for _, name := range httpFree {
+		for _, imported := range all[name] {
+			assert.NotEqual(t, "net/http", imported, name)
+			assert.False(t, strings.HasPrefix(imported, "github.com/gin-gonic/"), "%s imports %s", name, imported)
+		}
+	}
+}
+
+// TestConfigurationIsReadInOnePlace keeps viper, flags and the environment in cmd.
+func TestConfigurationIsReadInOnePlace(t *testing.T) {
+	t.Parallel()
+	for name, imports := range packages(t) {
+		if strings.HasPrefix(name, "cmd/") {
+			continue
+		}
+		for _, imported := range imports {
+			assert.NotContains(t, []string{"flag", "github.com/spf13/viper", "github.com/spf13/cobra"}, imported, name)
+		}
+	}
+}
+
+func TestNoPackageIsADrawer(t *testing.T) {
+	t.Parallel()
+	for name := range packages(t) {
+		last := name[strings.LastIndex(name, "/")+1:]
+		assert.NotContains(t, []string{"util", "utils", "common", "models", "types", "helpers", "misc"}, last)
+	}
+}
+
+// packages maps each package of this module, tests and internal test helpers
+// apart, to what it imports.
+func packages(t *testing.T) map[string][]string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
+	require.NoError(t, err)
+	all := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		name := strings.TrimPrefix(fields[0], module)
+		if strings.Contains(name, "internal/") || strings.HasPrefix(name, "test/") && name != "test/architecture" {
+			continue
+		}
+		all[name] = fields[1:]
+	}
+	require.NotEmpty(t, all)
+	return all
+}

@@ -1,0 +1,57 @@
+// JupyterLab as a person drives it.
+import { until } from './stack.mjs';
+
+/** Waits for the launcher of a freshly opened JupyterLab. */
+export async function labReady(page) {
+  await page.waitForSelector('#jupyterlab-splash', { state: 'detached', timeout: 60_000 }).catch(() => {});
+  await page.waitForSelector('.jp-Launcher, .jp-Notebook', { timeout: 60_000 });
+}
+
+/** Opens a new notebook with the kernel of that display name. */
+export async function newNotebook(page, kernel) {
+  if (!(await page.locator('.jp-Launcher:visible').count())) {
+    await page.keyboard.press('Control+Shift+L');
+  }
+  const card = page.locator(`.jp-LauncherCard[data-category="Notebook"][title*="${kernel}"]:visible`).first();
+  await card.waitFor({ timeout: 30_000 });
+  const before = await page.locator('.jp-NotebookPanel').count();
+  await card.click();
+  await until('a notebook opens', async () => (await page.locator('.jp-NotebookPanel').count()) > before);
+  await page.locator('.jp-NotebookPanel:visible .jp-Cell').first().waitFor();
+}
+
+const panel = (page) => page.locator('.jp-NotebookPanel:visible');
+
+/** Puts code in a new last cell, runs it, and returns the cell. It does not wait for output. */
+export async function run(page, code) {
+  const cells = panel(page).locator('.jp-CodeCell');
+  const last = cells.last();
+  await last.locator('.cm-content').click();
+  await page.keyboard.press('Control+A');
+  await page.keyboard.insertText(code);
+  const index = (await cells.count()) - 1;
+  await page.keyboard.press('Shift+Enter');
+  return cells.nth(index);
+}
+
+/** The text of a cell's output now. */
+export const outputOf = async (cell) => (await cell.locator('.jp-OutputArea-output').allInnerTexts()).join('\n');
+
+/** Waits until a cell's output matches and returns it. */
+export async function output(cell, pattern, seconds = 60) {
+  return until(`the cell's output matches ${pattern}`, async () => {
+    const text = await outputOf(cell);
+    return pattern.test(text) ? text : false;
+  }, { seconds });
+}
+
+/** Runs a command of JupyterLab's kernel menu, e.g. "Interrupt Kernel". */
+export async function kernelMenu(page, item) {
+  await page.locator('.lm-MenuBar-itemLabel', { hasText: /^Kernel$/ }).click();
+  await page.locator('.lm-Menu-itemLabel', { hasText: item }).first().click();
+}
+
+/** Confirms the dialog that is open, by its accept button. */
+export async function accept(page) {
+  await page.locator('.jp-Dialog button.jp-mod-accept').click();
+}
