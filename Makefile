@@ -1,0 +1,92 @@
+# elastichub: `make run` starts the demo, `make test` is all that CI runs.
+# Downloads and builds are cached outside the tree, in $(CACHE).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+ELASTICHUB_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/elastichub
+export ELASTICHUB_CACHE
+CACHE := $(ELASTICHUB_CACHE)
+LOCALCLUSTER := $(CACHE)/bin/localcluster
+IMAGES := service notebook kernel hub directory
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+##@ The demo
+
+.PHONY: run
+run: cluster images ## Start everything on a local Kubernetes and print where to go
+	@charts/demo/install.sh
+
+.PHONY: stop
+stop: $(LOCALCLUSTER) ## Stop everything that run started
+	@$(LOCALCLUSTER) down
+
+.PHONY: env
+env: $(LOCALCLUSTER) ## Print shell exports for clients of the running demo
+	@charts/demo/env.sh
+
+.PHONY: cluster
+cluster: $(LOCALCLUSTER)
+	@$(LOCALCLUSTER) up
+
+.PHONY: images
+images: $(LOCALCLUSTER) dist/elastichub
+	@for name in $(IMAGES); do \
+	  context=images/$$name; \
+	  case $$name in service) context=dist;; hub) context=.;; esac; \
+	  $(LOCALCLUSTER) build-image --tag localhost/elastichub/$$name:dev --file images/$$name/Dockerfile $$context; \
+	done
+	@$(LOCALCLUSTER) load-image $(IMAGES:%=localhost/elastichub/%:dev)
+
+##@ Building
+
+.PHONY: dist/elastichub
+dist/elastichub:
+	@echo "building elastichub $(VERSION)"
+	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/elastichub
+
+.PHONY: $(LOCALCLUSTER)
+$(LOCALCLUSTER):
+	@cd localcluster && CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/localcluster
+
+.PHONY: generate
+generate: ## Make the generated code anew
+	@go tool controller-gen object paths=./api/...
+	@go tool controller-gen crd paths=./api/... output:crd:dir=charts/elastichub/crds
+	@go tool templ generate -path web >/dev/null
+	@gofmt -l -w api web
+
+##@ Checking
+
+.PHONY: test
+test: ## Everything CI needs: lint, verify, unit, python, end to end
+	@test/all.sh
+
+.PHONY: lint
+lint: ## Formatting, vet, static analysis
+	@test/lint.sh
+
+.PHONY: verify
+verify: generate ## Fail if generated code is not what the sources give
+	@git diff --exit-code --stat -- api web charts/elastichub/crds || { echo "generated code is out of date: commit what make generate wrote" >&2; exit 1; }
+
+.PHONY: unit
+unit: ## Go tests against a real API server, directory and ipykernel
+	@test/unit.sh
+
+.PHONY: python
+python: ## Tests of the Python distribution against a real JupyterHub
+	@python/test.sh
+
+.PHONY: e2e
+e2e: ## The journeys in Chromium, on the running demo
+	@test/e2e/run.sh
+
+.PHONY: bench
+bench: ## Benchmarks; prints what was measured, on what
+	@test/bench/run.sh

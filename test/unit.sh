@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Go tests of both modules, against a real API server, slapd and ipykernel.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+test/packages.sh slapd ldap-utils
+KUBEBUILDER_ASSETS=$("${ELASTICHUB_CACHE:?run this through make}/bin/localcluster" assets | tail -n 1)
+export KUBEBUILDER_ASSETS
+
+go test -timeout 15m ./...
+(cd localcluster && go test -timeout 5m ./...)
