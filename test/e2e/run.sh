@@ -7,10 +7,5 @@ cd "$(dirname "$0")"
 ../packages.sh chromium fonts-dejavu-core
 eval "$(../../charts/demo/env.sh)"
 
-modules=${ELASTICHUB_CACHE:?run this through make}/e2e
-mkdir -p "$modules"
-cp package.json package-lock.json "$modules/"
-(cd "$modules" && npm ci --no-audit --no-fund --loglevel=error)
-ln -sfn "$modules/node_modules" node_modules
-
+./modules.sh
 exec node --test --test-concurrency=1 --test-reporter=spec ./*.test.mjs
