@@ -17,6 +17,9 @@ var (
 	ErrUnknownUser = errors.New("groups: unknown user")
 	// ErrNoPolicy: the user is known, but no GroupPolicy matches their groups.
 	ErrNoPolicy = errors.New("groups: no policy for this user")
+	// ErrInvalidPolicy: the policy that decides for the user has faults. It is
+	// not applied, and no lower one takes its place.
+	ErrInvalidPolicy = errors.New("groups: invalid policy")
 	// ErrUnavailable: a source that has to answer does not, and nothing young
 	// enough is cached. Never turned into default rights.
 	ErrUnavailable = errors.New("groups: directory unavailable")

@@ -1,0 +1,83 @@
+package groups
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// maxDNBytes bounds what is parsed as a distinguished name.
+const maxDNBytes = 4096
+
+// foldName maps names that a directory takes for equal by case alone to the
+// same text. ASCII letters and other letters are folded apart, so that no
+// look-alike (the Kelvin sign, the long s, full-width letters) ever folds to
+// an ASCII letter.
+func foldName(s string) string {
+	return strings.Map(func(r rune) rune {
+		lower := unicode.ToLower(r)
+		if r > unicode.MaxASCII && lower <= unicode.MaxASCII {
+			return r
+		}
+		return lower
+	}, s)
+}
+
+// canonicalDN is one text for every spelling of a DN: escapes undone and
+// redone, spaces around separators dropped, case folded, multi-valued RDNs
+// sorted (RFC 4514, compared by caseIgnoreMatch throughout).
+func canonicalDN(text string) (string, error) {
+	dn, err := parseDN(text)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for i, rdn := range dn.RDNs {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		parts := make([]string, 0, len(rdn.Attributes))
+		for _, a := range rdn.Attributes {
+			parts = append(parts, foldName(a.Type)+"="+ldap.EscapeDN(foldName(a.Value)))
+		}
+		slices.Sort(parts)
+		b.WriteString(strings.Join(parts, "+"))
+	}
+	return b.String(), nil
+}
+
+// commonName is the value of the first RDN: its cn, or else its first attribute.
+func commonName(text string) (string, error) {
+	dn, err := parseDN(text)
+	if err != nil {
+		return "", err
+	}
+	first := dn.RDNs[0].Attributes
+	for _, a := range first {
+		if strings.EqualFold(a.Type, "cn") {
+			return a.Value, nil
+		}
+	}
+	return first[0].Value, nil
+}
+
+func parseDN(text string) (*ldap.DN, error) {
+	if len(text) > maxDNBytes {
+		return nil, fmt.Errorf("a DN of %d bytes is longer than %d", len(text), maxDNBytes)
+	}
+	dn, err := ldap.ParseDN(text)
+	if err != nil {
+		return nil, fmt.Errorf("not a DN: %w", err)
+	}
+	if len(dn.RDNs) == 0 {
+		return nil, fmt.Errorf("not a DN: empty")
+	}
+	return dn, nil
+}
+
+// looksLikeDN tells an entry of a policy's groups that is meant as a DN from
+// one that is a plain name.
+func looksLikeDN(entry string) bool { return strings.Contains(entry, "=") }

@@ -1,0 +1,230 @@
+package groups
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+const (
+	memberUID = "memberUid"
+	// maxUserBytes is longer than any name the Hub stores (255 characters).
+	maxUserBytes = 1024
+	// maxGroups bounds the groups of one user.
+	maxGroups = 10_000
+	// maxCandidates bounds the entries that may match one user name.
+	maxCandidates = 16
+	// pageSize stays below the 1,000 that Active Directory gives at a time.
+	pageSize = 500
+)
+
+// LDAP is a Source that asks a directory. An entry is taken for a user only if
+// its UserAttribute has the user's name but for case: matching rules of
+// directories ignore spaces, widths and more, and are not relied upon.
+type LDAP struct {
+	config LDAPConfig
+	pool   *ldapPool
+	now    func() time.Time
+}
+
+// NewLDAP reads the CA file and connects at the first lookup.
+func NewLDAP(config LDAPConfig, now func() time.Time) (*LDAP, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("groups: ldap: %w", err)
+	}
+	pool, err := newLDAPPool(config, now)
+	if err != nil {
+		return nil, fmt.Errorf("groups: ldap: %w", err)
+	}
+	return &LDAP{config: config, pool: pool, now: now}, nil
+}
+
+// Close ends the connections that are not in use; those in use end after it.
+func (s *LDAP) Close() { s.pool.close() }
+
+// Lookup implements Source. A directory that says anything but a complete
+// answer is ErrUnavailable.
+func (s *LDAP) Lookup(ctx context.Context, user string) (Membership, error) {
+	if user == "" || len(user) > maxUserBytes || !utf8.ValidString(user) {
+		return Membership{}, ErrUnknownUser
+	}
+	m := Membership{User: user, Source: "ldap"}
+	var known bool
+	err := s.pool.do(ctx, func(ctx context.Context, c *ldapConn) error {
+		// The answer is from when the question was asked.
+		m.AsOf, m.Groups = s.now(), nil
+		var err error
+		m.Groups, known, err = s.lookup(ctx, c, user)
+		return err
+	})
+	if err != nil {
+		return Membership{}, fmt.Errorf("%w: ldap: %w", ErrUnavailable, err)
+	}
+	if !known {
+		return Membership{}, ErrUnknownUser
+	}
+	return m, nil
+}
+
+func (s *LDAP) lookup(ctx context.Context, c *ldapConn, user string) (groups []Group, known bool, err error) {
+	entry, name, err := s.findUser(ctx, c, user)
+	if err != nil || entry == nil {
+		return nil, false, err
+	}
+	found := newGroupSet()
+	if s.config.MemberOfAttribute != "" {
+		for _, dn := range entry.GetEqualFoldAttributeValues(s.config.MemberOfAttribute) {
+			if err := found.add(dn); err != nil {
+				return nil, false, err
+			}
+		}
+	}
+	if s.config.GroupBase != "" {
+		if err := s.findGroups(ctx, c, entry.DN, name, found); err != nil {
+			return nil, false, err
+		}
+	}
+	return found.groups, true, nil
+}
+
+// findUser returns the one entry whose UserAttribute is the user's name, and
+// the name as the directory spells it; nil when there is none.
+func (s *LDAP) findUser(ctx context.Context, c *ldapConn, user string) (*ldap.Entry, string, error) {
+	attributes := []string{s.config.UserAttribute}
+	if s.config.MemberOfAttribute != "" {
+		attributes = append(attributes, s.config.MemberOfAttribute)
+	}
+	entries, err := s.search(ctx, c, s.config.UserBase, userFilter(s.config, user), attributes, maxCandidates)
+	if err != nil {
+		return nil, "", fmt.Errorf("search user: %w", err)
+	}
+	var found *ldap.Entry
+	var name string
+	for _, e := range entries {
+		for _, value := range e.GetEqualFoldAttributeValues(s.config.UserAttribute) {
+			if foldName(value) != foldName(user) {
+				continue
+			}
+			if found != nil {
+				return nil, "", errors.New("search user: several entries have the user's name")
+			}
+			found, name = e, value
+			break
+		}
+	}
+	return found, name, nil
+}
+
+func (s *LDAP) findGroups(ctx context.Context, c *ldapConn, userDN, name string, found *groupSet) error {
+	// 1.1 asks for no attributes (RFC 4511, 4.5.1.8): the DN is all we need.
+	entries, err := s.search(ctx, c, s.config.GroupBase, groupFilter(s.config, userDN, name), []string{"1.1"}, maxGroups)
+	if err != nil {
+		return fmt.Errorf("search groups: %w", err)
+	}
+	for _, e := range entries {
+		if err := found.add(e.DN); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// userFilter finds candidates for a user.
+func userFilter(c LDAPConfig, user string) string {
+	return and(c.UserFilter, equals(c.UserAttribute, user))
+}
+
+// groupFilter finds the groups that list a user.
+func groupFilter(c LDAPConfig, userDN, name string) string {
+	var anyOf strings.Builder
+	for _, attribute := range c.GroupMemberAttributes {
+		value := userDN
+		if strings.EqualFold(attribute, memberUID) {
+			value = name
+		}
+		anyOf.WriteString(equals(attribute, value))
+	}
+	return and(c.GroupFilter, "(|"+anyOf.String()+")")
+}
+
+// equals escapes the value (RFC 4515, section 3).
+func equals(attribute, value string) string {
+	return "(" + attribute + "=" + ldap.EscapeFilter(value) + ")"
+}
+
+// and joins filters; first may be empty or lack parentheses.
+func and(first, second string) string {
+	if first == "" {
+		return second
+	}
+	if !strings.HasPrefix(first, "(") {
+		first = "(" + first + ")"
+	}
+	return "(&" + first + second + ")"
+}
+
+// search reads all pages of a search, or fails at more than limit entries.
+func (s *LDAP) search(ctx context.Context, c *ldapConn, base, filter string, attributes []string, limit int) ([]*ldap.Entry, error) {
+	paging := ldap.NewControlPaging(pageSize)
+	request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases,
+		0, int((s.config.SearchTimeout+time.Second-1)/time.Second), false, filter, attributes, []ldap.Control{paging})
+	var all []*ldap.Entry
+	for {
+		page, err := s.searchPage(ctx, c, request)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Entries...)
+		if len(all) > limit {
+			return nil, fmt.Errorf("more than %d entries", limit)
+		}
+		answer, paged := ldap.FindControl(page.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
+		if !paged || len(answer.Cookie) == 0 {
+			return all, nil
+		}
+		paging.SetCookie(answer.Cookie)
+	}
+}
+
+func (s *LDAP) searchPage(ctx context.Context, c *ldapConn, request *ldap.SearchRequest) (page *ldap.SearchResult, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.config.SearchTimeout)
+	defer cancel()
+	err = c.run(ctx, func() error {
+		page, err = c.Search(request)
+		return err
+	})
+	return page, err
+}
+
+// groupSet collects groups, each DN once however it is spelt.
+type groupSet struct {
+	groups []Group
+	seen   map[string]bool
+}
+
+func newGroupSet() *groupSet { return &groupSet{seen: map[string]bool{}} }
+
+func (g *groupSet) add(dn string) error {
+	key, err := canonicalDN(dn)
+	if err != nil {
+		return fmt.Errorf("group: %w", err)
+	}
+	if g.seen[key] {
+		return nil
+	}
+	if len(g.groups) >= maxGroups {
+		return fmt.Errorf("more than %d groups", maxGroups)
+	}
+	name, err := commonName(dn)
+	if err != nil {
+		return fmt.Errorf("group: %w", err)
+	}
+	g.seen[key] = true
+	g.groups = append(g.groups, Group{Name: name, DN: dn})
+	return nil
+}

@@ -1,0 +1,167 @@
+package groups
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// LDAPConfig says which directory to ask and how users and groups look there.
+type LDAPConfig struct {
+	// URLs are the servers, ldap://host[:port] or ldaps://host[:port]. The
+	// first that answers is used.
+	URLs []string
+	// StartTLS upgrades ldap:// connections before anything is sent on them.
+	StartTLS bool
+	// AllowPlaintext permits ldap:// without StartTLS.
+	AllowPlaintext bool
+	// CAFile holds the PEM certificates that may sign the servers'; empty
+	// means those of the system. The names in the URLs are verified.
+	CAFile string
+
+	// BindDN and BindPassword are the account to search with; both empty
+	// means anonymous.
+	BindDN       string
+	BindPassword string
+
+	// UserBase is where users are searched, in its whole subtree.
+	UserBase string
+	// UserAttribute holds the Hub user name: uid, sAMAccountName.
+	UserAttribute string
+	// UserFilter further restricts who is a user; empty means nothing more.
+	UserFilter string
+
+	// MemberOfAttribute of the user's entry lists DNs of groups; empty means
+	// it is not read.
+	MemberOfAttribute string
+	// GroupBase is where groups that list their members are searched; empty
+	// means they are not searched.
+	GroupBase string
+	// GroupFilter further restricts what is a group.
+	GroupFilter string
+	// GroupMemberAttributes list the members: memberUid by user name, every
+	// other by DN.
+	GroupMemberAttributes []string
+
+	// DialTimeout covers TCP and TLS, BindTimeout and SearchTimeout one
+	// operation each, all of one server. A lookup has two searches at most
+	// per page; a deadline of the caller bounds it over all servers.
+	DialTimeout   time.Duration
+	BindTimeout   time.Duration
+	SearchTimeout time.Duration
+	// PoolSize is the most connections at a time.
+	PoolSize int
+}
+
+// DefaultLDAPConfig is everything that does not depend on the site.
+func DefaultLDAPConfig() LDAPConfig {
+	return LDAPConfig{
+		UserAttribute:         "uid",
+		MemberOfAttribute:     "memberOf",
+		GroupMemberAttributes: []string{"member", "uniqueMember", memberUID},
+		DialTimeout:           2 * time.Second,
+		BindTimeout:           2 * time.Second,
+		SearchTimeout:         3 * time.Second,
+		PoolSize:              4,
+	}
+}
+
+// Validate returns all faults.
+func (c LDAPConfig) Validate() error {
+	var faults []error
+	fault := func(field, format string, args ...any) {
+		faults = append(faults, fmt.Errorf(field+": "+format, args...))
+	}
+	if len(c.URLs) == 0 {
+		fault("urls", "name at least one server")
+	}
+	for i, raw := range c.URLs {
+		if err := c.validateURL(raw); err != nil {
+			fault(fmt.Sprintf("urls[%d]", i), "%w", err)
+		}
+	}
+	if (c.BindDN == "") != (c.BindPassword == "") {
+		// A bind with a name and no password succeeds as anonymous (RFC 4513, 5.1.2).
+		fault("bindPassword", "bindDN and bindPassword go together")
+	}
+	for _, dn := range []struct {
+		field, value string
+		optional     bool
+	}{{"bindDN", c.BindDN, true}, {"userBase", c.UserBase, false}, {"groupBase", c.GroupBase, true}} {
+		if dn.value == "" && dn.optional {
+			continue
+		}
+		if _, err := parseDN(dn.value); err != nil {
+			fault(dn.field, "%w", err)
+		}
+	}
+	for field, filter := range map[string]string{"userFilter": c.UserFilter, "groupFilter": c.GroupFilter} {
+		if filter == "" {
+			continue
+		}
+		if _, err := ldap.CompileFilter(filter); err != nil {
+			fault(field, "%w", err)
+		}
+	}
+	if !attributeName(c.UserAttribute) {
+		fault("userAttribute", "not the name of an attribute: %q", c.UserAttribute)
+	}
+	if c.MemberOfAttribute != "" && !attributeName(c.MemberOfAttribute) {
+		fault("memberOfAttribute", "not the name of an attribute: %q", c.MemberOfAttribute)
+	}
+	if c.MemberOfAttribute == "" && c.GroupBase == "" {
+		fault("groupBase", "set groupBase, memberOfAttribute or both")
+	}
+	if c.GroupBase != "" && len(c.GroupMemberAttributes) == 0 {
+		fault("groupMemberAttributes", "name at least one")
+	}
+	for i, name := range c.GroupMemberAttributes {
+		if !attributeName(name) {
+			fault(fmt.Sprintf("groupMemberAttributes[%d]", i), "not the name of an attribute: %q", name)
+		}
+	}
+	for field, d := range map[string]time.Duration{"dialTimeout": c.DialTimeout, "bindTimeout": c.BindTimeout, "searchTimeout": c.SearchTimeout} {
+		if d <= 0 {
+			fault(field, "must be more than 0")
+		}
+	}
+	if c.PoolSize < 1 || c.PoolSize > 64 {
+		fault("poolSize", "must be from 1 to 64")
+	}
+	return errors.Join(faults...)
+}
+
+func (c LDAPConfig) validateURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return err
+	}
+	if u.Hostname() == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("must be scheme, host and port only: %q", u.Redacted())
+	}
+	switch {
+	case u.Scheme == "ldaps" && c.StartTLS:
+		return errors.New("startTLS is for ldap:// only")
+	case u.Scheme == "ldap" && !c.StartTLS && !c.AllowPlaintext:
+		return errors.New("ldap:// needs startTLS, or allowPlaintext")
+	case u.Scheme != "ldap" && u.Scheme != "ldaps":
+		return fmt.Errorf("scheme must be ldap or ldaps, not %q", u.Scheme)
+	}
+	return nil
+}
+
+// attributeName admits short names and OIDs (RFC 4512, 2.5), without options.
+func attributeName(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	for _, r := range s {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.') {
+			return false
+		}
+	}
+	return true
+}

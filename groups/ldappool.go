@@ -1,0 +1,249 @@
+package groups
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
+	"github.com/go-ldap/ldap/v3"
+)
+
+const (
+	// avoidAfterFailure is how long a server that failed is tried last.
+	avoidAfterFailure = 30 * time.Second
+	// maxConnAge sends connections back to the preferred server, and past
+	// servers that drop old ones.
+	maxConnAge = 10 * time.Minute
+	// maxPacketBytes bounds one LDAP message from a server.
+	maxPacketBytes = 8 << 20
+)
+
+// The BER decoder's bound is a variable of its package; LDAP is its only user here.
+func init() { ber.MaxPacketLengthBytes = maxPacketBytes }
+
+// ldapPool keeps bound connections. All operations read only, so one that
+// fails is repeated elsewhere.
+type ldapPool struct {
+	config  LDAPConfig
+	servers []*url.URL
+	roots   *x509.CertPool
+	now     func() time.Time
+
+	slots chan struct{}
+
+	mu     sync.Mutex
+	closed bool
+	idle   []*ldapConn
+	// failed is when each server last failed.
+	failed []time.Time
+}
+
+// ldapConn is one bound connection. raw is below TLS.
+type ldapConn struct {
+	*ldap.Conn
+	raw    net.Conn
+	server int
+	born   time.Time
+}
+
+func newLDAPPool(config LDAPConfig, now func() time.Time) (*ldapPool, error) {
+	p := &ldapPool{config: config, now: now, slots: make(chan struct{}, config.PoolSize), failed: make([]time.Time, len(config.URLs))}
+	for _, raw := range config.URLs {
+		u, err := url.Parse(raw)
+		if err != nil {
+			return nil, err
+		}
+		p.servers = append(p.servers, u)
+	}
+	if config.CAFile == "" {
+		return p, nil
+	}
+	pem, err := os.ReadFile(config.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("caFile: %w", err)
+	}
+	p.roots = x509.NewCertPool()
+	if !p.roots.AppendCertsFromPEM(pem) {
+		return nil, errors.New("caFile: no certificate in it")
+	}
+	return p, nil
+}
+
+// do runs op on a connection: a kept one if there is one, else, or when that
+// fails, on a new one to each server in turn. Every error is a failure of the
+// directory; op reports its findings otherwise.
+func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) error) error {
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a connection: %w", context.Cause(ctx))
+	}
+	if c := p.take(); c != nil {
+		err := op(ctx, c)
+		if err == nil {
+			p.keep(c)
+			return nil
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			p.blame(c.server)
+		}
+		// The server may have restarted; the others kept are no better.
+		c.drop()
+		p.dropIdle()
+	}
+	var failures []error
+	for _, server := range p.order() {
+		if ctx.Err() != nil {
+			failures = append(failures, context.Cause(ctx))
+			break
+		}
+		c, err := p.connect(ctx, server)
+		if err == nil {
+			if err = op(ctx, c); err == nil {
+				p.keep(c)
+				return nil
+			}
+			c.drop()
+		}
+		p.blame(server)
+		failures = append(failures, fmt.Errorf("%s: %w", p.servers[server].Host, err))
+	}
+	return errors.Join(failures...)
+}
+
+// connect dials, secures and binds.
+func (p *ldapPool) connect(ctx context.Context, server int) (*ldapConn, error) {
+	u := p.servers[server]
+	dialCtx, cancel := context.WithTimeout(ctx, p.config.DialTimeout)
+	defer cancel()
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"ldap": ldap.DefaultLdapPort, "ldaps": ldap.DefaultLdapsPort}[u.Scheme]
+	}
+	var dialer net.Dialer
+	raw, err := dialer.DialContext(dialCtx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	secure := &tls.Config{RootCAs: p.roots, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
+	c := &ldapConn{raw: raw, server: server, born: p.now()}
+	if u.Scheme == "ldaps" {
+		over := tls.Client(raw, secure)
+		if err := over.HandshakeContext(dialCtx); err != nil {
+			raw.Close()
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		c.Conn = ldap.NewConn(over, true)
+	} else {
+		c.Conn = ldap.NewConn(raw, false)
+	}
+	c.Conn.Start()
+	if p.config.StartTLS {
+		if err := c.run(dialCtx, func() error { return c.StartTLS(secure) }); err != nil {
+			c.drop()
+			return nil, fmt.Errorf("starttls: %w", err)
+		}
+	}
+	if p.config.BindDN == "" {
+		return c, nil
+	}
+	bindCtx, cancel := context.WithTimeout(ctx, p.config.BindTimeout)
+	defer cancel()
+	if err := c.run(bindCtx, func() error { return c.Bind(p.config.BindDN, p.config.BindPassword) }); err != nil {
+		c.drop()
+		return nil, fmt.Errorf("bind: %w", err)
+	}
+	return c, nil
+}
+
+// run does one exchange within ctx: when ctx ends, reads and writes on the
+// socket fail, and the connection is of no further use.
+func (c *ldapConn) run(ctx context.Context, exchange func() error) error {
+	release := context.AfterFunc(ctx, func() {
+		// A socket without deadlines would be closed already.
+		_ = c.raw.SetDeadline(time.Unix(1, 0))
+	})
+	err := exchange()
+	if !release() {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (c *ldapConn) drop() {
+	// go-ldap says goodbye inside Close; a stuck peer must not hold it up.
+	_ = c.raw.SetDeadline(time.Unix(1, 0))
+	_ = c.Conn.Close()
+}
+
+// order is the servers as configured, those that failed lately last.
+func (p *ldapPool) order() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var good, bad []int
+	for i := range p.servers {
+		if p.now().Sub(p.failed[i]) < avoidAfterFailure {
+			bad = append(bad, i)
+		} else {
+			good = append(good, i)
+		}
+	}
+	return append(good, bad...)
+}
+
+func (p *ldapPool) blame(server int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed[server] = p.now()
+}
+
+// take returns a kept connection that looks usable, or nil.
+func (p *ldapPool) take() *ldapConn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.idle) > 0 {
+		c := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		if !c.IsClosing() && p.now().Sub(c.born) < maxConnAge {
+			return c
+		}
+		c.drop()
+	}
+	return nil
+}
+
+func (p *ldapPool) keep(c *ldapConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed[c.server] = time.Time{}
+	if p.closed {
+		c.drop()
+		return
+	}
+	p.idle = append(p.idle, c)
+}
+
+func (p *ldapPool) dropIdle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.idle {
+		c.drop()
+	}
+	p.idle = nil
+}
+
+func (p *ldapPool) close() {
+	p.dropIdle()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+}

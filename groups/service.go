@@ -1,0 +1,50 @@
+package groups
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// PolicyLister gives the policies that hold now, usually from an informer.
+type PolicyLister interface {
+	Policies(ctx context.Context) ([]v1alpha1.GroupPolicy, error)
+}
+
+// Service answers what a user may have.
+type Service struct {
+	members  *Cache
+	policies PolicyLister
+}
+
+// NewService combines a cached source with the policies.
+func NewService(members *Cache, policies PolicyLister) *Service {
+	return &Service{members: members, policies: policies}
+}
+
+// Allowance is what the user may have, by groups no older than the cache's
+// TTL. Its errors wrap ErrUnknownUser, ErrNoPolicy, ErrInvalidPolicy or
+// ErrUnavailable.
+func (s *Service) Allowance(ctx context.Context, user string) (Allowance, error) {
+	return s.resolve(ctx, user, s.members.Lookup)
+}
+
+// AllowanceNow asks the source even when the cache is young: a group removed a
+// moment ago counts. Starts use it; forms and polls use Allowance. While the
+// source is down it answers as Allowance does.
+func (s *Service) AllowanceNow(ctx context.Context, user string) (Allowance, error) {
+	return s.resolve(ctx, user, s.members.Refresh)
+}
+
+func (s *Service) resolve(ctx context.Context, user string, lookup func(context.Context, string) (Membership, error)) (Allowance, error) {
+	m, err := lookup(ctx, user)
+	if err != nil {
+		return Allowance{}, err
+	}
+	policies, err := s.policies.Policies(ctx)
+	if err != nil {
+		return Allowance{}, fmt.Errorf("%w: list policies: %w", ErrUnavailable, err)
+	}
+	return Resolve(m, policies)
+}
