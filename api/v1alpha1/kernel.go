@@ -82,6 +82,7 @@ const (
 	CauseNodeLost     KernelCause = "NodeLost"     // the node is gone
 	CauseImage        KernelCause = "Image"        // the image cannot be had
 	CauseInvalid      KernelCause = "Invalid"      // the Pod cannot be built or is refused by the API server
+	CauseRefused      KernelCause = "Refused"      // a policy does not allow it
 	CauseOrphaned     KernelCause = "Orphaned"     // nobody spoke to the agent for too long
 	CauseUnknown      KernelCause = "Unknown"
 )

@@ -20,6 +20,9 @@ const (
 	LabelHubServername = "hub.jupyter.org/servername"
 	LabelHubAccess     = "hub.jupyter.org/network-access-hub"
 
+	// AnnotationPolicies keeps, on a kernel Pod, the policies it is accounted
+	// to, as a JSON list of names.
+	AnnotationPolicies = "elastichub.io/policies"
 	// AnnotationStart names the start that a notebook Pod belongs to.
 	AnnotationStart = "elastichub.io/start"
 	// AnnotationOptions keeps the last accepted user options, as JSON.
