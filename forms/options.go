@@ -1,6 +1,17 @@
 package forms
 
-import "k8s.io/apimachinery/pkg/api/resource"
+import (
+	"encoding/json"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Names of the form's fields, and keys of the options' JSON.
+const (
+	FieldCPU    = "cpu"
+	FieldMemory = "memory"
+	FieldImage  = "image"
+)
 
 // Options are a user's choices after every check: values on the slider, an
 // image channel that is on offer. Their JSON is the Hub's user_options.
@@ -11,13 +22,38 @@ type Options struct {
 	Image string `json:"image"`
 }
 
+// MarshalJSON writes the one canonical spelling, which Check reads back.
+func (o Options) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		CPU    string `json:"cpu"`
+		Memory string `json:"memory"`
+		Image  string `json:"image"`
+	}{FormatCPU(o.CPU), FormatMemory(o.Memory) + "Gi", o.Image})
+}
+
+// Code says what is wrong with a field.
+type Code = string
+
+// All codes there are.
+const (
+	Missing    Code = "missing"
+	Malformed  Code = "malformed"
+	BelowMin   Code = "below_min"
+	AboveMax   Code = "above_max"
+	OffStep    Code = "off_step"
+	NotOffered Code = "not_offered"
+	Unknown    Code = "unknown"
+	Repeated   Code = "repeated"
+)
+
 // FieldError names a field of the form, the fault and the bound.
 type FieldError struct {
-	// Field is the form's name for it: cpu, memory, image, or an unknown name as it came.
+	// Field is the form's name for it: cpu, memory, image, or an unknown name
+	// as it came but for its length; empty for the options as a whole.
 	Field string `json:"field"`
 	// Code is one of a closed set: missing, malformed, below_min, above_max,
 	// off_step, not_offered, unknown, repeated.
-	Code    string `json:"code"`
+	Code    Code   `json:"code"`
 	Message string `json:"message"`
 }
 
