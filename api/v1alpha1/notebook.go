@@ -151,7 +151,36 @@ type JupyterNotebookStatus struct {
 	StopEligibleAt     *metav1.Time       `json:"stopEligibleAt,omitempty"`
 	ObservedGeneration int64              `json:"observedGeneration,omitempty"`
 	Conditions         []metav1.Condition `json:"conditions,omitempty"`
+	// Progress is the log of the start that status.start names, oldest first.
+	// The controller alone writes it, so that every replica of the service
+	// reads the same entries with the same ids.
+	// +kubebuilder:validation:MaxItems=64
+	Progress []NotebookProgress `json:"progress,omitempty"`
 }
+
+// NotebookProgress is one step of a start.
+type NotebookProgress struct {
+	// ID counts from 1 within a start.
+	ID int64 `json:"id"`
+	// Percent is 0 to 100 and never falls within a start.
+	Percent int32 `json:"percent"`
+	// Message is a sentence for the person who waits.
+	Message string           `json:"message"`
+	Time    metav1.MicroTime `json:"time"`
+	// Outcome is set on the last entry.
+	// +kubebuilder:validation:Enum=ready;failed;stopped
+	Outcome StartOutcome `json:"outcome,omitempty"`
+}
+
+// StartOutcome is how a start ended.
+type StartOutcome string
+
+// How a start can end.
+const (
+	OutcomeReady   StartOutcome = "ready"
+	OutcomeFailed  StartOutcome = "failed"
+	OutcomeStopped StartOutcome = "stopped"
+)
 
 // +kubebuilder:object:root=true
 
