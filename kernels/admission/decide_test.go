@@ -1,0 +1,222 @@
+package admission
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+const gpu = "nvidia.com/gpu"
+
+var t0 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func pool(n int64) *int64 { return &n }
+
+func research() Policy {
+	return Policy{Name: "research", Allowed: []string{"gpu", "cpu"}, GPUResource: gpu, GPUsPerKernel: 2, GPUsPerUser: 2}
+}
+
+// ask is a request for n GPUs, made at second at.
+func ask(id, user string, at, n int64, policies ...string) Request {
+	r := Request{ID: id, User: user, Policies: policies, KernelSpec: "cpu", Since: t0.Add(time.Duration(at) * time.Second)}
+	if n > 0 {
+		r.KernelSpec, r.Wants = "gpu", Resources{gpu: n}
+	}
+	return r
+}
+
+func held(id, user, node string, n int64, policies ...string) Holder {
+	return Holder{ID: id, User: user, Policies: policies, Node: node, Holds: Resources{gpu: n}}
+}
+
+func gpuNode(name string, total, free int64) Node {
+	return Node{Name: name, Total: Resources{gpu: total}, Free: Resources{gpu: free}}
+}
+
+func byName(all ...Policy) map[string]Policy {
+	m := map[string]Policy{}
+	for _, p := range all {
+		m[p.Name] = p
+	}
+	return m
+}
+
+func TestDecide(t *testing.T) {
+	type want struct {
+		admit  []string
+		wait   map[string]Place
+		refuse map[string]string
+	}
+	poolOf := func(n int64) Policy { p := research(); p.GPUPool = pool(n); return p }
+	perUser := func(n int64) Policy { p := research(); p.PerUser = n; return p }
+	refuse := func() Policy { p := research(); p.Refuse, p.GPUsPerUser = true, 1; p.GPUsPerKernel = 1; return p }
+	inUse := "All 2 nvidia.com/gpu of the cluster are in use."
+
+	for name, tc := range map[string]struct {
+		in   Input
+		want want
+	}{
+		"oldest first, positions in words": {
+			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 2, 2)}, Requests: []Request{
+				ask("k3", "c", 3, 1, "research"), ask("k1", "a", 1, 1, "research"), ask("k4", "d", 4, 1, "research"), ask("k2", "b", 2, 1, "research"),
+			}},
+			want{admit: []string{"k1", "k2"}, wait: map[string]Place{"k3": {1, 2, inUse}, "k4": {2, 2, inUse}}},
+		},
+		"what other Pods use counts": {
+			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 2, 0)}, Requests: []Request{ask("k1", "a", 1, 1, "research")}},
+			want{wait: map[string]Place{"k1": {1, 1, inUse}}},
+		},
+		"a full quota blocks nobody else": {
+			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 4, 4)},
+				Holders:  []Holder{held("h", "a", "a", 2, "research")},
+				Requests: []Request{ask("k1", "a", 1, 1, "research"), ask("k2", "b", 2, 1, "research")}},
+			want{admit: []string{"k2"}, wait: map[string]Place{"k1": {1, 1, "You use 2 of the 2 nvidia.com/gpu that policy research allows you (gpusPerUser)."}}},
+		},
+		"refuse at the user's limit, but not a kernel that comes back": {
+			Input{Policies: byName(refuse()), Holders: []Holder{held("h", "a", "", 1, "research")},
+				Requests: []Request{ask("k1", "a", 1, 1, "research"), func() Request { r := ask("k2", "a", 2, 1, "research"); r.Returning = true; return r }()}},
+			want{
+				wait:   map[string]Place{"k2": {1, 1, "You use 1 of the 1 nvidia.com/gpu that policy research allows you (gpusPerUser)."}},
+				refuse: map[string]string{"k1": "You use 1 of the 1 nvidia.com/gpu that policy research allows you (gpusPerUser)."},
+			},
+		},
+		"the pool binds the group and nobody else": {
+			Input{Policies: byName(poolOf(2), Policy{Name: "other", Allowed: []string{"gpu"}, GPUResource: gpu, GPUsPerKernel: 1, GPUsPerUser: 1}),
+				Holders:  []Holder{held("h", "z", "", 2, "research")},
+				Requests: []Request{ask("k1", "a", 1, 1, "research"), ask("k2", "b", 2, 1, "other")}},
+			want{admit: []string{"k2"}, wait: map[string]Place{"k1": {1, 1, "2 of the 2 nvidia.com/gpu of policy research are in use (gpuPool)."}}},
+		},
+		"a large request is not starved by small ones": {
+			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 2, 2)}, Holders: []Holder{held("h", "z", "a", 1, "research")},
+				Requests: []Request{ask("big", "a", 1, 2, "research"), ask("small", "b", 2, 1, "research")}},
+			want{wait: map[string]Place{
+				"big":   {1, 2, "1 of the 2 nvidia.com/gpu of the cluster are in use, and 2 are needed."},
+				"small": {2, 2, "Others have waited longer for nvidia.com/gpu, or no single node has enough of it free."},
+			}},
+		},
+		"one that no node can hold blocks nobody": {
+			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 1, 1), gpuNode("b", 1, 1)},
+				Requests: []Request{ask("big", "a", 1, 2, "research"), ask("small", "b", 2, 1, "research")}},
+			want{admit: []string{"small"}, wait: map[string]Place{"big": {1, 1, "No node has 2 nvidia.com/gpu; the largest has 1."}}},
+		},
+		"free halves on two nodes do not make a whole": {
+			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 2, 1), gpuNode("b", 2, 1)}, Requests: []Request{ask("big", "a", 1, 2, "research")}},
+			want{wait: map[string]Place{"big": {1, 1, "Others have waited longer for nvidia.com/gpu, or no single node has enough of it free."}}},
+		},
+		"kernels without extended resources pass a full cluster": {
+			Input{Policies: byName(research()), Nodes: []Node{}, Requests: []Request{ask("k1", "a", 1, 0, "research"), ask("k2", "a", 2, 1, "research")}},
+			want{admit: []string{"k1"}, wait: map[string]Place{"k2": {1, 1, "No node offers nvidia.com/gpu."}}},
+		},
+		"perUser counts kernels of any kind": {
+			Input{Policies: byName(perUser(2)), Holders: []Holder{held("h", "a", "", 0, "research")},
+				Requests: []Request{ask("k1", "a", 1, 0, "research"), ask("k2", "a", 2, 0, "research")}},
+			want{admit: []string{"k1"}, wait: map[string]Place{"k2": {1, 1, "You use 2 of the 2 kernels that policy research allows you at a time (perUser)."}}},
+		},
+		"refused for good, with field and bound": {
+			Input{Policies: byName(research()), Requests: []Request{
+				ask("many", "a", 1, 3, "research"),
+				func() Request {
+					r := ask("amd", "a", 1, 0, "research")
+					r.Wants = Resources{"amd.com/gpu": 1}
+					return r
+				}(),
+				func() Request { r := ask("other", "a", 1, 0, "research"); r.KernelSpec = "r"; return r }(),
+			}},
+			want{refuse: map[string]string{
+				"many":  "resources.limits[nvidia.com/gpu] of the kernel is 3, but spec.kernels.gpusPerKernel of policy research allows 2.",
+				"amd":   "resources.limits[amd.com/gpu] of the kernel is 1, but spec.kernels.gpusPerKernel of policy research allows 0.",
+				"other": `The kernel "r" is not among spec.kernels.allowed of policy research.`,
+			}},
+		},
+		"without policies only the nodes limit": {
+			Input{Nodes: []Node{gpuNode("a", 2, 2)}, Requests: []Request{ask("k1", "", 1, 2), ask("k2", "", 2, 1)}},
+			want{admit: []string{"k1"}, wait: map[string]Place{"k2": {1, 1, inUse}}},
+		},
+		"a policy that does not exist gives nothing": {
+			Input{Requests: []Request{ask("k1", "a", 1, 0, "gone")}},
+			want{wait: map[string]Place{"k1": {1, 1, "The policy gone does not exist."}}},
+		},
+		"several policies: the most generous limit per user": {
+			Input{Policies: byName(research(), Policy{Name: "small", GPUResource: gpu, GPUsPerKernel: 1, GPUsPerUser: 1, PerUser: 1}),
+				Requests: []Request{ask("k1", "a", 1, 2, "small", "research")}},
+			want{admit: []string{"k1"}},
+		},
+		"weights share out": {
+			Input{Policies: byName(
+				Policy{Name: "w1", Allowed: []string{"gpu"}, GPUResource: gpu, GPUsPerKernel: 1, GPUsPerUser: 9, Weight: 1},
+				Policy{Name: "w2", Allowed: []string{"gpu"}, GPUResource: gpu, GPUsPerKernel: 1, GPUsPerUser: 9, Weight: 2}),
+				Nodes: []Node{gpuNode("a", 3, 3)},
+				Requests: []Request{ask("a1", "a", 1, 1, "w1"), ask("a2", "a", 2, 1, "w1"), ask("a3", "a", 3, 1, "w1"),
+					ask("b1", "b", 4, 1, "w2"), ask("b2", "b", 5, 1, "w2"), ask("b3", "b", 6, 1, "w2")}},
+			want{admit: []string{"a1", "b1", "b2"}, wait: map[string]Place{
+				"a2": {1, 3, "All 3 nvidia.com/gpu of the cluster are in use."},
+				"b3": {2, 3, "All 3 nvidia.com/gpu of the cluster are in use."},
+				"a3": {3, 3, "All 3 nvidia.com/gpu of the cluster are in use."},
+			}},
+		},
+		"a Pod that finds no place takes nothing from the nodes": {
+			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 1, 1)},
+				Holders:  []Holder{{ID: "h", User: "z", Policies: []string{"research"}, Holds: Resources{gpu: 1}, Unschedulable: true}},
+				Requests: []Request{ask("k1", "a", 1, 1, "research")}},
+			want{admit: []string{"k1"}},
+		},
+		"only eligible nodes count": {
+			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 1, 1), gpuNode("b", 1, 1)},
+				Holders: []Holder{held("h", "z", "b", 1, "research")},
+				Requests: []Request{func() Request {
+					r := ask("k1", "a", 1, 1, "research")
+					r.Eligible = func(n string) bool { return n == "b" }
+					return r
+				}()}},
+			want{wait: map[string]Place{"k1": {1, 1, "All 1 nvidia.com/gpu of the cluster are in use."}}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Decide(tc.in)
+			assert.Equal(t, tc.want.admit, got.Admit)
+			if tc.want.wait == nil {
+				tc.want.wait = map[string]Place{}
+			}
+			if tc.want.refuse == nil {
+				tc.want.refuse = map[string]string{}
+			}
+			assert.Equal(t, tc.want.wait, got.Wait)
+			assert.Equal(t, tc.want.refuse, got.Refuse)
+		})
+	}
+}
+
+func TestLedger(t *testing.T) {
+	claim := Claim{Holder: held("k", "a", "", 1, "research"), Run: 2}
+	for name, tc := range map[string]struct {
+		run     int64
+		waiting bool
+		counted bool
+	}{
+		"cache still shows the run before": {1, false, true},
+		"cache shows it waiting":           {2, true, true},
+		"cache shows it started":           {2, false, false},
+		"cache shows a later run":          {3, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var l Ledger
+			l.Promise(claim)
+			got, ok := l.Seen("k", tc.run, tc.waiting)
+			assert.Equal(t, tc.counted, ok)
+			if tc.counted {
+				assert.Equal(t, claim, got)
+				assert.Equal(t, 1, l.Len())
+			} else {
+				assert.Zero(t, l.Len())
+			}
+		})
+	}
+	var l Ledger
+	l.Promise(claim)
+	l.Keep(func(string) bool { return false })
+	assert.Zero(t, l.Len())
+	_, ok := l.Seen("k", 2, true)
+	assert.False(t, ok, fmt.Sprint(l))
+}

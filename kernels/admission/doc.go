@@ -1,0 +1,23 @@
+// Package admission decides which waiting kernels get a Pod now.
+//
+// It is pure: Decide looks at everything that holds or wants something and
+// returns who is admitted, who is refused, and where the others stand. It is
+// meant for one caller at a time. Exactness needs two things of that caller:
+// that it counts what it has admitted and its cache does not show yet (Ledger),
+// and that a new leader reads the API server itself before it first decides.
+//
+// # Order
+//
+// Requests belong to the group of their first policy. The next request is
+// always the oldest of the group that holds least for its weight. A request
+// that its user's own quota stops is passed over. One that waits for capacity
+// (the pool of its policy, or the nodes) is passed over too, but what it needs
+// is set aside, so that a stream of smaller requests cannot starve it. One that
+// no node could ever satisfy sets nothing aside.
+//
+// # Several policies
+//
+// A request may name several policies. The per-user and per-kernel limits that
+// apply are the most generous ones among them; the pool and the weight are
+// those of the first, which it is accounted to.
+package admission

@@ -1,0 +1,91 @@
+package admission
+
+import "time"
+
+// Resources are amounts of extended resources, in whole units, by name.
+type Resources map[string]int64
+
+// Policy is what a GroupPolicy says about kernels.
+type Policy struct {
+	Name string
+	// Allowed are the kernelspecs that may be used; none means none.
+	Allowed []string
+	// GPUResource is the one extended resource that the policy grants.
+	GPUResource string
+	// GPUsPerKernel and GPUsPerUser: zero means none.
+	GPUsPerKernel, GPUsPerUser int64
+	// GPUPool is for all members together; nil means unlimited.
+	GPUPool *int64
+	// PerUser is how many kernels with a Pod a user may have; zero means unlimited.
+	PerUser int64
+	// Refuse, rather than queue, at the user's own limit.
+	Refuse bool
+	// Weight of the group; less than one means one.
+	Weight int64
+}
+
+// Node is a place that offers extended resources.
+type Node struct {
+	Name string
+	// Total is what the node offers, Free what Pods other than kernels leave
+	// of it. The kernels are given as Holders.
+	Total, Free Resources
+}
+
+// Holder is a kernel that has a Pod or was promised one.
+type Holder struct {
+	ID       string
+	User     string
+	Policies []string
+	Holds    Resources
+	// Node is where the Pod is bound; empty while it is nowhere.
+	Node string
+	// Eligible are the nodes it may go to while Node is empty; nil means any.
+	Eligible func(node string) bool
+	// Unschedulable: the scheduler has found no place for a good while. It
+	// counts against quotas, but takes nothing from the nodes.
+	Unschedulable bool
+}
+
+// Request is a kernel that waits for a Pod.
+type Request struct {
+	ID       string
+	User     string
+	Policies []string
+	// KernelSpec is checked against Policy.Allowed; empty for a kernel made
+	// from a complete template, which is not checked.
+	KernelSpec string
+	Since      time.Time
+	Wants      Resources
+	// Returning kernels queue at the user's own limit whatever the policy says.
+	Returning bool
+	// Eligible are the nodes it may go to; nil means any.
+	Eligible func(node string) bool
+}
+
+// Input is everything that Decide looks at.
+type Input struct {
+	Policies map[string]Policy
+	Holders  []Holder
+	Requests []Request
+	// Nodes with extended resources; nil means that they are not known and
+	// that only the policies limit.
+	Nodes []Node
+}
+
+// Place is where a request stands that is neither admitted nor refused.
+type Place struct {
+	// Position counts from 1 among the Length requests that wait for the same thing.
+	Position, Length int32
+	// Reason is a sentence for the waiting user.
+	Reason string
+}
+
+// Decision maps the ID of every request to exactly one of three fates.
+type Decision struct {
+	// Admit is in the order of admission.
+	Admit []string
+	Wait  map[string]Place
+	// Refuse gives the sentence that says which limit forbids it, for good.
+	Refuse map[string]string
+}

@@ -1,0 +1,207 @@
+package admission
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+type fate int
+
+const (
+	waits fate = iota
+	admitted
+	refused
+)
+
+type verdict struct {
+	fate   fate
+	queue  string // what is waited for; only for waits
+	reason string
+}
+
+type userUse struct {
+	kernels int64
+	holds   Resources
+	// waiting and aside are the user's requests that are next in line: a
+	// user's later requests must not set aside what the quota forbids anyway.
+	waiting int64
+	aside   Resources
+}
+
+// usage is what is held, promised, or set aside.
+type usage struct {
+	policies map[string]Policy
+	users    map[string]*userUse
+	// pool counts what each policy's kernels really hold, aside what the
+	// requests before have a claim to.
+	pool, aside map[string]int64
+	// group is the share of each policy, all resources together.
+	group map[string]int64
+	nodes []*node // nil when capacity is not known
+}
+
+type node struct {
+	Node
+	free Resources // may fall below zero: set aside, or overcommitted
+	used Resources // by kernels, for the words only
+}
+
+func newUsage(in Input) *usage {
+	u := &usage{
+		policies: in.Policies, users: map[string]*userUse{},
+		pool: map[string]int64{}, aside: map[string]int64{}, group: map[string]int64{},
+	}
+	if in.Nodes != nil {
+		u.nodes = []*node{}
+	}
+	for _, n := range in.Nodes {
+		u.nodes = append(u.nodes, &node{Node: n, free: maps.Clone(n.Free), used: Resources{}})
+	}
+	slices.SortFunc(u.nodes, func(a, b *node) int { return cmp.Compare(a.Name, b.Name) })
+	holders := slices.Clone(in.Holders)
+	slices.SortFunc(holders, func(a, b Holder) int {
+		// bound ones first, then the largest: the rest must fit around them
+		return cmp.Or(cmp.Compare(b2i(a.Node == ""), b2i(b.Node == "")), cmp.Compare(b.Holds.sum(), a.Holds.sum()), cmp.Compare(a.ID, b.ID))
+	})
+	for _, h := range holders {
+		u.book(h.User, h.Policies, h.Holds)
+		switch {
+		case h.Node != "":
+			u.takeFrom(h.Node, h.Holds)
+		case h.Unschedulable:
+		default:
+			if n := u.place(h.Holds, h.Eligible); n != nil {
+				n.take(h.Holds)
+			} else if n := u.roomiest(h.Holds, h.Eligible); n != nil {
+				n.take(h.Holds)
+			}
+		}
+	}
+	return u
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (u *usage) user(name string) *userUse {
+	if u.users[name] == nil {
+		u.users[name] = &userUse{holds: Resources{}, aside: Resources{}}
+	}
+	return u.users[name]
+}
+
+func (u *usage) book(user string, policies []string, holds Resources) {
+	use := u.user(user)
+	use.kernels++
+	group := account(policies, u.policies)
+	p := u.policies[group]
+	for name, n := range holds {
+		use.holds[name] += n
+		u.group[group] += n
+		if name == p.GPUResource {
+			u.pool[group] += n
+		}
+	}
+}
+
+// judge decides one request and books what follows from it.
+func (u *usage) judge(r *Request) verdict {
+	l := limitsOf(r.Policies, u.policies)
+	if l.bounded && l.missing {
+		return verdict{queue: "policy", reason: fmt.Sprintf("The policy %s does not exist.", l.account)}
+	}
+	if reason := l.never(r); reason != "" {
+		return verdict{fate: refused, reason: reason}
+	}
+	if reason := u.userLimit(r, l); reason != "" {
+		if l.refuse && !r.Returning {
+			return verdict{fate: refused, reason: reason}
+		}
+		return verdict{queue: "user/" + r.User, reason: reason}
+	}
+	if v, full := u.poolLimit(r, l); full {
+		return v
+	}
+	if len(r.Wants) > 0 && u.nodes != nil {
+		n := u.place(r.Wants, r.Eligible)
+		if n == nil {
+			return u.noNode(r)
+		}
+		n.take(r.Wants)
+	}
+	u.book(r.User, r.Policies, r.Wants)
+	return verdict{fate: admitted}
+}
+
+func (u *usage) userLimit(r *Request, l limits) string {
+	if !l.bounded {
+		return ""
+	}
+	use := u.user(r.User)
+	if n := use.kernels + use.waiting; l.kernelsMax > 0 && n >= l.kernelsMax {
+		return fmt.Sprintf("You %s %d of the %d kernels that policy %s allows you at a time (perUser).", verb(use.waiting), n, l.kernelsMax, l.kernelsBy)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Wants)) {
+		if n := use.holds[name] + use.aside[name]; n+r.Wants[name] > l.perUser[name] {
+			return fmt.Sprintf("You %s %d of the %d %s that policy %s allows you (gpusPerUser).",
+				verb(use.aside[name]), n, l.perUser[name], name, l.perUserBy[name])
+		}
+	}
+	return ""
+}
+
+func verb(waiting int64) string {
+	if waiting > 0 {
+		return "use or wait for"
+	}
+	return "use"
+}
+
+// claim notes that a request waits for capacity and is next in line for its user.
+func (u *usage) claim(r *Request) {
+	use := u.user(r.User)
+	use.waiting++
+	for name, n := range r.Wants {
+		use.aside[name] += n
+	}
+}
+
+func (u *usage) poolLimit(r *Request, l limits) (verdict, bool) {
+	want := r.Wants[l.poolOf]
+	if l.pool == nil || want == 0 {
+		return verdict{}, false
+	}
+	if u.pool[l.account]+u.aside[l.account]+want <= *l.pool {
+		return verdict{}, false
+	}
+	u.aside[l.account] += want
+	u.claim(r)
+	reason := fmt.Sprintf("%d of the %d %s of policy %s are in use (gpuPool).", u.pool[l.account], *l.pool, l.poolOf, l.account)
+	if u.pool[l.account]+want <= *l.pool {
+		reason = fmt.Sprintf("Others of policy %s have waited longer for its %d %s (gpuPool).", l.account, *l.pool, l.poolOf)
+	}
+	return verdict{queue: "pool/" + l.account, reason: reason}, true
+}
+
+func (r Resources) sum() int64 {
+	var n int64
+	for _, v := range r {
+		n += v
+	}
+	return n
+}
+
+func (r Resources) covers(want Resources) bool {
+	for name, n := range want {
+		if r[name] < n {
+			return false
+		}
+	}
+	return true
+}
