@@ -1,0 +1,96 @@
+// Command localcluster brings up a real single-node Kubernetes on this machine.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/elastichub/elastichub/localcluster"
+	"github.com/elastichub/elastichub/localcluster/internal/cluster"
+	"github.com/elastichub/elastichub/localcluster/internal/components"
+	"github.com/elastichub/elastichub/localcluster/internal/host"
+	"github.com/elastichub/elastichub/localcluster/internal/progress"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err := rootCommand().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "localcluster:", err)
+		os.Exit(1)
+	}
+}
+
+// places are where things are kept, from the environment.
+type places struct {
+	cache  string
+	layout cluster.Layout
+}
+
+func findPlaces() (places, error) {
+	cache, err := host.CacheDir()
+	if err != nil {
+		return places{}, err
+	}
+	state, err := host.StateDir()
+	if err != nil {
+		return places{}, err
+	}
+	layout, err := cluster.NewLayout(state)
+	return places{cache: cache, layout: layout}, err
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "localcluster",
+		Short:         "A real single-node Kubernetes on this machine, built from source",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(
+		upCommand(), downCommand(), statusCommand(), kubeconfigCommand(), logsCommand(), superviseCommand(),
+		assetsCommand(),
+	)
+	return root
+}
+
+func builder(cache string, p *progress.Printer) (components.Builder, error) {
+	source, err := localcluster.SourceDir()
+	if err != nil {
+		return components.Builder{}, err
+	}
+	return components.Builder{Source: source + "/components", CacheDir: cache, Progress: p}, nil
+}
+
+func assetsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "assets",
+		Short: "Build etcd, kube-apiserver, kubectl and helm only, and print their directory",
+		Long: "Build etcd, kube-apiserver, kubectl and helm only, and print their directory,\n" +
+			"for KUBEBUILDER_ASSETS of tests that need no more than an API server.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			at, err := findPlaces()
+			if err != nil {
+				return err
+			}
+			b, err := builder(at.cache, progress.New(cmd.ErrOrStderr()))
+			if err != nil {
+				return err
+			}
+			dir, err := b.Build(cmd.Context(), components.Assets)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), dir)
+			return nil
+		},
+	}
+}

@@ -1,0 +1,62 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
+)
+
+const provisionerName = "elastichub.io/local-directory"
+
+// directories provisions volumes as directories below root. They are `local`
+// volumes rather than hostPath ones, since only for the former does a kubelet
+// honour a Pod's fsGroup. A requested size is not enforced.
+type directories struct {
+	root string
+}
+
+func (d directories) Provision(_ context.Context, options controller.ProvisionOptions) (*corev1.PersistentVolume, controller.ProvisioningState, error) {
+	if options.PVC.Spec.Selector != nil {
+		return nil, controller.ProvisioningFinished, fmt.Errorf("claims with a selector are not supported")
+	}
+	if mode := options.PVC.Spec.VolumeMode; mode != nil && *mode != corev1.PersistentVolumeFilesystem {
+		return nil, controller.ProvisioningFinished, fmt.Errorf("volume mode %s is not supported", *mode)
+	}
+	dir := filepath.Join(d.root, options.PVName)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, controller.ProvisioningFinished, err
+	}
+	// Any user of a container may write, whatever the umask here.
+	if err := os.Chmod(dir, 0o777); err != nil {
+		return nil, controller.ProvisioningFinished, err
+	}
+	return &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: options.PVName},
+		Spec: corev1.PersistentVolumeSpec{
+			AccessModes:                   options.PVC.Spec.AccessModes,
+			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: options.PVC.Spec.Resources.Requests[corev1.ResourceStorage]},
+			PersistentVolumeReclaimPolicy: *options.StorageClass.ReclaimPolicy,
+			PersistentVolumeSource:        corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: dir}},
+			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{
+				NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+					MatchExpressions: []corev1.NodeSelectorRequirement{{
+						Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{nodeName},
+					}},
+				}},
+			}},
+		},
+	}, controller.ProvisioningFinished, nil
+}
+
+func (d directories) Delete(_ context.Context, volume *corev1.PersistentVolume) error {
+	if volume.Spec.Local == nil || !strings.HasPrefix(volume.Spec.Local.Path, d.root+"/") {
+		return &controller.IgnoredError{Reason: "not a directory of this provisioner"}
+	}
+	return os.RemoveAll(volume.Spec.Local.Path)
+}

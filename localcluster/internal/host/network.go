@@ -1,0 +1,180 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+const ruleComment = "elastichub localcluster"
+
+// Network is the Pods' network on this machine.
+type Network struct {
+	Bridge  string
+	PodCIDR string
+}
+
+// sysctls are the kernel settings a cluster changes. The first group is for
+// routing between Pods, services and the host (route_localnet: node ports at
+// 127.0.0.1); the second is what a kubelet sets anyway, named here so that it
+// is undone.
+var sysctls = map[string]string{
+	"net/ipv4/conf/all/route_localnet":   "1",
+	"net/ipv4/ip_forward":                "1",
+	"net/bridge/bridge-nf-call-iptables": "1",
+
+	"kernel/keys/root_maxbytes": "25000000",
+	"kernel/keys/root_maxkeys":  "1000000",
+	"kernel/panic":              "10",
+	"kernel/panic_on_oops":      "1",
+	"vm/overcommit_memory":      "1",
+}
+
+func (n Network) rules() [][]string {
+	return [][]string{
+		{"filter", "FORWARD", "-s", n.PodCIDR, "-j", "ACCEPT"},
+		{"filter", "FORWARD", "-d", n.PodCIDR, "-j", "ACCEPT"},
+		{"nat", "POSTROUTING", "-s", n.PodCIDR, "!", "-d", n.PodCIDR, "-j", "MASQUERADE"},
+	}
+}
+
+// Setup lets Pods' packets through. It returns the kernel settings it changed,
+// with what they were before, for Teardown.
+func (n Network) Setup(ctx context.Context) (changed map[string]string, err error) {
+	changed = make(map[string]string)
+	for name, want := range sysctls {
+		file := "/proc/sys/" + name
+		was, err := os.ReadFile(file)
+		if err != nil {
+			return changed, fmt.Errorf("kernel setting %s: %w", name, err)
+		}
+		if strings.TrimSpace(string(was)) == want {
+			continue
+		}
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			return changed, err
+		}
+		changed[name] = strings.TrimSpace(string(was))
+	}
+	for _, rule := range n.rules() {
+		args := append([]string{"-w", "-t", rule[0], "-A", rule[1], "-m", "comment", "--comment", ruleComment}, rule[2:]...)
+		if err := run(ctx, "iptables", args...); err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+// Teardown removes the rules of Setup, those that kube-proxy and the CNI
+// plugins left (nothing else on a machine with one cluster makes chains of
+// these names), and the bridge, and restores the kernel settings.
+func (n Network) Teardown(ctx context.Context, changed map[string]string) error {
+	var failed []error
+	for _, program := range []string{"iptables", "ip6tables"} {
+		for _, table := range []string{"filter", "nat", "mangle"} {
+			listing, err := exec.CommandContext(ctx, program, "-w", "-t", table, "-S").Output()
+			if err != nil {
+				continue // no such table in this kernel: nothing of ours in it
+			}
+			for _, args := range removals(string(listing)) {
+				if err := run(ctx, program, append([]string{"-w", "-t", table}, args...)...); err != nil {
+					failed = append(failed, err)
+				}
+			}
+		}
+	}
+	if _, err := os.Stat("/sys/class/net/" + n.Bridge); err == nil {
+		failed = append(failed, run(ctx, "ip", "link", "delete", n.Bridge))
+	}
+	for name, was := range changed {
+		if _, known := sysctls[name]; known {
+			failed = append(failed, os.WriteFile("/proc/sys/"+name, []byte(was), 0o644))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// removals turns the output of `iptables -S` into the commands that remove
+// what is ours from it: first rules in foreign chains, then our chains'
+// contents, then the chains.
+func removals(listing string) [][]string {
+	var rules, flushes, deletions [][]string
+	for line := range strings.Lines(listing) {
+		fields := splitRule(strings.TrimSpace(line))
+		if len(fields) < 2 {
+			continue
+		}
+		chain := fields[1]
+		switch fields[0] {
+		case "-N":
+			if ourChain(chain) {
+				flushes = append(flushes, []string{"-F", chain})
+				deletions = append(deletions, []string{"-X", chain})
+			}
+		case "-A":
+			if !ourChain(chain) && ourRule(fields) {
+				rules = append(rules, append([]string{"-D"}, fields[1:]...))
+			}
+		}
+	}
+	return append(append(rules, flushes...), deletions...)
+}
+
+func ourChain(name string) bool {
+	return strings.HasPrefix(name, "KUBE-") || strings.HasPrefix(name, "CNI-")
+}
+
+func ourRule(fields []string) bool {
+	for i, field := range fields[:len(fields)-1] {
+		switch field {
+		case "-j", "-g":
+			if ourChain(fields[i+1]) {
+				return true
+			}
+		case "--comment":
+			if fields[i+1] == ruleComment {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// splitRule splits a line of `iptables -S` at blanks outside double quotes.
+func splitRule(line string) []string {
+	var fields []string
+	var field strings.Builder
+	quoted, started := false, false
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '\\' && quoted && i+1 < len(line):
+			i++
+			field.WriteByte(line[i])
+		case c == '"':
+			quoted, started = !quoted, true
+		case c == ' ' && !quoted:
+			if started {
+				fields = append(fields, field.String())
+			}
+			field.Reset()
+			started = false
+		default:
+			field.WriteByte(c)
+			started = true
+		}
+	}
+	if started {
+		fields = append(fields, field.String())
+	}
+	return fields
+}
+
+func run(ctx context.Context, name string, args ...string) error {
+	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, LastLines(string(out), 3))
+	}
+	return nil
+}
