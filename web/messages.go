@@ -22,37 +22,51 @@ type Messages struct {
 	Reset func(labels []string) string
 	Stale func(asOf time.Time) string
 
-	Size              string
-	Presets           string
-	CPULabel, CPUUnit string
-	MemoryLabel       string
-	MemoryUnit        string
-	Slider            func(label string) string
-	Bounds            func(lowest, highest, step, unit string) string
-	// Guaranteed has {request} and {limit}; All stands when they are equal.
+	Size     string
+	Presets  string
+	CPULabel string
+	// CPUUnit and CPUUnitOne follow a number; the latter follows 1.
+	CPUUnit, CPUUnitOne string
+	MemoryLabel         string
+	MemoryUnit          string
+	Slider              func(label string) string
+	Bounds              func(b FieldBounds) string
+	Steps               func(step string) string
+	// Guaranteed has {request}, {limit} and {unit}; All stands when they are equal.
 	Guaranteed, GuaranteedAll string
 
-	Image             string
-	HiddenChannel     string
-	RedirectProposed  func(channel string) string
-	Kernels           string
-	KernelsIntro      string
-	NoKernels         string
-	KernelGPUs        func(n int) string
-	KernelNoGPU       string
-	ReturnedAfter     func(idle time.Duration) string
-	ParkedAfter       func(idle time.Duration) string
-	KeptWhileOpen     string
-	GPUsPerUser       func(n int) string
-	FreeGPUs          func(free, total int) string
-	FieldFault        func(f forms.FieldError, view FieldBounds) string
-	ImageFault        string
-	UnknownFieldFault func(name string) string
+	Image            string
+	HiddenChannel    string
+	RedirectProposed func(channel string) string
+	Kernels          string
+	KernelsIntro     string
+	NoKernels        string
+	// RemoteKernels heads a list without GPUs.
+	RemoteKernels, RemoteKernelsIntro string
+	KernelGPUs                        func(n int) string
+	KernelNoGPU                       string
+	ReturnedAfter                     func(idle time.Duration) string
+	ParkedAfter                       func(idle time.Duration) string
+	KeptWhileOpen                     string
+	GPUsPerUser                       func(n int) string
+	FreeGPUs                          func(free, total int) string
+	FieldFault                        func(f forms.FieldError, view FieldBounds) string
+	ImageFault                        string
+	UnknownFieldFault                 func(name string) string
 }
 
 // FieldBounds are a number field's bounds as the form spells them.
 type FieldBounds struct {
-	Lowest, Highest, Step, Unit string
+	Lowest, Highest, Step string
+	// Unit follows a number, UnitOne follows 1.
+	Unit, UnitOne string
+}
+
+func (b FieldBounds) unitAfter(number string) string {
+	if number == "1" {
+		return b.UnitOne
+	}
+	return b.Unit
 }
 
 // English returns the English texts.
@@ -69,14 +83,15 @@ func English() *Messages {
 		},
 
 		Size: "Size", Presets: "Presets",
-		CPULabel: "CPU", CPUUnit: "CPUs", MemoryLabel: "Memory", MemoryUnit: "GiB",
+		CPULabel: "CPU", CPUUnit: "CPUs", CPUUnitOne: "CPU", MemoryLabel: "Memory", MemoryUnit: "GiB",
 		Slider: func(label string) string { return label + " slider" },
-		Bounds: func(lowest, highest, step, unit string) string {
-			if lowest == highest {
-				return fmt.Sprintf("Always %s %s.", lowest, unit)
+		Bounds: func(b FieldBounds) string {
+			if b.Lowest == b.Highest {
+				return fmt.Sprintf("Always %s %s.", b.Lowest, b.unitAfter(b.Lowest))
 			}
-			return fmt.Sprintf("%s to %s %s, in steps of %s.", lowest, highest, unit, step)
+			return fmt.Sprintf("%s to %s %s, in steps of %s.", b.Lowest, b.Highest, b.unitAfter(b.Highest), b.Step)
 		},
+		Steps:         func(step string) string { return "steps of " + step },
 		Guaranteed:    "{request} of {limit} {unit} guaranteed, the rest when the machine has it to spare.",
 		GuaranteedAll: "All {limit} {unit} guaranteed.",
 
@@ -84,9 +99,11 @@ func English() *Messages {
 		HiddenChannel:    "no longer offered",
 		RedirectProposed: func(channel string) string { return "Switch to " + channel },
 
-		Kernels:      "GPU kernels",
-		KernelsIntro: "The server itself holds no GPU. These kernels get one when you run a cell.",
-		NoKernels:    "Your group has no GPU kernels. Notebooks run on the CPUs chosen above.",
+		Kernels:            "GPU kernels",
+		KernelsIntro:       "The server itself holds no GPU. These kernels get one when you run a cell.",
+		RemoteKernels:      "Kernels on demand",
+		RemoteKernelsIntro: "These kernels run beside the server, with resources of their own, from the first cell you run.",
+		NoKernels:          "Your group has no GPU kernels. Notebooks run on the CPUs chosen above.",
 		KernelGPUs: func(n int) string {
 			if n == 1 {
 				return "1 GPU"
@@ -118,9 +135,9 @@ func englishFault(f forms.FieldError, b FieldBounds) string {
 	case forms.Missing:
 		return fmt.Sprintf("Enter a number from %s to %s %s.", b.Lowest, b.Highest, b.Unit)
 	case forms.BelowMin:
-		return fmt.Sprintf("Your group starts at %s %s.", b.Lowest, b.Unit)
+		return fmt.Sprintf("Your group starts at %s %s.", b.Lowest, b.unitAfter(b.Lowest))
 	case forms.AboveMax:
-		return fmt.Sprintf("Your group may have at most %s %s.", b.Highest, b.Unit)
+		return fmt.Sprintf("Your group may have at most %s %s.", b.Highest, b.unitAfter(b.Highest))
 	case forms.OffStep:
 		return fmt.Sprintf("Count from %s in steps of %s, or take %s %s.", b.Lowest, b.Step, b.Highest, b.Unit)
 	case forms.Repeated:

@@ -79,8 +79,8 @@ type numberView struct {
 	// positions of the slider are 0 to positions; the last is the highest value.
 	positions, position string
 	digits              string
-	hint                string
-	ratio, ratioDigits  string
+	hint, steps         string
+	ratio               string
 	guaranteed, all     string
 	live                string
 	fault               string
@@ -105,10 +105,11 @@ type channelView struct {
 }
 
 type gpuView struct {
-	kernels []kernelView
-	limit   string
-	free    string
-	scarce  bool
+	title, intro string
+	kernels      []kernelView
+	limit        string
+	free         string
+	scarce       bool
 }
 
 type kernelView struct {
@@ -121,13 +122,13 @@ type kernelView struct {
 func NewSpawnFormView(in SpawnFormInput, msg *Messages) SpawnFormView {
 	a := in.Allowance
 	v := SpawnFormView{msg: msg, title: msg.OptionsFor(a.DisplayName), help: strings.TrimSpace(a.HelpText)}
-	v.cpu = newNumber(cpuField, a.CPU, in.Values.CPU, msg.CPULabel, msg.CPUUnit, msg)
-	v.memory = newNumber(memoryField, a.Memory, in.Values.Memory, msg.MemoryLabel, msg.MemoryUnit, msg)
+	v.cpu = newNumber(cpuField, a.CPU, in.Values.CPU, msg.CPULabel, msg.CPUUnit, msg.CPUUnitOne, msg)
+	v.memory = newNumber(memoryField, a.Memory, in.Values.Memory, msg.MemoryLabel, msg.MemoryUnit, msg.MemoryUnit, msg)
 	v.channels = newChannels(a.Images, in.Values.Image, msg)
 	for _, p := range a.Presets {
 		cpu, memory := forms.FormatCPU(p.CPU), forms.FormatMemory(p.Memory)
 		v.presets = append(v.presets, presetView{name: p.Name, cpu: cpu, memory: memory,
-			text: cpu + " " + msg.CPULabel + " · " + memory + " " + msg.MemoryUnit})
+			text: cpu + nbsp + v.cpu.bounds.unitAfter(cpu) + " · " + memory + nbsp + msg.MemoryUnit})
 	}
 	if a.Stale {
 		v.notices = append(v.notices, msg.Stale(a.AsOf))
@@ -144,23 +145,28 @@ func NewSpawnFormView(in SpawnFormInput, msg *Messages) SpawnFormView {
 	return v
 }
 
+// nbsp keeps a number and its unit on one line.
+const nbsp = "\u00a0"
+
 // numberField is what differs between the two number fields.
 type numberField struct {
 	name   string
 	format func(resource.Quantity) string
 	// digits after the point that its values can have, in the form's unit.
 	digits int
+	// suffix makes a Quantity of a value.
+	suffix string
 }
 
 var (
 	cpuField    = numberField{name: forms.FieldCPU, format: forms.FormatCPU, digits: 3}
-	memoryField = numberField{name: forms.FieldMemory, format: forms.FormatMemory, digits: 20}
+	memoryField = numberField{name: forms.FieldMemory, format: forms.FormatMemory, digits: 20, suffix: "Gi"}
 )
 
-func newNumber(f numberField, r groups.Range, value, label, unit string, msg *Messages) numberView {
+func newNumber(f numberField, r groups.Range, value, label, unit, unitOne string, msg *Messages) numberView {
 	n := numberView{
 		id: "eh-" + f.name, name: f.name, label: label, slider: msg.Slider(label), value: value,
-		bounds: FieldBounds{Lowest: f.format(r.Min), Highest: f.format(r.Max), Step: f.format(r.Step), Unit: unit},
+		bounds: FieldBounds{Lowest: f.format(r.Min), Highest: f.format(r.Max), Step: f.format(r.Step), Unit: unit, UnitOne: unitOne},
 		digits: strconv.Itoa(f.digits),
 		ratio:  strconv.FormatFloat(r.RequestRatio, 'g', -1, 64),
 	}
@@ -172,12 +178,10 @@ func newNumber(f numberField, r groups.Range, value, label, unit string, msg *Me
 		last++
 	}
 	n.positions = strconv.FormatInt(last, 10)
-	n.hint = msg.Bounds(n.bounds.Lowest, n.bounds.Highest, n.bounds.Step, unit)
-	n.guaranteed = strings.ReplaceAll(msg.Guaranteed, "{unit}", unit)
-	n.all = strings.ReplaceAll(msg.GuaranteedAll, "{unit}", unit)
-
+	n.hint, n.steps = msg.Bounds(n.bounds), msg.Steps(n.bounds.Step)
+	n.guaranteed, n.all = msg.Guaranteed, msg.GuaranteedAll
 	number, err := strconv.ParseFloat(value, 64)
-	if err != nil {
+	if err != nil || strings.Trim(value, "0123456789.") != "" {
 		// Entered by hand and refused; the fault is shown at the field.
 		n.position = "0"
 		return n
@@ -186,7 +190,9 @@ func newNumber(f numberField, r groups.Range, value, label, unit string, msg *Me
 	width, _ := strconv.ParseFloat(n.bounds.Step, 64)
 	at := min(max(int64((number-lowest)/width+0.5), 0), last)
 	n.position = strconv.FormatInt(at, 10)
-	n.live = n.sentence(number, r.RequestRatio)
+	if q, err := resource.ParseQuantity(value + f.suffix); err == nil && r.Includes(q) {
+		n.live = n.sentence(number, r.RequestRatio)
+	}
 	return n
 }
 
@@ -197,7 +203,7 @@ func (n numberView) sentence(limit, ratio float64) string {
 	if ratio == 1 {
 		text = n.all
 	}
-	return strings.NewReplacer("{request}", trimZeros(request), "{limit}", whole).Replace(text)
+	return strings.NewReplacer("{request}", trimZeros(request), "{limit}", whole, "{unit}", n.bounds.unitAfter(whole)).Replace(text)
 }
 
 func trimZeros(s string) string {
@@ -232,7 +238,7 @@ func newChannels(all []v1alpha1.ImageChannel, chosen string, msg *Messages) []ch
 }
 
 func newGPUs(allowed v1alpha1.PolicyKernels, all []KernelChoice, now *GPUs, msg *Messages) gpuView {
-	var v gpuView
+	v := gpuView{title: msg.Kernels, intro: msg.NoKernels}
 	for _, k := range all {
 		if !slices.Contains(allowed.Allowed, k.Name) || k.GPUs > int(min(allowed.GPUsPerKernel, allowed.GPUsPerUser)) {
 			continue
@@ -256,7 +262,13 @@ func newGPUs(allowed v1alpha1.PolicyKernels, all []KernelChoice, now *GPUs, msg 
 		v.kernels = append(v.kernels, view)
 	}
 	hasGPU := slices.ContainsFunc(v.kernels, func(k kernelView) bool { return k.hasGPU })
-	if !hasGPU {
+	switch {
+	case hasGPU:
+		v.intro = msg.KernelsIntro
+	case len(v.kernels) > 0:
+		v.title, v.intro = msg.RemoteKernels, msg.RemoteKernelsIntro
+		return v
+	default:
 		return v
 	}
 	v.limit = msg.GPUsPerUser(int(allowed.GPUsPerUser))

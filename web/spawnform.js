@@ -20,7 +20,7 @@
       var limit = Number(number.value), ratio = Number(d.ratio);
       var good = number.value !== '' && isFinite(limit) && limit >= Number(d.lowest) && limit <= Number(d.highest);
       live.textContent = !good ? '' : (ratio === 1 ? d.all : d.guaranteed)
-        .replace('{request}', short(limit * ratio, 2)).replace('{limit}', short(limit, 2));
+        .replace('{request}', short(limit * ratio, 2)).replace('{limit}', short(limit, 2)).replace('{unit}', limit === 1 ? d.unitOne : d.unit);
       if (range) { range.setAttribute('aria-valuetext', number.value + ' ' + d.unit); }
       pressed();
     }
@@ -56,6 +56,7 @@
       fields.memory.set(b.dataset.memory);
     });
   });
+  root.classList.add('eh-scripted');
   each('[data-eh-js]', root, function (e) { e.hidden = false; });
   pressed();
 })();
