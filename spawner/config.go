@@ -1,0 +1,40 @@
+package spawner
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Config is what an installation decides about notebook servers.
+type Config struct {
+	// Namespace holds every notebook, its Pod and its volumes.
+	Namespace string
+	// DefaultImage is run where neither a request nor a template names one.
+	DefaultImage string
+	// ImagePullPolicy of notebook containers whose template sets none.
+	ImagePullPolicy corev1.PullPolicy
+	// GatewayName is the JupyterGateway, in Namespace, of the Hub's servers.
+	GatewayName string
+}
+
+// Validate returns every fault, joined.
+func (c Config) Validate() error {
+	var faults []error
+	for _, reason := range validation.IsDNS1123Label(c.Namespace) {
+		faults = append(faults, fmt.Errorf("namespace: %s", reason))
+	}
+	if c.DefaultImage == "" {
+		faults = append(faults, errors.New("defaultImage: must not be empty"))
+	}
+	if !slices.Contains([]corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}, c.ImagePullPolicy) {
+		faults = append(faults, fmt.Errorf("imagePullPolicy: %q is none of Always, IfNotPresent, Never", c.ImagePullPolicy))
+	}
+	for _, reason := range validation.IsDNS1035Label(c.GatewayName) {
+		faults = append(faults, fmt.Errorf("gatewayName: %s", reason))
+	}
+	return errors.Join(faults...)
+}

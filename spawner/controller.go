@@ -1,0 +1,241 @@
+package spawner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/tokens"
+)
+
+// secretRetry is how often a missing environment is looked for: Secrets are
+// not watched, so that the controllers need no right to list them.
+const secretRetry = 2 * time.Second
+
+// conflictRetry is about how far a cache lags behind.
+const conflictRetry = 50 * time.Millisecond
+
+// controller makes the cluster agree with one JupyterNotebook at a time.
+type controller struct {
+	cfg    Config
+	client client.Client // reads from the cache
+	live   client.Reader // reads from the API server
+	issuer *tokens.Issuer
+	// events gives the Kubernetes events about objects with these UIDs.
+	events func(about ...types.UID) []corev1.Event
+	met    *metrics
+	now    func() time.Time
+}
+
+// stopError ends building with a state to show rather than an error to retry.
+type stopError struct{ blocked }
+
+func (e *stopError) Error() string { return "spawner: " + string(e.reason) + ": " + e.message }
+
+func pending(reason Reason, format string, args ...any) error {
+	return &stopError{blocked{v1alpha1.NotebookPending, reason, fmt.Sprintf(format, args...)}}
+}
+
+func failed(reason Reason, format string, args ...any) error {
+	return &stopError{blocked{v1alpha1.NotebookFailed, reason, fmt.Sprintf(format, args...)}}
+}
+
+// Reconcile is one pass. A pass over a cache that lags behind its own writes
+// loses its conflicts and comes again.
+func (c *controller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	result, err := c.pass(ctx, req)
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return ctrl.Result{RequeueAfter: conflictRetry}, nil
+	}
+	return result, err
+}
+
+// pass observes, builds what is missing and writes one status.
+func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	nb := &v1alpha1.JupyterNotebook{}
+	if err := c.client.Get(ctx, req.NamespacedName, nb); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if nb.DeletionTimestamp != nil {
+		return ctrl.Result{}, nil // owner references do the rest
+	}
+	o, err := c.observe(ctx, nb)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	var wait time.Duration
+	switch err := c.act(ctx, &o); {
+	case isStop(err, &o.blocked):
+		if o.blocked.reason == ReasonWaitingForEnvironment || o.blocked.reason == ReasonWaitingForRemoval {
+			wait = secretRetry
+		}
+	case err != nil:
+		return ctrl.Result{}, err
+	}
+	next, left := decide(o)
+	if left > 0 && (wait == 0 || left < wait) {
+		wait = left
+	}
+	if err := c.writeStatus(ctx, nb, next); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: wait}, nil
+}
+
+func isStop(err error, into **blocked) bool {
+	var stop *stopError
+	if errors.As(err, &stop) {
+		*into = &stop.blocked
+		return true
+	}
+	return false
+}
+
+func (c *controller) writeStatus(ctx context.Context, nb *v1alpha1.JupyterNotebook, next v1alpha1.JupyterNotebookStatus) error {
+	if equality.Semantic.DeepEqual(nb.Status, next) {
+		return nil
+	}
+	before := nb.Status
+	changed := nb.DeepCopy()
+	changed.Status = next
+	if err := c.client.Status().Update(ctx, changed); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	c.met.observe(before, next)
+	return nil
+}
+
+func (c *controller) observe(ctx context.Context, nb *v1alpha1.JupyterNotebook) (observed, error) {
+	o := observed{notebook: nb, now: c.now()}
+	var deployment appsv1.Deployment
+	switch err := c.client.Get(ctx, client.ObjectKeyFromObject(nb), &deployment); {
+	case err == nil:
+		if metav1.IsControlledBy(&deployment, nb) {
+			o.deployment = &deployment
+		}
+	case !apierrors.IsNotFound(err):
+		return o, fmt.Errorf("read deployment: %w", err)
+	}
+	about := []types.UID{}
+	if name := ClaimName(nb); name != "" {
+		var claim corev1.PersistentVolumeClaim
+		switch err := c.client.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: name}, &claim); {
+		case err == nil:
+			o.claim, about = &claim, append(about, claim.UID)
+		case !apierrors.IsNotFound(err):
+			return o, fmt.Errorf("read claim: %w", err)
+		}
+	}
+	if o.deployment != nil {
+		var pods corev1.PodList
+		if err := c.client.List(ctx, &pods, client.InNamespace(nb.Namespace), client.MatchingLabels(selector(nb))); err != nil {
+			return o, fmt.Errorf("list pods: %w", err)
+		}
+		for i := range pods.Items {
+			if madeBy(&pods.Items[i], nb.Name) {
+				o.pods, about = append(o.pods, pods.Items[i]), append(about, pods.Items[i].UID)
+			}
+		}
+	}
+	if nb.Spec.Gateway != nil {
+		err := c.client.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.Gateway.Name}, &v1alpha1.JupyterGateway{})
+		if client.IgnoreNotFound(err) != nil {
+			return o, fmt.Errorf("read gateway: %w", err)
+		}
+		o.gateway = err == nil
+	}
+	o.events = c.events(about...)
+	return o, nil
+}
+
+// madeBy tells that a Pod belongs to a ReplicaSet of that Deployment, by the
+// name that the Deployment controller gives it.
+func madeBy(pod *corev1.Pod, deployment string) bool {
+	owner := metav1.GetControllerOf(pod)
+	return owner != nil && owner.Kind == "ReplicaSet" &&
+		owner.Name == deployment+"-"+pod.Labels[appsv1.DefaultDeploymentUniqueLabelKey]
+}
+
+// act builds or takes away; a stopError says what stands in the way.
+func (c *controller) act(ctx context.Context, o *observed) error {
+	nb := o.notebook
+	if nb.Spec.Stopped || givenUp(nb) {
+		return c.scale(ctx, o.deployment, 0)
+	}
+	if why := refuse(nb); why != nil {
+		if err := c.scale(ctx, o.deployment, 0); err != nil {
+			return err
+		}
+		return failed(why.reason, "%s", why.message)
+	}
+	if built(o.deployment, nb) {
+		// Runs, whatever became of gateway and Secrets since. They are made
+		// again only for a Pod that still needs them.
+		if nb.Status.Phase == v1alpha1.NotebookReady {
+			return nil
+		}
+		if _, err := c.secrets(ctx, nb); err != nil {
+			return err
+		}
+		return nil
+	}
+	if nb.Spec.Gateway != nil && !o.gateway {
+		return pending(ReasonWaitingForGateway, "Waiting for the JupyterGateway %s.", nb.Spec.Gateway.Name)
+	}
+	if err := c.environment(ctx, nb); err != nil {
+		return err
+	}
+	if err := c.ensureClaim(ctx, o); err != nil {
+		return err
+	}
+	authVersion, err := c.secrets(ctx, nb)
+	if err != nil {
+		return err
+	}
+	if err := c.ensureService(ctx, nb); err != nil {
+		return err
+	}
+	return c.ensureDeployment(ctx, o, deployment(c.cfg, nb, authVersion))
+}
+
+// built tells that a Deployment is what this generation asks for. Its template
+// is not compared: another version of elastichub may have built it.
+func built(d *appsv1.Deployment, nb *v1alpha1.JupyterNotebook) bool {
+	return d != nil && d.Annotations[annotationGeneration] == strconv.FormatInt(nb.Generation, 10) &&
+		d.Spec.Replicas != nil && *d.Spec.Replicas == 1
+}
+
+func (c *controller) scale(ctx context.Context, d *appsv1.Deployment, replicas int32) error {
+	if d == nil || d.Spec.Replicas != nil && *d.Spec.Replicas == replicas {
+		return nil
+	}
+	changed := d.DeepCopy()
+	changed.Spec.Replicas = &replicas
+	if err := c.client.Update(ctx, changed); err != nil {
+		return fmt.Errorf("scale deployment: %w", err)
+	}
+	*d = *changed
+	return nil
+}
+
+// refusedBy turns the API server's refusals, which retrying does not cure,
+// into a state; anything else stays an error.
+func refusedBy(err error, reason Reason, what string) error {
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+		return failed(reason, "The cluster refuses the %s: %s", what, shorten(strings.TrimSpace(err.Error())))
+	}
+	return fmt.Errorf("write %s: %w", what, err)
+}

@@ -1,0 +1,202 @@
+package spawner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/tokens"
+)
+
+// environment checks that spec.envSecret is there and, when the Service wrote
+// it, that it is of this very start; then makes the notebook its owner.
+func (c *controller) environment(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
+	if nb.Spec.EnvSecret == "" {
+		return nil
+	}
+	var secret corev1.Secret
+	err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.EnvSecret}, &secret)
+	if apierrors.IsNotFound(err) {
+		return pending(ReasonWaitingForEnvironment, "Waiting for the Secret %s.", nb.Spec.EnvSecret)
+	}
+	if err != nil {
+		return fmt.Errorf("read environment: %w", err)
+	}
+	if secret.Labels[v1alpha1.LabelNotebook] != nb.Name || secret.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
+		return nil // somebody's own
+	}
+	if secret.Annotations[v1alpha1.AnnotationStart] != nb.Spec.Start {
+		return pending(ReasonWaitingForEnvironment, "Waiting for the environment of this start.")
+	}
+	if metav1.IsControlledBy(&secret, nb) {
+		return nil
+	}
+	owned := secret.DeepCopy()
+	owned.OwnerReferences = meta(nb, "").OwnerReferences
+	if err := c.client.Update(ctx, owned); err != nil {
+		return fmt.Errorf("own environment: %w", err)
+	}
+	return nil
+}
+
+func (c *controller) ensureClaim(ctx context.Context, o *observed) error {
+	nb := o.notebook
+	if ClaimName(nb) == "" {
+		return nil
+	}
+	if o.claim == nil {
+		// A notebook that was just removed may still be in the cache; its
+		// claim would have no owner and stay for ever.
+		var now v1alpha1.JupyterNotebook
+		switch err := c.live.Get(ctx, client.ObjectKeyFromObject(nb), &now); {
+		case client.IgnoreNotFound(err) != nil:
+			return fmt.Errorf("read notebook: %w", err)
+		case err != nil || now.UID != nb.UID || now.DeletionTimestamp != nil:
+			return pending(ReasonWaitingForRemoval, "The server is being removed.")
+		}
+		made := claim(nb)
+		switch err := c.client.Create(ctx, made); {
+		case err == nil:
+			o.claim = made
+		case apierrors.IsAlreadyExists(err):
+			return fmt.Errorf("claim appeared meanwhile: %w", err)
+		default:
+			return refusedBy(err, ReasonRefused, "home volume")
+		}
+	}
+	if o.claim.DeletionTimestamp != nil {
+		return pending(ReasonWaitingForVolume, "The former volume %s is being removed.", o.claim.Name)
+	}
+	// A claim made beforehand, or named in spec, bears no labels of ours.
+	if user, ok := o.claim.Annotations[v1alpha1.LabelHubUsername]; ok && nb.Spec.Storage.Home.Claim == "" && user != nb.Spec.User {
+		return failed(ReasonVolumeTaken, "The volume %s belongs to another user.", o.claim.Name)
+	}
+	return nil
+}
+
+// secrets makes the gateway and auth Secrets and returns the latter's version.
+func (c *controller) secrets(ctx context.Context, nb *v1alpha1.JupyterNotebook) (string, error) {
+	if nb.Spec.Gateway != nil {
+		token, err := c.issuer.Issue(tokens.Notebook{
+			Namespace: nb.Namespace, Name: nb.Name, UID: string(nb.UID), Start: nb.Spec.Start, User: nb.Spec.User,
+		})
+		if err != nil {
+			return "", fmt.Errorf("issue gateway token: %w", err)
+		}
+		if _, err := c.ensureSecret(ctx, nb, gatewaySecret(nb, token)); err != nil {
+			return "", err
+		}
+	}
+	if secret := authSecret(nb); secret != nil {
+		return c.ensureSecret(ctx, nb, secret)
+	}
+	return "", nil
+}
+
+func (c *controller) ensureSecret(ctx context.Context, nb *v1alpha1.JupyterNotebook, want *corev1.Secret) (string, error) {
+	var have corev1.Secret
+	err := c.live.Get(ctx, client.ObjectKeyFromObject(want), &have)
+	if apierrors.IsNotFound(err) {
+		if err := c.client.Create(ctx, want); err != nil {
+			return "", refusedBy(err, ReasonRefused, "Secret")
+		}
+		return want.ResourceVersion, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read secret: %w", err)
+	}
+	if err := ours(&have, nb); err != nil {
+		return "", err
+	}
+	if reflect.DeepEqual(have.Data, want.Data) {
+		return have.ResourceVersion, nil
+	}
+	have.Data, have.Labels, have.Annotations = want.Data, want.Labels, want.Annotations
+	if err := c.client.Update(ctx, &have); err != nil {
+		return "", refusedBy(err, ReasonRefused, "Secret")
+	}
+	return have.ResourceVersion, nil
+}
+
+// ours refuses objects that something else owns. What a former notebook of the
+// same name owns is about to be collected.
+func ours(object client.Object, nb *v1alpha1.JupyterNotebook) error {
+	if metav1.IsControlledBy(object, nb) {
+		return nil
+	}
+	if owner := metav1.GetControllerOf(object); owner != nil && owner.Kind == "JupyterNotebook" && owner.Name == nb.Name {
+		return pending(ReasonWaitingForRemoval, "What is left of the former server of this name is being removed.")
+	}
+	return failed(ReasonNameTaken, "%s %s exists and belongs to something else.", reflect.TypeOf(object).Elem().Name(), object.GetName())
+}
+
+func (c *controller) ensureService(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
+	want := service(nb)
+	have := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: want.Namespace, Name: want.Name}}
+	_, err := controllerutil.CreateOrUpdate(ctx, c.client, have, func() error {
+		if have.UID != "" {
+			if err := ours(have, nb); err != nil {
+				return err
+			}
+		}
+		have.OwnerReferences = want.OwnerReferences
+		have.Labels = merged(have.Labels, want.Labels)
+		have.Spec.Selector = want.Spec.Selector
+		if len(have.Spec.Ports) != 1 || have.Spec.Ports[0].Port != v1alpha1.NotebookPort || have.Spec.Ports[0].TargetPort != want.Spec.Ports[0].TargetPort {
+			have.Spec.Ports = want.Spec.Ports
+		}
+		return nil
+	})
+	return writeFault(err, "Service")
+}
+
+// ensureDeployment replaces the template as a whole. It is called once for
+// each generation of a notebook.
+func (c *controller) ensureDeployment(ctx context.Context, o *observed, want *appsv1.Deployment) error {
+	have := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: want.Namespace, Name: want.Name}}
+	_, err := controllerutil.CreateOrUpdate(ctx, c.client, have, func() error {
+		if have.UID == "" {
+			want.DeepCopyInto(have)
+			return nil
+		}
+		if err := ours(have, o.notebook); err != nil {
+			return err
+		}
+		have.Labels, have.Annotations = merged(have.Labels, want.Labels), merged(have.Annotations, want.Annotations)
+		kept := have.Spec.Selector // immutable
+		want.Spec.DeepCopyInto(&have.Spec)
+		have.Spec.Selector = kept
+		return nil
+	})
+	if err == nil {
+		o.deployment = have
+	}
+	return writeFault(err, "Deployment")
+}
+
+func writeFault(err error, what string) error {
+	var stop *stopError
+	if err == nil || errors.As(err, &stop) {
+		return err
+	}
+	return refusedBy(err, ReasonRefused, what)
+}
+
+func merged(have, want map[string]string) map[string]string {
+	all := maps.Clone(have)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, want)
+	return all
+}

@@ -1,0 +1,82 @@
+package spawner
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"strings"
+)
+
+// Lengths of object names. A Deployment's Pod is called <name>-<up to 10>-<5>
+// and its name becomes a host name of at most 63 characters.
+const (
+	namePrefix = "jupyter-"
+	maxName    = 63 - len("-0123456789-01234")
+	maxSlug    = maxName - len(namePrefix)
+	// hashDigits is 64 bits: names made of a hash alone (user names outside
+	// ASCII) must not collide among any number of users. KubeSpawner has 32.
+	hashDigits = 16
+	// labelHashDigits is KubeSpawner's, which dashboards know.
+	labelHashDigits = 8
+
+	claimPrefix         = "home-"
+	envSecretSuffix     = "-env"
+	gatewaySecretSuffix = "-gateway"
+	authSecretSuffix    = "-auth"
+)
+
+var (
+	plainName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	plainLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
+	unsafeRun  = regexp.MustCompile(`[^a-z0-9]+`)
+)
+
+// Name is the name of a server's JupyterNotebook, and of its Deployment and
+// Service. Like KubeSpawner's safe slugs: a user name that can stand in a name
+// does so unchanged, parts are joined by "--", and where anything had to be
+// replaced or cut, "---" and a hash of all parts follows. Plain parts contain
+// no "--" and begin and end with a letter or digit, so the runs of dashes tell
+// which of the four forms a name has, and no two keys share one.
+func Name(k Key) string {
+	plain := isPlain(k.User) && (k.Server == "" || isPlain(k.Server))
+	joined := k.User
+	if k.Server != "" {
+		joined += "--" + k.Server
+	}
+	if plain && len(joined) <= maxSlug {
+		return namePrefix + joined
+	}
+	room := maxSlug - len("---") - hashDigits
+	if k.Server == "" {
+		return namePrefix + readable(k.User, room) + "---" + digest(hashDigits, k.User)
+	}
+	each := (room - len("--")) / 2
+	return namePrefix + readable(k.User, each) + "--" + readable(k.Server, each) + "---" + digest(hashDigits, k.User, k.Server)
+}
+
+func isPlain(part string) bool { return plainName.MatchString(part) && !strings.Contains(part, "--") }
+
+// readable keeps what people recognise of a name: never empty, without "--",
+// and with no dash at either end.
+func readable(part string, limit int) string {
+	text := strings.TrimLeft(unsafeRun.ReplaceAllString(strings.ToLower(part), "-"), "-")
+	text = strings.TrimRight(text[:min(len(text), limit)], "-")
+	if text == "" {
+		return "x"
+	}
+	return text
+}
+
+// digest separates parts by a byte that UTF-8 never contains.
+func digest(digits int, parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\xff")))
+	return hex.EncodeToString(sum[:])[:digits]
+}
+
+// labelValue is KubeSpawner's slug of a user or server name as a label.
+func labelValue(name string) string {
+	if name == "" || len(name) <= 63 && plainLabel.MatchString(name) && !strings.Contains(name, "--") {
+		return name
+	}
+	return readable(name, 63-len("---")-labelHashDigits) + "---" + digest(labelHashDigits, name)
+}

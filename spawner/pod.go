@@ -1,0 +1,247 @@
+package spawner
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+const (
+	defaultHome        = "/home/jovyan"
+	homeVolume         = "home"
+	sharedVolumePrefix = "shared-"
+	authVolume         = "auth"
+	authPath           = "/etc/elastichub/auth"
+
+	// User and group of Jupyter's own images.
+	notebookUser  = 1000
+	notebookGroup = 100
+
+	// A notebook server has nothing to hand over: its kernels are elsewhere.
+	graceSeconds = 10
+)
+
+// Options of jupyter_server's gateway client (gateway_client.py). It gives up
+// a kernel after RETRY_MAX lost connections in a row, by default 31 s: a
+// gateway that is away for longer must not cost anyone a session.
+const (
+	gatewayConnectTimeout   = "10"
+	gatewayRequestTimeout   = "60"
+	gatewayRetryInterval    = "1"
+	gatewayRetryIntervalMax = "5"
+	gatewayRetryMax         = "1000"
+)
+
+func clusterURL(service, namespace string, port int) string {
+	return fmt.Sprintf("http://%s.%s.svc:%d", service, namespace, port)
+}
+
+// podTemplate completes a notebook's template: whatever it sets stays, except
+// labels, annotations and switches that others rely on.
+func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) corev1.PodTemplateSpec {
+	var template corev1.PodTemplateSpec
+	if nb.Spec.Template != nil {
+		nb.Spec.Template.PodTemplateSpec.DeepCopyInto(&template)
+	}
+	template.Labels = podLabels(nb, template.Labels)
+	template.Annotations = podAnnotations(nb, template.Annotations, authVersion)
+	// Nothing else of a template's metadata means anything.
+	template.Name, template.GenerateName, template.Namespace = "", "", ""
+
+	pod := &template.Spec
+	if len(pod.Containers) == 0 {
+		pod.Containers = []corev1.Container{standalone()}
+	}
+	no, grace := false, int64(graceSeconds)
+	pod.RestartPolicy = corev1.RestartPolicyAlways // the only one of Deployments
+	pod.AutomountServiceAccountToken = &no
+	pod.EnableServiceLinks = &no
+	if pod.TerminationGracePeriodSeconds == nil {
+		pod.TerminationGracePeriodSeconds = &grace
+	}
+	securePod(pod)
+
+	container := notebookContainer(pod)
+	completeContainer(cfg, nb, container)
+	mountStorage(nb, pod, container)
+	if authVersion != "" {
+		mountAuth(nb, pod, container)
+	}
+	return template
+}
+
+// standalone serves without a Hub; its authentication comes from a file.
+func standalone() corev1.Container {
+	return corev1.Container{
+		Name:    v1alpha1.NotebookContainer,
+		Command: []string{"jupyter", "lab", "--ip=0.0.0.0", "--port=" + strconv.Itoa(v1alpha1.NotebookPort), "--no-browser"},
+	}
+}
+
+// notebookContainer is the one of that name, else the first.
+func notebookContainer(pod *corev1.PodSpec) *corev1.Container {
+	for i := range pod.Containers {
+		if pod.Containers[i].Name == v1alpha1.NotebookContainer {
+			return &pod.Containers[i]
+		}
+	}
+	return &pod.Containers[0]
+}
+
+func completeContainer(cfg Config, nb *v1alpha1.JupyterNotebook, c *corev1.Container) {
+	if c.Image == "" {
+		c.Image = cfg.DefaultImage
+	}
+	if c.ImagePullPolicy == "" {
+		c.ImagePullPolicy = cfg.ImagePullPolicy
+	}
+	if !hasPort(c) {
+		c.Ports = append(c.Ports, corev1.ContainerPort{Name: "notebook", ContainerPort: v1alpha1.NotebookPort, Protocol: corev1.ProtocolTCP})
+	}
+	if c.ReadinessProbe == nil {
+		// TCP: the path depends on the server's base URL, which is in its
+		// environment and arguments only. JupyterHub itself then asks <base_url>api.
+		c.ReadinessProbe = &corev1.Probe{
+			ProbeHandler:     corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(v1alpha1.NotebookPort)}},
+			PeriodSeconds:    1,
+			TimeoutSeconds:   1,
+			FailureThreshold: 10,
+		}
+	}
+	// The last lines of the log tell the user why a server ended.
+	c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+	if nb.Spec.EnvSecret != "" {
+		c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: nb.Spec.EnvSecret},
+		}})
+	}
+	addEnv(c, limitsEnv(c.Resources)...)
+	if nb.Spec.Gateway != nil {
+		addEnv(c, gatewayEnv(nb)...)
+	}
+}
+
+func hasPort(c *corev1.Container) bool {
+	for _, port := range c.Ports {
+		if port.ContainerPort == v1alpha1.NotebookPort {
+			return true
+		}
+	}
+	return false
+}
+
+// addEnv leaves variables alone that a template sets.
+func addEnv(c *corev1.Container, variables ...corev1.EnvVar) {
+	set := map[string]bool{}
+	for _, variable := range c.Env {
+		set[variable.Name] = true
+	}
+	for _, variable := range variables {
+		if !set[variable.Name] {
+			c.Env = append(c.Env, variable)
+		}
+	}
+}
+
+// limitsEnv is JupyterHub's convention, read by jupyter-resource-usage: bytes
+// and cores.
+func limitsEnv(r corev1.ResourceRequirements) []corev1.EnvVar {
+	var env []corev1.EnvVar
+	for _, list := range []struct {
+		suffix string
+		values corev1.ResourceList
+	}{{"LIMIT", r.Limits}, {"GUARANTEE", r.Requests}} {
+		if memory, ok := list.values[corev1.ResourceMemory]; ok && !memory.IsZero() {
+			env = append(env, corev1.EnvVar{Name: "MEM_" + list.suffix, Value: strconv.FormatInt(memory.Value(), 10)})
+		}
+		if cpu, ok := list.values[corev1.ResourceCPU]; ok && !cpu.IsZero() {
+			env = append(env, corev1.EnvVar{Name: "CPU_" + list.suffix, Value: strconv.FormatFloat(cpu.AsApproximateFloat64(), 'f', -1, 64)})
+		}
+	}
+	return env
+}
+
+func gatewayEnv(nb *v1alpha1.JupyterNotebook) []corev1.EnvVar {
+	return []corev1.EnvVar{
+		{Name: "JUPYTER_GATEWAY_URL", Value: clusterURL(nb.Spec.Gateway.Name, nb.Namespace, v1alpha1.GatewayPort)},
+		{Name: "JUPYTER_GATEWAY_AUTH_TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: nb.Name + gatewaySecretSuffix}, Key: tokenKey,
+		}}},
+		{Name: "JUPYTER_GATEWAY_CONNECT_TIMEOUT", Value: gatewayConnectTimeout},
+		{Name: "JUPYTER_GATEWAY_REQUEST_TIMEOUT", Value: gatewayRequestTimeout},
+		{Name: "JUPYTER_GATEWAY_RETRY_INTERVAL", Value: gatewayRetryInterval},
+		{Name: "JUPYTER_GATEWAY_RETRY_INTERVAL_MAX", Value: gatewayRetryIntervalMax},
+		{Name: "JUPYTER_GATEWAY_RETRY_MAX", Value: gatewayRetryMax},
+	}
+}
+
+func homePath(home *v1alpha1.HomeVolume) string {
+	if home.MountPath == "" {
+		return defaultHome
+	}
+	return path.Clean(home.MountPath)
+}
+
+func mountStorage(nb *v1alpha1.JupyterNotebook, pod *corev1.PodSpec, c *corev1.Container) {
+	storage := nb.Spec.Storage
+	if storage == nil {
+		return
+	}
+	mount := func(volume, claim, mountPath string, readOnly bool) {
+		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim, ReadOnly: readOnly},
+		}})
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volume, MountPath: mountPath, ReadOnly: readOnly})
+	}
+	if home := storage.Home; home != nil {
+		mount(homeVolume, ClaimName(nb), homePath(home), false)
+		if c.WorkingDir == "" {
+			c.WorkingDir = homePath(home)
+		}
+	}
+	for _, shared := range storage.Shared {
+		mount(sharedVolumePrefix+shared.Name, shared.Claim, path.Clean(shared.MountPath), shared.ReadOnly)
+	}
+}
+
+// securePod meets Pod Security "restricted" wherever a template leaves it open.
+func securePod(pod *corev1.PodSpec) {
+	yes, user, group := true, int64(notebookUser), int64(notebookGroup)
+	onMismatch := corev1.FSGroupChangeOnRootMismatch
+	if pod.SecurityContext == nil {
+		pod.SecurityContext = &corev1.PodSecurityContext{}
+	}
+	s := pod.SecurityContext
+	s.RunAsNonRoot = &yes
+	if s.RunAsUser == nil {
+		s.RunAsUser = &user
+	}
+	if s.FSGroup == nil {
+		s.FSGroup = &group
+	}
+	if s.FSGroupChangePolicy == nil {
+		s.FSGroupChangePolicy = &onMismatch // large homes: do not walk them each time
+	}
+	if s.SeccompProfile == nil {
+		s.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
+	}
+	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
+		for i := range containers {
+			secureContainer(&containers[i])
+		}
+	}
+}
+
+func secureContainer(c *corev1.Container) {
+	no := false
+	if c.SecurityContext == nil {
+		c.SecurityContext = &corev1.SecurityContext{}
+	}
+	c.SecurityContext.AllowPrivilegeEscalation = &no
+	c.SecurityContext.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}
+}

@@ -1,0 +1,230 @@
+package spawner
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// step is something to tell the person who waits.
+type step struct {
+	percent int32
+	message string
+	outcome v1alpha1.StartOutcome
+}
+
+// maxProgress bounds the log; the CRD allows 64. The oldest entries go first.
+const maxProgress = 48
+
+// advance appends the steps that the log does not hold yet. Nothing follows an
+// outcome, percent never falls, and ids go on counting when entries are dropped.
+func advance(log []v1alpha1.NotebookProgress, todo []step, now time.Time) []v1alpha1.NotebookProgress {
+	for _, s := range todo {
+		var last v1alpha1.NotebookProgress
+		if len(log) > 0 {
+			last = log[len(log)-1]
+		}
+		if last.Outcome != "" {
+			return log
+		}
+		if s.outcome == "" && slices.ContainsFunc(log, func(e v1alpha1.NotebookProgress) bool { return e.Message == s.message }) {
+			continue
+		}
+		log = append(log, v1alpha1.NotebookProgress{
+			ID: last.ID + 1, Percent: max(last.Percent, s.percent), Message: s.message,
+			Time: metav1.NewMicroTime(now), Outcome: s.outcome,
+		})
+	}
+	if surplus := len(log) - maxProgress; surplus > 0 {
+		log = slices.Clone(log[surplus:])
+	}
+	return log
+}
+
+// steps are all the steps that can be told from what is observed, in order.
+func steps(o observed, v verdict, log []v1alpha1.NotebookProgress) []step {
+	all := []step{{percent: 2, message: "Server requested"}}
+	if v.phase == v1alpha1.NotebookPending || v.reason == ReasonReplacing {
+		all = append(all, step{percent: 5, message: v.message})
+	}
+	all = append(all, claimSteps(o)...)
+	all = append(all, eventSteps(o, log)...)
+	switch v.phase {
+	case v1alpha1.NotebookReady:
+		all = append(all, step{percent: 100, message: "Server answers", outcome: v1alpha1.OutcomeReady})
+	case v1alpha1.NotebookFailed:
+		all = append(all, step{message: v.message, outcome: v1alpha1.OutcomeFailed})
+	case v1alpha1.NotebookStopping, v1alpha1.NotebookStopped:
+		all = append(all, step{message: "Server was stopped", outcome: v1alpha1.OutcomeStopped})
+	case v1alpha1.NotebookStarting:
+		if v.trouble != nil || v.reason == ReasonUnschedulable {
+			all = append(all, step{percent: 25, message: v.message})
+		}
+	case v1alpha1.NotebookPending:
+	}
+	return all
+}
+
+func claimSteps(o observed) []step {
+	if o.claim == nil || o.blocked != nil {
+		return nil
+	}
+	being := step{percent: 10, message: fmt.Sprintf("Volume %s is being created", o.claim.Name)}
+	switch o.claim.Status.Phase {
+	case corev1.ClaimPending, "":
+		return []step{being}
+	case corev1.ClaimLost:
+		return []step{{percent: 10, message: fmt.Sprintf("Volume %s is lost", o.claim.Name)}}
+	}
+	return nil // bound: what there is to say comes from events
+}
+
+// eventSteps translates Kubernetes' events about the current Pod and claim.
+func eventSteps(o observed, log []v1alpha1.NotebookProgress) []step {
+	pod := current(o.notebook, o.pods)
+	events := slices.Clone(o.events)
+	slices.SortStableFunc(events, func(a, b corev1.Event) int {
+		if c := happened(&a).Compare(happened(&b)); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	var all []step
+	for i := range events {
+		event := &events[i]
+		switch about := event.InvolvedObject; {
+		case pod != nil && about.UID == pod.UID:
+			if s := podStep(event); s != nil {
+				all = append(all, *s)
+			}
+		case o.claim != nil && about.UID == o.claim.UID:
+			// A claim outlives starts, and its events with it.
+			if len(log) > 0 && happened(event).Before(log[0].Time.Add(-2*time.Second)) {
+				continue
+			}
+			if s := claimStep(event, o.claim.Name); s != nil {
+				all = append(all, *s)
+			}
+		}
+	}
+	return all
+}
+
+// happened is when an event happened first. client-go's recorders end its name
+// with nanoseconds in hexadecimal; its other times may be whole seconds.
+func happened(event *corev1.Event) time.Time {
+	if _, suffix, ok := cutLast(event.Name, "."); ok && len(suffix) == 16 {
+		if nanos, err := strconv.ParseInt(suffix, 16, 64); err == nil {
+			return time.Unix(0, nanos)
+		}
+	}
+	switch {
+	case !event.EventTime.IsZero():
+		return event.EventTime.Time
+	case !event.FirstTimestamp.IsZero():
+		return event.FirstTimestamp.Time
+	default:
+		return event.CreationTimestamp.Time
+	}
+}
+
+func cutLast(text, separator string) (string, string, bool) {
+	i := strings.LastIndex(text, separator)
+	if i < 0 {
+		return text, "", false
+	}
+	return text[:i], text[i+len(separator):], true
+}
+
+var (
+	quoted    = regexp.MustCompile(`"([^"]{1,400})"`)
+	pulledIn  = regexp.MustCompile(` in ([0-9]+(?:\.[0-9]+)?(?:ms|s|m[0-9.]+s))`)
+	onNode    = regexp.MustCompile(`Successfully assigned \S+ to (\S+)`)
+	container = regexp.MustCompile(`^spec\.(initContainers|containers)\{([^}]*)\}$`)
+)
+
+// podStep translates an event about a Pod; nil means not worth telling. The
+// reasons are the scheduler's, the kubelet's, the attach controller's and the
+// cluster autoscaler's.
+func podStep(event *corev1.Event) *step {
+	of := ofContainer(event.InvolvedObject.FieldPath)
+	text := shorten(event.Message)
+	switch event.Reason {
+	case "FailedScheduling":
+		return &step{percent: 20, message: "Waiting for a node: " + text}
+	case "TriggeredScaleUp":
+		return &step{percent: 22, message: "Waiting for a node: the cluster is adding one"}
+	case "NotTriggerScaleUp":
+		return &step{percent: 20, message: "Waiting for a node: the cluster adds none: " + text}
+	case "Scheduled":
+		if m := onNode.FindStringSubmatch(event.Message); m != nil {
+			return &step{percent: 30, message: "Placed on node " + m[1]}
+		}
+		return &step{percent: 30, message: "Placed on a node"}
+	case "SuccessfulAttachVolume":
+		return &step{percent: 35, message: "Volume attached"}
+	case "FailedAttachVolume", "FailedMount", "FailedMapVolume":
+		return &step{percent: 32, message: "Volume not ready yet: " + text}
+	case "Pulling":
+		if m := quoted.FindStringSubmatch(event.Message); m != nil {
+			return &step{percent: 45, message: "Pulling image " + m[1] + of}
+		}
+		return &step{percent: 45, message: "Pulling image" + of}
+	case "Pulled":
+		if m := pulledIn.FindStringSubmatch(event.Message); m != nil {
+			return &step{percent: 65, message: "Image pulled in " + duration(m[1]) + of}
+		}
+		return &step{percent: 65, message: "Image is already on the node" + of}
+	case "Created":
+		return &step{percent: 70, message: "Container created" + of}
+	case "Started":
+		return &step{percent: 80, message: "Container started" + of}
+	case "Unhealthy":
+		return nil // the server does not answer yet
+	}
+	if event.Type == corev1.EventTypeWarning {
+		return &step{percent: 0, message: event.Reason + ": " + text + of}
+	}
+	return nil
+}
+
+func claimStep(event *corev1.Event, name string) *step {
+	switch event.Reason {
+	case "Provisioning", "ExternalProvisioning":
+		return &step{percent: 10, message: fmt.Sprintf("Volume %s is being created", name)}
+	case "ProvisioningSucceeded":
+		return &step{percent: 15, message: fmt.Sprintf("Volume %s is created", name)}
+	case "WaitForFirstConsumer", "WaitForPodScheduled":
+		return nil
+	}
+	if event.Type == corev1.EventTypeWarning {
+		return &step{percent: 10, message: fmt.Sprintf("Volume %s: %s: %s", name, event.Reason, shorten(event.Message))}
+	}
+	return nil
+}
+
+// ofContainer names containers other than the notebook's.
+func ofContainer(fieldPath string) string {
+	m := container.FindStringSubmatch(fieldPath)
+	if m == nil || m[1] == "containers" && m[2] == v1alpha1.NotebookContainer {
+		return ""
+	}
+	return " (" + m[2] + ")"
+}
+
+// duration writes the kubelet's "3.104s" as "3.1 s".
+func duration(text string) string {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return text
+	}
+	return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
+}

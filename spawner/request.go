@@ -1,0 +1,164 @@
+package spawner
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// ErrInvalid: a request that can never become a server. Its faults are
+// wrapped; no value of the environment is among them.
+var ErrInvalid = errors.New("spawner: invalid request")
+
+// Bounds of one request. A Secret holds 1 MiB at most, annotations 256 KiB.
+const (
+	maxStartBytes   = 128
+	maxEnvBytes     = 512 << 10
+	maxWordBytes    = 128 << 10
+	maxOptionsBytes = 64 << 10
+)
+
+// What a Secret's key and the name of an environment variable have in common.
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,252}$`)
+
+// check returns every fault of a request as one ErrInvalid.
+func check(req Request) error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if req.User == "" || !utf8.ValidString(req.User) || !utf8.ValidString(req.Server) {
+		fault("user and server must be UTF-8, and user not empty")
+	}
+	if req.Start == "" || len(req.Start) > maxStartBytes {
+		fault("start must have 1 to %d bytes", maxStartBytes)
+	}
+	size := 0
+	for name, value := range req.Env {
+		size += len(name) + len(value)
+		if !envName.MatchString(name) {
+			fault("env: %q cannot name a variable", name)
+		}
+		if strings.ContainsRune(value, 0) {
+			fault("env: %s contains NUL", name)
+		}
+	}
+	if size > maxEnvBytes {
+		fault("env has %d bytes, the most is %d", size, maxEnvBytes)
+	}
+	words := 0
+	for _, word := range append(append([]string{}, req.Command...), req.Args...) {
+		words += len(word)
+		if strings.ContainsRune(word, 0) || !utf8.ValidString(word) {
+			fault("command and args must be UTF-8 without NUL")
+		}
+	}
+	if words > maxWordBytes {
+		fault("command and args have %d bytes, the most is %d", words, maxWordBytes)
+	}
+	if len(req.Options) > maxOptionsBytes {
+		fault("options have %d bytes, the most is %d", len(req.Options), maxOptionsBytes)
+	}
+	if req.CPULimit.Sign() <= 0 || req.MemoryLimit.Sign() <= 0 {
+		fault("limits of cpu and memory must be positive")
+	}
+	if req.CPURequest.Sign() < 0 || req.CPURequest.Cmp(req.CPULimit) > 0 ||
+		req.MemoryRequest.Sign() < 0 || req.MemoryRequest.Cmp(req.MemoryLimit) > 0 {
+		fault("requests of cpu and memory must lie between 0 and their limits")
+	}
+	if faults != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, errors.Join(faults...))
+	}
+	return nil
+}
+
+// notebookSpec is the whole spec of a requested server.
+func notebookSpec(cfg Config, req Request) v1alpha1.JupyterNotebookSpec {
+	spec := v1alpha1.JupyterNotebookSpec{
+		Gateway:       &corev1.ObjectReference{Name: cfg.GatewayName},
+		Template:      &v1alpha1.PodTemplate{PodTemplateSpec: requestTemplate(cfg, req)},
+		User:          req.User,
+		Server:        req.Server,
+		Start:         req.Start,
+		EnvSecret:     Name(req.Key) + envSecretSuffix,
+		Storage:       req.Storage.DeepCopy(),
+		KernelOptions: req.KernelOptions.DeepCopy(),
+	}
+	if req.ServerIdleSeconds > 0 {
+		spec.IdleStop = &v1alpha1.IdleStop{Seconds: req.ServerIdleSeconds}
+	}
+	return spec
+}
+
+func requestTemplate(cfg Config, req Request) corev1.PodTemplateSpec {
+	image := req.Image
+	if image == "" {
+		image = cfg.DefaultImage
+	}
+	return corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{
+			Name:    v1alpha1.NotebookContainer,
+			Image:   image,
+			Command: literal(req.Command),
+			Args:    literal(req.Args),
+			Resources: corev1.ResourceRequirements{
+				Limits:   corev1.ResourceList{corev1.ResourceCPU: req.CPULimit, corev1.ResourceMemory: req.MemoryLimit},
+				Requests: corev1.ResourceList{corev1.ResourceCPU: req.CPURequest, corev1.ResourceMemory: req.MemoryRequest},
+			},
+		}},
+		NodeSelector:      req.NodeSelector,
+		Tolerations:       req.Tolerations,
+		PriorityClassName: req.PriorityClassName,
+	}}
+}
+
+// literal keeps the kubelet from expanding $(NAME) in words that came from a
+// user: "$$" is a dollar sign there.
+func literal(words []string) []string {
+	if words == nil {
+		return nil
+	}
+	out := make([]string, len(words))
+	for i, word := range words {
+		out[i] = strings.ReplaceAll(word, "$", "$$")
+	}
+	return out
+}
+
+// envSecret holds the environment of one start. The annotation tells for
+// which: the controller uses it for no other.
+func envSecret(cfg Config, req Request) *corev1.Secret {
+	name := Name(req.Key)
+	data := make(map[string][]byte, len(req.Env))
+	for key, value := range req.Env {
+		data[key] = []byte(value)
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: cfg.Namespace, Name: name + envSecretSuffix,
+			Labels:      objectLabels(name, req.Key),
+			Annotations: map[string]string{v1alpha1.AnnotationStart: req.Start},
+		},
+		Data: data,
+	}
+}
+
+// objectLabels are on everything that belongs to a notebook.
+func objectLabels(notebook string, k Key) map[string]string {
+	labels := map[string]string{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedBy,
+		v1alpha1.LabelName:      v1alpha1.AppName,
+		v1alpha1.LabelComponent: v1alpha1.ComponentNotebook,
+		v1alpha1.LabelNotebook:  notebook,
+	}
+	if k.User != "" {
+		labels[v1alpha1.LabelHubUsername] = labelValue(k.User)
+		labels[v1alpha1.LabelHubServername] = labelValue(k.Server)
+	}
+	return labels
+}

@@ -1,0 +1,150 @@
+package spawner
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	runtimecontroller "sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/tokens"
+)
+
+// workers reconcile in parallel; a pass takes a few API calls.
+const workers = 8
+
+// SetupWithManager adds the JupyterNotebook controller, which runs on the
+// leader. The manager's cache must hold cfg.Namespace.
+func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, registry prometheus.Registerer) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("spawner: %w", err)
+	}
+	clientset, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("spawner: %w", err)
+	}
+	events, err := eventInformer(clientset, cfg.Namespace)
+	if err != nil {
+		return fmt.Errorf("spawner: %w", err)
+	}
+	if err := mgr.Add(leaderInformer{events}); err != nil {
+		return fmt.Errorf("spawner: %w", err)
+	}
+	met, err := newMetrics(registry, countServers(mgr, cfg.Namespace))
+	if err != nil {
+		return fmt.Errorf("spawner: %w", err)
+	}
+	c := &controller{
+		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), issuer: issuer,
+		events: eventsAbout(events), met: met, now: time.Now,
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("jupyternotebook").
+		For(&v1alpha1.JupyterNotebook{}).
+		Owns(&appsv1.Deployment{}).
+		Owns(&corev1.Service{}).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(c.byGateway)).
+		WatchesRawSource(eventSource(events, mgr.GetClient())).
+		WithOptions(runtimecontroller.Options{MaxConcurrentReconciles: workers}).
+		Complete(c)
+}
+
+// byLabel leads from what a notebook's Pods and claims bear to the notebook.
+func byLabel(_ context.Context, object client.Object) []reconcile.Request {
+	labels := object.GetLabels()
+	name := labels[v1alpha1.LabelNotebook]
+	if name == "" || labels[v1alpha1.LabelComponent] != v1alpha1.ComponentNotebook {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}}
+}
+
+// byGateway wakes the notebooks that wait for a gateway.
+func (c *controller) byGateway(ctx context.Context, gateway client.Object) []reconcile.Request {
+	var notebooks v1alpha1.JupyterNotebookList
+	if err := c.client.List(ctx, &notebooks, client.InNamespace(gateway.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list the notebooks of a gateway")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range notebooks.Items {
+		nb := &notebooks.Items[i]
+		if nb.Spec.Gateway != nil && nb.Spec.Gateway.Name == gateway.GetName() && nb.Status.Phase == v1alpha1.NotebookPending {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(nb)})
+		}
+	}
+	return requests
+}
+
+// eventSource leads from a Kubernetes event to the notebook of the Pod or
+// claim it is about, both of which are cached.
+func eventSource(informer cache.SharedIndexInformer, cached client.Reader) source.Source {
+	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		enqueue := func(object any) {
+			event, ok := object.(*corev1.Event)
+			if !ok {
+				return
+			}
+			var about client.Object
+			switch event.InvolvedObject.Kind {
+			case "Pod":
+				about = &corev1.Pod{}
+			case "PersistentVolumeClaim":
+				about = &corev1.PersistentVolumeClaim{}
+			default:
+				return
+			}
+			key := client.ObjectKey{Namespace: event.InvolvedObject.Namespace, Name: event.InvolvedObject.Name}
+			// Not there yet: its own arrival leads to a pass that finds the event.
+			if err := cached.Get(ctx, key, about); err != nil {
+				return
+			}
+			for _, request := range byLabel(ctx, about) {
+				queue.Add(request)
+			}
+		}
+		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc:    enqueue,
+			UpdateFunc: func(_, object any) { enqueue(object) },
+		})
+		return err
+	})
+}
+
+// countServers gives nil while another replica leads.
+func countServers(mgr manager.Manager, namespace string) func() map[v1alpha1.NotebookPhase]int {
+	return func() map[v1alpha1.NotebookPhase]int {
+		select {
+		case <-mgr.Elected():
+		default:
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		var notebooks v1alpha1.JupyterNotebookList
+		if err := mgr.GetClient().List(ctx, &notebooks, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return nil
+		}
+		counts := map[v1alpha1.NotebookPhase]int{}
+		for i := range notebooks.Items {
+			counts[stateOf(&notebooks.Items[i]).Phase]++
+		}
+		return counts
+	}
+}

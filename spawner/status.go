@@ -1,0 +1,187 @@
+package spawner
+
+import (
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// troubleGrace is how long a Pod may be in a trouble that sometimes passes,
+// such as a registry that does not answer, before its start has failed.
+const troubleGrace = 10 * time.Second
+
+// observed is all that a notebook's status is made from.
+type observed struct {
+	notebook   *v1alpha1.JupyterNotebook
+	deployment *appsv1.Deployment // nil: none
+	// pods of the Deployment, of any start.
+	pods  []corev1.Pod
+	claim *corev1.PersistentVolumeClaim // nil: none
+	// events about pods and claim, in any order.
+	events []corev1.Event
+	// blocked is why nothing is built for this generation, nil if it is.
+	blocked *blocked
+	// gateway tells whether the gateway of spec exists.
+	gateway bool
+	now     time.Time
+}
+
+// blocked says what a notebook waits for or was refused for.
+type blocked struct {
+	phase   v1alpha1.NotebookPhase // Pending or Failed
+	reason  Reason
+	message string
+}
+
+// givenUp tells that this start has failed for good: its Pod is taken away and
+// stays away until spec changes. Only starts of a Hub end that way.
+func givenUp(nb *v1alpha1.JupyterNotebook) bool {
+	s := nb.Status
+	return nb.Spec.Start != "" && !nb.Spec.Stopped && s.Phase == v1alpha1.NotebookFailed &&
+		s.Start == nb.Spec.Start && s.ObservedGeneration == nb.Generation
+}
+
+// verdict is the changing part of a status.
+type verdict struct {
+	phase   v1alpha1.NotebookPhase
+	reason  Reason
+	message string
+	pod     string
+	// trouble holds back a failure until it has lasted for grace.
+	trouble *trouble
+}
+
+// decide makes the next status, and how long until time alone may change it
+// (0: never).
+func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
+	nb := o.notebook
+	next := *nb.Status.DeepCopy()
+	restarted := next.Start != nb.Spec.Start ||
+		!nb.Spec.Stopped && (next.Phase == v1alpha1.NotebookStopped || next.Phase == v1alpha1.NotebookStopping)
+	if restarted {
+		next.Progress = nil
+		apimeta.RemoveStatusCondition(&next.Conditions, ConditionTrouble)
+	}
+	next.Start = nb.Spec.Start
+	next.ObservedGeneration = nb.Generation
+
+	v := judge(o)
+	wait := holdBack(o, &next, &v)
+	next.Phase, next.Reason, next.Message, next.PodName = v.phase, string(v.reason), v.message, v.pod
+	next.URL = ""
+	if v.phase == v1alpha1.NotebookReady {
+		next.URL = serverURL(nb)
+	}
+	setCondition(o, &next, ConditionReady, v.phase == v1alpha1.NotebookReady, v.reason, v.message)
+	if nb.Spec.Gateway == nil {
+		apimeta.RemoveStatusCondition(&next.Conditions, ConditionGateway)
+	} else if o.gateway {
+		setCondition(o, &next, ConditionGateway, true, ReasonFound, "")
+	} else {
+		setCondition(o, &next, ConditionGateway, false, ReasonWaitingForGateway, "There is no JupyterGateway "+nb.Spec.Gateway.Name+".")
+	}
+	next.Progress = advance(next.Progress, steps(o, v, next.Progress), o.now)
+	return next, wait
+}
+
+// holdBack turns a trouble into Starting until it has lasted, and keeps the
+// time it began in a condition, where the next leader finds it.
+func holdBack(o observed, next *v1alpha1.JupyterNotebookStatus, v *verdict) time.Duration {
+	if v.trouble == nil {
+		setCondition(o, next, ConditionTrouble, false, v.reason, "")
+		return 0
+	}
+	setCondition(o, next, ConditionTrouble, true, v.reason, v.message)
+	began := apimeta.FindStatusCondition(next.Conditions, ConditionTrouble).LastTransitionTime.Time
+	left := began.Add(v.trouble.grace).Sub(o.now)
+	if v.trouble.grace == 0 || left <= 0 {
+		v.phase = v1alpha1.NotebookFailed
+		return 0
+	}
+	v.phase = v1alpha1.NotebookStarting
+	return min(left, troubleGrace)
+}
+
+func setCondition(o observed, next *v1alpha1.JupyterNotebookStatus, kind string, is bool, reason Reason, message string) {
+	status := metav1.ConditionFalse
+	if is {
+		status = metav1.ConditionTrue
+	}
+	condition := metav1.Condition{
+		Type: kind, Status: status, Reason: string(reason), Message: message,
+		ObservedGeneration: o.notebook.Generation,
+	}
+	if old := apimeta.FindStatusCondition(next.Conditions, kind); old == nil || old.Status != status {
+		condition.LastTransitionTime = metav1.NewTime(o.now)
+	}
+	apimeta.SetStatusCondition(&next.Conditions, condition)
+}
+
+func judge(o observed) verdict {
+	nb := o.notebook
+	switch {
+	case givenUp(nb):
+		return verdict{phase: v1alpha1.NotebookFailed, reason: Reason(nb.Status.Reason), message: nb.Status.Message}
+	case nb.Spec.Stopped && gone(o):
+		return verdict{phase: v1alpha1.NotebookStopped, reason: ReasonStopped, message: "The server is stopped."}
+	case nb.Spec.Stopped:
+		return verdict{phase: v1alpha1.NotebookStopping, reason: ReasonStopping, message: "The server is being stopped."}
+	case o.blocked != nil:
+		return verdict{phase: o.blocked.phase, reason: o.blocked.reason, message: o.blocked.message}
+	case o.deployment == nil:
+		return verdict{phase: v1alpha1.NotebookStarting, reason: ReasonCreating, message: "The server is being created."}
+	}
+	pod := current(nb, o.pods)
+	if pod == nil {
+		return judgeNoPod(o)
+	}
+	v := judgePod(pod)
+	v.pod = pod.Name
+	return v
+}
+
+// gone tells that there is no Pod and that none is on its way.
+func gone(o observed) bool {
+	if len(o.pods) > 0 {
+		return false
+	}
+	d := o.deployment
+	return d == nil || d.Spec.Replicas != nil && *d.Spec.Replicas == 0 &&
+		d.Status.ObservedGeneration >= d.Generation && d.Status.Replicas == 0
+}
+
+func judgeNoPod(o observed) verdict {
+	for _, condition := range o.deployment.Status.Conditions {
+		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue &&
+			o.deployment.Status.ObservedGeneration >= o.deployment.Generation {
+			return verdict{reason: ReasonPodRefused, message: "The cluster refuses the server's Pod: " + shorten(condition.Message), trouble: &trouble{troubleGrace}}
+		}
+	}
+	for i := range o.pods {
+		if o.pods[i].Annotations[v1alpha1.AnnotationStart] != o.notebook.Spec.Start {
+			return verdict{phase: v1alpha1.NotebookStarting, reason: ReasonReplacing, message: "The former Pod is going away."}
+		}
+	}
+	return verdict{phase: v1alpha1.NotebookStarting, reason: ReasonCreating, message: "The server is being created."}
+}
+
+// current is the newest living Pod of the start that spec names.
+func current(nb *v1alpha1.JupyterNotebook, pods []corev1.Pod) *corev1.Pod {
+	var newest *corev1.Pod
+	for i := range pods {
+		pod := &pods[i]
+		if pod.Annotations[v1alpha1.AnnotationStart] != nb.Spec.Start || pod.DeletionTimestamp != nil ||
+			pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
+			continue
+		}
+		if newest == nil || newest.CreationTimestamp.Before(&pod.CreationTimestamp) {
+			newest = pod
+		}
+	}
+	return newest
+}
