@@ -1,0 +1,203 @@
+// Package slapdtest runs a real OpenLDAP server for tests: a slapd process of
+// its own, on free loopback ports, with everything in a temporary directory.
+package slapdtest
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+	"github.com/stretchr/testify/require"
+)
+
+// The directory's suffix and administrator.
+const (
+	Suffix       = "dc=example,dc=org"
+	People       = "ou=people," + Suffix
+	Groups       = "ou=groups," + Suffix
+	RootDN       = "cn=root," + Suffix
+	RootPassword = "not-a-secret"
+)
+
+// Server is a slapd with the overlay memberof. Anonymous clients may search.
+type Server struct {
+	// URL is ldap:// (StartTLS offered), SecureURL is ldaps://.
+	URL, SecureURL string
+	// CAFile signs the server's certificate, for 127.0.0.1.
+	CAFile string
+
+	t       testing.TB
+	command []string
+	process *exec.Cmd
+	log     bytes.Buffer
+}
+
+// Start skips the test where slapd is not installed, unless CI=true.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	binary, err := exec.LookPath("slapd")
+	if err != nil {
+		binary, err = exec.LookPath("/usr/sbin/slapd")
+	}
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("slapd is not installed")
+		}
+		t.Skip("slapd is not installed")
+	}
+	dir := t.TempDir()
+	s := &Server{t: t, CAFile: filepath.Join(dir, "ca.pem")}
+	writeCertificates(t, dir)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "db"), 0o700))
+	config := fmt.Sprintf(`include /etc/ldap/schema/core.schema
+include /etc/ldap/schema/cosine.schema
+include /etc/ldap/schema/inetorgperson.schema
+include /etc/ldap/schema/nis.schema
+modulepath /usr/lib/ldap
+moduleload back_mdb
+moduleload memberof
+pidfile %[1]s/pid
+argsfile %[1]s/args
+TLSCACertificateFile %[1]s/ca.pem
+TLSCertificateFile %[1]s/server.pem
+TLSCertificateKeyFile %[1]s/server.key
+sizelimit unlimited
+database mdb
+maxsize 67108864
+suffix "%[2]s"
+rootdn "%[3]s"
+rootpw %[4]s
+directory %[1]s/db
+overlay memberof
+`, dir, Suffix, RootDN, RootPassword)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "slapd.conf"), []byte(config), 0o600))
+	s.URL = "ldap://" + freeAddress(t)
+	s.SecureURL = "ldaps://" + freeAddress(t)
+	s.command = []string{binary, "-f", filepath.Join(dir, "slapd.conf"), "-h", s.URL + " " + s.SecureURL, "-d", "0"}
+	s.Resume()
+	t.Cleanup(s.Stop)
+
+	s.Add(Suffix, "objectClass", "dcObject", "objectClass", "organization", "o", "Example", "dc", "example")
+	s.Add(People, "objectClass", "organizationalUnit", "ou", "people")
+	s.Add(Groups, "objectClass", "organizationalUnit", "ou", "groups")
+	return s
+}
+
+// Stop ends the process and waits for it. A stopped server can be resumed.
+func (s *Server) Stop() {
+	if s.process == nil {
+		return
+	}
+	_ = s.process.Process.Kill()
+	_ = s.process.Wait()
+	s.process = nil
+}
+
+// Resume starts the process on the same ports and data.
+func (s *Server) Resume() {
+	s.t.Helper()
+	s.process = exec.Command(s.command[0], s.command[1:]...)
+	s.process.Stdout, s.process.Stderr = &s.log, &s.log
+	require.NoError(s.t, s.process.Start())
+	require.Eventually(s.t, func() bool {
+		c, err := ldap.DialURL(s.URL)
+		if err != nil {
+			return false
+		}
+		return c.Close() == nil
+	}, 10*time.Second, 20*time.Millisecond, "slapd does not listen")
+}
+
+// Add adds an entry; pairs are attribute and value in turn.
+func (s *Server) Add(dn string, pairs ...string) {
+	s.t.Helper()
+	request := ldap.NewAddRequest(dn, nil)
+	values := map[string][]string{}
+	var order []string
+	for i := 0; i < len(pairs); i += 2 {
+		if _, known := values[pairs[i]]; !known {
+			order = append(order, pairs[i])
+		}
+		values[pairs[i]] = append(values[pairs[i]], pairs[i+1])
+	}
+	for _, name := range order {
+		request.Attribute(name, values[name])
+	}
+	s.admin(func(c *ldap.Conn) error { return c.Add(request) })
+}
+
+// AddUser adds an inetOrgPerson below People and returns its DN.
+func (s *Server) AddUser(uid string) string {
+	s.t.Helper()
+	dn := "uid=" + ldap.EscapeDN(uid) + "," + People
+	s.Add(dn, "objectClass", "inetOrgPerson", "uid", uid, "cn", uid, "sn", uid)
+	return dn
+}
+
+// Remove deletes an entry.
+func (s *Server) Remove(dn string) {
+	s.t.Helper()
+	s.admin(func(c *ldap.Conn) error { return c.Del(ldap.NewDelRequest(dn, nil)) })
+}
+
+func (s *Server) admin(do func(*ldap.Conn) error) {
+	s.t.Helper()
+	c, err := ldap.DialURL(s.URL)
+	require.NoError(s.t, err)
+	defer c.Close()
+	require.NoError(s.t, c.Bind(RootDN, RootPassword))
+	require.NoError(s.t, do(c))
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// writeCertificates writes ca.pem, server.pem and server.key.
+func writeCertificates(t testing.TB, dir string) {
+	t.Helper()
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "slapdtest CA"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	require.NoError(t, err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "slapd"},
+		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, caKey)
+	require.NoError(t, err)
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	require.NoError(t, err)
+	for name, block := range map[string]*pem.Block{
+		"ca.pem":     {Type: "CERTIFICATE", Bytes: caDER},
+		"server.pem": {Type: "CERTIFICATE", Bytes: leafDER},
+		"server.key": {Type: "EC PRIVATE KEY", Bytes: keyDER},
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600))
+	}
+}
