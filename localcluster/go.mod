@@ -3,6 +3,7 @@ module github.com/elastichub/elastichub/localcluster
 go 1.26.0
 
 require (
+	github.com/moby/patternmatcher v0.6.1
 	github.com/spf13/cobra v1.10.2
 	golang.org/x/mod v0.27.0
 	google.golang.org/grpc v1.75.0

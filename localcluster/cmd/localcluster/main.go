@@ -56,7 +56,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		upCommand(), downCommand(), statusCommand(), kubeconfigCommand(), logsCommand(), superviseCommand(),
-		assetsCommand(),
+		assetsCommand(), buildImageCommand(), loadImageCommand(),
 	)
 	return root
 }
