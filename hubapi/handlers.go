@@ -1,0 +1,153 @@
+package hubapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/elastichub/elastichub/forms"
+)
+
+// decodeOptions turns a submitted form into user_options.
+func (a *API) decodeOptions(c *gin.Context) error {
+	server, err := key(c, "server")
+	if err != nil {
+		return err
+	}
+	var b formBody
+	if err := body(c, &b); err != nil {
+		return err
+	}
+	allowed, err := a.allowance(c.Request.Context(), server.User)
+	if err != nil {
+		return err
+	}
+	options, err := forms.Decode(allowed, b.Form)
+	if err != nil {
+		return inBody("form", err)
+	}
+	c.JSON(http.StatusOK, checkedOptions{options})
+	return nil
+}
+
+// checkOptions checks user_options that no form has seen.
+func (a *API) checkOptions(c *gin.Context) error {
+	server, err := key(c, "server")
+	if err != nil {
+		return err
+	}
+	var b optionsBody
+	if err := body(c, &b); err != nil {
+		return err
+	}
+	allowed, err := a.allowance(c.Request.Context(), server.User)
+	if err != nil {
+		return err
+	}
+	options, err := forms.Check(allowed, chosen(b.Options))
+	if err != nil {
+		return inBody("options", err)
+	}
+	c.JSON(http.StatusOK, checkedOptions{options})
+	return nil
+}
+
+// start makes a server run. The options are checked here whatever was checked
+// before: a policy may have changed, and REST callers have seen no form.
+func (a *API) start(c *gin.Context) error {
+	server, err := key(c, "name")
+	if err != nil {
+		return err
+	}
+	var b startBody
+	if err := body(c, &b); err != nil {
+		return err
+	}
+	if err := checkStart(b); err != nil {
+		return err
+	}
+	ctx := c.Request.Context()
+	allowed, err := a.allowanceNow(ctx, server.User)
+	if err != nil {
+		return err
+	}
+	options, err := forms.Check(allowed, chosen(b.Options))
+	if err != nil {
+		return inBody("options", err)
+	}
+	request, err := startRequest(server, b, allowed, options)
+	if err != nil {
+		return err
+	}
+	state, err := a.deps.Servers.Start(ctx, request)
+	if err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, wireState(state))
+	return nil
+}
+
+// chosen makes absent options the empty object, which means the defaults.
+func chosen(options json.RawMessage) json.RawMessage {
+	if trimmed := bytes.TrimSpace(options); len(trimmed) == 0 || bytes.Equal(trimmed, []byte("null")) {
+		return json.RawMessage("{}")
+	}
+	return options
+}
+
+func (a *API) state(c *gin.Context) error {
+	server, err := key(c, "name")
+	if err != nil {
+		return err
+	}
+	state, err := a.deps.Servers.State(c.Request.Context(), server)
+	if err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, wireState(state))
+	return nil
+}
+
+func (a *API) states(c *gin.Context) error {
+	states, err := a.deps.Servers.States(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	list := serverList{Servers: make([]serverState, len(states))}
+	for i, state := range states {
+		list.Servers[i] = wireState(state)
+	}
+	c.JSON(http.StatusOK, list)
+	return nil
+}
+
+// stop ends a server; forever also removes its volumes. Both are idempotent.
+func (a *API) stop(c *gin.Context) error {
+	server, err := key(c, "name")
+	if err != nil {
+		return err
+	}
+	forever, err := query(c, "forever", len("false"))
+	if err != nil {
+		return err
+	}
+	ctx := c.Request.Context()
+	switch forever {
+	case "true":
+		if err := a.deps.Servers.Remove(ctx, server); err != nil {
+			return err
+		}
+		c.Status(http.StatusNoContent)
+	case "", "false":
+		if err := a.deps.Servers.Stop(ctx, server); err != nil {
+			return err
+		}
+		c.Status(http.StatusAccepted)
+	default:
+		return &malformed{"The query parameter forever must be true or false."}
+	}
+	c.Writer.WriteHeaderNow()
+	return nil
+}

@@ -1,0 +1,80 @@
+package inmemory
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/yaml"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/web"
+)
+
+// People is the real groups.Service over the users and policies in a
+// directory of the contract, with a switch that takes the directory down.
+type People struct {
+	*groups.Service
+	source *switched
+}
+
+// NewPeople reads users.yaml and policies.yaml. Nothing is cached.
+func NewPeople(contract string, now func() time.Time) (*People, error) {
+	file, err := groups.NewFile(filepath.Join(contract, "users.yaml"), now)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(contract, "policies.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var policies policyList
+	if err := yaml.UnmarshalStrict(text, &policies); err != nil {
+		return nil, fmt.Errorf("policies.yaml: %w", err)
+	}
+	source := &switched{Source: file}
+	config := groups.DefaultCacheConfig()
+	config.TTL = 0
+	cache, err := groups.NewCache(source, config, now, prometheus.NewRegistry())
+	if err != nil {
+		return nil, err
+	}
+	return &People{Service: groups.NewService(cache, policies), source: source}, nil
+}
+
+// SetDown takes the directory down, or up again.
+func (p *People) SetDown(down bool) { p.source.down.Store(down) }
+
+type switched struct {
+	groups.Source
+	down atomic.Bool
+}
+
+func (s *switched) Lookup(ctx context.Context, user string) (groups.Membership, error) {
+	if s.down.Load() {
+		return groups.Membership{}, groups.ErrUnavailable
+	}
+	return s.Source.Lookup(ctx, user)
+}
+
+type policyList []v1alpha1.GroupPolicy
+
+func (p policyList) Policies(context.Context) ([]v1alpha1.GroupPolicy, error) { return p, nil }
+
+// Cluster implements hubapi.Cluster: two GPUs, one of them free.
+type Cluster struct{}
+
+// Kernels implements hubapi.Cluster.
+func (Cluster) Kernels(context.Context) ([]web.KernelChoice, error) {
+	return []web.KernelChoice{{Name: "python-gpu", DisplayName: "Python (GPU)", GPUs: 1, IdleSeconds: 600}}, nil
+}
+
+// GPUs implements hubapi.Cluster.
+func (Cluster) GPUs(context.Context, string) (web.GPUs, error) {
+	return web.GPUs{Free: 1, Total: 2}, nil
+}

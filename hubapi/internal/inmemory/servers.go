@@ -1,0 +1,267 @@
+// Package inmemory runs notebook servers without Kubernetes, for tests of the
+// API and of the Hub's side of it. What a server is, a Runner decides.
+package inmemory
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/spawner"
+)
+
+// Runner makes a server run. It returns the server's URL and a function that
+// ends it and waits for its end; it is called once for each start.
+type Runner func(request spawner.Request) (url string, end func(), err error)
+
+// Servers implements hubapi.Servers. The zero value is not useful.
+type Servers struct {
+	run Runner
+	now func() time.Time
+
+	mu        sync.Mutex
+	servers   map[spawner.Key]*server
+	notSynced bool
+}
+
+type server struct {
+	request  spawner.Request
+	state    spawner.State
+	events   []spawner.Event
+	grown    chan struct{}
+	end      func()
+	finished bool
+}
+
+// New returns no servers. With a nil Runner nothing advances by itself: the
+// test calls Advance.
+func New(run Runner, now func() time.Time) *Servers {
+	return &Servers{run: run, now: now, servers: map[spawner.Key]*server{}}
+}
+
+// SetSynced says whether the state is known.
+func (s *Servers) SetSynced(synced bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notSynced = !synced
+}
+
+// Request is what the last start of a server asked for.
+func (s *Servers) Request(key spawner.Key) (spawner.Request, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sv, found := s.servers[key]; found {
+		return sv.request, true
+	}
+	return spawner.Request{}, false
+}
+
+// Start implements hubapi.Servers.
+func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.notSynced {
+		return spawner.State{}, spawner.ErrNotSynced
+	}
+	old := s.servers[request.Key]
+	if old != nil && old.request.Start == request.Start {
+		return old.state, nil
+	}
+	if request.ServersPerUser > 0 && s.running(request.Key) >= int(request.ServersPerUser) {
+		return spawner.State{}, spawner.ErrTooManyServers
+	}
+	if old != nil && old.end != nil {
+		old.end()
+	}
+	sv := &server{request: request, grown: make(chan struct{}), state: spawner.State{
+		Key: request.Key, Start: request.Start, Phase: v1alpha1.NotebookPending, Options: request.Options, LastActivity: s.now(),
+	}}
+	s.servers[request.Key] = sv
+	s.advance(sv, v1alpha1.NotebookPending, "", "Server requested.")
+	if s.run != nil {
+		s.advance(sv, v1alpha1.NotebookStarting, "", "Starting the process.")
+		url, end, err := s.run(request)
+		if err != nil {
+			s.advance(sv, v1alpha1.NotebookFailed, "", err.Error())
+			return sv.state, nil
+		}
+		sv.end = end
+		s.advance(sv, v1alpha1.NotebookReady, url, "The server answers.")
+	}
+	return sv.state, nil
+}
+
+// running counts the user's other servers that are not stopped.
+func (s *Servers) running(except spawner.Key) int {
+	n := 0
+	for key, sv := range s.servers {
+		if key.User == except.User && key != except && sv.state.Phase != v1alpha1.NotebookStopped {
+			n++
+		}
+	}
+	return n
+}
+
+// Advance moves a server to a phase and tells its viewers.
+func (s *Servers) Advance(key spawner.Key, phase v1alpha1.NotebookPhase, url, message string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advance(s.servers[key], phase, url, message)
+}
+
+var progress = map[v1alpha1.NotebookPhase]int{
+	v1alpha1.NotebookPending: 10, v1alpha1.NotebookStarting: 50, v1alpha1.NotebookReady: 100,
+	v1alpha1.NotebookFailed: 100, v1alpha1.NotebookStopping: 100, v1alpha1.NotebookStopped: 100,
+}
+
+func (s *Servers) advance(sv *server, phase v1alpha1.NotebookPhase, url, message string) {
+	sv.state.Phase, sv.state.URL, sv.state.Message = phase, url, message
+	if sv.finished {
+		return
+	}
+	sv.finished = phase == v1alpha1.NotebookReady || phase == v1alpha1.NotebookFailed || phase == v1alpha1.NotebookStopped
+	sv.events = append(sv.events, spawner.Event{
+		ID: strconv.Itoa(len(sv.events) + 1), Progress: progress[phase], Message: message, Time: s.now(),
+		Final: sv.finished, Failed: phase == v1alpha1.NotebookFailed,
+	})
+	close(sv.grown)
+	sv.grown = make(chan struct{})
+}
+
+// State implements hubapi.Servers.
+func (s *Servers) State(_ context.Context, key spawner.Key) (spawner.State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.notSynced {
+		return spawner.State{}, spawner.ErrNotSynced
+	}
+	sv, found := s.servers[key]
+	if !found {
+		return spawner.State{}, spawner.ErrNotFound
+	}
+	return sv.state, nil
+}
+
+// States implements hubapi.Servers; ordered by user and server.
+func (s *Servers) States(context.Context) ([]spawner.State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.notSynced {
+		return nil, spawner.ErrNotSynced
+	}
+	var states []spawner.State
+	for _, sv := range s.servers {
+		states = append(states, sv.state)
+	}
+	slices.SortFunc(states, func(a, b spawner.State) int {
+		if a.User != b.User {
+			if a.User < b.User {
+				return -1
+			}
+			return 1
+		}
+		if a.Server < b.Server {
+			return -1
+		}
+		return 1
+	})
+	return states, nil
+}
+
+// Stop implements hubapi.Servers.
+func (s *Servers) Stop(_ context.Context, key spawner.Key) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sv, found := s.servers[key]
+	if !found {
+		return spawner.ErrNotFound
+	}
+	if sv.end != nil {
+		sv.end()
+		sv.end = nil
+	}
+	s.advance(sv, v1alpha1.NotebookStopped, "", "The server has stopped.")
+	return nil
+}
+
+// Remove implements hubapi.Servers.
+func (s *Servers) Remove(ctx context.Context, key spawner.Key) error {
+	if err := s.Stop(ctx, key); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.servers, key)
+	return nil
+}
+
+// Close ends what runs.
+func (s *Servers) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sv := range s.servers {
+		if sv.end != nil {
+			sv.end()
+			sv.end = nil
+		}
+	}
+}
+
+// LastOptions implements hubapi.Servers.
+func (s *Servers) LastOptions(_ context.Context, key spawner.Key) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sv, found := s.servers[key]; found {
+		return sv.request.Options, nil
+	}
+	return nil, nil
+}
+
+// Events implements hubapi.Servers.
+func (s *Servers) Events(ctx context.Context, key spawner.Key, start, after string) (<-chan spawner.Event, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sv, found := s.servers[key]
+	if !found || sv.request.Start != start {
+		return nil, spawner.ErrNotFound
+	}
+	next := 0
+	if after != "" {
+		seen, err := strconv.Atoi(after)
+		if err != nil || seen < 0 || seen > len(sv.events) {
+			return nil, spawner.ErrNotFound
+		}
+		next = seen
+	}
+	events := make(chan spawner.Event)
+	go s.follow(ctx, sv, next, events)
+	return events, nil
+}
+
+func (s *Servers) follow(ctx context.Context, sv *server, next int, events chan<- spawner.Event) {
+	defer close(events)
+	for {
+		s.mu.Lock()
+		pending, grown, finished := slices.Clone(sv.events[next:]), sv.grown, sv.finished
+		s.mu.Unlock()
+		for _, event := range pending {
+			select {
+			case events <- event:
+				next++
+			case <-ctx.Done():
+				return
+			}
+		}
+		if finished {
+			return
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

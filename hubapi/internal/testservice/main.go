@@ -1,0 +1,129 @@
+// Command testservice is the spawner API as the product serves it, with
+// notebook servers that are processes of this machine. The tests of the
+// Python distribution run a real JupyterHub against it.
+//
+//	testservice CONTRACT TOKEN
+//
+// prints the address it listens on and ends with its standard input. POST
+// /test/directory/down, /test/directory/up, /test/synced/no and
+// /test/synced/yes, without a token, bring the faults.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/elastichub/elastichub/hubapi"
+	"github.com/elastichub/elastichub/hubapi/internal/inmemory"
+	"github.com/elastichub/elastichub/spawner"
+)
+
+func main() {
+	if err := serve(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "testservice:", err)
+		os.Exit(1)
+	}
+}
+
+func serve(contract, token string) error {
+	people, err := inmemory.NewPeople(contract, time.Now)
+	if err != nil {
+		return err
+	}
+	servers := inmemory.New(process, time.Now)
+	defer servers.Close()
+	config := hubapi.DefaultConfig()
+	config.Tokens = []string{token}
+	api, err := hubapi.New(config, hubapi.Dependencies{
+		Allowances: people, Servers: servers, Cluster: inmemory.Cluster{}, Ready: func() error { return nil },
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		return err
+	}
+	server := hubapi.NewServer(api)
+	server.Handler = faults(people, servers, api)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("http://%s\n", listener.Addr())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = server.Shutdown(ctx)
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func faults(people *inmemory.People, servers *inmemory.Servers, next http.Handler) http.Handler {
+	switches := map[string]func(){
+		"/test/directory/down": func() { people.SetDown(true) },
+		"/test/directory/up":   func() { people.SetDown(false) },
+		"/test/synced/no":      func() { servers.SetSynced(false) },
+		"/test/synced/yes":     func() { servers.SetSynced(true) },
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if turn, known := switches[r.URL.Path]; known && r.Method == http.MethodPost {
+			turn()
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// process starts the command of a request with its environment, on a port of
+// its own: all servers of a test share one address.
+func process(request spawner.Request) (string, func(), error) {
+	port, err := freePort()
+	if err != nil {
+		return "", nil, err
+	}
+	command := exec.Command(request.Command[0], append(request.Command[1:len(request.Command):len(request.Command)], request.Args...)...)
+	command.Stderr = os.Stderr
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	for _, name := range []string{"PATH", "HOME"} {
+		command.Env = append(command.Env, name+"="+os.Getenv(name))
+	}
+	for name, value := range request.Env {
+		if name == "JUPYTERHUB_SERVICE_URL" {
+			value = strings.Replace(value, "0.0.0.0:8888", "127.0.0.1:"+strconv.Itoa(port), 1)
+		}
+		command.Env = append(command.Env, name+"="+value)
+	}
+	if err := command.Start(); err != nil {
+		return "", nil, fmt.Errorf("the server's command did not start: %w", err)
+	}
+	end := func() {
+		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
+		_ = command.Wait()
+	}
+	return fmt.Sprintf("http://127.0.0.1:%d", port), end, nil
+}
+
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}

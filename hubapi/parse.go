@@ -1,0 +1,99 @@
+package hubapi
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/elastichub/elastichub/spawner"
+)
+
+// Bounds of what names a server, in bytes once unescaped.
+const (
+	maxUser    = 1024
+	maxServer  = 255
+	maxStart   = 128
+	maxEventID = 128
+	maxQuery   = 8 << 10
+)
+
+// user is the path's user name, unescaped: any characters, slashes included.
+func user(c *gin.Context) (string, error) {
+	name, err := url.PathUnescape(c.Param("user"))
+	if err != nil {
+		return "", &malformed{"The user name is not percent-encoded correctly."}
+	}
+	if name == "" || len(name) > maxUser || !utf8.ValidString(name) {
+		return "", &malformed{"The user name must be 1 to 1024 bytes of UTF-8."}
+	}
+	return name, nil
+}
+
+// key names a server by the path's user and the query parameter called parameter.
+func key(c *gin.Context, parameter string) (spawner.Key, error) {
+	name, err := user(c)
+	if err != nil {
+		return spawner.Key{}, err
+	}
+	server, err := query(c, parameter, maxServer)
+	if err != nil {
+		return spawner.Key{}, err
+	}
+	return spawner.Key{User: name, Server: server}, nil
+}
+
+// query is one parameter of the query string, empty when absent. A repeated
+// one is refused: two readers of one request must not disagree on it.
+func query(c *gin.Context, parameter string, limit int) (string, error) {
+	if len(c.Request.URL.RawQuery) > maxQuery {
+		return "", &malformed{"The query string is too long."}
+	}
+	values, err := url.ParseQuery(c.Request.URL.RawQuery)
+	if err != nil {
+		return "", &malformed{"The query string is not encoded correctly."}
+	}
+	switch got := values[parameter]; {
+	case len(got) == 0:
+		return "", nil
+	case len(got) > 1:
+		return "", &malformed{"The query parameter " + parameter + " is repeated."}
+	case len(got[0]) > limit || !utf8.ValidString(got[0]):
+		return "", &malformed{"The query parameter " + parameter + " is too long or not UTF-8."}
+	default:
+		return got[0], nil
+	}
+}
+
+// body decodes exactly one JSON value of known fields.
+func body(c *gin.Context, into any) error {
+	mediaType, _, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
+	if err != nil || mediaType != "application/json" {
+		return errMediaType
+	}
+	decoder := json.NewDecoder(c.Request.Body)
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(into)
+	if err == nil {
+		if _, trailing := decoder.Token(); !errors.Is(trailing, io.EOF) {
+			err = errors.New("trailing data")
+			if trailing != nil {
+				err = trailing
+			}
+		}
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &tooLarge):
+		return errTooLarge
+	default:
+		return &malformed{"The body is not the JSON object that this route takes."}
+	}
+}

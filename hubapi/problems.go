@@ -1,0 +1,167 @@
+package hubapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/elastichub/elastichub/forms"
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/spawner"
+)
+
+// problem is RFC 9457's, as application/problem+json.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	// Instance is the request id, also in the X-Request-Id header and the log.
+	Instance string       `json:"instance"`
+	Errors   []fieldFault `json:"errors,omitempty"`
+}
+
+// fieldFault is one fault of one field.
+type fieldFault struct {
+	// Pointer is a JSON pointer (RFC 6901) into the request's body.
+	Pointer string `json:"pointer"`
+	Field   string `json:"field"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+const (
+	problemType = "urn:elastichub:problem:"
+	// retryAfterSeconds is what a client is told when a dependency is down.
+	retryAfterSeconds = 5
+)
+
+// row is what one error looks like from outside. The detail is fixed text,
+// written for the person who waits: an error's own text stays in the log.
+type row struct {
+	err    error
+	status int
+	kind   string
+	title  string
+	detail string
+	retry  bool
+}
+
+// Errors of the HTTP edge itself.
+var (
+	errUnauthenticated = errors.New("hubapi: no valid bearer token")
+	errNoRoute         = errors.New("hubapi: no such route")
+	errMethod          = errors.New("hubapi: method not allowed")
+	errTooLarge        = errors.New("hubapi: body too large")
+	errMediaType       = errors.New("hubapi: body is not application/json")
+	errTooManyStreams  = errors.New("hubapi: too many event streams")
+	errDraining        = errors.New("hubapi: shutting down")
+)
+
+// malformed is the error for a request that cannot be read. Its text is
+// written here and is safe to show.
+type malformed struct{ detail string }
+
+func (e *malformed) Error() string { return "hubapi: malformed request: " + e.detail }
+
+// locatedFaults says in which member of the body the fields of a forms.Invalid are.
+type locatedFaults struct {
+	part string
+	err  error
+}
+
+func (e *locatedFaults) Error() string { return e.err.Error() }
+func (e *locatedFaults) Unwrap() error { return e.err }
+
+func inBody(part string, err error) error { return &locatedFaults{part, err} }
+
+// rows are tried in order: a lookup that failed because the directory did not
+// answer in time is the directory's fault before it is a deadline's.
+var rows = []row{
+	{errUnauthenticated, http.StatusUnauthorized, "unauthenticated", "Authentication required", "A valid bearer token is required.", false},
+	{errNoRoute, http.StatusNotFound, "no-route", "No such resource", "", false},
+	{errMethod, http.StatusMethodNotAllowed, "method", "Method not allowed", "", false},
+	{errTooLarge, http.StatusRequestEntityTooLarge, "too-large", "Request too large", "A request body may have at most 1 MiB.", false},
+	{errMediaType, http.StatusUnsupportedMediaType, "media-type", "Unsupported media type", "The body must be application/json.", false},
+	{errTooManyStreams, http.StatusServiceUnavailable, "too-many-streams", "Too many event streams", "", true},
+	{errDraining, http.StatusServiceUnavailable, "draining", "Shutting down", "", true},
+
+	{groups.ErrUnknownUser, http.StatusNotFound, "unknown-user", "Unknown user", "The directory does not know this user.", false},
+	{groups.ErrNoPolicy, http.StatusForbidden, "no-policy", "No policy for this user", "No policy allows your groups a server. Ask an administrator for access.", false},
+	{groups.ErrInvalidPolicy, http.StatusInternalServerError, "invalid-policy", "Invalid policy", "The policy for your groups has a fault that an administrator must mend.", false},
+	{groups.ErrUnavailable, http.StatusServiceUnavailable, "directory-unavailable", "Directory unavailable", "The directory that knows your groups does not answer at the moment. Running servers are not affected. Please try again in a minute.", true},
+
+	{spawner.ErrNotFound, http.StatusNotFound, "no-server", "No such server", "There is no such server.", false},
+	{spawner.ErrInvalid, http.StatusUnprocessableEntity, "invalid-request", "Invalid request", "The request cannot be carried out.", false},
+	{spawner.ErrTooManyServers, http.StatusConflict, "too-many-servers", "Too many servers", "You run as many servers as you may have. Stop one first.", false},
+	{spawner.ErrNameTaken, http.StatusConflict, "name-taken", "Name is taken", "Something that is not this server has its name. An administrator can help.", false},
+	{spawner.ErrRemoving, http.StatusServiceUnavailable, "removing", "Being removed", "The former server is still being removed. Please try again in a moment.", true},
+	{spawner.ErrNotSynced, http.StatusServiceUnavailable, "not-synced", "State not known yet", "The service has just started and does not know the servers yet.", true},
+
+	{context.DeadlineExceeded, http.StatusGatewayTimeout, "deadline", "Took too long", "The request took too long. Please try again.", true},
+	{context.Canceled, statusClientGone, "cancelled", "Request cancelled", "", false},
+}
+
+// statusClientGone is never seen by anyone but the log and the metrics.
+const statusClientGone = 499
+
+// describe maps an error to its problem. Unknown errors become a 500 that
+// says nothing of them.
+func describe(err error) (p problem, retry bool) {
+	var invalid *forms.Invalid
+	if errors.As(err, &invalid) {
+		part := "options"
+		var placed *locatedFaults
+		if errors.As(err, &placed) {
+			part = placed.part
+		}
+		p = problem{Type: problemType + "invalid-options", Title: "Invalid options", Status: http.StatusUnprocessableEntity,
+			Detail: "Some choices are not within what you may have."}
+		for _, f := range invalid.Fields {
+			path := []string{part}
+			if f.Field != "" {
+				path = append(path, f.Field)
+			}
+			p.Errors = append(p.Errors, fieldFault{Pointer: pointer(path...), Field: f.Field, Code: f.Code, Message: f.Message})
+		}
+		return p, false
+	}
+	var faults *invalidStart
+	if errors.As(err, &faults) {
+		return problem{Type: problemType + "invalid-request", Title: "Invalid request", Status: http.StatusUnprocessableEntity,
+			Detail: "The request cannot be carried out.", Errors: faults.faults}, false
+	}
+	var unreadable *malformed
+	if errors.As(err, &unreadable) {
+		return problem{Type: problemType + "malformed", Title: "Malformed request", Status: http.StatusBadRequest, Detail: unreadable.detail}, false
+	}
+	for _, r := range rows {
+		if errors.Is(err, r.err) {
+			return problem{Type: problemType + r.kind, Title: r.title, Status: r.status, Detail: r.detail}, r.retry
+		}
+	}
+	return problem{Type: problemType + "internal", Title: "Internal error", Status: http.StatusInternalServerError,
+		Detail: "Something went wrong. The request id helps an administrator to find out what."}, false
+}
+
+// fail ends the request with err's problem. The error is logged, once, by the
+// access log.
+func fail(c *gin.Context, err error) {
+	p, retry := describe(err)
+	p.Instance = "urn:elastichub:request:" + requestID(c)
+	body, marshalErr := json.Marshal(p)
+	if marshalErr != nil {
+		// Strings and ints only: cannot happen short of a programming error.
+		panic(marshalErr)
+	}
+	if retry {
+		c.Header("Retry-After", strconv.Itoa(retryAfterSeconds))
+	}
+	_ = c.Error(err)
+	c.Data(p.Status, "application/problem+json", body)
+	c.Abort()
+}

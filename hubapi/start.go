@@ -1,0 +1,134 @@
+package hubapi
+
+import (
+	"encoding/json"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/forms"
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/spawner"
+)
+
+// invalidStart is the error for a start request whose parts cannot be used.
+type invalidStart struct{ faults []fieldFault }
+
+func (e *invalidStart) Error() string {
+	text := "hubapi: invalid start request"
+	for _, f := range e.faults {
+		text += "; " + f.Pointer + ": " + f.Code
+	}
+	return text
+}
+
+var (
+	startPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	// What a Secret's key and an environment variable's name have in common.
+	envPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,252}$`)
+)
+
+// maxWords bounds cmd and args together.
+const maxWords = 256
+
+// checkStart returns every fault of the parts that no allowance decides.
+func checkStart(b startBody) error {
+	var faults []fieldFault
+	add := func(field, code, message string, path ...string) {
+		faults = append(faults, fieldFault{Pointer: pointer(path...), Field: field, Code: code, Message: message})
+	}
+	if !startPattern.MatchString(b.Start) {
+		add("start", "malformed", "must be 1 to 128 letters, digits, dots, dashes or underscores", "start")
+	}
+	names := make([]string, 0, len(b.Env))
+	for name := range b.Env {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if !envPattern.MatchString(name) {
+			add("env", "malformed", "the name of a variable must be a letter or underscore, then letters, digits, dots, dashes or underscores", "env", name)
+		}
+		if strings.ContainsRune(b.Env[name], 0) {
+			add("env", "malformed", "a value must not contain NUL", "env", name)
+		}
+	}
+	if len(b.Command) == 0 {
+		add("cmd", "missing", "must name a command", "cmd")
+	}
+	if len(b.Command)+len(b.Args) > maxWords {
+		add("args", "above_max", "cmd and args may have at most 256 words", "args")
+	}
+	for _, list := range []struct {
+		name  string
+		words []string
+	}{{"cmd", b.Command}, {"args", b.Args}} {
+		for i, word := range list.words {
+			if strings.ContainsRune(word, 0) {
+				add(list.name, "malformed", "a word must not contain NUL", list.name, strconv.Itoa(i))
+			}
+		}
+	}
+	if faults != nil {
+		return &invalidStart{faults}
+	}
+	return nil
+}
+
+// startRequest turns checked choices into what the spawner is asked for. The
+// options must come from forms.Check with the same allowance.
+func startRequest(key spawner.Key, b startBody, a groups.Allowance, o forms.Options) (spawner.Request, error) {
+	options, err := json.Marshal(o)
+	if err != nil {
+		return spawner.Request{}, err
+	}
+	image, err := channelImage(a.Images, o.Image)
+	if err != nil {
+		return spawner.Request{}, err
+	}
+	cpuRequest, memoryRequest := forms.Requests(a, o)
+	return spawner.Request{
+		Key:               key,
+		Start:             b.Start,
+		Env:               environment(b.Env, a.Env, o, cpuRequest, memoryRequest),
+		Command:           b.Command,
+		Args:              b.Args,
+		Image:             image,
+		CPULimit:          o.CPU,
+		CPURequest:        cpuRequest,
+		MemoryLimit:       o.Memory,
+		MemoryRequest:     memoryRequest,
+		NodeSelector:      a.NodeSelector,
+		Tolerations:       a.Tolerations,
+		PriorityClassName: a.PriorityClassName,
+		Storage:           a.Storage,
+		KernelOptions:     kernelOptions(a),
+		ServersPerUser:    a.ServersPerUser,
+		ServerIdleSeconds: a.ServerIdleSeconds,
+		Options:           options,
+	}, nil
+}
+
+// channelImage resolves a channel's id. Hidden channels are valid for who has
+// chosen them, and a redirect is only ever proposed.
+func channelImage(channels []v1alpha1.ImageChannel, id string) (string, error) {
+	for _, channel := range channels {
+		if channel.ID == id {
+			return channel.Image, nil
+		}
+	}
+	return "", &forms.Invalid{Fields: []forms.FieldError{{Field: "image", Code: forms.NotOffered, Message: "This image is not on offer."}}}
+}
+
+func kernelOptions(a groups.Allowance) v1alpha1.KernelOptions {
+	k := v1alpha1.KernelOptions{Policies: a.Policies}
+	for _, group := range a.Groups {
+		k.Groups = append(k.Groups, group.Name)
+	}
+	if seconds := a.Kernels.IdleSeconds; seconds > 0 {
+		k.IdleTimeoutSeconds = &seconds
+	}
+	return k
+}
