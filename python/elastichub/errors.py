@@ -1,0 +1,140 @@
+"""What the service answers when it does not do as asked, and how the Hub's users read it."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+
+from tornado import web
+
+try:  # JupyterHub 6: a refusal that does not count as a failed spawn
+    from jupyterhub.spawner import SpawnException
+except ImportError:
+    SpawnException = None
+
+_PREFIX = "urn:elastichub:problem:"
+
+
+class Problem(Exception):
+    """An RFC 9457 problem.
+
+    `kind` is the last part of its type, "" when the answer was no problem document
+    (a proxy in between, say).
+    """
+
+    def __init__(self, status, kind="", title="", detail="", instance="", errors=()):
+        super().__init__(f"{status} {kind or 'unexpected answer'} ({instance})")
+        self.status = status
+        self.kind = kind
+        self.title = title
+        self.detail = detail
+        self.instance = instance
+        self.errors = list(errors)
+
+    @classmethod
+    def parse(cls, status, body):
+        try:
+            document = json.loads(body)
+            kind = document["type"]
+        except (ValueError, TypeError, KeyError):
+            return cls(status)
+        if not isinstance(kind, str) or not kind.startswith(_PREFIX):
+            return cls(status)
+        return cls(
+            status,
+            kind.removeprefix(_PREFIX),
+            *(str(document.get(key) or "") for key in ("title", "detail", "instance")),
+            errors=[
+                {key: str(e.get(key) or "") for key in ("field", "code", "message")}
+                for e in document.get("errors") or ()
+                if isinstance(e, dict)
+            ],
+        )
+
+    @property
+    def transient(self):
+        """The same request may succeed in a moment."""
+        return self.status >= 500 and self.kind in (
+            "",
+            "not-synced",
+            "removing",
+            "draining",
+            "deadline",
+            "internal",
+        )
+
+    def words(self):
+        """(sentence, [(field, message), …]) for a person."""
+        faults = [(e["field"] or "options", e["message"]) for e in self.errors]
+        if self.detail:
+            return self.detail, faults
+        return "The notebook service refused the request.", faults
+
+
+class ServiceDown(Exception):
+    """The service cannot be reached. Nothing may be concluded about servers."""
+
+    def words(self):
+        return (
+            "The notebook service cannot be reached at the moment. "
+            "Running servers are not affected. Please try again in a minute.",
+            [],
+        )
+
+
+def as_text(error):
+    sentence, faults = error.words()
+    return " ".join([sentence, *(f"{field}: {message}" for field, message in faults)])
+
+
+def as_html(error):
+    sentence, faults = error.words()
+    items = "".join(
+        f"<li><strong>{escape(field)}</strong>: {escape(message)}</li>"
+        for field, message in faults
+    )
+    return f"<p>{escape(sentence)}</p>" + (f"<ul>{items}</ul>" if items else "")
+
+
+def alert(error):
+    """What stands in the spawn page where the form would be."""
+    return f'<div class="alert alert-danger" role="alert">{as_html(error)}</div>'
+
+
+# Problem kind → (HTTP status for the Hub's client, metric label in JupyterHub 6).
+# The Hub's own 404 means that the Hub has no such user, hence 403 for unknown-user.
+_REFUSALS = {
+    "invalid-options": (422, "options"),
+    "invalid-request": (400, "request"),
+    "unknown-user": (403, "policy"),
+    "no-policy": (403, "policy"),
+    "invalid-policy": (500, "policy"),
+    "too-many-servers": (409, "quota"),
+    "name-taken": (409, "request"),
+    "directory-unavailable": (503, "directory"),
+}
+
+
+class SpawnRefused(SpawnException or web.HTTPError):
+    """Raised before anything is started; the user reads why."""
+
+    def __init__(self, error):
+        status, reason = _REFUSALS.get(getattr(error, "kind", ""), (503, "service"))
+        text = as_text(error)
+        if SpawnException:
+            super().__init__(text, reason=reason, status_code=status)
+        else:
+            super().__init__(status, text)
+        self.jupyterhub_message = text
+        self.jupyterhub_html_message = as_html(error)
+        if status == 503:
+            self.headers = {"Retry-After": "5"}
+
+
+class SpawnFailed(web.HTTPError):
+    """The server was being started and did not come up."""
+
+    def __init__(self, message):
+        super().__init__(500, message)
+        self.jupyterhub_message = message
+        self.jupyterhub_html_message = f"<p>{escape(message)}</p>"

@@ -1,0 +1,218 @@
+"""A client of the spawner API (hubapi/openapi.yaml), shared by all spawners of a Hub."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from urllib.parse import quote, urlencode
+
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
+
+from .errors import Problem, ServiceDown
+
+PREFIX = "/api/spawner/v1"
+
+CONNECT_SECONDS = 3
+# Longer than the service's own deadline, so that its answer is the one to be read.
+REQUEST_SECONDS = 12
+SNAPSHOT_SECONDS = 5
+# A stream is renewed at this interval. Abandoned ones end by it, and a silent
+# break costs no more than it: every renewal is followed by a look at the state.
+STREAM_SECONDS = 25
+# At most one bulk request in this time, whatever the number of servers.
+SNAPSHOT_INTERVAL = 1.0
+MAX_EVENT_BYTES = 64 << 10
+
+
+class Service:
+    """One per event loop, address and token."""
+
+    def __init__(self, url, token, ca_file=None):
+        """token is a callable, so that a token file can change under a running Hub."""
+        self.url = url.rstrip("/")
+        self._token = token
+        self._ca_file = ca_file or None
+        # The Hub's shared client allows ten requests at once, or is curl.
+        self._calls = SimpleAsyncHTTPClient(force_instance=True, max_clients=256)
+        self._streams = SimpleAsyncHTTPClient(force_instance=True, max_clients=4096)
+        self._servers = None
+        self._servers_began = float("-inf")
+        self._refreshing = None
+
+    # --- choices
+
+    async def form(self, user, server, languages=""):
+        query = {"server": server, **({"lang": languages} if languages else {})}
+        return (await self._call("GET", user, "form", query)).decode()
+
+    async def decode(self, user, server, form):
+        return await self._options(user, server, "options", {"form": form})
+
+    async def check(self, user, server, options):
+        return await self._options(user, server, "options/check", {"options": options})
+
+    async def _options(self, user, server, path, body):
+        answer = await self._call("POST", user, path, {"server": server}, body)
+        return json.loads(answer)["options"]
+
+    # --- servers
+
+    async def start(self, user, server, request):
+        return json.loads(
+            await self._call("PUT", user, "server", {"name": server}, request)
+        )
+
+    async def state(self, user, server):
+        """The state as of now, None when there is no such server."""
+        try:
+            return json.loads(
+                await self._call("GET", user, "server", {"name": server})
+            )
+        except Problem as problem:
+            if problem.kind == "no-server":
+                return None
+            raise
+
+    async def stop(self, user, server):
+        await self._delete(user, {"name": server})
+
+    async def remove(self, user, server):
+        await self._delete(user, {"name": server, "forever": "true"})
+
+    async def _delete(self, user, query):
+        try:
+            await self._call("DELETE", user, "server", query)
+        except Problem as problem:
+            if problem.kind != "no-server":
+                raise
+
+    async def events(self, user, server, start, after, note):
+        """Call note(id, type, data) for each event of a start, for a while.
+
+        Returns when a final event came, the stream ended, or it is time to renew it.
+        """
+        parser = EventParser(note)
+        headers = {"Accept": "text/event-stream"}
+        if after:
+            headers["Last-Event-ID"] = after
+        try:
+            await self._fetch(
+                self._streams,
+                "GET",
+                _path(user, "server/events", {"name": server, "start": start}),
+                headers=headers,
+                seconds=STREAM_SECONDS,
+                streaming_callback=parser.feed,
+            )
+        except ServiceDown:
+            if not parser.fed:
+                raise
+
+    # --- all servers at once
+
+    async def snapshot(self, newer_than=float("-inf")):
+        """{(user, server): state} as of a request begun after newer_than (loop time).
+
+        None when the service is down or does not know yet: nothing may be concluded.
+        """
+        fresh = max(newer_than, _now() - SNAPSHOT_INTERVAL)
+        while self._servers_began < fresh:
+            if self._refreshing is None:
+                self._refreshing = asyncio.ensure_future(self._refresh())
+            await asyncio.shield(self._refreshing)
+        return self._servers
+
+    async def _refresh(self):
+        try:
+            await asyncio.sleep(self._servers_began + SNAPSHOT_INTERVAL - _now())
+            began = _now()
+            try:
+                answer = await self._fetch(
+                    self._calls, "GET", f"{PREFIX}/servers", seconds=SNAPSHOT_SECONDS
+                )
+                servers = {
+                    (s["user"], s["server"]): s for s in json.loads(answer)["servers"]
+                }
+            except (Problem, ServiceDown, ValueError, KeyError, TypeError):
+                servers = None
+            self._servers, self._servers_began = servers, began
+        finally:
+            self._refreshing = None
+
+    # --- HTTP
+
+    async def _call(self, method, user, path, query, body=None):
+        headers = {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            body = json.dumps(body)
+        return await self._fetch(
+            self._calls, method, _path(user, path, query), headers=headers, body=body
+        )
+
+    async def _fetch(
+        self, client, method, path, headers=None, seconds=REQUEST_SECONDS, **more
+    ):
+        """The body of a successful answer. Raises Problem or ServiceDown, nothing else."""
+        try:
+            request = HTTPRequest(
+                self.url + path,
+                method=method,
+                headers={"Authorization": f"Bearer {self._token()}", **(headers or {})},
+                connect_timeout=min(CONNECT_SECONDS, seconds),
+                request_timeout=seconds,
+                follow_redirects=False,
+                decompress_response=False,
+                ca_certs=self._ca_file,
+                **more,
+            )
+            return (await client.fetch(request)).body
+        except HTTPClientError as error:
+            if error.code == 599 or error.response is None:
+                raise ServiceDown(str(error)) from None
+            raise Problem.parse(error.code, error.response.body) from None
+        except OSError as error:  # refused, reset, no such name, no token file
+            raise ServiceDown(str(error)) from None
+
+
+class EventParser:
+    """Server-sent events, as far as this API uses them (WHATWG HTML, 9.2.6)."""
+
+    def __init__(self, note):
+        self._note = note
+        self._rest = b""
+        self._fields = {}
+        self.fed = False
+
+    def feed(self, chunk):
+        self.fed = True
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > MAX_EVENT_BYTES:
+            self._rest = b""
+        for line in lines:
+            if not line:
+                self._dispatch()
+            elif not line.startswith(b":"):
+                name, _, value = line.partition(b":")
+                self._fields[name] = value.removeprefix(b" ").decode(errors="replace")
+
+    def _dispatch(self):
+        fields, self._fields = self._fields, {}
+        try:
+            data = json.loads(fields[b"data"])
+        except (KeyError, ValueError):
+            return
+        if isinstance(data, dict):
+            self._note(fields.get(b"id", ""), fields.get(b"event", "message"), data)
+
+
+def _path(user, path, query):
+    segment = quote(user, safe="")
+    if not segment.strip("."):  # "." and ".." would be taken for steps in the path
+        segment = segment.replace(".", "%2E")
+    return f"{PREFIX}/users/{segment}/{path}?{urlencode(query)}"
+
+
+def _now():
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,416 @@
+"""ElasticSpawner: hands every decision to elastichub and keeps the Hub truthful."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+import weakref
+from pathlib import Path
+
+from jupyterhub.spawner import Spawner
+from traitlets import Integer, Unicode, default
+
+from .errors import (
+    Problem,
+    ServiceDown,
+    SpawnException,
+    SpawnFailed,
+    SpawnRefused,
+    alert,
+)
+from .service import Service
+
+# How long a start is asked for again while the service restarts.
+START_RETRY_SECONDS = 15
+# For this long after a start or stop, another replica may not have seen it yet.
+SETTLE_SECONDS = 10
+# How long a cancelled or failed start waits for its stop to be accepted.
+CLEANUP_SECONDS = 5
+
+_ENDED = {"Stopped": 0, "Failed": 1}
+
+# Per event loop, so that one process may hold several Hubs, as tests do.
+_services = weakref.WeakKeyDictionary()
+
+
+class ElasticSpawner(Spawner):
+    """Starts notebook servers through elastichub.
+
+    Every key is derived from user and server name, so nothing is lost with the Hub's state.
+    """
+
+    api_url = Unicode(
+        help="Address of elastichub, such as http://elastichub.hub.svc:8080."
+    ).tag(config=True)
+    api_token = Unicode(
+        help="Bearer token of elastichub. Prefer api_token_file."
+    ).tag(config=True)
+    api_token_file = Unicode(
+        help="File that holds the bearer token; read for every request, so it may change."
+    ).tag(config=True)
+    ca_file = Unicode(
+        help="Certificates that may sign elastichub's, PEM. Default: the system's."
+    ).tag(config=True)
+    stop_timeout = Integer(
+        90, help="Seconds to wait until a stopped server is gone."
+    ).tag(config=True)
+
+    @default("ip")
+    def _default_ip(self):
+        return "0.0.0.0"
+
+    @default("port")
+    def _default_port(self):
+        return 8888
+
+    @default("env_keep")
+    def _default_env_keep(self):
+        return []
+
+    @default("start_timeout")
+    def _default_start_timeout(self):
+        return 300
+
+    @default("options_form")
+    def _default_options_form(self):
+        return _render_form
+
+    @default("options_from_form")
+    def _default_options_from_form(self):
+        return self._decode_form
+
+    @default("apply_user_options")  # JupyterHub 5.3 and later
+    def _default_apply_user_options(self):
+        return _check_options
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._start_id = ""
+        self._url = ""
+        self._starting = False
+        self._nothing_runs = False
+        self._changed_at = float("-inf")
+        self._log = StartLog()
+
+    @property
+    def _service(self):
+        if not self.api_url or not (self.api_token or self.api_token_file):
+            raise ValueError(
+                "ElasticSpawner needs api_url and api_token or api_token_file"
+            )
+        services = _services.setdefault(asyncio.get_running_loop(), {})
+        key = (self.api_url, self.api_token, self.api_token_file, self.ca_file)
+        if key not in services:
+            _, token, file, ca_file = key
+            services[key] = Service(
+                self.api_url,
+                (lambda: Path(file).read_text().strip()) if file else (lambda: token),
+                ca_file,
+            )
+        return services[key]
+
+    # --- what the Hub keeps
+
+    def load_state(self, state):
+        super().load_state(state)
+        self._start_id = state.get("start", "")
+        self._url = state.get("url", "")
+
+    def get_state(self):
+        state = super().get_state()
+        if self._start_id:
+            state["start"] = self._start_id
+            state["url"] = self._url
+        return state
+
+    def clear_state(self):
+        super().clear_state()
+        self._start_id = ""
+        self._url = ""
+        # A start begins with this, and so may its viewers.
+        self._log = StartLog()
+
+    # --- choices
+
+    async def _decode_form(self, form):
+        fields = {
+            name: [value for value in values if isinstance(value, str)]
+            for name, values in form.items()
+            if not name.endswith("_file")
+        }
+        try:
+            return await self._service.decode(self.user.name, self.name, fields)
+        except (Problem, ServiceDown) as error:
+            raise SpawnRefused(error) from error
+
+    async def options_from_query(self, query):
+        """A link may choose. What it carries besides is nobody's choice.
+
+        Up to JupyterHub 5 any parameter brings us here, `_xsrf` of a revisited error page
+        too. When no choice is left, the person gets the form, not a server.
+        """
+        fields = {name: values for name, values in query.items() if name[:1] != "_"}
+        if fields:
+            try:
+                return await self._service.decode(self.user.name, self.name, fields)
+            except ServiceDown as error:
+                raise SpawnRefused(error) from error
+            except Problem as problem:
+                unknown = {e["field"] for e in problem.errors if e["code"] == "unknown"}
+                known = {n: v for n, v in fields.items() if n not in unknown}
+                if known:
+                    return await self._decode_form(known)
+        raise NothingChosen(200)
+
+    def _refuse(self, error):
+        """A refusal is no sign of a broken Hub, so it must not count as one.
+
+        JupyterHub 5 counts every exception of a spawn towards consecutive_failure_limit
+        and exits; 6 knows SpawnException. The count is taken back before it is made.
+        """
+        if SpawnException is None and self.handler is not None:
+            settings = self.handler.settings
+            settings["failure_count"] = settings.get("failure_count", 0) - 1
+        return SpawnRefused(error)
+
+    # --- start
+
+    async def start(self):
+        self._start_id = uuid.uuid4().hex
+        self._url = ""
+        self._nothing_runs = False
+        self._starting = True
+        try:
+            await self._request_start()
+            self._url = await self._until_ready()
+        except asyncio.CancelledError:
+            # Too late, or the user's Stop. Either way the Hub goes on with poll and stop.
+            await self._clean_up()
+            raise
+        except (SpawnRefused, SpawnFailed):
+            # poll says so at once, and the Hub does not call stop: the user is not kept
+            # waiting for the reason.
+            await self._clean_up()
+            self._nothing_runs = True
+            raise
+        finally:
+            self._starting = False
+            self._changed_at = asyncio.get_running_loop().time()
+            self._log.close()
+        return self._url
+
+    async def _request_start(self):
+        request = {
+            "start": self._start_id,
+            "options": self.user_options,
+            "env": {name: str(value) for name, value in self.get_env().items()},
+            "cmd": list(self.cmd),
+            "args": self.get_args(),
+        }
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_RETRY_SECONDS
+        while True:
+            try:
+                # Repeating it is safe: the start id stays the same.
+                await self._service.start(self.user.name, self.name, request)
+                return
+            except (Problem, ServiceDown) as error:
+                again = isinstance(error, ServiceDown) or error.transient
+                if not again or loop.time() > deadline:
+                    raise self._refuse(error) from error
+                self.log.warning("Repeating the start of %s: %s", self._log_name, error)
+                await asyncio.sleep(1)
+
+    async def _until_ready(self):
+        """Follow the events; look at the state whenever a stream ends, whyever it did.
+
+        The Hub's start_timeout bounds it.
+        """
+        loop = asyncio.get_running_loop()
+        missing_since = None
+        while True:
+            try:
+                await self._service.events(
+                    self.user.name,
+                    self.name,
+                    self._start_id,
+                    self._log.last_id,
+                    self._log.note,
+                )
+            except (Problem, ServiceDown) as error:
+                self.log.warning("No events of %s: %s", self._log_name, error)
+            try:
+                state = await self._service.state(self.user.name, self.name)
+            except (Problem, ServiceDown) as error:
+                self.log.warning("No state of %s: %s", self._log_name, error)
+            else:
+                if state is None or state["start"] != self._start_id:
+                    missing_since = missing_since or loop.time()
+                    if loop.time() - missing_since > SETTLE_SECONDS:
+                        raise SpawnFailed("The server was removed while it started.")
+                else:
+                    missing_since = None
+                    if state["ready"]:
+                        return state["url"]
+                    if state["phase"] in _ENDED:
+                        raise SpawnFailed(
+                            state.get("message") or "The server did not start."
+                        )
+            await asyncio.sleep(1)
+
+    async def _clean_up(self):
+        try:
+            await asyncio.wait_for(
+                self._service.stop(self.user.name, self.name), CLEANUP_SECONDS
+            )
+        except (Problem, ServiceDown, asyncio.TimeoutError) as error:
+            self.log.error("%s was not stopped: %s", self._log_name, error)
+
+    async def progress(self):
+        """Every viewer gets the whole log of this start, from the one stream of start()."""
+        async for event in self._log.follow():
+            yield event
+
+    # --- while it runs
+
+    async def poll(self):
+        """None while it runs, starts, or nothing is known: the Hub forgets what is said to
+        have ended, and a service that is down says nothing of the servers."""
+        if self._starting:
+            return None
+        if self._nothing_runs:
+            return 1
+        try:
+            servers = await self._service.snapshot(newer_than=self._changed_at)
+        except Exception:
+            self.log.exception("Could not poll %s", self._log_name)
+            return None
+        if servers is None:
+            return None
+        state = servers.get((self.user.name, self.name))
+        if state is None or (self._start_id and state["start"] != self._start_id):
+            settled = asyncio.get_running_loop().time() - self._changed_at
+            return 0 if settled > SETTLE_SECONDS else None
+        self._url = state.get("url") or self._url
+        return _ENDED.get(state["phase"])
+
+    async def get_url(self):
+        """Asked when the Hub has restarted. A start that was in flight is waited for."""
+        if not self._url:
+            try:
+                state = await self._service.state(self.user.name, self.name)
+                if state is not None:
+                    self._start_id = state["start"]
+                    self._url = state.get("url") or await asyncio.wait_for(
+                        self._until_ready(), self.start_timeout
+                    )
+            except Exception:
+                self.log.exception("No address of %s", self._log_name)
+        return self._url or self.server.url
+
+    # --- the end
+
+    async def stop(self, now=False):
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.stop_timeout
+        asked = False
+        pause = 0.25
+        while True:
+            try:
+                if not asked:
+                    await self._service.stop(self.user.name, self.name)
+                    asked = True
+                state = await self._service.state(self.user.name, self.name)
+                if state is None or state["stopped"]:
+                    break
+            except (Problem, ServiceDown) as error:
+                self.log.warning("Stopping %s: %s", self._log_name, error)
+            if loop.time() > deadline:
+                raise TimeoutError(
+                    f"{self._log_name} did not stop in {self.stop_timeout} seconds"
+                )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 2)
+        self._nothing_runs = True
+        self._changed_at = loop.time()
+
+    async def delete_forever(self):
+        """The home volume goes too. The Hub swallows what is raised here, so it is logged."""
+        try:
+            await self._service.remove(self.user.name, self.name)
+        except (Problem, ServiceDown) as error:
+            self.log.error("%s was not removed: %s", self._log_name, error)
+            raise
+
+
+class NothingChosen(SpawnRefused):
+    """The spawn page shows its form and no error."""
+
+    def __init__(self, status):
+        super().__init__(Problem(status))
+        self.status_code = status
+        self.headers = {}
+        self.jupyterhub_message = self.jupyterhub_html_message = ""
+
+
+class StartLog:
+    """The events of one start, kept for viewers who come later."""
+
+    def __init__(self):
+        self.last_id = ""
+        self._events = []
+        self._closed = False
+        self._grown = asyncio.Event()
+
+    def note(self, event_id, kind, data):
+        if event_id == self.last_id and event_id:
+            return
+        self.last_id = event_id
+        progress, message = data.get("progress"), data.get("message")
+        event = {"message": str(message or "")}
+        # 100 is the Hub's to say, when the server has answered.
+        if isinstance(progress, int):
+            event["progress"] = max(0, min(progress, 99))
+        self._events.append(event)
+        self._wake()
+
+    def close(self):
+        self._closed = True
+        self._wake()
+
+    def _wake(self):
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    async def follow(self):
+        seen = 0
+        while True:
+            for event in self._events[seen:]:
+                seen += 1
+                yield event
+            if seen < len(self._events):
+                continue
+            if self._closed:
+                return
+            await self._grown.wait()
+
+
+async def _render_form(spawner):
+    languages = ""
+    if spawner.handler is not None:
+        languages = spawner.handler.request.headers.get("Accept-Language", "")[:1024]
+    try:
+        return await spawner._service.form(spawner.user.name, spawner.name, languages)
+    except (Problem, ServiceDown) as error:
+        spawner.log.warning("No form for %s: %s", spawner._log_name, error)
+        return alert(error)
+
+
+async def _check_options(spawner, user_options):
+    """For callers of the Hub's REST API, who see no form, before anything is prepared."""
+    try:
+        spawner.user_options = await spawner._service.check(
+            spawner.user.name, spawner.name, user_options or {}
+        )
+    except (Problem, ServiceDown) as error:
+        raise spawner._refuse(error) from error

@@ -1,0 +1,129 @@
+"""A real JupyterHub, the real handler of the spawner API, real notebook servers."""
+
+import time
+from urllib.request import Request, urlopen
+
+import pytest
+from hub import Hub, until
+
+from conftest import TOKEN
+
+
+@pytest.fixture
+def hub(service, tmp_path):
+    # Starts return at once, so that progress can be watched.
+    running = Hub(tmp_path, service.url, TOKEN, slow_spawn_timeout=0)
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def patient_hub(service, tmp_path):
+    """Waits for refusals and answers with them, as a Hub does by default."""
+    running = Hub(tmp_path, service.url, TOKEN)
+    running.start()
+    yield running
+    running.kill()
+
+
+def start(hub, user):
+    hub.user(user)
+    status, text = hub.api("POST", f"/users/{user}/server", hub.options({}))
+    assert status in (201, 202), text
+    until(lambda: (hub.server(user) or {}).get("ready"), 60, lambda: hub.log)
+
+
+def test_start_progress_running_stop(hub):
+    hub.user("researcher")
+    options = {"cpu": "2", "memory": "2Gi", "image": "next"}
+    status, text = hub.api("POST", "/users/researcher/server", hub.options(options))
+    assert status == 202, text
+
+    events = hub.progress("researcher")
+    messages = [event["message"] for event in events]
+    assert "Server requested." in messages and "The server answers." in messages, events
+    assert events[-1].get("ready") is True, events
+    percents = [event["progress"] for event in events if "progress" in event]
+    assert percents == sorted(percents)
+
+    server = until(lambda: hub.server("researcher"), 10)
+    assert server["ready"] is True
+    assert server["user_options"] == options
+    assert set(server["state"]) == {"start", "url"}
+    with urlopen(server["state"]["url"] + "/user/researcher/api") as answer:
+        assert answer.status == 200 and b"version" in answer.read()
+
+    status, text = hub.api("DELETE", "/users/researcher/server")
+    assert status in (202, 204), text
+    until(lambda: hub.server("researcher") is None, 30, lambda: hub.log)
+    with pytest.raises(OSError):
+        urlopen(server["state"]["url"] + "/user/researcher/api", timeout=2)
+
+
+def test_refusals_name_field_and_bound_and_count_for_nothing(patient_hub, service):
+    hub = patient_hub
+    hub.user("analyst")
+    # One more than the limit at which the Hub would exit.
+    for _ in range(4):
+        status, answer = hub.api(
+            "POST", "/users/analyst/server", hub.options({"cpu": "99"})
+        )
+        assert status == 422, answer
+        assert "cpu: At most 1" in answer["message"]
+        assert hub.server("analyst") is None
+    for options, said in (
+        ({"memory": "-1Gi"}, "memory"),
+        ({"image": "evil/image:latest"}, "image"),
+        ({"privileged": True}, "privileged"),
+    ):
+        status, answer = hub.api("POST", "/users/analyst/server", hub.options(options))
+        assert (status, said in answer["message"]) == (422, True), answer
+
+    hub.user("guest")
+    status, answer = hub.api("POST", "/users/guest/server", hub.options({}))
+    assert (status, "policy" in answer["message"].lower()) == (403, True), answer
+
+    service.turn("directory/down")
+    began = time.monotonic()
+    status, answer = hub.api("POST", "/users/analyst/server", hub.options({}))
+    assert (status, "directory" in answer["message"]) == (503, True), answer
+    assert time.monotonic() - began < 5
+
+    service.turn("directory/up")
+    time.sleep(3)  # the Hub exits two seconds after it has decided to
+    assert hub.process.poll() is None, hub.log
+    assert "Aborting due to" not in hub.log
+    start(hub, "analyst")
+
+
+def test_a_service_that_is_down_stops_nothing(hub, service):
+    start(hub, "analyst")
+    for fault, mend in (
+        (service.pause, service.resume),
+        (lambda: service.turn("synced/no"), lambda: service.turn("synced/yes")),
+    ):
+        fault()
+        try:
+            time.sleep(9)  # several polls, time-outs included
+            assert hub.server("analyst")["ready"] is True, hub.log
+            # The Hub restarts, and polls before it knows anything.
+            hub.kill()
+            hub.start()
+            assert hub.server("analyst")["ready"] is True, hub.log
+        finally:
+            mend()
+        time.sleep(2)
+        assert hub.server("analyst")["ready"] is True, hub.log
+
+
+def test_a_server_that_ended_is_noticed(hub, service):
+    start(hub, "analyst")
+    request = Request(
+        f"{service.url}/api/spawner/v1/users/analyst/server?name=",
+        method="DELETE",
+        headers={"Authorization": f"Bearer {TOKEN}"},
+    )
+    with urlopen(request) as answer:
+        assert answer.status == 202
+    until(lambda: hub.server("analyst") is None, 20, lambda: hub.log)
