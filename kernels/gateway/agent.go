@@ -1,0 +1,175 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+const (
+	agentSubprotocol = "v1.agent.elastichub.io"
+	dialTimeout      = 5 * time.Second
+	agentTimeout     = 10 * time.Second
+	// restartTimeout is below the 42 s after which jupyter_server gives up.
+	restartTimeout = 40 * time.Second
+	// maxAgentBody bounds an answer of the agent's HTTP API, in bytes.
+	maxAgentBody = 1 << 20
+)
+
+// target is the agent of one run of a kernel.
+type target struct {
+	uid string
+	run int64
+	ip  string
+}
+
+// targetOf returns where a kernel's agent is, if it can have one now.
+func targetOf(k *v1alpha1.JupyterKernel) (target, bool) {
+	phase := phaseOf(k)
+	if phase != v1alpha1.KernelStarting && phase != v1alpha1.KernelReady || net.ParseIP(k.Status.PodIP) == nil {
+		return target{}, false
+	}
+	return target{uid: string(k.UID), run: k.Status.Run, ip: k.Status.PodIP}, true
+}
+
+// agents reaches agents with the gateway's key.
+type agents struct {
+	key *reread[[]byte]
+}
+
+// client returns an HTTP client for one agent; it pins the agent's key. Close
+// its idle connections after use.
+func (a *agents) client(t target) (*http.Client, keys.Secret, error) {
+	key, err := a.key.get()
+	if err != nil {
+		return nil, keys.Secret{}, failBecause(kindUnavailable, "The gateway's key cannot be read now.", err)
+	}
+	secret, err := keys.Derive(key, t.uid, t.run)
+	if err != nil {
+		return nil, keys.Secret{}, err
+	}
+	transport := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     secret.ClientTLS(),
+		TLSHandshakeTimeout: dialTimeout,
+		DisableKeepAlives:   true,
+	}
+	return &http.Client{Transport: transport}, secret, nil
+}
+
+func (t target) url(scheme, path string, query url.Values) string {
+	u := url.URL{
+		Scheme: scheme, Host: net.JoinHostPort(t.ip, strconv.Itoa(v1alpha1.AgentPort)),
+		Path: path, RawQuery: query.Encode(),
+	}
+	return u.String()
+}
+
+// agentState is the agent's State.
+type agentState struct {
+	ExecutionState wire.State `json:"executionState"`
+	LastActivity   time.Time  `json:"lastActivity"`
+	Connections    int        `json:"connections"`
+}
+
+func (a *agents) state(ctx context.Context, t target) (agentState, error) {
+	var s agentState
+	err := a.call(ctx, t, http.MethodGet, "/v1/state", http.StatusOK, &s)
+	return s, err
+}
+
+// interrupt interrupts what the kernel executes.
+func (a *agents) interrupt(ctx context.Context, t target) error {
+	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	defer cancel()
+	return a.call(ctx, t, http.MethodPost, "/v1/interrupt", http.StatusNoContent, nil)
+}
+
+// restart replaces the kernel process; Pod and GPU stay.
+func (a *agents) restart(ctx context.Context, t target) error {
+	ctx, cancel := context.WithTimeout(ctx, restartTimeout)
+	defer cancel()
+	return a.call(ctx, t, http.MethodPost, "/v1/restart", http.StatusNoContent, nil)
+}
+
+func (a *agents) call(ctx context.Context, t target, method, path string, want int, answer any) error {
+	c, secret, err := a.client(t)
+	if err != nil {
+		return err
+	}
+	defer c.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, t.url("https", path, nil), nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+secret.Bearer())
+	resp, err := c.Do(req)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return failBecause(kindTimeout, "The kernel did not answer in time.", err)
+	case err != nil:
+		return failBecause(kindUnavailable, "The kernel cannot be reached now.", err)
+	}
+	defer resp.Body.Close()
+	body := io.LimitReader(resp.Body, maxAgentBody)
+	switch {
+	case resp.StatusCode == http.StatusGatewayTimeout:
+		return fail(kindTimeout, "The kernel did not come back in time.")
+	case resp.StatusCode != want:
+		return failBecause(kindUnavailable, "The kernel refused the request.", fmt.Errorf("agent answered %s to %s %s", resp.Status, method, path))
+	case answer == nil:
+		return nil
+	}
+	if err := json.NewDecoder(body).Decode(answer); err != nil {
+		return failBecause(kindUnavailable, "The kernel's answer makes no sense.", err)
+	}
+	return nil
+}
+
+// resume says where an earlier connection of the same socket ended.
+type resume struct {
+	epoch string
+	after uint64
+}
+
+// dial opens the channels WebSocket of a session. The caller closes it.
+func (a *agents) dial(ctx context.Context, t target, session string, from resume, limit int64) (*websocket.Conn, error) {
+	c, secret, err := a.client(t)
+	if err != nil {
+		return nil, err
+	}
+	query := url.Values{"session": {session}}
+	if from.epoch != "" {
+		query.Set("epoch", from.epoch)
+		query.Set("resume", strconv.FormatUint(from.after, 10))
+	}
+	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, t.url("wss", "/v1/channels", query), &websocket.DialOptions{
+		HTTPClient:   c,
+		HTTPHeader:   http.Header{"Authorization": {"Bearer " + secret.Bearer()}},
+		Subprotocols: []string{agentSubprotocol},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if conn.Subprotocol() != agentSubprotocol {
+		_ = conn.CloseNow()
+		return nil, errors.New("gateway: the agent speaks another protocol")
+	}
+	conn.SetReadLimit(limit)
+	return conn, nil
+}

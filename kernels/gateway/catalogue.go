@@ -1,0 +1,206 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// catalogue is what one identity may start at this gateway.
+type catalogue struct {
+	gateway  *v1alpha1.JupyterGateway
+	offered  []string // names the gateway offers, in its order
+	specs    []*v1alpha1.JupyterKernelSpec
+	fallback string // the default; empty if there is nothing
+}
+
+// builtin is the kernelspec of a gateway that names none, unless an object of
+// that name exists.
+func builtin(namespace string) *v1alpha1.JupyterKernelSpec {
+	ks := &v1alpha1.JupyterKernelSpec{}
+	ks.Namespace, ks.Name = namespace, v1alpha1.DefaultKernelName
+	ks.Spec.Language, ks.Spec.DisplayName = "python", "Python 3"
+	return ks
+}
+
+// readCatalogue reads the gateway, the kernelspecs it offers and the
+// identity's policies. An identity with policies gets what they allow, and
+// nothing if none of them exists any more; one without gets everything.
+func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway string, id Identity) (*catalogue, error) {
+	c := &catalogue{gateway: &v1alpha1.JupyterGateway{}}
+	if err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: gateway}, c.gateway); err != nil {
+		return nil, failBecause(kindUnavailable, "The gateway's settings cannot be read now.", err)
+	}
+	c.offered = c.gateway.Spec.Kernels
+	if len(c.offered) == 0 {
+		c.offered = []string{v1alpha1.DefaultKernelName}
+	}
+	allowed, err := allowedKernels(ctx, reader, namespace, id.Policies)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range c.offered {
+		if len(id.Policies) > 0 && !slices.Contains(allowed, name) {
+			continue
+		}
+		ks := &v1alpha1.JupyterKernelSpec{}
+		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, ks)
+		switch {
+		case apierrors.IsNotFound(err) && name == v1alpha1.DefaultKernelName:
+			ks = builtin(namespace)
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return nil, failBecause(kindUnavailable, "The kernelspecs cannot be read now.", err)
+		}
+		c.specs = append(c.specs, ks)
+	}
+	c.fallback = chooseDefault(c.gateway.Spec.DefaultKernel, c.specs)
+	return c, nil
+}
+
+func allowedKernels(ctx context.Context, reader client.Reader, namespace string, policies []string) ([]string, error) {
+	var allowed []string
+	for _, name := range policies {
+		var policy v1alpha1.GroupPolicy
+		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &policy)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, failBecause(kindUnavailable, "The policies cannot be read now.", err)
+		}
+		allowed = append(allowed, policy.Spec.Kernels.Allowed...)
+	}
+	return allowed, nil
+}
+
+// chooseDefault is the gateway's default if the identity may have it, else the
+// first kernelspec it may have.
+func chooseDefault(wanted *string, specs []*v1alpha1.JupyterKernelSpec) string {
+	for _, ks := range specs {
+		if wanted != nil && ks.Name == *wanted {
+			return ks.Name
+		}
+	}
+	if len(specs) == 0 {
+		return ""
+	}
+	return specs[0].Name
+}
+
+func (c *catalogue) names() []string {
+	names := make([]string, len(c.specs))
+	for i, ks := range c.specs {
+		names[i] = ks.Name
+	}
+	return names
+}
+
+// find returns a kernelspec the identity may start; the empty name is the
+// default. Errors are of kind NotFound or Forbidden and name what is allowed.
+func (c *catalogue) find(name string) (*v1alpha1.JupyterKernelSpec, error) {
+	if name == "" {
+		name = c.fallback
+	}
+	for _, ks := range c.specs {
+		if ks.Name == name {
+			return ks, nil
+		}
+	}
+	theirs := "you may start none"
+	if len(c.specs) > 0 {
+		theirs = "you may start " + strings.Join(c.names(), ", ")
+	}
+	switch {
+	case name == "":
+		return nil, fail(kindForbidden, "No kernel is allowed for you at this gateway.")
+	case len(validation.IsDNS1123Subdomain(name)) == 0 && slices.Contains(c.offered, name):
+		return nil, fail(kindForbidden, fmt.Sprintf("The kernel %q is not allowed for you; %s.", name, theirs))
+	default:
+		return nil, fail(kindNotFound, fmt.Sprintf("There is no kernel %q at this gateway; %s.", clip(name, 64), theirs))
+	}
+}
+
+// specModel is a kernelspec as clients read it. Resources is mandatory.
+type specModel struct {
+	Name      string            `json:"name"`
+	Spec      specContent       `json:"spec"`
+	Resources map[string]string `json:"resources"`
+}
+
+type specContent struct {
+	Argv          []string          `json:"argv"`
+	Env           map[string]string `json:"env"`
+	DisplayName   string            `json:"display_name"`
+	Language      string            `json:"language"`
+	InterruptMode string            `json:"interrupt_mode"`
+	Metadata      map[string]any    `json:"metadata"`
+}
+
+type specList struct {
+	Default     string               `json:"default"`
+	Kernelspecs map[string]specModel `json:"kernelspecs"`
+}
+
+// modelOf says of a kernelspec what a client needs. Its environment stays
+// here: it may hold what is nobody's business.
+func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
+	display := ks.Spec.DisplayName
+	if display == "" {
+		display = ks.Name
+	}
+	argv := ks.Spec.Command
+	if len(argv) == 0 {
+		argv = []string{"python", "-m", "ipykernel_launcher", "-f", "{connection_file}"}
+	}
+	metadata := map[string]any{"elastichub": map[string]any{"resources": extendedResources(ks)}}
+	if language(ks) == "python" {
+		metadata["debugger"] = true // JupyterLab offers its debugger only if told
+	}
+	return specModel{
+		Name: ks.Name,
+		Spec: specContent{
+			Argv: argv, Env: map[string]string{}, DisplayName: display, Language: language(ks),
+			InterruptMode: "message", Metadata: metadata,
+		},
+		Resources: map[string]string{},
+	}
+}
+
+func language(ks *v1alpha1.JupyterKernelSpec) string {
+	if ks == nil || ks.Spec.Language == "" {
+		return "python"
+	}
+	return strings.ToLower(ks.Spec.Language)
+}
+
+// extendedResources are the scarce ones a kernel takes, such as nvidia.com/gpu.
+func extendedResources(ks *v1alpha1.JupyterKernelSpec) map[string]string {
+	found := map[string]string{}
+	if ks == nil || ks.Spec.Resources == nil {
+		return found
+	}
+	for name, quantity := range ks.Spec.Resources.Limits {
+		if strings.Contains(string(name), "/") && !quantity.IsZero() {
+			found[string(name)] = quantity.String()
+		}
+	}
+	return found
+}
+
+func (c *catalogue) list() specList {
+	l := specList{Default: c.fallback, Kernelspecs: map[string]specModel{}}
+	for _, ks := range c.specs {
+		l.Kernelspecs[ks.Name] = modelOf(ks)
+	}
+	return l
+}

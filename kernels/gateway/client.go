@@ -1,0 +1,153 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+const (
+	pingEvery = 30 * time.Second
+	// stallLimit is how long a client may take to read one message, and to
+	// answer a ping.
+	stallLimit = 60 * time.Second
+	// keepBuffer is the size above which a rendering buffer is let go, in bytes.
+	keepBuffer = 1 << 20
+)
+
+// clientConn is the client's end of a socket. Writes block while the client
+// does not read; whoever writes then stops reading from the kernel.
+type clientConn struct {
+	conn    *websocket.Conn
+	framing framing
+	metrics *metrics
+
+	writing atomic.Int64 // when the current write began, in ns since the epoch; 0 if none
+
+	mu          sync.Mutex
+	builder     wire.Builder
+	buffer      []byte
+	toldBuffers bool
+}
+
+func newClientConn(conn *websocket.Conn, m *metrics) *clientConn {
+	return &clientConn{conn: conn, framing: framingOf(conn.Subprotocol()), metrics: m, builder: *wire.NewBuilder("kernel")}
+}
+
+// speakAs makes messages of our own bear the kernel's session: JupyterLab
+// gives up handling a message when one of another session follows at once.
+func (c *clientConn) speakAs(session []byte) {
+	if len(session) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.builder.Session != string(session) {
+		c.builder.Session = string(session)
+	}
+}
+
+// say writes messages of our own, in one go.
+func (c *clientConn) say(make func(b *wire.Builder) []wire.Message) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range make(&c.builder) {
+		if err := c.write(&m, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pass writes a message of the kernel's. v1 is its frame.
+func (c *clientConn) pass(m *wire.Message, v1 []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.write(m, v1); err != nil {
+		return err
+	}
+	c.metrics.frames.WithLabelValues(toClient).Inc()
+	c.metrics.bytes.WithLabelValues(toClient).Add(float64(len(v1)))
+	return nil
+}
+
+// write renders and sends one message; mu is held.
+func (c *clientConn) write(m *wire.Message, v1 []byte) error {
+	if c.framing == framingV1 && v1 != nil {
+		return c.put(websocket.MessageBinary, v1)
+	}
+	data, kind, lost, err := c.framing.render(c.buffer[:0], m, &c.builder)
+	if err != nil { // a kernel that does not write JSON
+		c.metrics.dropped.WithLabelValues("unreadable").Inc()
+		return nil
+	}
+	if cap(data) <= keepBuffer {
+		c.buffer = data[:0]
+	} else {
+		c.buffer = nil
+	}
+	if lost != "" {
+		c.metrics.dropped.WithLabelValues(lost).Inc()
+	}
+	if err := c.put(kind, data); err != nil {
+		return err
+	}
+	if lost == "buffers" && !c.toldBuffers {
+		c.toldBuffers = true
+		note := c.builder.Stream(m.ParentHeader, "stderr", buffersLost)
+		return c.write(&note, nil)
+	}
+	return nil
+}
+
+func (c *clientConn) put(kind websocket.MessageType, data []byte) error {
+	c.writing.Store(time.Now().UnixNano())
+	defer c.writing.Store(0)
+	return c.conn.Write(context.Background(), kind, data)
+}
+
+// lastWords is how long a client may take to read what is said at the end.
+const lastWords = 3 * time.Second
+
+// guard pings the client until ctx ends and cuts it off when it neither reads
+// nor answers, or when closed takes too long to follow the end of ctx.
+func (c *clientConn) guard(ctx context.Context, closed <-chan struct{}) {
+	tick := time.NewTicker(pingEvery / 3)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			select {
+			case <-closed:
+			case <-time.After(lastWords):
+				_ = c.conn.CloseNow()
+			}
+			return
+		case now := <-tick.C:
+			if began := c.writing.Load(); began != 0 {
+				if now.Sub(time.Unix(0, began)) > stallLimit {
+					_ = c.conn.CloseNow()
+					return
+				}
+				continue // the write will tell
+			}
+			if now.Sub(last) < pingEvery {
+				continue
+			}
+			last = now
+			ping, cancel := context.WithTimeout(ctx, stallLimit)
+			err := c.conn.Ping(ping)
+			cancel()
+			if err != nil {
+				_ = c.conn.CloseNow()
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"fmt"
+
+	"github.com/coder/websocket"
+
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+// framing is how messages look on a client's WebSocket.
+type framing string
+
+const (
+	framingV1     framing = "v1"
+	framingLegacy framing = "legacy"
+)
+
+// maxLegacyFrame is what an unpatched jupyter_server takes: tornado closes the
+// connection at 10 MiB, and would do so again at every replay.
+const maxLegacyFrame = 10<<20 - 1
+
+func framingOf(subprotocol string) framing {
+	if subprotocol == wire.SubprotocolV1 {
+		return framingV1
+	}
+	return framingLegacy
+}
+
+// parse reads a client's frame. In the legacy framing its WebSocket type says
+// nothing: jupyter_server forwards its browsers' binary frames as text.
+func (f framing) parse(kind websocket.MessageType, data []byte) (wire.Message, error) {
+	if f == framingV1 && kind == websocket.MessageBinary {
+		return wire.ParseV1(data)
+	}
+	return wire.ParseLegacy(data)
+}
+
+// render appends what the client gets for a message. replaced says in words
+// why a client of the legacy framing did not get all of it; note is set for a
+// message that stands in for another.
+func (f framing) render(dst []byte, m *wire.Message, b *wire.Builder) (frame []byte, kind websocket.MessageType, lost string, err error) {
+	if f == framingV1 {
+		return m.AppendV1(dst), websocket.MessageBinary, "", nil
+	}
+	if m.Size() <= maxLegacyFrame {
+		frame, err = m.AppendLegacyText(dst)
+		if err != nil {
+			return dst, 0, "", err
+		}
+		if len(frame)-len(dst) <= maxLegacyFrame {
+			if m.NeedsBinary() {
+				lost = "buffers"
+			}
+			return frame, websocket.MessageText, lost, nil
+		}
+		frame = frame[:len(dst)]
+	} else {
+		frame = dst
+	}
+	instead := standIn(m, b)
+	frame, err = instead.AppendLegacyText(frame)
+	return frame, websocket.MessageText, "size", err
+}
+
+// standIn replaces a message that is too large for the client: a reply by a
+// reply that failed, so that nothing waits for ever, anything else by a line
+// in the same cell.
+func standIn(m *wire.Message, b *wire.Builder) wire.Message {
+	text := fmt.Sprintf("A message of %.1f MiB was not delivered: this notebook server takes no more than 10 MiB at once.", float64(m.Size())/(1<<20))
+	parent := m.ParentHeader
+	if len(parent) > maxLegacyFrame/2 {
+		parent = nil
+	}
+	if m.Channel == wire.Shell || m.Channel == wire.Control {
+		return b.ErrorReply(m.Channel, parent, wire.Failure{Name: "MessageTooLarge", Value: text})
+	}
+	return b.Stream(parent, "stderr", text+"\n")
+}
+
+const buffersLost = "Binary data of a message was left out: this notebook server cannot receive it from a gateway. Widgets may be incomplete.\n"

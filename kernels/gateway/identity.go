@@ -1,0 +1,185 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/tokens"
+)
+
+// Identity is who a request comes from. It follows from the token alone.
+type Identity struct {
+	// User is the Hub user or the name of a client; empty for a notebook that
+	// belongs to nobody.
+	User string
+	// Notebook is the name of the JupyterNotebook; empty for a client.
+	Notebook string
+	// NotebookUID is its UID.
+	NotebookUID types.UID
+	// Policies and Groups are those the notebook was started with.
+	Policies []string
+	Groups   []string
+	// IdleTimeoutSeconds overrides the gateway's, if not nil.
+	IdleTimeoutSeconds *int64
+}
+
+// owner names who owns what this identity starts. A user and a notebook of the
+// same name are different owners.
+func (i Identity) owner() string { return owner(i.User, i.Notebook) }
+
+func owner(user, notebook string) string {
+	switch {
+	case user != "":
+		return "user/" + user
+	case notebook != "":
+		return "notebook/" + notebook
+	default:
+		return ""
+	}
+}
+
+// owns tells whether a kernel is the identity's own.
+func (i Identity) owns(k *v1alpha1.JupyterKernel) bool {
+	o := owner(k.Spec.User, k.Spec.Notebook)
+	return o != "" && o == i.owner()
+}
+
+// maxToken bounds what is taken for a token at all, in bytes.
+const maxToken = 8 << 10
+
+// tokenOf returns the token of an Authorization header. Tokens in a URL are
+// not looked at: they end up in logs.
+func tokenOf(r *http.Request) (string, error) {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 || len(values[0]) > maxToken {
+		return "", errMissingToken
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	token = strings.TrimSpace(token)
+	if token == "" || !strings.EqualFold(scheme, "token") && !strings.EqualFold(scheme, "bearer") {
+		return "", errMissingToken
+	}
+	return token, nil
+}
+
+var (
+	errMissingToken = fail(kindUnauthenticated, "A token is required.")
+	errBadToken     = fail(kindUnauthenticated, "The token is not valid here.")
+)
+
+// authenticator finds out who holds a token.
+type authenticator struct {
+	namespace, gateway string
+	reader             client.Reader
+	verifier           *reread[*tokens.Verifier]
+	clients            *reread[clientTokens]
+}
+
+func newAuthenticator(cfg Config, reader client.Reader, now func() time.Time) *authenticator {
+	return &authenticator{
+		namespace: cfg.Namespace, gateway: cfg.Name, reader: reader,
+		verifier: &reread[*tokens.Verifier]{now: now, load: func() (*tokens.Verifier, error) { return loadVerifier(cfg.TokenKeyFile) }},
+		clients:  &reread[clientTokens]{now: now, load: func() (clientTokens, error) { return loadClients(cfg.ClientsDir) }},
+	}
+}
+
+// identify returns the holder of a token, as of now. Errors are of kind
+// Unauthenticated, or Unavailable when it cannot be told.
+func (a *authenticator) identify(ctx context.Context, token string) (Identity, error) {
+	clients, err := a.clients.get()
+	if err != nil {
+		return Identity{}, failBecause(kindUnavailable, "Tokens cannot be checked now.", err)
+	}
+	if name, ok := clients.match(token); ok {
+		return a.client(ctx, name)
+	}
+	verifier, err := a.verifier.get()
+	if err != nil {
+		return Identity{}, failBecause(kindUnavailable, "Tokens cannot be checked now.", err)
+	}
+	claim, err := verifier.Verify(token)
+	if err != nil {
+		return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", err)
+	}
+	return a.notebook(ctx, claim)
+}
+
+func (a *authenticator) client(ctx context.Context, name string) (Identity, error) {
+	var gw v1alpha1.JupyterGateway
+	if err := a.reader.Get(ctx, types.NamespacedName{Namespace: a.namespace, Name: a.gateway}, &gw); err != nil {
+		return Identity{}, failBecause(kindUnavailable, "The gateway's settings cannot be read now.", err)
+	}
+	if gw.Spec.Auth != nil {
+		for _, c := range gw.Spec.Auth.Clients {
+			if c.Name == name {
+				return Identity{User: name, Policies: slices.Clone(c.Policies)}, nil
+			}
+		}
+	}
+	return Identity{}, errBadToken
+}
+
+func (a *authenticator) notebook(ctx context.Context, claim tokens.Notebook) (Identity, error) {
+	if claim.Namespace != a.namespace {
+		return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", errors.New("token of another namespace"))
+	}
+	var nb v1alpha1.JupyterNotebook
+	err := a.reader.Get(ctx, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}, &nb)
+	switch {
+	case apierrors.IsNotFound(err):
+		return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", err)
+	case err != nil:
+		return Identity{}, failBecause(kindUnavailable, "Tokens cannot be checked now.", err)
+	}
+	if err := notebookHolds(&nb, claim, a.namespace, a.gateway); err != nil {
+		return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", err)
+	}
+	id := Identity{User: nb.Spec.User, Notebook: nb.Name, NotebookUID: nb.UID}
+	if o := nb.Spec.KernelOptions; o != nil {
+		id.Policies, id.Groups, id.IdleTimeoutSeconds = slices.Clone(o.Policies), slices.Clone(o.Groups), o.IdleTimeoutSeconds
+	}
+	return id, nil
+}
+
+// notebookHolds says why a notebook does not, or no longer, hold a token.
+func notebookHolds(nb *v1alpha1.JupyterNotebook, claim tokens.Notebook, namespace, gateway string) error {
+	switch {
+	case string(nb.UID) != claim.UID:
+		return errors.New("token of an earlier notebook of that name")
+	case nb.DeletionTimestamp != nil:
+		return errors.New("notebook is being deleted")
+	case nb.Spec.Stopped:
+		return errors.New("notebook is stopped")
+	case nb.Spec.Start != claim.Start:
+		return errors.New("token of another start")
+	case nb.Spec.User != claim.User:
+		return errors.New("notebook now belongs to somebody else")
+	case !namesGateway(nb.Spec.Gateway, namespace, gateway):
+		return errors.New("notebook uses another gateway")
+	}
+	return nil
+}
+
+func namesGateway(ref *corev1.ObjectReference, namespace, gateway string) bool {
+	return ref != nil && ref.Name == gateway && (ref.Namespace == "" || ref.Namespace == namespace)
+}
+
+// ownerReference makes the garbage collector remove a kernel with the notebook
+// it belongs to, or with the gateway.
+func (i Identity) ownerReference(gw *v1alpha1.JupyterGateway) metav1.OwnerReference {
+	if i.Notebook != "" {
+		return metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "JupyterNotebook", Name: i.Notebook, UID: i.NotebookUID}
+	}
+	return metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "JupyterGateway", Name: gw.Name, UID: gw.UID}
+}

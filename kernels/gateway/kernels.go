@@ -1,0 +1,135 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/google/uuid"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+func (s *Server) listKernels(w http.ResponseWriter, c *call) error {
+	kernels, err := s.store.kernels(c.Context(), c.id)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(kernels, func(a, b *v1alpha1.JupyterKernel) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	writeJSON(w, http.StatusOK, s.models(c.Context(), kernels))
+	return nil
+}
+
+func (s *Server) getKernel(w http.ResponseWriter, c *call) error {
+	k, err := s.store.kernel(c.Context(), c.id, c.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, s.models(c.Context(), []*v1alpha1.JupyterKernel{k})[0])
+	return nil
+}
+
+func (s *Server) deleteKernel(w http.ResponseWriter, c *call) error {
+	k, err := s.store.kernel(c.Context(), c.id, c.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if err := s.store.remove(c.Context(), k); err != nil {
+		return err
+	}
+	s.log.Info("kernel deleted", "kernel", k.Name, "owner", c.id.owner())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// startRequest is the body of POST /api/kernels. jupyter_server sends exactly
+// these; other members of other clients are ignored.
+type startRequest struct {
+	Name string            `json:"name"`
+	Env  map[string]string `json:"env"`
+}
+
+func readStart(body io.Reader) (startRequest, error) {
+	var req startRequest
+	raw, err := io.ReadAll(body)
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return req, err
+		}
+		return req, failBecause(kindInvalid, "The request's body cannot be read.", err)
+	}
+	if len(raw) == 0 {
+		return req, nil // the default kernel, as with jupyter_server itself
+	}
+	if err := json.Unmarshal(raw, &req); err != nil {
+		return startRequest{}, failBecause(kindInvalid, "The body must be a JSON object with name and env, a map of strings.", err)
+	}
+	return req, nil
+}
+
+// startKernel writes a JupyterKernel and answers before it has a Pod.
+func (s *Server) startKernel(w http.ResponseWriter, c *call) error {
+	req, err := readStart(c.Body)
+	if err != nil {
+		return err
+	}
+	cat, err := readCatalogue(c.Context(), s.cache, s.cfg.Namespace, s.cfg.Name, c.id)
+	if err != nil {
+		return err
+	}
+	ks, err := cat.find(req.Name)
+	if err != nil {
+		return err
+	}
+	wish, err := readEnv(req.Env, s.cfg.AllowedEnv)
+	if err != nil {
+		return err
+	}
+	k := newKernel(cat.gateway, ks, c.id, wish)
+	if err := s.store.create(c.Context(), c.id, k); err != nil {
+		return err
+	}
+	if err := c.Context().Err(); err != nil {
+		// The client is gone and will never know the id.
+		undo, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), apiTimeout)
+		defer cancel()
+		return errors.Join(err, s.store.remove(undo, k))
+	}
+	s.log.Info("kernel requested", "kernel", k.Name, "kernelspec", ks.Name, "owner", c.id.owner())
+	w.Header().Set("Location", "/api/kernels/"+k.Name)
+	writeJSON(w, http.StatusCreated, model(k, seen{}))
+	return nil
+}
+
+// newKernel is the object for a kernel that an identity starts.
+func newKernel(gw *v1alpha1.JupyterGateway, ks *v1alpha1.JupyterKernelSpec, id Identity, w wishes) *v1alpha1.JupyterKernel {
+	name := w.kernelID
+	if name == "" {
+		name = uuid.NewString()
+	}
+	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
+	for key, value := range map[string]string{v1alpha1.LabelGateway: gw.Name, v1alpha1.LabelNotebook: id.Notebook} {
+		if value != "" && len(validation.IsValidLabelValue(value)) == 0 {
+			labels[key] = value
+		}
+	}
+	return &v1alpha1.JupyterKernel{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: gw.Namespace, Labels: labels,
+			OwnerReferences: []metav1.OwnerReference{id.ownerReference(gw)},
+		},
+		Spec: v1alpha1.JupyterKernelCRDSpec{
+			Gateway: gw.Name, KernelSpec: ks.Name, Notebook: id.Notebook, User: id.User, Policies: id.Policies,
+			Env: w.env, WorkingDir: w.workingDir, Run: 1, IdleTimeoutSeconds: id.IdleTimeoutSeconds,
+		},
+	}
+}

@@ -1,0 +1,49 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+)
+
+func (s *Server) version(w http.ResponseWriter, _ *call) error {
+	writeJSON(w, http.StatusOK, map[string]string{"version": "elastichub"})
+	return nil
+}
+
+// listSpecs also answers for one kernelspec in the form that jupyter_server
+// makes of its URL when KERNEL_USERNAME is set: ?user=alice/python3. The user
+// in it means nothing.
+func (s *Server) listSpecs(w http.ResponseWriter, c *call) error {
+	if _, name, ok := strings.Cut(c.URL.Query().Get("user"), "/"); ok && name != "" {
+		return s.renderSpec(w, c, name)
+	}
+	cat, err := readCatalogue(c.Context(), s.cache, s.cfg.Namespace, s.cfg.Name, c.id)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, cat.list())
+	return nil
+}
+
+func (s *Server) getSpec(w http.ResponseWriter, c *call) error {
+	return s.renderSpec(w, c, c.PathValue("name"))
+}
+
+// renderSpec hides what is not allowed: it is as good as absent.
+func (s *Server) renderSpec(w http.ResponseWriter, c *call, name string) error {
+	cat, err := readCatalogue(c.Context(), s.cache, s.cfg.Namespace, s.cfg.Name, c.id)
+	if err != nil {
+		return err
+	}
+	ks, err := cat.find(name)
+	if err != nil {
+		return failBecause(kindNotFound, "There is no such kernelspec.", err)
+	}
+	writeJSON(w, http.StatusOK, modelOf(ks))
+	return nil
+}
+
+// specFile would serve logos; no kernelspec lists any.
+func (s *Server) specFile(http.ResponseWriter, *call) error {
+	return fail(kindNotFound, "There is no such file.")
+}

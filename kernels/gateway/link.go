@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+// Close codes of the agent (docs/agent-protocol.md).
+const (
+	closeEnded    websocket.StatusCode = 4000
+	closeReplaced websocket.StatusCode = 4001
+)
+
+const (
+	// ackAfter is how long an acknowledgement may wait for more to acknowledge.
+	ackAfter = 50 * time.Millisecond
+	// lastAck is how long the last acknowledgement may take.
+	lastAck = time.Second
+	// agentWriteLimit is how long an agent may take to read one frame.
+	agentWriteLimit = 60 * time.Second
+)
+
+// link is one connection to the agent of one run.
+type link struct {
+	target target
+	conn   *websocket.Conn
+	ledger *ledger
+	ready  <-chan struct{} // the ledger has frames
+	// deliver passes a message on to the client; it blocks while the client
+	// does not read, and with it the reading from the agent.
+	deliver func(m *wire.Message, frame []byte) error
+	metrics *metrics
+
+	epoch string        // of the agent process
+	last  atomic.Uint64 // the last number written to the client
+	acks  chan struct{} // capacity 1: last has grown
+}
+
+// from is where a next connection to the same run resumes.
+func (l *link) from() resume { return resume{epoch: l.epoch, after: l.last.Load()} }
+
+// run passes messages in both directions until either side ends or ctx does.
+// The error of a client that cannot be written to wraps errClientGone.
+func (l *link) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	var readErr, writeErr error
+	wg.Go(func() {
+		defer cancel()
+		readErr = l.read()
+	})
+	written := make(chan struct{})
+	wg.Go(func() {
+		defer close(written)
+		defer cancel()
+		writeErr = l.write(ctx)
+	})
+	<-ctx.Done()
+	// With the last acknowledgement the agent forgets what the client has.
+	select {
+	case <-written:
+	case <-time.After(lastAck):
+	}
+	_ = l.conn.CloseNow()
+	wg.Wait()
+	if readErr != nil {
+		return readErr
+	}
+	return writeErr
+}
+
+var errClientGone = errors.New("gateway: the client cannot be written to")
+
+// hello is the agent's first text frame.
+type hello struct {
+	Hello *struct {
+		Epoch string `json:"epoch"`
+	} `json:"hello"`
+}
+
+func (l *link) read() error {
+	var buffer []byte
+	for {
+		kind, r, err := l.conn.Reader(context.Background())
+		if err != nil {
+			return err
+		}
+		if buffer, err = readInto(buffer[:0], r); err != nil {
+			return err
+		}
+		if kind == websocket.MessageText {
+			l.text(buffer)
+			continue
+		}
+		if err := l.binary(buffer); err != nil {
+			return err
+		}
+		if cap(buffer) > keepBuffer {
+			buffer = nil
+		}
+	}
+}
+
+func (l *link) text(data []byte) {
+	var h hello
+	if json.Unmarshal(data, &h) != nil || h.Hello == nil {
+		return // a newer agent's message
+	}
+	if h.Hello.Epoch != l.epoch {
+		l.epoch = h.Hello.Epoch
+		l.last.Store(0)
+	}
+}
+
+// seqSize is the size of the sequence number before each message.
+const seqSize = 8
+
+func (l *link) binary(data []byte) error {
+	if len(data) < seqSize {
+		return fmt.Errorf("gateway: the agent sent a frame of %d bytes", len(data))
+	}
+	seq := binary.LittleEndian.Uint64(data)
+	if seq <= l.last.Load() {
+		return nil // the client has it
+	}
+	m, err := wire.ParseV1(data[seqSize:])
+	if err != nil {
+		l.metrics.dropped.WithLabelValues("unreadable").Inc()
+	} else if err := l.deliver(&m, data[seqSize:]); err != nil {
+		return err
+	}
+	l.last.Store(seq)
+	select {
+	case l.acks <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// write sends what the ledger has, and acknowledgements.
+func (l *link) write(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	armed := false
+	acked := uint64(0)
+	ack := func() error {
+		armed = false
+		if n := l.last.Load(); n > acked {
+			acked = n
+			return l.send(websocket.MessageText, fmt.Appendf(nil, `{"ack":%d}`, n))
+		}
+		return nil
+	}
+	for {
+		for {
+			f, ok := l.ledger.next()
+			if !ok {
+				break
+			}
+			if err := l.send(websocket.MessageBinary, f.data); err != nil {
+				return err
+			}
+			l.metrics.frames.WithLabelValues(toKernel).Inc()
+			l.metrics.bytes.WithLabelValues(toKernel).Add(float64(len(f.data)))
+		}
+		select {
+		case <-ctx.Done():
+			_ = ack()
+			return ctx.Err()
+		case <-l.ready:
+		case <-l.acks:
+			if !armed {
+				armed = true
+				timer.Reset(ackAfter)
+			}
+		case <-timer.C:
+			if err := ack(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *link) send(kind websocket.MessageType, data []byte) error {
+	ctx, cancel := context.WithTimeout(context.Background(), agentWriteLimit)
+	defer cancel()
+	return l.conn.Write(ctx, kind, data)
+}
+
+// readInto reads r to its end, reusing buffer.
+func readInto(buffer []byte, r io.Reader) ([]byte, error) {
+	if cap(buffer) == 0 {
+		buffer = make([]byte, 0, 4096)
+	}
+	for {
+		n, err := r.Read(buffer[len(buffer):cap(buffer)])
+		buffer = buffer[:len(buffer)+n]
+		if err == io.EOF {
+			return buffer, nil
+		}
+		if err != nil {
+			return buffer, err
+		}
+		if len(buffer) == cap(buffer) {
+			buffer = append(buffer, 0)[:len(buffer)]
+		}
+	}
+}

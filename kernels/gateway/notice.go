@@ -1,0 +1,111 @@
+package gateway
+
+import (
+	"fmt"
+	"html"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// waiting says, for people, what a cell waits for. It is empty when the kernel
+// runs. ks may be nil.
+func waiting(k *v1alpha1.JupyterKernel, ks *v1alpha1.JupyterKernelSpec, ended bool) string {
+	switch phaseOf(k) {
+	case v1alpha1.KernelQueued:
+		what := "for " + scarce(ks)
+		if q := k.Status.Queue; q != nil && k.Status.Run == k.Spec.Run && q.Position > 0 {
+			text := fmt.Sprintf("Waiting %s: position %d of %d", what, q.Position, max(q.Length, q.Position))
+			if q.Reason != "" {
+				text += ", " + strings.TrimSuffix(q.Reason, ".")
+			}
+			return text + "."
+		}
+		return "Waiting " + what + "."
+	case v1alpha1.KernelStarting:
+		text := "Starting the kernel's Pod"
+		if k.Status.Node != "" {
+			text += " on node " + k.Status.Node
+		}
+		if m := strings.TrimSuffix(k.Status.Message, "."); m != "" {
+			text += ": " + m
+		}
+		return text + "…"
+	case v1alpha1.KernelReady:
+		if ended {
+			return "The kernel has ended; waiting for its next Pod."
+		}
+		return "Connecting to the kernel…"
+	case v1alpha1.KernelParked, v1alpha1.KernelDead:
+		return "Asking for " + scarce(ks) + "…"
+	default:
+		return "Waiting for the kernel."
+	}
+}
+
+// scarce names what the kernel needs that others may hold.
+func scarce(ks *v1alpha1.JupyterKernelSpec) string {
+	var names []string
+	for name := range extendedResources(ks) {
+		if strings.Contains(strings.ToLower(name), "gpu") || strings.HasPrefix(name, "nvidia.com/") {
+			return "a GPU"
+		}
+		names = append(names, name)
+	}
+	if len(names) > 0 {
+		sort.Strings(names)
+		return strings.Join(names, " and ")
+	}
+	return "a kernel"
+}
+
+// back says that a kernel has returned after waiting so long.
+func back(waited time.Duration) string {
+	return fmt.Sprintf("Kernel back after %.1f s on a fresh Pod. Variables from before are gone; files are kept.", waited.Seconds())
+}
+
+// over says why a kernel ended: a name as of an exception, and a sentence.
+func over(k *v1alpha1.JupyterKernel) (name, text string) {
+	what := map[v1alpha1.KernelCause]string{
+		v1alpha1.CauseIdle:         "The kernel was idle and has been parked.",
+		v1alpha1.CauseShutdown:     "The kernel was shut down.",
+		v1alpha1.CauseKernelExited: "The kernel process ended.",
+		v1alpha1.CauseStartFailed:  "The kernel did not start.",
+		v1alpha1.CauseOutOfMemory:  "The kernel used more memory than it may and was ended.",
+		v1alpha1.CauseEvicted:      "The kernel's node ran short of resources and ended it.",
+		v1alpha1.CauseNodeLost:     "The node the kernel ran on is gone.",
+		v1alpha1.CauseImage:        "The kernel's image cannot be had.",
+		v1alpha1.CauseInvalid:      "The kernel's Pod cannot be made.",
+		v1alpha1.CauseOrphaned:     "The kernel lost contact with its gateway and ended.",
+		v1alpha1.CauseRefused:      "The kernel was refused.",
+		v1alpha1.CauseUnknown:      "The kernel ended.",
+	}[k.Status.Cause]
+	if what == "" {
+		what = "The kernel ended."
+	}
+	name = "KernelDied"
+	if k.Status.Cause != "" {
+		name = "Kernel" + strings.TrimPrefix(string(k.Status.Cause), "Kernel")
+	}
+	if m := strings.TrimSpace(k.Status.Message); m != "" {
+		what += " " + m
+		if !strings.HasSuffix(what, ".") {
+			what += "."
+		}
+	}
+	if phaseOf(k) == v1alpha1.KernelDead {
+		what += " Run a cell to start it again."
+	}
+	return name, what
+}
+
+// bundle is a notice as a display: plain text, and the same as HTML that
+// screen readers announce.
+func bundle(text string) map[string]string {
+	return map[string]string{
+		"text/plain": text,
+		"text/html":  `<div role="status" aria-live="polite"><em>` + html.EscapeString(text) + `</em></div>`,
+	}
+}

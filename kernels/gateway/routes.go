@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// call is an authenticated request.
+type call struct {
+	*http.Request
+	id        Identity
+	token     string
+	requestID string
+}
+
+// handler answers a call or returns why not.
+type handler func(w http.ResponseWriter, c *call) error
+
+// maxBody bounds a request's body, in bytes.
+const maxBody = 1 << 20
+
+// Handler serves the API that clients use. Every route, also an unknown one,
+// wants a token.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	routes := []struct {
+		method, path string
+		handle       handler
+	}{
+		{"GET", "/api", s.version},
+		{"GET", "/api/kernelspecs", s.listSpecs},
+		{"GET", "/api/kernelspecs/{name}", s.getSpec},
+		{"GET", "/kernelspecs/{name}/{file}", s.specFile},
+		{"GET", "/api/kernels", s.listKernels},
+		{"POST", "/api/kernels", s.startKernel},
+		{"GET", "/api/kernels/{id}", s.getKernel},
+		{"DELETE", "/api/kernels/{id}", s.deleteKernel},
+		{"POST", "/api/kernels/{id}/restart", s.restartKernel},
+		{"POST", "/api/kernels/{id}/interrupt", s.interruptKernel},
+		{"GET", "/api/kernels/{id}/channels", s.channels},
+	}
+	known := map[string]bool{}
+	for _, r := range routes {
+		mux.Handle(r.method+" "+r.path, s.adapt(r.path, r.handle))
+		if !known[r.path] {
+			known[r.path] = true
+			mux.Handle(r.path, s.adapt(r.path, func(http.ResponseWriter, *call) error {
+				return fail(kindMethod, "This method is not supported here.")
+			}))
+		}
+	}
+	mux.Handle("/", s.adapt("other", func(http.ResponseWriter, *call) error {
+		return fail(kindNotFound, "There is nothing here.")
+	}))
+	return mux
+}
+
+// adapt is the one place where a request is authenticated and an error
+// becomes an answer.
+func (s *Server) adapt(route string, h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+		requestID := uuid.NewString()
+		w.Header().Set("X-Request-Id", requestID)
+		r.Body = http.MaxBytesReader(rec, r.Body, maxBody)
+		c := &call{Request: r, requestID: requestID}
+		err := s.admit(c)
+		if err == nil {
+			err = h(rec, c)
+		}
+		if err != nil && !rec.hijacked {
+			log := s.log.With("request", requestID, "method", r.Method, "route", route)
+			if id := c.id.owner(); id != "" {
+				log = log.With("owner", id)
+			}
+			writeError(rec, log, requestID, err)
+		}
+		s.metrics.requests.WithLabelValues(route, method(r.Method), strconv.Itoa(rec.status)).Inc()
+		if !rec.hijacked {
+			s.metrics.seconds.WithLabelValues(route).Observe(time.Since(began).Seconds())
+		}
+	})
+}
+
+// admit finds out who is calling.
+func (s *Server) admit(c *call) error {
+	token, err := tokenOf(c.Request)
+	if err != nil {
+		return err
+	}
+	if !s.synced() {
+		return fail(kindUnavailable, "The gateway is starting.")
+	}
+	id, err := s.auth.identify(c.Context(), token)
+	if err != nil {
+		return err
+	}
+	c.id, c.token = id, token
+	return nil
+}
+
+// method keeps the label's values a closed set.
+func method(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return m
+	}
+	return "other"
+}
+
+// recorder notes the status for the metrics and lets WebSockets through.
+type recorder struct {
+	http.ResponseWriter
+	status   int
+	hijacked bool
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack is used by the WebSocket upgrade.
+func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(r.ResponseWriter).Hijack()
+	if err == nil {
+		r.hijacked = true
+	}
+	return conn, rw, err
+}

@@ -1,0 +1,341 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+// socket is one client's channels WebSocket. Its loop (run) owns all state
+// without a lock of its own; beside it run a reader of the client, a guard
+// that pings, and the goroutines of at most one link.
+type socket struct {
+	srv      *Server
+	log      *slog.Logger
+	identity Identity
+	token    string
+	session  string // the agent's key for what it keeps of the output
+	spec     *v1alpha1.JupyterKernelSpec
+	infoKey  string
+	id       string // of the kernel
+
+	sub    *subscription
+	client *clientConn
+	ledger *ledger
+	tell   *teller
+	ready  chan struct{} // capacity 1: the ledger has frames, for the link
+	kick   chan struct{} // capacity 1: the same, for the loop
+
+	// The loop's own.
+	link        *link
+	dialing     context.CancelFunc
+	linkRun     int64
+	unlink      context.CancelFunc
+	dialed      chan dialResult
+	unlinked    chan error
+	woken       chan error
+	waking      bool
+	ended       int64
+	told        int64
+	asked       int64
+	endedSince  time.Time
+	nextDial    time.Time
+	backoff     time.Duration
+	nextWake    time.Time
+	wakeFailure bool
+	from        resume // of the run linkRun
+	interrupted string
+
+	mu sync.Mutex
+	// known is the run whose variables the user knows: a later one is a fresh
+	// process. 0 if there was none.
+	known   int64
+	current int64 // the run the link is for, for deliver
+}
+
+type dialResult struct {
+	target target
+	conn   *websocket.Conn
+	err    error
+}
+
+// Reasons for which a socket ends.
+type endReason string
+
+const (
+	endClient   endReason = "client"
+	endRevoked  endReason = "revoked"
+	endReplaced endReason = "replaced"
+	endDeleted  endReason = "deleted"
+	endShutdown endReason = "shutdown"
+)
+
+// run serves the socket until it ends, and says why.
+func (s *socket) run(ctx context.Context) (end endReason) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer s.ledger.close()
+	closed := make(chan struct{})
+	defer func() {
+		cancel()
+		s.stop(end)
+		close(closed)
+	}()
+
+	clientDone := make(chan struct{})
+	wg.Go(func() {
+		defer close(clientDone)
+		s.read()
+	})
+	wg.Go(func() { s.client.guard(ctx, closed) })
+
+	k := s.sub.latest()
+	if k == nil {
+		return endDeleted
+	}
+	s.begin(k)
+	verify := time.NewTicker(s.srv.timing.verify)
+	defer verify.Stop()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		again, over := s.step(ctx, &wg)
+		if over != "" {
+			return over
+		}
+		timer.Reset(again)
+		select {
+		case <-ctx.Done():
+			s.abandon()
+			return endShutdown
+		case <-clientDone:
+			return endClient
+		case <-verify.C:
+			if s.revoked(ctx) {
+				return endRevoked
+			}
+		case <-s.sub.changed:
+		case <-s.kick:
+		case <-timer.C:
+		case r := <-s.dialed:
+			s.connected(ctx, &wg, r)
+		case err := <-s.unlinked:
+			if over := s.disconnected(err); over != "" {
+				return over
+			}
+		case err := <-s.woken:
+			s.answeredWake(err)
+		}
+	}
+}
+
+// begin takes the kernel's state at the time the socket opened.
+func (s *socket) begin(k *v1alpha1.JupyterKernel) {
+	s.interrupted = k.Annotations[AnnotationInterrupted]
+	s.known = k.Spec.Run - 1
+	switch phaseOf(k) {
+	case v1alpha1.KernelQueued, v1alpha1.KernelStarting:
+		_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateStarting)} })
+	case v1alpha1.KernelParked, v1alpha1.KernelDead:
+		s.told, s.known = k.Status.Run, k.Status.Run
+		if k.Status.ReadyTime == nil && phaseOf(k) == v1alpha1.KernelDead {
+			s.known = 0 // it never ran
+		}
+		_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateIdle)} })
+	case v1alpha1.KernelReady:
+		s.known = k.Status.Run
+	}
+}
+
+// step does what decide says, until nothing is left to do, and returns after
+// what time to look again.
+func (s *socket) step(ctx context.Context, wg *sync.WaitGroup) (time.Duration, endReason) {
+	for {
+		now := s.srv.now()
+		k := s.sub.latest()
+		again := time.Hour
+		v := decide(s.situation(k, now))
+		switch {
+		case v.gone:
+			_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateDead)} })
+			return 0, endDeleted
+		case v.unlink:
+			s.cut()
+			return again, ""
+		case v.settle:
+			s.settle(k)
+			continue
+		case v.dial.run != 0:
+			if wait := s.nextDial.Sub(now); wait > 0 {
+				again = wait
+			} else {
+				s.dial(ctx, wg, v.dial)
+			}
+		case v.wake:
+			if wait := s.nextWake.Sub(now); wait > 0 {
+				again = wait
+			} else {
+				s.wake(ctx, wg, k)
+			}
+		case v.linger:
+			again = lingerLink / 4
+		}
+		s.interrupt(k)
+		wait := s.standIn(k, v.parked, now)
+		return min(again, wait, s.explainWait(k, now)), ""
+	}
+}
+
+func (s *socket) situation(k *v1alpha1.JupyterKernel, now time.Time) situation {
+	sit := situation{
+		kernel: k, linkRun: s.linkRun, ended: s.ended, told: s.told, asked: s.asked, wanted: s.ledger.wanted(),
+	}
+	switch {
+	case s.link != nil:
+		sit.link = linkUp
+	case s.dialing != nil:
+		sit.link = linkDialing
+	}
+	over := k != nil && (phaseOf(k) == v1alpha1.KernelParked || phaseOf(k) == v1alpha1.KernelDead)
+	switch {
+	case !over:
+		s.endedSince = time.Time{}
+	case s.endedSince.IsZero():
+		s.endedSince = now
+	default:
+		sit.endedFor = now.Sub(s.endedSince)
+	}
+	if s.waking && k != nil {
+		sit.asked = k.Status.Run + 1
+	}
+	return sit
+}
+
+// closeAs is the close code a client gets, and the reason in words.
+func (e endReason) closeAs() (websocket.StatusCode, string) {
+	switch e {
+	case endRevoked:
+		return websocket.StatusPolicyViolation, "the token is no longer valid"
+	case endReplaced:
+		return closeReplaced, "replaced by a newer connection of the same session"
+	case endDeleted:
+		return websocket.StatusNormalClosure, "the kernel is gone"
+	case endShutdown:
+		return websocket.StatusServiceRestart, "the gateway is restarting"
+	default:
+		return websocket.StatusNormalClosure, ""
+	}
+}
+
+// stop closes the link, so that the agent learns what the client has, and
+// then the client's end.
+func (s *socket) stop(end endReason) {
+	if s.dialing != nil {
+		s.dialing()
+		if r := <-s.dialed; r.conn != nil {
+			_ = r.conn.CloseNow()
+		}
+	}
+	if s.link != nil {
+		s.unlink()
+		<-s.unlinked
+		s.srv.activity.link(s.id, -1)
+	}
+	if end != endClient {
+		_ = s.client.conn.Close(end.closeAs())
+	}
+	_ = s.client.conn.CloseNow()
+}
+
+// revoked tells whether the token is no longer good. A check that is not
+// possible now is made again later.
+func (s *socket) revoked(ctx context.Context) bool {
+	id, err := s.srv.auth.identify(ctx, s.token)
+	if err == nil {
+		return id.owner() != s.identity.owner()
+	}
+	return explain(err).kind == kindUnauthenticated
+}
+
+// wake asks for the next run.
+func (s *socket) wake(ctx context.Context, wg *sync.WaitGroup, k *v1alpha1.JupyterKernel) {
+	s.waking = true
+	wg.Go(func() {
+		err := s.srv.store.wake(ctx, k)
+		if err == nil {
+			s.log.Info("kernel woken", "run", k.Status.Run+1)
+		}
+		s.woken <- err
+	})
+	s.asked = k.Status.Run + 1
+}
+
+func (s *socket) answeredWake(err error) {
+	s.waking = false
+	result := "ok"
+	switch {
+	case err == nil:
+		s.wakeFailure = false
+	case explain(err).kind == kindConflict: // somebody else did something; the cache will tell
+		result = "conflict"
+		s.asked, s.nextWake = 0, s.srv.now().Add(200*time.Millisecond)
+	default:
+		result = "error"
+		s.asked, s.nextWake, s.wakeFailure = 0, s.srv.now().Add(2*time.Second), true
+		s.log.Warn("kernel cannot be woken", "error", err)
+	}
+	s.srv.metrics.wakes.WithLabelValues(result).Inc()
+}
+
+// read takes the client's frames until it ends.
+func (s *socket) read() {
+	for {
+		kind, data, err := s.client.conn.Read(context.Background())
+		if err != nil {
+			if errors.Is(err, websocket.ErrMessageTooBig) {
+				s.srv.metrics.dropped.WithLabelValues("too_large").Inc()
+			}
+			return
+		}
+		s.take(kind, data)
+	}
+}
+
+// take files one frame of the client. What cannot be read is dropped: a client
+// that loses its socket for it would only come back and do it again.
+func (s *socket) take(kind websocket.MessageType, data []byte) {
+	m, err := s.client.framing.parse(kind, data)
+	if err != nil || m.Channel == wire.IOPub {
+		s.srv.metrics.dropped.WithLabelValues("malformed").Inc()
+		s.log.Debug("frame dropped", "bytes", len(data), "error", err)
+		return
+	}
+	if s.client.framing != framingV1 || kind != websocket.MessageBinary {
+		data = m.AppendV1(make([]byte, 0, m.SizeV1()))
+	}
+	r, err := s.ledger.add(&m, data, s.srv.now())
+	if err != nil {
+		s.srv.metrics.dropped.WithLabelValues("held_full").Inc()
+		if r != nil {
+			_ = s.tell.refuse([]*request{r}, "TooMuchWaiting", "Too much is waiting for the kernel already.")
+		}
+		return
+	}
+	signal(s.ready)
+	signal(s.kick)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,167 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+// Bounds of the pause between two attempts to reach an agent.
+const (
+	firstBackoff = 50 * time.Millisecond
+	maxBackoff   = time.Second
+)
+
+// dial starts to connect to an agent; the result comes through s.dialed.
+func (s *socket) dial(ctx context.Context, wg *sync.WaitGroup, t target) {
+	if s.linkRun != t.run {
+		s.from, s.backoff = resume{}, 0
+	}
+	s.linkRun = t.run
+	ctx, s.dialing = context.WithCancel(ctx)
+	from := s.from
+	s.dialed = make(chan dialResult, 1)
+	results := s.dialed
+	s.link = nil
+	wg.Go(func() {
+		conn, err := s.srv.agents.dial(ctx, t, s.session, from, s.srv.cfg.MaxFrameBytes+frameSlack)
+		results <- dialResult{target: t, conn: conn, err: err}
+	})
+}
+
+// frameSlack is what framing may add to a message, in bytes.
+const frameSlack = 1 << 20
+
+// connected takes the result of dial.
+func (s *socket) connected(ctx context.Context, wg *sync.WaitGroup, r dialResult) {
+	s.dialing()
+	s.dialing = nil
+	if r.err != nil {
+		s.srv.metrics.dials.WithLabelValues("error").Inc()
+		s.backoff = min(max(2*s.backoff, firstBackoff), maxBackoff)
+		s.nextDial = s.srv.now().Add(s.backoff)
+		s.log.Debug("agent not reached", "run", r.target.run, "error", r.err)
+		return
+	}
+	s.srv.metrics.dials.WithLabelValues("ok").Inc()
+	s.backoff, s.nextDial = 0, time.Time{}
+	l := &link{
+		target: r.target, conn: r.conn, ledger: s.ledger, ready: s.ready, deliver: s.deliver,
+		metrics: s.srv.metrics, epoch: s.from.epoch, acks: make(chan struct{}, 1),
+	}
+	l.last.Store(s.from.after)
+	s.link = l
+	s.mu.Lock()
+	s.current = r.target.run
+	s.mu.Unlock()
+	s.srv.activity.link(s.id, 1)
+	ctx, s.unlink = context.WithCancel(ctx)
+	s.unlinked = make(chan error, 1)
+	unlinked := s.unlinked
+	wg.Go(func() { unlinked <- l.run(ctx) })
+}
+
+// cut ends the link, or the attempt to get one. The loop hears of it.
+func (s *socket) cut() {
+	if s.dialing != nil {
+		s.dialing()
+	}
+	if s.link != nil {
+		s.unlink()
+	}
+}
+
+// disconnected takes the end of a link.
+func (s *socket) disconnected(err error) endReason {
+	s.from = s.link.from()
+	s.unlink()
+	s.link = nil
+	s.srv.activity.link(s.id, -1)
+	var closed websocket.CloseError
+	switch {
+	case errors.Is(err, errClientGone):
+		return endClient
+	case errors.As(err, &closed) && closed.Code == closeReplaced:
+		return endReplaced
+	case errors.As(err, &closed) && closed.Code == closeEnded:
+		s.ended = s.linkRun
+		s.log.Info("kernel ended", "run", s.linkRun, "reason", clip(closed.Reason, 64))
+	default:
+		s.backoff = firstBackoff
+		s.nextDial = s.srv.now().Add(s.backoff)
+		s.log.Debug("link lost", "run", s.linkRun, "error", err)
+	}
+	return ""
+}
+
+// deliver passes a message of the kernel's on to the client and learns from
+// it. It runs in the link's goroutine.
+func (s *socket) deliver(m *wire.Message, frame []byte) error {
+	switch m.Channel {
+	case wire.IOPub:
+		if err := s.published(m); err != nil {
+			return fmt.Errorf("%w: %w", errClientGone, err)
+		}
+	case wire.Shell, wire.Control:
+		s.replied(m)
+	case wire.Stdin:
+		s.srv.activity.note(s.id, "", s.srv.now())
+	}
+	if err := s.client.pass(m, frame); err != nil {
+		return fmt.Errorf("%w: %w", errClientGone, err)
+	}
+	return nil
+}
+
+func (s *socket) published(m *wire.Message) error {
+	fields := m.Fields()
+	var state wire.State
+	if fields.Type == wire.TypeStatus {
+		state = wire.State(m.ExecutionState())
+		s.client.speakAs(fields.Session)
+		if state == wire.StateRestarting {
+			s.ledger.restarted()
+		}
+	}
+	s.srv.activity.note(s.id, state, s.srv.now())
+	if !s.ledger.following() {
+		return nil
+	}
+	r := s.ledger.heard(wire.ParseFields(m.ParentHeader).ID)
+	if r == nil || !r.executes() {
+		return nil
+	}
+	return s.tell.begun(r, s.arrival(r))
+}
+
+func (s *socket) replied(m *wire.Message) {
+	s.srv.activity.note(s.id, "", s.srv.now())
+	if m.Type() == wire.TypeKernelInfoReply {
+		s.srv.infos.learn(s.infoKey, m.Content)
+	}
+	s.ledger.answered(wire.ParseFields(m.ParentHeader).ID)
+}
+
+// arrival is what remains to be read in a cell when the kernel takes it up:
+// that this is a fresh process, if the user knows an earlier one.
+func (s *socket) arrival(r *request) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.known
+	s.known = s.current
+	if s.current <= known {
+		return ""
+	}
+	waited := s.srv.now().Sub(r.at)
+	s.srv.metrics.waits.Observe(waited.Seconds())
+	if known == 0 {
+		return "" // the first start
+	}
+	return back(waited)
+}

@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+// settle answers what can no longer be answered after a run has ended. What a
+// parked kernel has not begun waits for its next run.
+func (s *socket) settle(k *v1alpha1.JupyterKernel) {
+	s.told = k.Status.Run
+	dead := phaseOf(k) == v1alpha1.KernelDead
+	lost := s.ledger.lost(!dead)
+	if dead {
+		lost = append(lost, s.ledger.take(func(*request) bool { return true })...)
+	}
+	name, text := over(k)
+	if dead && len(lost) == 0 {
+		if parent := s.ledger.lastExecute(); parent != nil {
+			_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Stream(parent, "stderr", text+"\n")} })
+		}
+	}
+	_ = s.tell.refuse(lost, name, text)
+	_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateIdle)} })
+}
+
+// abandon answers what was held when this process stops: nobody else knows of it.
+func (s *socket) abandon() {
+	held := s.ledger.take(func(*request) bool { return true })
+	_ = s.tell.refuse(held, "GatewayRestarted", "The kernel gateway was restarted while this waited for the kernel. Run it again.")
+}
+
+// interrupt gives up the cells that wait, when the user has interrupted a
+// kernel that does not run.
+func (s *socket) interrupt(k *v1alpha1.JupyterKernel) {
+	if at := k.Annotations[AnnotationInterrupted]; at != s.interrupted {
+		s.interrupted = at
+		s.giveUp()
+	}
+}
+
+func (s *socket) giveUp() {
+	if s.link != nil {
+		return // the kernel itself was interrupted
+	}
+	given := s.ledger.take(func(r *request) bool { return r != nil && r.executes() })
+	_ = s.tell.refuse(given, "KeyboardInterrupt", "Interrupted while waiting for the kernel.")
+}
+
+// standIn answers, while there is no link, what needs no kernel:
+// kernel_info_request after a short wait, interrupt_request at once, and when
+// the kernel is parked everything but execute_request. It returns when to look
+// again.
+func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) time.Duration {
+	if s.link != nil {
+		return time.Hour
+	}
+	interrupts := s.ledger.take(func(r *request) bool { return r != nil && r.kind == wire.TypeInterruptRequest })
+	if len(interrupts) > 0 {
+		s.giveUp()
+	}
+	for _, r := range interrupts {
+		_ = s.tell.answer(r, map[string]string{"status": "ok"})
+	}
+	wait := time.Hour
+	asks := func(r *request) bool { return r != nil && r.kind == wire.TypeKernelInfoRequest }
+	if at, ok := s.ledger.oldest(asks); ok {
+		wait = at.Add(s.srv.timing.infoPatience).Sub(now)
+		if parked || wait <= 0 {
+			wait = time.Hour
+			for _, r := range s.ledger.take(asks) {
+				_ = s.tell.answer(r, s.srv.infos.content(s.infoKey, language(s.spec)))
+			}
+			if !parked {
+				_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateStarting)} })
+			}
+		}
+	}
+	if !parked {
+		return wait
+	}
+	rest := s.ledger.take(func(r *request) bool { return r == nil || !r.executes() })
+	for _, r := range rest {
+		if r.kind == wire.TypeCommInfoRequest {
+			_ = s.tell.answer(r, map[string]any{"status": "ok", "comms": map[string]any{}})
+			continue
+		}
+		_ = s.tell.refuse([]*request{r}, "KernelParked", "The kernel is parked. Run a cell to bring it back.")
+	}
+	return wait
+}
+
+// explainWait shows in the waiting cell what it waits for, once that has taken
+// long enough to be worth telling. It returns when to look again.
+func (s *socket) explainWait(k *v1alpha1.JupyterKernel, now time.Time) time.Duration {
+	r := s.ledger.waits()
+	if r == nil || s.link != nil && phaseOf(k) == v1alpha1.KernelReady {
+		return time.Hour
+	}
+	if wait := r.at.Add(s.grace(k)).Sub(now); wait > 0 {
+		return wait
+	}
+	text := waiting(k, s.spec, s.ended == k.Status.Run)
+	if s.wakeFailure {
+		text = "The cluster does not answer; trying again…"
+	}
+	_ = s.tell.wait(r, text)
+	return time.Hour
+}
+
+// grace is how long a cell waits before it is told why: not at all when the
+// kernel comes back, because the user will read about that anyway.
+func (s *socket) grace(k *v1alpha1.JupyterKernel) time.Duration {
+	s.mu.Lock()
+	fresh := s.known > 0
+	s.mu.Unlock()
+	switch {
+	case fresh && phaseOf(k) != v1alpha1.KernelReady:
+		return 0
+	case k.Status.Queue != nil && phaseOf(k) == v1alpha1.KernelQueued:
+		return s.srv.timing.grace / 2
+	default:
+		return s.srv.timing.grace
+	}
+}

@@ -1,0 +1,237 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// apiTimeout bounds one call to the API server.
+const apiTimeout = 10 * time.Second
+
+// AnnotationInterrupted is set to the time at which a user interrupted a
+// kernel that was not running: every replica then gives up the cells that wait
+// for it.
+const AnnotationInterrupted = "elastichub.io/interrupted"
+
+// store reads kernels from the cache and writes them to the API server.
+type store struct {
+	namespace, gateway string
+	cache              client.Reader // informers; may lag behind
+	api                client.Client // the API server itself
+
+	now     func() time.Time
+	perUser int
+
+	mu     sync.Mutex
+	unseen map[string]unseen // kernels made here that the cache lacks, by id
+}
+
+// unseen is a kernel that was made here. unseenFor bounds how long it counts
+// without having shown up: the cache may have missed it altogether.
+type unseen struct {
+	owner string
+	at    time.Time
+}
+
+const unseenFor = time.Minute
+
+func newStore(cfg Config, cache client.Reader, api client.Client, now func() time.Time) *store {
+	return &store{
+		namespace: cfg.Namespace, gateway: cfg.Name, cache: cache, api: api, now: now,
+		unseen: map[string]unseen{}, perUser: cfg.KernelsPerUser,
+	}
+}
+
+// kernel returns the identity's kernel of that id, or errNoKernel. What the
+// cache lacks is looked up: another replica may have made it a moment ago.
+func (s *store) kernel(ctx context.Context, id Identity, kernelID string) (*v1alpha1.JupyterKernel, error) {
+	if _, err := parseKernelID(kernelID); err != nil {
+		return nil, err
+	}
+	key := types.NamespacedName{Namespace: s.namespace, Name: kernelID}
+	k := &v1alpha1.JupyterKernel{}
+	err := s.cache.Get(ctx, key, k)
+	if apierrors.IsNotFound(err) {
+		ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+		defer cancel()
+		err = s.api.Get(ctx, key, k)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, errNoKernel
+	case err != nil:
+		return nil, unreadable(err)
+	case !s.ours(k) || !id.owns(k):
+		return nil, errNoKernel
+	}
+	return k, nil
+}
+
+// ours tells whether a kernel is this gateway's and not on its way out.
+func (s *store) ours(k *v1alpha1.JupyterKernel) bool {
+	return k.Spec.Gateway == s.gateway && k.DeletionTimestamp == nil
+}
+
+// kernels lists the identity's kernels as the cache has them.
+func (s *store) kernels(ctx context.Context, id Identity) ([]*v1alpha1.JupyterKernel, error) {
+	var list v1alpha1.JupyterKernelList
+	if err := s.cache.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
+		return nil, unreadable(err)
+	}
+	var own []*v1alpha1.JupyterKernel
+	for i := range list.Items {
+		if k := &list.Items[i]; s.ours(k) && id.owns(k) {
+			own = append(own, k)
+		}
+	}
+	return own, nil
+}
+
+// create writes a new kernel, unless its owner has too many.
+func (s *store) create(ctx context.Context, id Identity, k *v1alpha1.JupyterKernel) error {
+	if err := s.reserve(ctx, id, k.Name); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	err := s.api.Create(ctx, k)
+	if err == nil {
+		return nil
+	}
+	s.mu.Lock()
+	delete(s.unseen, k.Name)
+	s.mu.Unlock()
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return failBecause(kindConflict, "A kernel with this id exists already.", err)
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return failBecause(kindInvalid, "The cluster refused this kernel.", err)
+	case apierrors.IsForbidden(err):
+		return failBecause(kindForbidden, "The cluster does not let this gateway start a kernel now.", err)
+	default:
+		return unwritable(err)
+	}
+}
+
+// reserve counts the owner's kernels together with those made here that the
+// cache has not shown yet.
+func (s *store) reserve(ctx context.Context, id Identity, kernelID string) error {
+	var list v1alpha1.JupyterKernelList
+	if err := s.cache.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
+		return unreadable(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	count := 0
+	for i := range list.Items {
+		k := &list.Items[i]
+		delete(s.unseen, k.Name)
+		if s.ours(k) && id.owns(k) {
+			count++
+		}
+	}
+	now := s.now()
+	for kernelID, u := range s.unseen {
+		switch {
+		case now.Sub(u.at) > unseenFor:
+			delete(s.unseen, kernelID)
+		case u.owner == id.owner():
+			count++
+		}
+	}
+	if count >= s.perUser {
+		return fail(kindForbidden, "You have too many kernels, counting parked ones. Shut some down first.")
+	}
+	s.unseen[kernelID] = unseen{owner: id.owner(), at: now}
+	return nil
+}
+
+// forget drops a kernel that was deleted before the cache ever showed it.
+func (s *store) forget(kernelID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.unseen, kernelID)
+}
+
+// wake asks for the next run of a parked or dead kernel, as k shows it. It
+// fails with a conflict if the kernel has changed since, so that no replica
+// acts on an old state; asking twice asks once.
+func (s *store) wake(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+	next := k.DeepCopy()
+	next.Spec.Run = k.Status.Run + 1
+	return s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
+}
+
+// interrupted tells every replica that the user gave up waiting.
+func (s *store) interrupted(ctx context.Context, k *v1alpha1.JupyterKernel, now time.Time) error {
+	next := k.DeepCopy()
+	if next.Annotations == nil {
+		next.Annotations = map[string]string{}
+	}
+	next.Annotations[AnnotationInterrupted] = now.UTC().Format(time.RFC3339Nano)
+	return s.patch(ctx, next, client.MergeFrom(k))
+}
+
+func (s *store) patch(ctx context.Context, k *v1alpha1.JupyterKernel, patch client.Patch) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	err := s.api.Patch(ctx, k, patch)
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsNotFound(err):
+		return errNoKernel
+	case apierrors.IsConflict(err):
+		return failBecause(kindConflict, "The kernel has just changed. Try again.", err)
+	default:
+		return unwritable(err)
+	}
+}
+
+// remove deletes a kernel; its Pod and the rest follow in the background.
+func (s *store) remove(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+	s.forget(k.Name)
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	uid := k.UID
+	err := s.api.Delete(ctx, k, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &uid})
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // gone, or another object by now
+		return errNoKernel
+	default:
+		return unwritable(err)
+	}
+}
+
+func unreadable(err error) error {
+	return failBecause(kindUnavailable, "The kernels cannot be read now.", err)
+}
+
+// unwritable keeps apart what explain tells apart.
+func unwritable(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || apierrors.IsTimeout(err) {
+		return failBecause(kindTimeout, "The cluster did not answer in time.", err)
+	}
+	return failBecause(kindUnavailable, "The cluster does not accept changes now.", err)
+}
+
+func tombstoneName(obj any) (string, bool) {
+	t, ok := obj.(toolscache.DeletedFinalStateUnknown)
+	if !ok {
+		return "", false
+	}
+	_, name, err := toolscache.SplitMetaNamespaceKey(t.Key)
+	return name, err == nil
+}
