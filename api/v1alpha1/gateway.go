@@ -20,7 +20,13 @@ type JupyterGateway struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec   JupyterGatewaySpec   `json:"spec,omitempty"`
+	Spec JupyterGatewaySpec `json:"spec,omitempty"`
+	// Status has no schema: that of apps/v1 conditions, a list keyed by an
+	// optional type, is one that no API server accepts in a CRD.
+	//
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Status JupyterGatewayStatus `json:"status,omitempty"`
 }
 
