@@ -1,0 +1,241 @@
+package spawner
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	runtimeconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/tokens"
+)
+
+// apiServer is one real kube-apiserver for all tests of the package.
+var apiServer struct {
+	once sync.Once
+	env  *envtest.Environment
+	rest *rest.Config
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	code := m.Run()
+	if apiServer.env != nil {
+		if err := apiServer.env.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the API server:", err)
+		}
+	}
+	os.Exit(code)
+}
+
+// cluster is a namespace in which the test plays Deployment controller,
+// scheduler and kubelet.
+type cluster struct {
+	t         *testing.T
+	client    client.Client
+	rest      *rest.Config
+	scheme    *runtime.Scheme
+	namespace string
+	cfg       Config
+	issuer    *tokens.Issuer
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("KUBEBUILDER_ASSETS is not set: a kube-apiserver is needed")
+		}
+		t.Skip("KUBEBUILDER_ASSETS is not set: no kube-apiserver")
+	}
+	apiServer.once.Do(func() {
+		apiServer.env = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
+		apiServer.rest, apiServer.err = apiServer.env.Start()
+	})
+	require.NoError(t, apiServer.err)
+	scheme := runtime.NewScheme()
+	require.NoError(t, clientgoscheme.AddToScheme(scheme))
+	require.NoError(t, v1alpha1.AddToScheme(scheme))
+	direct, err := client.New(apiServer.rest, client.Options{Scheme: scheme})
+	require.NoError(t, err)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "spawner-"}}
+	require.NoError(t, direct.Create(t.Context(), namespace))
+	issuer, err := tokens.NewIssuer(make([]byte, ed25519.SeedSize))
+	require.NoError(t, err)
+	cfg := testConfig()
+	cfg.Namespace = namespace.Name
+	return &cluster{t: t, client: direct, rest: apiServer.rest, scheme: scheme, namespace: namespace.Name, cfg: cfg, issuer: issuer}
+}
+
+// replica runs a manager with a Service and, if it leads, the controller.
+func (c *cluster) replica(leads bool) *Service {
+	c.t.Helper()
+	skip := true
+	mgr, err := ctrl.NewManager(c.rest, ctrl.Options{
+		Scheme:     c.scheme,
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{c.namespace: {}}},
+		Controller: runtimeconfig.Controller{SkipNameValidation: &skip},
+		Logger:     logr.Discard(),
+	})
+	require.NoError(c.t, err)
+	if leads {
+		require.NoError(c.t, SetupWithManager(mgr, c.cfg, c.issuer, prometheus.NewRegistry()))
+	}
+	service, err := NewService(c.t.Context(), c.cfg, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
+	require.NoError(c.t, err)
+	_, err = service.States(c.t.Context())
+	require.ErrorIs(c.t, err, ErrNotSynced)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	c.t.Cleanup(func() {
+		cancel()
+		assert.NoError(c.t, <-ended)
+	})
+	require.Eventually(c.t, func() bool { _, err := service.States(c.t.Context()); return err == nil }, 20*time.Second, 10*time.Millisecond)
+	return service
+}
+
+func (c *cluster) gateway(name string) {
+	c.t.Helper()
+	require.NoError(c.t, c.client.Create(c.t.Context(), &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: name}}))
+}
+
+func (c *cluster) get(name string, object client.Object) error {
+	return c.client.Get(c.t.Context(), client.ObjectKey{Namespace: c.namespace, Name: name}, object)
+}
+
+func (c *cluster) eventually(what string, condition func() bool) {
+	c.t.Helper()
+	require.Eventually(c.t, condition, 15*time.Second, 20*time.Millisecond, what)
+}
+
+// deployment waits for the one of that start and reports that it was seen, as
+// the Deployment controller would.
+func (c *cluster) deployment(name, start string, replicas int32) *appsv1.Deployment {
+	c.t.Helper()
+	d := &appsv1.Deployment{}
+	c.eventually("deployment", func() bool {
+		return c.get(name, d) == nil && d.Annotations[v1alpha1.AnnotationStart] == start && *d.Spec.Replicas == replicas
+	})
+	d.Status.ObservedGeneration, d.Status.Replicas = d.Generation, 0
+	require.NoError(c.t, c.client.Status().Update(c.t.Context(), d))
+	return d
+}
+
+// pod makes the Pod of a Deployment's present template.
+func (c *cluster) pod(d *appsv1.Deployment) *corev1.Pod {
+	c.t.Helper()
+	const hash = "5d4f8c7b9"
+	controller := true
+	pod := &corev1.Pod{ObjectMeta: *d.Spec.Template.ObjectMeta.DeepCopy(), Spec: *d.Spec.Template.Spec.DeepCopy()}
+	pod.Namespace, pod.GenerateName = c.namespace, d.Name+"-"+hash+"-"
+	pod.Labels["pod-template-hash"] = hash
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-" + hash, UID: types.UID("rs-" + d.UID), Controller: &controller}}
+	pod.Spec.PriorityClassName = "" // admission knows none
+	require.NoError(c.t, c.client.Create(c.t.Context(), pod))
+	return pod
+}
+
+func (c *cluster) podStatus(pod *corev1.Pod, change func(*corev1.PodStatus)) {
+	c.t.Helper()
+	require.NoError(c.t, c.client.Get(c.t.Context(), client.ObjectKeyFromObject(pod), pod))
+	change(&pod.Status)
+	require.NoError(c.t, c.client.Status().Update(c.t.Context(), pod))
+}
+
+func (c *cluster) ready(pod *corev1.Pod) {
+	c.t.Helper()
+	c.podStatus(pod, func(s *corev1.PodStatus) {
+		s.Phase = corev1.PodRunning
+		s.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	})
+}
+
+// end deletes a Pod at once, as the kubelet does when its containers ended.
+func (c *cluster) end(pod *corev1.Pod) {
+	c.t.Helper()
+	zero := int64(0)
+	require.NoError(c.t, c.client.Delete(c.t.Context(), pod, &client.DeleteOptions{GracePeriodSeconds: &zero}))
+}
+
+// event is what scheduler and kubelet record about an object.
+func (c *cluster) event(about client.Object, kind, eventType, reason, message, field string) {
+	c.t.Helper()
+	now := time.Now()
+	require.NoError(c.t, c.client.Create(c.t.Context(), &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: fmt.Sprintf("%s.%x", about.GetName(), now.UnixNano())},
+		InvolvedObject: corev1.ObjectReference{
+			APIVersion: "v1", Kind: kind, Namespace: c.namespace, Name: about.GetName(), UID: about.GetUID(), FieldPath: field,
+		},
+		Type: eventType, Reason: reason, Message: message, FirstTimestamp: metav1.NewTime(now), LastTimestamp: metav1.NewTime(now), Count: 1,
+	}))
+}
+
+func (c *cluster) phase(s *Service, k Key, want v1alpha1.NotebookPhase) State {
+	c.t.Helper()
+	var state State
+	require.Eventually(c.t, func() bool {
+		var err error
+		state, err = s.State(c.t.Context(), k)
+		return err == nil && state.Phase == want
+	}, 20*time.Second, 10*time.Millisecond, "phase %s", want)
+	return state
+}
+
+// all reads a stream to its end.
+func (c *cluster) all(s *Service, k Key, start, after string) []Event {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 15*time.Second)
+	defer cancel()
+	stream, err := s.Events(ctx, k, start, after)
+	require.NoError(c.t, err)
+	var events []Event
+	for event := range stream {
+		events = append(events, event)
+	}
+	require.NoError(c.t, ctx.Err(), "the stream did not end by itself: %v", events)
+	return events
+}
+
+func messages(events []Event) []string {
+	var all []string
+	for _, event := range events {
+		all = append(all, event.Message)
+	}
+	return all
+}
+
+func publicVerifier(t *testing.T, issuer *tokens.Issuer) *tokens.Verifier {
+	t.Helper()
+	_, err := base64.StdEncoding.DecodeString(issuer.PublicKey())
+	require.NoError(t, err)
+	verifier, err := tokens.NewVerifier(issuer.PublicKey())
+	require.NoError(t, err)
+	return verifier
+}

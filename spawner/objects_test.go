@@ -1,0 +1,275 @@
+package spawner
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func testConfig() Config {
+	return Config{Namespace: "hub", DefaultImage: "registry.example/notebook:1", ImagePullPolicy: corev1.PullIfNotPresent, GatewayName: "default"}
+}
+
+func testRequest(user, server, start string) Request {
+	class := "fast"
+	return Request{
+		Key: Key{User: user, Server: server}, Start: start,
+		Env:      map[string]string{"JUPYTERHUB_API_TOKEN": "secret-of-" + start, "JUPYTERHUB_SERVICE_PREFIX": "/user/" + user + "/"},
+		Command:  []string{"jupyterhub-singleuser"},
+		Args:     []string{"--flag=$(HOME)"},
+		Image:    "registry.example/lab:stable",
+		CPULimit: resource.MustParse("3"), CPURequest: resource.MustParse("1"),
+		MemoryLimit: resource.MustParse("2Gi"), MemoryRequest: resource.MustParse("2Gi"),
+		NodeSelector:      map[string]string{"pool": "notebooks"},
+		Tolerations:       []corev1.Toleration{{Key: "notebooks", Operator: corev1.TolerationOpExists}},
+		PriorityClassName: "interactive",
+		Storage: &v1alpha1.NotebookStorage{
+			Home:   &v1alpha1.HomeVolume{Size: resource.MustParse("10Gi"), StorageClassName: &class},
+			Shared: []v1alpha1.SharedVolume{{Name: "datasets", Claim: "datasets", MountPath: "/data", ReadOnly: true}},
+		},
+		KernelOptions:     v1alpha1.KernelOptions{Policies: []string{"ml"}, Groups: []string{"ml-research"}},
+		ServerIdleSeconds: 1800,
+		Options:           []byte(`{"cpu":"3","memory":"2Gi","image":"stable"}`),
+	}
+}
+
+// requested is the object that Start writes for a request.
+func requested(req Request) *v1alpha1.JupyterNotebook {
+	return &v1alpha1.JupyterNotebook{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "hub", Name: Name(req.Key), UID: "00000000-0000-0000-0000-000000000001", Generation: 7},
+		Spec:       notebookSpec(testConfig(), req),
+	}
+}
+
+// sample reads a manifest of elastic-jupyter-operator.
+func sample(t *testing.T, file string) *v1alpha1.JupyterNotebook {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", file))
+	require.NoError(t, err)
+	nb := &v1alpha1.JupyterNotebook{}
+	require.NoError(t, yaml.Unmarshal(data, nb))
+	if nb.Namespace == "" {
+		nb.Namespace = "hub"
+	}
+	nb.UID, nb.Generation = "00000000-0000-0000-0000-000000000002", 1
+	return nb
+}
+
+func golden(t *testing.T, file string, objects ...any) {
+	t.Helper()
+	var got []byte
+	for _, object := range objects {
+		data, err := yaml.Marshal(object)
+		require.NoError(t, err)
+		got = append(append(got, "---\n"...), data...)
+	}
+	path := filepath.Join("testdata", file)
+	if *update {
+		require.NoError(t, os.WriteFile(path, got, 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), string(got))
+}
+
+func TestObjectsOfHubServer(t *testing.T) {
+	nb := requested(testRequest("Анна", "work", "s1"))
+	golden(t, "hub-server.golden.yaml", nb.Spec, claim(nb), service(nb), gatewaySecret(nb, "signed"), deployment(testConfig(), nb, ""))
+	assert.Equal(t, deployment(testConfig(), nb, ""), deployment(testConfig(), nb, ""), "deterministic")
+	assert.Nil(t, authSecret(nb), "the Hub's OAuth applies")
+}
+
+func TestObjectsOfGatewayOnlySample(t *testing.T) {
+	nb := sample(t, "ejo-gateway-only.yaml")
+	require.Nil(t, refuse(nb))
+	golden(t, "ejo-gateway-only.golden.yaml", service(nb), authSecret(nb), deployment(testConfig(), nb, "17"))
+}
+
+func TestObjectsOfTemplateSample(t *testing.T) {
+	nb := sample(t, "ejo-template.yaml")
+	require.Nil(t, refuse(nb))
+	assert.Nil(t, authSecret(nb))
+	golden(t, "ejo-template.golden.yaml", service(nb), deployment(testConfig(), nb, ""))
+}
+
+func TestSelectorIgnoresKernelsAndTemplateLabels(t *testing.T) {
+	nb := requested(testRequest("alice", "", "s1"))
+	assert.Equal(t, map[string]string{"elastichub.io/notebook": "jupyter-alice", "app.kubernetes.io/component": "singleuser-server"}, selector(nb))
+	nb.Spec.Template.Labels = map[string]string{"notebook": "simple", "elastichub.io/notebook": "jupyter-bob", "component": "mine"}
+	labels := deployment(testConfig(), nb, "").Spec.Template.Labels
+	assert.Equal(t, "simple", labels["notebook"])
+	assert.Equal(t, "jupyter-alice", labels["elastichub.io/notebook"])
+	assert.Equal(t, "singleuser-server", labels["component"])
+}
+
+func TestTemplateMayOverrideVariables(t *testing.T) {
+	nb := requested(testRequest("alice", "", "s1"))
+	nb.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "JUPYTER_GATEWAY_RETRY_MAX", Value: "3"}}
+	var values []string
+	for _, variable := range deployment(testConfig(), nb, "").Spec.Template.Spec.Containers[0].Env {
+		if variable.Name == "JUPYTER_GATEWAY_RETRY_MAX" {
+			values = append(values, variable.Value)
+		}
+	}
+	assert.Equal(t, []string{"3"}, values)
+}
+
+func TestNotebookContainerIsFoundByName(t *testing.T) {
+	nb := requested(testRequest("alice", "", "s1"))
+	nb.Spec.Template.Spec.Containers = []corev1.Container{{Name: "sidecar", Image: "s"}, {Name: "notebook"}}
+	containers := deployment(testConfig(), nb, "").Spec.Template.Spec.Containers
+	assert.Nil(t, containers[0].ReadinessProbe)
+	assert.NotNil(t, containers[1].ReadinessProbe)
+	assert.Equal(t, "registry.example/notebook:1", containers[1].Image)
+	assert.False(t, *containers[0].SecurityContext.AllowPrivilegeEscalation)
+}
+
+func TestAuthSecret(t *testing.T) {
+	text := func(s string) *string { return &s }
+	const server, classic = "jupyter_server_config.json", "jupyter_notebook_config.json"
+	hash := "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
+	for name, row := range map[string]struct {
+		auth            *v1alpha1.JupyterAuth
+		server, classic string
+	}{
+		"disable beats token": {&v1alpha1.JupyterAuth{Mode: "disable", Token: text("t")},
+			`{"IdentityProvider":{"token":""},"PasswordIdentityProvider":{"hashed_password":""},"ServerApp":{"password":"","token":""}}`,
+			`{"NotebookApp":{"password":"","token":""}}`},
+		"token": {&v1alpha1.JupyterAuth{Mode: "enable", Token: text("t")},
+			`{"IdentityProvider":{"token":"t"},"PasswordIdentityProvider":{},"ServerApp":{"token":"t"}}`,
+			`{"NotebookApp":{"token":"t"}}`},
+		"hashed password": {&v1alpha1.JupyterAuth{Password: text(hash)},
+			`{"IdentityProvider":{"token":""},"PasswordIdentityProvider":{"hashed_password":"` + hash + `"},"ServerApp":{"password":"` + hash + `","token":""}}`,
+			`{"NotebookApp":{"password":"` + hash + `","token":""}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nb := requested(testRequest("alice", "", "s1"))
+			nb.Spec.Auth = row.auth
+			secret := authSecret(nb)
+			require.NotNil(t, secret)
+			assert.JSONEq(t, row.server, string(secret.Data[server]))
+			assert.JSONEq(t, row.classic, string(secret.Data[classic]))
+			assert.Equal(t, nb.UID, secret.OwnerReferences[0].UID)
+			// Nothing of it is where anyone who may read Pods could see it.
+			pod, err := yaml.Marshal(deployment(testConfig(), nb, "5"))
+			require.NoError(t, err)
+			assert.NotContains(t, string(pod), "argon2")
+		})
+	}
+	assert.Nil(t, authSecret(&v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{Auth: &v1alpha1.JupyterAuth{Mode: "enable"}}}))
+	// Jupyter's passwd_check: sha256 of password and salt.
+	assert.Regexp(t, `^sha256:[0-9a-f]{12}:[0-9a-f]{64}$`, hashPassword("plain", "uid"))
+	assert.Equal(t, hashPassword("plain", "uid"), hashPassword("plain", "uid"))
+	assert.NotEqual(t, hashPassword("plain", "uid"), hashPassword("plain", "other"))
+}
+
+func TestRefusals(t *testing.T) {
+	yes, no, zero := true, false, int64(0)
+	pod := func(change func(*corev1.PodSpec)) func(*v1alpha1.JupyterNotebook) {
+		return func(nb *v1alpha1.JupyterNotebook) { change(&nb.Spec.Template.Spec) }
+	}
+	box := func(s corev1.SecurityContext) func(*v1alpha1.JupyterNotebook) {
+		return pod(func(p *corev1.PodSpec) { p.Containers[0].SecurityContext = &s })
+	}
+	home := func(change func(*v1alpha1.NotebookStorage)) func(*v1alpha1.JupyterNotebook) {
+		return func(nb *v1alpha1.JupyterNotebook) { change(nb.Spec.Storage) }
+	}
+	for name, row := range map[string]struct {
+		change func(*v1alpha1.JupyterNotebook)
+		want   Reason
+	}{
+		"as requested":        {func(*v1alpha1.JupyterNotebook) {}, ""},
+		"own namespace":       {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Namespace = "hub" }, ""},
+		"other namespace":     {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Namespace = "kube-system" }, ReasonGatewayRefused},
+		"nameless gateway":    {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Name = "" }, ReasonGatewayRefused},
+		"dotted name":         {func(nb *v1alpha1.JupyterNotebook) { nb.Name = "a.b" }, ReasonNameInvalid},
+		"host network":        {pod(func(p *corev1.PodSpec) { p.HostNetwork = true }), ReasonTemplateRefused},
+		"host pid":            {pod(func(p *corev1.PodSpec) { p.HostPID = true }), ReasonTemplateRefused},
+		"service account":     {pod(func(p *corev1.PodSpec) { p.ServiceAccountName = "admin" }), ReasonTemplateRefused},
+		"old service account": {pod(func(p *corev1.PodSpec) { p.DeprecatedServiceAccount = "admin" }), ReasonTemplateRefused},
+		"account token":       {pod(func(p *corev1.PodSpec) { p.AutomountServiceAccountToken = &yes }), ReasonTemplateRefused},
+		"node name":           {pod(func(p *corev1.PodSpec) { p.NodeName = "n" }), ReasonTemplateRefused},
+		"root pod":            {pod(func(p *corev1.PodSpec) { p.SecurityContext = &corev1.PodSecurityContext{RunAsUser: &zero} }), ReasonTemplateRefused},
+		"host path": {pod(func(p *corev1.PodSpec) {
+			p.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}}
+		}), ReasonTemplateRefused},
+		"projected token": {pod(func(p *corev1.PodSpec) {
+			p.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+				Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "t"}}}}}}}
+		}), ReasonTemplateRefused},
+		"host port": {pod(func(p *corev1.PodSpec) {
+			p.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 8888, HostPort: 80}}
+		}), ReasonTemplateRefused},
+		"privileged":  {box(corev1.SecurityContext{Privileged: &yes}), ReasonTemplateRefused},
+		"escalation":  {box(corev1.SecurityContext{AllowPrivilegeEscalation: &yes}), ReasonTemplateRefused},
+		"capability":  {box(corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"NET_RAW"}}}), ReasonTemplateRefused},
+		"root":        {box(corev1.SecurityContext{RunAsUser: &zero}), ReasonTemplateRefused},
+		"may be root": {box(corev1.SecurityContext{RunAsNonRoot: &no}), ReasonTemplateRefused},
+		"init root": {pod(func(p *corev1.PodSpec) {
+			p.InitContainers = []corev1.Container{{Name: "i", SecurityContext: &corev1.SecurityContext{RunAsUser: &zero}}}
+		}), ReasonTemplateRefused},
+		"relative path":   {home(func(s *v1alpha1.NotebookStorage) { s.Home.MountPath = "home" }), ReasonStorageRefused},
+		"root path":       {home(func(s *v1alpha1.NotebookStorage) { s.Home.MountPath = "//" }), ReasonStorageRefused},
+		"same path twice": {home(func(s *v1alpha1.NotebookStorage) { s.Shared[0].MountPath = "/home/jovyan/" }), ReasonStorageRefused},
+		"no size":         {home(func(s *v1alpha1.NotebookStorage) { s.Home.Size = resource.Quantity{} }), ReasonStorageRefused},
+		"bad volume name": {home(func(s *v1alpha1.NotebookStorage) { s.Shared[0].Name = "A b" }), ReasonStorageRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nb := requested(testRequest("alice", "", "s1"))
+			row.change(nb)
+			why := refuse(nb)
+			if row.want == "" {
+				assert.Nil(t, why)
+				return
+			}
+			require.NotNil(t, why)
+			assert.Equal(t, row.want, why.reason)
+			assert.NotEmpty(t, why.message)
+		})
+	}
+}
+
+func TestCheckRequest(t *testing.T) {
+	require.NoError(t, check(testRequest("alice", "", "s1")))
+	for name, change := range map[string]func(*Request){
+		"no user":          func(r *Request) { r.User = "" },
+		"not UTF-8":        func(r *Request) { r.User = "a\xff" },
+		"no start":         func(r *Request) { r.Start = "" },
+		"bad variable":     func(r *Request) { r.Env["A B"] = "" },
+		"NUL in value":     func(r *Request) { r.Env["A"] = "\x00" },
+		"huge environment": func(r *Request) { r.Env["A"] = string(make([]byte, maxEnvBytes)) },
+		"NUL in argument":  func(r *Request) { r.Args = []string{"\x00"} },
+		"no memory limit":  func(r *Request) { r.MemoryLimit = resource.Quantity{} },
+		"negative cpu":     func(r *Request) { r.CPULimit = resource.MustParse("-1") },
+		"request > limit":  func(r *Request) { r.CPURequest = resource.MustParse("4") },
+		"huge options":     func(r *Request) { r.Options = make([]byte, maxOptionsBytes+1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := testRequest("alice", "", "s1")
+			change(&req)
+			err := check(req)
+			assert.ErrorIs(t, err, ErrInvalid)
+			assert.NotContains(t, err.Error(), "secret-of-s1")
+		})
+	}
+}
+
+func TestConfigValidate(t *testing.T) {
+	require.NoError(t, testConfig().Validate())
+	err := Config{}.Validate()
+	for _, path := range []string{"namespace:", "defaultImage:", "imagePullPolicy:", "gatewayName:"} {
+		assert.ErrorContains(t, err, path)
+	}
+}
