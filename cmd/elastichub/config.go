@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
+
+	"github.com/elastichub/elastichub/groups"
 )
 
 // envPrefix begins the name of every environment variable that overrides a
@@ -52,16 +54,25 @@ type groupsConfig struct {
 	File string
 }
 
+// ldapConfig mirrors groups.LDAPConfig; the password is a file here.
 type ldapConfig struct {
-	URLs             []string `mapstructure:"urls"`
-	StartTLS         bool     `mapstructure:"startTLS"`
-	CAFile           string   `mapstructure:"caFile"`
-	AllowPlaintext   bool
-	BindDN           string `mapstructure:"bindDN"`
-	BindPasswordFile string
-	BaseDN           string `mapstructure:"baseDN"`
-	UserFilter       string
-	GroupBaseDN      string `mapstructure:"groupBaseDN"`
+	URLs                  []string `mapstructure:"urls"`
+	StartTLS              bool     `mapstructure:"startTLS"`
+	AllowPlaintext        bool
+	CAFile                string `mapstructure:"caFile"`
+	BindDN                string `mapstructure:"bindDN"`
+	BindPasswordFile      string
+	UserBase              string
+	UserAttribute         string
+	UserFilter            string
+	MemberOfAttribute     string
+	GroupBase             string
+	GroupFilter           string
+	GroupMemberAttributes []string
+	DialTimeout           time.Duration
+	BindTimeout           time.Duration
+	SearchTimeout         time.Duration
+	PoolSize              int
 }
 
 type notebooksConfig struct {
@@ -88,10 +99,20 @@ func defaultServeConfig() serveConfig {
 		Groups: groupsConfig{
 			CacheTTL:   time.Minute,
 			StaleLimit: 10 * time.Minute,
-			LDAP:       ldapConfig{StartTLS: true, UserFilter: "(uid={user})"},
+			LDAP:       defaultLDAPConfig(),
 		},
 		Notebooks: notebooksConfig{PullPolicy: "IfNotPresent", Gateway: "default"},
 		Kernels:   kernelsConfig{PullPolicy: "IfNotPresent", IdleTimeoutSeconds: 3600, ClusterCapacity: true},
+	}
+}
+
+func defaultLDAPConfig() ldapConfig {
+	d := groups.DefaultLDAPConfig()
+	return ldapConfig{
+		StartTLS: true, UserAttribute: d.UserAttribute,
+		MemberOfAttribute: d.MemberOfAttribute, GroupMemberAttributes: d.GroupMemberAttributes,
+		DialTimeout: d.DialTimeout, BindTimeout: d.BindTimeout, SearchTimeout: d.SearchTimeout,
+		PoolSize: d.PoolSize,
 	}
 }
 

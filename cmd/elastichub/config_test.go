@@ -18,7 +18,7 @@ groups:
     urls: [ldap://directory:389]
     startTLS: false
     allowPlaintext: true
-    baseDN: dc=example,dc=org
+    userBase: ou=people,dc=example,dc=org
 notebooks: {image: notebook:1}
 kernels: {serviceImage: elastichub:1, image: kernel:1}
 `
@@ -46,7 +46,7 @@ func TestConfigFileAndEnvironmentOverDefaults(t *testing.T) {
 	want.Groups.LDAP.URLs = []string{"ldap://a", "ldap://b"}
 	want.Groups.LDAP.StartTLS = false
 	want.Groups.LDAP.AllowPlaintext = true
-	want.Groups.LDAP.BaseDN = "dc=example,dc=org"
+	want.Groups.LDAP.UserBase = "ou=people,dc=example,dc=org"
 	want.Notebooks.Image = "notebook:1"
 	want.Kernels.ServiceImage = "elastichub:1"
 	want.Kernels.Image = "kernel:1"
