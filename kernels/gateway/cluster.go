@@ -39,10 +39,10 @@ func NewCluster(cfg *rest.Config, namespace string) (*Cluster, error) {
 		return nil, fmt.Errorf("gateway: scheme: %w", err)
 	}
 	c, err := cache.New(cfg, cache.Options{
-		Scheme:                       scheme,
-		DefaultNamespaces:            map[string]cache.Config{namespace: {}},
-		DefaultTransform:             cache.TransformStripManagedFields(),
-		ReaderFailOnMissingInformer:  true,
+		Scheme:                      scheme,
+		DefaultNamespaces:           map[string]cache.Config{namespace: {}},
+		DefaultTransform:            cache.TransformStripManagedFields(),
+		ReaderFailOnMissingInformer: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("gateway: cache: %w", err)
