@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/moby/patternmatcher v0.6.1
 	github.com/spf13/cobra v1.10.2
+	github.com/stretchr/testify v1.11.1
 	golang.org/x/mod v0.27.0
 	google.golang.org/grpc v1.75.0
 	k8s.io/api v0.34.4
