@@ -1,10 +1,12 @@
 package groups
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-ldap/ldap/v3"
 )
@@ -15,8 +17,11 @@ const maxDNBytes = 4096
 // foldName maps names that a directory takes for equal by case alone to the
 // same text. ASCII letters and other letters are folded apart, so that no
 // look-alike (the Kelvin sign, the long s, full-width letters) ever folds to
-// an ASCII letter.
+// an ASCII letter. Text that is not UTF-8 equals only itself.
 func foldName(s string) string {
+	if !utf8.ValidString(s) {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		lower := unicode.ToLower(r)
 		if r > unicode.MaxASCII && lower <= unicode.MaxASCII {
@@ -68,12 +73,23 @@ func parseDN(text string) (*ldap.DN, error) {
 	if len(text) > maxDNBytes {
 		return nil, fmt.Errorf("a DN of %d bytes is longer than %d", len(text), maxDNBytes)
 	}
+	if !utf8.ValidString(text) {
+		return nil, errors.New("not a DN: not UTF-8")
+	}
 	dn, err := ldap.ParseDN(text)
 	if err != nil {
 		return nil, fmt.Errorf("not a DN: %w", err)
 	}
 	if len(dn.RDNs) == 0 {
-		return nil, fmt.Errorf("not a DN: empty")
+		return nil, errors.New("not a DN: empty")
+	}
+	for _, rdn := range dn.RDNs {
+		for _, a := range rdn.Attributes {
+			// Escapes can spell any bytes; unlike ones must not fold together.
+			if !utf8.ValidString(a.Value) {
+				return nil, errors.New("not a DN: a value is not UTF-8")
+			}
+		}
 	}
 	return dn, nil
 }
