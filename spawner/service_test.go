@@ -2,6 +2,8 @@ package spawner
 
 import (
 	"context"
+	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -11,6 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -273,21 +278,54 @@ func TestServersPerUser(t *testing.T) {
 	require.NoError(t, start("dave", "three", "c", 2), "stopped ones do not count")
 }
 
+// refusing lets the API server's answer to one kind of write be a refusal.
+func refusing(c *cluster, kind client.Object) client.Client {
+	inner, err := client.NewWithWatch(c.rest, client.Options{Scheme: c.scheme})
+	require.NoError(c.t, err)
+	return interceptor.NewClient(inner, interceptor.Funcs{
+		Create: func(ctx context.Context, w client.WithWatch, object client.Object, opts ...client.CreateOption) error {
+			if reflect.TypeOf(object) == reflect.TypeOf(kind) {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "jupyternotebooks"}, object.GetName(), errors.New("exceeded quota"))
+			}
+			return w.Create(ctx, object, opts...)
+		},
+	})
+}
+
 func TestRefusedNotebookLeavesNoSecret(t *testing.T) {
+	c := newCluster(t)
+	s := c.replica(false)
+	s.client = refusing(c, &v1alpha1.JupyterNotebook{})
+	_, err := s.Start(t.Context(), testRequest("erin", "", "s1"))
+	require.True(t, apierrors.IsForbidden(err), "%v", err)
+	assert.True(t, apierrors.IsNotFound(c.get("jupyter-erin-env", &corev1.Secret{})))
+	_, err = s.State(t.Context(), Key{User: "erin"})
+	assert.ErrorIs(t, err, ErrNotFound)
+}
+
+func TestInvalidStorageBuildsNothing(t *testing.T) {
 	c := newCluster(t)
 	s := c.replica(true)
 	req := testRequest("erin", "", "s1")
-	req.Storage.Shared[0].MountPath = string(make([]byte, 0))
-	req.NodeSelector = map[string]string{}
-	// A claim template whose quantity no API server takes.
-	req.Storage.Home.AccessModes = nil
+	req.Storage.Shared[0].MountPath = ""
 	_, err := s.Start(t.Context(), req)
 	require.NoError(t, err)
-	// An invalid spec is told by the controller, with nothing built.
 	state := c.phase(s, req.Key, v1alpha1.NotebookFailed)
 	assert.Equal(t, "StorageRefused", state.Reason)
 	assert.True(t, apierrors.IsNotFound(c.get("jupyter-erin", &appsv1.Deployment{})))
 	assert.True(t, apierrors.IsNotFound(c.get("home-jupyter-erin", &corev1.PersistentVolumeClaim{})))
+	assert.True(t, apierrors.IsNotFound(c.get("jupyter-erin-gateway", &corev1.Secret{})))
+}
+
+func TestRemoveKeepsForeignVolume(t *testing.T) {
+	c := newCluster(t)
+	s := c.replica(false)
+	volume := claim(requested(testRequest("gina", "", "s1")))
+	volume.Namespace, volume.Labels = c.namespace, nil
+	require.NoError(t, c.client.Create(t.Context(), volume))
+	require.NoError(t, s.Remove(t.Context(), Key{User: "gina"}))
+	require.NoError(t, c.get("home-jupyter-gina", volume))
+	assert.Nil(t, volume.DeletionTimestamp)
 }
 
 func TestForeignNotebookIsNotTouched(t *testing.T) {

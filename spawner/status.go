@@ -61,6 +61,9 @@ type verdict struct {
 func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	nb := o.notebook
 	next := *nb.Status.DeepCopy()
+	if givenUp(nb) {
+		return next, 0
+	}
 	restarted := next.Start != nb.Spec.Start ||
 		!nb.Spec.Stopped && (next.Phase == v1alpha1.NotebookStopped || next.Phase == v1alpha1.NotebookStopping)
 	if restarted {
@@ -125,8 +128,6 @@ func setCondition(o observed, next *v1alpha1.JupyterNotebookStatus, kind string,
 func judge(o observed) verdict {
 	nb := o.notebook
 	switch {
-	case givenUp(nb):
-		return verdict{phase: v1alpha1.NotebookFailed, reason: Reason(nb.Status.Reason), message: nb.Status.Message}
 	case nb.Spec.Stopped && gone(o):
 		return verdict{phase: v1alpha1.NotebookStopped, reason: ReasonStopped, message: "The server is stopped."}
 	case nb.Spec.Stopped:

@@ -1,0 +1,167 @@
+package spawner
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// apply sends a manifest as it is, with unknown fields, as kubectl does.
+func (c *cluster) apply(file string) {
+	c.t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", file))
+	require.NoError(c.t, err)
+	object := &unstructured.Unstructured{}
+	require.NoError(c.t, yaml.Unmarshal(data, &object.Object))
+	object.SetNamespace(c.namespace)
+	if namespace, found, _ := unstructured.NestedString(object.Object, "spec", "gateway", "namespace"); found && namespace == "hub" {
+		require.NoError(c.t, unstructured.SetNestedField(object.Object, c.namespace, "spec", "gateway", "namespace"))
+	}
+	require.NoError(c.t, c.client.Create(c.t.Context(), object, client.FieldValidation("Strict")))
+}
+
+func (c *cluster) notebook(name string, condition func(*v1alpha1.JupyterNotebook) bool) *v1alpha1.JupyterNotebook {
+	c.t.Helper()
+	nb := &v1alpha1.JupyterNotebook{}
+	c.eventually("notebook "+name, func() bool { return c.get(name, nb) == nil && condition(nb) })
+	return nb
+}
+
+func inPhase(phase v1alpha1.NotebookPhase) func(*v1alpha1.JupyterNotebook) bool {
+	return func(nb *v1alpha1.JupyterNotebook) bool { return nb.Status.Phase == phase }
+}
+
+// The order of apply does not matter: the notebook waits for its gateway.
+func TestSamplesOfElasticJupyterOperator(t *testing.T) {
+	c := newCluster(t)
+	c.replica(true)
+	c.apply("ejo-gateway-only.yaml")
+	c.apply("ejo-template.yaml")
+
+	nb := c.notebook("jupyternotebook-elastic", inPhase(v1alpha1.NotebookPending))
+	assert.Equal(t, "WaitingForGateway", nb.Status.Reason)
+	found := apimeta.FindStatusCondition(nb.Status.Conditions, ConditionGateway)
+	require.NotNil(t, found)
+	assert.Equal(t, metav1.ConditionFalse, found.Status)
+	assert.True(t, apierrors.IsNotFound(c.get(nb.Name, &appsv1.Deployment{})))
+	c.apply("ejo-gateway.yaml")
+	d := c.deployment(nb.Name, "", 1)
+	c.ready(c.pod(d))
+	nb = c.notebook(nb.Name, inPhase(v1alpha1.NotebookReady))
+	assert.Equal(t, "http://jupyternotebook-elastic."+c.namespace+".svc:8888", nb.Status.URL)
+	assert.Equal(t, nb.Generation, nb.Status.ObservedGeneration)
+	assert.True(t, apimeta.IsStatusConditionTrue(nb.Status.Conditions, ConditionGateway))
+	assert.True(t, apimeta.IsStatusConditionTrue(nb.Status.Conditions, ConditionReady))
+
+	// A gateway that is taken away stops nobody.
+	require.NoError(t, c.client.Delete(t.Context(), &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "jupytergateway-elastic"}}))
+	time.Sleep(300 * time.Millisecond)
+	require.NoError(t, c.get(nb.Name, nb))
+	assert.Equal(t, v1alpha1.NotebookReady, nb.Status.Phase)
+
+	simple := c.deployment("jupyternotebook-simple", "", 1)
+	assert.Equal(t, "simple", simple.Spec.Template.Labels["notebook"])
+	assert.NotContains(t, simple.Spec.Selector.MatchLabels, "notebook")
+	// kubectl edit makes a new template, kubectl patch stopped takes the Pod away.
+	var edited v1alpha1.JupyterNotebook
+	require.NoError(t, c.get("jupyternotebook-simple", &edited))
+	edited.Spec.Template.Spec.Containers[0].Image = "jupyter/base-notebook:next"
+	require.NoError(t, c.client.Update(t.Context(), &edited))
+	c.eventually("new image", func() bool {
+		return c.get("jupyternotebook-simple", simple) == nil && simple.Spec.Template.Spec.Containers[0].Image == "jupyter/base-notebook:next"
+	})
+	require.NoError(t, c.client.Patch(t.Context(), &edited, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"stopped":true}}`))))
+	c.deployment("jupyternotebook-simple", "", 0)
+	c.notebook("jupyternotebook-simple", inPhase(v1alpha1.NotebookStopped))
+}
+
+// An upgrade of elastichub, which builds other templates, restarts nobody.
+func TestRunningPodIsLeftAlone(t *testing.T) {
+	c := newCluster(t)
+	c.gateway("default")
+	s := c.replica(true)
+	req := testRequest("hana", "", "s1")
+	_, err := s.Start(t.Context(), req)
+	require.NoError(t, err)
+	d := c.deployment("jupyter-hana", "s1", 1)
+	c.ready(c.pod(d))
+	c.phase(s, req.Key, v1alpha1.NotebookReady)
+	d.Spec.Template.Annotations["from"] = "another version"
+	require.NoError(t, c.client.Update(t.Context(), d))
+	generation := d.Generation
+	time.Sleep(300 * time.Millisecond)
+	require.NoError(t, c.get(d.Name, d))
+	assert.Equal(t, generation, d.Generation)
+	assert.Equal(t, "another version", d.Spec.Template.Annotations["from"])
+}
+
+func TestPodRefusedByQuota(t *testing.T) {
+	c := newCluster(t)
+	c.gateway("default")
+	s := c.replica(true)
+	req := testRequest("ivan", "", "s1")
+	_, err := s.Start(t.Context(), req)
+	require.NoError(t, err)
+	d := c.deployment("jupyter-ivan", "s1", 1)
+	d.Status.Conditions = []appsv1.DeploymentCondition{{
+		Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate",
+		Message: `pods "jupyter-ivan-1" is forbidden: exceeded quota: compute`,
+	}}
+	require.NoError(t, c.client.Status().Update(t.Context(), d))
+	state := c.phase(s, req.Key, v1alpha1.NotebookFailed)
+	assert.Equal(t, "PodRefused", state.Reason)
+	assert.Contains(t, state.Message, "exceeded quota: compute")
+}
+
+func TestNothingOfOthersIsAdopted(t *testing.T) {
+	c := newCluster(t)
+	c.gateway("default")
+	foreign := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "jupyter-judy"},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+	}
+	require.NoError(t, c.client.Create(t.Context(), foreign))
+	s := c.replica(true)
+	req := testRequest("judy", "", "s1")
+	_, err := s.Start(t.Context(), req)
+	require.NoError(t, err)
+	state := c.phase(s, req.Key, v1alpha1.NotebookFailed)
+	assert.Equal(t, "NameTaken", state.Reason)
+	require.NoError(t, c.get("jupyter-judy", foreign))
+	assert.Equal(t, int32(80), foreign.Spec.Ports[0].Port)
+	assert.Empty(t, foreign.OwnerReferences)
+}
+
+// A Secret written for another start is not what this one runs with.
+func TestEnvironmentOfAnotherStartIsNotUsed(t *testing.T) {
+	c := newCluster(t)
+	c.gateway("default")
+	s := c.replica(true)
+	stale := envSecret(c.cfg, testRequest("kim", "", "s0"))
+	nb := requested(testRequest("kim", "", "s1"))
+	nb.ObjectMeta = metav1.ObjectMeta{Namespace: c.namespace, Name: nb.Name, Labels: objectLabels(nb.Name, keyOf(nb))}
+	require.NoError(t, c.client.Create(t.Context(), stale))
+	require.NoError(t, c.client.Create(t.Context(), nb))
+	c.notebook(nb.Name, func(nb *v1alpha1.JupyterNotebook) bool {
+		return nb.Status.Phase == v1alpha1.NotebookPending && nb.Status.Reason == "WaitingForEnvironment"
+	})
+	assert.True(t, apierrors.IsNotFound(c.get(nb.Name, &appsv1.Deployment{})))
+	// The repeated request repairs it.
+	_, err := s.Start(t.Context(), testRequest("kim", "", "s1"))
+	require.NoError(t, err)
+	c.deployment(nb.Name, "s1", 1)
+}
