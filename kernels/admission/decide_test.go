@@ -1,7 +1,6 @@
 package admission
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -189,34 +188,34 @@ func TestDecide(t *testing.T) {
 }
 
 func TestLedger(t *testing.T) {
-	claim := Claim{Holder: held("k", "a", "", 1, "research"), Run: 2}
-	for name, tc := range map[string]struct {
-		run     int64
-		waiting bool
-		counted bool
-	}{
-		"cache still shows the run before": {1, false, true},
-		"cache shows it waiting":           {2, true, true},
-		"cache shows it started":           {2, false, false},
-		"cache shows a later run":          {3, true, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var l Ledger
-			l.Promise(claim)
-			got, ok := l.Seen("k", tc.run, tc.waiting)
-			assert.Equal(t, tc.counted, ok)
-			if tc.counted {
-				assert.Equal(t, claim, got)
-				assert.Equal(t, 1, l.Len())
-			} else {
-				assert.Zero(t, l.Len())
-			}
-		})
-	}
+	h := held("k", "a", "", 1, "research")
+	never, always := func(string) bool { return false }, func(string) bool { return true }
+
 	var l Ledger
-	l.Promise(claim)
-	l.Keep(func(string) bool { return false })
+	l.Promise(h)
+	assert.Equal(t, []string{"k"}, l.Doubtful())
+	got, ok := l.Pending("k", always)
+	assert.True(t, ok, "nothing the cache shows settles a write that is in doubt")
+	assert.Equal(t, Claim{Holder: h}, got)
+
+	l.Written("k", "7")
+	assert.Empty(t, l.Doubtful())
+	got, ok = l.Pending("k", never)
+	assert.True(t, ok, "the cache is behind")
+	assert.Equal(t, Claim{Holder: h, Version: "7"}, got)
+	_, ok = l.Pending("k", always)
+	assert.False(t, ok, "the cache has caught up")
 	assert.Zero(t, l.Len())
-	_, ok := l.Seen("k", 2, true)
-	assert.False(t, ok, fmt.Sprint(l))
+
+	l.Promise(h)
+	l.Withdraw("k")
+	assert.Zero(t, l.Len())
+	l.Written("k", "8")
+	assert.Zero(t, l.Len(), "what was withdrawn stays so")
+
+	l.Promise(h)
+	l.Keep(always)
+	assert.Equal(t, 1, l.Len())
+	l.Keep(never)
+	assert.Zero(t, l.Len())
 }

@@ -1,9 +1,11 @@
 package admission
 
-// Claim is what a kernel was promised for one of its runs.
+// Claim is what a kernel was promised.
 type Claim struct {
 	Holder
-	Run int64
+	// Version is the resource version that the write of the promise gave the
+	// kernel; empty until the write is known to have happened.
+	Version string
 }
 
 // Ledger remembers the claims that the caller has written and its cache does
@@ -13,38 +15,58 @@ type Ledger struct{ claims map[string]Claim }
 
 // Promise records a claim. Call it before the write, so that there is no
 // moment at which neither ledger nor cache counts it.
-func (l *Ledger) Promise(c Claim) {
+func (l *Ledger) Promise(h Holder) {
 	if l.claims == nil {
 		l.claims = map[string]Claim{}
 	}
-	l.claims[c.ID] = c
+	l.claims[h.ID] = Claim{Holder: h}
+}
+
+// Written tells that the promise is written, and as which version.
+func (l *Ledger) Written(id, version string) {
+	if c, ok := l.claims[id]; ok {
+		c.Version = version
+		l.claims[id] = c
+	}
 }
 
 // Withdraw forgets a claim whose write is known not to have happened.
 func (l *Ledger) Withdraw(id string) { delete(l.claims, id) }
 
-// Seen tells the ledger what the cache shows of a kernel: the run its status
-// speaks of, and whether that run still waits. It returns the claim that is
-// still to be counted beside the cache, if any.
-func (l *Ledger) Seen(id string, run int64, waiting bool) (Claim, bool) {
+// Pending returns the claim that is to be counted in place of what the cache
+// shows of a kernel, if there is one. atLeast says whether what the cache
+// shows is of that version or newer; then the claim is forgotten.
+func (l *Ledger) Pending(id string, atLeast func(version string) bool) (Claim, bool) {
 	c, ok := l.claims[id]
 	if !ok {
 		return Claim{}, false
 	}
-	if run > c.Run || run == c.Run && !waiting {
+	if c.Version != "" && atLeast(c.Version) {
 		delete(l.claims, id)
 		return Claim{}, false
 	}
 	return c, true
 }
 
-// Keep forgets the claims of kernels that exist says are gone.
+// Keep forgets the claims of kernels that are gone. A kernel can only be
+// promised anything after it was seen, so one that the cache lacks is gone.
 func (l *Ledger) Keep(exists func(id string) bool) {
 	for id := range l.claims {
 		if !exists(id) {
 			delete(l.claims, id)
 		}
 	}
+}
+
+// Doubtful lists the claims whose write may or may not have happened.
+func (l *Ledger) Doubtful() []string {
+	var ids []string
+	for id, c := range l.claims {
+		if c.Version == "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Len is the number of claims.

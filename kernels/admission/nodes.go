@@ -80,7 +80,7 @@ func (u *usage) noNode(r *Request) verdict {
 		for name, want := range r.Wants {
 			n.free[name] -= want // not used: nobody has it yet
 		}
-		u.group[account(r.Policies, u.policies)] += r.Wants.sum()
+		u.group[account(r.Policies, u.policies)] += r.Wants.Sum()
 		u.claim(r)
 	}
 	return v

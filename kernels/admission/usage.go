@@ -63,7 +63,7 @@ func newUsage(in Input) *usage {
 	holders := slices.Clone(in.Holders)
 	slices.SortFunc(holders, func(a, b Holder) int {
 		// bound ones first, then the largest: the rest must fit around them
-		return cmp.Or(cmp.Compare(b2i(a.Node == ""), b2i(b.Node == "")), cmp.Compare(b.Holds.sum(), a.Holds.sum()), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(b2i(a.Node == ""), b2i(b.Node == "")), cmp.Compare(b.Holds.Sum(), a.Holds.Sum()), cmp.Compare(a.ID, b.ID))
 	})
 	for _, h := range holders {
 		u.book(h.User, h.Policies, h.Holds)
@@ -189,7 +189,8 @@ func (u *usage) poolLimit(r *Request, l limits) (verdict, bool) {
 	return verdict{queue: "pool/" + l.account, reason: reason}, true
 }
 
-func (r Resources) sum() int64 {
+// Sum is the number of units of all resources together.
+func (r Resources) Sum() int64 {
 	var n int64
 	for _, v := range r {
 		n += v

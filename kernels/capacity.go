@@ -1,0 +1,212 @@
+package kernels
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/admission"
+)
+
+// capacity tells what extended resources there are for kernels.
+type capacity interface {
+	// Places lists the nodes that take Pods now, with what Pods other than the
+	// kernels of the namespace leave of them.
+	Places(ctx context.Context) ([]place, error)
+}
+
+// place is a node that offers extended resources.
+type place struct {
+	admission.Node
+	Labels map[string]string
+	Taints []corev1.Taint
+}
+
+// takes tells whether the scheduler would consider a Pod for the node, as far
+// as its node selector and tolerations say.
+func (p place) takes(pod *corev1.PodSpec) bool {
+	for key, value := range pod.NodeSelector {
+		if p.Labels[key] != value {
+			return false
+		}
+	}
+	for i := range p.Taints {
+		taint := &p.Taints[i]
+		if taint.Effect == corev1.TaintEffectPreferNoSchedule {
+			continue
+		}
+		if _, own := extended(pod)[taint.Key]; own {
+			continue // the admission plugin ExtendedResourceToleration tolerates these
+		}
+		if !tolerates(pod.Tolerations, taint) {
+			return false
+		}
+	}
+	return true
+}
+
+func tolerates(tolerations []corev1.Toleration, taint *corev1.Taint) bool {
+	for i := range tolerations {
+		if tolerations[i].ToleratesTaint(klog.Background(), taint, false) {
+			return true
+		}
+	}
+	return false
+}
+
+// eligible is the set of places for a Pod, as package admission asks for it.
+func eligible(places []place, pod *corev1.PodSpec) func(string) bool {
+	names := map[string]bool{}
+	for _, p := range places {
+		if p.takes(pod) {
+			names[p.Name] = true
+		}
+	}
+	return func(name string) bool { return names[name] }
+}
+
+// ClusterCapacity reads Nodes, and Pods of all namespaces, from informers.
+type ClusterCapacity struct {
+	cache     cache.Cache
+	namespace string
+}
+
+// NewClusterCapacity makes the informers' cache; it has to be started (it is a
+// manager.Runnable by way of Cache). What it keeps of Pods is their node and
+// their requests.
+func NewClusterCapacity(config *rest.Config, scheme *runtime.Scheme, namespace string) (*ClusterCapacity, error) {
+	c, err := cache.New(config, cache.Options{
+		Scheme: scheme,
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}: {
+				Field:     fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed"),
+				Transform: slimPod,
+			},
+			&corev1.Node{}: {Transform: slimNode},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("kernels: capacity cache: %w", err)
+	}
+	return &ClusterCapacity{cache: c, namespace: namespace}, nil
+}
+
+// Cache is where the informers are.
+func (c *ClusterCapacity) Cache() cache.Cache { return c.cache }
+
+// Places implements capacity.
+func (c *ClusterCapacity) Places(ctx context.Context) ([]place, error) {
+	var nodes corev1.NodeList
+	if err := c.cache.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("kernels: list nodes: %w", err)
+	}
+	var pods corev1.PodList
+	if err := c.cache.List(ctx, &pods, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("kernels: list Pods of the cluster: %w", err)
+	}
+	return places(nodes.Items, pods.Items, c.namespace), nil
+}
+
+// places leaves out nodes without extended resources.
+func places(nodes []corev1.Node, pods []corev1.Pod, namespace string) []place {
+	list := []place{}
+	index := map[string]int{}
+	for i := range nodes {
+		n := &nodes[i]
+		total := admission.Resources{}
+		for name, quantity := range n.Status.Allocatable {
+			if isExtended(name) && quantity.Sign() > 0 {
+				total[string(name)] = quantity.Value()
+			}
+		}
+		if len(total) == 0 || !usable(n) {
+			continue
+		}
+		index[n.Name] = len(list)
+		list = append(list, place{
+			Node:   admission.Node{Name: n.Name, Total: total, Free: maps.Clone(total)},
+			Labels: n.Labels, Taints: n.Spec.Taints,
+		})
+	}
+	for i := range pods {
+		pod := &pods[i]
+		at, known := index[pod.Spec.NodeName]
+		if !known || !alive(pod) || isKernelPod(pod) && pod.Namespace == namespace {
+			continue
+		}
+		for name, n := range extended(&pod.Spec) {
+			if _, offered := list[at].Free[name]; offered {
+				list[at].Free[name] -= n
+			}
+		}
+	}
+	return list
+}
+
+func usable(n *corev1.Node) bool {
+	if n.Spec.Unschedulable {
+		return false
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func isKernelPod(pod *corev1.Pod) bool {
+	return pod.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy && pod.Labels[v1alpha1.LabelComponent] == v1alpha1.ComponentKernel
+}
+
+// slimPod keeps what places looks at.
+func slimPod(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	slim := &corev1.Pod{}
+	slim.Name, slim.Namespace, slim.UID, slim.ResourceVersion = pod.Name, pod.Namespace, pod.UID, pod.ResourceVersion
+	if isKernelPod(pod) {
+		slim.Labels = map[string]string{
+			v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: v1alpha1.ComponentKernel,
+		}
+	}
+	slim.Spec.NodeName, slim.Status.Phase = pod.Spec.NodeName, pod.Status.Phase
+	keep := func(from []corev1.Container) (to []corev1.Container) {
+		for _, c := range from {
+			if len(extendedOf(c.Resources)) > 0 {
+				to = append(to, corev1.Container{RestartPolicy: c.RestartPolicy, Resources: corev1.ResourceRequirements{Requests: c.Resources.Requests, Limits: c.Resources.Limits}})
+			}
+		}
+		return to
+	}
+	slim.Spec.InitContainers, slim.Spec.Containers = keep(pod.Spec.InitContainers), keep(pod.Spec.Containers)
+	return slim, nil
+}
+
+func slimNode(object any) (any, error) {
+	n, ok := object.(*corev1.Node)
+	if !ok {
+		return object, nil
+	}
+	slim := &corev1.Node{}
+	slim.Name, slim.UID, slim.ResourceVersion, slim.Labels = n.Name, n.UID, n.ResourceVersion, n.Labels
+	slim.Spec.Unschedulable, slim.Spec.Taints = n.Spec.Unschedulable, n.Spec.Taints
+	slim.Status.Allocatable = n.Status.Allocatable
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			slim.Status.Conditions = append(slim.Status.Conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+		}
+	}
+	return slim, nil
+}

@@ -1,0 +1,100 @@
+package kernels
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// Environment of the agent; see kernels/agent.
+const (
+	envKeyFile       = "ELASTICHUB_AGENT_KEY_FILE"
+	envKernelID      = "ELASTICHUB_KERNEL_ID"
+	envKernelName    = "ELASTICHUB_KERNEL_NAME"
+	envIdleTimeout   = "ELASTICHUB_IDLE_TIMEOUT"
+	envCullConnected = "ELASTICHUB_CULL_CONNECTED"
+	envGPUs          = "ELASTICHUB_GPUS"
+	// envNvidiaDevices: an image that sets it to "all" would otherwise see
+	// every GPU of a node without having asked for one.
+	envNvidiaDevices = "NVIDIA_VISIBLE_DEVICES"
+
+	reservedPrefix = "ELASTICHUB_"
+)
+
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// environment is an ordered set of variables; a later one of the same name
+// replaces the former in its place.
+type environment struct{ vars []corev1.EnvVar }
+
+func (e *environment) add(vars ...corev1.EnvVar) {
+	for _, v := range vars {
+		if i := slices.IndexFunc(e.vars, func(old corev1.EnvVar) bool { return old.Name == v.Name }); i >= 0 {
+			e.vars[i] = v
+			continue
+		}
+		e.vars = append(e.vars, v)
+	}
+}
+
+func (e *environment) set(name, value string) { e.add(corev1.EnvVar{Name: name, Value: value}) }
+
+// literal neutralises the references $(NAME) that Kubernetes would expand in
+// a value, and only those: a value that is already in Kubernetes' notation
+// ($$ for $) stays as it is, so applying it twice changes nothing.
+func literal(value string) string {
+	var b strings.Builder
+	for i := 0; i < len(value); i++ {
+		if value[i] != '$' || i+1 == len(value) {
+			b.WriteByte(value[i])
+			continue
+		}
+		switch value[i+1] {
+		case '$': // an escaped dollar
+			b.WriteString("$$")
+			i++
+		case '(':
+			b.WriteString("$$")
+		default:
+			b.WriteByte('$')
+		}
+	}
+	return b.String()
+}
+
+// clientEnv checks what a client sent. It must be plain values: a reference
+// would read Secrets with our rights.
+func clientEnv(vars []corev1.EnvVar) ([]corev1.EnvVar, error) {
+	checked := make([]corev1.EnvVar, 0, len(vars))
+	for i, v := range vars {
+		at := fmt.Sprintf("spec.env[%d]", i)
+		switch {
+		case !envName.MatchString(v.Name):
+			return nil, invalid(at+".name", "%q is not the name of a variable", v.Name)
+		case strings.HasPrefix(v.Name, reservedPrefix), v.Name == envNvidiaDevices:
+			return nil, invalid(at+".name", "%s is reserved", v.Name)
+		case v.ValueFrom != nil:
+			return nil, invalid(at+".valueFrom", "only plain values are allowed")
+		case strings.ContainsRune(v.Value, 0):
+			return nil, invalid(at+".value", "must not contain NUL")
+		}
+		checked = append(checked, corev1.EnvVar{Name: v.Name, Value: literal(v.Value)})
+	}
+	return checked, nil
+}
+
+// policyEnv is the environment of all policies, the first naming a variable winning.
+func policyEnv(policies []v1alpha1.GroupPolicy) []corev1.EnvVar {
+	var e environment
+	for _, p := range slices.Backward(policies) {
+		for _, v := range p.Spec.Env {
+			e.set(v.Name, literal(v.Value))
+		}
+	}
+	return e.vars
+}

@@ -1,0 +1,323 @@
+package kernels
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+var (
+	apiServer *rest.Config // nil without KUBEBUILDER_ASSETS
+	scheme    = func() *runtime.Scheme {
+		s := runtime.NewScheme()
+		for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+			if err := add(s); err != nil {
+				panic(err)
+			}
+		}
+		return s
+	}()
+)
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	if os.Getenv("TEST_LOG") != "" {
+		ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, nil)))
+	}
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		os.Exit(m.Run())
+	}
+	environment := &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join("..", "charts", "elastichub", "crds")},
+		ErrorIfCRDPathMissing: true,
+	}
+	started, err := environment.Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "envtest:", err)
+		os.Exit(1)
+	}
+	started.QPS, started.Burst = 500, 1000
+	apiServer = started
+	code := m.Run()
+	if err := environment.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "envtest:", err)
+	}
+	os.Exit(code)
+}
+
+func needAPIServer(t *testing.T) {
+	t.Helper()
+	if apiServer != nil {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("KUBEBUILDER_ASSETS must be set in CI")
+	}
+	t.Skip("KUBEBUILDER_ASSETS is not set")
+}
+
+func testConfig(namespace string) Config {
+	cfg := DefaultConfig()
+	cfg.Namespace = namespace
+	cfg.Image, cfg.KernelImage = "elastichub:test", "kernel:test"
+	cfg.TokenPublicKey = base64.StdEncoding.EncodeToString(make([]byte, 32))
+	return cfg
+}
+
+// cluster is a namespace of a real API server in which the controllers run and
+// the test plays kubelet, scheduler and gateway.
+type cluster struct {
+	*testing.T
+	ctx       context.Context
+	namespace string
+	cfg       Config
+	api       client.Client
+	meters    *prometheus.Registry
+	stop      func() // ends the controllers
+}
+
+func startCluster(t *testing.T, change ...func(*Config)) *cluster {
+	needAPIServer(t)
+	api, err := client.New(apiServer, client.Options{Scheme: scheme})
+	require.NoError(t, err)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "kernels-"}}
+	require.NoError(t, api.Create(t.Context(), ns))
+	c := &cluster{T: t, ctx: t.Context(), namespace: ns.Name, cfg: testConfig(ns.Name), api: api}
+	for _, f := range change {
+		f(&c.cfg)
+	}
+	c.start()
+	t.Cleanup(func() { c.stop() })
+	return c
+}
+
+// start runs the controllers until stop is called.
+func (c *cluster) start() {
+	c.Helper()
+	mgr, err := ctrl.NewManager(apiServer, ctrl.Options{
+		Scheme:     scheme,
+		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{c.namespace: {}}},
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+	})
+	require.NoError(c, err)
+	c.meters = prometheus.NewRegistry()
+	require.NoError(c, SetupWithManager(mgr, c.cfg, c.meters))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	c.stop = func() {
+		cancel()
+		require.NoError(c, <-done)
+		c.stop = func() {}
+	}
+	require.True(c, mgr.GetCache().WaitForCacheSync(ctx))
+}
+
+func (c *cluster) create(objects ...client.Object) {
+	c.Helper()
+	for _, o := range objects {
+		if o.GetNamespace() == "" {
+			o.SetNamespace(c.namespace)
+		}
+		require.NoError(c, c.api.Create(c.ctx, o), o.GetName())
+	}
+}
+
+// node adds a node with GPUs to the cluster for the time of the test.
+func (c *cluster) node(name string, gpus int64) {
+	c.Helper()
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	require.NoError(c, c.api.Create(c.ctx, n))
+	c.Cleanup(func() { _ = c.api.Delete(context.Background(), n) })
+	n.Spec.Taints = nil
+	require.NoError(c, c.api.Update(c.ctx, n))
+	n.Status.Allocatable = corev1.ResourceList{"nvidia.com/gpu": *resource.NewQuantity(gpus, resource.DecimalSI), "cpu": resource.MustParse("64")}
+	n.Status.Capacity = n.Status.Allocatable
+	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	require.NoError(c, c.api.Status().Update(c.ctx, n))
+}
+
+// gateway makes a JupyterGateway and waits for its key.
+func (c *cluster) gateway(name string, change ...func(*v1alpha1.JupyterGateway)) *v1alpha1.JupyterGateway {
+	c.Helper()
+	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	for _, f := range change {
+		f(gw)
+	}
+	c.create(gw)
+	c.eventually("gateway key", func() bool {
+		return c.get(KeySecretName(name), &corev1.Secret{})
+	})
+	return gw
+}
+
+func (c *cluster) get(name string, into client.Object) bool {
+	return c.api.Get(c.ctx, types.NamespacedName{Namespace: c.namespace, Name: name}, into) == nil
+}
+
+func (c *cluster) kernel(name string) *v1alpha1.JupyterKernel {
+	c.Helper()
+	k := &v1alpha1.JupyterKernel{}
+	require.True(c, c.get(name, k), name)
+	return k
+}
+
+func (c *cluster) eventually(what string, is func() bool) {
+	c.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !is() {
+		if time.Now().After(deadline) {
+			c.dump()
+			c.Fatalf("not in time: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (c *cluster) dump() {
+	var kernels v1alpha1.JupyterKernelList
+	_ = c.api.List(c.ctx, &kernels, client.InNamespace(c.namespace))
+	for _, k := range kernels.Items {
+		c.Logf("kernel %s: %+v", k.Name, k.Status)
+	}
+	var pods corev1.PodList
+	_ = c.api.List(c.ctx, &pods, client.InNamespace(c.namespace))
+	for _, p := range pods.Items {
+		c.Logf("pod %s: deleted %v, %+v", p.Name, p.DeletionTimestamp, p.Status)
+	}
+}
+
+// phase waits until a kernel is in a phase of a run.
+func (c *cluster) phase(name string, run int64, phase v1alpha1.KernelPhase) *v1alpha1.JupyterKernel {
+	c.Helper()
+	var k *v1alpha1.JupyterKernel
+	c.eventually(fmt.Sprintf("%s %d %s", name, run, phase), func() bool {
+		k = &v1alpha1.JupyterKernel{}
+		return c.get(name, k) && k.Status.Run == run && k.Status.Phase == phase
+	})
+	return k
+}
+
+// pod waits for the Pod of a kernel's run.
+func (c *cluster) pod(kernel string, run int64) *corev1.Pod {
+	c.Helper()
+	pod := &corev1.Pod{}
+	c.eventually("Pod of "+kernel, func() bool { return c.get(PodName(kernel, run), pod) })
+	return pod
+}
+
+func (c *cluster) bind(pod *corev1.Pod, node string) {
+	c.Helper()
+	require.NoError(c, c.api.SubResource("binding").Create(c.ctx, pod, &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: node}}))
+	require.True(c, c.get(pod.Name, pod))
+}
+
+func (c *cluster) report(pod *corev1.Pod, change func(*corev1.PodStatus)) {
+	c.Helper()
+	require.True(c, c.get(pod.Name, pod))
+	change(&pod.Status)
+	require.NoError(c, c.api.Status().Update(c.ctx, pod))
+}
+
+func running(ip string, ready bool) func(*corev1.PodStatus) {
+	return func(s *corev1.PodStatus) {
+		s.Phase, s.PodIP, s.PodIPs = corev1.PodRunning, ip, []corev1.PodIP{{IP: ip}}
+		value := corev1.ConditionFalse
+		if ready {
+			value = corev1.ConditionTrue
+		}
+		s.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: value}}
+		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "kernel", Image: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+	}
+}
+
+func exited(code int32, reason, message string) func(*corev1.PodStatus) {
+	return func(s *corev1.PodStatus) {
+		s.Phase = corev1.PodFailed
+		if code == 0 {
+			s.Phase = corev1.PodSucceeded
+		}
+		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "kernel", Image: "i", State: corev1.ContainerState{
+			Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message},
+		}}}
+	}
+}
+
+// ready brings a kernel's run all the way up on a node.
+func (c *cluster) ready(kernel string, run int64, node string) *corev1.Pod {
+	c.Helper()
+	pod := c.pod(kernel, run)
+	if node != "" {
+		c.bind(pod, node)
+	}
+	c.report(pod, running("10.0.0.9", true))
+	c.phase(kernel, run, v1alpha1.KernelReady)
+	return pod
+}
+
+// kill removes a Pod that is under deletion, as a kubelet does in the end.
+func (c *cluster) kill(pod *corev1.Pod) {
+	c.Helper()
+	require.NoError(c, client.IgnoreNotFound(c.api.Delete(c.ctx, pod, client.GracePeriodSeconds(0))))
+}
+
+func (c *cluster) gone(o client.Object) {
+	c.Helper()
+	c.eventually("end of "+o.GetName(), func() bool {
+		return !c.get(o.GetName(), o.DeepCopyObject().(client.Object))
+	})
+}
+
+func newKernel(name, gateway, spec string, change ...func(*v1alpha1.JupyterKernel)) *v1alpha1.JupyterKernel {
+	k := &v1alpha1.JupyterKernel{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	k.Spec = v1alpha1.JupyterKernelCRDSpec{Gateway: gateway, KernelSpec: spec, User: "ann", Run: 1}
+	for _, f := range change {
+		f(k)
+	}
+	return k
+}
+
+func gpuSpec(name string, gpus int64) *v1alpha1.JupyterKernelSpec {
+	ks := &v1alpha1.JupyterKernelSpec{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	ks.Spec = v1alpha1.JupyterKernelSpecSpec{Language: "python", DisplayName: name, Image: "gpu:test"}
+	if gpus > 0 {
+		ks.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{"nvidia.com/gpu": *resource.NewQuantity(gpus, resource.DecimalSI)}}
+	}
+	return ks
+}
+
+func policy(name string, change func(*v1alpha1.PolicyKernels)) *v1alpha1.GroupPolicy {
+	p := &v1alpha1.GroupPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	p.Spec.Groups = []string{strings.ToLower(name)}
+	p.Spec.CPU.Max, p.Spec.Memory.Max = resource.MustParse("1"), resource.MustParse("1Gi")
+	p.Spec.Images = []v1alpha1.ImageChannel{{ID: "stable", Image: "notebook:test"}}
+	change(&p.Spec.Kernels)
+	return p
+}

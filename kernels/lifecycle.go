@@ -1,0 +1,250 @@
+package kernels
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// Conditions of a JupyterKernel. The first three are elastic-jupyter-operator's.
+const (
+	ConditionRunning   = "Running"
+	ConditionSucceeded = "Succeeded"
+	ConditionFailed    = "Failed"
+	// ConditionResolved is false while something the kernel refers to does not exist.
+	ConditionResolved = "Resolved"
+	// ConditionStartable is false while something keeps the Pod from starting.
+	ConditionStartable = "Startable"
+)
+
+// view is what next looks at.
+type view struct {
+	kernel *v1alpha1.JupyterKernel
+	// pods are all Pods of the kernel, of any run.
+	pods []*corev1.Pod
+	// last is how the run's Pod looked before it vanished, if known.
+	last *corev1.Pod
+	// onIdle is the gateway's.
+	onIdle v1alpha1.OnIdle
+	now    time.Time
+}
+
+// step is what follows from a view.
+type step struct {
+	status v1alpha1.JupyterKernelStatus
+	// create asks for the Pod of status.run.
+	create bool
+	// remove lists Pods to delete; force those of them whose node is lost.
+	remove, force []*corev1.Pod
+	// deleteKernel: the kernel itself is to go.
+	deleteKernel bool
+	// again asks to look again after a time although nothing changes.
+	again time.Duration
+	// end is set in the step in which the run's end is first seen.
+	end *ending
+}
+
+// next decides the transition of one kernel. It never creates a Pod where
+// another of the same kernel is left.
+func next(v view) step {
+	s := step{status: *v.kernel.Status.DeepCopy()}
+	wanted := max(v.kernel.Spec.Run, 1)
+	if s.status.Phase == "" || s.status.Run < wanted {
+		s.enqueue(wanted, v)
+	}
+	switch s.status.Phase {
+	case v1alpha1.KernelStarting, v1alpha1.KernelReady:
+		s.observe(v)
+	case v1alpha1.KernelQueued, v1alpha1.KernelParked, v1alpha1.KernelDead:
+		s.discard(v, v.pods)
+	}
+	return s
+}
+
+// enqueue begins a run: the kernel waits for admission, and for the end of
+// whatever its former run left.
+func (s *step) enqueue(run int64, v view) {
+	former := s.status
+	s.status = v1alpha1.JupyterKernelStatus{
+		Phase: v1alpha1.KernelQueued, Run: run, Held: former.Held,
+		QueuedSince: &metav1.MicroTime{Time: v.now}, Conditions: former.Conditions,
+	}
+	s.setCondition(v.now, ConditionRunning, false, "Queued", "")
+}
+
+// observe follows the Pod of an admitted run.
+func (s *step) observe(v view) {
+	pod, others := split(v.pods, PodName(v.kernel.Name, s.status.Run))
+	if len(others) > 0 {
+		s.remove, s.force = sortOut(others, v.now)
+	}
+	if pod == nil {
+		if s.status.PodName == "" {
+			s.create = len(others) == 0
+			return
+		}
+		s.finish(v, vanished(v.last))
+		return
+	}
+	if s.status.PodName == "" {
+		s.status.PodName = pod.Name
+		s.status.StartTime = ptrTo(pod.CreationTimestamp)
+	}
+	s.status.Node = pod.Spec.NodeName
+	s.status.PodIP = pod.Status.PodIP
+	if e := ended(pod); e != nil {
+		s.finish(v, *e)
+		return
+	}
+	if pod.DeletionTimestamp != nil {
+		s.again, s.force = overdue(pod, v.now)
+		if e := disrupted(pod); e != nil && e.Cause == v1alpha1.CauseNodeLost {
+			s.finish(v, *e)
+		}
+		return
+	}
+	if ready(pod) {
+		if s.status.Phase != v1alpha1.KernelReady {
+			s.status.Phase = v1alpha1.KernelReady
+			s.status.ReadyTime = &metav1.Time{Time: v.now}
+			s.status.Message = ""
+			meta.RemoveStatusCondition(&s.status.Conditions, ConditionStartable)
+			meta.RemoveStatusCondition(&s.status.Conditions, ConditionFailed)
+			meta.RemoveStatusCondition(&s.status.Conditions, ConditionSucceeded)
+			s.setCondition(v.now, ConditionRunning, true, "Ready", "")
+		}
+		return
+	}
+	if s.status.Phase == v1alpha1.KernelStarting {
+		s.weigh(v, pod)
+	}
+}
+
+// weigh decides whether what keeps a Pod from starting has lasted too long.
+func (s *step) weigh(v view, pod *corev1.Pod) {
+	t := troubled(pod)
+	if t == nil {
+		if meta.FindStatusCondition(s.status.Conditions, ConditionStartable) != nil {
+			meta.RemoveStatusCondition(&s.status.Conditions, ConditionStartable)
+			s.status.Message = ""
+		}
+		return
+	}
+	s.status.Message = t.Message
+	s.setCondition(v.now, ConditionStartable, false, t.Reason, t.Message)
+	if t.Cause == "" {
+		return
+	}
+	since := meta.FindStatusCondition(s.status.Conditions, ConditionStartable).LastTransitionTime.Time
+	if left := t.Grace - v.now.Sub(since); left > 0 {
+		s.again = left
+		return
+	}
+	s.finish(v, ending{Cause: t.Cause, Message: t.Message})
+}
+
+// finish ends the run: idle kernels are parked or deleted, the rest is dead.
+func (s *step) finish(v view, e ending) {
+	s.end = &e
+	if e.Cause == v1alpha1.CauseIdle && v.onIdle == v1alpha1.OnIdleDelete {
+		s.deleteKernel = true
+	}
+	s.status.Phase = v1alpha1.KernelDead
+	if e.Cause == v1alpha1.CauseIdle {
+		s.status.Phase = v1alpha1.KernelParked
+	}
+	s.status.Cause, s.status.Message = e.Cause, e.Message
+	s.status.CompletionTime = &metav1.Time{Time: v.now}
+	meta.RemoveStatusCondition(&s.status.Conditions, ConditionStartable)
+	s.setCondition(v.now, ConditionRunning, false, string(e.Cause), e.Message)
+	if e.Clean {
+		s.setCondition(v.now, ConditionSucceeded, true, string(e.Cause), e.Message)
+	} else {
+		s.setCondition(v.now, ConditionFailed, true, string(e.Cause), e.Message)
+	}
+	s.discard(v, v.pods)
+}
+
+// discard deletes Pods and frees what is held once none of them lives. The
+// kernel's address is gone at once.
+func (s *step) discard(v view, pods []*corev1.Pod) {
+	s.status.PodIP, s.status.PodName = "", ""
+	s.remove, s.force = sortOut(pods, v.now)
+	for _, pod := range pods {
+		if !alive(pod) {
+			continue
+		}
+		if pod.DeletionTimestamp != nil {
+			s.again, _ = overdue(pod, v.now)
+		}
+		return
+	}
+	s.status.Held = nil
+}
+
+// setCondition sets a condition; its time advances only when its status does.
+func (s *step) setCondition(now time.Time, kind string, is bool, reason, message string) {
+	status := metav1.ConditionFalse
+	if is {
+		status = metav1.ConditionTrue
+	}
+	if reason == "" {
+		reason = "Unknown"
+	}
+	if old := meta.FindStatusCondition(s.status.Conditions, kind); old == nil && !is && kind == ConditionRunning && reason == "Queued" {
+		return // nothing to take back
+	}
+	meta.SetStatusCondition(&s.status.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: metav1.Time{Time: now},
+	})
+}
+
+func ready(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// split picks the Pod of that name.
+func split(pods []*corev1.Pod, name string) (own *corev1.Pod, others []*corev1.Pod) {
+	for _, pod := range pods {
+		if pod.Name == name {
+			own = pod
+		} else {
+			others = append(others, pod)
+		}
+	}
+	return own, others
+}
+
+// sortOut tells which Pods are still to be deleted, and which by force.
+func sortOut(pods []*corev1.Pod, now time.Time) (remove, force []*corev1.Pod) {
+	for _, pod := range pods {
+		if pod.DeletionTimestamp == nil {
+			remove = append(remove, pod)
+			continue
+		}
+		_, lost := overdue(pod, now)
+		force = append(force, lost...)
+	}
+	return remove, force
+}
+
+// overdue tells whether a Pod under deletion is to be taken by force, or how
+// long until then. Its deletion timestamp already includes the grace period.
+func overdue(pod *corev1.Pod, now time.Time) (time.Duration, []*corev1.Pod) {
+	left := pod.DeletionTimestamp.Add(lostGrace).Sub(now)
+	if left <= 0 {
+		return time.Second, []*corev1.Pod{pod}
+	}
+	return left, nil
+}
+
+func ptrTo(t metav1.Time) *metav1.Time { return &t }

@@ -1,0 +1,278 @@
+package kernels
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+const (
+	agentDir    = "/opt/elastichub"
+	agentBinary = agentDir + "/elastichub"
+	agentVolume = "elastichub-agent"
+	keyDir      = "/var/run/elastichub/agent"
+	keyName     = "key" // in the Secret and in keyDir
+	keyVolume   = "elastichub-agent-key"
+
+	graceSeconds = 10
+)
+
+// parts is everything a kernel's Pod is made from. Gateway and Spec are nil
+// for a kernel that is a complete template.
+type parts struct {
+	Kernel   *v1alpha1.JupyterKernel
+	Gateway  *v1alpha1.JupyterGateway
+	Spec     *v1alpha1.JupyterKernelSpec
+	Template *v1alpha1.JupyterKernelTemplate
+	Notebook *v1alpha1.JupyterNotebook
+	// Policies that exist, in the kernel's order; the first decides where it runs.
+	Policies []v1alpha1.GroupPolicy
+}
+
+// buildPod makes the Pod of the run that status.run (or, before there is one,
+// spec.run) speaks of. Every error is an *InvalidError.
+func buildPod(cfg Config, in parts) (*corev1.Pod, error) {
+	if in.Spec == nil {
+		return buildFromTemplate(cfg, in)
+	}
+	template, object, err := in.template()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPod("spec.template", in.Kernel.Namespace, template); err != nil {
+		return nil, within(err, object)
+	}
+	pod := newPod(cfg, in, template)
+	main := kernelContainer(&pod.Spec)
+	if main.Image == "" {
+		main.Image = in.Spec.Spec.Image
+	}
+	if main.Image == "" {
+		return nil, invalid("spec.image", "neither the kernelspec nor its template names an image").in("JupyterKernelSpec " + in.Spec.Name)
+	}
+	main.Resources = overlay(main.Resources, in.Spec.Spec.Resources)
+	argv, err := kernelArgv(in.Spec.Spec, in.Kernel.Name)
+	if err != nil {
+		return nil, within(err, "JupyterKernelSpec "+in.Spec.Name)
+	}
+	if err := mountNotebook(&pod.Spec, main, in); err != nil {
+		return nil, err
+	}
+	injectAgent(cfg, pod, main, argv)
+	env, err := in.environment(cfg, main.Env, extended(&pod.Spec).Sum())
+	if err != nil {
+		return nil, err
+	}
+	main.Env = env
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	finish(cfg, pod, in)
+	return pod, nil
+}
+
+// buildFromTemplate runs a complete template as it is, apart from what Pod
+// Security demands.
+func buildFromTemplate(cfg Config, in parts) (*corev1.Pod, error) {
+	if in.Kernel.Spec.Template == nil {
+		return nil, invalid("spec.kernelSpec", "one of kernelSpec and template is required").in(objectName(in.Kernel))
+	}
+	template := &in.Kernel.Spec.Template.PodTemplateSpec
+	if err := checkPod("spec.template", in.Kernel.Namespace, template); err != nil {
+		return nil, within(err, objectName(in.Kernel))
+	}
+	if len(template.Spec.Containers) == 0 {
+		return nil, invalid("spec.template.spec.containers", "must not be empty").in(objectName(in.Kernel))
+	}
+	pod := newPod(cfg, in, template)
+	for i := range pod.Spec.Containers {
+		if pod.Spec.Containers[i].Image == "" {
+			return nil, invalid(fmt.Sprintf("spec.template.spec.containers[%d].image", i), "must be set").in(objectName(in.Kernel))
+		}
+	}
+	finish(cfg, pod, in)
+	return pod, nil
+}
+
+func objectName(k *v1alpha1.JupyterKernel) string { return "JupyterKernel " + k.Name }
+
+// template is the Pod to start from, and what to call it in messages.
+func (in parts) template() (*corev1.PodTemplateSpec, string, error) {
+	if in.Kernel.Spec.Template != nil {
+		return nil, "", invalid("spec.template", "cannot be given together with spec.kernelSpec").in(objectName(in.Kernel))
+	}
+	if in.Template == nil || in.Template.Spec.Template == nil {
+		return &corev1.PodTemplateSpec{}, "JupyterKernelSpec " + in.Spec.Name, nil
+	}
+	return &in.Template.Spec.Template.PodTemplateSpec, "JupyterKernelTemplate " + in.Template.Name, nil
+}
+
+func newPod(cfg Config, in parts, template *corev1.PodTemplateSpec) *corev1.Pod {
+	k := in.Kernel
+	run := runOf(k)
+	pod := &corev1.Pod{Spec: *template.Spec.DeepCopy()}
+	pod.Name, pod.Namespace = PodName(k.Name, run), k.Namespace
+	pod.Labels, pod.Annotations = map[string]string{}, map[string]string{}
+	maps.Copy(pod.Labels, template.Labels)
+	maps.Copy(pod.Annotations, template.Annotations)
+	maps.Copy(pod.Labels, kernelLabels(k, run))
+	if k.Spec.User != "" {
+		pod.Annotations[v1alpha1.LabelHubUsername] = k.Spec.User
+	} else {
+		delete(pod.Annotations, v1alpha1.LabelHubUsername)
+	}
+	delete(pod.Annotations, v1alpha1.AnnotationPolicies)
+	if len(k.Spec.Policies) > 0 {
+		names, _ := json.Marshal(k.Spec.Policies) // strings always encode
+		pod.Annotations[v1alpha1.AnnotationPolicies] = string(names)
+	}
+	pod.OwnerReferences = []metav1.OwnerReference{ownedBy(k)}
+	return pod
+}
+
+// kernelLabels identify the Pod and the Secret of one run.
+func kernelLabels(k *v1alpha1.JupyterKernel, run int64) map[string]string {
+	labels := map[string]string{
+		v1alpha1.LabelManagedBy:      v1alpha1.ManagedBy,
+		v1alpha1.LabelName:           v1alpha1.AppName,
+		v1alpha1.LabelComponent:      v1alpha1.ComponentKernel,
+		v1alpha1.LabelComponentShort: v1alpha1.ComponentKernel,
+		v1alpha1.LabelKernel:         labelValue(k.Name),
+		v1alpha1.LabelRun:            strconv.FormatInt(run, 10),
+	}
+	for key, value := range map[string]string{
+		v1alpha1.LabelGateway: k.Spec.Gateway, v1alpha1.LabelNotebook: k.Spec.Notebook, v1alpha1.LabelHubUsername: k.Spec.User,
+	} {
+		if value != "" {
+			labels[key] = labelValue(value)
+		}
+	}
+	return labels
+}
+
+func ownedBy(k *v1alpha1.JupyterKernel) metav1.OwnerReference {
+	return *metav1.NewControllerRef(k, v1alpha1.GroupVersion.WithKind("JupyterKernel"))
+}
+
+// kernelContainer is the one named "kernel", else the first, else a new one.
+func kernelContainer(spec *corev1.PodSpec) *corev1.Container {
+	if len(spec.Containers) == 0 {
+		spec.Containers = []corev1.Container{{Name: v1alpha1.KernelContainer}}
+	}
+	i := slices.IndexFunc(spec.Containers, func(c corev1.Container) bool { return c.Name == v1alpha1.KernelContainer })
+	return &spec.Containers[max(i, 0)]
+}
+
+func injectAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, argv []string) {
+	main.Command = append([]string{agentBinary, "agent", "--"}, argv...)
+	main.Args = nil
+	// the agent reports its end here and nowhere else
+	main.TerminationMessagePath, main.TerminationMessagePolicy = corev1.TerminationMessagePathDefault, corev1.TerminationMessageReadFile
+	main.StartupProbe, main.LivenessProbe, main.Lifecycle = nil, nil, nil
+	main.ReadinessProbe = &corev1.Probe{
+		ProbeHandler:     corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Scheme: corev1.URISchemeHTTPS, Path: "/readyz", Port: intstr.FromInt32(v1alpha1.AgentPort)}},
+		PeriodSeconds:    1,
+		TimeoutSeconds:   2,
+		FailureThreshold: 3,
+	}
+	main.Ports = append(slices.DeleteFunc(main.Ports, func(p corev1.ContainerPort) bool { return p.ContainerPort == v1alpha1.AgentPort }),
+		corev1.ContainerPort{Name: "agent", ContainerPort: v1alpha1.AgentPort})
+	main.VolumeMounts = append(main.VolumeMounts,
+		corev1.VolumeMount{Name: agentVolume, MountPath: agentDir, ReadOnly: true},
+		corev1.VolumeMount{Name: keyVolume, MountPath: keyDir, ReadOnly: true})
+	pod.Spec.Volumes = append(pod.Spec.Volumes,
+		corev1.Volume{Name: agentVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		corev1.Volume{Name: keyVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: pod.Name, DefaultMode: ptr.To[int32](0o440), Items: []corev1.KeyToPath{{Key: keyName, Path: keyName}},
+		}}})
+	install := corev1.Container{
+		Name: "agent", Image: cfg.Image, ImagePullPolicy: cfg.ImagePullPolicy,
+		Command:      []string{"/elastichub", "install-agent", agentDir},
+		VolumeMounts: []corev1.VolumeMount{{Name: agentVolume, MountPath: agentDir}},
+		Resources:    agentResources(),
+	}
+	pod.Spec.InitContainers = append([]corev1.Container{install}, pod.Spec.InitContainers...)
+	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](graceSeconds)
+}
+
+// environment: the kernelspec's over the template's, the client's over those,
+// the policies' over what clients say, and ours over everything.
+func (in parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([]corev1.EnvVar, error) {
+	client, err := clientEnv(in.Kernel.Spec.Env)
+	if err != nil {
+		return nil, within(err, objectName(in.Kernel))
+	}
+	var e environment
+	e.add(template...)
+	e.add(in.Spec.Spec.Env...)
+	e.add(client...)
+	e.add(policyEnv(in.Policies)...)
+	e.set(envKeyFile, keyDir+"/"+keyName)
+	e.set(envKernelID, in.Kernel.Name)
+	e.set(envKernelName, in.Spec.Name)
+	e.set(envIdleTimeout, strconv.FormatInt(idleSeconds(cfg, in), 10))
+	e.set(envCullConnected, strconv.FormatBool(ptr.Deref(in.Gateway.Spec.CullConnected, true)))
+	e.set(envGPUs, strconv.FormatInt(gpus, 10))
+	if gpus == 0 {
+		e.set(envNvidiaDevices, "void")
+	}
+	return e.vars, nil
+}
+
+// idleSeconds until the kernel is taken back; zero means never.
+func idleSeconds(cfg Config, in parts) int64 {
+	for _, given := range []*int64{in.Kernel.Spec.IdleTimeoutSeconds, in.Spec.Spec.IdleTimeoutSeconds} {
+		if given != nil {
+			return max(*given, 0)
+		}
+	}
+	for _, p := range in.Policies {
+		if p.Spec.Kernels.IdleSeconds > 0 {
+			return p.Spec.Kernels.IdleSeconds
+		}
+	}
+	if t := in.Gateway.Spec.CullIdleTimeout; t != nil {
+		return max(int64(*t), 0)
+	}
+	return max(cfg.IdleSeconds, 0)
+}
+
+// finish applies what holds for every Pod of ours.
+func finish(cfg Config, pod *corev1.Pod, in parts) {
+	if len(in.Policies) > 0 {
+		p := &in.Policies[0].Spec
+		if len(p.NodeSelector) > 0 && pod.Spec.NodeSelector == nil {
+			pod.Spec.NodeSelector = map[string]string{}
+		}
+		maps.Copy(pod.Spec.NodeSelector, p.NodeSelector)
+		pod.Spec.Tolerations = append(pod.Spec.Tolerations, p.Tolerations...)
+		if p.PriorityClassName != "" {
+			pod.Spec.PriorityClassName = p.PriorityClassName
+		}
+	}
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if list[i].ImagePullPolicy == "" {
+				list[i].ImagePullPolicy = cfg.ImagePullPolicy
+			}
+		}
+	}
+	hardenPod(&pod.Spec)
+}
+
+func runOf(k *v1alpha1.JupyterKernel) int64 { return max(k.Status.Run, k.Spec.Run, 1) }
+
+// within names the object that an InvalidError is about.
+func within(err error, object string) error {
+	if e, ok := err.(*InvalidError); ok {
+		return e.in(object)
+	}
+	return err
+}

@@ -1,0 +1,214 @@
+package kernels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+)
+
+// errChanged means that an object is no longer what the cache showed.
+var errChanged = errors.New("kernels: changed meanwhile")
+
+func kernelSelector(kernel string) client.MatchingLabels {
+	return client.MatchingLabels{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: v1alpha1.ComponentKernel, v1alpha1.LabelKernel: labelValue(kernel),
+	}
+}
+
+func ownedByUID(o client.Object, uid types.UID) bool {
+	owner := metav1.GetControllerOf(o)
+	return owner != nil && owner.UID == uid
+}
+
+// podsOf returns a kernel's own Pods, and those of former kernels of its name.
+func (r *kernelReconciler) podsOf(ctx context.Context, name types.NamespacedName, uid types.UID) (own, strangers []*corev1.Pod, err error) {
+	var list corev1.PodList
+	if err := r.client.List(ctx, &list, client.InNamespace(name.Namespace), kernelSelector(name.Name)); err != nil {
+		return nil, nil, fmt.Errorf("kernels: list Pods: %w", err)
+	}
+	for i := range list.Items {
+		pod := &list.Items[i]
+		owner := metav1.GetControllerOf(pod)
+		switch {
+		case owner == nil || owner.Kind != "JupyterKernel" || owner.Name != name.Name:
+			// not made for this kernel: the sweep sees to it
+		case uid != "" && owner.UID == uid:
+			own = append(own, pod)
+		default:
+			strangers = append(strangers, pod)
+		}
+	}
+	return own, strangers, nil
+}
+
+// lastOf returns how the Pod of the current run looked before it vanished.
+func (r *kernelReconciler) lastOf(k *v1alpha1.JupyterKernel) *corev1.Pod {
+	name := PodName(k.Name, k.Status.Run)
+	value, ok := r.last.LoadAndDelete(name)
+	if !ok {
+		return nil
+	}
+	pod := value.(*corev1.Pod)
+	if !ownedByUID(pod, k.UID) {
+		return nil
+	}
+	return pod
+}
+
+func (r *kernelReconciler) removeAll(ctx context.Context, pods []*corev1.Pod) error {
+	for _, pod := range pods {
+		if pod.DeletionTimestamp != nil {
+			continue
+		}
+		if err := r.remove(ctx, pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove deletes a Pod and the Secret of its name.
+func (r *kernelReconciler) remove(ctx context.Context, pod *corev1.Pod, opts ...client.DeleteOption) error {
+	opts = append(opts, client.Preconditions{UID: ptr.To(pod.UID)})
+	if err := r.client.Delete(ctx, pod, opts...); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("kernels: delete Pod: %w", err)
+	}
+	secret := &corev1.Secret{}
+	secret.Name, secret.Namespace = pod.Name, pod.Namespace
+	if err := r.client.Delete(ctx, secret); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("kernels: delete Secret: %w", err)
+	}
+	return nil
+}
+
+// create makes the Pod of an admitted run. It reads the kernel anew: a stale
+// cache must not bring a Pod back that has already lived.
+func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel, s *step) error {
+	in, err := gather(ctx, r.cfg, r.client, k)
+	var pod *corev1.Pod
+	if err == nil {
+		pod, err = buildPod(r.cfg, in)
+	}
+	if err != nil {
+		return r.judge(s, err)
+	}
+	if !sameResources(extended(&pod.Spec), fromList(k.Status.Held)) {
+		// the kernelspec has changed since admission: ask again
+		s.status.Phase, s.status.Held = v1alpha1.KernelQueued, nil
+		return nil
+	}
+	var secret *corev1.Secret
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.unchanged(gctx, k) })
+	if in.Gateway != nil {
+		g.Go(func() (err error) {
+			secret, err = r.agentSecret(gctx, k, in.Gateway.Name)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		var missing *MissingError
+		if errors.As(err, &missing) {
+			return r.judge(s, err)
+		}
+		return err
+	}
+	if secret != nil {
+		if err := r.client.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("kernels: create Secret: %w", err)
+		}
+	}
+	return r.createPod(ctx, k, pod, s)
+}
+
+func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, s *step) error {
+	r.admit.expect(pod)
+	err := r.client.Create(ctx, pod)
+	switch {
+	case err == nil:
+		r.clocks.Store(k.UID, startClock{created: r.now()})
+	case apierrors.IsAlreadyExists(err):
+		var existing corev1.Pod
+		if err := r.live.Get(ctx, client.ObjectKeyFromObject(pod), &existing); err != nil {
+			return errChanged
+		}
+		if !ownedByUID(&existing, k.UID) {
+			if !existing.DeletionTimestamp.IsZero() {
+				return errChanged // it is on its way out
+			}
+			s.finish(view{now: r.now()}, ending{Cause: v1alpha1.CauseInvalid, Message: fmt.Sprintf("The name %s is taken by a Pod that is not this kernel's.", pod.Name)})
+			return nil
+		}
+		pod = &existing
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err):
+		s.finish(view{now: r.now()}, ending{Cause: v1alpha1.CauseInvalid, Message: sentence("The cluster refused the kernel's Pod", clip(err.Error()))})
+		return nil
+	default:
+		return fmt.Errorf("kernels: create Pod: %w", err)
+	}
+	s.status.PodName = pod.Name
+	s.status.StartTime = ptrTo(pod.CreationTimestamp)
+	return nil
+}
+
+// unchanged returns errChanged unless the kernel still waits for this very Pod.
+func (r *kernelReconciler) unchanged(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+	var current v1alpha1.JupyterKernel
+	err := r.live.Get(ctx, client.ObjectKeyFromObject(k), &current)
+	if apierrors.IsNotFound(err) {
+		return errChanged
+	}
+	if err != nil {
+		return fmt.Errorf("kernels: read kernel: %w", err)
+	}
+	st := &current.Status
+	if current.UID != k.UID || current.DeletionTimestamp != nil || st.Run != k.Status.Run || st.Phase != v1alpha1.KernelStarting || st.PodName != "" || max(current.Spec.Run, 1) > st.Run {
+		return errChanged
+	}
+	return nil
+}
+
+// agentSecret holds the key of the run's agent.
+func (r *kernelReconciler) agentSecret(ctx context.Context, k *v1alpha1.JupyterKernel, gateway string) (*corev1.Secret, error) {
+	key, err := readGatewayKey(ctx, r.live, k.Namespace, gateway)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := keys.Derive(key, string(k.UID), k.Status.Run)
+	if err != nil {
+		return nil, err
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: PodName(k.Name, k.Status.Run), Namespace: k.Namespace, Labels: kernelLabels(k, k.Status.Run),
+			OwnerReferences: []metav1.OwnerReference{ownedBy(k)},
+		},
+		Immutable:  ptr.To(true),
+		StringData: map[string]string{keyName: agent.Hex()},
+	}, nil
+}
+
+func sameResources(a, b admission.Resources) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for name, n := range a {
+		if b[name] != n {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,110 @@
+package kernels
+
+import (
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/elastichub/elastichub/kernels/admission"
+)
+
+// isExtended tells whether a resource is an extended one, such as
+// nvidia.com/gpu: of a domain that is not Kubernetes' own.
+func isExtended(name corev1.ResourceName) bool {
+	domain, _, qualified := strings.Cut(string(name), "/")
+	return qualified && domain != "kubernetes.io" && !strings.HasSuffix(domain, ".kubernetes.io")
+}
+
+// extended is what a Pod takes of extended resources while it runs: that of
+// its containers and sidecars, or of its greediest init container if more.
+func extended(spec *corev1.PodSpec) admission.Resources {
+	total, sidecars, peak := admission.Resources{}, admission.Resources{}, admission.Resources{}
+	for i := range spec.InitContainers {
+		c := &spec.InitContainers[i]
+		own := extendedOf(c.Resources)
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			for name, n := range own {
+				sidecars[name] += n
+			}
+			continue
+		}
+		for name, n := range own {
+			peak[name] = max(peak[name], n+sidecars[name])
+		}
+	}
+	maps.Copy(total, sidecars)
+	for i := range spec.Containers {
+		for name, n := range extendedOf(spec.Containers[i].Resources) {
+			total[name] += n
+		}
+	}
+	for name, n := range peak {
+		total[name] = max(total[name], n)
+	}
+	return total
+}
+
+func extendedOf(r corev1.ResourceRequirements) admission.Resources {
+	own := admission.Resources{}
+	for _, list := range []corev1.ResourceList{r.Requests, r.Limits} {
+		for name, quantity := range list {
+			if isExtended(name) && quantity.Sign() > 0 {
+				own[string(name)] = quantity.Value()
+			}
+		}
+	}
+	return own
+}
+
+func toList(r admission.Resources) corev1.ResourceList {
+	if len(r) == 0 {
+		return nil
+	}
+	list := corev1.ResourceList{}
+	for name, n := range r {
+		list[corev1.ResourceName(name)] = *resource.NewQuantity(n, resource.DecimalSI)
+	}
+	return list
+}
+
+func fromList(list corev1.ResourceList) admission.Resources {
+	r := admission.Resources{}
+	for name, quantity := range list {
+		if isExtended(name) {
+			r[string(name)] = quantity.Value()
+		}
+	}
+	return r
+}
+
+// overlay puts the resources of a kernelspec over those of a template, name by name.
+func overlay(under corev1.ResourceRequirements, over *corev1.ResourceRequirements) corev1.ResourceRequirements {
+	if over == nil {
+		return under
+	}
+	merged := *under.DeepCopy()
+	for _, pair := range []struct {
+		to   *corev1.ResourceList
+		from corev1.ResourceList
+	}{{&merged.Limits, over.Limits}, {&merged.Requests, over.Requests}} {
+		if len(pair.from) > 0 && *pair.to == nil {
+			*pair.to = corev1.ResourceList{}
+		}
+		maps.Copy(*pair.to, pair.from)
+	}
+	if len(over.Claims) > 0 {
+		merged.Claims = over.Claims
+	}
+	// extended resources cannot be overcommitted: a template's request must
+	// not contradict the kernelspec's limit
+	for name, limit := range over.Limits {
+		if _, given := over.Requests[name]; isExtended(name) && !given && merged.Requests != nil {
+			if _, stale := merged.Requests[name]; stale {
+				merged.Requests[name] = limit
+			}
+		}
+	}
+	return merged
+}

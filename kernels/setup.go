@@ -1,0 +1,262 @@
+package kernels
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// kernelsAtOnce bounds how many kernels are reconciled at a time.
+const kernelsAtOnce = 16
+
+// everything is the one request of the admitter.
+var everything = []reconcile.Request{{NamespacedName: types.NamespacedName{Name: "all"}}}
+
+// SetupWithManager adds the controllers of kernels, admission, gateways and
+// kernelspecs, and the sweep, to a manager with leader election. The manager's
+// cache must cover cfg.Namespace.
+func SetupWithManager(mgr manager.Manager, cfg Config, registry prometheus.Registerer) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	meters, err := newInstruments(registry)
+	if err != nil {
+		return fmt.Errorf("kernels: metrics: %w", err)
+	}
+	admit := &admitter{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters}
+	var cluster *ClusterCapacity
+	if cfg.ClusterCapacity {
+		if cluster, err = NewClusterCapacity(mgr.GetConfig(), mgr.GetScheme(), cfg.Namespace); err != nil {
+			return err
+		}
+		if err := mgr.Add(cluster.Cache()); err != nil {
+			return fmt.Errorf("kernels: capacity cache: %w", err)
+		}
+		admit.places = cluster
+	}
+	kernels := &kernelReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, admit: admit}
+	for _, setup := range []func() error{
+		func() error { return setupKernels(mgr, kernels) },
+		func() error { return setupAdmission(mgr, admit, cluster) },
+		func() error { return setupGateways(mgr, cfg) },
+		func() error { return setupSpecs(mgr, cfg) },
+		func() error {
+			return mgr.Add(&sweeper{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters})
+		},
+	} {
+		if err := setup(); err != nil {
+			return fmt.Errorf("kernels: %w", err)
+		}
+	}
+	return nil
+}
+
+func setupKernels(mgr manager.Manager, r *kernelReconciler) error {
+	waiting := func(ctx context.Context, _ client.Object) []reconcile.Request {
+		return r.kernelsWhere(ctx, func(k *v1alpha1.JupyterKernel) bool {
+			return k.Status.Phase == v1alpha1.KernelQueued || k.Status.Phase == ""
+		})
+	}
+	ofNotebook := func(ctx context.Context, o client.Object) []reconcile.Request {
+		return r.kernelsWhere(ctx, func(k *v1alpha1.JupyterKernel) bool { return k.Spec.Notebook == o.GetName() })
+	}
+	ofGateway := func(ctx context.Context, o client.Object) []reconcile.Request {
+		return r.kernelsWhere(ctx, func(k *v1alpha1.JupyterKernel) bool { return k.Spec.Gateway == o.GetName() })
+	}
+	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
+	return ctrl.NewControllerManagedBy(mgr).Named("kernel").
+		For(&v1alpha1.JupyterKernel{}).
+		Watches(&corev1.Pod{}, r.podEvents()).
+		Watches(&v1alpha1.JupyterKernelSpec{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
+		Watches(&v1alpha1.JupyterKernelTemplate{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
+		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(ofGateway), changed).
+		Watches(&v1alpha1.JupyterNotebook{}, handler.EnqueueRequestsFromMapFunc(ofNotebook), changed).
+		WithOptions(controller.Options{MaxConcurrentReconciles: kernelsAtOnce}).
+		Complete(r)
+}
+
+// podEvents enqueues the kernel of a Pod, and keeps how deleted Pods looked last.
+func (r *kernelReconciler) podEvents() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	enqueue := func(o client.Object, q queue) {
+		if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == "JupyterKernel" {
+			q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: owner.Name}})
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueue(e.Object, q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueue(e.ObjectNew, q) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+			if pod, ok := e.Object.(*corev1.Pod); ok && isKernelPod(pod) {
+				r.last.Store(pod.Name, pod)
+			}
+			enqueue(e.Object, q)
+		},
+	}
+}
+
+func (r *kernelReconciler) kernelsWhere(ctx context.Context, is func(*v1alpha1.JupyterKernel) bool) []reconcile.Request {
+	var list v1alpha1.JupyterKernelList
+	if err := r.client.List(ctx, &list, client.InNamespace(r.cfg.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list kernels")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		if is(&list.Items[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+	}
+	return requests
+}
+
+func setupAdmission(mgr manager.Manager, a *admitter, cluster *ClusterCapacity) error {
+	always := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request { return everything })
+	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
+	b := ctrl.NewControllerManagedBy(mgr).Named("kernel-admission").
+		Watches(&v1alpha1.JupyterKernel{}, always, builder.WithPredicates(predicate.Funcs{UpdateFunc: kernelMatters})).
+		Watches(&corev1.Pod{}, always, builder.WithPredicates(predicate.NewPredicateFuncs(isKernelObject), predicate.Funcs{UpdateFunc: podMatters})).
+		Watches(&v1alpha1.GroupPolicy{}, always, changed).
+		Watches(&v1alpha1.JupyterKernelSpec{}, always, changed).
+		Watches(&v1alpha1.JupyterKernelTemplate{}, always, changed).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 1})
+	if cluster != nil {
+		typedAlways := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *corev1.Pod) []reconcile.Request { return everything })
+		nodeAlways := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *corev1.Node) []reconcile.Request { return everything })
+		b = b.
+			WatchesRawSource(source.Kind(cluster.Cache(), &corev1.Pod{}, typedAlways, foreignPodMatters(a.cfg.Namespace))).
+			WatchesRawSource(source.Kind(cluster.Cache(), &corev1.Node{}, nodeAlways, predicate.TypedFuncs[*corev1.Node]{
+				UpdateFunc: func(e event.TypedUpdateEvent[*corev1.Node]) bool { return nodeMatters(e.ObjectOld, e.ObjectNew) },
+			}))
+	}
+	return b.Complete(a)
+}
+
+// kernelMatters tells whether a change of a kernel can change a decision; the
+// places in the queue, which the admitter writes itself, cannot.
+func kernelMatters(e event.UpdateEvent) bool {
+	old, ok1 := e.ObjectOld.(*v1alpha1.JupyterKernel)
+	current, ok2 := e.ObjectNew.(*v1alpha1.JupyterKernel)
+	if !ok1 || !ok2 {
+		return true
+	}
+	return old.Generation != current.Generation || old.Status.Phase != current.Status.Phase || old.Status.Run != current.Status.Run ||
+		(old.DeletionTimestamp == nil) != (current.DeletionTimestamp == nil) ||
+		meta.IsStatusConditionFalse(old.Status.Conditions, ConditionResolved) != meta.IsStatusConditionFalse(current.Status.Conditions, ConditionResolved) ||
+		!equality.Semantic.DeepEqual(old.Status.Held, current.Status.Held)
+}
+
+func isKernelObject(o client.Object) bool {
+	pod, ok := o.(*corev1.Pod)
+	return ok && isKernelPod(pod)
+}
+
+func podMatters(e event.UpdateEvent) bool {
+	old, ok1 := e.ObjectOld.(*corev1.Pod)
+	current, ok2 := e.ObjectNew.(*corev1.Pod)
+	if !ok1 || !ok2 {
+		return true
+	}
+	return alive(old) != alive(current) || old.Spec.NodeName != current.Spec.NodeName || unschedulable(old) != unschedulable(current)
+}
+
+func unschedulable(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled {
+			return c.Status == corev1.ConditionFalse
+		}
+	}
+	return false
+}
+
+// foreignPodMatters lets through Pods of others that hold extended resources.
+func foreignPodMatters(namespace string) predicate.TypedPredicate[*corev1.Pod] {
+	holds := func(pod *corev1.Pod) bool {
+		return !(isKernelPod(pod) && pod.Namespace == namespace) && len(extended(&pod.Spec)) > 0
+	}
+	return predicate.TypedFuncs[*corev1.Pod]{
+		CreateFunc: func(e event.TypedCreateEvent[*corev1.Pod]) bool { return holds(e.Object) },
+		DeleteFunc: func(e event.TypedDeleteEvent[*corev1.Pod]) bool { return holds(e.Object) },
+		UpdateFunc: func(e event.TypedUpdateEvent[*corev1.Pod]) bool {
+			return holds(e.ObjectNew) && e.ObjectOld.Spec.NodeName != e.ObjectNew.Spec.NodeName
+		},
+	}
+}
+
+func nodeMatters(old, current *corev1.Node) bool {
+	return usable(old) != usable(current) ||
+		!equality.Semantic.DeepEqual(old.Status.Allocatable, current.Status.Allocatable) ||
+		!equality.Semantic.DeepEqual(old.Spec.Taints, current.Spec.Taints) || !equality.Semantic.DeepEqual(old.Labels, current.Labels)
+}
+
+func setupGateways(mgr manager.Manager, cfg Config) error {
+	r := &gatewayReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now}
+	all := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+		var list v1alpha1.JupyterGatewayList
+		if err := r.client.List(ctx, &list, client.InNamespace(cfg.Namespace)); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "cannot list gateways")
+			return nil
+		}
+		requests := make([]reconcile.Request, len(list.Items))
+		for i := range list.Items {
+			requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+		}
+		return requests
+	})
+	existence := builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})
+	return ctrl.NewControllerManagedBy(mgr).Named("kernel-gateway").
+		For(&v1alpha1.JupyterGateway{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Owns(&appsv1.Deployment{}).
+		Owns(&corev1.Service{}).
+		Owns(&corev1.ServiceAccount{}).
+		Owns(&corev1.ConfigMap{}).
+		Owns(&rbacv1.Role{}).
+		Owns(&rbacv1.RoleBinding{}).
+		Watches(&v1alpha1.JupyterKernelSpec{}, all, existence).
+		Complete(r)
+}
+
+func setupSpecs(mgr manager.Manager, cfg Config) error {
+	r := &specReconciler{cfg: cfg, client: mgr.GetClient(), now: time.Now}
+	ofTemplate := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		var list v1alpha1.JupyterKernelSpecList
+		if err := r.client.List(ctx, &list, client.InNamespace(cfg.Namespace)); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "cannot list kernelspecs")
+			return nil
+		}
+		var requests []reconcile.Request
+		for i := range list.Items {
+			if ref := list.Items[i].Spec.Template; ref != nil && ref.Name == o.GetName() {
+				requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+			}
+		}
+		return requests
+	})
+	return ctrl.NewControllerManagedBy(mgr).Named("kernelspec").
+		For(&v1alpha1.JupyterKernelSpec{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.JupyterKernelTemplate{}, ofTemplate, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Complete(r)
+}

@@ -1,0 +1,260 @@
+package kernels
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/admission"
+)
+
+// survey is one look at everything that admission decides on.
+type survey struct {
+	input admission.Input
+	// kernels and wants are those of the requests, by UID.
+	kernels  map[string]*v1alpha1.JupyterKernel
+	wants    map[string]admission.Resources
+	policies []v1alpha1.GroupPolicy
+	// waiting counts the queued kernels of each policy, the unresolved included.
+	waiting map[string]int32
+	oldest  time.Time
+	// again is when time alone will change something; zero means never.
+	again time.Duration
+}
+
+// promise is the claim of a request.
+func (s *survey) promise(id string) admission.Holder {
+	k := s.kernels[id]
+	return admission.Holder{ID: id, User: accountOf(k), Policies: k.Spec.Policies, Holds: s.wants[id]}
+}
+
+// accountOf is who a kernel is accounted to: distinct for users, and for the
+// notebooks and gateways of those who have none.
+func accountOf(k *v1alpha1.JupyterKernel) string {
+	switch {
+	case k.Spec.User != "":
+		return "user " + k.Spec.User
+	case k.Spec.Notebook != "":
+		return "notebook " + k.Spec.Notebook
+	default:
+		return "gateway " + k.Spec.Gateway
+	}
+}
+
+func (a *admitter) survey(ctx context.Context) (*survey, error) {
+	s := &survey{
+		kernels: map[string]*v1alpha1.JupyterKernel{}, wants: map[string]admission.Resources{}, waiting: map[string]int32{},
+	}
+	var kernels v1alpha1.JupyterKernelList
+	if err := a.client.List(ctx, &kernels, client.InNamespace(a.cfg.Namespace)); err != nil {
+		return nil, fmt.Errorf("kernels: list kernels: %w", err)
+	}
+	var pods corev1.PodList
+	if err := a.client.List(ctx, &pods, client.InNamespace(a.cfg.Namespace), kernelPods); err != nil {
+		return nil, fmt.Errorf("kernels: list Pods: %w", err)
+	}
+	var policies v1alpha1.GroupPolicyList
+	if err := a.client.List(ctx, &policies, client.InNamespace(a.cfg.Namespace)); err != nil {
+		return nil, fmt.Errorf("kernels: list policies: %w", err)
+	}
+	s.policies = policies.Items
+	s.input.Policies = map[string]admission.Policy{}
+	for i := range policies.Items {
+		s.input.Policies[policies.Items[i].Name] = policyOf(&policies.Items[i])
+	}
+	var places []place
+	if a.places != nil {
+		var err error
+		if places, err = a.places.Places(ctx); err != nil {
+			return nil, err
+		}
+		s.input.Nodes = make([]admission.Node, 0, len(places))
+		for _, p := range places {
+			s.input.Nodes = append(s.input.Nodes, p.Node)
+		}
+	}
+	if err := a.fill(ctx, s, kernels.Items, pods.Items, places); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// fill sorts kernels and Pods into holders and requests.
+func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.JupyterKernel, pods []corev1.Pod, places []place) error {
+	exists, seen := map[string]bool{}, map[string]bool{}
+	living := map[string][]*corev1.Pod{} // by the UID of the kernel
+	for i := range kernels {
+		exists[string(kernels[i].UID)] = true
+	}
+	sort := func(pod *corev1.Pod) {
+		if owner := metav1.GetControllerOf(pod); owner != nil && exists[string(owner.UID)] {
+			living[string(owner.UID)] = append(living[string(owner.UID)], pod)
+			return
+		}
+		s.input.Holders = append(s.input.Holders, a.podHolder(s, pod, places))
+	}
+	for i := range pods {
+		seen[pods[i].Name] = true
+		if alive(&pods[i]) {
+			sort(&pods[i])
+		}
+	}
+	a.ledger.Keep(func(id string) bool { return exists[id] })
+	for _, pod := range a.stillExpected(seen) {
+		if owner := metav1.GetControllerOf(pod); owner != nil && exists[string(owner.UID)] {
+			continue // its status counts
+		}
+		sort(pod)
+	}
+	for i := range kernels {
+		if err := a.place(ctx, s, &kernels[i], living[string(kernels[i].UID)], places); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place makes a kernel a holder, a request, or neither.
+func (a *admitter) place(ctx context.Context, s *survey, k *v1alpha1.JupyterKernel, pods []*corev1.Pod, places []place) error {
+	id := string(k.UID)
+	if claim, pending := a.ledger.Pending(id, func(version string) bool { return atLeast(k, version) }); pending {
+		s.input.Holders = append(s.input.Holders, claim.Holder)
+		return nil
+	}
+	if counted(k.Status) || len(pods) > 0 {
+		s.input.Holders = append(s.input.Holders, a.kernelHolder(s, k, pods, places))
+		return nil
+	}
+	if k.Status.Phase != v1alpha1.KernelQueued || k.DeletionTimestamp != nil {
+		return nil
+	}
+	s.waiting[firstPolicy(k.Spec.Policies)]++
+	if since := k.Status.QueuedSince; since != nil && (s.oldest.IsZero() || since.Time.Before(s.oldest)) {
+		s.oldest = since.Time
+	}
+	if max(k.Spec.Run, 1) > k.Status.Run {
+		return nil // its next run is about to be queued
+	}
+	in, err := gather(ctx, a.cfg, a.client, k)
+	if err != nil {
+		return ignoreUnbuildable(err) // the reconciler tells the user
+	}
+	pod, err := buildPod(a.cfg, in)
+	if err != nil {
+		return ignoreUnbuildable(err)
+	}
+	r := admission.Request{
+		ID: id, User: accountOf(k), Policies: k.Spec.Policies, KernelSpec: k.Spec.KernelSpec,
+		Since: since(k), Wants: extended(&pod.Spec), Returning: returning(k),
+	}
+	if a.places != nil && len(r.Wants) > 0 {
+		r.Eligible = eligible(places, &pod.Spec)
+	}
+	s.kernels[id], s.wants[id] = k, r.Wants
+	s.input.Requests = append(s.input.Requests, r)
+	return nil
+}
+
+func ignoreUnbuildable(err error) error {
+	switch err.(type) {
+	case *MissingError, *InvalidError:
+		return nil
+	}
+	return err
+}
+
+func since(k *v1alpha1.JupyterKernel) time.Time {
+	if k.Status.QueuedSince != nil {
+		return k.Status.QueuedSince.Time
+	}
+	return k.CreationTimestamp.Time
+}
+
+// returning tells whether a kernel has run before: it then queues where a new
+// one would be refused.
+func returning(k *v1alpha1.JupyterKernel) bool {
+	if k.Status.Run <= 1 {
+		return false
+	}
+	failed := meta.FindStatusCondition(k.Status.Conditions, ConditionFailed)
+	return failed == nil || failed.Reason != refusedReason
+}
+
+// kernelHolder counts a kernel by its status, or by its Pods if they hold more.
+func (a *admitter) kernelHolder(s *survey, k *v1alpha1.JupyterKernel, pods []*corev1.Pod, places []place) admission.Holder {
+	h := admission.Holder{ID: string(k.UID), User: accountOf(k), Policies: k.Spec.Policies, Holds: fromList(k.Status.Held)}
+	for _, pod := range pods {
+		for name, n := range extended(&pod.Spec) {
+			h.Holds[name] = max(h.Holds[name], n)
+		}
+		a.locate(s, &h, pod, places)
+	}
+	return h
+}
+
+// podHolder counts a Pod whose kernel is gone.
+func (a *admitter) podHolder(s *survey, pod *corev1.Pod, places []place) admission.Holder {
+	h := admission.Holder{ID: "Pod " + string(pod.UID) + pod.Name, Holds: extended(&pod.Spec)}
+	switch {
+	case pod.Annotations[v1alpha1.LabelHubUsername] != "":
+		h.User = "user " + pod.Annotations[v1alpha1.LabelHubUsername]
+	default:
+		h.User = "Pod " + pod.Name
+	}
+	if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.AnnotationPolicies]), &h.Policies); err != nil {
+		h.Policies = nil // not ours, or none: it counts against the nodes alone
+	}
+	a.locate(s, &h, pod, places)
+	return h
+}
+
+func (a *admitter) locate(s *survey, h *admission.Holder, pod *corev1.Pod, places []place) {
+	if pod.Spec.NodeName != "" {
+		h.Node = pod.Spec.NodeName
+		return
+	}
+	if places != nil {
+		h.Eligible = eligible(places, &pod.Spec)
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type != corev1.PodScheduled || c.Status != corev1.ConditionFalse {
+			continue
+		}
+		if left := unschedulableAfter - a.now().Sub(c.LastTransitionTime.Time); left > 0 {
+			s.again = max(left, time.Second)
+		} else {
+			h.Unschedulable = true
+		}
+	}
+}
+
+func policyOf(p *v1alpha1.GroupPolicy) admission.Policy {
+	k := p.Spec.Kernels
+	policy := admission.Policy{
+		Name: p.Name, Allowed: k.Allowed, GPUResource: k.GPUResource,
+		GPUsPerKernel: int64(k.GPUsPerKernel), GPUsPerUser: int64(k.GPUsPerUser), PerUser: int64(k.PerUser),
+		Refuse: k.AtLimit == v1alpha1.AtLimitRefuse, Weight: int64(k.Weight),
+	}
+	if policy.GPUResource == "" {
+		policy.GPUResource = "nvidia.com/gpu" // as the CRD's default has it
+	}
+	if k.GPUPool != nil {
+		pool := int64(*k.GPUPool)
+		policy.GPUPool = &pool
+	}
+	return policy
+}
+
+func firstPolicy(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return names[0]
+}
