@@ -1,0 +1,243 @@
+// Package agent is the first process of a kernel's container. It starts the
+// kernel, carries its messages between ZMQ and one TLS port, restarts it in
+// place, judges whether it is busy, and ends it when it was idle for long
+// enough. What it speaks is docs/agent-protocol.md.
+//
+//	            ┌──────────── kernel ready ───────────┐
+//	starting ───┤                                     ▼
+//	   ▲ │      └─ exit, time-out: start-failed    running ── idle, shutdown, SIGTERM ──▶ end
+//	   │ └─ (only if it never was ready)              │
+//	   └──────── restart in place, crash ─────────────┘   (a 6th crash in a row: kernel-exited)
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+// agent is one run. Its supervisor (supervise.go) is the only one to change
+// the kernel; the server and the connections read it under mu.
+type agent struct {
+	cfg     Config
+	argv    []string // with the connection file filled in
+	environ []string
+	conn    connection
+	log     *slog.Logger
+
+	signer   *wire.Signer
+	builder  *wire.Builder
+	activity *activity
+	reaper   reaper
+	epoch    string
+	orders   chan order
+	rejects  atomic.Uint64
+
+	mu       sync.RWMutex
+	ctx      context.Context // of sessions and connections; ends with the run
+	end      context.CancelFunc
+	sessions map[string]*session
+	kernel   *kernel // that is ready, or nil
+	state    wire.State
+	restarts int
+	info     []byte // content of the last kernel_info_reply
+	ending   bool   // no client's message goes to the kernel any more
+}
+
+// Run starts the kernel that argv says and serves it until it ends. Ending ctx
+// ends it with ReasonTerminated. As pid 1 it reaps orphans. The error is that
+// of a run that could not even begin; its Result says start-failed.
+func Run(ctx context.Context, cfg Config, argv []string) (Result, error) {
+	result, err := run(ctx, cfg, argv)
+	if err != nil {
+		result = Result{Reason: ReasonStartFailed, Message: err.Error()}
+	}
+	if cfg.TerminationLog != "" {
+		if e := result.write(cfg.TerminationLog); e != nil {
+			err = errors.Join(err, fmt.Errorf("agent: termination log: %w", e))
+		}
+	}
+	return result, err
+}
+
+func run(ctx context.Context, cfg Config, argv []string) (Result, error) {
+	if err := cfg.Validate(); err != nil {
+		return Result{}, err
+	}
+	if len(argv) == 0 {
+		return Result{}, errors.New("agent: no kernel command")
+	}
+	serverTLS, err := cfg.Secret.ServerTLS()
+	if err != nil {
+		return Result{}, err
+	}
+	conn, err := newConnection(cfg.KernelName)
+	if err != nil {
+		return Result{}, err
+	}
+	dir, err := os.MkdirTemp("", "kernel-")
+	if err != nil {
+		return Result{}, fmt.Errorf("agent: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	path, err := conn.write(dir)
+	if err != nil {
+		return Result{}, fmt.Errorf("agent: connection file: %w", err)
+	}
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return Result{}, fmt.Errorf("agent: %w", err)
+	}
+
+	a := &agent{
+		cfg: cfg, argv: fillCommand(argv, path), environ: os.Environ(), conn: conn,
+		log:      cfg.Log.With(slog.String("kernel", cfg.KernelID)),
+		signer:   wire.NewSigner([]byte(conn.Key)),
+		builder:  wire.NewBuilder("elastichub"),
+		activity: newActivity(time.Now(), cfg.IdleTimeout, cfg.CullConnected),
+		epoch:    uuid.NewString(),
+		orders:   make(chan order),
+		sessions: map[string]*session{},
+		state:    wire.StateStarting,
+	}
+	a.ctx, a.end = context.WithCancel(context.Background())
+	defer a.end()
+	if os.Getpid() == 1 {
+		a.reaper.run()
+		defer a.reaper.stop()
+	}
+	return a.serve(ctx, tls.NewListener(listener, serverTLS))
+}
+
+// serve runs server and supervisor until the supervisor is done.
+func (a *agent) serve(ctx context.Context, listener net.Listener) (Result, error) {
+	server := a.server()
+	serving := make(chan error, 1)
+	go func() { serving <- server.Serve(listener) }()
+	supervised := make(chan Result, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { supervised <- a.supervise(ctx) }()
+
+	var broken error
+	select {
+	case err := <-serving:
+		broken = fmt.Errorf("agent: server: %w", err)
+		cancel()
+		<-supervised
+		return Result{}, broken
+	case result := <-supervised:
+		a.end()
+		closing, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(closing) != nil {
+			_ = server.Close()
+		}
+		if err := <-serving; !errors.Is(err, http.ErrServerClosed) {
+			broken = fmt.Errorf("agent: server: %w", err)
+		}
+		return result, broken
+	}
+}
+
+// broadcast gives a message of iopub to every session.
+func (a *agent) broadcast(f frame) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, s := range a.sessions {
+		s.out.add(f)
+	}
+}
+
+// everySession returns the sessions of this moment.
+func (a *agent) everySession() []*session {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	all := make([]*session, 0, len(a.sessions))
+	for _, s := range a.sessions {
+		all = append(all, s)
+	}
+	return all
+}
+
+// tellAll writes a line on stderr to every session, under its last cell.
+func (a *agent) tellAll(text string) {
+	for _, s := range a.everySession() {
+		s.put(a.builder.Stream(s.parent(), "stderr", text))
+	}
+}
+
+// announce publishes a state on iopub to every session.
+func (a *agent) announce(state wire.State) {
+	for _, s := range a.everySession() {
+		s.put(a.builder.Status(nil, state))
+	}
+}
+
+var (
+	errTooManySessions = errors.New("agent: every session there may be is connected")
+	errEnding          = errors.New("agent: the kernel is being ended")
+)
+
+// session returns the session of that id. A new one may cost the one that has
+// been away longest its place.
+func (a *agent) session(id string) (*session, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ending {
+		return nil, errEnding
+	}
+	if s := a.sessions[id]; s != nil {
+		return s, nil
+	}
+	if len(a.sessions) >= a.cfg.MaxSessions {
+		var gone *session
+		var since time.Time
+		for _, s := range a.sessions {
+			if left, away := s.away(); away && (gone == nil || left.Before(since)) {
+				gone, since = s, left
+			}
+		}
+		if gone == nil {
+			return nil, errTooManySessions
+		}
+		gone.end()
+		delete(a.sessions, gone.id)
+	}
+	s := newSession(a.ctx, id, a.cfg.ReplayBytes, a.builder)
+	a.sessions[id] = s
+	if a.kernel != nil {
+		a.kernel.attach(s)
+	}
+	return s, nil
+}
+
+func (a *agent) connections() int {
+	n := 0
+	for _, s := range a.everySession() {
+		if _, away := s.away(); !away {
+			n++
+		}
+	}
+	return n
+}
+
+// rejected counts and, at times, logs a message of the kernel that is not valid.
+func (a *agent) rejected(channel wire.Channel, err error) {
+	if n := a.rejects.Add(1); n == 1 || n%1000 == 0 {
+		a.log.Warn("invalid message of the kernel dropped",
+			slog.String("channel", string(channel)), slog.Uint64("count", n), slog.Any("error", err))
+	}
+}

@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+)
+
+// InterruptMode is how a kernel is interrupted, as kernelspecs name it.
+type InterruptMode string
+
+// The modes.
+const (
+	InterruptMessage InterruptMode = "message" // interrupt_request on control
+	InterruptSignal  InterruptMode = "signal"  // SIGINT to the kernel's process group
+)
+
+// Config of an agent. Begin with DefaultConfig or ConfigFromEnv.
+type Config struct {
+	Secret     keys.Secret // of this run of the kernel
+	KernelID   string      // for logs
+	KernelName string      // kernel_name in the connection file
+	Listen     string      // address of the TLS server
+
+	IdleTimeout   time.Duration // 0: the kernel is never parked
+	CullConnected bool          // park also while a session is connected
+	InterruptMode InterruptMode
+	GPUs          int // that the kernel holds; said in the notice of parking
+
+	TerminationLog string // file that gets the Result; empty for none
+
+	StartTimeout  time.Duration // for the first answer to kernel_info, also after a restart
+	ShutdownGrace time.Duration // from shutdown_request to SIGKILL
+	ReplayBytes   int           // kept per session until acknowledged
+	MaxMessage    int           // bytes of one message, either way
+	MaxSessions   int           // the one gone longest makes room for a new one
+
+	Log    *slog.Logger // of the agent itself
+	Output io.Writer    // gets the kernel's stdout and stderr, line by line
+}
+
+// DefaultConfig is complete but for the secret and the kernel's names.
+func DefaultConfig() Config {
+	return Config{
+		Listen:         ":8443",
+		CullConnected:  true,
+		InterruptMode:  InterruptMessage,
+		TerminationLog: "/dev/termination-log",
+		StartTimeout:   2 * time.Minute,
+		ShutdownGrace:  5 * time.Second,
+		ReplayBytes:    32 << 20,
+		MaxMessage:     256 << 20,
+		MaxSessions:    64,
+		Log:            slog.Default(),
+		Output:         os.Stdout,
+	}
+}
+
+// The environment of an agent.
+const (
+	EnvKeyFile        = "ELASTICHUB_AGENT_KEY_FILE" // path of a file with the agent secret in hex
+	EnvKernelID       = "ELASTICHUB_KERNEL_ID"
+	EnvKernelName     = "ELASTICHUB_KERNEL_NAME"
+	EnvIdleTimeout    = "ELASTICHUB_IDLE_TIMEOUT" // whole seconds; 0: never
+	EnvCullConnected  = "ELASTICHUB_CULL_CONNECTED"
+	EnvInterruptMode  = "ELASTICHUB_INTERRUPT_MODE"
+	EnvGPUs           = "ELASTICHUB_GPUS"
+	EnvTerminationLog = "ELASTICHUB_TERMINATION_LOG"
+	EnvListen         = "ELASTICHUB_LISTEN"
+)
+
+// envAgentPrefix begins the names that a kernel does not get to see.
+const envAgentPrefix = "ELASTICHUB_AGENT_"
+
+// ConfigFromEnv is DefaultConfig with what the environment says. It reads the
+// key file. The error tells every malformed value; Validate is the caller's.
+func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
+	c := DefaultConfig()
+	var faults []error
+	each := func(name string, set func(value string) error) {
+		if value, ok := lookup(name); ok {
+			if err := set(value); err != nil {
+				faults = append(faults, fmt.Errorf("%s: %w", name, err))
+			}
+		}
+	}
+	text := func(target *string) func(string) error {
+		return func(value string) error { *target = value; return nil }
+	}
+	if _, ok := lookup(EnvKeyFile); !ok {
+		faults = append(faults, fmt.Errorf("%s: required", EnvKeyFile))
+	}
+	each(EnvKeyFile, func(path string) error {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		c.Secret, err = keys.Parse(string(raw))
+		return err
+	})
+	each(EnvKernelID, text(&c.KernelID))
+	each(EnvKernelName, text(&c.KernelName))
+	each(EnvIdleTimeout, func(value string) error {
+		seconds, err := strconv.ParseUint(value, 10, 31)
+		c.IdleTimeout = time.Duration(seconds) * time.Second
+		return err
+	})
+	each(EnvCullConnected, func(value string) (err error) {
+		c.CullConnected, err = strconv.ParseBool(value)
+		return err
+	})
+	each(EnvInterruptMode, func(value string) error { c.InterruptMode = InterruptMode(value); return nil })
+	each(EnvGPUs, func(value string) error {
+		n, err := strconv.ParseUint(value, 10, 16)
+		c.GPUs = int(n)
+		return err
+	})
+	each(EnvTerminationLog, text(&c.TerminationLog))
+	each(EnvListen, text(&c.Listen))
+	return c, errors.Join(faults...)
+}
+
+// Validate returns all faults at once.
+func (c *Config) Validate() error {
+	var faults []error
+	check := func(ok bool, field, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("agent: %s: %s", field, fmt.Sprintf(format, args...)))
+		}
+	}
+	check(c.Secret != keys.Secret{}, "Secret", "required")
+	check(c.KernelID != "", "KernelID", "required")
+	check(c.KernelName != "", "KernelName", "required")
+	_, _, err := net.SplitHostPort(c.Listen)
+	check(err == nil, "Listen", "%q is no host:port", c.Listen)
+	check(c.IdleTimeout >= 0, "IdleTimeout", "%v is negative", c.IdleTimeout)
+	check(c.InterruptMode == InterruptMessage || c.InterruptMode == InterruptSignal, "InterruptMode",
+		"%q is neither %q nor %q", c.InterruptMode, InterruptMessage, InterruptSignal)
+	check(c.GPUs >= 0, "GPUs", "%d is negative", c.GPUs)
+	check(c.StartTimeout > 0, "StartTimeout", "%v is not positive", c.StartTimeout)
+	check(c.ShutdownGrace > 0, "ShutdownGrace", "%v is not positive", c.ShutdownGrace)
+	check(c.ReplayBytes > 0, "ReplayBytes", "%d is not positive", c.ReplayBytes)
+	check(c.MaxMessage > 0, "MaxMessage", "%d is not positive", c.MaxMessage)
+	check(c.MaxSessions > 0, "MaxSessions", "%d is not positive", c.MaxSessions)
+	check(c.Log != nil, "Log", "required")
+	check(c.Output != nil, "Output", "required")
+	return errors.Join(faults...)
+}

@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+// connection is a Jupyter connection file
+// (jupyter-client.readthedocs.io/en/stable/kernels.html#connection-files).
+// It is made once: ports and key survive restarts of the kernel.
+type connection struct {
+	Transport       string `json:"transport"`
+	IP              string `json:"ip"`
+	Shell           int    `json:"shell_port"`
+	IOPub           int    `json:"iopub_port"`
+	Stdin           int    `json:"stdin_port"`
+	Control         int    `json:"control_port"`
+	Heartbeat       int    `json:"hb_port"`
+	Key             string `json:"key"`
+	SignatureScheme string `json:"signature_scheme"`
+	KernelName      string `json:"kernel_name"`
+}
+
+func newConnection(kernelName string) (connection, error) {
+	ports, err := freePorts(5)
+	if err != nil {
+		return connection{}, err
+	}
+	return connection{
+		Transport: "tcp", IP: loopback,
+		Shell: ports[0], IOPub: ports[1], Stdin: ports[2], Control: ports[3], Heartbeat: ports[4],
+		Key: rand.Text() + rand.Text(), SignatureScheme: wire.SignatureScheme, KernelName: kernelName,
+	}, nil
+}
+
+const loopback = "127.0.0.1"
+
+func (c *connection) endpoint(port int) string {
+	return fmt.Sprintf("%s://%s:%d", c.Transport, c.IP, port)
+}
+
+// write puts the file into dir, which only the agent's user may enter.
+func (c *connection) write(dir string) (path string, err error) {
+	raw, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "connection.json")
+	return path, os.WriteFile(path, raw, 0o600)
+}
+
+// fillCommand puts the connection file's path into a kernelspec's argv.
+func fillCommand(argv []string, path string) []string {
+	filled := make([]string, len(argv))
+	for i, arg := range argv {
+		filled[i] = strings.ReplaceAll(arg, "{connection_file}", path)
+	}
+	return filled
+}
+
+// Ports are taken from below the range from which Linux serves ephemeral
+// ports (32768 unless changed): there no outgoing connection of the Pod can
+// take one between two processes of the kernel, and a dial to a port on which
+// nobody listens yet cannot connect to itself.
+const lowestPort, highestPort = 20000, 32767
+
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	var held []net.Listener
+	defer func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}()
+	var last error
+	for range 100 * n {
+		offset, err := rand.Int(rand.Reader, big.NewInt(highestPort-lowestPort+1))
+		if err != nil {
+			return nil, err
+		}
+		port := lowestPort + int(offset.Int64())
+		l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", loopback, port))
+		if err != nil {
+			last = err
+			continue
+		}
+		held = append(held, l)
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
+		}
+	}
+	return nil, fmt.Errorf("agent: no free ports on %s: %w", loopback, last)
+}

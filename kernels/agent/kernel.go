@@ -1,0 +1,311 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/elastichub/elastichub/kernels/agent/zmtp"
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+const (
+	redialAfter   = 50 * time.Millisecond  // when a kernel closed a socket
+	askAgain      = 100 * time.Millisecond // kernel_info, while the kernel starts
+	iopubPatience = 2 * time.Second        // for a sign that the subscription is live
+)
+
+// kernel is one process of the kernel and everything that is connected to it.
+type kernel struct {
+	*process
+	a      *agent
+	alive  context.Context // ends when the process has: nothing is dialled any more
+	died   context.CancelFunc
+	ctx    context.Context // ends when its connections are to be closed
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	ready     chan struct{} // closed when kernel_info was answered and iopub is live
+	readyOnce sync.Once
+	info      []byte // content of kernel_info_reply; set before ready
+	iopubLive chan struct{}
+	iopubOnce sync.Once
+	up        time.Time // when it became ready, or zero; the supervisor's
+
+	shell, control atomic.Pointer[zmtp.Conn] // the agent's own
+	asked          atomic.Pointer[time.Time] // when the last question was sent, for activity
+}
+
+// newKernel starts the process and begins to connect to it.
+func newKernel(ctx context.Context, a *agent) (*kernel, error) {
+	p, err := startProcess(a.argv, kernelEnv(a.environ), a.cfg.Output, &a.reaper)
+	if err != nil {
+		return nil, err
+	}
+	k := &kernel{process: p, a: a, ready: make(chan struct{}), iopubLive: make(chan struct{})}
+	k.ctx, k.cancel = context.WithCancel(ctx)
+	k.alive, k.died = context.WithCancel(k.ctx)
+	k.work.Go(func() { k.keep(wire.IOPub, a.conn.IOPub, k.readIOPub) })
+	k.work.Go(func() {
+		k.keep(wire.Control, a.conn.Control, func(_ context.Context, c *zmtp.Conn) error {
+			k.control.Store(c)
+			return k.read(wire.Control, c, func(*wire.Message, wire.Fields, wire.Fields) {})
+		})
+	})
+	k.work.Go(func() { k.keep(wire.Shell, a.conn.Shell, k.askUntilReady) })
+	return k, nil
+}
+
+// leave ends the process's connections, after what it said last was read from
+// them. Call it when the process is done.
+func (k *kernel) leave() {
+	k.died()
+	defer time.AfterFunc(drainTime, k.cancel).Stop() // a child may hold them open
+	k.work.Wait()
+	k.cancel()
+	k.close()
+}
+
+func (k *kernel) options(routing []byte) zmtp.Options {
+	return zmtp.Options{Identity: routing, MaxMessage: k.a.cfg.MaxMessage, MaxFrames: wire.MaxParts, ReadBuffer: 16 << 10}
+}
+
+// keep holds one connection of the agent's own and calls serve with it, again
+// whenever the kernel closed it.
+func (k *kernel) keep(channel wire.Channel, port int, serve func(context.Context, *zmtp.Conn) error) {
+	socket, options := zmtp.Dealer, k.options([]byte("agent-"+channel))
+	if channel == wire.IOPub {
+		socket, options.ReadBuffer = zmtp.Sub, 256<<10
+	}
+	for k.alive.Err() == nil {
+		c, err := zmtp.Dial(k.alive, k.a.conn.endpoint(port), socket, options)
+		if err == nil {
+			stop := context.AfterFunc(k.ctx, func() { _ = c.Close() })
+			err = serve(k.ctx, c)
+			stop()
+			_ = c.Close()
+		}
+		k.pause(channel, err)
+	}
+}
+
+// pause logs why a connection ended and waits before the next one.
+func (k *kernel) pause(channel wire.Channel, err error) {
+	if k.alive.Err() != nil {
+		return
+	}
+	k.a.log.Debug("connection to the kernel ended", slog.String("channel", string(channel)), slog.Any("error", err))
+	select {
+	case <-k.alive.Done():
+	case <-time.After(redialAfter):
+	}
+}
+
+// read hands every valid message of a connection to handle, until it ends.
+// Messages are views that last until handle returns.
+func (k *kernel) read(channel wire.Channel, c *zmtp.Conn, handle func(m *wire.Message, f, parent wire.Fields)) error {
+	for {
+		parts, err := c.Receive()
+		if errors.Is(err, zmtp.ErrTooLarge) {
+			k.a.log.Warn("message of the kernel dropped", slog.String("channel", string(channel)), slog.Any("error", err))
+			k.a.tellAll(fmt.Sprintf("[a message was dropped: it is larger than %s]\n", size(uint64(k.a.cfg.MaxMessage))))
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		_, m, err := k.a.signer.ParseZMQ(channel, parts)
+		if err != nil {
+			k.a.rejected(channel, err)
+			continue
+		}
+		handle(&m, m.Fields(), wire.ParseFields(m.ParentHeader))
+	}
+}
+
+func (k *kernel) readIOPub(_ context.Context, c *zmtp.Conn) error {
+	return k.read(wire.IOPub, c, func(m *wire.Message, f, parent wire.Fields) {
+		k.iopubOnce.Do(func() { close(k.iopubLive) })
+		var state wire.State
+		switch f.Type {
+		case wire.TypeIOPubWelcome: // greets this subscription, not the clients
+			return
+		case wire.TypeStatus:
+			state = wire.State(m.ExecutionState())
+		}
+		k.a.activity.published(time.Now(), f, parent, state)
+		k.a.broadcast(encode(m, f))
+	})
+}
+
+func encode(m *wire.Message, f wire.Fields) frame {
+	return frame{
+		data:      m.AppendV1(make([]byte, 0, m.SizeV1())),
+		droppable: droppable(m.Channel, f.Type),
+	}
+}
+
+// askUntilReady asks for kernel_info until there is an answer and iopub is
+// live; later it takes the answers to ask.
+func (k *kernel) askUntilReady(ctx context.Context, c *zmtp.Conn) error {
+	k.shell.Store(c)
+	answered := make(chan struct{})
+	var once sync.Once
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return k.read(wire.Shell, c, func(m *wire.Message, f, _ wire.Fields) {
+			if f.Type != wire.TypeKernelInfoReply {
+				return
+			}
+			k.a.activity.answered(*k.asked.Load())
+			once.Do(func() {
+				select {
+				case <-k.ready: // an answer over a second connection
+				default:
+					if json.Valid(m.Content) {
+						k.info = bytes.Clone(m.Content)
+					}
+				}
+				close(answered)
+			})
+		})
+	})
+	group.Go(func() error {
+		if err := k.ask(); err != nil {
+			return err
+		}
+		select {
+		case <-answered:
+		case <-ctx.Done():
+			return nil
+		}
+		patience := time.NewTimer(iopubPatience)
+		defer patience.Stop()
+		for live := false; !live; {
+			select {
+			case <-k.iopubLive:
+				live = true
+			case <-patience.C:
+				k.a.log.Warn("no sign of life on iopub")
+				live = true
+			case <-time.After(askAgain):
+				if err := k.ask(); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		k.readyOnce.Do(func() { close(k.ready) })
+		return nil
+	})
+	return group.Wait()
+}
+
+// ask sends a kernel_info_request over the agent's own shell connection.
+func (k *kernel) ask() error {
+	c := k.shell.Load()
+	if c == nil {
+		return nil
+	}
+	now := time.Now()
+	k.asked.Store(&now)
+	m := k.a.builder.New(wire.Shell, wire.TypeKernelInfoRequest, nil, struct{}{})
+	return c.Send(k.a.signer.AppendZMQ(nil, nil, &m))
+}
+
+// order sends a request on control. The reply is not awaited: what counts is
+// what the process does.
+func (k *kernel) order(msgType string, content any) error {
+	c := k.control.Load()
+	if c == nil {
+		return errors.New("agent: no control connection")
+	}
+	m := k.a.builder.New(wire.Control, msgType, nil, content)
+	return c.Send(k.a.signer.AppendZMQ(nil, nil, &m))
+}
+
+// attach connects a session to the kernel for as long as both live.
+func (k *kernel) attach(s *session) {
+	k.work.Go(func() {
+		ctx, cancel := context.WithCancel(k.ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
+		for ctx.Err() == nil && k.alive.Err() == nil {
+			k.pause("session", k.serve(ctx, s))
+		}
+	})
+}
+
+// serve dials a session's channels, all of them before anything is sent: an
+// input_request needs stdin in place before the cell runs.
+func (k *kernel) serve(ctx context.Context, s *session) error {
+	channels := []wire.Channel{wire.Shell, wire.Control, wire.Stdin}
+	ports := []int{k.a.conn.Shell, k.a.conn.Control, k.a.conn.Stdin}
+	conns := make([]*zmtp.Conn, len(channels))
+	dial, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(k.alive, stop)()
+	var dialing errgroup.Group
+	for i := range channels {
+		dialing.Go(func() (err error) {
+			conns[i], err = zmtp.Dial(dial, k.a.conn.endpoint(ports[i]), zmtp.Dealer, k.options(s.routing))
+			return err
+		})
+	}
+	hangUp := func() {
+		for _, c := range conns {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+	}
+	defer hangUp()
+	if err := dialing.Wait(); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, hangUp)() // the first to fail ends the others
+	for i, channel := range channels {
+		group.Go(func() error {
+			return k.read(channel, conns[i], func(m *wire.Message, f, parent wire.Fields) {
+				k.a.activity.reply(time.Now(), f, parent)
+				if f.Type != wire.TypeInputRequest {
+					s.replied(parent.ID)
+				}
+				s.out.add(encode(m, f))
+			})
+		})
+		group.Go(func() error { return k.send(ctx, s.in[channel], conns[i]) })
+	}
+	return group.Wait()
+}
+
+// send forwards what waits in an inbox.
+func (k *kernel) send(ctx context.Context, box *inbox, c *zmtp.Conn) error {
+	var parts [][]byte
+	for {
+		m, ok := box.first()
+		if !ok {
+			select {
+			case <-box.wake:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		parts = k.a.signer.AppendZMQ(parts[:0], nil, &m)
+		if err := c.Send(parts); err != nil {
+			return err
+		}
+		box.done()
+	}
+}

@@ -1,0 +1,199 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+const bodyBytes = 4 << 10
+
+// State is the body of GET /v1/state.
+type State struct {
+	ExecutionState     wire.State      `json:"executionState"`
+	LastActivity       string          `json:"lastActivity"` // RFC 3339, six fraction digits, UTC
+	IdleSeconds        float64         `json:"idleSeconds"`
+	IdleTimeoutSeconds float64         `json:"idleTimeoutSeconds"`
+	Connections        int             `json:"connections"`
+	Restarts           int             `json:"restarts"`
+	KernelInfo         json.RawMessage `json:"kernelInfo,omitempty"`
+}
+
+// IdleTimeout is the body of PUT /v1/idle.
+type IdleTimeout struct {
+	TimeoutSeconds *float64 `json:"timeoutSeconds"`
+}
+
+// Problem is the body of an error.
+type Problem struct {
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+func (a *agent) server() *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /readyz", a.getReady)
+	private := http.NewServeMux()
+	private.HandleFunc("GET /v1/state", a.getState)
+	private.HandleFunc("POST /v1/interrupt", a.postInterrupt)
+	private.HandleFunc("POST /v1/restart", a.postRestart)
+	private.HandleFunc("PUT /v1/idle", a.putIdle)
+	private.HandleFunc("POST /v1/shutdown", a.postShutdown)
+	private.HandleFunc("GET /v1/channels", a.getChannels)
+	mux.Handle("/", a.authorized(private))
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second, // a WebSocket is free of it
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug), // handshakes of strangers
+	}
+}
+
+func (a *agent) authorized(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !a.cfg.Secret.Accepts(r.Header.Get("Authorization")) {
+			problem(w, http.StatusUnauthorized, "Unauthorized", "the bearer token of this kernel's agent is required")
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func problem(w http.ResponseWriter, status int, reason, message string) {
+	answer(w, status, Problem{Reason: reason, Message: message})
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the client went away
+}
+
+func (a *agent) getReady(w http.ResponseWriter, _ *http.Request) {
+	a.mu.RLock()
+	ready := a.kernel != nil
+	a.mu.RUnlock()
+	if !ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+func (a *agent) getState(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, a.stateNow())
+}
+
+func (a *agent) stateNow() State {
+	connections := a.connections()
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	i := a.activity.judge(time.Now(), connections)
+	s := State{
+		ExecutionState:     a.state,
+		LastActivity:       i.last.UTC().Format("2006-01-02T15:04:05.000000Z"),
+		IdleSeconds:        i.idle.Seconds(),
+		IdleTimeoutSeconds: i.timeout.Seconds(),
+		Connections:        connections,
+		Restarts:           a.restarts,
+		KernelInfo:         a.info,
+	}
+	if s.ExecutionState == wire.StateIdle && i.busy {
+		s.ExecutionState = wire.StateBusy
+	}
+	return s
+}
+
+func (a *agent) postInterrupt(w http.ResponseWriter, _ *http.Request) {
+	a.mu.RLock()
+	k := a.kernel
+	a.mu.RUnlock()
+	if k == nil {
+		problem(w, http.StatusConflict, "NotRunning", "the kernel is not running yet, there is nothing to interrupt")
+		return
+	}
+	var err error
+	if a.cfg.InterruptMode == InterruptSignal {
+		err = k.signal(syscall.SIGINT)
+	} else {
+		err = k.order(wire.TypeInterruptRequest, struct{}{})
+	}
+	if err != nil {
+		a.log.Error("interrupt failed", slog.Any("error", err))
+		problem(w, http.StatusInternalServerError, "InterruptFailed", "the kernel could not be interrupted")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (a *agent) postRestart(w http.ResponseWriter, r *http.Request) {
+	done := make(chan error, 1)
+	timeout := time.NewTimer(a.cfg.ShutdownGrace + a.cfg.StartTimeout)
+	defer timeout.Stop()
+	var err error
+	select {
+	case a.orders <- order{done: done}:
+		select {
+		case err = <-done:
+		case <-timeout.C:
+			err = errNotReady
+		case <-r.Context().Done():
+			return
+		}
+	case <-timeout.C:
+		err = errNotReady
+	case <-a.ctx.Done():
+		err = errNotReady
+	case <-r.Context().Done():
+		return
+	}
+	if err != nil {
+		problem(w, http.StatusGatewayTimeout, "NotReady", "the kernel did not answer after its restart")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (a *agent) putIdle(w http.ResponseWriter, r *http.Request) {
+	var body IdleTimeout
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(&body)
+	if err == nil && body.TimeoutSeconds == nil {
+		err = errors.New("timeoutSeconds is required")
+	}
+	if err == nil && *body.TimeoutSeconds > float64(mostSeconds) {
+		err = errors.New("timeoutSeconds is too large")
+	}
+	if _, rest := decoder.Token(); err == nil && rest != io.EOF {
+		err = errors.New("more than one JSON value")
+	}
+	if err != nil {
+		problem(w, http.StatusBadRequest, "BadRequest", err.Error())
+		return
+	}
+	a.activity.setTimeout(max(0, time.Duration(*body.TimeoutSeconds*float64(time.Second))))
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// mostSeconds is the longest idle time-out: ten years.
+const mostSeconds = 10 * 365 * 24 * 60 * 60
+
+func (a *agent) postShutdown(w http.ResponseWriter, r *http.Request) {
+	select {
+	case a.orders <- order{shutdown: true}:
+	case <-a.ctx.Done():
+	case <-r.Context().Done():
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
