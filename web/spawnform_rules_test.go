@@ -1,0 +1,232 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/html"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/forms"
+)
+
+// submitted is what a browser without scripts sends for a page as it is.
+func submitted(t *testing.T, page string) map[string][]string {
+	t.Helper()
+	form := map[string][]string{}
+	for _, input := range elements(parse(t, page), "input") {
+		name := attr(input, "name")
+		checked := strings.Contains(attributes(input), "checked")
+		if name == "" || attr(input, "type") == "radio" && !checked {
+			continue
+		}
+		form[name] = append(form[name], attr(input, "value"))
+	}
+	return form
+}
+
+func attributes(n *html.Node) string {
+	var keys []string
+	for _, a := range n.Attr {
+		keys = append(keys, a.Key)
+	}
+	return strings.Join(keys, " ")
+}
+
+func TestUntouchedFormIsAccepted(t *testing.T) {
+	for _, in := range []SpawnFormInput{analysts(), researchers()} {
+		o, err := forms.Decode(in.Allowance, submitted(t, render(t, in)))
+		require.NoError(t, err)
+		assert.Equal(t, in.Values, forms.Values{CPU: forms.FormatCPU(o.CPU), Memory: forms.FormatMemory(o.Memory), Image: o.Image})
+	}
+}
+
+func TestFaultsKeepWhatWasEntered(t *testing.T) {
+	in := admins()
+	page := render(t, in)
+	assert.Equal(t, map[string][]string{"cpu": {"64"}, "memory": {"5"}, "image": {"hotfix"}}, submitted(t, page))
+	root := parse(t, page)
+	cpu := node(root, "id", "eh-cpu")
+	assert.Equal(t, "true", attr(cpu, "aria-invalid"))
+	assert.Contains(t, attr(cpu, "class"), "is-invalid")
+	assert.Contains(t, strings.Fields(attr(cpu, "aria-describedby")), "eh-cpu-fault")
+	assert.Equal(t, "Your group may have at most 12 CPUs.", text(node(root, "id", "eh-cpu-fault")))
+	assert.Empty(t, text(node(root, "id", "eh-cpu-live")), "nothing is promised for a value that is refused")
+	assert.Equal(t, "#eh-cpu", attr(elements(node(root, "role", "alert"), "a")[0], "href"))
+	assert.Contains(t, text(node(root, "role", "alert")), "There is no option named “gpus”.")
+	assert.Equal(t, "any", attr(node(root, "id", "eh-memory"), "step"), "the highest value is on no step")
+	assert.Contains(t, text(node(root, "role", "status")), "as of 12:03 UTC")
+}
+
+func TestEveryReferenceResolves(t *testing.T) {
+	for _, in := range []SpawnFormInput{analysts(), researchers(), admins()} {
+		root := parse(t, render(t, in))
+		ids := map[string]int{}
+		var walk func(n *html.Node, visit func(*html.Node))
+		walk = func(n *html.Node, visit func(*html.Node)) {
+			visit(n)
+			for c := n.FirstChild; c != nil; c = c.NextSibling {
+				walk(c, visit)
+			}
+		}
+		walk(root, func(n *html.Node) {
+			if id := attr(n, "id"); id != "" {
+				ids[id]++
+			}
+		})
+		walk(root, func(n *html.Node) {
+			for _, key := range []string{"for", "aria-describedby", "aria-labelledby"} {
+				for _, id := range strings.Fields(attr(n, key)) {
+					assert.Equal(t, 1, ids[id], "%s=%s", key, id)
+				}
+			}
+			if n.Type == html.ElementNode {
+				assert.NotEqual(t, "form", n.Data)
+				assert.False(t, n.Data == "button" && attr(n, "type") != "button", "no submit button of ours")
+			}
+			if attr(n, "type") == "range" {
+				assert.Empty(t, attr(n, "name"), "sliders are not submitted")
+			}
+		})
+	}
+}
+
+func TestLabelsAndGroups(t *testing.T) {
+	root := parse(t, render(t, researchers()))
+	labelled := map[string]bool{}
+	for _, l := range elements(root, "label") {
+		labelled[attr(l, "for")] = true
+	}
+	for _, input := range elements(root, "input") {
+		assert.True(t, labelled[attr(input, "id")] || attr(input, "aria-label") != "", attr(input, "id"))
+	}
+	for _, set := range elements(root, "fieldset") {
+		assert.NotEmpty(t, elements(set, "legend"))
+	}
+	cpu := node(root, "id", "eh-cpu")
+	assert.Equal(t, "0.5", attr(cpu, "min"))
+	assert.Equal(t, "8", attr(cpu, "max"))
+	assert.Equal(t, "0.5", attr(cpu, "step"))
+	assert.Equal(t, "0.5 to 8 CPUs, in steps of 0.5.", text(node(root, "id", "eh-cpu-hint")))
+	assert.Equal(t, "0.67 of 2 CPUs guaranteed, the rest when the machine has it to spare.", text(node(root, "id", "eh-cpu-live")))
+	assert.Equal(t, "All 4 GiB guaranteed.", text(node(root, "id", "eh-memory-live")))
+}
+
+func TestChannels(t *testing.T) {
+	page := render(t, researchers())
+	assert.NotContains(t, page, "secret", "hidden and not chosen")
+	in := researchers()
+	in.Values.Image = "secret"
+	root := parse(t, render(t, in))
+	hidden := node(root, "id", "eh-image-secret")
+	require.NotNil(t, hidden, "the last choice is shown though it is hidden")
+	assert.Contains(t, attributes(hidden), "checked")
+	assert.Contains(t, text(hidden.Parent), "no longer offered")
+	old := node(root, "id", "eh-image-stable-old")
+	redirect := elements(old.Parent, "label")[1]
+	assert.Equal(t, "eh-image-stable", attr(redirect, "for"))
+	assert.Equal(t, "Switch to Stable", text(redirect))
+}
+
+func TestKernels(t *testing.T) {
+	kernels := func(in SpawnFormInput) string {
+		return text(node(parse(t, render(t, in)), "aria-labelledby", "eh-gpu-title"))
+	}
+
+	shown := kernels(researchers())
+	for _, part := range []string{"GPU kernels", "1 of 2 GPUs free now", "Python 3 (GPU)", "1 GPU", "GPU is returned after 60 s without work", "parked after 1 hour without work", "You can hold 1 GPU at a time."} {
+		assert.Contains(t, shown, part)
+	}
+	assert.NotContains(t, shown, "2 GPUs)", "more GPUs than the policy gives one kernel")
+	assert.NotContains(t, shown, "R\n")
+
+	assert.Equal(t, "GPU kernelsYour group has no GPU kernels. Notebooks run on the CPUs chosen above.", kernels(analysts()))
+
+	in := researchers()
+	in.Allowance.Kernels = v1alpha1.PolicyKernels{Allowed: []string{"python-cpu"}}
+	shown = kernels(in)
+	assert.Contains(t, shown, "Kernels on demand")
+	assert.NotContains(t, shown, "GPUs free")
+	in = researchers()
+	in.GPUs = nil
+	in.Kernels[0].IdleSeconds = 0
+	shown = kernels(in)
+	assert.NotContains(t, shown, "free now")
+	assert.Contains(t, shown, "kept until you shut it down")
+}
+
+func TestResetNotice(t *testing.T) {
+	in := analysts()
+	in.Reset = []string{"cpu", "image"}
+	assert.Contains(t, render(t, in), "Your last choice is no longer available (CPU, Software), so the default is selected.")
+}
+
+func TestFixedAmountHasNoSlider(t *testing.T) {
+	in := analysts()
+	in.Allowance.CPU.Max = in.Allowance.CPU.Min
+	root := parse(t, render(t, in))
+	assert.Contains(t, attributes(node(root, "id", "eh-cpu")), "readonly")
+	assert.Nil(t, node(node(root, "data-eh-number", "cpu"), "type", "range"))
+	assert.Equal(t, "Always 1 CPU.", text(node(root, "id", "eh-cpu-hint")))
+}
+
+func TestHostileTextsAreEscaped(t *testing.T) {
+	for _, evil := range []string{
+		`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `'onmouseover='alert(1)`, `</style><script>`, `</textarea>`, `javascript:alert(1)`,
+		`{{7*7}}`, `&lt;b&gt;`, "\u202e\u0000", `<!--`, `]]>`, "a\nb",
+	} {
+		in := researchers()
+		in.Allowance.DisplayName, in.Allowance.HelpText = evil, evil
+		in.Values = forms.Values{CPU: evil, Memory: evil, Image: "stable-old"}
+		in.Reset = []string{evil}
+		in.Faults = []forms.FieldError{{Field: evil, Code: forms.Unknown}, {Field: evil, Code: forms.Malformed, Message: evil}, {Field: "cpu", Code: forms.Malformed}}
+		in.Allowance.Presets = []v1alpha1.Preset{{Name: evil, CPU: resource.MustParse("1"), Memory: resource.MustParse("1Gi")}}
+		in.Allowance.Images = []v1alpha1.ImageChannel{
+			{ID: "stable", DisplayName: evil, Description: evil},
+			{ID: "stable-old", DisplayName: evil, Redirect: &v1alpha1.ChannelRedirect{To: "stable", Message: evil}},
+		}
+		in.Kernels = []KernelChoice{{Name: "python-gpu", DisplayName: evil, GPUs: 1, IdleSeconds: 60}}
+		root := parse(t, render(t, in))
+		assert.Len(t, elements(root, "script"), 1, evil)
+		assert.Len(t, elements(root, "style"), 1, evil)
+		assert.Empty(t, elements(root, "img"), evil)
+		for _, tag := range []string{"input", "a", "button", "label", "span", "p", "div"} {
+			for _, n := range elements(root, tag) {
+				for _, a := range n.Attr {
+					assert.False(t, strings.HasPrefix(a.Key, "on"), "%s: %s", evil, a.Key)
+					assert.False(t, a.Key == "href" && !strings.HasPrefix(a.Val, "#"), "%s: %s", evil, a.Val)
+				}
+			}
+		}
+		// The parser drops NUL.
+		assert.Contains(t, text(elements(root, "h2")[0]), strings.ReplaceAll(evil, "\x00", ""))
+	}
+}
+
+// Nothing that comes in can hang or break the form; numbers that only
+// ParseFloat understands least of all.
+func TestStrangeEnteredNumbers(t *testing.T) {
+	for _, value := range []string{"1e999999999", "NaN", "-Inf", "0x1p9999", "9e-999999999", "1.2.3", strings.Repeat("9", 64)} {
+		in := analysts()
+		in.Values.CPU = value
+		root := parse(t, render(t, in))
+		assert.Equal(t, value, attr(node(root, "id", "eh-cpu"), "value"))
+		assert.Empty(t, text(node(root, "id", "eh-cpu-live")))
+	}
+}
+
+func BenchmarkSpawnForm(b *testing.B) {
+	in, msg := researchers(), English()
+	b.ReportAllocs()
+	for b.Loop() {
+		var buffer bytes.Buffer
+		if err := SpawnForm(NewSpawnFormView(in, msg)).Render(context.Background(), &buffer); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
