@@ -150,6 +150,7 @@ func TestCacheForgetsRemovedUser(t *testing.T) {
 	c.advance(time.Minute)
 	_, err = cache.Lookup(t.Context(), "alice")
 	assert.ErrorIs(t, err, ErrUnknownUser)
+	assert.Zero(t, cache.recent.Len())
 	s.answer = down
 	_, err = cache.Lookup(t.Context(), "alice")
 	assert.ErrorIs(t, err, ErrUnavailable, "a removed user does not come back when the source goes down")
@@ -174,6 +175,9 @@ func TestCacheAsksOnce(t *testing.T) {
 	ready, plain := make(chan struct{}), s.answer
 	s.answer = func(ctx context.Context, user string) (Membership, error) {
 		<-ready
+		if ctx.Err() != nil {
+			return Membership{}, ctx.Err()
+		}
 		return plain(ctx, user)
 	}
 	cache := cached(t, s, DefaultCacheConfig(), c)
