@@ -1,0 +1,173 @@
+package kernels
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+func TestGatewayObjects(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	c.create(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}})
+	gw := c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
+		gw.Spec.Image = "ghcr.io/skai-x/enterprise-gateway:2.6.0"
+		gw.Spec.Kernels = []string{"absent"}
+		gw.Spec.LogLevel = ptr.To[v1alpha1.LogLevel]("WARNING")
+		gw.Spec.ClusterRole = ptr.To(c.namespace)
+		gw.Spec.Auth = &v1alpha1.GatewayAuth{Clients: []v1alpha1.GatewayClient{{
+			Name: "bench", TokenSecretRef: corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "bench-token"}, Key: "token"},
+		}}}
+	})
+	var d appsv1.Deployment
+	c.eventually("Deployment", func() bool { return c.get("gw", &d) })
+	container := d.Spec.Template.Spec.Containers[0]
+	assert.Equal(t, "elastichub:test", container.Image)
+	assert.Equal(t, []string{"gateway"}, container.Args)
+	env := map[string]string{}
+	for _, e := range container.Env {
+		env[e.Name] = e.Value
+	}
+	assert.Equal(t, map[string]string{
+		"ELASTICHUB_GATEWAY_NAME": "gw", "ELASTICHUB_GATEWAY_NAMESPACE": c.namespace,
+		"ELASTICHUB_GATEWAY_KEY_FILE":              "/etc/elastichub/gateway/key",
+		"ELASTICHUB_GATEWAY_TOKEN_PUBLIC_KEY_FILE": "/etc/elastichub/tokens/public-key",
+		"ELASTICHUB_GATEWAY_CLIENTS_DIR":           "/etc/elastichub/clients",
+		"ELASTICHUB_GATEWAY_LISTEN":                ":8888", "ELASTICHUB_GATEWAY_METRICS_LISTEN": ":9090", "ELASTICHUB_LOG_LEVEL": "warn",
+	}, env)
+	assert.Equal(t, int32(1), *d.Spec.Replicas)
+	var svc corev1.Service
+	c.eventually("Service", func() bool { return c.get("gw", &svc) })
+	assert.Equal(t, int32(8888), svc.Spec.Ports[0].Port)
+	assert.Equal(t, d.Spec.Selector.MatchLabels, svc.Spec.Selector)
+	var role rbacv1.Role
+	require.True(t, c.get("gw-gateway", &role))
+	assert.Equal(t, gatewayRules(), role.Rules)
+	var binding, extra rbacv1.RoleBinding
+	require.True(t, c.get("gw-gateway", &binding))
+	assert.Equal(t, rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: "gw-gateway"}, binding.RoleRef)
+	require.True(t, c.get("gw-gateway-extra", &extra))
+	assert.Equal(t, c.namespace, extra.RoleRef.Name)
+	for _, o := range []client.Object{&d, &svc, &role, &binding, &extra} {
+		assert.True(t, metav1.IsControlledBy(o, gw), "%T", o)
+	}
+
+	condition := func(kind string, status metav1.ConditionStatus) func() bool {
+		return func() bool {
+			require.True(t, c.get("gw", gw))
+			return meta.IsStatusConditionPresentAndEqual(gw.Status.GatewayConditions, kind, status)
+		}
+	}
+	c.eventually("replaced", condition(ConditionImageReplaced, metav1.ConditionTrue))
+	c.eventually("missing", condition(ConditionKernelSpecMissing, metav1.ConditionTrue))
+	c.eventually("token", condition(ConditionClientTokenMissing, metav1.ConditionTrue))
+	c.eventually("not ready", condition(ConditionReady, metav1.ConditionFalse))
+	assert.Equal(t, "http://gw."+c.namespace+".svc:8888", gw.Status.URL)
+
+	// a kernelspec that comes later
+	c.create(gpuSpec("absent", 0))
+	c.eventually("found", func() bool {
+		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.GatewayConditions, ConditionKernelSpecMissing) == nil
+	})
+
+	// drift is reverted, also where nothing is wanted
+	d.Spec.Replicas = ptr.To[int32](5)
+	d.Spec.Template.Spec.HostNetwork = true
+	d.Spec.Template.Spec.Containers[0].Env = append(d.Spec.Template.Spec.Containers[0].Env, corev1.EnvVar{Name: "X", Value: "y"})
+	require.True(t, c.get("gw", &appsv1.Deployment{}))
+	c.eventually("update", func() bool {
+		var latest appsv1.Deployment
+		require.True(t, c.get("gw", &latest))
+		latest.Spec = *d.Spec.DeepCopy()
+		return c.api.Update(t.Context(), &latest) == nil
+	})
+	c.eventually("revert", func() bool {
+		return c.get("gw", &d) && *d.Spec.Replicas == 1 && !d.Spec.Template.Spec.HostNetwork && len(d.Spec.Template.Spec.Containers[0].Env) == len(env)
+	})
+	role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}})
+	require.NoError(t, c.api.Update(t.Context(), &role))
+	c.eventually("role reverted", func() bool { return c.get("gw-gateway", &role) && len(role.Rules) == 2 })
+	require.NoError(t, c.api.Delete(t.Context(), &svc))
+	c.eventually("Service again", func() bool { return c.get("gw", &svc) })
+
+	// changes are followed; the key is not touched
+	key, err := readGatewayKey(t.Context(), c.api, c.namespace, "gw")
+	require.NoError(t, err)
+	require.True(t, c.get("gw", gw))
+	before := gw.DeepCopy()
+	gw.Spec.Replicas, gw.Spec.Image, gw.Spec.ClusterRole = ptr.To[int32](2), "mirror/elastichub:2", nil
+	require.NoError(t, c.api.Patch(t.Context(), gw, client.MergeFrom(before)))
+	c.eventually("follows", func() bool {
+		return c.get("gw", &d) && *d.Spec.Replicas == 2 && d.Spec.Template.Spec.Containers[0].Image == "mirror/elastichub:2"
+	})
+	c.gone(&extra)
+	c.eventually("no replacement", func() bool {
+		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.GatewayConditions, ConditionImageReplaced) == nil
+	})
+	after, err := readGatewayKey(t.Context(), c.api, c.namespace, "gw")
+	require.NoError(t, err)
+	assert.Equal(t, key, after)
+
+	// status follows the Deployment, and then nothing more is written
+	d.Status.ReadyReplicas, d.Status.Replicas = 2, 2
+	c.eventually("status", func() bool {
+		require.True(t, c.get("gw", &d))
+		d.Status.Replicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas = 2, 2, 2
+		return c.api.Status().Update(t.Context(), &d) == nil
+	})
+	c.eventually("ready", condition(ConditionReady, metav1.ConditionTrue))
+	assert.Equal(t, int32(2), gw.Status.ReadyReplicas)
+	version := gw.ResourceVersion
+	c.create(gpuSpec("another", 0)) // makes the gateway reconcile
+	var ks v1alpha1.JupyterKernelSpec
+	c.eventually("kernelspec", func() bool {
+		return c.get("another", &ks) && meta.IsStatusConditionTrue(ks.Status.Conditions, ConditionReady)
+	})
+	require.True(t, c.get("gw", gw))
+	assert.Equal(t, version, gw.ResourceVersion)
+}
+
+func TestGatewayTakesNothingFromOthers(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	theirs := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "gw"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
+	c.create(theirs)
+	c.gateway("gw")
+	var gw v1alpha1.JupyterGateway
+	c.eventually("said", func() bool {
+		return c.get("gw", &gw) && meta.IsStatusConditionTrue(gw.Status.GatewayConditions, ConditionNameTaken)
+	})
+	require.True(t, c.get("gw", theirs))
+	assert.Equal(t, int32(1), theirs.Spec.Ports[0].Port)
+}
+
+func TestKernelSpecConditions(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	ks := gpuSpec("eg", 0)
+	ks.Spec.Template = &corev1.ObjectReference{Name: "tmpl", Namespace: c.namespace}
+	ks.Spec.Command = []string{"kubeflow-launcher", "--RemoteProcessProxy.kernel-id", "{kernel_id}"}
+	foreign := gpuSpec("foreign", 0)
+	foreign.Spec.Template = &corev1.ObjectReference{Name: "tmpl", Namespace: "elsewhere"}
+	c.create(ks, foreign)
+	is := func(name, kind string, status metav1.ConditionStatus, reason string) func() bool {
+		return func() bool {
+			var ks v1alpha1.JupyterKernelSpec
+			require.True(t, c.get(name, &ks))
+			cond := meta.FindStatusCondition(ks.Status.Conditions, kind)
+			return cond != nil && cond.Status == status && cond.Reason == reason
+		}
+	}
+	c.eventually("template missing", is("eg", ConditionReady, metav1.ConditionFalse, "TemplateMissing"))
+	c.eventually("launcher", is("eg", ConditionCommandReplaced, metav1.ConditionTrue, "EnterpriseGatewayLauncher"))
+	c.eventually("foreign", is("foreign", ConditionReady, metav1.ConditionFalse, "Invalid"))
+	c.create(&v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "tmpl"}})
+	c.eventually("template found", is("eg", ConditionReady, metav1.ConditionTrue, "Usable"))
+}
