@@ -1,0 +1,44 @@
+{{- define "demo.baseDN" -}}
+dc=example,dc=org
+{{- end }}
+
+{{- /* Of cn=elastichub,ou=services, which may search and nothing else. */ -}}
+{{- define "demo.bindPassword" -}}
+search-{{ .Values.password }}
+{{- end }}
+
+{{- /* Labels of an object; the argument is a list of the root and the component. */ -}}
+{{- define "demo.labels" -}}
+{{ include "demo.selector" . }}
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+helm.sh/chart: {{ (index . 0).Chart.Name }}-{{ (index . 0).Chart.Version }}
+{{- end }}
+
+{{- /* The Hub and its proxy carry the name by which the elastichub chart's
+NetworkPolicies let them in. */ -}}
+{{- define "demo.selector" -}}
+app.kubernetes.io/name: {{ if eq (index . 1) "directory" }}openldap{{ else }}jupyterhub{{ end }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{- define "demo.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 1000
+runAsGroup: 1000
+fsGroup: 1000
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "demo.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- /* The value of a Secret's key, or, the first time, the given one. The
+argument is a list of the root, the Secret, the key and the value. */ -}}
+{{- define "demo.kept" -}}
+{{- $secret := lookup "v1" "Secret" (index . 0).Release.Namespace (index . 1) -}}
+{{- dig "data" (index . 2) (index . 3 | b64enc) $secret -}}
+{{- end }}
