@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"kernels/agent":      {"kernels/agent/keys", "kernels/agent/zmtp", "kernels/wire"},
 	"kernels/gateway":    {"api/v1alpha1", "kernels/agent/keys", "kernels/wire", "tokens"},
 	"cmd/elastichub":     {"*"},
+	"charts/demo":        {"api/v1alpha1"},
 	"test/architecture":  {},
 }
 
