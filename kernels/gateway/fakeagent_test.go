@@ -57,13 +57,17 @@ type keptFrame struct {
 }
 
 // agent starts the agent of a kernel's run.
-func (w *world) agent(id string, run int64) *fakeAgent { return w.agentAt(id, run, nextIP()) }
-
-func (w *world) agentAt(id string, run int64, ip string) *fakeAgent {
+func (w *world) agent(id string, run int64) *fakeAgent {
 	w.t.Helper()
-	secret, err := keys.Derive(w.key, string(w.kernel(id).UID), run)
-	require.NoError(w.t, err)
-	a := &fakeAgent{t: w.t, ip: ip, got: make(chan wire.Message, 1000), connected: make(chan string, 100),
+	return newFakeAgent(w.t, w.key, string(w.kernel(id).UID), run)
+}
+
+func newFakeAgent(t *testing.T, key []byte, uid string, run int64) *fakeAgent {
+	t.Helper()
+	secret, err := keys.Derive(key, uid, run)
+	require.NoError(t, err)
+	ip := nextIP()
+	a := &fakeAgent{t: t, ip: ip, got: make(chan wire.Message, 1000), connected: make(chan string, 100),
 		kept: map[string][]keptFrame{}, conns: map[string]*websocket.Conn{}, acked: map[string]uint64{}}
 	a.state.Store(agentState{ExecutionState: wire.StateBusy})
 	mux := http.NewServeMux()
@@ -72,7 +76,7 @@ func (w *world) agentAt(id string, run int64, ip string) *fakeAgent {
 	mux.HandleFunc("POST /v1/interrupt", func(rw http.ResponseWriter, _ *http.Request) { a.interrupts.Add(1); rw.WriteHeader(204) })
 	mux.HandleFunc("GET /v1/channels", a.channels)
 	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, v1alpha1.AgentPort))
-	require.NoError(w.t, err)
+	require.NoError(t, err)
 	a.server = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if !secret.Accepts(r.Header.Get("Authorization")) {
 			rw.WriteHeader(http.StatusUnauthorized)
@@ -83,9 +87,9 @@ func (w *world) agentAt(id string, run int64, ip string) *fakeAgent {
 	_ = a.server.Listener.Close()
 	a.server.Listener = l
 	a.server.TLS, err = secret.ServerTLS()
-	require.NoError(w.t, err)
+	require.NoError(t, err)
 	a.server.StartTLS()
-	w.t.Cleanup(a.close)
+	t.Cleanup(a.close)
 	return a
 }
 

@@ -20,7 +20,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,8 +33,6 @@ import (
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/tokens"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	testNS      = "lab"
@@ -266,19 +263,20 @@ type peerMessage struct {
 }
 
 func (w *world) dial(who, id, session string, subprotocols ...string) (*peer, *http.Response, error) {
+	return dialPeer(w.t, w.url+"/api/kernels/"+id+"/channels?session_id="+session, w.tokens[who], subprotocols...)
+}
+
+func dialPeer(t *testing.T, url, token string, subprotocols ...string) (*peer, *http.Response, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	header := http.Header{}
-	if who != "" {
-		header.Set("Authorization", "token "+w.tokens[who])
-	}
-	conn, resp, err := websocket.Dial(ctx, w.url+"/api/kernels/"+id+"/channels?session_id="+session,
+	header := http.Header{"Authorization": {"token " + token}}
+	conn, resp, err := websocket.Dial(ctx, url,
 		&websocket.DialOptions{HTTPHeader: header, Subprotocols: subprotocols})
 	if err != nil {
 		return nil, resp, err
 	}
 	conn.SetReadLimit(-1)
-	p := &peer{t: w.t, conn: conn, msgs: make(chan peerMessage, 1000), err: make(chan error, 1)}
+	p := &peer{t: t, conn: conn, msgs: make(chan peerMessage, 1000), err: make(chan error, 1)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -303,7 +301,7 @@ func (w *world) dial(who, id, session string, subprotocols ...string) (*peer, *h
 			p.msgs <- peerMessage{m, kind, len(data)}
 		}
 	}()
-	w.t.Cleanup(func() { _ = conn.CloseNow(); <-done })
+	t.Cleanup(func() { _ = conn.CloseNow(); <-done })
 	return p, resp, nil
 }
 
