@@ -125,7 +125,7 @@ func run(ctx context.Context, cfg Config, argv []string) (Result, error) {
 func (a *agent) serve(ctx context.Context, listener net.Listener) (Result, error) {
 	server := a.server()
 	serving := make(chan error, 1)
-	go func() { serving <- server.Serve(listener) }()
+	go func() { serving <- server.Serve(batchListener{listener}) }()
 	supervised := make(chan Result, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -53,6 +53,7 @@ type fromGateway struct {
 // client is one connection of a session.
 type client struct {
 	ws   *websocket.Conn
+	conn *batchConn
 	stop chan ending   // has the order to close
 	quit chan struct{} // closed when nothing is taken from the replay buffer any more
 	done chan struct{} // closed when the connection is over
@@ -103,7 +104,7 @@ func (a *agent) getChannels(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ws.SetReadLimit(int64(a.cfg.MaxMessage))
-	c := &client{ws: ws, stop: make(chan ending, 1), quit: make(chan struct{}), done: make(chan struct{})}
+	c := &client{ws: ws, conn: connOf(r), stop: make(chan ending, 1), quit: make(chan struct{}), done: make(chan struct{})}
 	defer close(c.done)
 	s.replace(c)
 	defer s.release(c)
@@ -211,14 +212,22 @@ func (a *agent) write(ctx context.Context, s *session, c *client, resume uint64)
 			}
 			continue
 		}
+		if len(batch) > 1 {
+			c.conn.hold()
+		}
+		limited, cancel := context.WithTimeout(ctx, writeTimeout)
 		for _, n := range batch {
 			scratch = append(binary.LittleEndian.AppendUint64(scratch[:0], n.seq), n.data...)
-			limited, cancel := context.WithTimeout(ctx, writeTimeout)
-			err := c.ws.Write(limited, websocket.MessageBinary, scratch)
-			cancel()
-			if err != nil {
-				return ending{}, false
+			if err = c.ws.Write(limited, websocket.MessageBinary, scratch); err != nil {
+				break
 			}
+		}
+		cancel()
+		if len(batch) > 1 {
+			err = errors.Join(err, c.conn.release())
+		}
+		if err != nil {
+			return ending{}, false
 		}
 		clear(batch)
 		if cap(scratch) > scratchKept {
@@ -250,7 +259,7 @@ func (s *session) replace(c *client) {
 	select {
 	case <-before.quit:
 	case <-time.After(time.Second):
-		_ = before.ws.CloseNow() // it does not read
+		_ = before.conn.Close() // it does not read
 		<-before.quit
 	}
 }
@@ -291,7 +300,7 @@ func (s *session) disconnect(flush time.Time, code websocket.StatusCode, reason 
 	select {
 	case <-c.done:
 	case <-time.After(time.Until(flush)):
-		_ = c.ws.CloseNow()
+		_ = c.conn.Close() // CloseNow would wait for the handshake of Close
 		<-c.done
 	}
 }

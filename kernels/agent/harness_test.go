@@ -45,6 +45,8 @@ type running struct {
 	result agent.Result
 	err    error
 	begun  time.Time
+
+	gateways []*gateway
 }
 
 type buffer struct {
@@ -93,7 +95,7 @@ func start(t testing.TB, argv []string, change func(*agent.Config)) *running {
 	if change != nil {
 		change(&r.cfg)
 	}
-	r.http = &http.Client{Transport: &http.Transport{TLSClientConfig: r.cfg.Secret.ClientTLS()}, Timeout: patience}
+	r.http = httpClient(r.cfg.Secret)
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(context.Background())
 	r.begun = time.Now()
@@ -103,13 +105,36 @@ func start(t testing.TB, argv []string, change func(*agent.Config)) *running {
 	}()
 	t.Cleanup(func() {
 		r.cancel()
+		for _, g := range r.gateways {
+			g.ws.CloseNow()
+		}
 		<-r.done
 		r.http.CloseIdleConnections()
-		if t.Failed() {
+		if t.Failed() || os.Getenv("AGENT_TEST_LOG") != "" {
 			t.Logf("agent's log:\n%s\nkernel's output:\n%s", r.log, r.output)
 		}
 	})
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil || r.isDone()
+	}, patience, time.Millisecond)
 	return r
+}
+
+func (r *running) isDone() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func httpClient(s keys.Secret) *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: s.ClientTLS()}, Timeout: patience}
 }
 
 func (r *running) request(method, path string, body string) (status int, answer string) {
@@ -196,7 +221,7 @@ func (r *running) dial(session string, resume string) (*gateway, error) {
 		return nil, fmt.Errorf("no hello: %q, %w", raw, err)
 	}
 	g.hello = first.Hello
-	r.t.Cleanup(func() { g.ws.CloseNow() })
+	r.gateways = append(r.gateways, g)
 	return g, nil
 }
 
@@ -269,6 +294,12 @@ func describe(all []wire.Message) string {
 		fmt.Fprintf(&b, "\n  %s %s %.200s", m.Channel, m.Type(), m.Content)
 	}
 	return b.String()
+}
+
+// untilOutput waits for the first output of a cell.
+func (g *gateway) untilOutput(id string) {
+	g.t.Helper()
+	g.until(func(m *wire.Message) bool { return m.Type() == wire.TypeStream && m.ParentID() == id })
 }
 
 func isType(msgType string) func(*wire.Message) bool {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"syscall"
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/wire"
@@ -53,6 +52,7 @@ func (a *agent) server() *http.Server {
 		ReadTimeout:       30 * time.Second, // a WebSocket is free of it
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug), // handshakes of strangers
 	}
 }
@@ -121,13 +121,7 @@ func (a *agent) postInterrupt(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusConflict, "NotRunning", "the kernel is not running yet, there is nothing to interrupt")
 		return
 	}
-	var err error
-	if a.cfg.InterruptMode == InterruptSignal {
-		err = k.signal(syscall.SIGINT)
-	} else {
-		err = k.order(wire.TypeInterruptRequest, struct{}{})
-	}
-	if err != nil {
+	if err := k.interrupt(); err != nil {
 		a.log.Error("interrupt failed", slog.Any("error", err))
 		problem(w, http.StatusInternalServerError, "InterruptFailed", "the kernel could not be interrupted")
 		return

@@ -233,9 +233,21 @@ func (k *kernel) lived() time.Duration {
 	return time.Since(k.up)
 }
 
+// interrupt stops what the kernel is doing.
+func (k *kernel) interrupt() error {
+	if k.a.cfg.InterruptMode == InterruptSignal {
+		return k.signal(syscall.SIGINT)
+	}
+	return k.order(wire.TypeInterruptRequest, struct{}{})
+}
+
 // stop ends the process: shutdown_request, after half the grace SIGTERM, after
-// the other half SIGKILL, to all of its group.
+// the other half SIGKILL, to all of its group. A busy kernel is interrupted
+// first, as by jupyter_client: it would not notice the request.
 func (k *kernel) stop(grace time.Duration, restart bool) {
+	if k.a.activity.judge(time.Now(), 0).busy {
+		_ = k.interrupt() // SIGTERM follows
+	}
 	err := k.order(wire.TypeShutdownRequest, map[string]bool{"restart": restart})
 	if err == nil && k.exited(grace/2) {
 		return
