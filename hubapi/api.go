@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -126,6 +127,16 @@ func New(config Config, deps Dependencies) (*API, error) {
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.engine.ServeHTTP(w, r) }
+
+// Routes lists "METHOD /path/{parameter}" of every route, as the OpenAPI
+// document spells them.
+func (a *API) Routes() []string {
+	var routes []string
+	for _, route := range a.engine.Routes() {
+		routes = append(routes, route.Method+" "+strings.ReplaceAll(route.Path, ":user", "{user}"))
+	}
+	return routes
+}
 
 // Drain ends every event stream; clients resume elsewhere with Last-Event-ID.
 // Give it to http.Server.RegisterOnShutdown, as NewServer does.

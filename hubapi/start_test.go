@@ -1,0 +1,108 @@
+package hubapi
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/forms"
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/spawner"
+)
+
+func TestStartRequest(t *testing.T) {
+	t.Parallel()
+	storage := &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: resource.MustParse("1Gi")}}
+	tolerations := []corev1.Toleration{{Key: "notebooks", Operator: corev1.TolerationOpExists}}
+	a := groups.Allowance{
+		Policies: []string{"research", "everyone"}, Groups: []groups.Group{{Name: "ml", DN: "cn=ml,dc=x"}, {Name: "staff"}},
+		CPU: groups.Range{RequestRatio: 0.3333}, Memory: groups.Range{RequestRatio: 1},
+		Images:       []v1alpha1.ImageChannel{{ID: "stable", Image: "r/nb:1"}, {ID: "old", Image: "r/nb:0", Hidden: true}},
+		NodeSelector: map[string]string{"pool": "n"}, Tolerations: tolerations, PriorityClassName: "low", Storage: storage,
+		Env:            []v1alpha1.PolicyEnv{{Name: "HF_HOME", Value: "/data"}, {Name: "JUPYTERHUB_API_TOKEN", Value: "of the policy"}},
+		Kernels:        v1alpha1.PolicyKernels{IdleSeconds: 60},
+		ServersPerUser: 3, ServerIdleSeconds: 3600, MaxRunSeconds: 7200,
+	}
+	idle := int64(60)
+	key := spawner.Key{User: "u/1", Server: "s"}
+	b := startBody{Start: "s1", Env: map[string]string{"JUPYTERHUB_API_TOKEN": "secret", "MEM_LIMIT": "1"}, Command: []string{"c"}, Args: []string{"--a"}}
+	o := forms.Options{CPU: resource.MustParse("2"), Memory: resource.MustParse("4Gi"), Image: "old"}
+
+	got, err := startRequest(key, b, a, o)
+	require.NoError(t, err)
+	assert.Equal(t, "670m", got.CPURequest.String())
+	got.CPURequest = resource.Quantity{}
+	assert.Zero(t, got.MemoryRequest.Cmp(resource.MustParse("4Gi")))
+	got.MemoryRequest = resource.Quantity{}
+	assert.Equal(t, spawner.Request{
+		Key: key, Start: "s1", Command: []string{"c"}, Args: []string{"--a"},
+		Env: map[string]string{"HF_HOME": "/data", "JUPYTERHUB_API_TOKEN": "secret",
+			"CPU_LIMIT": "2", "CPU_GUARANTEE": "0.67", "MEM_LIMIT": "4294967296", "MEM_GUARANTEE": "4294967296"},
+		Image: "r/nb:0", CPULimit: resource.MustParse("2"), MemoryLimit: resource.MustParse("4Gi"),
+		NodeSelector: map[string]string{"pool": "n"}, Tolerations: tolerations, PriorityClassName: "low", Storage: storage,
+		KernelOptions:  v1alpha1.KernelOptions{Policies: []string{"research", "everyone"}, Groups: []string{"ml", "staff"}, IdleTimeoutSeconds: &idle},
+		ServersPerUser: 3, ServerIdleSeconds: 3600,
+		Options: []byte(`{"cpu":"2","memory":"4Gi","image":"old"}`),
+	}, got)
+
+	o.Image = "r/nb:1"
+	_, err = startRequest(key, b, a, o)
+	var invalid *forms.Invalid
+	require.ErrorAs(t, err, &invalid)
+	assert.Equal(t, "image", invalid.Fields[0].Field)
+}
+
+func TestCheckStart(t *testing.T) {
+	t.Parallel()
+	good := func() startBody {
+		return startBody{Start: "s-1.a_B", Env: map[string]string{"_A.b-1": "any\nthing"}, Command: []string{"c"}, Args: []string{"$(x)"}}
+	}
+	require.NoError(t, checkStart(good()))
+	for name, row := range map[string]struct {
+		change  func(*startBody)
+		pointer string
+		code    string
+	}{
+		"no start":        {func(b *startBody) { b.Start = "" }, "/start", "malformed"},
+		"start too long":  {func(b *startBody) { b.Start = strings.Repeat("a", 129) }, "/start", "malformed"},
+		"start with line": {func(b *startBody) { b.Start = "a\n" }, "/start", "malformed"},
+		"env name":        {func(b *startBody) { b.Env["A/~="] = "" }, "/env/A~1~0=", "malformed"},
+		"env NUL":         {func(b *startBody) { b.Env["A"] = "x\x00" }, "/env/A", "malformed"},
+		"no command":      {func(b *startBody) { b.Command = nil }, "/cmd", "missing"},
+		"command NUL":     {func(b *startBody) { b.Command[0] = "\x00" }, "/cmd/0", "malformed"},
+		"argument NUL":    {func(b *startBody) { b.Args[0] = "\x00" }, "/args/0", "malformed"},
+		"many arguments":  {func(b *startBody) { b.Args = make([]string, maxWords) }, "/args", "above_max"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := good()
+			row.change(&b)
+			var invalid *invalidStart
+			require.ErrorAs(t, checkStart(b), &invalid)
+			require.Len(t, invalid.faults, 1)
+			assert.Equal(t, row.pointer, invalid.faults[0].Pointer)
+			assert.Equal(t, row.code, invalid.faults[0].Code)
+			assert.NotEmpty(t, invalid.faults[0].Message)
+		})
+	}
+}
+
+func TestConfigValidate(t *testing.T) {
+	t.Parallel()
+	good := DefaultConfig()
+	good.Tokens = []string{strings.Repeat("a", 32)}
+	require.NoError(t, good.Validate())
+
+	err := Config{Tokens: []string{strings.Repeat("a", 32), "hunter2"}, LookupTimeout: 2, RequestTimeout: 1, KeepAlive: 0}.Validate()
+	require.Error(t, err)
+	for _, path := range []string{"hubAPI.tokens[1]", "hubAPI.lookupTimeout", "hubAPI.keepAlive"} {
+		assert.ErrorContains(t, err, path)
+	}
+	assert.NotContains(t, err.Error(), "hunter2")
+	assert.ErrorContains(t, DefaultConfig().Validate(), "hubAPI.tokens: at least one")
+}
