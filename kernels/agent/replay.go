@@ -31,6 +31,7 @@ type marker struct {
 	parent   []byte
 	messages uint64
 	bytes    uint64
+	shown    bool // to a client
 }
 
 func (e *entry) size() int { return len(e.data) + entryOverhead }
@@ -84,12 +85,19 @@ func (r *replay) shrink() {
 func (r *replay) sweep(target int, eligible func(*entry) bool) {
 	kept := r.entries[:0]
 	last := len(r.entries) - 1
-	// A marker that the client has not seen counts on.
-	var mark *marker
+	// A marker that no client was shown counts on, for what the present
+	// connection has had and for what it has not, one each.
+	var marks [2]*marker
+	side := func(seq uint64) int {
+		if seq > r.taken {
+			return 1
+		}
+		return 0
+	}
 	for i := range r.entries {
 		e := r.entries[i]
-		if e.marker != nil && e.seq > r.taken && mark == nil {
-			mark = e.marker
+		if e.marker != nil && !e.marker.shown {
+			marks[side(e.seq)] = e.marker
 		}
 		if i == last || r.bytes <= target || !eligible(&e) {
 			kept = append(kept, e)
@@ -97,8 +105,10 @@ func (r *replay) sweep(target int, eligible func(*entry) bool) {
 		}
 		r.bytes -= e.size()
 		r.dropped++
+		mark := marks[side(e.seq)]
 		if mark == nil {
 			mark = &marker{}
+			marks[side(e.seq)] = mark
 			if m, err := wire.ParseV1(e.data); err == nil {
 				mark.parent = append([]byte(nil), m.ParentHeader...)
 			}
@@ -128,6 +138,7 @@ func (r *replay) take(dst []numbered, maxBytes int) []numbered {
 		data := e.data
 		if e.marker != nil {
 			data = r.notice(e.marker)
+			e.marker.shown = true
 		}
 		dst = append(dst, numbered{e.seq, data})
 		maxBytes -= len(data)

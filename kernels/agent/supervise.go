@@ -18,6 +18,8 @@ const (
 	firstBackoff = 100 * time.Millisecond
 	tick         = 250 * time.Millisecond // how late idleness may be noticed
 	flushTime    = 2 * time.Second        // for clients to get the last messages
+
+	interruptTime = 500 * time.Millisecond // for an interrupted cell to end
 )
 
 // errNotReady means that a restarted kernel did not answer in time.
@@ -243,10 +245,17 @@ func (k *kernel) interrupt() error {
 
 // stop ends the process: shutdown_request, after half the grace SIGTERM, after
 // the other half SIGKILL, to all of its group. A busy kernel is interrupted
-// first, as by jupyter_client: it would not notice the request.
+// first, as by jupyter_client, since it would not notice the request, and gets
+// a moment to say so to whoever waits for its cell.
 func (k *kernel) stop(grace time.Duration, restart bool) {
-	if k.a.activity.judge(time.Now(), 0).busy {
+	busy := func() bool { return k.a.activity.judge(time.Now(), 0).busy }
+	if busy() {
 		_ = k.interrupt() // SIGTERM follows
+		for until := time.Now().Add(interruptTime); busy() && time.Now().Before(until); {
+			if k.exited(5 * time.Millisecond) {
+				return
+			}
+		}
 	}
 	err := k.order(wire.TypeShutdownRequest, map[string]bool{"restart": restart})
 	if err == nil && k.exited(grace/2) {

@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+)
+
+func env(pairs map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) { v, ok := pairs[name]; return v, ok }
+}
+
+func TestConfigFromEnv(t *testing.T) {
+	secret, err := keys.Derive(make([]byte, keys.Size), "u", 1)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(file, []byte(secret.Hex()+"\n"), 0o600))
+
+	want := DefaultConfig()
+	want.Secret = secret
+	got, err := ConfigFromEnv(env(map[string]string{EnvKeyFile: file}))
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+
+	want.KernelID, want.KernelName, want.Listen, want.TerminationLog = "id", "python3", ":1", "/t"
+	want.IdleTimeout, want.CullConnected, want.InterruptMode, want.GPUs = 90*time.Second, false, InterruptSignal, 2
+	got, err = ConfigFromEnv(env(map[string]string{
+		EnvKeyFile: file, EnvKernelID: "id", EnvKernelName: "python3", EnvIdleTimeout: "90", EnvCullConnected: "false",
+		EnvInterruptMode: "signal", EnvGPUs: "2", EnvTerminationLog: "/t", EnvListen: ":1",
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	assert.NoError(t, got.Validate())
+}
+
+func TestConfigFromEnvTellsEveryFault(t *testing.T) {
+	_, err := ConfigFromEnv(env(map[string]string{
+		EnvKeyFile: "/nonexistent", EnvIdleTimeout: "1m", EnvCullConnected: "perhaps", EnvGPUs: "-1",
+	}))
+	for _, name := range []string{EnvKeyFile, EnvIdleTimeout, EnvCullConnected, EnvGPUs} {
+		assert.ErrorContains(t, err, name+": ")
+	}
+	_, err = ConfigFromEnv(env(nil))
+	assert.EqualError(t, err, EnvKeyFile+": required")
+	for _, value := range []string{"", "-1", "1.5", " 1", "9999999999"} {
+		_, err := ConfigFromEnv(env(map[string]string{EnvIdleTimeout: value}))
+		assert.ErrorContains(t, err, EnvIdleTimeout, "%q", value)
+	}
+}
+
+func TestValidateTellsEveryFault(t *testing.T) {
+	c := Config{IdleTimeout: -1, GPUs: -1, Listen: "nowhere", InterruptMode: "shout"}
+	err := c.Validate()
+	for _, field := range []string{"Secret", "KernelID", "KernelName", "Listen", "IdleTimeout", "InterruptMode", "GPUs",
+		"StartTimeout", "ShutdownGrace", "ReplayBytes", "MaxMessage", "MaxSessions", "Log", "Output"} {
+		assert.ErrorContains(t, err, "agent: "+field+": ")
+	}
+}
+
+func TestKernelEnv(t *testing.T) {
+	assert.Equal(t, []string{"A=1", "ELASTICHUB_KERNEL_ID=k", "JPY_PARENT_PIDX=1"},
+		kernelEnv([]string{"A=1", "ELASTICHUB_AGENT_KEY_FILE=/k", "ELASTICHUB_KERNEL_ID=k", "JPY_PARENT_PID=1", "JPY_PARENT_PIDX=1"}))
+}
+
+func TestFillCommand(t *testing.T) {
+	assert.Equal(t, []string{"python", "-f", "/c", "--x=/c:/c"},
+		fillCommand([]string{"python", "-f", "{connection_file}", "--x={connection_file}:{connection_file}"}, "/c"))
+}
+
+func TestPorts(t *testing.T) {
+	ports, err := freePorts(5)
+	require.NoError(t, err)
+	seen := map[int]bool{}
+	for _, p := range ports {
+		assert.GreaterOrEqual(t, p, lowestPort)
+		assert.LessOrEqual(t, p, highestPort)
+		seen[p] = true
+	}
+	assert.Len(t, seen, 5)
+}
+
+func TestPump(t *testing.T) {
+	long := strings.Repeat("l", 3*lineBytes)
+	var out strings.Builder
+	var last tail
+	pump(strings.NewReader("one\n"+long+"\ntwo\n\nno newline"), &out, &last)
+	assert.Equal(t, "one\n"+long[:lineBytes]+" …\ntwo\n\nno newline\n", out.String())
+	assert.LessOrEqual(t, len(last.String()), tailBytes)
+	assert.Equal(t, "two\n\nno newline", last.String(), "begins at a whole line")
+
+	var bytes tail
+	pump(strings.NewReader("\xff\xfe bad\n"), &strings.Builder{}, &bytes)
+	assert.Equal(t, "\uFFFD bad", bytes.String())
+}
+
+func TestTerminationLogFits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for _, text := range []string{"short", strings.Repeat("a", 10_000), strings.Repeat("\x00", 10_000), strings.Repeat("é", 10_000)} {
+		require.NoError(t, Result{Reason: ReasonStartFailed, Message: text + "END", ExitCode: 3}.write(path))
+		raw, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.LessOrEqual(t, len(raw), 4096)
+		var r Result
+		require.NoError(t, json.Unmarshal(raw, &r))
+		assert.Equal(t, ReasonStartFailed, r.Reason)
+		assert.Equal(t, 3, r.ExitCode)
+		assert.True(t, strings.HasSuffix(r.Message, "END"))
+	}
+}
+
+func TestNotice(t *testing.T) {
+	for gpus, want := range []string{
+		"Kernel parked after 20 min without work. Run a cell to bring it back; variables are gone, files are kept.",
+		"Kernel parked after 20 min without work: its GPU is free again. Run a cell to bring it back; variables are gone, files are kept.",
+		"Kernel parked after 20 min without work: its 2 GPUs are free again. Run a cell to bring it back; variables are gone, files are kept.",
+	} {
+		a := agent{cfg: Config{GPUs: gpus}}
+		assert.Equal(t, want, a.notice(20*time.Minute))
+	}
+	assert.Equal(t, []string{"1 s", "119 s", "2 min", "90 min"}, []string{span(time.Second), span(119 * time.Second), span(2 * time.Minute), span(90 * time.Minute)})
+}

@@ -1,0 +1,82 @@
+package keys_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+)
+
+func derive(t *testing.T, uid string, run int64) keys.Secret {
+	s, err := keys.Derive([]byte(strings.Repeat("k", keys.Size)), uid, run)
+	require.NoError(t, err)
+	return s
+}
+
+// TestVectors were made with Python's hmac from docs/agent-protocol.md.
+func TestVectors(t *testing.T) {
+	s := derive(t, "u", 3)
+	assert.Equal(t, "2edcf5727026d41b1c4eeaf6e5d482bf7b85e9ad68b3dd3d0e7071b1233ac411", s.Hex())
+	assert.Equal(t, "b5d5da5b49fcaa4cca42928978b3528ced826a4d5fdb9ac4c19934dc4a14d55f", s.Bearer())
+}
+
+func TestSecretsDiffer(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range []keys.Secret{derive(t, "u", 1), derive(t, "u", 2), derive(t, "v", 1), derive(t, "u\n1", 1)} {
+		seen[s.Hex()], seen[s.Bearer()] = true, true
+	}
+	assert.Len(t, seen, 8)
+}
+
+func TestParse(t *testing.T) {
+	s := derive(t, "u", 1)
+	got, err := keys.Parse(" " + s.Hex() + "\n")
+	require.NoError(t, err)
+	assert.Equal(t, s, got)
+	for _, text := range []string{"", "zz", s.Hex()[2:], s.Hex() + "00", strings.Repeat("g", 64)} {
+		_, err := keys.Parse(text)
+		assert.Error(t, err, text)
+		if len(text) > 8 {
+			assert.NotContains(t, err.Error(), text, "a secret is not echoed")
+		}
+	}
+	_, err = keys.Derive(make([]byte, 31), "u", 1)
+	assert.Error(t, err)
+}
+
+func TestSecretStaysOutOfLogs(t *testing.T) {
+	s := derive(t, "u", 1)
+	for _, format := range []string{"%v", "%s", "%+v"} {
+		assert.NotContains(t, fmt.Sprintf(format, s), s.Hex())
+	}
+}
+
+func TestAccepts(t *testing.T) {
+	s := derive(t, "u", 1)
+	assert.True(t, s.Accepts("Bearer "+s.Bearer()))
+	for _, header := range []string{"", "Bearer ", "bearer " + s.Bearer(), s.Bearer(), "Bearer " + s.Bearer() + " ",
+		"Bearer " + derive(t, "u", 2).Bearer(), "Bearer " + s.Hex()} {
+		assert.False(t, s.Accepts(header), header)
+	}
+}
+
+func TestTLSPinsTheKey(t *testing.T) {
+	right, wrong := derive(t, "u", 1), derive(t, "u", 2)
+	shake := func(server, client keys.Secret) error {
+		config, err := server.ServerTLS()
+		require.NoError(t, err)
+		a, b := net.Pipe()
+		defer a.Close()
+		defer b.Close()
+		go func() { _ = tls.Server(a, config).Handshake(); a.Close() }()
+		return tls.Client(b, client.ClientTLS()).Handshake()
+	}
+	assert.NoError(t, shake(right, right))
+	assert.ErrorIs(t, shake(wrong, right), keys.ErrPeer)
+}
