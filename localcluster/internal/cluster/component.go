@@ -90,7 +90,7 @@ func (l Layout) stages(options Options) [][]Component {
 			"--service-account-private-key-file=" + l.pki("service-account.key"),
 			"--flex-volume-plugin-dir=" + l.path("kubelet", "volume-plugins"),
 		}, busy...),
-		Probe: httpProbe("https://127.0.0.1:10257/healthz"),
+		Probe: httpProbe(fmt.Sprintf("https://%s:%d/healthz", loopback, controllerHealthPort)),
 	}
 	scheduler := Component{
 		Name: "kube-scheduler",
@@ -100,7 +100,7 @@ func (l Layout) stages(options Options) [][]Component {
 			"--kubeconfig=" + l.config("scheduler.kubeconfig"),
 			"--leader-elect=false",
 		}, busy...),
-		Probe: httpProbe("https://127.0.0.1:10259/healthz"),
+		Probe: httpProbe(fmt.Sprintf("https://%s:%d/healthz", loopback, schedulerHealthPort)),
 	}
 	kubelet := Component{
 		Name: "kubelet",
@@ -114,7 +114,7 @@ func (l Layout) stages(options Options) [][]Component {
 			"--root-dir=" + l.path("kubelet"),
 			"--cert-dir=" + l.pki(""),
 		},
-		Probe: httpProbe("http://127.0.0.1:10248/healthz"),
+		Probe: httpProbe(fmt.Sprintf("http://%s:%d/healthz", loopback, kubeletHealthPort)),
 	}
 	proxy := Component{
 		Name: "kube-proxy",
@@ -124,8 +124,8 @@ func (l Layout) stages(options Options) [][]Component {
 			"--hostname-override=" + nodeName,
 			"--proxy-mode=iptables",
 			"--cluster-cidr=" + podCIDR,
-			"--metrics-bind-address=" + loopback + ":10249",
-			"--healthz-bind-address=" + loopback + ":10256",
+			fmt.Sprintf("--metrics-bind-address=%s:%d", loopback, proxyMetricsPort),
+			fmt.Sprintf("--healthz-bind-address=%s:%d", loopback, proxyHealthPort),
 			// Leave the machine's connection tracking alone.
 			"--conntrack-max-per-core=0",
 			"--conntrack-min=0",
@@ -134,7 +134,7 @@ func (l Layout) stages(options Options) [][]Component {
 			// Changes show within a tenth of a second instead of one.
 			"--iptables-min-sync-period=100ms",
 		},
-		Probe: httpProbe("http://127.0.0.1:10256/healthz"),
+		Probe: httpProbe(fmt.Sprintf("http://%s:%d/healthz", loopback, proxyHealthPort)),
 	}
 	return [][]Component{
 		{containerd, etcd},

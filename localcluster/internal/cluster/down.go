@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/elastichub/elastichub/localcluster/internal/host"
 	"github.com/elastichub/elastichub/localcluster/internal/progress"
 )
@@ -43,12 +45,16 @@ func (l Layout) clear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var failed []error
+	var stops errgroup.Group
 	for name, component := range report.Components {
-		if err := component.Process.Stop(3 * time.Second); err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", name, err))
-		}
+		stops.Go(func() error {
+			if err := component.Process.Stop(3 * time.Second); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
 	}
+	failed := []error{stops.Wait()}
 	failed = append(failed, host.RemoveCgroup(l.cgroup()))
 	failed = append(failed, host.UnmountBelow(l.Dir))
 	options, err := l.readOptions()

@@ -22,12 +22,23 @@ const (
 
 	bridge = "elastichub0"
 
-	apiPort  = 6443
-	etcdPort = 2379
+	etcdPort             = 2379
+	apiPort              = 6443
+	kubeletHealthPort    = 10248
+	proxyMetricsPort     = 10249
+	kubeletPort          = 10250
+	proxyHealthPort      = 10256
+	controllerHealthPort = 10257
+	schedulerHealthPort  = 10259
 
 	pauseImage   = "localhost/elastichub/pause:1"
 	corednsImage = "localhost/elastichub/coredns:1"
 )
+
+var ports = []int{
+	etcdPort, apiPort, kubeletHealthPort, proxyMetricsPort, kubeletPort, proxyHealthPort, controllerHealthPort,
+	schedulerHealthPort,
+}
 
 var network = host.Network{Bridge: bridge, PodCIDR: podCIDR}
 

@@ -92,12 +92,6 @@ func (r *runner) once(restarts int) error {
 	r.process = process
 	r.mu.Unlock()
 	r.started(ComponentProcess{Process: process, Since: time.Now(), Restarts: restarts})
-	// stop may have come before there was a process to signal.
-	select {
-	case <-r.stopping:
-		cmd.Process.Signal(syscall.SIGTERM)
-	default:
-	}
 	if err := cmd.Wait(); err != nil {
 		return err
 	}
@@ -107,12 +101,18 @@ func (r *runner) once(restarts int) error {
 // stop ends the component and returns when it is gone.
 func (r *runner) stop(patience time.Duration) {
 	close(r.stopping)
-	r.mu.Lock()
-	process := r.process
-	r.mu.Unlock()
-	if err := process.Stop(patience); err != nil {
-		slog.Error("stop component", "component", r.component.Name, "error", err)
-		return
+	for {
+		r.mu.Lock()
+		process := r.process
+		r.mu.Unlock()
+		if err := process.Stop(patience); err != nil {
+			slog.Error("stop component", "component", r.component.Name, "error", err)
+			return
+		}
+		select {
+		case <-r.done:
+			return
+		case <-time.After(20 * time.Millisecond): // it may just have been starting again
+		}
 	}
-	<-r.done
 }

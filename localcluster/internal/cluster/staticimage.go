@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path"
 	"runtime"
@@ -15,22 +17,18 @@ import (
 // writeStaticImage writes a Docker image archive whose image is one statically
 // linked program and nothing else. The cluster's own images are made this way,
 // since they are needed before anything that could build images.
-func writeStaticImage(archive, name, program string) error {
-	binary, err := os.ReadFile(program)
-	if err != nil {
+func writeStaticImage(archive, name, program string) (err error) {
+	// The layer is written twice, to avoid holding it: for its hash and size,
+	// which come first in the archive, and for itself.
+	sum, size := sha256.New(), new(counter)
+	if err := writeLayer(io.MultiWriter(sum, size), program); err != nil {
 		return err
 	}
-	entrypoint := "/" + path.Base(program)
-	layer, err := tarball(map[string][]byte{entrypoint[1:]: binary}, 0o755)
-	if err != nil {
-		return err
-	}
-	diff := sha256.Sum256(layer)
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH,
 		"os":           "linux",
-		"config":       map[string]any{"Entrypoint": []string{entrypoint}, "User": "65532:65532"},
-		"rootfs":       map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + hex.EncodeToString(diff[:])}},
+		"config":       map[string]any{"Entrypoint": []string{"/" + path.Base(program)}, "User": "65532:65532"},
+		"rootfs":       map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + hex.EncodeToString(sum.Sum(nil))}},
 		"history":      []map[string]any{{"created_by": "localcluster"}},
 	})
 	if err != nil {
@@ -44,29 +42,61 @@ func writeStaticImage(archive, name, program string) error {
 	if err != nil {
 		return err
 	}
-	image, err := tarball(map[string][]byte{"manifest.json": manifest, configName: config, "layer.tar": layer}, 0o644)
+
+	file, err := os.Create(archive)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(archive, image, 0o644)
+	defer func() { err = errors.Join(err, file.Close()) }()
+	out := tar.NewWriter(file)
+	if err := addFile(out, "manifest.json", 0o644, int64(len(manifest)), bytes.NewReader(manifest)); err != nil {
+		return err
+	}
+	if err := addFile(out, configName, 0o644, int64(len(config)), bytes.NewReader(config)); err != nil {
+		return err
+	}
+	if err := out.WriteHeader(header("layer.tar", 0o644, int64(*size))); err != nil {
+		return err
+	}
+	if err := writeLayer(out, program); err != nil {
+		return err
+	}
+	return out.Close()
 }
 
-func tarball(files map[string][]byte, mode int64) ([]byte, error) {
-	var out bytes.Buffer
-	writer := tar.NewWriter(&out)
-	for name, data := range files {
-		err := writer.WriteHeader(&tar.Header{
-			Name: name, Mode: mode, Size: int64(len(data)), ModTime: time.Unix(0, 0), Format: tar.FormatPAX,
-		})
-		if err != nil {
-			return nil, err
-		}
-		if _, err := writer.Write(data); err != nil {
-			return nil, err
-		}
+// writeLayer writes the archive of the image's only layer.
+func writeLayer(w io.Writer, program string) error {
+	file, err := os.Open(program)
+	if err != nil {
+		return err
 	}
-	if err := writer.Close(); err != nil {
-		return nil, err
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
 	}
-	return out.Bytes(), nil
+	layer := tar.NewWriter(w)
+	if err := addFile(layer, path.Base(program), 0o755, info.Size(), file); err != nil {
+		return err
+	}
+	return layer.Close()
+}
+
+func addFile(w *tar.Writer, name string, mode, size int64, content io.Reader) error {
+	if err := w.WriteHeader(header(name, mode, size)); err != nil {
+		return err
+	}
+	_, err := io.Copy(w, content)
+	return err
+}
+
+func header(name string, mode, size int64) *tar.Header {
+	return &tar.Header{Name: name, Mode: mode, Size: size, ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
+}
+
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
@@ -107,20 +108,21 @@ func (s *supervisor) start(ctx, background context.Context) error {
 	if err := s.startStage(ctx, stages[0]); err != nil {
 		return err
 	}
-	if err := inParallel(
-		func() error { return s.step("own images", func() error { return s.loadOwnImages(ctx) }) },
-		func() error { return s.startStage(ctx, stages[1]) },
-	); err != nil {
+	// A group ends its other members at the first error, and waits for them.
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.step("own images", func() error { return s.loadOwnImages(groupCtx) }) })
+	group.Go(func() error { return s.startStage(groupCtx, stages[1]) })
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	client, err := s.layout.Client()
 	if err != nil {
 		return err
 	}
-	if err := inParallel(
-		func() error { return s.step("add-ons", func() error { return s.applyAddons(ctx) }) },
-		func() error { return s.startStage(ctx, stages[2]) },
-	); err != nil {
+	group, groupCtx = errgroup.WithContext(ctx)
+	group.Go(func() error { return s.step("add-ons", func() error { return s.applyAddons(groupCtx) }) })
+	group.Go(func() error { return s.startStage(groupCtx, stages[2]) })
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	s.startControllers(background, client)
@@ -137,24 +139,23 @@ func (s *supervisor) start(ctx, background context.Context) error {
 }
 
 func (s *supervisor) startStage(ctx context.Context, components []Component) error {
-	var (
-		stage []*runner
-		waits []func() error
-	)
+	var stage []*runner
 	for _, component := range components {
-		r := newRunner(component, s.layout.Log(component.Name), func(process ComponentProcess) {
+		stage = append(stage, newRunner(component, s.layout.Log(component.Name), func(process ComponentProcess) {
 			s.report(func(r *Report) { r.Components[component.Name] = process })
-		})
-		stage = append(stage, r)
-		waits = append(waits, func() error {
-			return s.step(component.Name, func() error { return waitFor(ctx, component.Name, r.died, component.Probe) })
-		})
+		}))
 	}
 	s.stages = append(s.stages, stage)
+	group, ctx := errgroup.WithContext(ctx)
 	for _, r := range stage {
 		go r.run()
+		group.Go(func() error {
+			return s.step(r.component.Name, func() error {
+				return waitFor(ctx, r.component.Name, r.died, r.component.Probe)
+			})
+		})
 	}
-	return inParallel(waits...)
+	return group.Wait()
 }
 
 // waitFor polls a probe until it succeeds. A death, if there is one to watch
@@ -177,21 +178,6 @@ func waitFor(ctx context.Context, name string, died <-chan error, probe func(con
 		case <-tick.C:
 		}
 	}
-}
-
-// inParallel runs the functions and returns the first error, without waiting
-// for the others then.
-func inParallel(functions ...func() error) error {
-	results := make(chan error, len(functions))
-	for _, f := range functions {
-		go func() { results <- f() }()
-	}
-	for range functions {
-		if err := <-results; err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *supervisor) loadOwnImages(ctx context.Context) error {

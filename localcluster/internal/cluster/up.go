@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +43,12 @@ func Up(ctx context.Context, l Layout, request Request, p *progress.Printer) err
 		return err
 	}
 	if report.Supervisor.Alive() {
-		return l.verify(ctx, request, p)
+		if report.Phase == Starting || report.Phase == Running {
+			return l.verify(ctx, request, p)
+		}
+		if err := p.Do("waiting for the earlier cluster to end", func() error { return report.Supervisor.Stop(2 * time.Minute) }); err != nil {
+			return err
+		}
 	}
 
 	missing, err := host.MissingPackages(ctx, host.RuntimePackages)
@@ -123,6 +129,9 @@ func (l Layout) verify(ctx context.Context, request Request, p *progress.Printer
 
 // prepare writes the state directory.
 func (l Layout) prepare(ctx context.Context, options Options) error {
+	if err := checkPorts(); err != nil {
+		return err
+	}
 	ip, err := utilnet.ChooseHostInterface()
 	if err != nil {
 		return fmt.Errorf("find an address of this machine that is not loopback: %w", err)
@@ -151,6 +160,21 @@ func (l Layout) prepare(ctx context.Context, options Options) error {
 	}
 	options.Sysctls, err = network.Setup(ctx)
 	return errors.Join(err, l.writeOptions(options))
+}
+
+// checkPorts fails if somebody listens where a component is to: that component
+// would die, and the stranger might answer in its place.
+func checkPorts() error {
+	var taken []error
+	for _, port := range ports {
+		listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if err != nil {
+			taken = append(taken, fmt.Errorf("port %d, which the cluster needs: %w", port, err))
+			continue
+		}
+		listener.Close()
+	}
+	return errors.Join(taken...)
 }
 
 // spawn starts the supervisor in a session of its own.

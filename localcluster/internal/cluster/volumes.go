@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,7 +54,7 @@ func (d directories) Provision(_ context.Context, options controller.ProvisionOp
 }
 
 func (d directories) Delete(_ context.Context, volume *corev1.PersistentVolume) error {
-	if volume.Spec.Local == nil || !strings.HasPrefix(volume.Spec.Local.Path, d.root+"/") {
+	if volume.Spec.Local == nil || filepath.Dir(volume.Spec.Local.Path) != d.root || filepath.Base(volume.Spec.Local.Path) != volume.Name {
 		return &controller.IgnoredError{Reason: "not a directory of this provisioner"}
 	}
 	return os.RemoveAll(volume.Spec.Local.Path)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -79,14 +80,18 @@ func (n Network) Teardown(ctx context.Context, changed map[string]string) error 
 			if err != nil {
 				continue // no such table in this kernel: nothing of ours in it
 			}
-			for _, args := range removals(string(listing)) {
-				if err := run(ctx, program, append([]string{"-w", "-t", table}, args...)...); err != nil {
-					failed = append(failed, err)
-				}
+			commands := removals(string(listing))
+			if len(commands) == 0 {
+				continue
+			}
+			restore := exec.CommandContext(ctx, program+"-restore", "-w", "--noflush")
+			restore.Stdin = strings.NewReader("*" + table + "\n" + strings.Join(commands, "\n") + "\nCOMMIT\n")
+			if out, err := restore.CombinedOutput(); err != nil {
+				failed = append(failed, fmt.Errorf("%s table %s: %w: %s", program, table, err, LastLines(string(out), 3)))
 			}
 		}
 	}
-	if _, err := os.Stat("/sys/class/net/" + n.Bridge); err == nil {
+	if _, err := net.InterfaceByName(n.Bridge); err == nil {
 		failed = append(failed, run(ctx, "ip", "link", "delete", n.Bridge))
 	}
 	for name, was := range changed {
@@ -97,79 +102,42 @@ func (n Network) Teardown(ctx context.Context, changed map[string]string) error 
 	return errors.Join(failed...)
 }
 
-// removals turns the output of `iptables -S` into the commands that remove
-// what is ours from it: first rules in foreign chains, then our chains'
-// contents, then the chains.
-func removals(listing string) [][]string {
-	var rules, flushes, deletions [][]string
+// removals turns the output of `iptables -S` into the commands, as
+// iptables-restore reads them, that remove what is ours from it: first rules
+// in foreign chains, then our chains' contents, then the chains.
+func removals(listing string) []string {
+	var rules, flushes, deletions []string
 	for line := range strings.Lines(listing) {
-		fields := splitRule(strings.TrimSpace(line))
-		if len(fields) < 2 {
-			continue
-		}
-		chain := fields[1]
-		switch fields[0] {
-		case "-N":
-			if ourChain(chain) {
-				flushes = append(flushes, []string{"-F", chain})
-				deletions = append(deletions, []string{"-X", chain})
-			}
-		case "-A":
-			if !ourChain(chain) && ourRule(fields) {
-				rules = append(rules, append([]string{"-D"}, fields[1:]...))
-			}
+		line = strings.TrimSpace(line)
+		command, rest, _ := strings.Cut(line, " ")
+		chain, _, _ := strings.Cut(rest, " ")
+		switch {
+		case command == "-N" && ourChain(chain):
+			flushes = append(flushes, "-F "+chain)
+			deletions = append(deletions, "-X "+chain)
+		case command == "-A" && !ourChain(chain) && ourRule(rest):
+			rules = append(rules, "-D "+rest)
 		}
 	}
 	return append(append(rules, flushes...), deletions...)
 }
 
-func ourChain(name string) bool {
-	return strings.HasPrefix(name, "KUBE-") || strings.HasPrefix(name, "CNI-")
-}
-
-func ourRule(fields []string) bool {
+// ourRule tells a rule that jumps to one of our chains, or has our comment.
+func ourRule(rule string) bool {
+	if strings.Contains(rule, fmt.Sprintf("--comment %q", ruleComment)) {
+		return true
+	}
+	fields := strings.Fields(rule)
 	for i, field := range fields[:len(fields)-1] {
-		switch field {
-		case "-j", "-g":
-			if ourChain(fields[i+1]) {
-				return true
-			}
-		case "--comment":
-			if fields[i+1] == ruleComment {
-				return true
-			}
+		if (field == "-j" || field == "-g") && ourChain(fields[i+1]) {
+			return true
 		}
 	}
 	return false
 }
 
-// splitRule splits a line of `iptables -S` at blanks outside double quotes.
-func splitRule(line string) []string {
-	var fields []string
-	var field strings.Builder
-	quoted, started := false, false
-	for i := 0; i < len(line); i++ {
-		switch c := line[i]; {
-		case c == '\\' && quoted && i+1 < len(line):
-			i++
-			field.WriteByte(line[i])
-		case c == '"':
-			quoted, started = !quoted, true
-		case c == ' ' && !quoted:
-			if started {
-				fields = append(fields, field.String())
-			}
-			field.Reset()
-			started = false
-		default:
-			field.WriteByte(c)
-			started = true
-		}
-	}
-	if started {
-		fields = append(fields, field.String())
-	}
-	return fields
+func ourChain(name string) bool {
+	return strings.HasPrefix(name, "KUBE-") || strings.HasPrefix(name, "CNI-")
 }
 
 func run(ctx context.Context, name string, args ...string) error {

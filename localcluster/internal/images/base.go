@@ -106,12 +106,17 @@ func (s *Store) EnsureStatic(ctx context.Context) error {
 
 // ensure makes an image whose files the function puts below a root directory.
 func (s *Store) ensure(ctx context.Context, tag, inputs string, fill func(root string) error, config ...string) error {
+	current, err := s.current(ctx, tag, inputs)
+	if current || err != nil {
+		return err
+	}
 	unlock, err := s.lock(ctx, tag)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	current, err := s.current(ctx, tag, inputs)
+	// Somebody else may just have made it.
+	current, err = s.current(ctx, tag, inputs)
 	if current || err != nil {
 		return err
 	}
