@@ -66,6 +66,12 @@ class Problem(Exception):
     def words(self):
         """(sentence, [(field, message), …]) for a person."""
         faults = [(e["field"] or "options", e["message"]) for e in self.errors]
+        if self.status == 401:
+            return (
+                "The notebook service does not accept the Hub's token. "
+                "An administrator must mend this.",
+                [],
+            )
         if self.detail:
             return self.detail, faults
         return "The notebook service refused the request.", faults

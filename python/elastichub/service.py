@@ -14,7 +14,9 @@ from .errors import Problem, ServiceDown
 PREFIX = "/api/spawner/v1"
 
 CONNECT_SECONDS = 3
-# Longer than the service's own deadline, so that its answer is the one to be read.
+# Longer than the service's own deadlines, so that its answer is the one to be read:
+# 5 s for a directory, 10 s for any request.
+CHOICE_SECONDS = 7
 REQUEST_SECONDS = 12
 SNAPSHOT_SECONDS = 5
 # A stream is renewed at this interval. Abandoned ones end by it, and a silent
@@ -23,6 +25,9 @@ STREAM_SECONDS = 25
 # At most one bulk request in this time, whatever the number of servers.
 SNAPSHOT_INTERVAL = 1.0
 MAX_EVENT_BYTES = 64 << 10
+
+# What is read of a server's state.
+STATE = ("start", "phase", "ready", "stopped")
 
 
 class Service:
@@ -44,7 +49,8 @@ class Service:
 
     async def form(self, user, server, languages=""):
         query = {"server": server, **({"lang": languages} if languages else {})}
-        return (await self._call("GET", user, "form", query)).decode()
+        page = await self._call("GET", user, "form", query, seconds=CHOICE_SECONDS)
+        return page.decode(errors="replace")
 
     async def decode(self, user, server, form):
         return await self._options(user, server, "options", {"form": form})
@@ -53,22 +59,22 @@ class Service:
         return await self._options(user, server, "options/check", {"options": options})
 
     async def _options(self, user, server, path, body):
-        answer = await self._call("POST", user, path, {"server": server}, body)
-        return json.loads(answer)["options"]
+        answer = await self._call(
+            "POST", user, path, {"server": server}, body, CHOICE_SECONDS
+        )
+        return _parsed(answer, "options")["options"]
 
     # --- servers
 
     async def start(self, user, server, request):
-        return json.loads(
-            await self._call("PUT", user, "server", {"name": server}, request)
-        )
+        answer = await self._call("PUT", user, "server", {"name": server}, request)
+        return _parsed(answer, *STATE)
 
     async def state(self, user, server):
         """The state as of now, None when there is no such server."""
         try:
-            return json.loads(
-                await self._call("GET", user, "server", {"name": server})
-            )
+            answer = await self._call("GET", user, "server", {"name": server})
+            return _parsed(answer, *STATE)
         except Problem as problem:
             if problem.kind == "no-server":
                 return None
@@ -132,9 +138,10 @@ class Service:
                     self._calls, "GET", f"{PREFIX}/servers", seconds=SNAPSHOT_SECONDS
                 )
                 servers = {
-                    (s["user"], s["server"]): s for s in json.loads(answer)["servers"]
+                    (s["user"], s["server"]): _has(s, *STATE)
+                    for s in _parsed(answer, "servers")["servers"]
                 }
-            except (Problem, ServiceDown, ValueError, KeyError, TypeError):
+            except (Problem, ServiceDown, KeyError, TypeError):
                 servers = None
             self._servers, self._servers_began = servers, began
         finally:
@@ -142,18 +149,21 @@ class Service:
 
     # --- HTTP
 
-    async def _call(self, method, user, path, query, body=None):
+    async def _call(self, method, user, path, query, body=None, seconds=None):
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
             body = json.dumps(body)
         return await self._fetch(
-            self._calls, method, _path(user, path, query), headers=headers, body=body
+            self._calls,
+            method,
+            _path(user, path, query),
+            seconds=seconds or REQUEST_SECONDS,
+            headers=headers,
+            body=body,
         )
 
-    async def _fetch(
-        self, client, method, path, headers=None, seconds=REQUEST_SECONDS, **more
-    ):
+    async def _fetch(self, client, method, path, *, seconds, headers=None, **more):
         """The body of a successful answer. Raises Problem or ServiceDown, nothing else."""
         try:
             request = HTTPRequest(
@@ -193,9 +203,11 @@ class EventParser:
         for line in lines:
             if not line:
                 self._dispatch()
-            elif not line.startswith(b":"):
+            else:
                 name, _, value = line.partition(b":")
-                self._fields[name] = value.removeprefix(b" ").decode(errors="replace")
+                if name in (b"id", b"event", b"data"):
+                    value = value.removeprefix(b" ")
+                    self._fields[name] = value.decode(errors="replace")
 
     def _dispatch(self):
         fields, self._fields = self._fields, {}
@@ -212,6 +224,20 @@ def _path(user, path, query):
     if not segment.strip("."):  # "." and ".." would be taken for steps in the path
         segment = segment.replace(".", "%2E")
     return f"{PREFIX}/users/{segment}/{path}?{urlencode(query)}"
+
+
+def _parsed(answer, *keys):
+    """An object with these keys. Anything else came from somebody else."""
+    try:
+        return _has(json.loads(answer), *keys)
+    except ValueError:
+        raise Problem(502) from None
+
+
+def _has(value, *keys):
+    if not isinstance(value, dict) or not value.keys() >= set(keys):
+        raise Problem(502)
+    return value
 
 
 def _now():

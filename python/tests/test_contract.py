@@ -1,0 +1,212 @@
+"""The client says and understands exactly what the Go handler's tests have recorded."""
+
+import json
+
+import pytest
+from double import EXCHANGES, double
+
+from elastichub.errors import Problem, ServiceDown
+from elastichub.service import Service
+
+ODD = "org/ü+ser #1"
+START = {
+    "start": "s1",
+    "options": {"cpu": "2", "memory": "2Gi", "image": "next"},
+    "env": {
+        "JUPYTERHUB_API_TOKEN": "secret",
+        "JUPYTERHUB_SERVICE_URL": "http://0.0.0.0:8888/user/researcher/",
+    },
+    "cmd": ["jupyterhub-singleuser"],
+    "args": ["--debug"],
+}
+
+
+async def events(service, user, start):
+    noted = []
+    await service.events(
+        user, "", start, "", lambda *event: noted.append(event)
+    )
+    return noted
+
+
+def field(name, code):
+    return lambda p: (name, code) in [(e["field"], e["code"]) for e in p.errors]
+
+
+# Name of an exchange → what makes the client send it, and what must come of it:
+# a predicate on the result, or on the Problem of the given kind.
+CALLS = {
+    "options of a form": (
+        lambda s: s.decode(
+            "researcher", "", {"cpu": ["2"], "memory": ["4"], "image": ["next"]}
+        ),
+        lambda r: r == {"cpu": "2", "memory": "4Gi", "image": "next"},
+    ),
+    "form beyond the bounds": (
+        lambda s: s.decode(
+            "analyst",
+            "",
+            {"cpu": ["99"], "memory": ["-1"], "image": ["evil/image:latest"], "<b>": ["1"]},
+        ),
+        ("invalid-options", field("cpu", "above_max")),
+    ),
+    "form for an unknown user": (
+        lambda s: s.decode("nobody", "", {}),
+        ("unknown-user", lambda p: p.status == 404),
+    ),
+    "form of a user with odd characters": (
+        lambda s: s.decode(
+            ODD, "café 1", {"cpu": ["1"], "memory": ["2"], "image": ["stable"]}
+        ),
+        lambda r: r["memory"] == "2Gi",
+    ),
+    "no options mean the defaults": (
+        lambda s: s.check("researcher", "", {}),
+        lambda r: r == {"cpu": "2", "memory": "2Gi", "image": "stable"},
+    ),
+    "options beyond the bounds": (
+        lambda s: s.check("analyst", "", {"cpu": "99", "privileged": True}),
+        ("invalid-options", field("privileged", "unknown")),
+    ),
+    "no policy": (
+        lambda s: s.check("guest", "", {}),
+        ("no-policy", lambda p: not p.transient and "policy" in p.words()[0].lower()),
+    ),
+    "directory down": (
+        lambda s: s.check("researcher", "", {}),
+        ("directory-unavailable", lambda p: not p.transient),
+    ),
+    "start": (
+        lambda s: s.start("researcher", "", START),
+        lambda r: r["start"] == "s1" and not r["ready"],
+    ),
+    "start beyond the bounds": (
+        lambda s: s.start(
+            "researcher", "", {**START, "options": {"memory": "1Ti"}}
+        ),
+        ("invalid-options", field("memory", "above_max")),
+    ),
+    "start of a third server": (
+        lambda s: s.start("researcher", "third", {**START, "start": "s3"}),
+        ("too-many-servers", lambda p: p.status == 409),
+    ),
+    "start that cannot be": (
+        lambda s: s.start(
+            "researcher",
+            "",
+            {"start": "a b", "options": {}, "env": {"A=B": "1"}, "cmd": [], "args": []},
+        ),
+        ("invalid-request", field("cmd", "missing")),
+    ),
+    "state of a ready server": (
+        lambda s: s.state("researcher", ""),
+        lambda r: r["url"] == "http://nb.hub.svc:8888" and r["ready"],
+    ),
+    "state of no server": (
+        lambda s: s.state("researcher", "other"),
+        lambda r: r is None,
+    ),
+    "all servers": (
+        lambda s: s.snapshot(),
+        lambda r: {key: state["phase"] for key, state in r.items()}
+        == {
+            ("researcher", ""): "Ready",
+            ("researcher", "second"): "Stopped",
+            ("analyst", ""): "Failed",
+            (ODD, "café 1"): "Starting",
+        },
+    ),
+    "all servers, not known yet": (lambda s: s.snapshot(), lambda r: r is None),
+    "events of a start": (
+        lambda s: events(s, "researcher", "s1"),
+        lambda r: [(e[0], e[1], e[2]["progress"]) for e in r]
+        == [("1", "progress", 10), ("2", "ready", 100)],
+    ),
+    "events of a failed start": (
+        lambda s: events(s, "analyst", "s3"),
+        lambda r: r[-1][1] == "failed"
+        and r[-1][2]["message"] == "The image does not exist.",
+    ),
+    "stop": (lambda s: s.stop("researcher", ""), lambda r: r is None),
+    "stop of no server": (lambda s: s.stop("researcher", ""), lambda r: r is None),
+    "remove": (lambda s: s.remove("researcher", ""), lambda r: r is None),
+    "no token": (lambda s: s.snapshot(), lambda r: r is None),
+}
+
+
+def test_every_exchange_is_read():
+    assert set(CALLS) == set(EXCHANGES)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_exchange(name):
+    call, expected = CALLS[name]
+    request = EXCHANGES[name]["request"]
+    token = request.get("token", "the-token")
+    async with double() as d:
+        for kind in ("start", "state", "stop", "options", "check", "servers", "events"):
+            d.will(**{kind: name})
+        service = Service(d.url, lambda: token)
+        if callable(expected):
+            assert expected(await call(service))
+        else:
+            kind, right = expected
+            with pytest.raises(Problem) as raised:
+                await call(service)
+            assert raised.value.kind == kind
+            assert right(raised.value)
+        (sent,) = d.requests
+        assert (sent.method, sent.uri) == (request["method"], request["path"])
+        assert sent.headers["Authorization"] == f"Bearer {token}".strip()
+        if "body" in request:
+            assert sent.headers["Content-Type"] == "application/json"
+            assert json.loads(sent.body) == request["body"]
+        else:
+            assert sent.body == b""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (502, {"Content-Type": "text/html"}, "<h1>Bad gateway</h1>"),
+        (500, {}, ""),
+        (503, {"Content-Type": "application/problem+json"}, "[]"),
+        (403, {}, '{"type": 5}'),
+        (404, {}, "not found"),  # a wrong api_url must not look like "no server"
+        (302, {"Location": "http://evil.example/"}, ""),
+    ],
+)
+async def test_answers_of_somebody_else_are_problems_without_a_kind(answer):
+    async with double() as d:
+        d.will(state=answer, servers=answer)
+        service = Service(d.url, lambda: "t")
+        with pytest.raises(Problem) as raised:
+            await service.state("u", "")
+        assert (raised.value.status, raised.value.kind) == (answer[0], "")
+        assert await service.snapshot() is None
+
+
+@pytest.mark.parametrize("body", ["", "null", "[]", '{"servers": [{}]}', "{"])
+async def test_a_bulk_answer_that_is_none_says_nothing(body):
+    async with double() as d:
+        d.will(servers=(200, {}, body), state=(200, {}, body))
+        with pytest.raises(Problem):
+            await Service(d.url, lambda: "t").state("u", "")
+        assert await Service(d.url, lambda: "t").snapshot() is None
+
+
+async def test_nobody_there():
+    async with double() as d:
+        pass
+    service = Service(d.url, lambda: "t")
+    with pytest.raises(ServiceDown):
+        await service.state("u", "")
+    with pytest.raises(ServiceDown):
+        await service.events("u", "", "s", "", print)
+    assert await service.snapshot() is None
+
+    def unreadable():
+        raise FileNotFoundError("token")
+
+    with pytest.raises(ServiceDown):
+        await Service(d.url, unreadable).state("u", "")

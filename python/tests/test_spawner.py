@@ -1,0 +1,467 @@
+"""The spawner against a service that says what the test tells it to."""
+
+import asyncio
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+from double import answer, double
+from tornado import web
+
+import elastichub.service
+import elastichub.spawner
+from elastichub import ElasticSpawner
+from elastichub.service import EventParser
+
+
+class Spawner(ElasticSpawner):
+    """As the Hub's database and environment would make it."""
+
+    def get_env(self):
+        return {"JUPYTERHUB_API_TOKEN": "secret", "NUMBER": 5}
+
+
+def spawner_at(url, user="researcher"):
+    s = Spawner(api_url=url, api_token="t")
+    s.user = SimpleNamespace(name=user, url="/user/x", escaped_name=user)
+    s.handler = SimpleNamespace(
+        settings={}, request=SimpleNamespace(headers={"Accept-Language": "de"})
+    )
+    return s
+
+
+def state(start, phase="Ready", **more):
+    return {
+        "user": "researcher",
+        "server": "",
+        "start": start,
+        "phase": phase,
+        "ready": phase == "Ready",
+        "stopped": phase == "Stopped",
+        **({"url": "http://nb:8888"} if phase == "Ready" else {}),
+        **more,
+    }
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    monkeypatch.setattr(elastichub.service, "SNAPSHOT_INTERVAL", 0.05)
+    monkeypatch.setattr(elastichub.spawner, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(elastichub.spawner, "START_RETRY_SECONDS", 3)
+
+
+# --- the form
+
+
+async def test_form_comes_from_the_service_in_the_browsers_language():
+    async with double() as d:
+        d.will(form=(200, {"Content-Type": "text/html"}, "<b>form</b>"))
+        s = spawner_at(d.url)
+        assert await s.get_options_form() == "<b>form</b>"
+        assert d.requests[0].uri.endswith("/form?server=&lang=de")
+        s.handler = None  # as after a failed POST for a named server
+        assert await s.get_options_form() == "<b>form</b>"
+        assert d.requests[1].uri.endswith("/form?server=")
+
+
+async def test_form_that_is_not_there_is_an_alert():
+    async with double() as d:
+        d.will(form="no policy")
+        page = await spawner_at(d.url).get_options_form()
+        assert 'role="alert"' in page and "policy" in page.lower()
+    page = await spawner_at(d.url).get_options_form()
+    assert 'role="alert"' in page and "cannot be reached" in page
+
+
+async def test_form_of_a_hanging_service_is_an_alert_in_time(monkeypatch):
+    monkeypatch.setattr(elastichub.service, "CHOICE_SECONDS", 0.5)
+    hanging = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = hanging.sockets[0].getsockname()[1]
+    began = time.monotonic()
+    page = await spawner_at(f"http://127.0.0.1:{port}").get_options_form()
+    assert "cannot be reached" in page
+    assert time.monotonic() - began < 3
+    hanging.close()
+
+
+async def test_form_refusal_lists_faults_escaped():
+    async with double() as d:
+        d.will(options="form beyond the bounds")
+        s = spawner_at(d.url)
+        with pytest.raises(web.HTTPError) as raised:
+            await s.run_options_from_form(
+                {"cpu": ["99"], "notes_file": [SimpleNamespace(body=b"")]}
+            )
+        assert json.loads(d.requests[0].body) == {"form": {"cpu": ["99"]}}
+    error = raised.value
+    assert error.status_code == 422
+    assert "cpu: At most 1" in error.jupyterhub_message
+    assert "<strong>cpu</strong>: At most 1" in error.jupyterhub_html_message
+    assert "&lt;b&gt;" in error.jupyterhub_html_message
+    assert "<b>" not in error.jupyterhub_html_message
+
+
+async def test_percent_signs_survive_the_way_to_the_user():
+    problem = {
+        "type": "urn:elastichub:problem:invalid-options",
+        "status": 422,
+        "detail": "100 % wrong %s",
+    }
+    async with double() as d:
+        d.will(options=answer(problem, 422))
+        with pytest.raises(web.HTTPError) as raised:
+            await spawner_at(d.url).run_options_from_form({})
+    assert raised.value.jupyterhub_message == "100 % wrong %s"
+    assert "100 %" in str(raised.value)
+
+
+async def test_a_link_may_choose_and_other_parameters_are_nobodys_choice():
+    unknown = {
+        "type": "urn:elastichub:problem:invalid-options",
+        "status": 422,
+        "errors": [{"field": "utm", "code": "unknown", "message": "No."}],
+    }
+    async with double() as d:
+        d.will(options=[answer(unknown, 422), "options of a form"])
+        options = await spawner_at(d.url).options_from_query(
+            {"_xsrf": ["x"], "utm": ["1"], "cpu": ["2"]}
+        )
+        assert options["cpu"] == "2"
+        assert json.loads(d.requests[1].body) == {"form": {"cpu": ["2"]}}
+
+    async with double() as d:
+        d.will(options=answer(unknown, 422))
+        for query in ({"_xsrf": ["x"]}, {"utm": ["1"]}):
+            with pytest.raises(web.HTTPError) as raised:
+                await spawner_at(d.url).options_from_query(query)
+            assert raised.value.status_code == 200, "the form, and no error"
+            assert raised.value.jupyterhub_message == ""
+
+    async with double() as d:
+        d.will(options="form beyond the bounds")
+        with pytest.raises(web.HTTPError) as raised:
+            await spawner_at(d.url).options_from_query({"cpu": ["99"]})
+        assert raised.value.status_code == 422
+
+
+# --- start
+
+
+async def test_start_sends_everything_and_returns_the_url():
+    async with double() as d:
+        d.will(
+            start="start",
+            events="events of a start",
+            state=lambda: answer(state(d.start)),
+        )
+        s = spawner_at(d.url)
+        s.cmd, s.args, s.user_options = ["run"], ["--x"], {"cpu": "2"}
+        viewer = asyncio.ensure_future(_all(s.progress()))
+        await asyncio.sleep(0)  # it came before the start
+        assert await s.start() == "http://nb:8888"
+        assert json.loads(d.requests[0].body) == {
+            "start": d.start,
+            "options": {"cpu": "2"},
+            "env": {"JUPYTERHUB_API_TOKEN": "secret", "NUMBER": "5"},
+            "cmd": ["run"],
+            "args": ["--x"],
+        }
+        assert s.get_state() == {"start": d.start, "url": "http://nb:8888"}
+        events = await viewer
+        assert [e["message"] for e in events] == [
+            "Server requested.",
+            "The server answers.",
+        ]
+        assert [e["progress"] for e in events] == [10, 99]
+        assert await _all(s.progress()) == events, "for every viewer"
+        assert len(d.of("events")) == 1
+
+
+async def _all(generator):
+    return [item async for item in generator]
+
+
+async def test_bind_address_is_the_pods():
+    s = ElasticSpawner(api_url="http://x", api_token="t")
+    assert (s.ip, s.port, s.env_keep) == ("0.0.0.0", 8888, [])
+
+
+async def test_start_is_repeated_with_the_same_id_while_the_service_restarts():
+    async with double() as d:
+        d.will(
+            start=["all servers, not known yet", (502, {}, ""), "start"],
+            events="events of a start",
+            state=lambda: answer(state(d.start)),
+        )
+        await spawner_at(d.url).start()
+        ids = [json.loads(r.body)["start"] for r in d.of("start")]
+        assert len(ids) == 3 and len(set(ids)) == 1
+
+
+async def test_broken_streams_resume_and_polling_carries_on():
+    one = 'id: 1\nevent: progress\ndata: {"progress": 10, "message": "one"}\n\n'
+    two = 'id: 2\nevent: progress\ndata: {"progress": 20, "message": "two"}\n\n'
+    sse = {"Content-Type": "text/event-stream"}
+    async with double() as d:
+        d.will(
+            start="start",
+            events=[(200, sse, one), (503, {}, ""), (200, sse, one + two)],
+            state=[
+                lambda: answer(state(d.start, "Starting")),
+                (503, {}, ""),
+                lambda: answer(state(d.start)),
+            ],
+        )
+        s = spawner_at(d.url)
+        assert await s.start() == "http://nb:8888"
+        ids = [r.headers.get("Last-Event-ID") for r in d.of("events")]
+        assert ids == [None, "1", "1"]
+        # Repeated by a service that does not resume: shown once all the same.
+        assert [e["message"] for e in await _all(s.progress())] == ["one", "two"]
+
+
+async def test_a_failed_start_says_why_and_is_taken_away():
+    async with double() as d:
+        d.will(
+            start="start",
+            events="events of a failed start",
+            state=lambda: answer(state(d.start, "Failed", message="No <such> image.")),
+            stop="stop",
+        )
+        s = spawner_at(d.url)
+        with pytest.raises(web.HTTPError) as raised:
+            await s.start()
+        assert raised.value.status_code == 500
+        assert raised.value.jupyterhub_message == "No <such> image."
+        assert raised.value.jupyterhub_html_message == "<p>No &lt;such&gt; image.</p>"
+        assert len(d.of("stop")) == 1
+        assert await s.poll() == 1, "the Hub need not stop it, nor wait for that"
+        assert (await _all(s.progress()))[-1]["message"] == "The image does not exist."
+
+
+async def test_a_server_removed_while_it_starts_is_a_failure():
+    async with double() as d:
+        d.will(
+            start="start",
+            events="state of no server",
+            state="state of no server",
+            stop="stop of no server",
+        )
+        with pytest.raises(web.HTTPError) as raised:
+            await spawner_at(d.url).start()
+        assert "removed" in raised.value.jupyterhub_message
+
+
+async def test_a_cancelled_start_is_stopped_and_stays_cancelled():
+    async with double() as d:
+        d.will(
+            start="start",
+            events="events of a start",
+            state=lambda: answer(state(d.start, "Starting")),
+            stop="stop",
+            servers=lambda: answer({"servers": [state(d.start, "Stopping")]}),
+        )
+        s = spawner_at(d.url)
+        task = asyncio.ensure_future(s.start())
+        while not d.of("state"):
+            await asyncio.sleep(0.01)
+        assert await s.poll() is None and not d.of("servers"), "it starts"
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(d.of("stop")) == 1
+        assert await s.poll() is None, "the Hub goes on with stop, and waits"
+
+
+@pytest.mark.parametrize(
+    "exchange, status",
+    [
+        ("start beyond the bounds", 422),
+        ("no policy", 403),
+        ("form for an unknown user", 403),
+        ("start of a third server", 409),
+        ("start that cannot be", 400),
+        ("directory down", 503),
+        ("no token", 503),
+    ],
+)
+@pytest.mark.parametrize("refused_by", ["start", "check"])
+async def test_refusals_have_a_status_and_count_for_nothing(
+    exchange, status, refused_by
+):
+    async with double() as d:
+        d.will(start=exchange, check=exchange, stop="stop of no server")
+        s = spawner_at(d.url)
+        s.handler.settings["failure_count"] = 2
+        with pytest.raises(web.HTTPError) as raised:
+            if refused_by == "start":
+                await s.start()
+            else:
+                await s._run_apply_user_options({"memory": "1Ti"})
+        assert raised.value.status_code == status
+        assert raised.value.jupyterhub_message in str(raised.value)
+        assert await s.poll() == 1 if refused_by == "start" else True
+        # JupyterHub 5 will add one, 6 will not.
+        counted = elastichub.spawner.SpawnException is None
+        assert s.handler.settings["failure_count"] == (1 if counted else 2)
+
+
+async def test_checked_options_are_what_starts():
+    async with double() as d:
+        d.will(check="no options mean the defaults")
+        s = spawner_at(d.url)
+        await s._run_apply_user_options({})
+        assert s.user_options == {"cpu": "2", "memory": "2Gi", "image": "stable"}
+
+
+# --- poll
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["all servers, not known yet", "no token", (500, {}, ""), (200, {}, "{")],
+)
+async def test_unknown_is_running(said):
+    async with double() as d:
+        d.will(servers=said)
+        assert await spawner_at(d.url).poll() is None
+    assert await spawner_at(d.url).poll() is None, "nobody there"
+
+
+@pytest.mark.parametrize(
+    "phase, expected",
+    [
+        ("Pending", None),
+        ("Starting", None),
+        ("Ready", None),
+        ("Stopping", None),
+        ("Stopped", 0),
+        ("Failed", 1),
+        ("SomethingNew", None),
+    ],
+)
+async def test_phases(phase, expected):
+    async with double() as d:
+        d.will(servers=answer({"servers": [state("s1", phase)]}))
+        s = spawner_at(d.url)
+        s.load_state({"start": "s1", "url": "http://nb:8888"})
+        assert await s.poll() == expected
+        s.load_state({})  # saved by nobody: a start was in flight
+        assert await s.poll() == expected
+
+
+async def test_absent_and_replaced_servers_have_ended():
+    async with double() as d:
+        d.will(servers=answer({"servers": []}))
+        assert await spawner_at(d.url).poll() == 0
+    async with double() as d:
+        d.will(servers=answer({"servers": [state("s2")]}))
+        s = spawner_at(d.url)
+        s.load_state({"start": "s1"})
+        assert await s.poll() == 0
+        s._changed_at = asyncio.get_running_loop().time()
+        assert await s.poll() is None, "another replica may not know yet"
+        await asyncio.sleep(0.35)
+        assert await s.poll() == 0
+
+
+async def test_a_thousand_servers_are_one_request():
+    async with double() as d:
+        d.will(servers=answer({"servers": [state("s1")]}))
+        all_of_them = [spawner_at(d.url) for _ in range(1000)]
+        assert set(await asyncio.gather(*(s.poll() for s in all_of_them))) == {None}
+        assert len(d.requests) == 1
+        await asyncio.sleep(0.06)
+        await asyncio.gather(*(s.poll() for s in all_of_them))
+        assert len(d.requests) == 2
+
+
+# --- after a restart of the Hub
+
+
+async def test_a_start_in_flight_is_adopted():
+    async with double() as d:
+        d.will(
+            state=[answer(state("s1", "Starting")), answer(state("s1"))],
+            events=(200, {}, ""),
+        )
+        s = spawner_at(d.url)
+        s.load_state({})
+        assert await s.get_url() == "http://nb:8888"
+        assert s.get_state() == {"start": "s1", "url": "http://nb:8888"}
+
+
+async def test_get_url_never_raises(monkeypatch):
+    monkeypatch.setattr(
+        Spawner, "server", SimpleNamespace(url="http://database:1"), raising=False
+    )
+    async with double() as d:
+        d.will(state=answer(state("s1", "Failed")), events=(200, {}, ""))
+        assert await spawner_at(d.url).get_url() == "http://database:1"
+    assert await spawner_at(d.url).get_url() == "http://database:1", "nobody there"
+
+
+# --- stop
+
+
+async def test_stop_waits_until_it_is_gone():
+    async with double() as d:
+        stopping, stopped = (answer(state("s1", p)) for p in ("Stopping", "Stopped"))
+        d.will(stop="stop", state=[stopping, stopping, stopped])
+        await spawner_at(d.url).stop()
+        assert (len(d.of("stop")), len(d.of("state"))) == (1, 3)
+
+
+async def test_stop_outlasts_an_outage_and_gives_up_in_time():
+    async with double() as d:
+        d.will(
+            stop=[(502, {}, ""), "stop"],
+            state=[(502, {}, ""), answer(state("s1", "Stopped"))],
+        )
+        await spawner_at(d.url).stop()
+        assert (len(d.of("stop")), len(d.of("state"))) == (2, 2)
+    async with double() as d:
+        d.will(stop="stop", state=answer(state("s1")))
+        s = spawner_at(d.url)
+        s.stop_timeout = 1
+        with pytest.raises(TimeoutError):
+            await s.stop()
+
+
+async def test_delete_forever_removes_the_volumes():
+    async with double() as d:
+        d.will(stop="remove")
+        await spawner_at(d.url).delete_forever()
+        assert d.requests[0].uri.endswith("/server?name=&forever=true")
+
+
+# --- events
+
+
+def test_events_are_read_whatever_the_chunks():
+    text = (
+        "retry: 1000\n\n: keep-alive\n\nid: 1\nevent: progress\n"
+        'data: {"message": "é"}\n\nid: 2\ndata: nonsense\n\nid: 3\ndata:{"a":1}\n\nid: 4\n'
+    ).encode()
+    for size in range(1, len(text)):
+        noted = []
+        parser = EventParser(lambda *event: noted.append(event))
+        for at in range(0, len(text), size):
+            parser.feed(text[at : at + size])
+        assert noted == [("1", "progress", {"message": "é"}), ("3", "message", {"a": 1})]
+
+
+def test_an_endless_line_costs_bounded_memory():
+    parser = EventParser(print)
+    for _ in range(1000):
+        parser.feed(b"x" * 10_000)
+    assert len(parser._rest) <= elastichub.service.MAX_EVENT_BYTES
+
+
+def test_configuration_faults_are_told():
+    async def use():
+        return ElasticSpawner(api_url="http://x")._service
+
+    with pytest.raises(ValueError, match="api_token"):
+        asyncio.run(use())
