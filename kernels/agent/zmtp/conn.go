@@ -44,7 +44,7 @@ const (
 	keep             = 1 << 20  // receive and send buffers above this are not kept
 	handshakeTimeout = 5 * time.Second
 	retryFirst       = 2 * time.Millisecond
-	retryMost        = 25 * time.Millisecond
+	retryMost        = 10 * time.Millisecond
 )
 
 // Options of a connection.
