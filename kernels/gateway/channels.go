@@ -21,8 +21,9 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	if len(session) > maxSession {
 		return fail(kindInvalid, "session_id is longer than 256 bytes.")
 	}
-	if session == "" { // such a client cannot resume
-		session = uuid.NewString()
+	patience := s.timing.infoPatience
+	if session == "" { // such a client cannot resume, and is no browser
+		session, patience = uuid.NewString(), s.timing.quickInfo
 	}
 	sub := s.watch.subscribe(c.PathValue("id"))
 	defer sub.close()
@@ -52,7 +53,7 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	defer gauge.Dec()
 	log := s.log.With("kernel", k.Name, "owner", c.id.owner(), "request", c.requestID)
 	sock := &socket{
-		srv: s, log: log, identity: c.id, token: c.token, session: session, id: k.Name,
+		srv: s, log: log, identity: c.id, token: c.token, session: session, id: k.Name, patience: patience,
 		sub: sub, client: client, ledger: newLedger(s.cfg.HeldBytes, s.metrics.held), tell: &teller{client: client},
 		ready: make(chan struct{}, 1), kick: make(chan struct{}, 1), woken: make(chan error, 1),
 	}

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,6 +54,13 @@ type world struct {
 	synced  atomic.Bool
 	failing atomic.Bool // the API server refuses writes
 	tokens  map[string]string
+
+	hijacked sync.Map // net.Conn of WebSockets
+}
+
+// cutClients breaks the connections under all WebSockets.
+func (w *world) cutClients() {
+	w.hijacked.Range(func(c, _ any) bool { _ = c.(net.Conn).Close(); return true })
 }
 
 func testScheme(t testing.TB) *runtime.Scheme {
@@ -128,7 +137,7 @@ func newWorldWith(t *testing.T, adjust func(*Config)) *world {
 	adjust(&cfg)
 	w.server, err = New(cfg, Deps{Cache: w.api, API: w.api, Synced: w.synced.Load, Registry: prometheus.NewRegistry(), Log: testLog(t)})
 	require.NoError(t, err)
-	w.server.timing = timing{verify: 50 * time.Millisecond, infoPatience: 100 * time.Millisecond, grace: 100 * time.Millisecond, drain: time.Second}
+	w.server.timing = timing{verify: 50 * time.Millisecond, infoPatience: 100 * time.Millisecond, quickInfo: 50 * time.Millisecond, grace: 100 * time.Millisecond, drain: time.Second}
 
 	ctx, cancel := context.WithCancel(context.Background())
 	events, err := w.api.Watch(ctx, &v1alpha1.JupyterKernelList{}, client.InNamespace(testNS))
@@ -149,7 +158,13 @@ func newWorldWith(t *testing.T, adjust func(*Config)) *world {
 			}
 		}
 	}()
-	web := httptest.NewServer(w.server.Handler())
+	web := httptest.NewUnstartedServer(w.server.Handler())
+	web.Config.ConnState = func(c net.Conn, state http.ConnState) {
+		if state == http.StateHijacked {
+			w.hijacked.Store(c, true)
+		}
+	}
+	web.Start()
 	w.url = web.URL
 	t.Cleanup(func() {
 		w.server.Close()
@@ -250,10 +265,11 @@ func (w *world) phase(id string, phase v1alpha1.KernelPhase, run int64, ip strin
 
 // peer is a client's end of a channels WebSocket.
 type peer struct {
-	t    *testing.T
-	conn *websocket.Conn
-	msgs chan peerMessage
-	err  chan error
+	t        *testing.T
+	conn     *websocket.Conn
+	msgs     chan peerMessage
+	err      chan error
+	patience time.Duration
 }
 
 type peerMessage struct {
@@ -276,7 +292,7 @@ func dialPeer(t *testing.T, url, token string, subprotocols ...string) (*peer, *
 		return nil, resp, err
 	}
 	conn.SetReadLimit(-1)
-	p := &peer{t: t, conn: conn, msgs: make(chan peerMessage, 1000), err: make(chan error, 1)}
+	p := &peer{t: t, patience: 5 * time.Second, conn: conn, msgs: make(chan peerMessage, 1000), err: make(chan error, 1)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -315,7 +331,7 @@ func (w *world) open(who, id, session string, subprotocols ...string) *peer {
 // next returns the next message of the given types, passing over others.
 func (p *peer) next(types ...string) *peerMessage {
 	p.t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(p.patience)
 	var passed []string
 	for {
 		select {

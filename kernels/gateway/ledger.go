@@ -35,6 +35,7 @@ type request struct {
 	frame   []byte // in the v1 framing; nil once it will not be sent again
 	sent    bool
 	started bool // the kernel has said something about it
+	spoken  bool // it was answered in the kernel's stead after it was sent
 }
 
 func (r *request) executes() bool { return r.kind == wire.TypeExecuteRequest }
@@ -139,17 +140,21 @@ func (l *ledger) heard(parentID []byte) *request {
 	return nil
 }
 
-// answered forgets a request that has its reply.
-func (l *ledger) answered(parentID []byte) {
+// answered forgets a request that has its reply, and tells whether that is the
+// first one.
+func (l *ledger) answered(parentID []byte) (first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	first = true
 	l.open = slices.DeleteFunc(l.open, func(r *request) bool {
 		if r.id != string(parentID) || !r.sent {
 			return false
 		}
+		first = !r.spoken
 		l.drop(r)
 		return true
 	})
+	return first
 }
 
 // following tells whether any request is open.
@@ -200,16 +205,35 @@ func (l *ledger) take(pick func(*request) bool) []*request {
 	return taken
 }
 
-// oldest returns when the oldest held request was received that pick chooses.
-func (l *ledger) oldest(pick func(*request) bool) (time.Time, bool) {
+// speakFor returns those requests that pick chooses, that were received before
+// a time and of which the kernel has said nothing, and how old the oldest of
+// the others is. The caller answers them: those that were not sent never will
+// be, and the kernel's reply to the others is not the first.
+func (l *ledger) speakFor(pick func(*request) bool, before time.Time) (requests []*request, oldest time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, f := range l.queue {
-		if f.request != nil && pick(f.request) {
-			return f.request.at, true
+	var unsent []*request
+	for _, r := range l.open {
+		switch {
+		case r.started || r.spoken || !pick(r):
+		case r.at.After(before):
+			if oldest.IsZero() {
+				oldest = r.at
+			}
+		case r.sent:
+			r.spoken = true
+			requests = append(requests, r)
+		default:
+			unsent = append(unsent, r)
+			requests = append(requests, r)
 		}
 	}
-	return time.Time{}, false
+	l.queue = slices.DeleteFunc(l.queue, func(f frame) bool { return f.request != nil && slices.Contains(unsent, f.request) })
+	for _, r := range unsent {
+		l.drop(r)
+	}
+	l.forget(unsent)
+	return requests, oldest
 }
 
 func (l *ledger) forget(gone []*request) {
@@ -222,11 +246,14 @@ func (l *ledger) forget(gone []*request) {
 func (l *ledger) lost(again bool) []*request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var gone []*request
+	var gone, spoken []*request
 	var head []frame
 	for _, r := range l.open {
 		switch {
 		case !r.sent:
+		case r.spoken:
+			l.drop(r)
+			spoken = append(spoken, r)
 		case again && !r.started && r.frame != nil:
 			r.sent = false
 			head = append(head, frame{data: r.frame, request: r})
@@ -237,6 +264,7 @@ func (l *ledger) lost(again bool) []*request {
 	}
 	l.queue = append(head, l.queue...)
 	l.forget(gone)
+	l.forget(spoken)
 	return gone
 }
 

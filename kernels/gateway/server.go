@@ -34,12 +34,13 @@ type Deps struct {
 // timing is what tests shorten.
 type timing struct {
 	verify       time.Duration // how often an open socket's token is checked
-	infoPatience time.Duration // how long a kernel_info_request waits for the kernel itself
+	infoPatience time.Duration // how long a kernel_info_request waits for the kernel itself: JupyterLab gives it 3 s
+	quickInfo    time.Duration // the same for a client without session: nbclient gives it 1 s
 	grace        time.Duration // how long a cell waits before it is told why
 	drain        time.Duration // how long requests may take to finish at the end
 }
 
-var defaultTiming = timing{verify: 20 * time.Second, infoPatience: 1500 * time.Millisecond, grace: 2 * time.Second, drain: 10 * time.Second}
+var defaultTiming = timing{verify: 20 * time.Second, infoPatience: 2 * time.Second, quickInfo: 500 * time.Millisecond, grace: 2 * time.Second, drain: 10 * time.Second}
 
 // Server is one replica of a gateway.
 type Server struct {

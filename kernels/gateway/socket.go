@@ -24,7 +24,8 @@ type socket struct {
 	session  string // the agent's key for what it keeps of the output
 	spec     *v1alpha1.JupyterKernelSpec
 	infoKey  string
-	id       string // of the kernel
+	id       string        // of the kernel
+	patience time.Duration // with which a kernel_info_request waits
 
 	sub    *subscription
 	client *clientConn

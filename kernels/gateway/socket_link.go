@@ -105,11 +105,17 @@ func (s *socket) disconnected(err error) endReason {
 func (s *socket) deliver(m *wire.Message, frame []byte) error {
 	switch m.Channel {
 	case wire.IOPub:
-		if err := s.published(m); err != nil {
+		pass, err := s.published(m)
+		if err != nil {
 			return fmt.Errorf("%w: %w", errClientGone, err)
 		}
+		if !pass {
+			return nil
+		}
 	case wire.Shell, wire.Control:
-		s.replied(m)
+		if !s.replied(m) {
+			return nil
+		}
 	case wire.Stdin:
 		s.srv.activity.note(s.id, "", s.srv.now())
 	}
@@ -119,7 +125,10 @@ func (s *socket) deliver(m *wire.Message, frame []byte) error {
 	return nil
 }
 
-func (s *socket) published(m *wire.Message) error {
+// published learns from an iopub message. It is not to be passed on if it says
+// that the kernel is dead: this kernel comes back with the next cell, but a
+// JupyterLab that read so would never send one.
+func (s *socket) published(m *wire.Message) (pass bool, err error) {
 	fields := m.Fields()
 	var state wire.State
 	if fields.Type == wire.TypeStatus {
@@ -130,22 +139,25 @@ func (s *socket) published(m *wire.Message) error {
 		}
 	}
 	s.srv.activity.note(s.id, state, s.srv.now())
+	pass = state != wire.StateDead
 	if !s.ledger.following() {
-		return nil
+		return pass, nil
 	}
 	r := s.ledger.heard(wire.ParseFields(m.ParentHeader).ID)
 	if r == nil || !r.executes() {
-		return nil
+		return pass, nil
 	}
-	return s.tell.begun(r, s.arrival(r))
+	return pass, s.tell.begun(r, s.arrival(r))
 }
 
-func (s *socket) replied(m *wire.Message) {
+// replied learns from a reply, which is not to be passed on if the request has
+// been answered in the kernel's stead.
+func (s *socket) replied(m *wire.Message) (pass bool) {
 	s.srv.activity.note(s.id, "", s.srv.now())
 	if m.Type() == wire.TypeKernelInfoReply {
 		s.srv.infos.learn(s.infoKey, m.Content)
 	}
-	s.ledger.answered(wire.ParseFields(m.ParentHeader).ID)
+	return s.ledger.answered(wire.ParseFields(m.ParentHeader).ID)
 }
 
 // arrival is what remains to be read in a cell when the kernel takes it up:

@@ -189,6 +189,7 @@ func TestDeathIsToldAndNothingHangs(t *testing.T) {
 	waiting := p.execute("more()")
 	agent.receive(wire.TypeExecuteRequest)
 	completion := p.send(wire.Shell, wire.TypeCompleteRequest, map[string]any{})
+	agent.publish("s", b.Status(nil, wire.StateDead))
 	agent.end("kernel-exited")
 	w.status(id, func(s *v1alpha1.JupyterKernelStatus) {
 		s.Phase, s.Cause, s.Message = v1alpha1.KernelDead, v1alpha1.CauseOutOfMemory, "limit 2Gi"
@@ -279,6 +280,21 @@ func TestKernelInfoIsAnsweredForAKernelThatIsNotUp(t *testing.T) {
 	q := w.open("nb-alice", second, "s")
 	q.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
 	assert.Equal(t, "the real one", wire.Member(q.next(wire.TypeKernelInfoReply).Content, "banner"), "remembered by kernelspec")
+}
+
+func TestKernelInfoIsAnsweredOnceWhileTheKernelStarts(t *testing.T) {
+	w := newWorld(t)
+	id := w.start("nb-alice", "python-gpu")
+	agent := w.agent(id, 1)
+	w.phase(id, v1alpha1.KernelStarting, 1, agent.ip)
+	p := w.open("nb-alice", id, "s")
+	request := p.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
+	real := agent.receive(wire.TypeKernelInfoRequest)
+	assert.Equal(t, request, parentOf(p.next(wire.TypeKernelInfoReply)))
+	b := wire.NewBuilder("kernel")
+	agent.publish("s", b.New(wire.Shell, wire.TypeKernelInfoReply, real.Header, map[string]any{"status": "ok", "banner": "late"}))
+	agent.publish("s", b.Stream(nil, "stdout", "end"))
+	assert.Equal(t, wire.TypeStream, p.next(wire.TypeKernelInfoReply, wire.TypeStream).Type(), "not twice")
 }
 
 func TestALostLinkIsResumedWithoutLossOrRepetition(t *testing.T) {

@@ -49,13 +49,17 @@ func (s *socket) giveUp() {
 	_ = s.tell.refuse(given, "KeyboardInterrupt", "Interrupted while waiting for the kernel.")
 }
 
-// standIn answers, while there is no link, what needs no kernel:
+// standIn answers, while the kernel is not there, what needs no kernel:
 // kernel_info_request after a short wait, interrupt_request at once, and when
 // the kernel is parked everything but execute_request. It returns when to look
 // again.
 func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) time.Duration {
+	wait := time.Hour
+	if phaseOf(k) != v1alpha1.KernelReady {
+		wait = s.speakOfKernel(parked, now)
+	}
 	if s.link != nil {
-		return time.Hour
+		return wait
 	}
 	interrupts := s.ledger.take(func(r *request) bool { return r != nil && r.kind == wire.TypeInterruptRequest })
 	if len(interrupts) > 0 {
@@ -63,20 +67,6 @@ func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) 
 	}
 	for _, r := range interrupts {
 		_ = s.tell.answer(r, map[string]string{"status": "ok"})
-	}
-	wait := time.Hour
-	asks := func(r *request) bool { return r != nil && r.kind == wire.TypeKernelInfoRequest }
-	if at, ok := s.ledger.oldest(asks); ok {
-		wait = at.Add(s.srv.timing.infoPatience).Sub(now)
-		if parked || wait <= 0 {
-			wait = time.Hour
-			for _, r := range s.ledger.take(asks) {
-				_ = s.tell.answer(r, s.srv.infos.content(s.infoKey, language(s.spec)))
-			}
-			if !parked {
-				_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateStarting)} })
-			}
-		}
 	}
 	if !parked {
 		return wait
@@ -90,6 +80,25 @@ func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) 
 		_ = s.tell.refuse([]*request{r}, "KernelParked", "The kernel is parked. Run a cell to bring it back.")
 	}
 	return wait
+}
+
+// speakOfKernel answers kernel_info_request for a kernel that is not up.
+func (s *socket) speakOfKernel(parked bool, now time.Time) time.Duration {
+	before := now.Add(-s.patience)
+	if parked {
+		before = now
+	}
+	asked, oldest := s.ledger.speakFor(func(r *request) bool { return r.kind == wire.TypeKernelInfoRequest }, before)
+	for _, r := range asked {
+		_ = s.tell.answer(r, s.srv.infos.content(s.infoKey, language(s.spec)))
+	}
+	if len(asked) > 0 && !parked { // it is not idle, as the answer made it seem
+		_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateStarting)} })
+	}
+	if oldest.IsZero() {
+		return time.Hour
+	}
+	return oldest.Add(s.patience).Sub(now)
 }
 
 // explainWait shows in the waiting cell what it waits for, once that has taken
