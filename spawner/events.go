@@ -90,7 +90,7 @@ func (s *Service) overtaken(nb *v1alpha1.JupyterNotebook, last int64) []Event {
 	if nb != nil {
 		message = "A newer start has taken over"
 	}
-	return []Event{{ID: strconv.Itoa(overtakenID), Message: message, Time: s.now(), Final: true}}
+	return []Event{{ID: strconv.Itoa(overtakenID), Progress: 100, Message: message, Time: s.now(), Final: true}}
 }
 
 // logged are the events with ids above last, and whether the log is complete.
