@@ -76,13 +76,14 @@ func (r *replay) add(f frame) {
 // shrink drops a quarter of the bound at once, so that its cost is spread over many messages.
 func (r *replay) shrink() {
 	target := r.limit - r.limit/4
-	r.sweep(target, func(e *entry) bool { return e.droppable })
+	r.sweep(target, false)
 	if r.bytes > target {
-		r.sweep(target, func(e *entry) bool { return e.marker == nil })
+		r.sweep(target, true)
 	}
 }
 
-func (r *replay) sweep(target int, eligible func(*entry) bool) {
+// sweep drops the oldest output, or the oldest of everything, until target is met.
+func (r *replay) sweep(target int, everything bool) {
 	kept := r.entries[:0]
 	last := len(r.entries) - 1
 	// A marker that no client was shown counts on, for what the present
@@ -95,14 +96,16 @@ func (r *replay) sweep(target int, eligible func(*entry) bool) {
 		return 0
 	}
 	for i := range r.entries {
-		e := r.entries[i]
+		e := &r.entries[i] // kept grows at most as fast as i, so it is whole until it is kept
 		if e.marker != nil && !e.marker.shown {
 			marks[side(e.seq)] = e.marker
 		}
-		if i == last || r.bytes <= target || !eligible(&e) {
-			kept = append(kept, e)
+		eligible := e.droppable || everything && e.marker == nil
+		if i == last || r.bytes <= target || !eligible {
+			kept = append(kept, *e)
 			continue
 		}
+		bytes := len(e.data)
 		r.bytes -= e.size()
 		r.dropped++
 		mark := marks[side(e.seq)]
@@ -116,7 +119,7 @@ func (r *replay) sweep(target int, eligible func(*entry) bool) {
 			r.bytes += entryOverhead
 		}
 		mark.messages++
-		mark.bytes += uint64(len(e.data))
+		mark.bytes += uint64(bytes)
 	}
 	clear(r.entries[len(kept):])
 	r.entries = kept
