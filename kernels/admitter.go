@@ -49,7 +49,8 @@ type admitter struct {
 	meters *instruments
 
 	ledger   admission.Ledger
-	inOffice bool // this leader has taken over
+	inOffice bool            // this leader has taken over
+	barrier  []client.Object // what the cache has to show before that; nil before it was read
 
 	mu       sync.Mutex
 	expected map[string]expectation // by Pod name
@@ -254,30 +255,51 @@ func (a *admitter) clearDoubts(ctx context.Context) error {
 // takeOver makes sure that nothing the former leader has written, or is still
 // writing, escapes the first decision. It reads the API server itself; fences
 // off every waiting kernel, so that a late admission by the former leader
-// fails; and waits until the cache shows all of it. It returns false while the
-// cache is behind.
+// fails; and waits until the cache shows all of it. It returns false until
+// then.
 func (a *admitter) takeOver(ctx context.Context) (bool, error) {
+	if a.barrier == nil {
+		barrier, err := a.fenceAll(ctx)
+		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			return false, nil // it has changed under our hands: read again
+		}
+		if err != nil {
+			return false, err
+		}
+		a.barrier = barrier
+	}
+	ok, err := a.caughtUp(ctx, a.barrier)
+	if ok {
+		a.barrier = nil
+	}
+	return ok, err
+}
+
+// fenceAll fences off the waiting kernels and returns everything there is, as
+// the cache has to show it at least. The result is not nil.
+func (a *admitter) fenceAll(ctx context.Context) ([]client.Object, error) {
 	var kernels v1alpha1.JupyterKernelList
 	if err := a.live.List(ctx, &kernels, client.InNamespace(a.cfg.Namespace)); err != nil {
-		return false, fmt.Errorf("kernels: list kernels: %w", err)
+		return nil, fmt.Errorf("kernels: list kernels: %w", err)
+	}
+	barrier := []client.Object{}
+	for i := range kernels.Items {
+		k := &kernels.Items[i]
+		if k.Status.Phase == v1alpha1.KernelQueued {
+			if err := a.fence(ctx, k); err != nil {
+				return nil, err
+			}
+		}
+		barrier = append(barrier, k)
 	}
 	var pods corev1.PodList
 	if err := a.live.List(ctx, &pods, client.InNamespace(a.cfg.Namespace), kernelPods); err != nil {
-		return false, fmt.Errorf("kernels: list Pods: %w", err)
+		return nil, fmt.Errorf("kernels: list Pods: %w", err)
 	}
-	for i := range kernels.Items {
-		k := &kernels.Items[i]
-		if k.Status.Phase != v1alpha1.KernelQueued {
-			continue
-		}
-		if err := a.fence(ctx, k); err != nil {
-			if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-				return false, nil
-			}
-			return false, err
-		}
+	for i := range pods.Items {
+		barrier = append(barrier, &pods.Items[i])
 	}
-	return a.caughtUp(ctx, kernels.Items, pods.Items)
+	return barrier, nil
 }
 
 // fence gives a kernel a new version, so that writes over older ones fail.
@@ -293,14 +315,7 @@ func (a *admitter) fence(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 var kernelPods = client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: v1alpha1.ComponentKernel}
 
 // caughtUp tells whether the cache shows everything that was read, or newer.
-func (a *admitter) caughtUp(ctx context.Context, kernels []v1alpha1.JupyterKernel, pods []corev1.Pod) (bool, error) {
-	var read []client.Object
-	for i := range kernels {
-		read = append(read, &kernels[i])
-	}
-	for i := range pods {
-		read = append(read, &pods[i])
-	}
+func (a *admitter) caughtUp(ctx context.Context, read []client.Object) (bool, error) {
 	for _, o := range read {
 		cached := o.DeepCopyObject().(client.Object)
 		err := a.client.Get(ctx, client.ObjectKeyFromObject(o), cached)

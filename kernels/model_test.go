@@ -1,0 +1,307 @@
+package kernels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// model is a world in which the cache is as old as chance wants, writes are
+// lost, arrive late or without an answer, and leaders come and go. What is
+// held in the store must never exceed a limit.
+type model struct {
+	t     *testing.T
+	lock  sync.Mutex // of rng and late, while a pass writes
+	rng   *rand.Rand
+	store *modelStore
+	// cache holds what the informers have seen; each object may lag on its own,
+	// as the order among objects is all that an informer keeps.
+	cache map[types.NamespacedName]*v1alpha1.JupyterKernel
+	// late are writes that a leader has sent and that have not arrived.
+	late []func()
+	// leaders may overlap for writes under way, never for decisions.
+	leader *admitter
+	now    time.Time
+	next   int
+}
+
+// laggingClient reads kernels from the model's cache and the rest from the store.
+type laggingClient struct {
+	client.Client
+	m *model
+}
+
+func (c laggingClient) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	kernels, ok := list.(*v1alpha1.JupyterKernelList)
+	if !ok {
+		return c.Client.List(ctx, list, opts...)
+	}
+	for _, k := range c.m.cache {
+		kernels.Items = append(kernels.Items, *k.DeepCopy())
+	}
+	return nil
+}
+
+func (c laggingClient) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	k, ok := o.(*v1alpha1.JupyterKernel)
+	if !ok {
+		return c.Client.Get(ctx, key, o, opts...)
+	}
+	cached, ok := c.m.cache[key]
+	if !ok {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "jupyterkernels"}, key.Name)
+	}
+	cached.DeepCopyInto(k)
+	return nil
+}
+
+func (c laggingClient) Status() client.SubResourceWriter {
+	return unreliableWriter{c.Client.Status(), c.m}
+}
+
+// unreliableWriter loses writes, answers, or both, or lets them arrive later.
+type unreliableWriter struct {
+	client.SubResourceWriter
+	m *model
+}
+
+var errNoAnswer = errors.New("no answer")
+
+func (w unreliableWriter) Update(ctx context.Context, o client.Object, opts ...client.SubResourceUpdateOption) error {
+	k, ok := o.(*v1alpha1.JupyterKernel)
+	if !ok {
+		return w.SubResourceWriter.Update(ctx, o, opts...)
+	}
+	w.m.lock.Lock()
+	defer w.m.lock.Unlock()
+	switch w.m.rng.IntN(6) {
+	case 0: // never arrives
+		return errNoAnswer
+	case 1: // arrives, and the answer is lost
+		_ = w.SubResourceWriter.Update(ctx, k.DeepCopy(), opts...)
+		return errNoAnswer
+	case 2, 3: // arrives later
+		copied := k.DeepCopy()
+		w.m.late = append(w.m.late, func() { _ = w.SubResourceWriter.Update(context.Background(), copied) })
+		return errNoAnswer
+	default:
+		return w.SubResourceWriter.Update(ctx, o, opts...)
+	}
+}
+
+const (
+	modelPool    = 3
+	modelPerUser = 1
+	modelUsers   = 5
+)
+
+func newModel(t *testing.T, seed uint64) *model {
+	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 3)), cache: map[types.NamespacedName]*v1alpha1.JupyterKernel{}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	pool := int32(modelPool)
+	research := policy("research", func(k *v1alpha1.PolicyKernels) {
+		k.Allowed, k.GPUsPerKernel, k.GPUsPerUser, k.GPUPool = []string{"gpu"}, 1, modelPerUser, &pool
+	})
+	research.Namespace = "ns"
+	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw", Namespace: "ns"}}
+	ks := gpuSpec("gpu", 1)
+	ks.Namespace = "ns"
+	m.store = &modelStore{fixed: map[types.NamespacedName]client.Object{}, kernels: map[types.NamespacedName]*v1alpha1.JupyterKernel{}}
+	for _, o := range []client.Object{research, gw, ks} {
+		m.store.fixed[client.ObjectKeyFromObject(o)] = o
+	}
+	m.elect()
+	return m
+}
+
+func (m *model) elect() {
+	meters, err := newInstruments(prometheus.NewRegistry())
+	require.NoError(m.t, err)
+	m.leader = &admitter{cfg: testConfig("ns"), client: laggingClient{m.store, m}, live: m.store, now: func() time.Time { return m.now }, meters: meters}
+}
+
+func (m *model) kernels() []v1alpha1.JupyterKernel {
+	var list v1alpha1.JupyterKernelList
+	require.NoError(m.t, m.store.List(context.Background(), &list))
+	return list.Items
+}
+
+// check is the invariant.
+func (m *model) check(step string) int {
+	users, held := map[string]int{}, 0
+	for _, k := range m.kernels() {
+		if len(k.Status.Held) > 0 {
+			users[k.Spec.User]++
+			held++
+		}
+	}
+	require.LessOrEqual(m.t, held, modelPool, "pool after %s", step)
+	for user, n := range users {
+		require.LessOrEqual(m.t, n, modelPerUser, "%s after %s", user, step)
+	}
+	return held
+}
+
+func (m *model) pick(is func(*v1alpha1.JupyterKernel) bool) *v1alpha1.JupyterKernel {
+	var found []v1alpha1.JupyterKernel
+	for _, k := range m.kernels() {
+		if is(&k) {
+			found = append(found, k)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return &found[m.rng.IntN(len(found))]
+}
+
+// drop deletes a kernel that holds nothing.
+func (m *model) drop() {
+	if k := m.pick(func(k *v1alpha1.JupyterKernel) bool { return len(k.Status.Held) == 0 }); k != nil {
+		require.NoError(m.t, m.store.Delete(context.Background(), k))
+	}
+}
+
+func (m *model) step() string {
+	ctx := context.Background()
+	m.now = m.now.Add(time.Duration(m.rng.IntN(3000)) * time.Millisecond)
+	switch m.rng.IntN(16) {
+	case 0, 1: // somebody wants a kernel
+		if len(m.kernels()) >= 14 { // enough for every conflict, few enough to be quick
+			m.drop()
+			return "delete"
+		}
+		m.next++
+		k := newKernel(fmt.Sprintf("k%d", m.next), "gw", "gpu", owned(fmt.Sprintf("u%d", m.rng.IntN(modelUsers)), "research"))
+		k.Namespace, k.UID = "ns", types.UID(k.Name)
+		k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelQueued, Run: 1, QueuedSince: &metav1.MicroTime{Time: m.now.Add(-time.Duration(m.rng.IntN(120)) * time.Second)}} // any may come before any
+		m.store.put(k)
+		return "create"
+	case 2: // a kernel ends
+		if k := m.pick(func(k *v1alpha1.JupyterKernel) bool { return len(k.Status.Held) > 0 }); k != nil {
+			k.Status.Phase, k.Status.Held = v1alpha1.KernelParked, nil
+			require.NoError(m.t, m.store.Status().Update(ctx, k))
+		}
+		return "end"
+	case 3: // a kernel comes back, or goes back to the queue within its run
+		if k := m.pick(func(k *v1alpha1.JupyterKernel) bool { return k.Status.Phase == v1alpha1.KernelParked }); k != nil {
+			k.Status.Phase = v1alpha1.KernelQueued
+			k.Status.Run += int64(m.rng.IntN(2))
+			require.NoError(m.t, m.store.Status().Update(ctx, k))
+		}
+		return "return"
+	case 4: // a late write arrives
+		if len(m.late) > 0 {
+			i := m.rng.IntN(len(m.late))
+			m.late[i]()
+			m.late = append(m.late[:i], m.late[i+1:]...)
+		}
+		return "late write"
+	case 5, 6, 7, 8: // the cache catches up on some objects
+		for _, k := range m.kernels() {
+			if m.rng.IntN(3) > 0 {
+				m.cache[client.ObjectKeyFromObject(&k)] = k.DeepCopy()
+			}
+		}
+		m.forget(false)
+		return "sync"
+	case 9: // a leader is killed; its writes under way live on
+		if m.rng.IntN(2) == 0 {
+			m.elect()
+			return "new leader"
+		}
+		return "nothing"
+	default:
+		_, _ = m.leader.Reconcile(ctx, reconcile.Request{})
+		return "pass"
+	}
+}
+
+// TestNeverAboveALimit checks the admitter itself in such a world.
+func TestNeverAboveALimit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	full := 0
+	for seed := range uint64(100) {
+		m := newModel(t, seed)
+		for range 600 {
+			if m.check(m.step()) == modelPool {
+				full++
+			}
+			if t.Failed() {
+				t.Fatalf("seed %d", seed)
+			}
+		}
+		m.settle()
+	}
+	assert.Greater(t, full, 100, "the limit was hardly ever reached: the test tests nothing")
+}
+
+// forget lets the cache see deletions.
+func (m *model) forget(all bool) {
+	exists := map[types.NamespacedName]bool{}
+	for _, k := range m.kernels() {
+		exists[client.ObjectKeyFromObject(&k)] = true
+	}
+	for key := range m.cache {
+		if !exists[key] && (all || m.rng.IntN(2) == 0) {
+			delete(m.cache, key)
+		}
+	}
+}
+
+// settle lets the world calm down: then nothing may be left undone.
+func (m *model) settle() {
+	ctx := context.Background()
+	for _, write := range m.late {
+		write()
+	}
+	m.late = nil
+	m.rng = rand.New(constant{})
+	for range 12 {
+		for _, k := range m.kernels() {
+			m.cache[client.ObjectKeyFromObject(&k)] = k.DeepCopy()
+		}
+		m.forget(true)
+		m.now = m.now.Add(time.Second)
+		_, err := m.leader.Reconcile(ctx, reconcile.Request{})
+		require.NoError(m.t, err)
+		m.check("settling")
+	}
+	users, waitingUsers, held := map[string]bool{}, map[string]bool{}, 0
+	for _, k := range m.kernels() {
+		if len(k.Status.Held) > 0 {
+			users[k.Spec.User] = true
+			held++
+		}
+	}
+	for _, k := range m.kernels() {
+		if k.Status.Phase == v1alpha1.KernelQueued && !users[k.Spec.User] {
+			waitingUsers[k.Spec.User] = true
+		}
+	}
+	if len(waitingUsers) > 0 {
+		assert.Equal(m.t, modelPool, held, "%d users wait although there is room", len(waitingUsers))
+	}
+}
+
+// constant is a source for which no write ever fails.
+type constant struct{}
+
+func (constant) Uint64() uint64 { return 1<<64 - 1 }

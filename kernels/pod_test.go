@@ -1,0 +1,307 @@
+package kernels
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func golden(t *testing.T, name string, object any) {
+	t.Helper()
+	got, err := yaml.Marshal(object)
+	require.NoError(t, err)
+	file := filepath.Join("testdata", name+".yaml")
+	if *update {
+		require.NoError(t, os.WriteFile(file, got, 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), string(got))
+}
+
+func decode[T any](t *testing.T, text string) *T {
+	t.Helper()
+	into := new(T)
+	require.NoError(t, yaml.UnmarshalStrict([]byte(text), into))
+	return into
+}
+
+// sample is what gather finds for a kernel of a Hub user.
+func sample() parts {
+	k := newKernel("5f0c0f4e-5d0a-4c9b-9f4d-2d8b6c1f7a11", "default", "python-gpu", func(k *v1alpha1.JupyterKernel) {
+		k.Namespace, k.UID = "ns", "uid-1"
+		k.Spec.User, k.Spec.Policies, k.Spec.Notebook = "Ann@Example.org", []string{"research"}, "nb-ann"
+		k.Spec.Env = []corev1.EnvVar{{Name: "KERNEL_X", Value: "$(ELASTICHUB_KERNEL_ID) $$(HOME) 5$"}}
+		k.Spec.WorkingDir = "/home/jovyan/project"
+	})
+	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: "ns"}}
+	gw.Spec.CullIdleTimeout = ptr.To[int32](60)
+	ks := gpuSpec("python-gpu", 1)
+	ks.Namespace = "ns"
+	ks.Spec.Env = []corev1.EnvVar{{Name: "HF_HOME", Value: "/data/hf"}}
+	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: "nb-ann", Namespace: "ns"}}
+	nb.Spec.Storage = &v1alpha1.NotebookStorage{
+		Home:   &v1alpha1.HomeVolume{Size: resource.MustParse("10Gi")},
+		Shared: []v1alpha1.SharedVolume{{Name: "data", Claim: "datasets", MountPath: "/data", ReadOnly: true}},
+	}
+	research := policy("research", func(*v1alpha1.PolicyKernels) {})
+	research.Spec.NodeSelector = map[string]string{"pool": "gpu"}
+	research.Spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
+	research.Spec.PriorityClassName = "interactive"
+	research.Spec.Env = []v1alpha1.PolicyEnv{{Name: "MLFLOW_TRACKING_URI", Value: "http://mlflow"}}
+	return parts{Kernel: k, Gateway: gw, Spec: ks, Notebook: nb, Policies: []v1alpha1.GroupPolicy{*research}}
+}
+
+func TestPodOfAHubUser(t *testing.T) {
+	pod, err := buildPod(testConfig("ns"), sample())
+	require.NoError(t, err)
+	golden(t, "pod-hub-user", pod)
+}
+
+// TestPodOfTheOperatorsSamples builds from the manifests of
+// elastic-jupyter-operator as they are: stray scalars under metadata, a
+// container without image, restartPolicy Always, a launcher command.
+func TestPodOfTheOperatorsSamples(t *testing.T) {
+	in := parts{
+		Kernel:  newKernel("0a1b", "jupytergateway-sample", "python-kubernetes"),
+		Gateway: &v1alpha1.JupyterGateway{},
+		Spec: decode[v1alpha1.JupyterKernelSpec](t, `
+apiVersion: kubeflow.tkestack.io/v1alpha1
+kind: JupyterKernelSpec
+metadata: {name: python-kubernetes, namespace: default}
+spec:
+  language: Python
+  displayName: Python on Kubernetes as a JupyterKernelSpec
+  image: ghcr.io/skai-x/kernel-py:2.6.0
+  className: enterprise_gateway.services.processproxies.kubeflow.KubeflowProcessProxy
+  template: {namespace: default, name: jupyterkerneltemplate-elastic}
+  command: [kubeflow-launcher, --verbose, --RemoteProcessProxy.kernel-id, "{kernel_id}", --RemoteProcessProxy.port-range, "{port_range}",
+    --RemoteProcessProxy.response-address, "{response_address}", --RemoteProcessProxy.public-key, "{public_key}"]
+`),
+		Template: decode[v1alpha1.JupyterKernelTemplate](t, `
+apiVersion: kubeflow.tkestack.io/v1alpha1
+kind: JupyterKernelTemplate
+metadata: {name: jupyterkerneltemplate-elastic, namespace: default}
+spec:
+  template:
+    metadata: {app: enterprise-gateway, component: kernel}
+    spec:
+      restartPolicy: Always
+      containers:
+      - {name: kernel}
+`),
+	}
+	in.Kernel.Namespace = "default"
+	name, err := templateRef(in.Spec)
+	require.NoError(t, err)
+	assert.Equal(t, "jupyterkerneltemplate-elastic", name)
+	pod, err := buildPod(testConfig("default"), in)
+	require.NoError(t, err)
+	golden(t, "pod-operator-sample", pod)
+
+	// some versions: another launcher, no template, no className, resources
+	in.Template = nil
+	in.Spec = decode[v1alpha1.JupyterKernelSpec](t, `
+metadata: {name: python, namespace: default}
+spec:
+  language: Python
+  image: kernel-py:1
+  command: [python, /usr/local/share/jupyter/kernels/python_kubernetes/scripts/launch_kubernetes.py, --RemoteProcessProxy.kernel-id, "{kernel_id}"]
+`)
+	pod, err = buildPod(testConfig("default"), in)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"/opt/elastichub/elastichub", "agent", "--", "python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"}, pod.Spec.Containers[0].Command)
+	assert.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)
+}
+
+func TestCommands(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spec v1alpha1.JupyterKernelSpecSpec
+		want []string
+		path string
+	}{
+		"standard":     {v1alpha1.JupyterKernelSpecSpec{Language: "R"}, []string{"R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"}, ""},
+		"no language":  {v1alpha1.JupyterKernelSpecSpec{}, []string{"python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"}, ""},
+		"own":          {v1alpha1.JupyterKernelSpecSpec{Language: "x", Command: []string{"mine", "{connection_file}", "--id={kernel_id}"}}, []string{"mine", "{connection_file}", "--id=kid"}, ""},
+		"bootstrap":    {v1alpha1.JupyterKernelSpecSpec{Language: "julia", Command: []string{"/usr/local/bin/bootstrap-kernel.sh"}}, standardCommands["julia"], ""},
+		"placeholders": {v1alpha1.JupyterKernelSpecSpec{Language: "python", Command: []string{"launch", "{response_address}"}}, standardCommands["python"], ""},
+		"unknown":      {v1alpha1.JupyterKernelSpecSpec{Language: "cobol"}, nil, "spec.command"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := kernelArgv(tc.spec, "kid")
+			assert.Equal(t, tc.want, got)
+			if tc.path == "" {
+				assert.NoError(t, err)
+				return
+			}
+			var invalid *InvalidError
+			require.ErrorAs(t, err, &invalid)
+			assert.Equal(t, tc.path, invalid.Path)
+		})
+	}
+}
+
+func TestLiteral(t *testing.T) {
+	for value, want := range map[string]string{
+		"":             "",
+		"plain $HOME":  "plain $HOME",
+		"$(HOME)":      "$$(HOME)",
+		"$$(HOME)":     "$$(HOME)", // already in Kubernetes' notation
+		"$$$(HOME)":    "$$$$(HOME)",
+		"100$":         "100$",
+		"$$":           "$$",
+		"a$(b$(c))\n$": "a$$(b$$(c))\n$",
+	} {
+		assert.Equal(t, want, literal(value), value)
+		assert.Equal(t, want, literal(want), "twice: %s", value)
+	}
+}
+
+func TestIdleTimeout(t *testing.T) {
+	cfg := testConfig("ns")
+	for name, tc := range map[string]struct {
+		change func(*parts)
+		want   int64
+	}{
+		"gateway":            {func(*parts) {}, 60},
+		"service":            {func(p *parts) { p.Gateway.Spec.CullIdleTimeout = nil }, 3600},
+		"gateway says never": {func(p *parts) { p.Gateway.Spec.CullIdleTimeout = ptr.To[int32](-1) }, 0},
+		"policy":             {func(p *parts) { p.Policies[0].Spec.Kernels.IdleSeconds = 90 }, 90},
+		"kernelspec": {func(p *parts) {
+			p.Policies[0].Spec.Kernels.IdleSeconds = 90
+			p.Spec.Spec.IdleTimeoutSeconds = ptr.To[int64](7)
+		}, 7},
+		"kernel": {func(p *parts) {
+			p.Spec.Spec.IdleTimeoutSeconds = ptr.To[int64](7)
+			p.Kernel.Spec.IdleTimeoutSeconds = ptr.To[int64](5)
+		}, 5},
+		"kernel that never is":  {func(p *parts) { p.Kernel.Spec.IdleTimeoutSeconds = ptr.To[int64](0) }, 0},
+		"kernelspec that never": {func(p *parts) { p.Spec.Spec.IdleTimeoutSeconds = ptr.To[int64](-3) }, 0},
+	} {
+		in := sample()
+		tc.change(&in)
+		assert.Equal(t, tc.want, idleSeconds(cfg, in), name)
+	}
+}
+
+func TestWorkingDirectory(t *testing.T) {
+	for wish, want := range map[string]string{
+		"":                          "/home/jovyan",
+		"/home/jovyan":              "/home/jovyan",
+		"/home/jovyan/a/../b":       "/home/jovyan/b",
+		"/data/x":                   "/data/x",
+		"/home/jovyan2":             "/home/jovyan",
+		"/home/jovyan/../../etc":    "/home/jovyan",
+		"relative":                  "/home/jovyan",
+		"/opt/elastichub/somewhere": "/home/jovyan",
+	} {
+		in := sample()
+		in.Kernel.Spec.WorkingDir = wish
+		pod, err := buildPod(testConfig("ns"), in)
+		require.NoError(t, err)
+		assert.Equal(t, want, pod.Spec.Containers[0].WorkingDir, wish)
+	}
+}
+
+func TestRefusedPods(t *testing.T) {
+	container := func(s corev1.SecurityContext) func(*corev1.PodTemplateSpec) {
+		return func(t *corev1.PodTemplateSpec) { t.Spec.Containers[0].SecurityContext = &s }
+	}
+	volume := func(s corev1.VolumeSource) func(*corev1.PodTemplateSpec) {
+		return func(t *corev1.PodTemplateSpec) { t.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: s}} }
+	}
+	for path, change := range map[string]func(*corev1.PodTemplateSpec){
+		"spec.template.metadata.namespace":                func(t *corev1.PodTemplateSpec) { t.Namespace = "kube-system" },
+		"spec.template.spec.hostNetwork":                  func(t *corev1.PodTemplateSpec) { t.Spec.HostNetwork = true },
+		"spec.template.spec.hostPID":                      func(t *corev1.PodTemplateSpec) { t.Spec.HostPID = true },
+		"spec.template.spec.serviceAccountName":           func(t *corev1.PodTemplateSpec) { t.Spec.ServiceAccountName = "admin" },
+		"spec.template.spec.automountServiceAccountToken": func(t *corev1.PodTemplateSpec) { t.Spec.AutomountServiceAccountToken = ptr.To(true) },
+		"spec.template.spec.securityContext.runAsUser": func(t *corev1.PodTemplateSpec) {
+			t.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](0)}
+		},
+		"spec.template.spec.securityContext.runAsNonRoot": func(t *corev1.PodTemplateSpec) {
+			t.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(false)}
+		},
+		"spec.template.spec.containers[0].securityContext.privileged":          container(corev1.SecurityContext{Privileged: ptr.To(true)}),
+		"spec.template.spec.containers[0].securityContext.runAsUser":           container(corev1.SecurityContext{RunAsUser: ptr.To[int64](0)}),
+		"spec.template.spec.containers[0].securityContext.capabilities.add[0]": container(corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}}),
+		"spec.template.spec.containers[0].securityContext.seccompProfile.type": container(corev1.SecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}}),
+		"spec.template.spec.initContainers[0].securityContext.privileged": func(t *corev1.PodTemplateSpec) {
+			t.Spec.InitContainers = []corev1.Container{{SecurityContext: &corev1.SecurityContext{Privileged: ptr.To(true)}}}
+		},
+		"spec.template.spec.containers[0].ports[0].hostPort":                     func(t *corev1.PodTemplateSpec) { t.Spec.Containers[0].Ports = []corev1.ContainerPort{{HostPort: 22}} },
+		"spec.template.spec.volumes[0].hostPath":                                 volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}),
+		"spec.template.spec.volumes[0]":                                          volume(corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "x", Path: "/"}}),
+		"spec.template.spec.volumes[0].projected.sources[0].serviceAccountToken": volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{}}}}}),
+	} {
+		t.Run(path, func(t *testing.T) {
+			template := &v1alpha1.PodTemplate{}
+			template.Spec.Containers = []corev1.Container{{Name: "kernel", Image: "i"}}
+			change(&template.PodTemplateSpec)
+			in := sample()
+			in.Template = &v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "tmpl"}, Spec: v1alpha1.JupyterKernelTemplateSpec{Template: template}}
+			_, err := buildPod(testConfig("ns"), in)
+			var invalid *InvalidError
+			require.ErrorAs(t, err, &invalid)
+			assert.Equal(t, path, invalid.Path)
+			assert.Equal(t, "JupyterKernelTemplate tmpl", invalid.Object)
+		})
+	}
+}
+
+func TestClientEnvironment(t *testing.T) {
+	for path, v := range map[string]corev1.EnvVar{
+		"spec.env[0].name":      {Name: "ELASTICHUB_AGENT_KEY_FILE", Value: "/etc/passwd"},
+		"spec.env[0].valueFrom": {Name: "A", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{Key: "token"}}},
+		"spec.env[0].value":     {Name: "A", Value: "a\x00b"},
+	} {
+		_, err := clientEnv([]corev1.EnvVar{v})
+		var invalid *InvalidError
+		require.True(t, errors.As(err, &invalid), path)
+		assert.Equal(t, path, invalid.Path)
+	}
+}
+
+func TestNames(t *testing.T) {
+	long := "a-very-long-name-of-a-kernel-that-somebody-has-made-with-kubectl-by-hand"
+	assert.Equal(t, "k-12", PodName("k", 12))
+	names := map[string]bool{}
+	for _, k := range []string{long, long + "x", "k", "a.b", "a-b"} {
+		for _, run := range []int64{1, 10, 123456789} {
+			name := PodName(k, run)
+			assert.LessOrEqual(t, len(name), 63)
+			assert.False(t, names[name], name)
+			names[name] = true
+		}
+	}
+	labels := map[string]bool{}
+	for _, user := range []string{"ann", "Ann", "ANN", "ann@example.org", "ann-example-org", "анна", "анни", long, long + "y", "-", "--"} {
+		label := labelValue(user)
+		assert.Regexp(t, `^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`, label, user)
+		assert.LessOrEqual(t, len(label), 63)
+		assert.False(t, labels[label], label)
+		labels[label] = true
+	}
+}
+
+func TestConfigValidate(t *testing.T) {
+	assert.NoError(t, testConfig("ns").Validate())
+	err := Config{ImagePullPolicy: "Sometimes"}.Validate()
+	for _, path := range []string{"kernels.namespace", "kernels.image", "kernels.kernelImage", "kernels.imagePullPolicy", "kernels.tokenPublicKey"} {
+		assert.ErrorContains(t, err, path)
+	}
+}
