@@ -184,6 +184,13 @@ func (l *ledger) waits() *request {
 	return nil
 }
 
+// stillWaits tells whether the kernel has not said anything about a request yet.
+func (l *ledger) stillWaits(r *request) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !r.started && slices.Contains(l.open, r)
+}
+
 // take removes from the queue the frames that pick chooses and forgets their
 // requests. pick sees nil for a frame without one.
 func (l *ledger) take(pick func(*request) bool) []*request {
@@ -286,6 +293,31 @@ func (l *ledger) lastExecute() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last
+}
+
+// leave takes out everything that waits, for adopt.
+func (l *ledger) leave() []frame {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	frames := l.queue
+	l.queue = nil
+	for _, f := range frames {
+		l.count(-int64(len(f.data)))
+	}
+	return frames
+}
+
+// adopt takes over what another ledger of the same session left.
+func (l *ledger) adopt(frames []frame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queue = append(frames, l.queue...)
+	for _, f := range frames {
+		l.count(int64(len(f.data)))
+		if f.request != nil {
+			l.open = append(l.open, f.request)
+		}
+	}
 }
 
 // close lets go of everything.

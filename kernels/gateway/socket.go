@@ -118,6 +118,7 @@ func (s *socket) run(ctx context.Context) (end endReason) {
 			s.abandon()
 			return endShutdown
 		case <-clientDone:
+			s.srv.left.leave(s.key(), s.ledger.leave(), s.tell.leave())
 			return endClient
 		case <-verify.C:
 			if s.revoked(ctx) {
@@ -138,8 +139,16 @@ func (s *socket) run(ctx context.Context) (end endReason) {
 	}
 }
 
-// begin takes the kernel's state at the time the socket opened.
+func (s *socket) key() sessionKey {
+	return sessionKey{kernel: s.id, owner: s.identity.owner(), session: s.session}
+}
+
+// begin takes the kernel's state at the time the socket opened, and what the
+// same session left when its connection broke.
 func (s *socket) begin(k *v1alpha1.JupyterKernel) {
+	frames, shown := s.srv.left.collect(s.key())
+	s.ledger.adopt(frames)
+	s.tell.adopt(shown)
 	s.interrupted = k.Annotations[AnnotationInterrupted]
 	s.known = k.Spec.Run - 1
 	switch phaseOf(k) {

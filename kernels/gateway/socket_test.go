@@ -334,6 +334,28 @@ func TestAClientThatReconnectsGetsWhatItMissed(t *testing.T) {
 	assert.Equal(t, "missed\n", wire.Member(p.next(wire.TypeStream).Content, "text"))
 }
 
+func TestACellThatWaitsSurvivesABrokenConnection(t *testing.T) {
+	w := newWorld(t)
+	id := w.start("nb-alice", "python-gpu")
+	p := w.open("nb-alice", id, "s")
+	exec := p.execute("1")
+	shown := p.next(wire.TypeDisplayData)
+	_ = p.conn.CloseNow()
+	require.Eventually(t, func() bool { return w.server.activity.of(id).connections == 0 }, 5*time.Second, 5*time.Millisecond)
+	other := w.open("nb-alice", id, "other")
+	p = w.open("nb-alice", id, "s")
+	w.status(id, func(s *v1alpha1.JupyterKernelStatus) { s.Phase, s.Run, s.Node = v1alpha1.KernelStarting, 1, "n" })
+	assert.Equal(t, displayID(shown), displayID(p.next(wire.TypeUpdateDisplayData)))
+	agent := w.agent(id, 1)
+	w.phase(id, v1alpha1.KernelReady, 1, agent.ip)
+	request := agent.receive(wire.TypeExecuteRequest)
+	assert.Equal(t, exec, request.ID())
+	agent.run("s", request, "done\n")
+	assert.Equal(t, "done\n", wire.Member(p.next(wire.TypeStream).Content, "text"))
+	assert.Empty(t, agent.got, "sent once, by its own session")
+	other.silent(50*time.Millisecond, wire.TypeStream)
+}
+
 func TestANewerConnectionOfTheSessionReplacesTheOlder(t *testing.T) {
 	w := newWorld(t)
 	id, agent, p := ready(t, w, "s")

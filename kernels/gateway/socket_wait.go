@@ -115,7 +115,7 @@ func (s *socket) explainWait(k *v1alpha1.JupyterKernel, now time.Time) time.Dura
 	if s.wakeFailure {
 		text = "The cluster does not answer; trying again…"
 	}
-	_ = s.tell.wait(r, text)
+	_ = s.tell.wait(r, text, s.ledger.stillWaits)
 	return time.Hour
 }
 

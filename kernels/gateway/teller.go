@@ -23,10 +23,14 @@ type notice struct {
 	text    string
 }
 
-// wait shows or updates the notice of a request.
-func (t *teller) wait(r *request, text string) error {
+// wait shows or updates the notice of a request that still waits; begun or
+// refuse may have come in between, and nothing would take the notice away.
+func (t *teller) wait(r *request, text string, still func(*request) bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !still(r) {
+		return nil
+	}
 	if n := t.shown; n != nil && n.request == r {
 		if n.text == text {
 			return nil
@@ -44,6 +48,22 @@ func (t *teller) wait(r *request, text string) error {
 			b.DisplayData(r.header, wire.Display{ID: n.display, Data: bundle(text)}),
 		}
 	})
+}
+
+// leave gives the notice away, for adopt.
+func (t *teller) leave() *notice {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.shown
+	t.shown = nil
+	return n
+}
+
+// adopt goes on with a notice that the client has on display.
+func (t *teller) adopt(n *notice) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shown = n
 }
 
 // begun is called when the kernel first speaks about a request, before that is

@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+func kernelIn(phase v1alpha1.KernelPhase, specRun, run int64, ip string) *v1alpha1.JupyterKernel {
+	k := &v1alpha1.JupyterKernel{}
+	k.UID, k.Spec.Run = "u", specRun
+	k.Status.Phase, k.Status.Run, k.Status.PodIP = phase, run, ip
+	return k
+}
+
+func TestDecide(t *testing.T) {
+	const ip = "10.0.0.9"
+	dial := func(run int64) verdict { return verdict{dial: target{uid: "u", run: run, ip: ip}} }
+	for name, c := range map[string]struct {
+		s    situation
+		want verdict
+	}{
+		"deleted":                              {situation{link: linkUp}, verdict{gone: true}},
+		"not taken up":                         {situation{kernel: kernelIn("", 1, 0, "")}, verdict{}},
+		"queued":                               {situation{kernel: kernelIn(v1alpha1.KernelQueued, 1, 1, ""), wanted: true}, verdict{}},
+		"queued with an old link":              {situation{kernel: kernelIn(v1alpha1.KernelQueued, 2, 2, ""), link: linkUp, linkRun: 1}, verdict{unlink: true}},
+		"woken, not taken up, old link":        {situation{kernel: kernelIn(v1alpha1.KernelParked, 2, 1, ip), link: linkUp, linkRun: 1}, verdict{unlink: true}},
+		"woken, not taken up":                  {situation{kernel: kernelIn(v1alpha1.KernelParked, 2, 1, ip), wanted: true, told: 1}, verdict{}},
+		"starting without address":             {situation{kernel: kernelIn(v1alpha1.KernelStarting, 1, 1, "")}, verdict{}},
+		"starting with bad address":            {situation{kernel: kernelIn(v1alpha1.KernelStarting, 1, 1, "evil.example")}, verdict{}},
+		"starting":                             {situation{kernel: kernelIn(v1alpha1.KernelStarting, 1, 1, ip)}, dial(1)},
+		"ready":                                {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip)}, dial(3)},
+		"ready, dialling":                      {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), link: linkDialing, linkRun: 3}, verdict{}},
+		"ready, linked":                        {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), link: linkUp, linkRun: 3}, verdict{}},
+		"ready, linked to an earlier run":      {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), link: linkUp, linkRun: 2}, verdict{unlink: true}},
+		"ready, agent said goodbye":            {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), ended: 3, wanted: true}, verdict{}},
+		"ready, an earlier agent said goodbye": {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), ended: 2}, dial(3)},
+		"parked, last words on their way":      {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), link: linkUp, linkRun: 1}, verdict{linger: true}},
+		"parked, no last words":                {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), link: linkUp, linkRun: 1, endedFor: lingerLink}, verdict{unlink: true}},
+		"parked, dialling":                     {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ip), link: linkDialing, linkRun: 1}, verdict{unlink: true}},
+		"parked, to be dealt with":             {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), wanted: true}, verdict{settle: true}},
+		"parked":                               {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), told: 1}, verdict{parked: true}},
+		"parked, wanted":                       {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), told: 1, wanted: true}, verdict{wake: true}},
+		"parked, asked for":                    {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), told: 1, asked: 2, wanted: true}, verdict{}},
+		"parked again, asked for earlier":      {situation{kernel: kernelIn(v1alpha1.KernelParked, 2, 2, ""), told: 2, asked: 2, wanted: true}, verdict{wake: true}},
+		"dead, to be dealt with":               {situation{kernel: kernelIn(v1alpha1.KernelDead, 2, 2, ""), told: 1, wanted: true}, verdict{settle: true}},
+		"dead, wanted":                         {situation{kernel: kernelIn(v1alpha1.KernelDead, 2, 2, ""), told: 2, wanted: true}, verdict{wake: true}},
+		"a phase of the future":                {situation{kernel: kernelIn("Frozen", 1, 1, ip), link: linkUp, linkRun: 1}, verdict{unlink: true}},
+	} {
+		assert.Equal(t, c.want, decide(c.s), name)
+	}
+}
+
+func TestNoticesEscape(t *testing.T) {
+	k := kernelIn(v1alpha1.KernelStarting, 1, 1, "")
+	k.Status.Node, k.Status.Message = "n<1>", `<script>alert("x")</script>`
+	b := bundle(waiting(k, nil, false))
+	assert.Equal(t, `Starting the kernel's Pod on node n<1>: <script>alert("x")</script>…`, b["text/plain"])
+	assert.NotContains(t, b["text/html"], "<script")
+	assert.NotContains(t, b["text/html"], "n<1>")
+	assert.Equal(t, `<div role="status" aria-live="polite"><em>Starting the kernel&#39;s Pod on node n&lt;1&gt;: &lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;…</em></div>`, b["text/html"])
+}
+
+func TestEveryCauseIsPutIntoWords(t *testing.T) {
+	for _, cause := range []v1alpha1.KernelCause{
+		v1alpha1.CauseIdle, v1alpha1.CauseShutdown, v1alpha1.CauseKernelExited, v1alpha1.CauseStartFailed, v1alpha1.CauseOutOfMemory,
+		v1alpha1.CauseEvicted, v1alpha1.CauseNodeLost, v1alpha1.CauseImage, v1alpha1.CauseInvalid, v1alpha1.CauseOrphaned, v1alpha1.CauseRefused,
+	} {
+		k := kernelIn(v1alpha1.KernelDead, 1, 1, "")
+		k.Status.Cause = cause
+		name, text := over(k)
+		assert.True(t, strings.HasPrefix(name, "Kernel") && !strings.HasPrefix(name, "KernelKernel"), name)
+		assert.NotContains(t, text, "The kernel ended. ", cause)
+		assert.True(t, strings.HasSuffix(text, "Run a cell to start it again."), cause)
+	}
+}
+
+func TestLedgerCountsWhatItHolds(t *testing.T) {
+	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"})
+	l := newLedger(10_000, gauge)
+	b := wire.NewBuilder("a")
+	add := func(kind string, size int) *request {
+		m := b.New(wire.Shell, kind, nil, map[string]string{"code": strings.Repeat("x", size)})
+		r, err := l.add(&m, m.AppendV1(nil), time.Now())
+		require.NoError(t, err)
+		return r
+	}
+	first := add(wire.TypeExecuteRequest, 100)
+	add(wire.TypeCommMsg, 100)
+	second := add(wire.TypeExecuteRequest, 100)
+	for range 3 {
+		_, ok := l.next()
+		require.True(t, ok)
+	}
+	assert.Equal(t, int64(len(first.frame)+len(second.frame)), l.bytes, "kept until the kernel shows a sign")
+	assert.Same(t, first, l.heard([]byte(first.id)))
+	assert.Nil(t, l.heard([]byte(first.id)), "the first time only")
+	assert.Equal(t, int64(len(second.frame)), l.bytes)
+	third := add(wire.TypeExecuteRequest, 100)
+	assert.Equal(t, []*request{first}, l.lost(true))
+	var order []string
+	for f, ok := l.next(); ok; f, ok = l.next() {
+		order = append(order, f.request.id)
+	}
+	assert.Equal(t, []string{second.id, third.id}, order, "again, before what came later")
+	assert.True(t, l.answered([]byte(second.id)))
+	assert.Equal(t, []*request{third}, l.lost(false))
+	assert.Zero(t, l.bytes)
+	assert.False(t, l.following())
+
+	add(wire.TypeExecuteRequest, 20_000)
+	m := b.New(wire.Shell, wire.TypeExecuteRequest, nil, struct{}{})
+	_, err := l.add(&m, m.AppendV1(nil), time.Now())
+	assert.ErrorIs(t, err, errHeldFull, "one frame may exceed the bound, the next may not")
+	l.close()
+	assert.Zero(t, l.bytes)
+}
+
+func TestLeftoversAreBoundedInTimeAndSize(t *testing.T) {
+	now := time.Now()
+	l := newLeftovers(func() time.Time { return now })
+	a, b := sessionKey{"k", "o", "a"}, sessionKey{"k", "o", "b"}
+	l.leave(a, []frame{{data: make([]byte, maxLeft-10)}}, nil)
+	l.leave(b, []frame{{data: make([]byte, 11)}}, nil)
+	frames, _ := l.collect(b)
+	assert.Empty(t, frames)
+	frames, _ = l.collect(sessionKey{"k", "other", "a"})
+	assert.Empty(t, frames)
+	frames, _ = l.collect(a)
+	assert.Len(t, frames, 1)
+	frames, _ = l.collect(a)
+	assert.Empty(t, frames)
+	l.leave(a, []frame{{data: make([]byte, 10)}}, nil)
+	now = now.Add(leftFor + time.Second)
+	frames, _ = l.collect(a)
+	assert.Empty(t, frames)
+	assert.Zero(t, l.bytes)
+}
+
+func TestANoticeDoesNotComeTooLate(t *testing.T) {
+	l := newLedger(1<<20, prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"}))
+	m := wire.NewBuilder("a").New(wire.Shell, wire.TypeExecuteRequest, nil, struct{}{})
+	r, err := l.add(&m, m.AppendV1(nil), time.Now())
+	require.NoError(t, err)
+	tell := &teller{client: &clientConn{}} // which cannot write
+	l.heard([]byte(r.id))
+	require.NoError(t, tell.begun(r, ""))
+	assert.NoError(t, tell.wait(r, "late", l.stillWaits))
+	assert.Nil(t, tell.shown)
+}
