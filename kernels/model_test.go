@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -26,10 +27,12 @@ import (
 // lost, arrive late or without an answer, and leaders come and go. What is
 // held in the store must never exceed a limit.
 type model struct {
-	t     *testing.T
-	lock  sync.Mutex // of rng and late, while a pass writes
-	rng   *rand.Rand
-	store *modelStore
+	t *testing.T
+	// reliable worlds lose no write
+	reliable bool
+	lock     sync.Mutex // of rng and late, while a pass writes
+	rng      *rand.Rand
+	store    *modelStore
 	// cache holds what the informers have seen; each object may lag on its own,
 	// as the order among objects is all that an informer keeps.
 	cache map[types.NamespacedName]*v1alpha1.JupyterKernel
@@ -90,6 +93,9 @@ func (w unreliableWriter) Update(ctx context.Context, o client.Object, opts ...c
 	}
 	w.m.lock.Lock()
 	defer w.m.lock.Unlock()
+	if w.m.reliable {
+		return w.SubResourceWriter.Update(ctx, o, opts...)
+	}
 	switch w.m.rng.IntN(6) {
 	case 0: // never arrives
 		return errNoAnswer
@@ -266,6 +272,52 @@ func (m *model) forget(all bool) {
 	}
 }
 
+// TestNewLeaderReadsBeforeItDecides: the cache of a new leader does not show
+// what the former one has admitted.
+func TestNewLeaderReadsBeforeItDecides(t *testing.T) {
+	m := newModel(t, 1)
+	m.reliable = true
+	add := func(name string, phase v1alpha1.KernelPhase) *v1alpha1.JupyterKernel {
+		k := newKernel(name, "gw", "gpu", owned(name, "research"))
+		k.Namespace, k.UID = "ns", types.UID(name)
+		k.Status = v1alpha1.JupyterKernelStatus{Phase: phase, Run: 1, QueuedSince: &metav1.MicroTime{Time: m.now}}
+		m.store.put(k)
+		return k
+	}
+	sync := func(names ...string) {
+		for _, k := range m.kernels() {
+			if slices.Contains(names, k.Name) {
+				m.cache[client.ObjectKeyFromObject(&k)] = k.DeepCopy()
+			}
+		}
+	}
+	for i := range modelPool {
+		k := add(fmt.Sprintf("old%d", i), v1alpha1.KernelQueued)
+		sync(k.Name) // the cache stays here
+		k.Status.Phase, k.Status.Held = v1alpha1.KernelStarting, toList(map[string]int64{"nvidia.com/gpu": 1})
+		m.store.put(k)
+	}
+	add("new", v1alpha1.KernelQueued)
+	for range 5 {
+		sync("new")
+		_, err := m.leader.Reconcile(t.Context(), reconcile.Request{})
+		require.NoError(t, err)
+		assert.Equal(t, modelPool, m.check("pass"))
+	}
+	assert.False(t, m.leader.inOffice)
+	sync("old0", "old1", "old2", "new")
+	for range 2 {
+		_, err := m.leader.Reconcile(t.Context(), reconcile.Request{})
+		require.NoError(t, err)
+		assert.Equal(t, modelPool, m.check("pass"))
+	}
+	assert.True(t, m.leader.inOffice)
+	sync("new")
+	k := m.cache[types.NamespacedName{Namespace: "ns", Name: "new"}]
+	require.NotNil(t, k.Status.Queue)
+	assert.Equal(t, "3 of the 3 nvidia.com/gpu of policy research are in use (gpuPool).", k.Status.Queue.Reason)
+}
+
 // settle lets the world calm down: then nothing may be left undone.
 func (m *model) settle() {
 	ctx := context.Background()
@@ -273,7 +325,7 @@ func (m *model) settle() {
 		write()
 	}
 	m.late = nil
-	m.rng = rand.New(constant{})
+	m.reliable = true
 	for range 12 {
 		for _, k := range m.kernels() {
 			m.cache[client.ObjectKeyFromObject(&k)] = k.DeepCopy()
@@ -300,8 +352,3 @@ func (m *model) settle() {
 		assert.Equal(m.t, modelPool, held, "%d users wait although there is room", len(waitingUsers))
 	}
 }
-
-// constant is a source for which no write ever fails.
-type constant struct{}
-
-func (constant) Uint64() uint64 { return 1<<64 - 1 }
