@@ -320,6 +320,7 @@ func (o *outcome) status() string { return wire.Member(o.reply.Content, "status"
 func (g *gateway) result(id string) outcome {
 	g.t.Helper()
 	var o outcome
+	var stdout, stderr strings.Builder
 	idle, replied := false, false
 	g.until(func(m *wire.Message) bool {
 		if m.ParentID() != id {
@@ -331,15 +332,16 @@ func (g *gateway) result(id string) outcome {
 			o.reply, replied = *m, true
 		case wire.TypeStream:
 			if wire.Member(m.Content, "name") == "stdout" {
-				o.stdout += wire.Member(m.Content, "text")
+				stdout.WriteString(wire.Member(m.Content, "text"))
 			} else {
-				o.stderr += wire.Member(m.Content, "text")
+				stderr.WriteString(wire.Member(m.Content, "text"))
 			}
 		case wire.TypeStatus:
 			idle = idle || m.ExecutionState() == "idle"
 		}
 		return idle && replied
 	})
+	o.stdout, o.stderr = stdout.String(), stderr.String()
 	return o
 }
 

@@ -447,7 +447,7 @@ func TestFrameTooLarge(t *testing.T) {
 	t.Parallel()
 	r := start(t, ipykernel(t), func(c *agent.Config) { c.MaxMessage = 1 << 20 })
 	g := r.connect("s1")
-	require.NoError(t, g.ws.Write(t.Context(), websocket.MessageBinary, make([]byte, 2<<20)))
+	require.NoError(t, g.ws.Write(t.Context(), websocket.MessageBinary, make([]byte, 1<<20+1)))
 	e, _ := g.closed()
 	assert.Equal(t, websocket.StatusMessageTooBig, e.Code)
 

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import sys
+import time
 import uuid
 
 import zmq
@@ -30,7 +31,12 @@ def bind():
             s.sndhwm = 0
         if kind == zmq.ROUTER:
             s.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        s.bind(f"tcp://{info['ip']}:{info[name + '_port']}")
+        while True:
+            try:
+                s.bind(f"tcp://{info['ip']}:{info[name + '_port']}")
+                break
+            except zmq.ZMQError:  # libzmq closes in the background
+                time.sleep(0.01)
         sockets[name] = s
     return sockets
 
@@ -77,7 +83,6 @@ while True:
                 socket.close()
             sockets = bind()
             s = sockets["shell"]
-            import time
             time.sleep(1)  # until everybody is connected again
         s.send_multipart(identities + parts(reply, header, {"status": "ok", "execution_count": 1}))
         publish("status", header, {"execution_state": "idle"})
