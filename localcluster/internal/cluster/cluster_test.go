@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -194,16 +195,13 @@ func TestDirectories(t *testing.T) {
 }
 
 func TestStaticImage(t *testing.T) {
-	dir := t.TempDir()
-	program, archive := filepath.Join(dir, "tool"), filepath.Join(dir, "image.tar")
+	program := filepath.Join(t.TempDir(), "tool")
 	require.NoError(t, os.WriteFile(program, []byte("binary"), 0o755))
-	require.NoError(t, writeStaticImage(archive, "localhost/tool:1", program))
+	var archive bytes.Buffer
+	require.NoError(t, writeStaticImage(&archive, "localhost/tool:1", program))
 
-	file, err := os.Open(archive)
-	require.NoError(t, err)
-	defer file.Close()
 	parts := make(map[string][]byte)
-	for reader := tar.NewReader(file); ; {
+	for reader := tar.NewReader(&archive); ; {
 		header, err := reader.Next()
 		if errors.Is(err, io.EOF) {
 			break

@@ -1,10 +1,13 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,14 +51,45 @@ func (l Layout) ImageID(ctx context.Context, name string) (string, error) {
 	return response.GetImage().GetId(), nil
 }
 
-// ImportImage loads an image archive (OCI or Docker) under the names in it.
-func (l Layout) ImportImage(ctx context.Context, archive string) error {
-	out, err := exec.CommandContext(ctx, "/usr/bin/ctr",
-		"--address", l.ContainerdSocket(), "--namespace", "k8s.io", "images", "import", archive).CombinedOutput()
+// ImportImage loads the image archive (OCI or Docker) that write writes, under
+// the names in it.
+func (l Layout) ImportImage(ctx context.Context, write func(io.Writer) error) error {
+	cmd := l.ctr(ctx, "images", "import", "-")
+	in, err := cmd.StdinPipe()
 	if err != nil {
-		return fmt.Errorf("import image %s: %w: %s", archive, err, host.LastLines(string(out), 5))
+		return err
 	}
-	return nil
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	written := write(in)
+	in.Close()
+	// If both fail, the import failed first and the writer lost its reader.
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("ctr images import: %w: %s", err, host.LastLines(output.String(), 5))
+	}
+	return written
+}
+
+// Blobs are the digests of the blobs that containerd has. An image archive may
+// leave them out.
+func (l Layout) Blobs(ctx context.Context) (map[string]bool, error) {
+	out, err := l.ctr(ctx, "content", "ls", "--quiet").Output()
+	if err != nil {
+		return nil, fmt.Errorf("ctr content ls: %w", err)
+	}
+	blobs := make(map[string]bool)
+	for _, digest := range strings.Fields(string(out)) {
+		blobs[digest] = true
+	}
+	return blobs, nil
+}
+
+func (l Layout) ctr(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "/usr/bin/ctr",
+		append([]string{"--address", l.ContainerdSocket(), "--namespace", "k8s.io"}, args...)...)
 }
 
 // removePods stops every Pod without asking Kubernetes: containers, shims,

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"path"
@@ -17,7 +16,7 @@ import (
 // writeStaticImage writes a Docker image archive whose image is one statically
 // linked program and nothing else. The cluster's own images are made this way,
 // since they are needed before anything that could build images.
-func writeStaticImage(archive, name, program string) (err error) {
+func writeStaticImage(w io.Writer, name, program string) error {
 	// The layer is written twice, to avoid holding it: for its hash and size,
 	// which come first in the archive, and for itself.
 	sum, size := sha256.New(), new(counter)
@@ -43,12 +42,7 @@ func writeStaticImage(archive, name, program string) (err error) {
 		return err
 	}
 
-	file, err := os.Create(archive)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	out := tar.NewWriter(file)
+	out := tar.NewWriter(w)
 	if err := addFile(out, "manifest.json", 0o644, int64(len(manifest)), bytes.NewReader(manifest)); err != nil {
 		return err
 	}

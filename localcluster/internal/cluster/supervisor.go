@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -22,6 +23,10 @@ import (
 
 // startTimeout bounds the start of a component that neither answers nor dies.
 const startTimeout = 2 * time.Minute
+
+// stopPatience is short, since nothing is kept: the API server would wait much
+// longer for its watchers to go.
+const stopPatience = time.Second
 
 // Supervise runs the cluster in this process until ctx ends, and then takes
 // its processes and Pods away. The state directory must have been prepared.
@@ -182,15 +187,10 @@ func waitFor(ctx context.Context, name string, died <-chan error, probe func(con
 
 func (s *supervisor) loadOwnImages(ctx context.Context) error {
 	for image, program := range map[string]string{pauseImage: "pause", corednsImage: "coredns"} {
-		archive := s.layout.path(program + ".tar")
-		if err := writeStaticImage(archive, image, filepath.Join(s.options.Bin, program)); err != nil {
-			return err
-		}
-		if err := s.layout.ImportImage(ctx, archive); err != nil {
-			return err
-		}
-		if err := os.Remove(archive); err != nil {
-			return err
+		if err := s.layout.ImportImage(ctx, func(w io.Writer) error {
+			return writeStaticImage(w, image, filepath.Join(s.options.Bin, program))
+		}); err != nil {
+			return fmt.Errorf("load %s: %w", image, err)
 		}
 	}
 	return nil
@@ -242,7 +242,9 @@ func (s *supervisor) stop() {
 			wait.Add(1)
 			go func() {
 				defer wait.Done()
-				r.stop(5 * time.Second)
+				begin := time.Now()
+				r.stop(stopPatience)
+				slog.Info("stopped", "component", r.component.Name, "took", time.Since(begin))
 			}()
 		}
 		wait.Wait()

@@ -1,6 +1,12 @@
 package images
 
 import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -72,4 +78,33 @@ func TestDigestKeepsPartsApart(t *testing.T) {
 	assert.NotEqual(t, digest("ab", "c"), digest("a", "bc"))
 	assert.NotEqual(t, digest("a"), digest("a", ""))
 	assert.Equal(t, digest("a", "b"), digest("a", "b"))
+}
+
+func TestArchiveLeavesOutWhatIsKnown(t *testing.T) {
+	dir := t.TempDir()
+	manifest := `{"mediaType":"m","config":{"digest":"sha256:cc","size":1},"layers":[{"digest":"sha256:aa","size":2},{"digest":"sha256:bb","size":3},{"digest":"sha256:bb","size":3}]}`
+	for name, content := range map[string]string{"manifest.json": manifest, "aa": "12", "bb": "123", "cc": "1"} {
+		write(t, dir, name, content, 0o644)
+	}
+	var archive bytes.Buffer
+	require.NoError(t, writeArchive(&archive, dir, "localhost/x:1", map[string]bool{"sha256:aa": true}))
+	content := make(map[string]string)
+	for reader := tar.NewReader(&archive); ; {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		data, err := io.ReadAll(reader)
+		require.NoError(t, err)
+		require.NotContains(t, content, header.Name)
+		content[header.Name] = string(data)
+	}
+	sum := sha256.Sum256([]byte(manifest))
+	name := "blobs/sha256/" + hex.EncodeToString(sum[:])
+	assert.Equal(t, manifest, content[name])
+	assert.Contains(t, content["index.json"], `"io.containerd.image.name":"localhost/x:1"`)
+	assert.Equal(t, "123", content["blobs/sha256/bb"])
+	assert.Equal(t, "1", content["blobs/sha256/cc"])
+	assert.NotContains(t, content, "blobs/sha256/aa")
 }
