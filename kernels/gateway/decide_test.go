@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
 	"time"
@@ -154,4 +155,23 @@ func TestANoticeDoesNotComeTooLate(t *testing.T) {
 	require.NoError(t, tell.begun(r, ""))
 	assert.NoError(t, tell.wait(r, "late", l.stillWaits))
 	assert.Nil(t, tell.shown)
+}
+
+func TestALinkPassesNoMessageTwice(t *testing.T) {
+	var passed []string
+	l := &link{acks: make(chan struct{}, 1), metrics: newMetrics(prometheus.NewRegistry()),
+		deliver: func(m *wire.Message, _ []byte) error { passed = append(passed, m.ID()); return nil }}
+	b := wire.NewBuilder("k")
+	var ids []string
+	for _, seq := range []uint64{1, 2, 2, 1, 4} { // 3 was dropped by the agent
+		m := b.Stream(nil, "stdout", "x")
+		ids = append(ids, m.ID())
+		require.NoError(t, l.binary(m.AppendV1(binary.LittleEndian.AppendUint64(nil, seq))))
+	}
+	require.NoError(t, l.binary(append(binary.LittleEndian.AppendUint64(nil, 5), "no message"...)))
+	assert.Equal(t, []string{ids[0], ids[1], ids[4]}, passed)
+	assert.Equal(t, resume{after: 5}, l.from(), "what cannot be read is acknowledged all the same")
+	assert.Error(t, l.binary([]byte("short")))
+	l.text([]byte(`{"hello":{"epoch":"another"}}`))
+	assert.Equal(t, resume{epoch: "another"}, l.from())
 }

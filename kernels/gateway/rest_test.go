@@ -479,3 +479,16 @@ func TestConfigReportsEveryFault(t *testing.T) {
 	good.Namespace, good.Name, good.KeyFile, good.TokenKeyFile = "a", "b", "c", "d"
 	assert.NoError(t, good.Validate())
 }
+
+func TestAWakeFromAnOldStateChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	id := w.start("nb-bob", "python-cpu")
+	w.phase(id, v1alpha1.KernelParked, 1, "")
+	old := w.kernel(id)
+	k := w.kernel(id)
+	k.Spec.Run = 3
+	require.NoError(t, w.api.Update(context.Background(), k))
+	err := w.server.store.wake(context.Background(), old)
+	assert.Equal(t, kindConflict, explain(err).kind)
+	assert.EqualValues(t, 3, w.kernel(id).Spec.Run)
+}
