@@ -14,6 +14,7 @@ import (
 
 	"github.com/elastichub/elastichub/localcluster/internal/cluster"
 	"github.com/elastichub/elastichub/localcluster/internal/components"
+	"github.com/elastichub/elastichub/localcluster/internal/host"
 	"github.com/elastichub/elastichub/localcluster/internal/progress"
 )
 
@@ -71,7 +72,13 @@ func downCommand() *cobra.Command {
 			if !purge {
 				return nil
 			}
-			return p.Do("removing "+at.cache, func() error { return os.RemoveAll(at.cache) })
+			return p.Do("removing "+at.cache, func() error {
+				// The image builder leaves its storage mounted on itself.
+				if err := host.UnmountBelow(at.cache); err != nil {
+					return err
+				}
+				return os.RemoveAll(at.cache)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&purge, "purge", false, "also remove the cache: built programs, base image, image builder's storage")
