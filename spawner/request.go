@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -102,10 +103,11 @@ func requestTemplate(cfg Config, req Request) corev1.PodTemplateSpec {
 	}
 	return corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 		Containers: []corev1.Container{{
-			Name:    v1alpha1.NotebookContainer,
-			Image:   image,
-			Command: literal(req.Command),
-			Args:    literal(req.Args),
+			Name:  v1alpha1.NotebookContainer,
+			Image: image,
+			// Arguments all: the image's entrypoint, an init such as tini, stays
+			// the first process, as it does with KubeSpawner.
+			Args: literal(slices.Concat(req.Command, req.Args)),
 			Resources: corev1.ResourceRequirements{
 				Limits:   corev1.ResourceList{corev1.ResourceCPU: req.CPULimit, corev1.ResourceMemory: req.MemoryLimit},
 				Requests: corev1.ResourceList{corev1.ResourceCPU: req.CPURequest, corev1.ResourceMemory: req.MemoryRequest},
