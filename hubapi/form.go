@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/elastichub/elastichub/forms"
+	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/web"
 )
@@ -16,10 +17,10 @@ import (
 // Cluster knows what there is to lend. It only informs: a form is shown
 // without what it cannot say.
 type Cluster interface {
-	// Kernels are all kernelspecs; the form shows those that the policy allows.
-	Kernels(ctx context.Context) ([]web.KernelChoice, error)
-	// GPUs counts an extended resource, such as nvidia.com/gpu.
-	GPUs(ctx context.Context, resource string) (web.GPUs, error)
+	// Kernels are those that the allowance can use.
+	Kernels(ctx context.Context, allowance groups.Allowance) ([]web.KernelChoice, error)
+	// GPUs counts an extended resource, such as nvidia.com/gpu; nil when nobody counts.
+	GPUs(ctx context.Context, resource string) (*web.GPUs, error)
 }
 
 const maxLanguages = 1024
@@ -57,7 +58,7 @@ func (a *API) form(c *gin.Context) error {
 
 // addFacts adds what the cluster has at the moment.
 func (a *API) addFacts(ctx context.Context, input *web.SpawnFormInput) {
-	kernels, err := a.deps.Cluster.Kernels(ctx)
+	kernels, err := a.deps.Cluster.Kernels(ctx, input.Allowance)
 	if err != nil {
 		a.deps.Log.WarnContext(ctx, "form without kernels", "error", err)
 	}
@@ -71,5 +72,5 @@ func (a *API) addFacts(ctx context.Context, input *web.SpawnFormInput) {
 		a.deps.Log.WarnContext(ctx, "form without free GPUs", "error", err)
 		return
 	}
-	input.GPUs = &gpus
+	input.GPUs = gpus
 }

@@ -24,10 +24,45 @@ type Offer struct {
 	IdleSeconds int64
 }
 
+// Catalogue tells what there is to lend, from the caches. Any replica may ask.
+type Catalogue struct {
+	cfg    Config
+	reader client.Reader
+	// places is nil without ClusterCapacity.
+	places capacity
+}
+
+// GPUs counts an extended resource of the cluster's nodes, and how much of it
+// nobody holds. known is false without Config.ClusterCapacity.
+func (c *Catalogue) GPUs(ctx context.Context, resource string) (free, total int64, known bool, err error) {
+	if c.places == nil {
+		return 0, 0, false, nil
+	}
+	places, err := c.places.Places(ctx)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	for _, p := range places {
+		total += p.Total[resource]
+		free += p.Free[resource]
+	}
+	var kernels v1alpha1.JupyterKernelList
+	if err := c.reader.List(ctx, &kernels, client.InNamespace(c.cfg.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return 0, 0, false, fmt.Errorf("kernels: list kernels: %w", err)
+	}
+	for i := range kernels.Items {
+		if status := &kernels.Items[i].Status; counted(*status) {
+			free -= fromList(status.Held)[resource]
+		}
+	}
+	return max(free, 0), total, true, nil
+}
+
 // Offers lists what a gateway has to offer under some policies, in the
 // gateway's order. A kernelspec that no Pod can be made from is left out. A
 // gateway that does not exist offers nothing.
-func Offers(ctx context.Context, cfg Config, reader client.Reader, gateway, gpuResource string, policies []string) ([]Offer, error) {
+func (c *Catalogue) Offers(ctx context.Context, gateway, gpuResource string, policies []string) ([]Offer, error) {
+	cfg, reader := c.cfg, c.reader
 	var gw v1alpha1.JupyterGateway
 	err := reader.Get(ctx, types.NamespacedName{Namespace: cfg.Namespace, Name: gateway}, &gw)
 	if client.IgnoreNotFound(err) != nil {
@@ -49,7 +84,7 @@ func Offers(ctx context.Context, cfg Config, reader client.Reader, gateway, gpuR
 		if err = ignoreUnbuildable(err); err != nil {
 			return nil, err
 		}
-		if in.Spec == nil || len(policies) > 0 && !allowedBy(in.Policies, name) {
+		if in.Spec == nil || !allowedBy(in.Policies, name) {
 			continue
 		}
 		pod, err := buildPod(cfg, in)

@@ -38,24 +38,25 @@ var everything = []reconcile.Request{{NamespacedName: types.NamespacedName{Name:
 // SetupWithManager adds the controllers of kernels, admission, gateways and
 // kernelspecs, and the sweep, to a manager with leader election. The manager's
 // cache must cover cfg.Namespace.
-func SetupWithManager(mgr manager.Manager, cfg Config, registry prometheus.Registerer) error {
+func SetupWithManager(mgr manager.Manager, cfg Config, registry prometheus.Registerer) (*Catalogue, error) {
 	if err := cfg.Validate(); err != nil {
-		return err
+		return nil, err
 	}
 	meters, err := newInstruments(registry)
 	if err != nil {
-		return fmt.Errorf("kernels: metrics: %w", err)
+		return nil, fmt.Errorf("kernels: metrics: %w", err)
 	}
 	admit := &admitter{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters}
+	catalogue := &Catalogue{cfg: cfg, reader: mgr.GetClient()}
 	var cluster *ClusterCapacity
 	if cfg.ClusterCapacity {
 		if cluster, err = NewClusterCapacity(mgr.GetConfig(), mgr.GetScheme(), cfg.Namespace); err != nil {
-			return err
+			return nil, err
 		}
 		if err := mgr.Add(cluster.Cache()); err != nil {
-			return fmt.Errorf("kernels: capacity cache: %w", err)
+			return nil, fmt.Errorf("kernels: capacity cache: %w", err)
 		}
-		admit.places = cluster
+		admit.places, catalogue.places = cluster, cluster
 	}
 	kernels := &kernelReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, admit: admit}
 	for _, setup := range []func() error{
@@ -68,10 +69,10 @@ func SetupWithManager(mgr manager.Manager, cfg Config, registry prometheus.Regis
 		},
 	} {
 		if err := setup(); err != nil {
-			return fmt.Errorf("kernels: %w", err)
+			return nil, fmt.Errorf("kernels: %w", err)
 		}
 	}
-	return nil
+	return catalogue, nil
 }
 
 func setupKernels(mgr manager.Manager, r *kernelReconciler) error {

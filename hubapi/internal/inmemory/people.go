@@ -70,11 +70,11 @@ func (p policyList) Policies(context.Context) ([]v1alpha1.GroupPolicy, error) { 
 type Cluster struct{}
 
 // Kernels implements hubapi.Cluster.
-func (Cluster) Kernels(context.Context) ([]web.KernelChoice, error) {
+func (Cluster) Kernels(context.Context, groups.Allowance) ([]web.KernelChoice, error) {
 	return []web.KernelChoice{{Name: "python-gpu", DisplayName: "Python (GPU)", GPUs: 1, IdleSeconds: 600}}, nil
 }
 
 // GPUs implements hubapi.Cluster.
-func (Cluster) GPUs(context.Context, string) (web.GPUs, error) {
-	return web.GPUs{Free: 1, Total: 2}, nil
+func (Cluster) GPUs(context.Context, string) (*web.GPUs, error) {
+	return &web.GPUs{Free: 1, Total: 2}, nil
 }
