@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/elastichub/elastichub/kernels/gateway"
+)
+
+func gatewayCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "gateway",
+		Short: "Run a replica of a JupyterGateway: Jupyter's kernel API for notebook servers",
+		Long: `Run a replica of a JupyterGateway. The controllers start it and configure it by
+ELASTICHUB_GATEWAY_* variables; what concerns its kernels is in the JupyterGateway.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, logging, err := gatewayConfig(os.LookupEnv)
+			if err != nil {
+				return err
+			}
+			return runGateway(cmd.Context(), config, logging.logger(os.Stdout))
+		},
+	}
+}
+
+// gatewayConfig reads what the JupyterGateway controller sets.
+func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfig, error) {
+	config := gateway.Default()
+	logging := logConfig{Level: "info", Format: "json"}
+	for name, target := range map[string]*string{
+		"ELASTICHUB_GATEWAY_NAMESPACE":             &config.Namespace,
+		"ELASTICHUB_GATEWAY_NAME":                  &config.Name,
+		"ELASTICHUB_GATEWAY_KEY_FILE":              &config.KeyFile,
+		"ELASTICHUB_GATEWAY_TOKEN_PUBLIC_KEY_FILE": &config.TokenKeyFile,
+		"ELASTICHUB_GATEWAY_CLIENTS_DIR":           &config.ClientsDir,
+		"ELASTICHUB_GATEWAY_LISTEN":                &config.Listen,
+		"ELASTICHUB_GATEWAY_METRICS_LISTEN":        &config.Health,
+		"ELASTICHUB_LOG_LEVEL":                     &logging.Level,
+	} {
+		if value, ok := lookup(name); ok {
+			*target = value
+		}
+	}
+	faults := append(logging.validate(), config.Validate())
+	if err := errors.Join(faults...); err != nil {
+		return gateway.Config{}, logConfig{}, fmt.Errorf("gateway configuration:\n%w", err)
+	}
+	return config, logging, nil
+}
+
+func runGateway(ctx context.Context, config gateway.Config, log *slog.Logger) error {
+	slog.SetDefault(log)
+	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	log.Info("starting", "version", buildVersion(), "namespace", config.Namespace, "gateway", config.Name)
+
+	rest, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("kubernetes: %w", err)
+	}
+	rest.QPS, rest.Burst = 200, 400
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return gateway.Run(ctx, config, rest, registry, log)
+}

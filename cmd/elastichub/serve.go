@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/hubapi"
+	"github.com/elastichub/elastichub/kernels"
+	"github.com/elastichub/elastichub/spawner"
+	"github.com/elastichub/elastichub/tokens"
+)
+
+// drainTime is how long requests in flight have to end; the chart's
+// terminationGracePeriodSeconds is longer.
+const drainTime = 10 * time.Second
+
+func serveCommand() *cobra.Command {
+	var file string
+	command := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service that JupyterHub drives: Hub API on every replica, controllers on the leader",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := loadServeConfig(file, os.Environ())
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), config)
+		},
+	}
+	command.Flags().StringVar(&file, "config", "", "configuration file, YAML")
+	return command
+}
+
+func serve(ctx context.Context, config serveConfig) error {
+	log := config.Log.logger(os.Stdout)
+	slog.SetDefault(log)
+	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	log.Info("starting", "version", buildVersion(), "namespace", config.Namespace)
+
+	issuer, err := readIssuer(config.Signing.SeedFile)
+	if err != nil {
+		return err
+	}
+	hubToken, err := readSecret(config.HubAPI.TokenFile)
+	if err != nil {
+		return fmt.Errorf("hubAPI.tokenFile: %w", err)
+	}
+	mgr, err := newManager(config)
+	if err != nil {
+		return err
+	}
+	registry := metrics.Registry
+
+	members, closeSource, err := newMembers(config.Groups, registry)
+	if err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
+	defer closeSource()
+	allowances := groups.NewService(members, policyLister{mgr.GetClient(), config.Namespace})
+
+	spawnerConfig := spawner.Config{
+		Namespace:       config.Namespace,
+		DefaultImage:    config.Notebooks.Image,
+		ImagePullPolicy: corev1.PullPolicy(config.Notebooks.PullPolicy),
+		GatewayName:     config.Notebooks.Gateway,
+	}
+	if err := spawner.SetupWithManager(mgr, spawnerConfig, issuer, registry); err != nil {
+		return fmt.Errorf("notebooks: %w", err)
+	}
+	lending, err := kernels.SetupWithManager(mgr, kernels.Config{
+		Namespace:       config.Namespace,
+		Image:           config.Kernels.ServiceImage,
+		ImagePullPolicy: corev1.PullPolicy(config.Kernels.PullPolicy),
+		KernelImage:     config.Kernels.Image,
+		TokenPublicKey:  issuer.PublicKey(),
+		IdleSeconds:     config.Kernels.IdleTimeoutSeconds,
+		ClusterCapacity: config.Kernels.ClusterCapacity,
+	}, registry)
+	if err != nil {
+		return fmt.Errorf("kernels: %w", err)
+	}
+	servers, err := spawner.NewService(ctx, spawnerConfig, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
+	if err != nil {
+		return fmt.Errorf("notebooks: %w", err)
+	}
+
+	apiConfig := hubapi.DefaultConfig()
+	apiConfig.Tokens = []string{hubToken}
+	api, err := hubapi.New(apiConfig, hubapi.Dependencies{
+		Allowances: allowances,
+		Servers:    servers,
+		Cluster:    catalogue{kernels: lending, gateway: config.Notebooks.Gateway},
+		Ready: func() error {
+			_, err := servers.States(ctx)
+			return err
+		},
+		Log:     log,
+		Metrics: registry,
+	})
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(&httpServer{listen: config.HubAPI.Listen, server: hubapi.NewServer(api), log: log}); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func newManager(config serveConfig) (manager.Manager, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	rest, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes: %w", err)
+	}
+	// The API server has priority and fairness of its own; the client's
+	// default of 20 requests a second would be the bottleneck of a busy morning.
+	rest.QPS, rest.Burst = 200, 400
+	return ctrl.NewManager(rest, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         cache.Options{DefaultNamespaces: map[string]cache.Config{config.Namespace: {}}},
+		Metrics:                       metricsserver.Options{BindAddress: config.Metrics.Listen},
+		LeaderElection:                true,
+		LeaderElectionID:              "elastichub-controllers",
+		LeaderElectionNamespace:       config.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       new(drainTime + time.Second),
+	})
+}
+
+func readIssuer(file string) (*tokens.Issuer, error) {
+	text, err := readSecret(file)
+	if err != nil {
+		return nil, fmt.Errorf("signing.seedFile: %w", err)
+	}
+	seed, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("signing.seedFile: %s is not base64", file)
+	}
+	issuer, err := tokens.NewIssuer(seed)
+	if err != nil {
+		return nil, fmt.Errorf("signing.seedFile: %w", err)
+	}
+	return issuer, nil
+}
+
+// policyLister reads the policies from the informer.
+type policyLister struct {
+	client    client.Client
+	namespace string
+}
+
+func (l policyLister) Policies(ctx context.Context) ([]v1alpha1.GroupPolicy, error) {
+	var all v1alpha1.GroupPolicyList
+	err := l.client.List(ctx, &all, client.InNamespace(l.namespace))
+	return all.Items, err
+}
+
+// httpServer serves on every replica and drains when the manager stops.
+type httpServer struct {
+	listen string
+	server *http.Server
+	log    *slog.Logger
+}
+
+func (s *httpServer) NeedLeaderElection() bool { return false }
+
+func (s *httpServer) Start(ctx context.Context) error {
+	listener, err := net.Listen("tcp", s.listen)
+	if err != nil {
+		return err
+	}
+	s.log.Info("serving the Hub API", "address", listener.Addr().String())
+	failed := make(chan error, 1)
+	go func() { failed <- s.server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if err := s.server.Shutdown(drain); err != nil {
+		s.log.Warn("requests cut off", "error", err)
+		return s.server.Close()
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
