@@ -1,0 +1,14 @@
+# Sourced by install.sh and env.sh: where the tools and the demo are.
+# shellcheck shell=bash disable=SC2034
+: "${ELASTICHUB_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/elastichub}"
+BIN=$ELASTICHUB_CACHE/bin
+KUBECTL=$BIN/kubectl
+HELM=$BIN/helm
+KUBECONFIG=$("$BIN/localcluster" kubeconfig)
+export KUBECONFIG
+NAMESPACE=elastichub
+HUB_URL=http://localhost:30080
+GATEWAY_URL=http://localhost:30888
+LDAP_URL=ldap://localhost:30389
+PASSWORD=elastichub-demo
+IDLE_SECONDS=60
