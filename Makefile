@@ -10,6 +10,9 @@ export ELASTICHUB_CACHE
 CACHE := $(ELASTICHUB_CACHE)
 LOCALCLUSTER := $(CACHE)/bin/localcluster
 IMAGES := service notebook kernel hub directory
+# One set of flags for build, vet and test: one set of compiled packages.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .PHONY: help
@@ -37,9 +40,12 @@ cluster: $(LOCALCLUSTER)
 .PHONY: images
 images: $(LOCALCLUSTER) dist/elastichub
 	@for name in $(IMAGES); do \
-	  context=images/$$name; \
-	  case $$name in service) context=dist;; hub) context=.;; esac; \
-	  $(LOCALCLUSTER) build-image --tag localhost/elastichub/$$name:dev --file images/$$name/Dockerfile $$context; \
+	  context=images/$$name; arguments=; \
+	  case $$name in \
+	    service) context=dist; arguments="--build-arg BASE=localhost/elastichub/static:1";; \
+	    hub) context=.;; \
+	  esac; \
+	  $(LOCALCLUSTER) build-image --tag localhost/elastichub/$$name:dev --file images/$$name/Dockerfile $$arguments $$context; \
 	done
 	@$(LOCALCLUSTER) load-image $(IMAGES:%=localhost/elastichub/%:dev)
 
@@ -48,11 +54,11 @@ images: $(LOCALCLUSTER) dist/elastichub
 .PHONY: dist/elastichub
 dist/elastichub:
 	@echo "building elastichub $(VERSION)"
-	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/elastichub
+	@go build -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/elastichub
 
 .PHONY: $(LOCALCLUSTER)
 $(LOCALCLUSTER):
-	@cd localcluster && CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/localcluster
+	@cd localcluster && go build -o $@ ./cmd/localcluster
 
 .PHONY: generate
 generate: ## Make the generated code anew
