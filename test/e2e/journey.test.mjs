@@ -62,6 +62,7 @@ describe('1. the form depends on the group', () => {
 describe('2 to 6. a researcher works', () => {
   let page;
   let log = '';
+  let pictured = false;
 
   before(async () => { page = await signIn('researcher'); });
   after(async () => { await page.context().close(); });
@@ -74,8 +75,9 @@ describe('2 to 6. a researcher works', () => {
       await page.click('#spawn_form input[type="submit"], #spawn_form button[type="submit"]');
       const watch = (async () => {
         while (!/\/user\//.test(page.url())) {
-          const seen = await page.locator('#progress-log').innerText({ timeout: 500 }).catch(() => '');
+          const seen = await page.locator('#progress-log').textContent({ timeout: 500 }).catch(() => '');
           if (seen.length > log.length) log = seen;
+          if (seen && !pictured) { pictured = true; await picture(page, 'progress'); }
           await page.waitForTimeout(100);
         }
       })();
@@ -144,8 +146,8 @@ describe('2 to 6. a researcher works', () => {
     const cell = await run(page, 'before = 1; print("last")');
     await output(cell, /last/);
     await until('the kernel Pod is gone', async () => (await kernelPods()).length === 0, { seconds: idleSeconds + 45 });
-    const [kernel] = (await list('jupyterkernels')).filter((k) => k.spec.user === 'researcher');
-    assert.equal(kernel.status.phase, 'Parked');
+    const kernel = await until('the kernel is parked', async () =>
+      (await list('jupyterkernels')).find((k) => k.spec.user === 'researcher' && k.status.phase === 'Parked'));
     assert.equal(kernel.status.cause, 'Idle');
     assert.equal(kernel.status.held, undefined);
     await output(cell, /parked/i, 10);

@@ -4,13 +4,13 @@ import { until } from './stack.mjs';
 /** Waits for the launcher of a freshly opened JupyterLab. */
 export async function labReady(page) {
   await page.waitForSelector('#jupyterlab-splash', { state: 'detached', timeout: 60_000 }).catch(() => {});
-  await page.waitForSelector('.jp-Launcher, .jp-Notebook', { timeout: 60_000 });
+  await page.locator('.jp-Launcher:visible, .jp-Notebook:visible').first().waitFor({ timeout: 60_000 });
 }
 
 /** Opens a new notebook with the kernel of that display name. */
 export async function newNotebook(page, kernel) {
   if (!(await page.locator('.jp-Launcher:visible').count())) {
-    await page.keyboard.press('Control+Shift+L');
+    await page.locator('[data-command="launcher:create"]').first().click();
   }
   const card = page.locator(`.jp-LauncherCard[data-category="Notebook"][title*="${kernel}"]:visible`).first();
   await card.waitFor({ timeout: 30_000 });
@@ -18,6 +18,9 @@ export async function newNotebook(page, kernel) {
   await card.click();
   await until('a notebook opens', async () => (await page.locator('.jp-NotebookPanel').count()) > before);
   await page.locator('.jp-NotebookPanel:visible .jp-Cell').first().waitFor();
+  // JupyterLab drops a cell that is run before its session exists, without a word.
+  await until('the notebook has a session', async () =>
+    /\| (Idle|Busy|Connecting|Starting|Restarting)/.test(await page.locator('#jp-main-statusbar').innerText()));
 }
 
 const panel = (page) => page.locator('.jp-NotebookPanel:visible');

@@ -96,13 +96,17 @@ export async function notebookPod(user) {
   return pods.find((pod) => !pod.metadata.deletionTimestamp);
 }
 
-/** Stops the user's server, deletes their kernels, and waits until both are gone. */
+/** Stops the user's server and removes what it left: kernels, notebook and home volume. */
 export async function reset(user) {
   await hubAPI('DELETE', `/users/${user}/server`);
   await until(`${user}'s server is stopped`, async () => {
     const { json } = await hubAPI('GET', `/users/${user}`);
     return !json?.servers || Object.keys(json.servers).length === 0;
   }, { seconds: 90 });
+  const notebook = await notebookOf(user);
+  if (!notebook) return;
+  await kubectl('delete', 'jupyternotebook', notebook.metadata.name, '--wait=true');
+  await kubectl('delete', 'pvc', `home-${notebook.metadata.name}`, '--ignore-not-found', '--wait=true');
 }
 
 let browser;
