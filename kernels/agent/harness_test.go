@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -316,33 +318,41 @@ type outcome struct {
 
 func (o *outcome) status() string { return wire.Member(o.reply.Content, "status") }
 
-// result waits for both ends of a cell: the reply and the idle status.
-func (g *gateway) result(id string) outcome {
+// results waits for both ends of cells: the reply and the idle status.
+func (g *gateway) results(ids ...string) []outcome {
 	g.t.Helper()
-	var o outcome
-	var stdout, stderr strings.Builder
-	idle, replied := false, false
+	outcomes := make([]outcome, len(ids))
+	stdout, stderr := make([]strings.Builder, len(ids)), make([]strings.Builder, len(ids))
+	idle, replied := map[int]bool{}, map[int]bool{}
 	g.until(func(m *wire.Message) bool {
-		if m.ParentID() != id {
+		i := slices.Index(ids, m.ParentID())
+		if i < 0 {
 			return false
 		}
-		o.all = append(o.all, *m)
+		outcomes[i].all = append(outcomes[i].all, *m)
 		switch m.Type() {
 		case wire.TypeExecuteReply:
-			o.reply, replied = *m, true
+			outcomes[i].reply, replied[i] = *m, true
 		case wire.TypeStream:
 			if wire.Member(m.Content, "name") == "stdout" {
-				stdout.WriteString(wire.Member(m.Content, "text"))
+				stdout[i].WriteString(wire.Member(m.Content, "text"))
 			} else {
-				stderr.WriteString(wire.Member(m.Content, "text"))
+				stderr[i].WriteString(wire.Member(m.Content, "text"))
 			}
 		case wire.TypeStatus:
-			idle = idle || m.ExecutionState() == "idle"
+			idle[i] = idle[i] || m.ExecutionState() == "idle"
 		}
-		return idle && replied
+		return len(replied) == len(ids) && !slices.ContainsFunc(slices.Sorted(maps.Keys(replied)), func(i int) bool { return !idle[i] })
 	})
-	o.stdout, o.stderr = stdout.String(), stderr.String()
-	return o
+	for i := range outcomes {
+		outcomes[i].stdout, outcomes[i].stderr = stdout[i].String(), stderr[i].String()
+	}
+	return outcomes
+}
+
+func (g *gateway) result(id string) outcome {
+	g.t.Helper()
+	return g.results(id)[0]
 }
 
 // run executes code and requires that it went well.

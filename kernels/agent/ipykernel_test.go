@@ -122,11 +122,10 @@ func TestRestartInPlace(t *testing.T) {
 	require.Equal(t, 204, status, body)
 	t.Logf("restart in place of a busy kernel: %v", time.Since(begun))
 
-	o := g.result(id)
-	assert.Equal(t, "error", o.status())
-	assert.Contains(t, []string{"KeyboardInterrupt", "KernelRestarted"}, wire.Member(o.reply.Content, "ename"))
-	o = g.result(queued)
-	assert.Contains(t, []string{"aborted", "error"}, o.status(), "by the kernel or for it")
+	both := g.results(id, queued)
+	assert.Equal(t, "error", both[0].status())
+	assert.Contains(t, []string{"KeyboardInterrupt", "KernelRestarted"}, wire.Member(both[0].reply.Content, "ename"))
+	assert.Contains(t, []string{"aborted", "error"}, both[1].status(), "by the kernel or for it")
 	after := g.run(look)
 	b, a := strings.SplitN(before, " ", 3), strings.SplitN(after, " ", 3)
 	assert.NotEqual(t, b[0], a[0], "another process")
@@ -152,8 +151,7 @@ while True: pass`)
 	g.untilOutput(id)
 	status, body := r.request("POST", "/v1/restart", "")
 	require.Equal(t, 204, status, body)
-	for _, lost := range []string{id, queued} {
-		o := g.result(lost)
+	for _, o := range g.results(id, queued) {
 		assert.Equal(t, "error", o.status())
 		assert.Equal(t, "KernelRestarted", wire.Member(o.reply.Content, "ename"))
 	}
