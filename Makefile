@@ -9,7 +9,6 @@ ELASTICHUB_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/elastichub
 export ELASTICHUB_CACHE
 CACHE := $(ELASTICHUB_CACHE)
 LOCALCLUSTER := $(CACHE)/bin/localcluster
-IMAGES := service notebook kernel hub directory
 # One set of flags for build, vet and test: one set of compiled packages.
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath
@@ -39,15 +38,7 @@ cluster: $(LOCALCLUSTER)
 
 .PHONY: images
 images: $(LOCALCLUSTER) dist/elastichub
-	@for name in $(IMAGES); do \
-	  context=images/$$name; arguments=; \
-	  case $$name in \
-	    service) context=dist; arguments="--build-arg BASE=localhost/elastichub/static:1";; \
-	    hub) context=.;; \
-	  esac; \
-	  $(LOCALCLUSTER) build-image --tag localhost/elastichub/$$name:dev --file images/$$name/Dockerfile $$arguments $$context; \
-	done
-	@$(LOCALCLUSTER) load-image $(IMAGES:%=localhost/elastichub/%:dev)
+	@charts/demo/images.sh
 
 ##@ Building
 

@@ -15,14 +15,15 @@ helm_apply() {
 
 # Helm installs CRDs once and never updates them.
 "$KUBECTL" apply --server-side --force-conflicts -f elastichub/crds >/dev/null
-helm_apply elastichub elastichub -f demo/elastichub-values.yaml
+service=$(image service) notebook=$(image notebook) kernel=$(image kernel)
+helm_apply elastichub elastichub -f demo/elastichub-values.yaml \
+  --set image.name="${service%:*}" --set image.tag="${service##*:}" \
+  --set notebooks.image="$notebook" --set kernels.image="$kernel"
 # shellcheck disable=SC2086
-helm_apply demo demo ${DEMO_SET:-}
+helm_apply demo demo ${DEMO_SET:-} --set kernelIdleSeconds="$IDLE_SECONDS" \
+  --set images.notebook="$notebook" --set images.kernel="$kernel" \
+  --set images.hub="$(image hub)" --set images.directory="$(image directory)"
 
-# A rebuilt image keeps its tag: only a restart runs it.
-for deployment in elastichub hub proxy directory; do
-  "$KUBECTL" -n "$NAMESPACE" rollout restart "deployment/$deployment" >/dev/null
-done
 for deployment in directory elastichub hub proxy; do
   echo "waiting for $deployment"
   "$KUBECTL" -n "$NAMESPACE" rollout status "deployment/$deployment" --timeout=180s >/dev/null || {
@@ -32,16 +33,16 @@ for deployment in directory elastichub hub proxy; do
   }
 done
 echo "waiting for the kernel gateway"
+# The controllers make its Deployment, and bring it to the image just installed.
 for _ in $(seq 180); do
-  "$KUBECTL" -n "$NAMESPACE" get deployment default >/dev/null 2>&1 && break
-  sleep 1
+  [ "$("$KUBECTL" -n "$NAMESPACE" get deployment default --ignore-not-found -o 'jsonpath={.spec.template.spec.containers[0].image}')" = "$service" ] && break
+  sleep 0.5
 done
-"$KUBECTL" -n "$NAMESPACE" rollout restart deployment/default >/dev/null
 "$KUBECTL" -n "$NAMESPACE" rollout status deployment/default --timeout=180s >/dev/null
 
-for _ in $(seq 60); do
+for _ in $(seq 240); do
   curl -fsS -o /dev/null "$HUB_URL/hub/login" 2>/dev/null && break
-  sleep 1
+  sleep 0.25
 done
 curl -fsS -o /dev/null "$HUB_URL/hub/login"
 

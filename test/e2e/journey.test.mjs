@@ -146,10 +146,9 @@ describe('2 to 6. a researcher works', () => {
     const cell = await run(page, 'before = 1; print("last")');
     await output(cell, /last/);
     await until('the kernel Pod is gone', async () => (await kernelPods()).length === 0, { seconds: idleSeconds + 45 });
-    const kernel = await until('the kernel is parked', async () =>
-      (await list('jupyterkernels')).find((k) => k.spec.user === 'researcher' && k.status.phase === 'Parked'));
+    const kernel = await until('the kernel is parked and holds nothing', async () =>
+      (await list('jupyterkernels')).find((k) => k.spec.user === 'researcher' && k.status.phase === 'Parked' && !k.status.held));
     assert.equal(kernel.status.cause, 'Idle');
-    assert.equal(kernel.status.held, undefined);
     await output(cell, /parked/i, 10);
     await picture(page, 'notebook-parked');
 
@@ -191,6 +190,7 @@ describe('2 to 6. a researcher works', () => {
       return found?.status.phase === 'Stopped' && found;
     });
     assert.equal(notebook.spec.stopped, true);
+    await until('the Hub knows', async () => Object.keys((await hubAPI('GET', '/users/researcher')).json.servers).length === 0);
     assert.deepEqual((await list('persistentvolumeclaims')).map((claim) => claim.metadata.uid).sort(), claims);
     await start();
     const pod = (await notebookPod('researcher')).metadata.name;
