@@ -82,7 +82,7 @@ func TestLifeOfAKernel(t *testing.T) {
 
 	// a run asked for while one is there: the old Pod goes first, and is counted until then
 	c.askRun("k1", 3)
-	k = c.phase("k1", 3, v1alpha1.KernelQueued)
+	c.phase("k1", 3, v1alpha1.KernelQueued)
 	c.eventually("deletion of the former Pod", func() bool { return c.get("k1-2", second) && second.DeletionTimestamp != nil })
 	assert.NotEmpty(t, c.kernel("k1").Status.Held)
 	assert.False(t, c.get("k1-3", &corev1.Pod{}))

@@ -2,10 +2,7 @@ package agent
 
 import (
 	"fmt"
-	"html"
 	"time"
-
-	"github.com/elastichub/elastichub/kernels/wire"
 )
 
 // notice is what a user reads in the last cell when the kernel was parked.
@@ -27,12 +24,4 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%d s", int(d.Seconds()))
 	}
 	return fmt.Sprintf("%d min", int(d.Minutes()))
-}
-
-func parkedDisplay(text string) wire.Display {
-	return wire.Display{Data: map[string]string{
-		"text/plain": text,
-		"text/html": `<div style="border-left:3px solid #888;padding:.3em .8em;opacity:.85">` +
-			html.EscapeString(text) + `</div>`,
-	}}
 }

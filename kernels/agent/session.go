@@ -96,12 +96,6 @@ func (s *session) abandoned() []request {
 	return all
 }
 
-func (s *session) connected() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.client != nil
-}
-
 // put sends the client a message that the agent made. It is never dropped before output is.
 func (s *session) put(m wire.Message) {
 	s.out.add(frame{data: m.AppendV1(make([]byte, 0, m.SizeV1()))})

@@ -279,7 +279,7 @@ func (a *agent) finish(k *kernel, r Result) Result {
 		idle := a.activity.judge(time.Now(), 0)
 		r.Message = a.notice(idle.timeout)
 		for _, s := range a.everySession() {
-			s.put(a.builder.DisplayData(s.parent(), parkedDisplay(r.Message)))
+			s.put(a.builder.DisplayData(s.parent(), wire.Display{Data: wire.Notice(r.Message)}))
 		}
 		a.hangUp(r.Reason)
 	}

@@ -62,11 +62,11 @@ func TestDecide(t *testing.T) {
 func TestNoticesEscape(t *testing.T) {
 	k := kernelIn(v1alpha1.KernelStarting, 1, 1, "")
 	k.Status.Node, k.Status.Message = "n<1>", `<script>alert("x")</script>`
-	b := bundle(waiting(k, nil, false))
+	b := wire.Notice(waiting(k, nil, false))
 	assert.Equal(t, `Starting the kernel's Pod on node n<1>: <script>alert("x")</script>…`, b["text/plain"])
 	assert.NotContains(t, b["text/html"], "<script")
 	assert.NotContains(t, b["text/html"], "n<1>")
-	assert.Equal(t, `<div role="status" aria-live="polite"><em>Starting the kernel&#39;s Pod on node n&lt;1&gt;: &lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;…</em></div>`, b["text/html"])
+	assert.Equal(t, `<div role="status" style="border-left:3px solid #888;padding:.3em .8em;opacity:.85">Starting the kernel&#39;s Pod on node n&lt;1&gt;: &lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;…</div>`, b["text/html"])
 }
 
 func TestEveryCauseIsPutIntoWords(t *testing.T) {

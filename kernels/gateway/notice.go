@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"html"
 	"sort"
 	"strings"
 	"time"
@@ -19,7 +18,7 @@ func waiting(k *v1alpha1.JupyterKernel, ks *v1alpha1.JupyterKernelSpec, ended bo
 		if q := k.Status.Queue; q != nil && k.Status.Run == k.Spec.Run && q.Position > 0 {
 			text := fmt.Sprintf("Waiting %s: position %d of %d", what, q.Position, max(q.Length, q.Position))
 			if q.Reason != "" {
-				text += ", " + strings.TrimSuffix(q.Reason, ".")
+				text += ". " + strings.ToUpper(q.Reason[:1]) + strings.TrimSuffix(q.Reason[1:], ".")
 			}
 			return text + "."
 		}
@@ -99,13 +98,4 @@ func over(k *v1alpha1.JupyterKernel) (name, text string) {
 		what += " Run a cell to start it again."
 	}
 	return name, what
-}
-
-// bundle is a notice as a display: plain text, and the same as HTML that
-// screen readers announce.
-func bundle(text string) map[string]string {
-	return map[string]string{
-		"text/plain": text,
-		"text/html":  `<div role="status" aria-live="polite"><em>` + html.EscapeString(text) + `</em></div>`,
-	}
 }

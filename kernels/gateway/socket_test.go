@@ -40,11 +40,11 @@ func TestFirstStartHoldsFramesAndLeavesNothingBehind(t *testing.T) {
 			})
 			shown := p.next(wire.TypeDisplayData)
 			assert.Equal(t, exec, parentOf(shown))
-			assert.Equal(t, "Waiting for a GPU: position 2 of 2, all 2 nvidia.com/gpu are in use.", plainText(shown))
+			assert.Equal(t, "Waiting for a GPU: position 2 of 2. All 2 nvidia.com/gpu are in use.", plainText(shown))
 			w.status(id, func(s *v1alpha1.JupyterKernelStatus) { s.Queue.Position, s.Queue.Length = 1, 1 })
 			update := p.next(wire.TypeUpdateDisplayData)
 			assert.Equal(t, displayID(shown), displayID(update))
-			assert.Equal(t, "Waiting for a GPU: position 1 of 1, all 2 nvidia.com/gpu are in use.", plainText(update))
+			assert.Equal(t, "Waiting for a GPU: position 1 of 1. All 2 nvidia.com/gpu are in use.", plainText(update))
 			w.status(id, func(s *v1alpha1.JupyterKernelStatus) {
 				s.Phase, s.Queue, s.Node = v1alpha1.KernelStarting, nil, "node-1"
 			})

@@ -37,7 +37,7 @@ func (t *teller) wait(r *request, text string, still func(*request) bool) error 
 		}
 		n.text = text
 		return t.client.say(func(b *wire.Builder) []wire.Message {
-			return []wire.Message{b.UpdateDisplayData(r.header, wire.Display{ID: n.display, Data: bundle(text)})}
+			return []wire.Message{b.UpdateDisplayData(r.header, wire.Display{ID: n.display, Data: wire.Notice(text)})}
 		})
 	}
 	n := &notice{request: r, display: "elastichub-" + uuid.NewString(), text: text}
@@ -45,7 +45,7 @@ func (t *teller) wait(r *request, text string, still func(*request) bool) error 
 	return t.client.say(func(b *wire.Builder) []wire.Message {
 		return []wire.Message{
 			b.Status(r.header, wire.StateBusy),
-			b.DisplayData(r.header, wire.Display{ID: n.display, Data: bundle(text)}),
+			b.DisplayData(r.header, wire.Display{ID: n.display, Data: wire.Notice(text)}),
 		}
 	})
 }
@@ -80,11 +80,11 @@ func (t *teller) begun(r *request, last string) error {
 	return t.client.say(func(b *wire.Builder) []wire.Message {
 		switch {
 		case mine && last != "":
-			return []wire.Message{b.UpdateDisplayData(r.header, wire.Display{ID: n.display, Data: bundle(last)})}
+			return []wire.Message{b.UpdateDisplayData(r.header, wire.Display{ID: n.display, Data: wire.Notice(last)})}
 		case mine:
 			return []wire.Message{b.New(wire.IOPub, wire.TypeClearOutput, r.header, map[string]bool{"wait": false})}
 		case last != "":
-			return []wire.Message{b.DisplayData(r.header, wire.Display{Data: bundle(last)})}
+			return []wire.Message{b.DisplayData(r.header, wire.Display{Data: wire.Notice(last)})}
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"html"
 	"time"
 
 	"github.com/google/uuid"
@@ -82,6 +83,16 @@ func (b *Builder) Stream(parentHeader []byte, name, text string) Message {
 type Display struct {
 	ID   string
 	Data map[string]string
+}
+
+// Notice is a sentence of ours among a cell's output: plain text for notebooks
+// as files, and HTML that screen readers announce.
+func Notice(text string) map[string]string {
+	return map[string]string{
+		"text/plain": text,
+		"text/html": `<div role="status" style="border-left:3px solid #888;padding:.3em .8em;opacity:.85">` +
+			html.EscapeString(text) + `</div>`,
+	}
 }
 
 func (d Display) content() any {

@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"spawner":            {"api/v1alpha1", "tokens"},
 	"hubapi":             {"forms", "groups", "spawner", "web", "api/v1alpha1"},
 	"kernels/admission":  {"api/v1alpha1"},
-	"kernels":            {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys"},
+	"kernels":            {"api/v1alpha1", "kernels/admission", "kernels/agent/keys", "tokens"},
 	"kernels/agent":      {"kernels/agent/keys", "kernels/agent/zmtp", "kernels/wire"},
 	"kernels/gateway":    {"api/v1alpha1", "kernels/agent/keys", "kernels/wire", "tokens"},
 	"cmd/elastichub":     {"*"},
