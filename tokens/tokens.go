@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	issuer   = "elastichub"
-	audience = "elastichub-gateway"
+	issuerName = "elastichub"
+	audience   = "elastichub-gateway"
 )
 
 // ErrInvalid means that a token is malformed, forged or meant for something else.
@@ -70,7 +70,7 @@ func NewIssuer(seed []byte) (*Issuer, error) {
 // the same token: nothing in it depends on the time.
 func (i *Issuer) Issue(n Notebook) (string, error) {
 	return jwt.Signed(i.signer).Claims(claims{
-		Claims:    jwt.Claims{Issuer: issuer, Audience: jwt.Audience{audience}, Subject: n.User},
+		Claims:    jwt.Claims{Issuer: issuerName, Audience: jwt.Audience{audience}, Subject: n.User},
 		Namespace: n.Namespace, Name: n.Name, UID: n.UID, Start: n.Start, User: n.User,
 	}).Serialize()
 }
@@ -101,7 +101,7 @@ func (v *Verifier) Verify(token string) (Notebook, error) {
 	if err := parsed.Claims(v.public, &c); err != nil {
 		return Notebook{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if err := c.ValidateWithLeeway(jwt.Expected{Issuer: issuer, AnyAudience: jwt.Audience{audience}, Time: time.Now()}, 0); err != nil {
+	if err := c.ValidateWithLeeway(jwt.Expected{Issuer: issuerName, AnyAudience: jwt.Audience{audience}, Time: time.Now()}, 0); err != nil {
 		return Notebook{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if c.Namespace == "" || c.Name == "" || c.UID == "" {
