@@ -25,8 +25,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/elastichub/elastichub/kernels/agent"
-	"github.com/elastichub/elastichub/kernels/agent/internal/pythontest"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/internal/pythontest"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 

@@ -25,57 +25,9 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/internal/pythontest"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
-
-// clientPython returns a Python with jupyter_server, nbclient and ipykernel.
-// The first caller on a machine makes a virtual environment for it.
-func clientPython(t *testing.T) string {
-	t.Helper()
-	python, err := prepareClient()
-	if err == nil {
-		return python
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("no Python with jupyter_server: %v", err)
-	}
-	t.Skipf("no Python with jupyter_server: %v", err)
-	return ""
-}
-
-func prepareClient() (string, error) {
-	cache := os.Getenv("ELASTICHUB_CACHE")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", err
-		}
-		cache = filepath.Join(home, ".cache", "elastichub")
-	}
-	venvs := filepath.Join(cache, "venvs")
-	if err := os.MkdirAll(venvs, 0o755); err != nil {
-		return "", err
-	}
-	lock, err := os.OpenFile(filepath.Join(venvs, "gateway-client.lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", err
-	}
-	dir := filepath.Join(venvs, "gateway-client")
-	python := filepath.Join(dir, "bin", "python")
-	if exec.Command(python, "-c", "import jupyter_server, nbclient, ipykernel").Run() == nil {
-		return python, nil
-	}
-	if err := exec.Command("python3", "-m", "venv", "--clear", dir).Run(); err != nil {
-		return "", err
-	}
-	install := exec.Command(python, "-m", "pip", "install", "--quiet", "jupyter_server==2.*", "nbclient", "ipykernel==7.*")
-	install.Stderr = os.Stderr
-	return python, install.Run()
-}
 
 // controllers play the kernel controllers with real agents and ipykernels in
 // place of Pods, until ctx ends.
@@ -285,7 +237,7 @@ func (p *peer) idle(request string) {
 }
 
 func TestJupyterServer(t *testing.T) {
-	python := clientPython(t)
+	python := pythontest.Interpreter(t)
 	w := newWorld(t)
 	w.server.timing = defaultTiming
 	w.controllers(python, func(c *agent.Config) { c.IdleTimeout = 6 * time.Second })
@@ -405,7 +357,7 @@ print(nb.cells[0].outputs, nb.cells[1].outputs[0].text.strip())
 `
 
 func TestNBClient(t *testing.T) {
-	python := clientPython(t)
+	python := pythontest.Interpreter(t)
 	w := newWorld(t)
 	w.server.timing = defaultTiming
 	w.controllers(python, nil)

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/elastichub/elastichub/kernels/agent/internal/pythontest"
 	"github.com/elastichub/elastichub/kernels/agent/zmtp"
+	"github.com/elastichub/elastichub/kernels/internal/pythontest"
 )
 
 // libzmq binds a ROUTER that echoes, a REP that echoes and an XPUB on which it

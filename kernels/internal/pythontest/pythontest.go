@@ -1,4 +1,5 @@
-// Package pythontest gives tests a Python with a real ipykernel and libzmq.
+// Package pythontest gives tests a Python with a real ipykernel, libzmq,
+// jupyter_server and nbclient.
 package pythontest
 
 import (
@@ -9,12 +10,12 @@ import (
 	"testing"
 )
 
-// The kernel that tests run against.
-var requirements = []string{"ipykernel==7.*", "pyzmq==27.*"}
+// What tests run against.
+var requirements = []string{"ipykernel==7.*", "pyzmq==27.*", "jupyter_server==2.*", "nbclient"}
 
-// Interpreter returns the path of a Python that has ipykernel and pyzmq. The
+// Interpreter returns the path of a Python that has the requirements. The
 // first caller on a machine makes a virtual environment for it in
-// ${ELASTICHUB_CACHE:-~/.cache/elastichub}/venvs/ipykernel. Where that cannot
+// ${ELASTICHUB_CACHE:-~/.cache/elastichub}/venvs/kernels. Where that cannot
 // be made the test is skipped, or fails with CI=true.
 func Interpreter(t testing.TB) string {
 	t.Helper()
@@ -23,9 +24,9 @@ func Interpreter(t testing.TB) string {
 		return python
 	}
 	if os.Getenv("CI") == "true" {
-		t.Fatalf("no Python with ipykernel: %v", err)
+		t.Fatalf("no Python with ipykernel and jupyter_server: %v", err)
 	}
-	t.Skipf("no Python with ipykernel: %v", err)
+	t.Skipf("no Python with ipykernel and jupyter_server: %v", err)
 	return ""
 }
 
@@ -43,7 +44,7 @@ func prepare() (string, error) {
 		return "", err
 	}
 	// Packages are tested in parallel by several processes; one makes it.
-	lock, err := os.OpenFile(filepath.Join(venvs, "ipykernel.lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := os.OpenFile(filepath.Join(venvs, "kernels.lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return "", err
 	}
@@ -51,9 +52,9 @@ func prepare() (string, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", err
 	}
-	dir := filepath.Join(venvs, "ipykernel")
+	dir := filepath.Join(venvs, "kernels")
 	python := filepath.Join(dir, "bin", "python")
-	if exec.Command(python, "-c", "import ipykernel, zmq").Run() == nil {
+	if exec.Command(python, "-c", "import ipykernel, zmq, jupyter_server, nbclient").Run() == nil {
 		return python, nil
 	}
 	if err := run("python3", "-m", "venv", "--clear", dir); err != nil {
