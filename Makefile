@@ -73,7 +73,7 @@ verify: generate ## Fail if generated code is not what the sources give
 	@git diff --exit-code --stat -- api web charts/elastichub/crds || { echo "generated code is out of date: commit what make generate wrote" >&2; exit 1; }
 
 .PHONY: unit
-unit: ## Go tests against a real API server, directory and ipykernel
+unit: $(LOCALCLUSTER) ## Go tests against a real API server, directory and ipykernel
 	@test/unit.sh
 
 .PHONY: python
