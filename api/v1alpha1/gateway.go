@@ -62,7 +62,7 @@ type JupyterGatewaySpec struct {
 	OnIdle OnIdle `json:"onIdle,omitempty"`
 	// Auth admits clients that are not notebook servers of this cluster.
 	Auth *GatewayAuth `json:"auth,omitempty"`
-	// Warm is how many kernels are kept ready.
+	// Warm is how many kernels are kept ready. Nothing acts on it yet.
 	// +kubebuilder:validation:Minimum=0
 	Warm int32 `json:"warm,omitempty"`
 }

@@ -59,10 +59,12 @@ type GroupPolicySpec struct {
 	// ServersPerUser is how many servers a user may have running; 0 means one.
 	// +kubebuilder:validation:Minimum=0
 	ServersPerUser int32 `json:"serversPerUser,omitempty"`
-	// ServerIdleSeconds stops an idle notebook server; 0 means never.
+	// ServerIdleSeconds stops an idle notebook server; 0 means never. Nothing
+	// acts on it yet.
 	// +kubebuilder:validation:Minimum=0
 	ServerIdleSeconds int64 `json:"serverIdleSeconds,omitempty"`
-	// MaxRunSeconds is how long a server may run; 0 means for ever.
+	// MaxRunSeconds is how long a server may run; 0 means for ever. Nothing
+	// acts on it yet.
 	// +kubebuilder:validation:Minimum=0
 	MaxRunSeconds int64 `json:"maxRunSeconds,omitempty"`
 	// HelpText is shown above the form.

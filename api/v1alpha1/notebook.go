@@ -54,7 +54,8 @@ type JupyterNotebookSpec struct {
 	EnvSecret string `json:"envSecret,omitempty"`
 	// Storage is the home volume and the shared ones.
 	Storage *NotebookStorage `json:"storage,omitempty"`
-	// IdleStop stops the server after it was idle for this long.
+	// IdleStop stops the server after it was idle for this long. Nothing acts
+	// on it yet.
 	IdleStop *IdleStop `json:"idleStop,omitempty"`
 	// KernelOptions is what this notebook may ask of its gateway.
 	KernelOptions *KernelOptions `json:"kernelOptions,omitempty"`

@@ -1,4 +1,20 @@
+import logging
+
 c = get_config()  # noqa: F821
+
+_record = logging.getLogRecordFactory()
+
+
+def _without_environment(*args, **kwargs):
+    """jupyter_server logs the whole environment, tokens too, with every kernel that it
+    starts through a gateway (gateway/managers.py, GatewayKernelManager.start_kernel)."""
+    record = _record(*args, **kwargs)
+    if isinstance(record.msg, str) and record.msg.startswith("GatewayKernelManager started kernel"):
+        record.msg = record.msg.partition(", args:")[0]
+    return record
+
+
+logging.setLogRecordFactory(_without_environment)
 
 # Behind a Hub, JUPYTERHUB_SERVICE_URL takes the place of both.
 c.ServerApp.ip = "0.0.0.0"

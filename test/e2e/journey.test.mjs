@@ -2,6 +2,7 @@
 // in the README; each part leaves the demo as it found it.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { accept, kernelMenu, labReady, newNotebook, output, outputOf, run } from './lab.mjs';
 import {
   closeBrowser, gatewayAPI, gpusOf, hubAPI, hubURL, idleSeconds, kernelPods, kubectl, list,
@@ -41,6 +42,9 @@ describe('1. the form depends on the group', () => {
       assert.equal(/Python 3 \(GPU\)/.test(text), gpu, text);
       assert.ok(await page.locator('input[name="image"], select[name="image"]').count());
       await picture(page, `form-${user}`);
+      await page.addScriptTag({ path: fileURLToPath(import.meta.resolve('axe-core/axe.min.js')) });
+      const { violations } = await page.evaluate(() => globalThis.axe.run('#spawn_form'));
+      assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`), [], 'accessible');
       await page.setViewportSize({ width: 390, height: 844 });
       await picture(page, `form-${user}-phone`);
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -123,6 +127,10 @@ describe('2 to 6. a researcher works', () => {
     const notebook = (await notebookPod('researcher')).metadata.name;
     assert.equal(await kubectl('exec', notebook, '--', 'cat', '/home/jovyan/from-kernel.txt'), 'xxxxx');
     await picture(page, 'notebook-gpu');
+
+    const log = await kubectl('logs', notebook);
+    assert.match(log, /GatewayKernelManager started kernel/);
+    assert.doesNotMatch(log, /JUPYTERHUB_API_TOKEN|JUPYTER_GATEWAY_AUTH_TOKEN/, 'tokens stay out of logs');
   });
 
   it('3. interrupt stops a loop', async () => {

@@ -3,7 +3,7 @@
 {{- end }}
 
 {{- define "elastichub.image" -}}
-{{ .Values.image.name }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ required "image.name is required" .Values.image.name }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
 {{- define "elastichub.selector" -}}
@@ -75,12 +75,12 @@ groups:
   file: /etc/elastichub/groups.yaml
 {{- end }}
 notebooks:
-  image: {{ .Values.notebooks.image | quote }}
+  image: {{ required "notebooks.image is required" .Values.notebooks.image | quote }}
   pullPolicy: {{ .Values.notebooks.pullPolicy }}
   gateway: {{ .Values.notebooks.gateway }}
 kernels:
   serviceImage: {{ include "elastichub.image" . | quote }}
-  image: {{ .Values.kernels.image | quote }}
+  image: {{ required "kernels.image is required" .Values.kernels.image | quote }}
   pullPolicy: {{ .Values.kernels.pullPolicy }}
   idleTimeoutSeconds: {{ int .Values.kernels.idleTimeoutSeconds }}
   clusterCapacity: {{ .Values.kernels.clusterCapacity }}
