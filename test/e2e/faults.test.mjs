@@ -72,6 +72,36 @@ describe('kernels that cannot be', () => {
   });
 });
 
+describe('with controllers and gateway down', () => {
+  const id = 'fault-alone';
+  const remove = () => kubectl('delete', '--ignore-not-found', 'jupyterkernel', id);
+  const scale = async (replicas) => {
+    // The controllers would undo what happens to the gateway's Deployment.
+    for (const name of ['elastichub', 'default']) await kubectl('scale', `deployment/${name}`, `--replicas=${replicas}`);
+  };
+  before(remove);
+  after(async () => {
+    await scale(1);
+    for (const name of ['elastichub', 'default']) await kubectl('rollout', 'status', `deployment/${name}`, '--timeout=60s');
+    await remove();
+  });
+
+  it('an idle kernel still gives its GPU back, and is parked when they return', async () => {
+    apply(kernel(id, { kernelSpec: 'python-gpu', policies: ['platform-admins'], idleTimeoutSeconds: 10 }));
+    await until('the kernel runs', async () => (await list('jupyterkernels')).find((k) => k.metadata.name === id && k.status?.phase === 'Ready'));
+    await scale(0);
+    await until('nobody is there', async () => (await list('pods', 'app.kubernetes.io/component in (service,kernel-gateway)')).length === 0);
+    const ended = await until('the Pod has completed', async () =>
+      (await list('pods', `elastichub.io/kernel=${id}`)).find((pod) => pod.status.phase === 'Succeeded'), { seconds: 60 });
+    assert.equal(JSON.parse(ended.status.containerStatuses[0].state.terminated.message).reason, 'idle');
+    await scale(1);
+    const parked = await until('the kernel is parked', async () =>
+      (await list('jupyterkernels')).find((k) => k.metadata.name === id && k.status.phase === 'Parked' && !k.status.held), { seconds: 60 });
+    assert.equal(parked.status.cause, 'Idle');
+    await until('its Pod is gone', async () => (await list('pods', `elastichub.io/kernel=${id}`)).length === 0);
+  });
+});
+
 describe('who may not come in', () => {
   const id = '00000000-0000-4000-8000-000000000000';
   for (const [method, path] of [
