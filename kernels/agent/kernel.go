@@ -289,8 +289,15 @@ func (k *kernel) serve(ctx context.Context, s *session) error {
 	return group.Wait()
 }
 
-// send forwards what waits in an inbox.
+// send forwards what waits in an inbox, not before the kernel is ready: output
+// that came before the subscription would be lost, and ipykernel 7.4 now and
+// then leaves requests unanswered that reach its shell socket while it starts.
 func (k *kernel) send(ctx context.Context, box *inbox, c *zmtp.Conn) error {
+	select {
+	case <-k.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	var parts [][]byte
 	for {
 		m, ok := box.first()

@@ -47,6 +47,8 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 		return nil // Accept has answered
 	}
 	conn.SetReadLimit(s.cfg.MaxFrameBytes)
+	session, leave := s.sessions.enter(s.serving, sessionKey{kernel: k.Name, owner: c.id.owner(), session: session}, conn)
+	defer leave()
 	client := newClientConn(conn, s.metrics)
 	gauge := s.metrics.sockets.WithLabelValues(string(client.framing))
 	gauge.Inc()
