@@ -356,15 +356,17 @@ func TestACellThatWaitsSurvivesABrokenConnection(t *testing.T) {
 	other.silent(50*time.Millisecond, wire.TypeStream)
 }
 
-func TestANewerConnectionOfTheSessionReplacesTheOlder(t *testing.T) {
+// TestALivingSocketKeepsItsSession: jupyter_server opens a second socket with
+// the session id of one that it goes on using.
+func TestALivingSocketKeepsItsSession(t *testing.T) {
 	w := newWorld(t)
 	id, agent, p := ready(t, w, "s")
 	require.Eventually(t, func() bool { return agent.ackedBy("s") == 4 }, 5*time.Second, 5*time.Millisecond)
 	q := w.open("nb-alice", id, "s")
-	assert.Equal(t, closeReplaced, p.closed())
-	q.execute("1")
+	p.execute("1")
 	agent.run("s", agent.receive(wire.TypeExecuteRequest), "here\n")
-	assert.Equal(t, "here\n", wire.Member(q.next(wire.TypeStream).Content, "text"))
+	assert.Equal(t, "here\n", wire.Member(p.next(wire.TypeStream).Content, "text"))
+	q.silent(50*time.Millisecond, wire.TypeStream)
 }
 
 func TestTwoSessionsDoNotMix(t *testing.T) {

@@ -83,6 +83,7 @@ describe('with controllers and gateway down', () => {
   after(async () => {
     await scale(1);
     for (const name of ['elastichub', 'default']) await kubectl('rollout', 'status', `deployment/${name}`, '--timeout=60s');
+    await until('the gateway answers again', async () => (await gatewayAPI('GET', '/api/kernelspecs')).status === 200);
     await remove();
   });
 
