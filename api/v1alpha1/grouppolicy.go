@@ -1,6 +1,10 @@
 package v1alpha1
 
 import (
+	"maps"
+	"slices"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,9 +16,14 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=gp,categories=jupyter
 // +kubebuilder:printcolumn:name="Priority",type=integer,JSONPath=`.spec.priority`
+// +kubebuilder:printcolumn:name="Valid",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].status`
 // +kubebuilder:printcolumn:name="CPU",type=string,JSONPath=`.spec.cpu.max`
 // +kubebuilder:printcolumn:name="Memory",type=string,JSONPath=`.spec.memory.max`
-// +kubebuilder:printcolumn:name="GPUs",type=integer,JSONPath=`.spec.kernels.gpusPerUser`
+// +kubebuilder:printcolumn:name="Servers",type=integer,JSONPath=`.status.servers`
+// +kubebuilder:printcolumn:name="Kernels",type=integer,JSONPath=`.status.kernels`
+// +kubebuilder:printcolumn:name="GPUs",type=integer,JSONPath=`.status.gpus`
+// +kubebuilder:printcolumn:name="Pool",type=integer,JSONPath=`.spec.kernels.gpuPool`
+// +kubebuilder:printcolumn:name="Queued",type=integer,JSONPath=`.status.queued`
 type GroupPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -23,15 +32,21 @@ type GroupPolicy struct {
 	Status GroupPolicyStatus `json:"status,omitempty"`
 }
 
-// GroupPolicySpec is the allowance and who it is for.
+// GroupPolicySpec is the allowance and who it is for. What the schema does not
+// check, or an older schema let through, groups.ValidatePolicy finds.
 //
-// +kubebuilder:validation:XValidation:rule="self.default || size(self.groups) > 0",message="groups must name at least one group unless default is true"
+// +kubebuilder:validation:XValidation:rule="(has(self.default) && self.default) || (has(self.groups) && size(self.groups) > 0)",message="groups must name at least one group unless default is true"
+// +kubebuilder:validation:XValidation:rule="quantity(string(self.cpu.max)).compareTo(quantity('10k')) <= 0",fieldPath=".cpu.max",message="must be at most 10k"
+// +kubebuilder:validation:XValidation:rule="quantity(string(self.memory.max)).compareTo(quantity('1Pi')) <= 0",fieldPath=".memory.max",message="must be at most 1Pi"
 type GroupPolicySpec struct {
 	// DisplayName is shown in the form.
+	// +kubebuilder:validation:MaxLength=4096
 	DisplayName string `json:"displayName,omitempty"`
 	// Groups are names (the CN) or whole DNs.
 	// +kubebuilder:default={}
 	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=4096
 	Groups []string `json:"groups,omitempty"`
 	// Default applies the policy to users whom no other policy matches.
 	// +kubebuilder:default=false
@@ -44,34 +59,66 @@ type GroupPolicySpec struct {
 	Memory ResourceRange `json:"memory"`
 	// Images are the notebook images on offer; the first visible one is the default.
 	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.exists(c, !has(c.hidden) || !c.hidden)",message="at least one channel must not be hidden"
+	// +kubebuilder:validation:XValidation:rule="self.all(c, !has(c.redirect) || self.exists(t, t.id == c.redirect.to && t.id != c.id && (!has(t.hidden) || !t.hidden)))",message="a redirect must lead to another channel that is not hidden"
+	// +listType=map
+	// +listMapKey=id
 	Images []ImageChannel `json:"images"`
 	// Presets set both sliders at once.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=map
+	// +listMapKey=name
 	Presets []Preset `json:"presets,omitempty"`
+	// Help is shown at the fields of the form, in the user's language.
+	Help *PolicyHelp `json:"help,omitempty"`
 
-	NodeSelector      map[string]string   `json:"nodeSelector,omitempty"`
-	Tolerations       []corev1.Toleration `json:"tolerations,omitempty"`
-	PriorityClassName string              `json:"priorityClassName,omitempty"`
-	Storage           *NotebookStorage    `json:"storage,omitempty"`
+	// NodeSelector, Tolerations, Affinity and PriorityClassName say where
+	// servers and kernels run.
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// +kubebuilder:validation:MaxItems=64
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	Affinity    *corev1.Affinity    `json:"affinity,omitempty"`
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// ImagePullSecrets are Secrets of the namespace, used for servers and kernels.
+	// +kubebuilder:validation:MaxItems=16
+	ImagePullSecrets []PullSecret `json:"imagePullSecrets,omitempty"`
+	// Storage is mounted in servers and, at the same paths, in kernels.
+	// +kubebuilder:validation:XValidation:rule="!has(self.home) || !has(self.home.claim) || self.home.claim.contains('{username}')",fieldPath=".home.claim",message="must contain {username}: a volume for all members is a shared one"
+	// +kubebuilder:validation:XValidation:rule="!has(self.shared) || size(self.shared) <= 32",fieldPath=".shared",message="at most 32 volumes"
+	Storage *NotebookStorage `json:"storage,omitempty"`
 	// Env is plain values for the notebook and its kernels.
+	// +kubebuilder:validation:MaxItems=256
+	// +listType=map
+	// +listMapKey=name
 	Env []PolicyEnv `json:"env,omitempty"`
 
 	Kernels PolicyKernels `json:"kernels,omitempty"`
 	// ServersPerUser is how many servers a user may have running; 0 means one.
 	// +kubebuilder:validation:Minimum=0
 	ServersPerUser int32 `json:"serversPerUser,omitempty"`
-	// ServerIdleSeconds stops an idle notebook server; 0 means never. Nothing
-	// acts on it yet.
+	// ServerIdleSeconds stops a notebook server after it was idle for this
+	// long; 0 means never. A server that has a kernel with a Pod, or a busy
+	// local one, is not idle.
 	// +kubebuilder:validation:Minimum=0
 	ServerIdleSeconds int64 `json:"serverIdleSeconds,omitempty"`
-	// MaxRunSeconds is how long a server may run; 0 means for ever. Nothing
-	// acts on it yet.
+	// MaxRunSeconds is how long a server may run, busy or not; 0 means for ever.
 	// +kubebuilder:validation:Minimum=0
 	MaxRunSeconds int64 `json:"maxRunSeconds,omitempty"`
-	// HelpText is shown above the form.
+	// HelpText is shown above the form where help.server says nothing.
+	// +kubebuilder:validation:MaxLength=4096
 	HelpText string `json:"helpText,omitempty"`
 }
 
 // ResourceRange bounds one slider: cpu in cores, memory in bytes.
+//
+// +kubebuilder:validation:XValidation:rule="quantity(string(self.min)).isGreaterThan(quantity('0'))",fieldPath=".min",message="must be more than 0"
+// +kubebuilder:validation:XValidation:rule="quantity(string(self.max)).isGreaterThan(quantity('0'))",fieldPath=".max",message="must be more than 0"
+// +kubebuilder:validation:XValidation:rule="quantity(string(self.min)).compareTo(quantity(string(self.max))) <= 0",fieldPath=".max",message="must not be less than min"
+// +kubebuilder:validation:XValidation:rule="!has(self.step) || quantity(string(self.step)).isGreaterThan(quantity('0'))",fieldPath=".step",message="must be more than 0"
+// +kubebuilder:validation:XValidation:rule="!has(self.default) || (quantity(string(self.default)).compareTo(quantity(string(self.min))) >= 0 && quantity(string(self.default)).compareTo(quantity(string(self.max))) <= 0)",fieldPath=".default",message="must lie between min and max"
 type ResourceRange struct {
 	Min resource.Quantity `json:"min"`
 	Max resource.Quantity `json:"max"`
@@ -81,49 +128,125 @@ type ResourceRange struct {
 	Default *resource.Quantity `json:"default,omitempty"`
 	// RequestRatio is the request over the limit, e.g. "0.33". The default is
 	// a third for cpu and 1 for memory.
-	// +kubebuilder:validation:Pattern=`^(0(\.[0-9]{1,4})?|1(\.0{1,4})?)$`
+	// +kubebuilder:validation:Pattern=`^(0(\.[0-9]{1,4})?|1(\.0{1,4})?)?$`
 	RequestRatio string `json:"requestRatio,omitempty"`
 }
 
 // ImageChannel is a name for an image, such as "stable", whose image can
-// change without anyone's choice becoming invalid.
+// change without anyone's choice becoming invalid. A server keeps the image it
+// was started with; a channel's new image counts at the next start.
 type ImageChannel struct {
+	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`
-	ID          string `json:"id"`
+	ID string `json:"id"`
+	// +kubebuilder:validation:MaxLength=4096
 	DisplayName string `json:"displayName,omitempty"`
+	// +kubebuilder:validation:MaxLength=4096
 	Description string `json:"description,omitempty"`
-	Image       string `json:"image"`
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^[!-~]+$`
+	Image string `json:"image"`
 	// Hidden channels are not offered, yet still valid for who has chosen them.
 	Hidden   bool             `json:"hidden,omitempty"`
 	Redirect *ChannelRedirect `json:"redirect,omitempty"`
 }
 
-// ChannelRedirect proposes another channel; it is never applied by itself.
+// ChannelRedirect proposes another channel; it is never applied by itself,
+// neither to a running server nor at a start.
 type ChannelRedirect struct {
-	To      string `json:"to"`
+	// +kubebuilder:validation:MaxLength=63
+	To string `json:"to"`
+	// +kubebuilder:validation:MaxLength=4096
 	Message string `json:"message,omitempty"`
 }
 
 // Preset is a named pair of values.
 type Preset struct {
-	Name   string            `json:"name"`
+	// Name is what the form posts and identifies the preset.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Title is shown; the name if empty.
+	// +kubebuilder:validation:MaxLength=4096
+	Title  string            `json:"title,omitempty"`
 	CPU    resource.Quantity `json:"cpu"`
 	Memory resource.Quantity `json:"memory"`
+	// +kubebuilder:validation:MaxLength=4096
+	Description string `json:"description,omitempty"`
+}
+
+// PolicyHelp are texts for the fields of the form.
+type PolicyHelp struct {
+	// Server is shown above the form.
+	Server  LocalizedText `json:"server,omitempty"`
+	CPU     LocalizedText `json:"cpu,omitempty"`
+	Memory  LocalizedText `json:"memory,omitempty"`
+	Image   LocalizedText `json:"image,omitempty"`
+	Kernels LocalizedText `json:"kernels,omitempty"`
+}
+
+// LocalizedText is plain text by language tag, e.g. en, ru, zh or pt-BR.
+//
+// +kubebuilder:validation:MaxProperties=32
+// +kubebuilder:validation:XValidation:rule="self.all(tag, tag.matches('^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$'))",message="the keys must be language tags such as en or pt-BR"
+// +kubebuilder:validation:XValidation:rule="self.all(tag, size(self[tag]) <= 4096)",message="a text may have at most 4096 characters"
+type LocalizedText map[string]string
+
+// In is the text for a language: of the very tag, of its language (pt for
+// pt-BR), English, or the first by tag; empty only if there is no text at all.
+func (t LocalizedText) In(tag string) string {
+	folded := make(map[string]string, len(t))
+	for _, key := range slices.Sorted(maps.Keys(t)) {
+		folded[strings.ToLower(key)] = t[key]
+	}
+	wanted := strings.ToLower(strings.ReplaceAll(tag, "_", "-"))
+	language, _, _ := strings.Cut(wanted, "-")
+	for _, key := range []string{wanted, language, "en"} {
+		if text := folded[key]; text != "" {
+			return text
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(folded)) {
+		if folded[key] != "" {
+			return folded[key]
+		}
+	}
+	return ""
+}
+
+// PullSecret names a Secret of the namespace that holds registry credentials.
+type PullSecret struct {
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	Name string `json:"name"`
 }
 
 // PolicyEnv is one environment variable with a plain value.
 type PolicyEnv struct {
+	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
-	Name  string `json:"name"`
+	Name string `json:"name"`
+	// +kubebuilder:validation:MaxLength=32768
 	Value string `json:"value"`
 }
 
 // PolicyKernels bounds what a gateway gives to the members.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.gpusPerKernel) ? self.gpusPerKernel : 0) <= (has(self.gpusPerUser) ? self.gpusPerUser : 0)",fieldPath=".gpusPerKernel",message="must not be more than gpusPerUser"
+// +kubebuilder:validation:XValidation:rule="!has(self.gpuPool) || (has(self.gpusPerUser) ? self.gpusPerUser : 0) <= self.gpuPool",fieldPath=".gpusPerUser",message="must not be more than gpuPool"
 type PolicyKernels struct {
 	// Allowed are names of JupyterKernelSpecs.
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:Pattern=`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self.all(k, self.exists_one(l, l == k))",message="a kernel must not be named twice"
 	Allowed []string `json:"allowed,omitempty"`
-	// GPUResource is the extended resource that the limits below count.
+	// GPUResource is the extended resource that the limits below count, e.g.
+	// nvidia.com/gpu, nvidia.com/mig-1g.5gb, nvidia.com/gpu.shared, amd.com/gpu.
 	// +kubebuilder:default="nvidia.com/gpu"
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9])?$`
 	GPUResource string `json:"gpuResource,omitempty"`
 	// GPUsPerKernel, GPUsPerUser and GPUPool (all members together) limit it;
 	// absent means none for the first two, unlimited for the pool.
@@ -142,6 +265,10 @@ type PolicyKernels struct {
 	// IdleSeconds after which a kernel is parked; 0 means the gateway's.
 	// +kubebuilder:validation:Minimum=0
 	IdleSeconds int64 `json:"idleSeconds,omitempty"`
+	// MaxRunSeconds is how long one Pod of a kernel may run, busy or not; 0
+	// means for ever.
+	// +kubebuilder:validation:Minimum=0
+	MaxRunSeconds int64 `json:"maxRunSeconds,omitempty"`
 	// Weight of the group when capacity is shared out; 0 means 1.
 	// +kubebuilder:validation:Minimum=0
 	Weight int32 `json:"weight,omitempty"`
@@ -156,14 +283,30 @@ const (
 	AtLimitRefuse AtLimit = "refuse"
 )
 
+// ConditionPolicyValid is false while a policy has faults; it then gives
+// nothing to anyone. Its message lists all of them.
+const ConditionPolicyValid = "Valid"
+
+// Reasons of ConditionPolicyValid.
+const (
+	ReasonPolicyValid   = "Valid"
+	ReasonPolicyInvalid = "Invalid"
+)
+
 // GroupPolicyStatus is current use.
 type GroupPolicyStatus struct {
 	// Servers and Kernels that run, and GPUs held, under this policy.
-	Servers    int32              `json:"servers,omitempty"`
-	Kernels    int32              `json:"kernels,omitempty"`
-	GPUs       int32              `json:"gpus,omitempty"`
-	Queued     int32              `json:"queued,omitempty"`
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	Servers int32 `json:"servers,omitempty"`
+	Kernels int32 `json:"kernels,omitempty"`
+	GPUs    int32 `json:"gpus,omitempty"`
+	Queued  int32 `json:"queued,omitempty"`
+	// Users is how many users have servers that run under this policy.
+	Users int32 `json:"users,omitempty"`
+	// UsersAtLimit is how many of them run as many as serversPerUser allows.
+	UsersAtLimit int32 `json:"usersAtLimit,omitempty"`
+	// ObservedGeneration is the one that the condition Valid speaks of.
+	ObservedGeneration int64              `json:"observedGeneration,omitempty"`
+	Conditions         []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // +kubebuilder:object:root=true

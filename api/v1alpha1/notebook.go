@@ -54,9 +54,14 @@ type JupyterNotebookSpec struct {
 	EnvSecret string `json:"envSecret,omitempty"`
 	// Storage is the home volume and the shared ones.
 	Storage *NotebookStorage `json:"storage,omitempty"`
-	// IdleStop stops the server after it was idle for this long. Nothing acts
-	// on it yet.
+	// IdleStop stops the server after it was idle for this long.
 	IdleStop *IdleStop `json:"idleStop,omitempty"`
+	// MaxRunSeconds stops the server when it has run for this long, busy or
+	// not; zero means never.
+	// +kubebuilder:validation:Minimum=0
+	MaxRunSeconds int64 `json:"maxRunSeconds,omitempty"`
+	// ImageChannel is the id of the policy's channel that the image came from.
+	ImageChannel string `json:"imageChannel,omitempty"`
 	// KernelOptions is what this notebook may ask of its gateway.
 	KernelOptions *KernelOptions `json:"kernelOptions,omitempty"`
 }
@@ -146,10 +151,16 @@ type JupyterNotebookStatus struct {
 	URL     string `json:"url,omitempty"`
 	PodName string `json:"podName,omitempty"`
 	// Reason is a CamelCase word from a closed set, Message a sentence for people.
-	Reason             string             `json:"reason,omitempty"`
-	Message            string             `json:"message,omitempty"`
-	LastActivity       *metav1.MicroTime  `json:"lastActivity,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	// StartTime is when the start that status.start names was first seen.
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// LastActivity is what the server said when it was last asked.
+	LastActivity *metav1.MicroTime `json:"lastActivity,omitempty"`
+	// StopEligibleAt is when the server will be stopped for StopCause, or
+	// asked once more whether it is idle.
 	StopEligibleAt     *metav1.Time       `json:"stopEligibleAt,omitempty"`
+	StopCause          StopCause          `json:"stopCause,omitempty"`
 	ObservedGeneration int64              `json:"observedGeneration,omitempty"`
 	Conditions         []metav1.Condition `json:"conditions,omitempty"`
 	// Progress is the log of the start that status.start names, oldest first.
@@ -158,6 +169,16 @@ type JupyterNotebookStatus struct {
 	// +kubebuilder:validation:MaxItems=64
 	Progress []NotebookProgress `json:"progress,omitempty"`
 }
+
+// StopCause is why elastichub stops a server, or is going to.
+// +kubebuilder:validation:Enum=Idle;MaxRun
+type StopCause string
+
+// Why a server is stopped without anyone asking.
+const (
+	StopIdle   StopCause = "Idle"   // spec.idleStop
+	StopMaxRun StopCause = "MaxRun" // spec.maxRunSeconds
+)
 
 // NotebookProgress is one step of a start.
 type NotebookProgress struct {
