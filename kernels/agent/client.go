@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -50,12 +51,12 @@ type fromGateway struct {
 	Ack uint64 `json:"ack"`
 }
 
-// client is one connection of a session.
+// client is one connection of a session, of which there may be several.
 type client struct {
 	ws   *websocket.Conn
 	conn *batchConn
+	out  *reader
 	stop chan ending   // has the order to close
-	quit chan struct{} // closed when nothing is taken from the replay buffer any more
 	done chan struct{} // closed when the connection is over
 }
 
@@ -104,18 +105,19 @@ func (a *agent) getChannels(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ws.SetReadLimit(int64(a.cfg.MaxMessage))
-	c := &client{ws: ws, conn: connOf(r), stop: make(chan ending, 1), quit: make(chan struct{}), done: make(chan struct{})}
+	c := &client{ws: ws, conn: connOf(r), stop: make(chan ending, 1), done: make(chan struct{})}
 	defer close(c.done)
-	s.replace(c)
+	s.admit(c)
 	defer s.release(c)
+	out, from := s.out.join(resume)
+	c.out = out
 
 	ctx, cancel := context.WithCancel(a.ctx)
 	defer cancel()
 	writing := make(chan struct{})
 	go func() {
 		defer close(writing)
-		e, told := a.write(ctx, s, c, resume)
-		close(c.quit)
+		e, told := a.write(ctx, c, from)
 		if told {
 			_ = ws.Close(e.code, e.reason)
 		}
@@ -125,6 +127,7 @@ func (a *agent) getChannels(w http.ResponseWriter, r *http.Request) {
 	a.log.Debug("client went", slog.Any("error", err))
 	cancel()
 	<-writing
+	out.leave(websocket.CloseStatus(err) == websocket.StatusNormalClosure)
 }
 
 // ping makes a client that is gone known: reads fail once a ping got no answer.
@@ -159,7 +162,7 @@ func (a *agent) read(ctx context.Context, s *session, c *client) error {
 			if err := json.Unmarshal(data, &f); err != nil {
 				return errors.Join(err, c.ws.Close(websocket.StatusInvalidFramePayloadData, "no JSON"))
 			}
-			s.out.ack(f.Ack)
+			c.out.ack(f.Ack)
 			continue
 		}
 		m, err := wire.ParseV1(data)
@@ -183,15 +186,16 @@ func (a *agent) forward(s *session, m wire.Message) error {
 		return nil
 	}
 	f := m.Fields()
+	if s.requested(&m, f) {
+		return nil
+	}
 	a.activity.request(time.Now(), f)
-	s.requested(&m, f)
 	return box.add(m)
 }
 
 // write sends hello, what is kept and what comes, until the connection fails
 // or write is told how to end it.
-func (a *agent) write(ctx context.Context, s *session, c *client, resume uint64) (e ending, told bool) {
-	p := s.out.connect(resume)
+func (a *agent) write(ctx context.Context, c *client, p position) (e ending, told bool) {
 	hello, err := json.Marshal(fromAgent{Hello: &Hello{
 		Epoch: a.epoch, First: p.first, Next: p.next, Dropped: p.dropped, ExecutionState: a.stateNow().ExecutionState,
 	}})
@@ -201,10 +205,10 @@ func (a *agent) write(ctx context.Context, s *session, c *client, resume uint64)
 	var batch []numbered
 	var scratch []byte
 	for {
-		batch = s.out.take(batch[:0], batchBytes)
+		batch = c.out.take(batch[:0], batchBytes)
 		if len(batch) == 0 {
 			select {
-			case <-s.out.wake:
+			case <-c.out.wake:
 			case e := <-c.stop:
 				return e, true
 			case <-ctx.Done():
@@ -235,7 +239,7 @@ func (a *agent) write(ctx context.Context, s *session, c *client, resume uint64)
 		}
 		select {
 		case e := <-c.stop:
-			if time.Now().Before(e.flush) && !s.out.idle() {
+			if time.Now().Before(e.flush) && !c.out.idle() {
 				c.stop <- e
 				continue
 			}
@@ -245,22 +249,19 @@ func (a *agent) write(ctx context.Context, s *session, c *client, resume uint64)
 	}
 }
 
-// replace makes c the session's connection and closes the one before, which
-// has taken its last message when replace returns.
-func (s *session) replace(c *client) {
+// mostClients is how many connections one session may have. The oldest makes
+// room for a new one.
+const mostClients = 4
+
+// admit makes c one of the session's connections.
+func (s *session) admit(c *client) {
 	s.mu.Lock()
-	before := s.client
-	s.client = c
-	s.mu.Unlock()
-	if before == nil {
-		return
-	}
-	before.close(ending{code: closeReplaced, reason: "replaced by a newer connection"})
-	select {
-	case <-before.quit:
-	case <-time.After(time.Second):
-		_ = before.conn.Close() // it does not read
-		<-before.quit
+	defer s.mu.Unlock()
+	s.clients = append(s.clients, c)
+	if over := len(s.clients) - mostClients; over > 0 {
+		for _, old := range s.clients[:over] {
+			old.close(ending{code: closeReplaced, reason: "replaced by a newer connection"})
+		}
 	}
 }
 
@@ -275,32 +276,32 @@ func (c *client) close(e ending) {
 func (s *session) release(c *client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.client == c {
-		s.client, s.left = nil, time.Now()
-	}
+	s.clients = slices.DeleteFunc(s.clients, func(other *client) bool { return other == c })
+	s.left = time.Now()
 }
 
 // away tells whether nobody is connected, and since when.
 func (s *session) away() (since time.Time, away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.left, s.client == nil
+	return s.left, len(s.clients) == 0
 }
 
-// disconnect closes the session's connection, if there is one, after it had
-// until flush to read what is left.
+// disconnect closes the session's connections after they had until flush to
+// read what is left.
 func (s *session) disconnect(flush time.Time, code websocket.StatusCode, reason string) {
 	s.mu.Lock()
-	c := s.client
+	clients := slices.Clone(s.clients)
 	s.mu.Unlock()
-	if c == nil {
-		return
+	for _, c := range clients {
+		c.close(ending{flush: flush, code: code, reason: reason})
 	}
-	c.close(ending{flush: flush, code: code, reason: reason})
-	select {
-	case <-c.done:
-	case <-time.After(time.Until(flush)):
-		_ = c.conn.Close() // CloseNow would wait for the handshake of Close
-		<-c.done
+	for _, c := range clients {
+		select {
+		case <-c.done:
+		case <-time.After(time.Until(flush)):
+			_ = c.conn.Close() // CloseNow would wait for the handshake of Close
+			<-c.done
+		}
 	}
 }

@@ -253,9 +253,13 @@ func (g *gateway) ack(n uint64) {
 
 func (g *gateway) execute(code string) (id string) {
 	g.t.Helper()
-	return g.send(g.build.New(wire.Shell, wire.TypeExecuteRequest, nil, map[string]any{
+	return g.send(g.request(code))
+}
+
+func (g *gateway) request(code string) wire.Message {
+	return g.build.New(wire.Shell, wire.TypeExecuteRequest, nil, map[string]any{
 		"code": code, "silent": false, "store_history": true, "user_expressions": struct{}{}, "allow_stdin": true, "stop_on_error": true,
-	}))
+	})
 }
 
 func (g *gateway) receive() (wire.Message, error) {

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/elastichub/elastichub/kernels/wire"
 )
@@ -19,57 +20,50 @@ type frame struct {
 }
 
 type entry struct {
-	seq  uint64
-	data []byte
-	// droppable as in frame. A marker has none of it and stands for what was dropped.
-	droppable bool
-	marker    *marker
-}
-
-// marker stands in the place of the first message that was dropped.
-type marker struct {
-	parent   []byte
-	messages uint64
-	bytes    uint64
-	shown    bool // to a client
+	seq uint64
+	frame
 }
 
 func (e *entry) size() int { return len(e.data) + entryOverhead }
 
-// replay keeps a session's messages until they are acknowledged, within a
-// bound. Beyond it the oldest output goes and a marker says so; only when
-// there is no output left do the oldest other messages go too. The newest
-// message is always kept. Numbers ascend; dropped ones are missing.
+// replay keeps a session's messages until all its readers have acknowledged
+// them, within a bound. Beyond it the oldest output goes; only when there is no
+// output left do the oldest other messages go too. The newest message is always
+// kept. Numbers ascend; dropped ones are missing, and a reader that comes to
+// such a gap is told how much it missed.
 type replay struct {
 	limit   int
 	builder *wire.Builder
-	wake    chan struct{} // has one token when there may be something to take
+	now     func() time.Time
 
 	mu      sync.Mutex
 	entries []entry // ascending
 	bytes   int
 	next    uint64
-	acked   uint64
-	taken   uint64 // handed to the present connection
+	floor   uint64    // everything up to here is forgotten, for it was acknowledged
+	readers []*reader // connected, and lately so
 	dropped uint64
+	lost    []byte // parent of the newest message that was dropped
 }
 
 func newReplay(limit int, builder *wire.Builder) *replay {
-	return &replay{limit: limit, builder: builder, wake: make(chan struct{}, 1), next: 1}
+	return &replay{limit: limit, builder: builder, now: time.Now, next: 1}
 }
 
 func (r *replay) add(f frame) {
 	r.mu.Lock()
-	r.entries = append(r.entries, entry{seq: r.next, data: f.data, droppable: f.droppable})
+	defer r.mu.Unlock()
+	r.entries = append(r.entries, entry{r.next, f})
 	r.bytes += len(f.data) + entryOverhead
 	r.next++
 	if r.bytes > r.limit {
 		r.shrink()
 	}
-	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
+	for _, reader := range r.readers {
+		select {
+		case reader.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -86,74 +80,22 @@ func (r *replay) shrink() {
 func (r *replay) sweep(target int, everything bool) {
 	kept := r.entries[:0]
 	last := len(r.entries) - 1
-	// A marker that no client was shown counts on, for what the present
-	// connection has had and for what it has not, one each.
-	var marks [2]*marker
-	side := func(seq uint64) int {
-		if seq > r.taken {
-			return 1
-		}
-		return 0
-	}
+	var newest []byte
 	for i := range r.entries {
-		e := &r.entries[i] // kept grows at most as fast as i, so it is whole until it is kept
-		if e.marker != nil && !e.marker.shown {
-			marks[side(e.seq)] = e.marker
-		}
-		eligible := e.droppable || everything && e.marker == nil
-		if i == last || r.bytes <= target || !eligible {
-			kept = append(kept, *e)
+		e := r.entries[i]
+		if i == last || r.bytes <= target || !e.droppable && !everything {
+			kept = append(kept, e)
 			continue
 		}
-		bytes := len(e.data)
+		newest = e.data
 		r.bytes -= e.size()
 		r.dropped++
-		mark := marks[side(e.seq)]
-		if mark == nil {
-			mark = &marker{}
-			marks[side(e.seq)] = mark
-			if m, err := wire.ParseV1(e.data); err == nil {
-				mark.parent = append([]byte(nil), m.ParentHeader...)
-			}
-			kept = append(kept, entry{seq: e.seq, marker: mark})
-			r.bytes += entryOverhead
-		}
-		mark.messages++
-		mark.bytes += uint64(bytes)
 	}
 	clear(r.entries[len(kept):])
 	r.entries = kept
-}
-
-// numbered is a frame with its number.
-type numbered struct {
-	seq  uint64
-	data []byte
-}
-
-// take appends to dst the next messages that the present connection has not
-// had, up to about maxBytes of them, at least one if there is one.
-func (r *replay) take(dst []numbered, maxBytes int) []numbered {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := r.index(r.taken + 1); i < len(r.entries) && maxBytes > 0; i++ {
-		e := &r.entries[i]
-		data := e.data
-		if e.marker != nil {
-			data = r.notice(e.marker)
-			e.marker.shown = true
-		}
-		dst = append(dst, numbered{e.seq, data})
-		maxBytes -= len(data)
-		r.taken = e.seq
+	if m, err := wire.ParseV1(newest); err == nil {
+		r.lost = append(r.lost[:0], m.ParentHeader...)
 	}
-	return dst
-}
-
-func (r *replay) notice(m *marker) []byte {
-	text := fmt.Sprintf("[%d messages of output (%s) were dropped here: nobody read them in time]\n", m.messages, size(m.bytes))
-	message := r.builder.Stream(m.parent, "stderr", text)
-	return message.AppendV1(nil)
 }
 
 func size(bytes uint64) string {
@@ -177,14 +119,12 @@ func (r *replay) index(seq uint64) int {
 	return lo
 }
 
-// ack forgets everything up to seq. A number that was not handed out is ignored.
-func (r *replay) ack(seq uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if seq <= r.acked || seq >= r.next {
+// forget lets go of everything up to seq.
+func (r *replay) forget(seq uint64) {
+	if seq <= r.floor {
 		return
 	}
-	r.acked = seq
+	r.floor = seq
 	n := r.index(seq + 1)
 	for i := range r.entries[:n] {
 		r.bytes -= r.entries[i].size()
@@ -196,25 +136,22 @@ func (r *replay) ack(seq uint64) {
 	}
 }
 
-// position is where a connection begins.
-type position struct{ first, next, dropped uint64 }
-
-// connect rewinds to the last acknowledgement, or forward to resume if that is later.
-func (r *replay) connect(resume uint64) position {
-	r.ack(resume)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.taken = r.acked
-	p := position{first: r.next, next: r.next, dropped: r.dropped}
-	if len(r.entries) > 0 {
-		p.first = r.entries[0].seq
-	}
-	return p
+// numbered is a frame with its number.
+type numbered struct {
+	seq  uint64
+	data []byte
 }
 
-// idle tells whether the present connection has had everything.
-func (r *replay) idle() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.index(r.taken+1) == len(r.entries)
+// gap makes the notice of what a reader misses before the entry i, if there is
+// news. It bears the number of the last message of the gap, and speaks of all
+// gaps that are ahead.
+func (r *replay) gap(d *reader, i int) (notice numbered, news bool) {
+	missing := r.next - 1 - d.taken - uint64(len(r.entries)-i)
+	if missing <= d.owed {
+		return numbered{}, false
+	}
+	text := fmt.Sprintf("[%d messages of output were dropped here: nobody read them in time]\n", missing-d.owed)
+	d.owed = missing
+	message := r.builder.Stream(r.lost, "stderr", text)
+	return numbered{r.entries[i].seq - 1, message.AppendV1(nil)}, true
 }

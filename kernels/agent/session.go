@@ -25,11 +25,12 @@ type session struct {
 	end     context.CancelFunc
 
 	mu          sync.Mutex
-	client      *client            // that is connected, or nil
+	clients     []*client          // that are connected, oldest first
 	left        time.Time          // when the last client went
 	lastExecute []byte             // header of the last execute_request
 	pending     map[string]request // requests without reply, by msg_id
 	requests    uint64
+	taken       recent // headers of the client's messages
 }
 
 // request is what is needed to answer in the kernel's stead.
@@ -48,18 +49,24 @@ func newSession(ctx context.Context, id string, limit int, builder *wire.Builder
 		in:      map[wire.Channel]*inbox{wire.Shell: newInbox(), wire.Control: newInbox(), wire.Stdin: newInbox()},
 		left:    time.Now(),
 		pending: map[string]request{},
+		taken:   newRecent(),
 	}
 	s.ctx, s.end = context.WithCancel(ctx)
 	return s
 }
 
-// requested remembers a client's message before it goes to the kernel.
-func (s *session) requested(m *wire.Message, f wire.Fields) {
-	if m.Channel == wire.Stdin || wire.ReplyType(f.Type) == f.Type {
-		return
-	}
+// requested remembers a client's message before it goes to the kernel. It is
+// not to go there if it is a repetition: a gateway or a client that lost its
+// connection sends again what it has seen no sign of.
+func (s *session) requested(m *wire.Message, f wire.Fields) (repeated bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(f.ID) > 0 && !s.taken.add(m.Header) {
+		return true
+	}
+	if m.Channel == wire.Stdin || wire.ReplyType(f.Type) == f.Type {
+		return false
+	}
 	header := bytes.Clone(m.Header)
 	if f.Type == wire.TypeExecuteRequest {
 		s.lastExecute = header
@@ -67,6 +74,7 @@ func (s *session) requested(m *wire.Message, f wire.Fields) {
 	if s.requests++; len(s.pending) < mostTracked {
 		s.pending[string(f.ID)] = request{channel: m.Channel, header: header, order: s.requests}
 	}
+	return false
 }
 
 // replied forgets a request that the kernel has answered.
