@@ -53,8 +53,9 @@ func (c CacheConfig) Validate() error {
 }
 
 // Cache is a Source before another one. Concurrent questions about one user
-// become one. While the source is down it answers from memory, marked Stale,
-// until StaleLimit; then it fails. An unknown user is never cached.
+// become one. While the source is down, or the user's sign-in has expired, it
+// answers from memory, marked Stale, until StaleLimit; then it fails. An
+// unknown user is never cached.
 type Cache struct {
 	source Source
 	config CacheConfig
@@ -73,6 +74,9 @@ type Cache struct {
 type remembered struct {
 	user string
 	Membership
+	// asked is when the source was asked: what TTL and StaleLimit count from.
+	// AsOf may be older, such as a token's time of issue.
+	asked time.Time
 }
 
 // NewCache registers its metrics on registry.
@@ -84,7 +88,7 @@ func NewCache(source Source, config CacheConfig, now func() time.Time, registry 
 		source: source, config: config, now: now,
 		lookup: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "elastichub_groups_lookups_total",
-			Help: "Questions for a user's groups by how they were answered: cached, fetched, stale, unknown_user, unavailable.",
+			Help: "Questions for a user's groups by how they were answered: cached, fetched, stale, unknown_user, sign_in_again, unavailable.",
 		}, []string{"answer"}),
 		asked: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "elastichub_groups_source_seconds",
@@ -103,17 +107,15 @@ func NewCache(source Source, config CacheConfig, now func() time.Time, registry 
 
 // Lookup implements Source.
 func (c *Cache) Lookup(ctx context.Context, user string) (Membership, error) {
-	m, known, down := c.peek(user)
+	old, known, down := c.peek(user)
 	if known {
-		age := c.now().Sub(m.AsOf)
+		age := c.now().Sub(old.asked)
 		if age < c.config.TTL {
 			c.lookup.WithLabelValues("cached").Inc()
-			return m, nil
+			return old.Membership, nil
 		}
 		if down && age < c.config.StaleLimit {
-			c.lookup.WithLabelValues("stale").Inc()
-			m.Stale = true
-			return m, nil
+			return c.stale(old), nil
 		}
 	}
 	return c.Refresh(ctx, user)
@@ -130,10 +132,12 @@ func (c *Cache) Refresh(ctx context.Context, user string) (Membership, error) {
 		c.lookup.WithLabelValues("unknown_user").Inc()
 		return Membership{}, err
 	}
-	if old, known, _ := c.peek(user); known && c.now().Sub(old.AsOf) < c.config.StaleLimit {
-		c.lookup.WithLabelValues("stale").Inc()
-		old.Stale = true
-		return old, nil
+	if old, known, _ := c.peek(user); known && bridged(err) && c.now().Sub(old.asked) < c.config.StaleLimit {
+		return c.stale(old), nil
+	}
+	if errors.Is(err, ErrSignInAgain) {
+		c.lookup.WithLabelValues("sign_in_again").Inc()
+		return Membership{}, err
 	}
 	c.lookup.WithLabelValues("unavailable").Inc()
 	if !errors.Is(err, ErrUnavailable) {
@@ -142,16 +146,28 @@ func (c *Cache) Refresh(ctx context.Context, user string) (Membership, error) {
 	return Membership{}, err
 }
 
+// bridged tells whether a remembered answer may stand in for an error: not
+// when what the user's sign-in says is wrong, rather than old.
+func bridged(err error) bool {
+	return !errors.Is(err, ErrSignInAgain) || errors.Is(err, ErrSignInExpired)
+}
+
+func (c *Cache) stale(old remembered) Membership {
+	c.lookup.WithLabelValues("stale").Inc()
+	old.Stale = true
+	return old.Membership
+}
+
 // ask shares one question among all who wait for it. The question outlives a
 // caller that gives up, but not config.Timeout.
 func (c *Cache) ask(ctx context.Context, user string) (Membership, error) {
 	answer := c.flights.DoChan(user, func() (any, error) {
 		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.config.Timeout)
 		defer cancel()
-		began := time.Now()
+		asked, began := c.now(), time.Now()
 		m, err := c.source.Lookup(shared, user)
 		c.asked.Observe(time.Since(began).Seconds())
-		c.learn(user, m, err)
+		c.learn(remembered{user, m, asked}, err)
 		return m, err
 	})
 	select {
@@ -166,19 +182,19 @@ func (c *Cache) ask(ctx context.Context, user string) (Membership, error) {
 }
 
 // learn keeps what the source said.
-func (c *Cache) learn(user string, m Membership, err error) {
+func (c *Cache) learn(answer remembered, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old, known := c.entries[user]
+	old, known := c.entries[answer.user]
 	switch {
 	case err == nil:
 		c.downUntil = time.Time{}
 		if known {
-			old.Value = remembered{user, m}
+			old.Value = answer
 			c.recent.MoveToFront(old)
 			return
 		}
-		c.entries[user] = c.recent.PushFront(remembered{user, m})
+		c.entries[answer.user] = c.recent.PushFront(answer)
 		if c.recent.Len() > c.config.Size {
 			last := c.recent.Back()
 			c.recent.Remove(last)
@@ -188,22 +204,24 @@ func (c *Cache) learn(user string, m Membership, err error) {
 		c.downUntil = time.Time{}
 		if known {
 			c.recent.Remove(old)
-			delete(c.entries, user)
+			delete(c.entries, answer.user)
 		}
+	case errors.Is(err, errOneUser), errors.Is(err, ErrSignInAgain):
+		// The source is well.
 	default:
 		c.downUntil = c.now().Add(retryAfterFailure)
 	}
 }
 
 // peek returns what is remembered of a user, and whether the source has just failed.
-func (c *Cache) peek(user string) (m Membership, known, down bool) {
+func (c *Cache) peek(user string) (old remembered, known, down bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	down = c.now().Before(c.downUntil)
 	e, known := c.entries[user]
 	if !known {
-		return Membership{}, false, down
+		return remembered{}, false, down
 	}
 	c.recent.MoveToFront(e)
-	return e.Value.(remembered).Membership, true, down
+	return e.Value.(remembered), true, down
 }

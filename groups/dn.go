@@ -46,12 +46,34 @@ func canonicalDN(text string) (string, error) {
 		}
 		parts := make([]string, 0, len(rdn.Attributes))
 		for _, a := range rdn.Attributes {
-			parts = append(parts, foldName(a.Type)+"="+ldap.EscapeDN(foldName(a.Value)))
+			parts = append(parts, shortType(a.Type)+"="+ldap.EscapeDN(foldName(a.Value)))
 		}
 		slices.Sort(parts)
 		b.WriteString(strings.Join(parts, "+"))
 	}
 	return b.String(), nil
+}
+
+// shortTypes are the other spellings of the attribute types that DNs are made
+// of (RFC 4514, 3; RFC 4519, 2).
+var shortTypes = map[string]string{
+	"2.5.4.3": "cn", "commonname": "cn",
+	"2.5.4.6": "c", "countryname": "c",
+	"2.5.4.7": "l", "localityname": "l",
+	"2.5.4.8": "st", "stateorprovincename": "st",
+	"2.5.4.9": "street", "streetaddress": "street",
+	"2.5.4.10": "o", "organizationname": "o",
+	"2.5.4.11": "ou", "organizationalunitname": "ou",
+	"0.9.2342.19200300.100.1.25": "dc", "domaincomponent": "dc",
+	"0.9.2342.19200300.100.1.1": "uid", "userid": "uid",
+}
+
+func shortType(name string) string {
+	folded := foldName(name)
+	if short, known := shortTypes[folded]; known {
+		return short
+	}
+	return folded
 }
 
 // commonName is the value of the first RDN: its cn, or else its first attribute.
@@ -62,7 +84,7 @@ func commonName(text string) (string, error) {
 	}
 	first := dn.RDNs[0].Attributes
 	for _, a := range first {
-		if strings.EqualFold(a.Type, "cn") {
+		if shortType(a.Type) == "cn" {
 			return a.Value, nil
 		}
 	}

@@ -23,6 +23,10 @@ const (
 	pageSize = 500
 )
 
+// errOneUser marks errors that say something of one user, and nothing of how
+// well the directory is. They are ErrUnavailable too.
+var errOneUser = errors.New("this user's entries")
+
 // LDAP is a Source that asks a directory. An entry is taken for a user only if
 // its UserAttribute has the user's name but for case: matching rules of
 // directories ignore spaces, widths and more, and are not relied upon.
@@ -32,7 +36,7 @@ type LDAP struct {
 	now    func() time.Time
 }
 
-// NewLDAP reads the CA file and connects at the first lookup.
+// NewLDAP reads the files once, to find faults early, and connects at the first lookup.
 func NewLDAP(config LDAPConfig, now func() time.Time) (*LDAP, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("groups: ldap: %w", err)
@@ -78,14 +82,17 @@ func (s *LDAP) lookup(ctx context.Context, c *ldapConn, user string) (groups []G
 	}
 	found := newGroupSet()
 	if s.config.MemberOfAttribute != "" {
-		for _, dn := range entry.GetEqualFoldAttributeValues(s.config.MemberOfAttribute) {
-			if err := found.add(dn); err != nil {
-				return nil, false, err
-			}
+		if err := s.addMemberOf(ctx, c, entry, found); err != nil {
+			return nil, false, err
 		}
 	}
 	if s.config.GroupBase != "" {
-		if err := s.findGroups(ctx, c, entry.DN, name, found); err != nil {
+		if err := s.addFound(ctx, c, groupFilter(s.config, entry.DN, name), found); err != nil {
+			return nil, false, err
+		}
+	}
+	if s.config.NestedGroups == NestedRecursive {
+		if err := s.addNested(ctx, c, found); err != nil {
 			return nil, false, err
 		}
 	}
@@ -111,7 +118,7 @@ func (s *LDAP) findUser(ctx context.Context, c *ldapConn, user string) (*ldap.En
 				continue
 			}
 			if found != nil {
-				return nil, "", errors.New("search user: several entries have the user's name")
+				return nil, "", fmt.Errorf("%w: several entries have the user's name", errOneUser)
 			}
 			found, name = e, value
 			break
@@ -120,36 +127,9 @@ func (s *LDAP) findUser(ctx context.Context, c *ldapConn, user string) (*ldap.En
 	return found, name, nil
 }
 
-func (s *LDAP) findGroups(ctx context.Context, c *ldapConn, userDN, name string, found *groupSet) error {
-	// 1.1 asks for no attributes (RFC 4511, 4.5.1.8): the DN is all we need.
-	entries, err := s.search(ctx, c, s.config.GroupBase, groupFilter(s.config, userDN, name), []string{"1.1"}, maxGroups)
-	if err != nil {
-		return fmt.Errorf("search groups: %w", err)
-	}
-	for _, e := range entries {
-		if err := found.add(e.DN); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // userFilter finds candidates for a user.
 func userFilter(c LDAPConfig, user string) string {
 	return and(c.UserFilter, equals(c.UserAttribute, user))
-}
-
-// groupFilter finds the groups that list a user.
-func groupFilter(c LDAPConfig, userDN, name string) string {
-	var anyOf strings.Builder
-	for _, attribute := range c.GroupMemberAttributes {
-		value := userDN
-		if strings.EqualFold(attribute, memberUID) {
-			value = name
-		}
-		anyOf.WriteString(equals(attribute, value))
-	}
-	return and(c.GroupFilter, "(|"+anyOf.String()+")")
 }
 
 // equals escapes the value (RFC 4515, section 3).
@@ -172,16 +152,19 @@ func and(first, second string) string {
 func (s *LDAP) search(ctx context.Context, c *ldapConn, base, filter string, attributes []string, limit int) ([]*ldap.Entry, error) {
 	paging := ldap.NewControlPaging(pageSize)
 	request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases,
-		0, int((s.config.SearchTimeout+time.Second-1)/time.Second), false, filter, attributes, []ldap.Control{paging})
+		0, s.serverSeconds(), false, filter, attributes, []ldap.Control{paging})
 	var all []*ldap.Entry
 	for {
 		page, err := s.searchPage(ctx, c, request)
 		if err != nil {
 			return nil, err
 		}
+		if len(page.Referrals) > 0 && s.config.Referrals == ReferralsFail {
+			return nil, fmt.Errorf("part of the answer is elsewhere, such as at %.200q; referrals are not followed", page.Referrals[0])
+		}
 		all = append(all, page.Entries...)
 		if len(all) > limit {
-			return nil, fmt.Errorf("more than %d entries", limit)
+			return nil, fmt.Errorf("%w: more than %d entries", errOneUser, limit)
 		}
 		answer, paged := ldap.FindControl(page.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
 		if !paged || len(answer.Cookie) == 0 {
@@ -189,6 +172,11 @@ func (s *LDAP) search(ctx context.Context, c *ldapConn, base, filter string, att
 		}
 		paging.SetCookie(answer.Cookie)
 	}
+}
+
+// serverSeconds is the time that the server is told to stop after; ours is SearchTimeout.
+func (s *LDAP) serverSeconds() int {
+	return int((s.config.SearchTimeout + time.Second - 1) / time.Second)
 }
 
 func (s *LDAP) searchPage(ctx context.Context, c *ldapConn, request *ldap.SearchRequest) (page *ldap.SearchResult, err error) {
@@ -199,32 +187,4 @@ func (s *LDAP) searchPage(ctx context.Context, c *ldapConn, request *ldap.Search
 		return err
 	})
 	return page, err
-}
-
-// groupSet collects groups, each DN once however it is spelt.
-type groupSet struct {
-	groups []Group
-	seen   map[string]bool
-}
-
-func newGroupSet() *groupSet { return &groupSet{seen: map[string]bool{}} }
-
-func (g *groupSet) add(dn string) error {
-	key, err := canonicalDN(dn)
-	if err != nil {
-		return fmt.Errorf("group: %w", err)
-	}
-	if g.seen[key] {
-		return nil
-	}
-	if len(g.groups) >= maxGroups {
-		return fmt.Errorf("more than %d groups", maxGroups)
-	}
-	name, err := commonName(dn)
-	if err != nil {
-		return fmt.Errorf("group: %w", err)
-	}
-	g.seen[key] = true
-	g.groups = append(g.groups, Group{Name: name, DN: dn})
-	return nil
 }

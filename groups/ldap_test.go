@@ -28,6 +28,14 @@ func directoryConfig(urls ...string) LDAPConfig {
 	return c
 }
 
+// secretFile is a mounted secret, with the line break that editors leave.
+func secretFile(t *testing.T, content string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(file, []byte(content+"\n"), 0o600))
+	return file
+}
+
 func source(t *testing.T, c LDAPConfig) *LDAP {
 	t.Helper()
 	s, err := NewLDAP(c, time.Now)
@@ -64,7 +72,7 @@ func TestLDAPMembership(t *testing.T) {
 	bySearch.MemberOfAttribute = ""
 	both := directoryConfig(server.URL)
 	bound := directoryConfig(server.URL)
-	bound.BindDN, bound.BindPassword = slapdtest.RootDN, slapdtest.RootPassword
+	bound.BindDN, bound.BindPasswordFile = slapdtest.RootDN, secretFile(t, slapdtest.RootPassword)
 	onlyNames := directoryConfig(server.URL)
 	onlyNames.GroupFilter = "(objectClass=groupOfUniqueNames)"
 	onlyNames.MemberOfAttribute = ""
@@ -160,6 +168,9 @@ func TestLDAPNamesMatchOnlyThemselves(t *testing.T) {
 		_, err := s.Lookup(t.Context(), "alice")
 		assert.ErrorIs(t, err, ErrUnavailable)
 		assert.ErrorContains(t, err, "several entries")
+		assert.ErrorIs(t, err, errOneUser)
+		assert.Equal(t, []time.Time{{}}, s.pool.failed, "the server is not to blame")
+		assert.Len(t, s.pool.idle, 1)
 	})
 }
 
@@ -236,7 +247,7 @@ func TestLDAPStartTLSStripped(t *testing.T) {
 		}
 	}()
 	c := directoryConfig("ldap://" + listener.Addr().String())
-	c.StartTLS, c.BindDN, c.BindPassword = true, slapdtest.RootDN, "the-password"
+	c.StartTLS, c.BindDN, c.BindPasswordFile = true, slapdtest.RootDN, secretFile(t, "the-password")
 	_, err = source(t, c).Lookup(t.Context(), "alice")
 	assert.ErrorIs(t, err, ErrUnavailable)
 	assert.ErrorContains(t, err, "starttls")
@@ -248,7 +259,7 @@ func TestLDAPBindRefused(t *testing.T) {
 	server := slapdtest.Start(t)
 	populate(server)
 	c := directoryConfig(server.URL)
-	c.BindDN, c.BindPassword = slapdtest.RootDN, "wrong"
+	c.BindDN, c.BindPasswordFile = slapdtest.RootDN, secretFile(t, "wrong")
 	_, err := source(t, c).Lookup(t.Context(), "alice")
 	assert.ErrorIs(t, err, ErrUnavailable)
 	assert.ErrorContains(t, err, "bind")
@@ -291,7 +302,7 @@ func TestLDAPThatHangs(t *testing.T) {
 	address := hang(t)
 	search := directoryConfig("ldap://" + address)
 	bind := search
-	bind.BindDN, bind.BindPassword = slapdtest.RootDN, slapdtest.RootPassword
+	bind.BindDN, bind.BindPasswordFile = slapdtest.RootDN, secretFile(t, slapdtest.RootPassword)
 	startTLS := search
 	startTLS.StartTLS = true
 	handshake := directoryConfig("ldaps://" + address)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -19,13 +21,14 @@ type LDAPConfig struct {
 	// AllowPlaintext permits ldap:// without StartTLS.
 	AllowPlaintext bool
 	// CAFile holds the PEM certificates that may sign the servers'; empty
-	// means those of the system. The names in the URLs are verified.
+	// means those of the system. The names in the URLs are verified. It is
+	// read for every connection, as BindPasswordFile is.
 	CAFile string
 
-	// BindDN and BindPassword are the account to search with; both empty
-	// means anonymous.
-	BindDN       string
-	BindPassword string
+	// BindDN and the password in BindPasswordFile are the account to search
+	// with; both empty means anonymous.
+	BindDN           string
+	BindPasswordFile string
 
 	// UserBase is where users are searched, in its whole subtree.
 	UserBase string
@@ -45,6 +48,13 @@ type LDAPConfig struct {
 	// GroupMemberAttributes list the members: memberUid by user name, every
 	// other by DN.
 	GroupMemberAttributes []string
+	// NestedGroups says whether groups of groups count, and NestingDepth how
+	// many levels above the user's own groups are followed; a directory with
+	// more is an error.
+	NestedGroups NestedGroups
+	NestingDepth int
+	// Referrals says what a reference to another server means.
+	Referrals Referrals
 
 	// DialTimeout covers TCP and TLS, BindTimeout and SearchTimeout one
 	// operation each, all of one server. A lookup has two searches at most
@@ -56,12 +66,48 @@ type LDAPConfig struct {
 	PoolSize int
 }
 
+// NestedGroups is a way to groups that have groups as members.
+type NestedGroups string
+
+// Ways to nested groups.
+const (
+	// NestedNone counts the groups that name the user.
+	NestedNone NestedGroups = "none"
+	// NestedInChain leaves it to Active Directory, which knows a matching rule
+	// for it (LDAP_MATCHING_RULE_IN_CHAIN). Another server is refused: it
+	// would find nothing and not say why.
+	NestedInChain NestedGroups = "inChain"
+	// NestedRecursive asks for the groups of groups, level by level: by the
+	// lists of members if GroupBase is set, else by MemberOfAttribute.
+	NestedRecursive NestedGroups = "recursive"
+)
+
+// Referrals is what to do with references to other servers. They are never
+// followed: that would be to send questions, and perhaps a password, where
+// nobody configured it.
+type Referrals string
+
+// What a reference beside the entries of an answer means. An answer that is
+// nothing but a referral is always an error.
+const (
+	// ReferralsFail: the answer is incomplete, which is an error.
+	ReferralsFail Referrals = "fail"
+	// ReferralsIgnore: what is elsewhere is not wanted.
+	ReferralsIgnore Referrals = "ignore"
+)
+
+// maxNestingDepth bounds NestingDepth.
+const maxNestingDepth = 100
+
 // DefaultLDAPConfig is everything that does not depend on the site.
 func DefaultLDAPConfig() LDAPConfig {
 	return LDAPConfig{
 		UserAttribute:         "uid",
 		MemberOfAttribute:     "memberOf",
 		GroupMemberAttributes: []string{"member", "uniqueMember", memberUID},
+		NestedGroups:          NestedNone,
+		NestingDepth:          10,
+		Referrals:             ReferralsFail,
 		DialTimeout:           2 * time.Second,
 		BindTimeout:           2 * time.Second,
 		SearchTimeout:         3 * time.Second,
@@ -83,9 +129,9 @@ func (c LDAPConfig) Validate() error {
 			fault(fmt.Sprintf("urls[%d]", i), "%w", err)
 		}
 	}
-	if (c.BindDN == "") != (c.BindPassword == "") {
+	if (c.BindDN == "") != (c.BindPasswordFile == "") {
 		// A bind with a name and no password succeeds as anonymous (RFC 4513, 5.1.2).
-		fault("bindPassword", "bindDN and bindPassword go together")
+		fault("bindPasswordFile", "bindDN and bindPasswordFile go together")
 	}
 	for _, dn := range []struct {
 		field, value string
@@ -123,6 +169,21 @@ func (c LDAPConfig) Validate() error {
 			fault(fmt.Sprintf("groupMemberAttributes[%d]", i), "not the name of an attribute: %q", name)
 		}
 	}
+	switch c.NestedGroups {
+	case NestedNone, NestedRecursive:
+	case NestedInChain:
+		if c.GroupBase == "" || !slices.ContainsFunc(c.GroupMemberAttributes, isMember) {
+			fault("nestedGroups", "inChain needs groupBase, and member among groupMemberAttributes")
+		}
+	default:
+		fault("nestedGroups", "%q is not one of none, inChain, recursive", c.NestedGroups)
+	}
+	if c.NestingDepth < 1 || c.NestingDepth > maxNestingDepth {
+		fault("nestingDepth", "must be from 1 to %d", maxNestingDepth)
+	}
+	if c.Referrals != ReferralsFail && c.Referrals != ReferralsIgnore {
+		fault("referrals", "%q is not one of fail, ignore", c.Referrals)
+	}
 	for field, d := range map[string]time.Duration{"dialTimeout": c.DialTimeout, "bindTimeout": c.BindTimeout, "searchTimeout": c.SearchTimeout} {
 		if d <= 0 {
 			fault(field, "must be more than 0")
@@ -152,6 +213,9 @@ func (c LDAPConfig) validateURL(raw string) error {
 	}
 	return nil
 }
+
+// isMember: Active Directory's in-chain rule is for links, of which member is one.
+func isMember(attribute string) bool { return strings.EqualFold(attribute, "member") }
 
 // attributeName admits short names and OIDs (RFC 4512, 2.5), without options.
 func attributeName(s string) bool {

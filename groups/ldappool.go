@@ -3,17 +3,18 @@ package groups
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
+	"slices"
 	"sync"
 	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/elastichub/elastichub/outbound"
 )
 
 const (
@@ -34,7 +35,6 @@ func init() { ber.MaxPacketLengthBytes = maxPacketBytes }
 type ldapPool struct {
 	config  LDAPConfig
 	servers []*url.URL
-	roots   *x509.CertPool
 	now     func() time.Time
 
 	slots chan struct{}
@@ -63,23 +63,31 @@ func newLDAPPool(config LDAPConfig, now func() time.Time) (*ldapPool, error) {
 		}
 		p.servers = append(p.servers, u)
 	}
-	if config.CAFile == "" {
-		return p, nil
+	// Read once to find faults early.
+	if _, err := outbound.Roots(config.CAFile); err != nil {
+		return nil, err
 	}
-	pem, err := os.ReadFile(config.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("caFile: %w", err)
-	}
-	p.roots = x509.NewCertPool()
-	if !p.roots.AppendCertsFromPEM(pem) {
-		return nil, errors.New("caFile: no certificate in it")
+	if _, err := p.password(); err != nil {
+		return nil, err
 	}
 	return p, nil
 }
 
+// password is empty for anonymous searches only.
+func (p *ldapPool) password() (string, error) {
+	if p.config.BindDN == "" {
+		return "", nil
+	}
+	password, err := outbound.ReadSecret(p.config.BindPasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("bindPasswordFile: %w", err)
+	}
+	return password, nil
+}
+
 // do runs op on a connection: a kept one if there is one, else, or when that
 // fails, on a new one to each server in turn. Every error is a failure of the
-// directory; op reports its findings otherwise.
+// server, except errOneUser.
 func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) error) error {
 	select {
 	case p.slots <- struct{}{}:
@@ -89,9 +97,9 @@ func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) e
 	}
 	if c := p.take(); c != nil {
 		err := op(ctx, c)
-		if err == nil {
+		if err == nil || errors.Is(err, errOneUser) {
 			p.keep(c)
-			return nil
+			return err
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			p.blame(c.server)
@@ -108,9 +116,9 @@ func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) e
 		}
 		c, err := p.connect(ctx, server)
 		if err == nil {
-			if err = op(ctx, c); err == nil {
+			if err = op(ctx, c); err == nil || errors.Is(err, errOneUser) {
 				p.keep(c)
-				return nil
+				return err
 			}
 			c.drop()
 		}
@@ -123,6 +131,14 @@ func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) e
 // connect dials, secures and binds.
 func (p *ldapPool) connect(ctx context.Context, server int) (*ldapConn, error) {
 	u := p.servers[server]
+	roots, err := outbound.Roots(p.config.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	password, err := p.password()
+	if err != nil {
+		return nil, err
+	}
 	dialCtx, cancel := context.WithTimeout(ctx, p.config.DialTimeout)
 	defer cancel()
 	port := u.Port()
@@ -134,7 +150,7 @@ func (p *ldapPool) connect(ctx context.Context, server int) (*ldapConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
-	secure := &tls.Config{RootCAs: p.roots, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
+	secure := &tls.Config{RootCAs: roots, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
 	c := &ldapConn{raw: raw, server: server, born: p.now()}
 	if u.Scheme == "ldaps" {
 		over := tls.Client(raw, secure)
@@ -153,16 +169,43 @@ func (p *ldapPool) connect(ctx context.Context, server int) (*ldapConn, error) {
 			return nil, fmt.Errorf("starttls: %w", err)
 		}
 	}
-	if p.config.BindDN == "" {
-		return c, nil
-	}
 	bindCtx, cancel := context.WithTimeout(ctx, p.config.BindTimeout)
 	defer cancel()
-	if err := c.run(bindCtx, func() error { return c.Bind(p.config.BindDN, p.config.BindPassword) }); err != nil {
-		c.drop()
-		return nil, fmt.Errorf("bind: %w", err)
+	if p.config.BindDN != "" {
+		if err := c.run(bindCtx, func() error { return c.Bind(p.config.BindDN, password) }); err != nil {
+			c.drop()
+			return nil, fmt.Errorf("bind: %w", err)
+		}
+	}
+	if p.config.NestedGroups == NestedInChain {
+		if err := c.run(bindCtx, c.knowsInChain); err != nil {
+			c.drop()
+			return nil, err
+		}
 	}
 	return c, nil
+}
+
+// Capabilities that mean the matching rule in-chain is known: Active Directory
+// and its lightweight edition ([MS-ADTS] 3.1.1.3.4.3).
+var activeDirectory = []string{"1.2.840.113556.1.4.800", "1.2.840.113556.1.4.1851"}
+
+// knowsInChain refuses servers to which the rule is unknown. They would take a
+// filter with it for undefined and find no groups (RFC 4511, 4.5.1.7).
+func (c *ldapConn) knowsInChain() error {
+	const attribute = "supportedCapabilities"
+	answer, err := c.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)", []string{attribute}, nil))
+	if err != nil {
+		return fmt.Errorf("nestedGroups inChain: root DSE: %w", err)
+	}
+	for _, entry := range answer.Entries {
+		for _, capability := range entry.GetEqualFoldAttributeValues(attribute) {
+			if slices.Contains(activeDirectory, capability) {
+				return nil
+			}
+		}
+	}
+	return errors.New("nestedGroups inChain: the server is no Active Directory; use recursive")
 }
 
 // run does one exchange within ctx: when ctx ends, reads and writes on the

@@ -25,8 +25,8 @@ func TestLDAPConfigFaults(t *testing.T) {
 		UserBase: "", UserFilter: "(((", UserAttribute: "uid)(x", GroupFilter: "x", GroupMemberAttributes: []string{"a b"},
 	}.Validate()
 	require.Error(t, err)
-	for _, field := range []string{"urls[0]", "urls[1]", "urls[2]", "urls[3]", "urls[4]", "bindPassword", "bindDN", "userBase", "userFilter", "groupFilter",
-		"userAttribute", "groupBase", "groupMemberAttributes[0]", "dialTimeout", "bindTimeout", "searchTimeout", "poolSize"} {
+	for _, field := range []string{"urls[0]", "urls[1]", "urls[2]", "urls[3]", "urls[4]", "bindPasswordFile", "bindDN", "userBase", "userFilter", "groupFilter",
+		"userAttribute", "groupBase", "groupMemberAttributes[0]", "nestedGroups", "nestingDepth", "referrals", "dialTimeout", "bindTimeout", "searchTimeout", "poolSize"} {
 		assert.ErrorContains(t, err, field+": ")
 	}
 	assert.NotContains(t, err.Error(), "secret")
@@ -34,6 +34,17 @@ func TestLDAPConfigFaults(t *testing.T) {
 	good := DefaultLDAPConfig()
 	good.URLs, good.UserBase = []string{"ldaps://a", "ldaps://b:1636"}, "dc=example,dc=org"
 	assert.NoError(t, good.Validate())
+	good.NestedGroups = NestedInChain
+	assert.ErrorContains(t, good.Validate(), "nestedGroups: inChain needs groupBase")
+	good.GroupBase = "dc=example,dc=org"
+	assert.NoError(t, good.Validate())
+	good.GroupMemberAttributes = []string{"uniqueMember"}
+	assert.ErrorContains(t, good.Validate(), "nestedGroups: inChain needs groupBase, and member")
+	good.NestedGroups = NestedRecursive
+	assert.NoError(t, good.Validate())
+	good.NestingDepth = maxNestingDepth + 1
+	assert.ErrorContains(t, good.Validate(), "nestingDepth: ")
+	good.NestingDepth = 1
 	good.StartTLS = true
 	assert.ErrorContains(t, good.Validate(), "startTLS is for ldap://")
 }
@@ -139,6 +150,8 @@ func TestCanonicalDN(t *testing.T) {
 		{"cn=a,dc=org", "CN=A,DC=ORG", " cn = a , dc = org ", `cn=\61,dc=org`, "cn=a;dc=org"},
 		{`cn=a\,b,dc=org`, `cn=a\2Cb,dc=org`, `cn=A\2cB,dc=org`},
 		{"cn=a+uid=b,dc=org", "UID=B+CN=A,dc=org"},
+		{"cn=a,ou=b,dc=org", "2.5.4.3=a,organizationalUnitName=b,0.9.2342.19200300.100.1.25=org", "commonName=a,OU=b,domainComponent=ORG"},
+		{"cn=abc,dc=org", "cn=#0c03616263,dc=org", "cn=#0C03414243,DC=org"},
 		{`cn=Й,dc=org`, `cn=й,dc=org`, `cn=\D0\99,dc=org`},
 	} {
 		for _, text := range same[1:] {

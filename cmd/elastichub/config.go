@@ -54,7 +54,7 @@ type groupsConfig struct {
 	File string
 }
 
-// ldapConfig mirrors groups.LDAPConfig; the password is a file here.
+// ldapConfig mirrors groups.LDAPConfig.
 type ldapConfig struct {
 	URLs                  []string `mapstructure:"urls"`
 	StartTLS              bool     `mapstructure:"startTLS"`
@@ -69,6 +69,9 @@ type ldapConfig struct {
 	GroupBase             string
 	GroupFilter           string
 	GroupMemberAttributes []string
+	NestedGroups          string
+	NestingDepth          int
+	Referrals             string
 	DialTimeout           time.Duration
 	BindTimeout           time.Duration
 	SearchTimeout         time.Duration
@@ -111,6 +114,7 @@ func defaultLDAPConfig() ldapConfig {
 	return ldapConfig{
 		StartTLS: true, UserAttribute: d.UserAttribute,
 		MemberOfAttribute: d.MemberOfAttribute, GroupMemberAttributes: d.GroupMemberAttributes,
+		NestedGroups: string(d.NestedGroups), NestingDepth: d.NestingDepth, Referrals: string(d.Referrals),
 		DialTimeout: d.DialTimeout, BindTimeout: d.BindTimeout, SearchTimeout: d.SearchTimeout,
 		PoolSize: d.PoolSize,
 	}

@@ -33,33 +33,22 @@ func newSource(config groupsConfig) (groups.Source, func(), error) {
 		}
 		return file, func() {}, nil
 	}
-	ldap, err := config.LDAP.resolve()
-	if err != nil {
-		return nil, nil, fmt.Errorf("ldap.%w", err)
-	}
-	directory, err := groups.NewLDAP(ldap, time.Now)
+	directory, err := groups.NewLDAP(config.LDAP.source(), time.Now)
 	if err != nil {
 		return nil, nil, fmt.Errorf("ldap: %w", err)
 	}
 	return directory, directory.Close, nil
 }
 
-// resolve reads the password file.
-func (c ldapConfig) resolve() (groups.LDAPConfig, error) {
-	password := ""
-	if c.BindPasswordFile != "" {
-		var err error
-		if password, err = readSecret(c.BindPasswordFile); err != nil {
-			return groups.LDAPConfig{}, fmt.Errorf("bindPasswordFile: %w", err)
-		}
-	}
+func (c ldapConfig) source() groups.LDAPConfig {
 	return groups.LDAPConfig{
 		URLs: c.URLs, StartTLS: c.StartTLS, AllowPlaintext: c.AllowPlaintext, CAFile: c.CAFile,
-		BindDN: c.BindDN, BindPassword: password,
+		BindDN: c.BindDN, BindPasswordFile: c.BindPasswordFile,
 		UserBase: c.UserBase, UserAttribute: c.UserAttribute, UserFilter: c.UserFilter,
 		MemberOfAttribute: c.MemberOfAttribute,
 		GroupBase:         c.GroupBase, GroupFilter: c.GroupFilter, GroupMemberAttributes: c.GroupMemberAttributes,
+		NestedGroups: groups.NestedGroups(c.NestedGroups), NestingDepth: c.NestingDepth, Referrals: groups.Referrals(c.Referrals),
 		DialTimeout: c.DialTimeout, BindTimeout: c.BindTimeout, SearchTimeout: c.SearchTimeout,
 		PoolSize: c.PoolSize,
-	}, nil
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,8 +46,23 @@ type Server struct {
 	log     bytes.Buffer
 }
 
-// Start skips the test where slapd is not installed, unless CI=true.
+// Setup is what a server has from the start.
+type Setup struct {
+	// Database are further lines of slapd.conf for the database.
+	Database string
+	// LDIF is loaded by slapadd below Suffix, People and Groups, which are
+	// there already. Overlays do not see it: memberOf has to be in it.
+	LDIF string
+}
+
+// Start is StartWith nothing special.
 func Start(t testing.TB) *Server {
+	t.Helper()
+	return StartWith(t, Setup{})
+}
+
+// StartWith skips the test where slapd is not installed, unless CI=true.
+func StartWith(t testing.TB, setup Setup) *Server {
 	t.Helper()
 	binary, err := exec.LookPath("slapd")
 	if err != nil {
@@ -76,24 +92,35 @@ TLSCertificateFile %[1]s/server.pem
 TLSCertificateKeyFile %[1]s/server.key
 sizelimit unlimited
 database mdb
-maxsize 67108864
+maxsize 268435456
 suffix "%[2]s"
 rootdn "%[3]s"
 rootpw %[4]s
 directory %[1]s/db
+index objectClass,uid,cn,member,uniqueMember,memberUid eq
+%[5]s
 overlay memberof
-`, dir, Suffix, RootDN, RootPassword)
+`, dir, Suffix, RootDN, RootPassword, setup.Database)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "slapd.conf"), []byte(config), 0o600))
 	s.URL = "ldap://" + freeAddress(t)
 	s.SecureURL = "ldaps://" + freeAddress(t)
 	s.command = []string{binary, "-f", filepath.Join(dir, "slapd.conf"), "-h", s.URL + " " + s.SecureURL, "-d", "0"}
+	s.load(t, binary, dir, setup.LDIF)
 	s.Resume()
 	t.Cleanup(s.Stop)
-
-	s.Add(Suffix, "objectClass", "dcObject", "objectClass", "organization", "o", "Example", "dc", "example")
-	s.Add(People, "objectClass", "organizationalUnit", "ou", "people")
-	s.Add(Groups, "objectClass", "organizationalUnit", "ou", "groups")
 	return s
+}
+
+// load is done by slapadd, which is slapd by another name.
+func (s *Server) load(t testing.TB, binary, dir, ldif string) {
+	t.Helper()
+	const base = "dn: " + Suffix + "\nobjectClass: dcObject\nobjectClass: organization\no: Example\ndc: example\n\n" +
+		"dn: " + People + "\nobjectClass: organizationalUnit\nou: people\n\n" +
+		"dn: " + Groups + "\nobjectClass: organizationalUnit\nou: groups\n\n"
+	load := exec.Command(binary, "-T", "add", "-q", "-f", filepath.Join(dir, "slapd.conf"))
+	load.Stdin = strings.NewReader(base + ldif)
+	output, err := load.CombinedOutput()
+	require.NoError(t, err, "%s", output)
 }
 
 // Stop ends the process and waits for it. A stopped server can be resumed.

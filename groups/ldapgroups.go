@@ -1,0 +1,167 @@
+package groups
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+const (
+	// inChain is LDAP_MATCHING_RULE_IN_CHAIN ([MS-ADTS] 3.1.1.3.4.4.3): the
+	// value, or a member of the value, or a member of that, and so on.
+	inChain = "1.2.840.113556.1.4.1941"
+	// groupsPerSearch bounds a filter: servers refuse very long ones.
+	groupsPerSearch = 50
+	// maxGroupReads bounds the single groups that are read for one user.
+	maxGroupReads = 1000
+)
+
+// addMemberOf adds the groups that an entry says it is a member of.
+func (s *LDAP) addMemberOf(ctx context.Context, c *ldapConn, entry *ldap.Entry, found *groupSet) error {
+	dns, err := s.values(ctx, c, entry, s.config.MemberOfAttribute, maxGroups)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.config.MemberOfAttribute, err)
+	}
+	for _, dn := range dns {
+		if err := found.add(dn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addFound adds the groups below GroupBase that a filter finds.
+func (s *LDAP) addFound(ctx context.Context, c *ldapConn, filter string, found *groupSet) error {
+	// 1.1 asks for no attributes (RFC 4511, 4.5.1.8): the DN is all we need.
+	entries, err := s.search(ctx, c, s.config.GroupBase, filter, []string{"1.1"}, maxGroups)
+	if err != nil {
+		return fmt.Errorf("search groups: %w", err)
+	}
+	for _, e := range entries {
+		if err := found.add(e.DN); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addNested adds the groups of the groups found, level by level. Every group
+// is asked about once, so that circles end.
+func (s *LDAP) addNested(ctx context.Context, c *ldapConn, found *groupSet) error {
+	expand := s.addParentsByRead
+	if s.config.GroupBase != "" {
+		expand = s.addParentsBySearch
+	}
+	done := 0
+	// One level more than may be followed tells whether there is more.
+	for level := 0; done < len(found.groups); level++ {
+		above := found.groups[done:]
+		done = len(found.groups)
+		if err := expand(ctx, c, above, found); err != nil {
+			return err
+		}
+		if level == s.config.NestingDepth && done < len(found.groups) {
+			return fmt.Errorf("%w: groups nest deeper than %d levels, as %.200q does", errOneUser, s.config.NestingDepth, found.groups[done].DN)
+		}
+	}
+	return nil
+}
+
+func (s *LDAP) addParentsBySearch(ctx context.Context, c *ldapConn, children []Group, found *groupSet) error {
+	for some := range slices.Chunk(children, groupsPerSearch) {
+		filter := parentFilter(s.config, some)
+		if filter == "" {
+			return nil
+		}
+		if err := s.addFound(ctx, c, filter, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *LDAP) addParentsByRead(ctx context.Context, c *ldapConn, children []Group, found *groupSet) error {
+	for _, group := range children {
+		if found.reads++; found.reads > maxGroupReads {
+			return fmt.Errorf("%w: more than %d groups to read", errOneUser, maxGroupReads)
+		}
+		entry, err := s.read(ctx, c, group.DN, s.config.MemberOfAttribute)
+		if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
+			continue // a memberOf that points at nothing, or at nothing we may see
+		}
+		if err != nil {
+			return fmt.Errorf("read group: %w", err)
+		}
+		if err := s.addMemberOf(ctx, c, entry, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// groupFilter finds the groups that list a user.
+func groupFilter(c LDAPConfig, userDN, name string) string {
+	var anyOf strings.Builder
+	for _, attribute := range c.GroupMemberAttributes {
+		switch {
+		case strings.EqualFold(attribute, memberUID):
+			anyOf.WriteString(equals(attribute, name))
+		case c.NestedGroups == NestedInChain && isMember(attribute):
+			anyOf.WriteString("(" + attribute + ":" + inChain + ":=" + ldap.EscapeFilter(userDN) + ")")
+		default:
+			anyOf.WriteString(equals(attribute, userDN))
+		}
+	}
+	return and(c.GroupFilter, "(|"+anyOf.String()+")")
+}
+
+// parentFilter finds the groups that list any of the groups; it is empty when
+// groups list user names only.
+func parentFilter(c LDAPConfig, children []Group) string {
+	var anyOf strings.Builder
+	for _, attribute := range c.GroupMemberAttributes {
+		if strings.EqualFold(attribute, memberUID) {
+			continue
+		}
+		for _, child := range children {
+			anyOf.WriteString(equals(attribute, child.DN))
+		}
+	}
+	if anyOf.Len() == 0 {
+		return ""
+	}
+	return and(c.GroupFilter, "(|"+anyOf.String()+")")
+}
+
+// groupSet collects groups, each DN once however it is spelt.
+type groupSet struct {
+	groups []Group
+	seen   map[string]bool
+	// reads counts the groups that were read one by one.
+	reads int
+}
+
+func newGroupSet() *groupSet { return &groupSet{seen: map[string]bool{}} }
+
+func (g *groupSet) add(dn string) error {
+	key, err := canonicalDN(dn)
+	if err != nil {
+		return fmt.Errorf("%w: group: %w", errOneUser, err)
+	}
+	if g.seen[key] {
+		return nil
+	}
+	if len(g.groups) >= maxGroups {
+		return fmt.Errorf("%w: more than %d groups", errOneUser, maxGroups)
+	}
+	name, err := commonName(dn)
+	if err != nil {
+		return fmt.Errorf("%w: group: %w", errOneUser, err)
+	}
+	g.seen[key] = true
+	g.groups = append(g.groups, Group{Name: name, DN: dn})
+	return nil
+}

@@ -1,0 +1,116 @@
+package groups
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Errors of sources that answer from what a user's sign-in said.
+var (
+	// ErrSignInAgain: what the user's sign-in said is missing, wrong or too
+	// old. Signing in again brings something new.
+	ErrSignInAgain = errors.New("groups: the user has to sign in again")
+	// ErrSignInExpired is an ErrSignInAgain of a sign-in that is missing or
+	// too old. A cache may bridge it, within its stale limit.
+	ErrSignInExpired = fmt.Errorf("%w: expired", ErrSignInAgain)
+)
+
+// Token is a secret that never shows itself, whoever prints it.
+type Token string
+
+// String implements fmt.Stringer; so do the methods below for their callers.
+func (t Token) String() string {
+	if t == "" {
+		return "no token"
+	}
+	return "a token"
+}
+
+// GoString is for %#v.
+func (t Token) GoString() string { return t.String() }
+
+// LogValue is for slog.
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// MarshalText keeps it out of whatever is encoded.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// SignIn is what the Hub knows of a user's sign-in and sends with a question
+// about the user. Nothing of it is verified yet.
+type SignIn struct {
+	IDToken     Token
+	AccessToken Token
+	// Groups are those of the Hub; nil when it sent none, which is not the
+	// same as an empty list.
+	Groups []string
+}
+
+// Witness takes what the Hub says of a sign-in, and answers from it later.
+type Witness interface {
+	Present(user string, signIn SignIn)
+}
+
+// lastSignIns is how many users a SignIns remembers.
+const lastSignIns = 10_000
+
+// SignIns remembers one value for each user, the last; the users that were
+// presented longest ago go first. It is safe for concurrent use.
+type SignIns[T any] struct {
+	mu     sync.Mutex
+	byUser map[string]*list.Element
+	recent *list.List // of signedIn[T], last presented first
+}
+
+type signedIn[T any] struct {
+	user  string
+	at    time.Time
+	value T
+}
+
+// NewSignIns is empty.
+func NewSignIns[T any]() *SignIns[T] {
+	return &SignIns[T]{byUser: map[string]*list.Element{}, recent: list.New()}
+}
+
+// Put replaces the user's value.
+func (s *SignIns[T]) Put(user string, at time.Time, value T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, known := s.byUser[user]; known {
+		old.Value = signedIn[T]{user, at, value}
+		s.recent.MoveToFront(old)
+		return
+	}
+	s.byUser[user] = s.recent.PushFront(signedIn[T]{user, at, value})
+	if s.recent.Len() > lastSignIns {
+		last := s.recent.Back()
+		s.recent.Remove(last)
+		delete(s.byUser, last.Value.(signedIn[T]).user)
+	}
+}
+
+// Get returns the user's value and when it was put.
+func (s *SignIns[T]) Get(user string) (value T, at time.Time, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, known := s.byUser[user]
+	if !known {
+		return value, at, false
+	}
+	found := e.Value.(signedIn[T])
+	return found.value, found.at, true
+}
+
+// Forget drops the user's value.
+func (s *SignIns[T]) Forget(user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, known := s.byUser[user]; known {
+		s.recent.Remove(e)
+		delete(s.byUser, user)
+	}
+}
