@@ -19,6 +19,9 @@ const (
 	envIdleTimeout   = "ELASTICHUB_IDLE_TIMEOUT"
 	envCullConnected = "ELASTICHUB_CULL_CONNECTED"
 	envGPUs          = "ELASTICHUB_GPUS"
+	envParkNotice    = "ELASTICHUB_PARK_NOTICE"
+	envMessageRate   = "ELASTICHUB_IOPUB_MESSAGE_RATE"
+	envByteRate      = "ELASTICHUB_IOPUB_BYTE_RATE"
 	// envNvidiaDevices: an image that sets it to "all" would otherwise see
 	// every GPU of a node without having asked for one.
 	envNvidiaDevices = "NVIDIA_VISIBLE_DEVICES"

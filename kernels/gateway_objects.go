@@ -197,7 +197,7 @@ func gatewayService(gw *v1alpha1.JupyterGateway) *corev1.Service {
 func gatewayRules() []rbacv1.PolicyRule {
 	group := []string{v1alpha1.GroupVersion.Group}
 	return []rbacv1.PolicyRule{
-		{APIGroups: group, Resources: []string{"jupyternotebooks", "jupyterkernelspecs", "jupyterkerneltemplates", "jupytergateways", "grouppolicies"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: group, Resources: []string{"jupyternotebooks", "jupyterkernelspecs", "jupytergateways", "grouppolicies"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: group, Resources: []string{"jupyterkernels"}, Verbs: []string{"get", "list", "watch", "create", "patch", "delete"}},
 	}
 }

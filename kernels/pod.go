@@ -24,6 +24,8 @@ const (
 	keyVolume   = "elastichub-agent-key"
 
 	graceSeconds = 10
+	// defaultParkNotice is in seconds, as spec.parkNoticeSeconds of a gateway.
+	defaultParkNotice = 60
 )
 
 // parts is everything a kernel's Pod is made from. Gateway and Spec are nil
@@ -219,7 +221,11 @@ func (in parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([
 	e.set(envKernelName, in.Spec.Name)
 	e.set(envIdleTimeout, strconv.FormatInt(idleSeconds(cfg, in), 10))
 	e.set(envCullConnected, strconv.FormatBool(ptr.Deref(in.Gateway.Spec.CullConnected, true)))
+	e.set(envParkNotice, strconv.FormatInt(max(ptr.Deref(in.Gateway.Spec.ParkNoticeSeconds, defaultParkNotice), 0), 10))
 	e.set(envGPUs, strconv.FormatInt(gpus, 10))
+	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
+	e.set(envMessageRate, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
+	e.set(envByteRate, strconv.FormatInt(max(limits.BytesPerSecond, 0), 10))
 	if gpus == 0 {
 		e.set(envNvidiaDevices, "void")
 	}

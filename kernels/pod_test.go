@@ -198,6 +198,31 @@ func TestIdleTimeout(t *testing.T) {
 	}
 }
 
+func TestGatewaySettingsOfTheAgent(t *testing.T) {
+	env := func(change func(*v1alpha1.JupyterGatewaySpec)) map[string]string {
+		in := sample()
+		change(&in.Gateway.Spec)
+		pod, err := buildPod(testConfig("ns"), in)
+		require.NoError(t, err)
+		found := map[string]string{}
+		for _, v := range pod.Spec.Containers[0].Env {
+			found[v.Name] = v.Value
+		}
+		return found
+	}
+	plain := env(func(*v1alpha1.JupyterGatewaySpec) {})
+	assert.Equal(t, "60", plain["ELASTICHUB_PARK_NOTICE"])
+	assert.Equal(t, "0", plain["ELASTICHUB_IOPUB_MESSAGE_RATE"])
+	assert.Equal(t, "0", plain["ELASTICHUB_IOPUB_BYTE_RATE"])
+	set := env(func(gw *v1alpha1.JupyterGatewaySpec) {
+		gw.ParkNoticeSeconds = ptr.To[int64](0)
+		gw.IOPub = &v1alpha1.IOPubLimits{MessagesPerSecond: 1000, BytesPerSecond: 1 << 20}
+	})
+	assert.Equal(t, "0", set["ELASTICHUB_PARK_NOTICE"])
+	assert.Equal(t, "1000", set["ELASTICHUB_IOPUB_MESSAGE_RATE"])
+	assert.Equal(t, "1048576", set["ELASTICHUB_IOPUB_BYTE_RATE"])
+}
+
 func TestWorkingDirectory(t *testing.T) {
 	for wish, want := range map[string]string{
 		"":                          "/home/jovyan",

@@ -62,9 +62,50 @@ type JupyterGatewaySpec struct {
 	OnIdle OnIdle `json:"onIdle,omitempty"`
 	// Auth admits clients that are not notebook servers of this cluster.
 	Auth *GatewayAuth `json:"auth,omitempty"`
-	// Warm is how many kernels are kept ready. Nothing acts on it yet.
+	// Warm is how many kernels of the default kernelspec are kept ready, running
+	// and nobody's. A kernel is started from one if its Pod would be the same;
+	// see docs/kernels.md. They give way to whoever waits for what they hold.
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
 	Warm int32 `json:"warm,omitempty"`
+	// WarmKernels are kept ready beside those of warm.
+	// +kubebuilder:validation:MaxItems=32
+	WarmKernels []WarmKernel `json:"warmKernels,omitempty"`
+
+	// YieldIdleSeconds lets a kernel be parked early, once it has been idle for
+	// so long, while somebody waits for what it holds; the one idle longest goes
+	// first. Absent or zero: no kernel is parked before its idle time.
+	// +kubebuilder:validation:Minimum=0
+	YieldIdleSeconds int64 `json:"yieldIdleSeconds,omitempty"`
+	// ParkNoticeSeconds is how long before a kernel is parked its user is told,
+	// if its idle time is long enough for that; default 60, 0 means not at all.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=86400
+	ParkNoticeSeconds *int64 `json:"parkNoticeSeconds,omitempty"`
+	// IOPub bounds what a kernel may publish to each of its clients.
+	IOPub *IOPubLimits `json:"iopub,omitempty"`
+}
+
+// WarmKernel is a number of kernels that are kept ready.
+type WarmKernel struct {
+	// KernelSpec is one of those that the gateway offers.
+	// +kubebuilder:validation:MinLength=1
+	KernelSpec string `json:"kernelSpec"`
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	Count int32 `json:"count"`
+	// Policies are the GroupPolicies of those whom they are meant for: their
+	// environment and nodes. They count against nobody's quota until taken.
+	// +kubebuilder:validation:MaxItems=16
+	Policies []string `json:"policies,omitempty"`
+}
+
+// IOPubLimits are rates of one kernel's output; absent or zero means unlimited.
+type IOPubLimits struct {
+	// +kubebuilder:validation:Minimum=0
+	MessagesPerSecond int64 `json:"messagesPerSecond,omitempty"`
+	// +kubebuilder:validation:Minimum=0
+	BytesPerSecond int64 `json:"bytesPerSecond,omitempty"`
 }
 
 // LogLevel is a gateway's verbosity.

@@ -84,6 +84,8 @@ const (
 	CauseInvalid      KernelCause = "Invalid"      // the Pod cannot be built or is refused by the API server
 	CauseRefused      KernelCause = "Refused"      // a policy does not allow it
 	CauseOrphaned     KernelCause = "Orphaned"     // nobody spoke to the agent for too long
+	CauseDeadline     KernelCause = "Deadline"     // the Pod's activeDeadlineSeconds are over
+	CauseRejected     KernelCause = "Rejected"     // the node would not run the Pod
 	CauseUnknown      KernelCause = "Unknown"
 )
 
@@ -93,6 +95,9 @@ type JupyterKernelStatus struct {
 	// Run is the spec.run that phase speaks of.
 	Run     int64  `json:"run,omitempty"`
 	PodName string `json:"podName,omitempty"`
+	// Warm names the warm Pod that this run took over. The secret of its agent
+	// is derived from that name, and not from the kernel's UID and run.
+	Warm string `json:"warm,omitempty"`
 	// PodIP is set once the Pod has an address: the agent may answer there on port 8443.
 	PodIP string `json:"podIP,omitempty"`
 	// Node the Pod runs on.
@@ -105,6 +110,11 @@ type JupyterKernelStatus struct {
 	// Cause is set when Parked or Dead; Message is a sentence for people.
 	Cause   KernelCause `json:"cause,omitempty"`
 	Message string      `json:"message,omitempty"`
+
+	// Failures counts the runs in a row, up to the last one, that ended soon
+	// after they began. NotBefore is when the next run may begin for that reason.
+	Failures  int32        `json:"failures,omitempty"`
+	NotBefore *metav1.Time `json:"notBefore,omitempty"`
 
 	// QueuedSince is when this run was asked for, StartTime when its Pod was
 	// made, ReadyTime when its agent answered, CompletionTime when it ended.

@@ -43,6 +43,12 @@ type JupyterKernelSpecSpec struct {
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 	// IdleTimeoutSeconds overrides the gateway's cullIdleTimeout.
 	IdleTimeoutSeconds *int64 `json:"idleTimeoutSeconds,omitempty"`
+
+	// Logo is shown in the launcher: a picture of at most 64 KiB as a data: URI
+	// in base64. None means the gateway's own for the language.
+	// +kubebuilder:validation:MaxLength=87412
+	// +kubebuilder:validation:Pattern=`^data:image/(svg\+xml|png);base64,[A-Za-z0-9+/]+={0,2}$`
+	Logo string `json:"logo,omitempty"`
 }
 
 // JupyterKernelSpecStatus tells whether the kernelspec can be used.
