@@ -10,7 +10,7 @@ import (
 // and not on the order of the slices in it.
 func Decide(in Input) Decision {
 	u := newUsage(in)
-	d := Decision{Wait: map[string]Place{}, Refuse: map[string]string{}}
+	d := Decision{Wait: map[string]Place{}, Refuse: map[string]string{}, Take: map[string]string{}, Make: map[string]int64{}}
 	var waiting []waiter
 	for q := newQueues(in.Requests, in.Policies); ; {
 		r, ok := q.next(u)
@@ -21,6 +21,9 @@ func Decide(in Input) Decision {
 		switch verdict.fate {
 		case admitted:
 			d.Admit = append(d.Admit, r.ID)
+			if verdict.spare != "" {
+				d.Take[r.ID] = verdict.spare
+			}
 		case refused:
 			d.Refuse[r.ID] = verdict.reason
 		case waits:
@@ -34,6 +37,10 @@ func Decide(in Input) Decision {
 	}
 	for _, w := range waiting {
 		d.Wait[w.id] = Place{Position: w.position, Length: lengths[w.queue], Reason: w.reason}
+	}
+	d.GiveUp = u.givenUp()
+	for id, n := range u.restock(in.Stocks) {
+		d.Make[id] = n
 	}
 	return d
 }

@@ -17,13 +17,14 @@ func (n *node) take(want Resources) {
 	}
 }
 
-func (u *usage) takeFrom(name string, want Resources) {
+// named is the node of that name, or nil.
+func (u *usage) named(name string) *node {
 	for _, n := range u.nodes {
 		if n.Name == name {
-			n.take(want)
-			return
+			return n
 		}
 	}
+	return nil
 }
 
 func (u *usage) eligible(f func(string) bool) []*node {
@@ -76,6 +77,12 @@ func (n *node) spare(want Resources) int64 {
 func (u *usage) noNode(r *Request) verdict {
 	names := slices.Sorted(maps.Keys(r.Wants))
 	v := verdict{queue: "nodes/" + strings.Join(names, "+"), reason: u.shortage(r, names)}
+	if u.makeRoom(r) {
+		v.reason = "A kernel that was kept warm ends to make room."
+		u.group[account(r.Policies, u.policies)] += r.Wants.Sum()
+		u.claim(r)
+		return v
+	}
 	if n := u.roomiest(r.Wants, r.Eligible); n != nil {
 		for name, want := range r.Wants {
 			n.free[name] -= want // not used: nobody has it yet

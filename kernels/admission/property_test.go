@@ -50,9 +50,110 @@ func randomInput(rng *rand.Rand) Input {
 		if rng.IntN(5) > 0 {
 			r.Wants = Resources{resources[rng.IntN(2)]: 1 + rng.Int64N(3)}
 		}
+		if rng.IntN(2) == 0 {
+			r.Class = classOf(r.Wants)
+		}
 		in.Requests = append(in.Requests, r)
 	}
+	for i := range rng.IntN(5) {
+		s := Spare{ID: fmt.Sprintf("s%d", i), Holds: Resources{resources[rng.IntN(2)]: 1 + rng.Int64N(3)}, Ready: rng.IntN(2) == 0, Going: rng.IntN(4) == 0}
+		s.Class = classOf(s.Holds)
+		if in.Nodes != nil && len(in.Nodes) == 0 {
+			break // it could be nowhere
+		}
+		if len(in.Nodes) > 0 { // where there is room for it
+			n := in.Nodes[rng.IntN(len(in.Nodes))]
+			free := maps.Clone(n.Free)
+			for _, other := range in.Spares {
+				if other.Node == n.Name {
+					for name, v := range other.Holds {
+						free[name] -= v
+					}
+				}
+			}
+			if !free.covers(s.Holds) {
+				continue
+			}
+			s.Node = n.Name
+		}
+		in.Spares = append(in.Spares, s)
+		in.Stocks = append(in.Stocks, Stock{ID: fmt.Sprintf("t%d", i), Missing: rng.Int64N(3), Wants: s.Holds})
+	}
 	return in
+}
+
+// classOf makes requests and spares meet that hold the same.
+func classOf(holds Resources) string {
+	if len(holds) == 0 {
+		return ""
+	}
+	return fmt.Sprint(holds)
+}
+
+// checkSpares recomputes what a decision says about spares.
+func checkSpares(t *testing.T, in Input, d Decision) {
+	t.Helper()
+	left := map[string]Resources{}
+	for _, n := range in.Nodes {
+		left[n.Name] = maps.Clone(n.Free)
+	}
+	fate := map[string]string{}
+	byID := map[string]Spare{}
+	for _, s := range in.Spares {
+		byID[s.ID] = s
+		for name, v := range s.Holds {
+			if in.Nodes != nil && s.Node != "" {
+				left[s.Node][name] -= v
+			}
+		}
+	}
+	for id, spare := range d.Take {
+		require.Contains(t, d.Admit, id)
+		require.Empty(t, fate[spare], "two requests take %s", spare)
+		fate[spare] = id
+		s := byID[spare]
+		r := in.Requests[slices.IndexFunc(in.Requests, func(r Request) bool { return r.ID == id })]
+		require.Equal(t, r.Class, s.Class)
+		require.NotEmpty(t, s.Class)
+		require.False(t, s.Going)
+		require.Equal(t, r.Wants, s.Holds)
+	}
+	waiting := false
+	for _, p := range d.Wait {
+		waiting = waiting || p.Reason == "A kernel that was kept warm ends to make room."
+	}
+	for _, spare := range d.GiveUp {
+		require.Empty(t, fate[spare], "%s is taken and given up", spare)
+		fate[spare] = "given up"
+		require.False(t, byID[spare].Going)
+		require.True(t, waiting, "given up for nobody")
+	}
+	// whoever else is admitted, and what is to be made, fits beside the spares
+	// that are there, those going and given up included: they are not gone yet
+	total := Resources{}
+	for _, l := range left {
+		for name, v := range l {
+			total[name] += v
+		}
+	}
+	for _, r := range in.Requests {
+		if slices.Contains(d.Admit, r.ID) && d.Take[r.ID] == "" {
+			for name, v := range r.Wants {
+				total[name] -= v
+			}
+		}
+	}
+	for _, s := range in.Stocks {
+		require.LessOrEqual(t, d.Make[s.ID], s.Missing)
+		for name, v := range s.Wants {
+			total[name] -= v * d.Make[s.ID]
+		}
+	}
+	if in.Nodes != nil {
+		for name, v := range total {
+			require.GreaterOrEqual(t, v, int64(0), "room for %s", name)
+		}
+	}
 }
 
 // withinLimits recomputes, independently of the code under test, whether what
@@ -153,6 +254,7 @@ func TestDecideProperties(t *testing.T) {
 			}
 			// never above a limit
 			withinLimits(t, in, grant(in, d.Admit))
+			checkSpares(t, in, d)
 			// places are 1..length within their reasons' queue, and say why
 			for id, p := range d.Wait {
 				require.NotEmpty(t, p.Reason, id)
@@ -165,6 +267,9 @@ func TestDecideProperties(t *testing.T) {
 			rng.Shuffle(len(shuffled.Requests), func(i, j int) {
 				shuffled.Requests[i], shuffled.Requests[j] = shuffled.Requests[j], shuffled.Requests[i]
 			})
+			shuffled.Spares, shuffled.Stocks = slices.Clone(in.Spares), slices.Clone(in.Stocks)
+			slices.Reverse(shuffled.Spares)
+			slices.Reverse(shuffled.Stocks)
 			require.Equal(t, d, Decide(shuffled))
 			// nothing idles: when nobody at all was admitted and there is one
 			// request alone that could be, it would have been

@@ -45,6 +45,35 @@ type Holder struct {
 	// Unschedulable: the scheduler has found no place for a good while. It
 	// counts against quotas, but takes nothing from the nodes.
 	Unschedulable bool
+	// Spare is the ID of the spare that it has taken; for the caller only.
+	Spare string
+}
+
+// Spare is a Pod that runs and is nobody's. It takes room on a node and counts
+// against no quota. A request of the same class may take it; any other that
+// lacks nothing but room makes it go.
+type Spare struct {
+	ID string
+	// Class is that of the requests it is good for; empty for none, such as
+	// while it is on its way out.
+	Class string
+	// Ready ones are taken first.
+	Ready bool
+	// Going: it will be gone soon, whatever is decided.
+	Going bool
+	Holds Resources
+	// Node, Eligible and Unschedulable are as a Holder's.
+	Node          string
+	Eligible      func(node string) bool
+	Unschedulable bool
+}
+
+// Stock is a number of spares that are to be made, if there is room.
+type Stock struct {
+	ID       string
+	Missing  int64
+	Wants    Resources
+	Eligible func(node string) bool
 }
 
 // Request is a kernel that waits for a Pod.
@@ -61,6 +90,8 @@ type Request struct {
 	Returning bool
 	// Eligible are the nodes it may go to; nil means any.
 	Eligible func(node string) bool
+	// Class is that of the spares it can take; empty for none.
+	Class string
 }
 
 // Input is everything that Decide looks at.
@@ -68,6 +99,8 @@ type Input struct {
 	Policies map[string]Policy
 	Holders  []Holder
 	Requests []Request
+	Spares   []Spare
+	Stocks   []Stock
 	// Nodes with extended resources; nil means that they are not known and
 	// that only the policies limit.
 	Nodes []Node
@@ -88,4 +121,11 @@ type Decision struct {
 	Wait  map[string]Place
 	// Refuse gives the sentence that says which limit forbids it, for good.
 	Refuse map[string]string
+
+	// Take maps admitted requests to the spares that they take over.
+	Take map[string]string
+	// GiveUp lists the spares that are to end, since somebody waits for room.
+	GiveUp []string
+	// Make says how many spares of each stock there is room for.
+	Make map[string]int64
 }

@@ -19,6 +19,7 @@ type verdict struct {
 	fate   fate
 	queue  string // what is waited for; only for waits
 	reason string
+	spare  string // what is taken over; only for admitted
 }
 
 type userUse struct {
@@ -40,12 +41,16 @@ type usage struct {
 	// group is the share of each policy, all resources together.
 	group map[string]int64
 	nodes []*node // nil when capacity is not known
+	// spares are in the order in which they are taken.
+	spares []*spare
 }
 
 type node struct {
 	Node
 	free Resources // may fall below zero: set aside, or overcommitted
 	used Resources // by kernels, for the words only
+	// coming is what spares that were given up leave over once they are gone.
+	coming Resources
 }
 
 func newUsage(in Input) *usage {
@@ -57,7 +62,7 @@ func newUsage(in Input) *usage {
 		u.nodes = []*node{}
 	}
 	for _, n := range in.Nodes {
-		u.nodes = append(u.nodes, &node{Node: n, free: maps.Clone(n.Free), used: Resources{}})
+		u.nodes = append(u.nodes, &node{Node: n, free: maps.Clone(n.Free), used: Resources{}, coming: Resources{}})
 	}
 	slices.SortFunc(u.nodes, func(a, b *node) int { return cmp.Compare(a.Name, b.Name) })
 	holders := slices.Clone(in.Holders)
@@ -67,19 +72,30 @@ func newUsage(in Input) *usage {
 	})
 	for _, h := range holders {
 		u.book(h.User, h.Policies, h.Holds)
-		switch {
-		case h.Node != "":
-			u.takeFrom(h.Node, h.Holds)
-		case h.Unschedulable:
-		default:
-			if n := u.place(h.Holds, h.Eligible); n != nil {
-				n.take(h.Holds)
-			} else if n := u.roomiest(h.Holds, h.Eligible); n != nil {
-				n.take(h.Holds)
-			}
+		u.settle(h.Node, h.Holds, h.Eligible, h.Unschedulable)
+	}
+	u.shelve(in.Spares)
+	return u
+}
+
+// settle takes room for a Pod: where it is, or where it is likely to go. It
+// returns the node, or nil.
+func (u *usage) settle(at string, holds Resources, eligible func(string) bool, unschedulable bool) *node {
+	var n *node
+	switch {
+	case at != "":
+		n = u.named(at)
+	case unschedulable || len(holds) == 0:
+		return nil
+	default:
+		if n = u.place(holds, eligible); n == nil {
+			n = u.roomiest(holds, eligible)
 		}
 	}
-	return u
+	if n != nil {
+		n.take(holds)
+	}
+	return n
 }
 
 func b2i(b bool) int {
@@ -127,6 +143,11 @@ func (u *usage) judge(r *Request) verdict {
 	}
 	if v, full := u.poolLimit(r, l); full {
 		return v
+	}
+	if s := u.spareFor(r); s != nil {
+		s.taken = true
+		u.book(r.User, r.Policies, r.Wants)
+		return verdict{fate: admitted, spare: s.ID}
 	}
 	if len(r.Wants) > 0 && u.nodes != nil {
 		n := u.place(r.Wants, r.Eligible)

@@ -1,0 +1,147 @@
+package admission
+
+import (
+	"cmp"
+	"slices"
+)
+
+// spare is a Spare in the course of a decision.
+type spare struct {
+	Spare
+	node *node // where it takes room; nil for nowhere
+	// taken by a request, or given up for one: it is there no more.
+	taken, given bool
+}
+
+// shelve takes room for the spares and puts them in the order of their use.
+func (u *usage) shelve(spares []Spare) {
+	sorted := slices.Clone(spares)
+	slices.SortFunc(sorted, func(a, b Spare) int {
+		return cmp.Or(cmp.Compare(b2i(b.Ready), b2i(a.Ready)), cmp.Compare(b2i(a.Node == ""), b2i(b.Node == "")), cmp.Compare(a.ID, b.ID))
+	})
+	for _, s := range sorted {
+		u.spares = append(u.spares, &spare{Spare: s, node: u.settle(s.Node, s.Holds, s.Eligible, s.Unschedulable)})
+	}
+}
+
+// spareFor finds a spare that a request can take, or nil.
+func (u *usage) spareFor(r *Request) *spare {
+	if r.Class == "" {
+		return nil
+	}
+	for _, s := range u.spares {
+		if s.Class == r.Class && !s.Going && !s.taken && !s.given && !s.Unschedulable {
+			return s
+		}
+	}
+	return nil
+}
+
+// makeRoom gives up as few spares as it takes for a request to have room on
+// one node, and sets that room aside for it. It reports false, and gives up
+// nothing, if all of them would not do.
+func (u *usage) makeRoom(r *Request) bool {
+	var best []*spare
+	var at *node
+	for _, n := range u.eligible(r.Eligible) {
+		if !n.Total.covers(r.Wants) {
+			continue
+		}
+		chosen, ok := u.enough(n, r.Wants)
+		if ok && (at == nil || costs(chosen) < costs(best)) {
+			best, at = chosen, n
+		}
+	}
+	if at == nil {
+		return false
+	}
+	for _, s := range best {
+		s.given = true
+		for name, v := range s.Holds {
+			at.coming[name] += v
+		}
+	}
+	for name, want := range r.Wants {
+		// the room is not there yet: nobody can be admitted to what is left of it
+		soon := min(at.coming[name], want)
+		at.coming[name] -= soon
+		at.free[name] -= want - soon
+	}
+	return true
+}
+
+// costs counts those that would not end anyway.
+func costs(spares []*spare) (n int) {
+	for _, s := range spares {
+		n += 1 - b2i(s.Going)
+	}
+	return n
+}
+
+// enough chooses spares of a node whose end makes room for want: those that
+// are going first, then in the reverse of the order in which they are taken.
+func (u *usage) enough(n *node, want Resources) ([]*spare, bool) {
+	free := Resources{}
+	for name := range want {
+		free[name] = n.free[name] + n.coming[name]
+	}
+	var chosen []*spare
+	for _, going := range []bool{true, false} {
+		for _, s := range slices.Backward(u.spares) {
+			if free.covers(want) {
+				return chosen, true
+			}
+			if s.node != n || s.taken || s.given || s.Going != going || !helps(s.Holds, free, want) {
+				continue
+			}
+			chosen = append(chosen, s)
+			for name := range want {
+				free[name] += s.Holds[name]
+			}
+		}
+	}
+	return chosen, free.covers(want)
+}
+
+// helps tells whether holds has any of what is short.
+func helps(holds, free, want Resources) bool {
+	for name, n := range want {
+		if free[name] < n && holds[name] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// givenUp lists what is given up and would not end by itself.
+func (u *usage) givenUp() []string {
+	var ids []string
+	for _, s := range u.spares {
+		if s.given && !s.Going {
+			ids = append(ids, s.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// restock says how many spares of each stock there is room for, once everybody
+// has been served and what is set aside is left alone.
+func (u *usage) restock(stocks []Stock) map[string]int64 {
+	made := map[string]int64{}
+	sorted := slices.Clone(stocks)
+	slices.SortFunc(sorted, func(a, b Stock) int { return cmp.Compare(a.ID, b.ID) })
+	for _, s := range sorted {
+		for range s.Missing {
+			if len(s.Wants) > 0 && u.nodes != nil {
+				n := u.place(s.Wants, s.Eligible)
+				if n == nil {
+					break
+				}
+				n.take(s.Wants)
+			}
+			made[s.ID]++
+		}
+	}
+	return made
+}
