@@ -139,10 +139,11 @@ func (a *agents) call(ctx context.Context, t target, method, path string, want i
 	return nil
 }
 
-// resume says where an earlier connection of the same socket ended.
+// resume says where an earlier connection of the same client ended.
 type resume struct {
-	epoch string
-	after uint64
+	epoch     string // of the agent process
+	delivered uint64 // the last number written to the client
+	acked     uint64 // the last number it is known to have
 }
 
 // dial opens the channels WebSocket of a session. The caller closes it.
@@ -154,7 +155,7 @@ func (a *agents) dial(ctx context.Context, t target, session string, from resume
 	query := url.Values{"session": {session}}
 	if from.epoch != "" {
 		query.Set("epoch", from.epoch)
-		query.Set("resume", strconv.FormatUint(from.after, 10))
+		query.Set("resume", strconv.FormatUint(from.acked, 10))
 	}
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()

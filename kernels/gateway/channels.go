@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"net/http"
+	"net/url"
+	"strconv"
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
@@ -14,16 +16,24 @@ import (
 // maxSession is the longest session id the agent takes, in bytes.
 const maxSession = 256
 
+// maxEpoch is the longest name of an agent process, in bytes.
+const maxEpoch = 64
+
 // channels accepts a kernel's WebSocket, whatever the kernel's phase, and
 // serves it until it ends.
 func (s *Server) channels(w http.ResponseWriter, c *call) error {
-	session := c.URL.Query().Get("session_id")
+	query := c.URL.Query()
+	session := query.Get("session_id")
 	if len(session) > maxSession {
 		return fail(kindInvalid, "session_id is longer than 256 bytes.")
 	}
 	patience := s.timing.infoPatience
 	if session == "" { // such a client cannot resume, and is no browser
 		session, patience = uuid.NewString(), s.timing.quickInfo
+	}
+	from, err := resumeFrom(query)
+	if err != nil {
+		return err
 	}
 	sub := s.watch.subscribe(c.PathValue("id"))
 	defer sub.close()
@@ -41,14 +51,12 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	}
 	defer s.activity.close(k.Name, c.id.owner())
 
-	conn, err := websocket.Accept(w, c.Request, &websocket.AcceptOptions{Subprotocols: []string{wire.SubprotocolV1}})
+	conn, err := websocket.Accept(w, c.Request, &websocket.AcceptOptions{Subprotocols: []string{subprotocolResume, wire.SubprotocolV1}})
 	if err != nil {
 		s.log.Debug("socket refused", "request", c.requestID, "error", err)
 		return nil // Accept has answered
 	}
 	conn.SetReadLimit(s.cfg.MaxFrameBytes)
-	session, leave := s.sessions.enter(s.serving, sessionKey{kernel: k.Name, owner: c.id.owner(), session: session}, conn)
-	defer leave()
 	client := newClientConn(conn, s.metrics)
 	gauge := s.metrics.sockets.WithLabelValues(string(client.framing))
 	gauge.Inc()
@@ -57,6 +65,7 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	sock := &socket{
 		srv: s, log: log, identity: c.id, token: c.token, session: session, id: k.Name, patience: patience,
 		sub: sub, client: client, ledger: newLedger(s.cfg.HeldBytes, s.metrics.held), tell: &teller{client: client},
+		from:  from,
 		ready: make(chan struct{}, 1), kick: make(chan struct{}, 1), woken: make(chan error, 1),
 	}
 	if ks := (&v1alpha1.JupyterKernelSpec{}); s.cache.Get(c.Context(), types.NamespacedName{Namespace: s.cfg.Namespace, Name: k.Spec.KernelSpec}, ks) == nil {
@@ -68,4 +77,20 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	s.metrics.endSockets.WithLabelValues(string(end)).Inc()
 	log.Debug("socket closed", "reason", string(end))
 	return nil
+}
+
+// resumeFrom reads where a client of the resume protocol ended.
+func resumeFrom(query url.Values) (resume, error) {
+	if !query.Has("resume") {
+		return resume{}, nil
+	}
+	n, err := strconv.ParseUint(query.Get("resume"), 10, 64)
+	if err != nil {
+		return resume{}, fail(kindInvalid, "resume must be a number from 0 to 2^64-1.")
+	}
+	epoch := query.Get("epoch")
+	if epoch == "" || len(epoch) > maxEpoch {
+		return resume{}, fail(kindInvalid, "resume needs an epoch of at most 64 bytes.")
+	}
+	return resume{epoch: epoch, delivered: n, acked: n}, nil
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,37 +65,57 @@ func (c *clientConn) say(make func(b *wire.Builder) []wire.Message) error {
 	return nil
 }
 
-// pass writes a message of the kernel's. v1 is its frame.
-func (c *clientConn) pass(m *wire.Message, v1 []byte) error {
+// greet tells a client of the resume protocol which numbers follow.
+func (c *clientConn) greet(epoch string, next uint64) error {
+	if c.framing != framingResume {
+		return nil
+	}
+	text, err := json.Marshal(hello{Hello: &greeting{Epoch: epoch, Next: next}})
+	if err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.write(m, v1); err != nil {
+	return c.put(websocket.MessageText, text)
+}
+
+// pass writes a message of the kernel's. data is the agent's frame: the
+// number and the message in the v1 framing.
+func (c *clientConn) pass(m *wire.Message, data []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.write(m, data); err != nil {
 		return err
 	}
 	c.metrics.frames.WithLabelValues(toClient).Inc()
-	c.metrics.bytes.WithLabelValues(toClient).Add(float64(len(v1)))
+	c.metrics.bytes.WithLabelValues(toClient).Add(float64(len(data)))
 	return nil
 }
 
-// write renders and sends one message; mu is held.
-func (c *clientConn) write(m *wire.Message, v1 []byte) error {
-	if c.framing == framingV1 && v1 != nil {
-		return c.put(websocket.MessageBinary, v1)
+// write renders and sends one message; mu is held. data is the agent's frame,
+// nil for a message of our own.
+func (c *clientConn) write(m *wire.Message, data []byte) error {
+	switch {
+	case data == nil:
+	case c.framing == framingV1:
+		return c.put(websocket.MessageBinary, data[seqSize:])
+	case c.framing == framingResume:
+		return c.put(websocket.MessageBinary, data)
 	}
-	data, kind, lost, err := c.framing.render(c.buffer[:0], m, &c.builder)
+	rendered, kind, lost, err := c.framing.render(c.buffer[:0], m, &c.builder)
 	if err != nil { // a kernel that does not write JSON
 		c.metrics.dropped.WithLabelValues("unreadable").Inc()
 		return nil
 	}
-	if cap(data) <= keepBuffer {
-		c.buffer = data[:0]
+	if cap(rendered) <= keepBuffer {
+		c.buffer = rendered[:0]
 	} else {
 		c.buffer = nil
 	}
 	if lost != "" {
 		c.metrics.dropped.WithLabelValues(lost).Inc()
 	}
-	if err := c.put(kind, data); err != nil {
+	if err := c.put(kind, rendered); err != nil {
 		return err
 	}
 	if lost == "buffers" && !c.toldBuffers {

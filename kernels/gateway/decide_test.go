@@ -159,19 +159,36 @@ func TestANoticeDoesNotComeTooLate(t *testing.T) {
 
 func TestALinkPassesNoMessageTwice(t *testing.T) {
 	var passed []string
+	var greeted greeting
 	l := &link{acks: make(chan struct{}, 1), metrics: newMetrics(prometheus.NewRegistry()),
+		greet:   func(epoch string, next uint64) error { greeted = greeting{epoch, next}; return nil },
 		deliver: func(m *wire.Message, _ []byte) error { passed = append(passed, m.ID()); return nil }}
 	b := wire.NewBuilder("k")
 	var ids []string
-	for _, seq := range []uint64{1, 2, 2, 1, 4} { // 3 was dropped by the agent
+	frame := func(seq uint64) []byte {
 		m := b.Stream(nil, "stdout", "x")
 		ids = append(ids, m.ID())
-		require.NoError(t, l.binary(m.AppendV1(binary.LittleEndian.AppendUint64(nil, seq))))
+		return m.AppendV1(binary.LittleEndian.AppendUint64(nil, seq))
+	}
+	for _, seq := range []uint64{1, 2, 2, 1, 4} { // 3 was dropped by the agent
+		require.NoError(t, l.binary(frame(seq)))
 	}
 	require.NoError(t, l.binary(append(binary.LittleEndian.AppendUint64(nil, 5), "no message"...)))
 	assert.Equal(t, []string{ids[0], ids[1], ids[4]}, passed)
-	assert.Equal(t, resume{after: 5}, l.from(), "what cannot be read is acknowledged all the same")
+	assert.Equal(t, resume{delivered: 5, acked: 5}, l.from(), "what cannot be read is acknowledged all the same")
 	assert.Error(t, l.binary([]byte("short")))
-	l.text([]byte(`{"hello":{"epoch":"another"}}`))
+	require.NoError(t, l.text([]byte(`{"hello":{"epoch":"another","next":7}}`)))
+	assert.Equal(t, greeting{Epoch: "another", Next: 7}, greeted)
 	assert.Equal(t, resume{epoch: "another"}, l.from())
+	l.acknowledges = true
+	require.NoError(t, l.binary(frame(1)))
+	for _, ack := range []struct {
+		epoch string
+		n     uint64
+	}{{"old", 1}, {"another", 2}} {
+		l.acknowledge(ack.epoch, ack.n)
+		assert.Equal(t, resume{epoch: "another", delivered: 1}, l.from(), "not what it was given: %v", ack)
+	}
+	l.acknowledge("another", 1)
+	assert.Equal(t, resume{epoch: "another", delivered: 1, acked: 1}, l.from())
 }

@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -47,7 +49,7 @@ type fakeAgent struct {
 	mu    sync.Mutex
 	next  uint64
 	kept  map[string][]keptFrame // by session
-	conns map[string]*websocket.Conn
+	conns map[string][]*websocket.Conn
 	acked map[string]uint64
 }
 
@@ -68,7 +70,7 @@ func newFakeAgent(t *testing.T, key []byte, uid string, run int64) *fakeAgent {
 	require.NoError(t, err)
 	ip := nextIP()
 	a := &fakeAgent{t: t, ip: ip, got: make(chan wire.Message, 1000), connected: make(chan string, 100),
-		kept: map[string][]keptFrame{}, conns: map[string]*websocket.Conn{}, acked: map[string]uint64{}}
+		kept: map[string][]keptFrame{}, conns: map[string][]*websocket.Conn{}, acked: map[string]uint64{}}
 	a.state.Store(agentState{ExecutionState: wire.StateBusy})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/state", func(rw http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(rw).Encode(a.state.Load()) })
@@ -95,7 +97,7 @@ func newFakeAgent(t *testing.T, key []byte, uid string, run int64) *fakeAgent {
 
 func (a *fakeAgent) close() {
 	a.mu.Lock()
-	for _, c := range a.conns {
+	for _, c := range slices.Concat(slices.Collect(maps.Values(a.conns))...) {
 		_ = c.CloseNow()
 	}
 	a.mu.Unlock()
@@ -106,9 +108,9 @@ func (a *fakeAgent) close() {
 func (a *fakeAgent) end(reason string) {
 	a.mu.Lock()
 	conns := a.conns
-	a.conns = map[string]*websocket.Conn{}
+	a.conns = map[string][]*websocket.Conn{}
 	a.mu.Unlock()
-	for _, c := range conns {
+	for _, c := range slices.Concat(slices.Collect(maps.Values(conns))...) {
 		_ = c.Close(closeEnded, reason)
 	}
 	a.server.Close()
@@ -118,7 +120,7 @@ func (a *fakeAgent) end(reason string) {
 func (a *fakeAgent) cutOff() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, c := range a.conns {
+	for _, c := range slices.Concat(slices.Collect(maps.Values(a.conns))...) {
 		_ = c.CloseNow()
 	}
 }
@@ -131,8 +133,7 @@ func (a *fakeAgent) channels(rw http.ResponseWriter, r *http.Request) {
 	conn.SetReadLimit(-1)
 	session := r.URL.Query().Get("session")
 	a.mu.Lock()
-	old := a.conns[session]
-	a.conns[session] = conn
+	a.conns[session] = append(a.conns[session], conn)
 	after := a.acked[session]
 	if r.URL.Query().Get("epoch") == "e1" {
 		_, _ = fmt.Sscan(r.URL.Query().Get("resume"), &after)
@@ -145,9 +146,6 @@ func (a *fakeAgent) channels(rw http.ResponseWriter, r *http.Request) {
 		}
 	}
 	a.mu.Unlock()
-	if old != nil {
-		_ = old.Close(closeReplaced, "")
-	}
 	a.connected <- r.URL.RawQuery
 	for {
 		kind, data, err := conn.Read(context.Background())
@@ -183,7 +181,7 @@ func (a *fakeAgent) publish(session string, m wire.Message) {
 	a.next++
 	data := m.AppendV1(binary.LittleEndian.AppendUint64(nil, a.next))
 	a.kept[session] = append(a.kept[session], keptFrame{a.next, data})
-	if c := a.conns[session]; c != nil {
+	for _, c := range a.conns[session] {
 		_ = c.Write(context.Background(), websocket.MessageBinary, data)
 	}
 }

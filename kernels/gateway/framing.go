@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/coder/websocket"
@@ -14,15 +15,22 @@ type framing string
 const (
 	framingV1     framing = "v1"
 	framingLegacy framing = "legacy"
+	framingResume framing = "resume" // v1 with numbers
 )
+
+// subprotocolResume is docs/resume-protocol.md.
+const subprotocolResume = "v1.resume.elastichub.io"
 
 // maxLegacyFrame is what an unpatched jupyter_server takes: tornado closes the
 // connection at 10 MiB, and would do so again at every replay.
 const maxLegacyFrame = 10<<20 - 1
 
 func framingOf(subprotocol string) framing {
-	if subprotocol == wire.SubprotocolV1 {
+	switch subprotocol {
+	case wire.SubprotocolV1:
 		return framingV1
+	case subprotocolResume:
+		return framingResume
 	}
 	return framingLegacy
 }
@@ -30,7 +38,7 @@ func framingOf(subprotocol string) framing {
 // parse reads a client's frame. In the legacy framing its WebSocket type says
 // nothing: jupyter_server forwards its browsers' binary frames as text.
 func (f framing) parse(kind websocket.MessageType, data []byte) (wire.Message, error) {
-	if f == framingV1 && kind == websocket.MessageBinary {
+	if f != framingLegacy && kind == websocket.MessageBinary {
 		return wire.ParseV1(data)
 	}
 	return wire.ParseLegacy(data)
@@ -40,8 +48,12 @@ func (f framing) parse(kind websocket.MessageType, data []byte) (wire.Message, e
 // why a client of the legacy framing did not get all of it; note is set for a
 // message that stands in for another.
 func (f framing) render(dst []byte, m *wire.Message, b *wire.Builder) (frame []byte, kind websocket.MessageType, lost string, err error) {
-	if f == framingV1 {
+	switch f {
+	case framingV1:
 		return m.AppendV1(dst), websocket.MessageBinary, "", nil
+	case framingResume: // without a number of its own
+		return m.AppendV1(binary.LittleEndian.AppendUint64(dst, 0)), websocket.MessageBinary, "", nil
+	case framingLegacy:
 	}
 	if m.Size() <= maxLegacyFrame {
 		frame, err = m.AppendLegacyText(dst)

@@ -243,6 +243,29 @@ func (l *ledger) speakFor(pick func(*request) bool, before time.Time) (requests 
 	return requests, oldest
 }
 
+// again puts back at the head of the queue, in order, what was sent over a link
+// that broke and of which the kernel has said nothing: the agent takes no
+// message twice.
+func (l *ledger) again() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var head []frame
+	for _, r := range l.open {
+		if r.sent && !r.started && !r.spoken && r.frame != nil {
+			r.sent = false
+			head = append(head, frame{data: r.frame, request: r})
+		}
+	}
+	l.queue = append(head, l.queue...)
+}
+
+// has tells whether a request of that msg_id is open.
+func (l *ledger) has(id []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.open, func(r *request) bool { return r.id == string(id) })
+}
+
 func (l *ledger) forget(gone []*request) {
 	l.open = slices.DeleteFunc(l.open, func(r *request) bool { return slices.Contains(gone, r) })
 }

@@ -38,17 +38,52 @@ type link struct {
 	ledger *ledger
 	ready  <-chan struct{} // the ledger has frames
 	// deliver passes a message on to the client; it blocks while the client
-	// does not read, and with it the reading from the agent.
+	// does not read, and with it the reading from the agent. frame begins with
+	// the message's number.
 	deliver func(m *wire.Message, frame []byte) error
-	metrics *metrics
+	// greet tells the client which agent process it is that numbers its messages.
+	greet func(epoch string, next uint64) error
+	// acknowledges: the client itself tells what it has; else it has what was
+	// written to it.
+	acknowledges bool
+	metrics      *metrics
 
-	epoch string        // of the agent process
-	last  atomic.Uint64 // the last number written to the client
-	acks  chan struct{} // capacity 1: last has grown
+	acks chan struct{} // capacity 1: there is something to acknowledge
+
+	mu   sync.Mutex
+	seen resume
+	// parting: the client has closed its connection in order.
+	parting atomic.Bool
+}
+
+func newLink(r dialResult, from resume) *link {
+	return &link{target: r.target, conn: r.conn, seen: from, acks: make(chan struct{}, 1)}
 }
 
 // from is where a next connection to the same run resumes.
-func (l *link) from() resume { return resume{epoch: l.epoch, after: l.last.Load()} }
+func (l *link) from() resume {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen
+}
+
+// acknowledge notes that the client has everything of an agent process up to n.
+// What it says of another process, or of numbers it was not given, is ignored.
+func (l *link) acknowledge(epoch string, n uint64) {
+	l.mu.Lock()
+	news := epoch == l.seen.epoch && n > l.seen.acked && n <= l.seen.delivered
+	if news {
+		l.seen.acked = n
+	}
+	l.mu.Unlock()
+	if !news {
+		return
+	}
+	select {
+	case l.acks <- struct{}{}:
+	default:
+	}
+}
 
 // run passes messages in both directions until either side ends or ctx does.
 // The error of a client that cannot be written to wraps errClientGone.
@@ -73,6 +108,9 @@ func (l *link) run(ctx context.Context) error {
 	case <-written:
 	case <-time.After(lastAck):
 	}
+	if l.parting.Load() {
+		_ = l.conn.Close(websocket.StatusNormalClosure, "") // what it did not acknowledge need not wait for it
+	}
 	_ = l.conn.CloseNow()
 	wg.Wait()
 	if readErr != nil {
@@ -83,11 +121,15 @@ func (l *link) run(ctx context.Context) error {
 
 var errClientGone = errors.New("gateway: the client cannot be written to")
 
-// hello is the agent's first text frame.
+// hello is the agent's first text frame, and the gateway's to a client of the
+// resume protocol.
 type hello struct {
-	Hello *struct {
-		Epoch string `json:"epoch"`
-	} `json:"hello"`
+	Hello *greeting `json:"hello"`
+}
+
+type greeting struct {
+	Epoch string `json:"epoch"` // names the agent process
+	Next  uint64 `json:"next"`  // the number of the next new message
 }
 
 func (l *link) read() error {
@@ -101,7 +143,9 @@ func (l *link) read() error {
 			return err
 		}
 		if kind == websocket.MessageText {
-			l.text(buffer)
+			if err := l.text(buffer); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := l.binary(buffer); err != nil {
@@ -113,15 +157,17 @@ func (l *link) read() error {
 	}
 }
 
-func (l *link) text(data []byte) {
+func (l *link) text(data []byte) error {
 	var h hello
 	if json.Unmarshal(data, &h) != nil || h.Hello == nil {
-		return // a newer agent's message
+		return nil // a newer agent's message
 	}
-	if h.Hello.Epoch != l.epoch {
-		l.epoch = h.Hello.Epoch
-		l.last.Store(0)
+	l.mu.Lock()
+	if h.Hello.Epoch != l.seen.epoch {
+		l.seen = resume{epoch: h.Hello.Epoch}
 	}
+	l.mu.Unlock()
+	return l.greet(h.Hello.Epoch, h.Hello.Next)
 }
 
 // seqSize is the size of the sequence number before each message.
@@ -132,19 +178,23 @@ func (l *link) binary(data []byte) error {
 		return fmt.Errorf("gateway: the agent sent a frame of %d bytes", len(data))
 	}
 	seq := binary.LittleEndian.Uint64(data)
-	if seq <= l.last.Load() {
-		return nil // the client has it
+	l.mu.Lock()
+	known, epoch := seq <= l.seen.delivered, l.seen.epoch
+	l.mu.Unlock()
+	if known {
+		return nil
 	}
 	m, err := wire.ParseV1(data[seqSize:])
 	if err != nil {
 		l.metrics.dropped.WithLabelValues("unreadable").Inc()
-	} else if err := l.deliver(&m, data[seqSize:]); err != nil {
+	} else if err := l.deliver(&m, data); err != nil {
 		return err
 	}
-	l.last.Store(seq)
-	select {
-	case l.acks <- struct{}{}:
-	default:
+	l.mu.Lock()
+	l.seen.delivered = seq
+	l.mu.Unlock()
+	if !l.acknowledges {
+		l.acknowledge(epoch, seq)
 	}
 	return nil
 }
@@ -157,7 +207,7 @@ func (l *link) write(ctx context.Context) error {
 	acked := uint64(0)
 	ack := func() error {
 		armed = false
-		if n := l.last.Load(); n > acked {
+		if n := l.from().acked; n > acked {
 			acked = n
 			return l.send(websocket.MessageText, fmt.Appendf(nil, `{"ack":%d}`, n))
 		}

@@ -57,7 +57,6 @@ type Server struct {
 	agents   *agents
 	infos    *infos
 	activity *activity
-	sessions *sessions
 	watch    *watch
 	left     *leftovers
 
@@ -85,7 +84,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		registry: deps.Registry, metrics: newMetrics(deps.Registry),
 		auth: newAuthenticator(cfg, deps.Cache, now), store: newStore(cfg, deps.Cache, deps.API, now), cache: deps.Cache,
 		agents: &agents{key: &reread[[]byte]{now: now, load: func() ([]byte, error) { return loadKey(cfg.KeyFile) }}},
-		infos:  newInfos(), activity: newActivity(cfg.SocketsPerUser), sessions: newSessions(), watch: newWatch(), left: newLeftovers(now),
+		infos:  newInfos(), activity: newActivity(cfg.SocketsPerUser), watch: newWatch(), left: newLeftovers(now),
 	}
 	s.serving, s.stop = context.WithCancel(context.Background())
 	_, keyErr := s.agents.key.get()

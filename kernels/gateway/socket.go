@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -51,14 +53,17 @@ type socket struct {
 	backoff     time.Duration
 	nextWake    time.Time
 	wakeFailure bool
-	from        resume // of the run linkRun
+	from        resume // of the run linkRun; before the first link, where the client ended
 	interrupted string
+
+	inOrder atomic.Bool // the client has closed its connection, it did not break
 
 	mu sync.Mutex
 	// known is the run whose variables the user knows: a later one is a fresh
 	// process. 0 if there was none.
 	known   int64
 	current int64 // the run the link is for, for deliver
+	acking  *link // takes the client's acknowledgements
 }
 
 type dialResult struct {
@@ -94,7 +99,7 @@ func (s *socket) run(ctx context.Context) (end endReason) {
 	clientDone := make(chan struct{})
 	wg.Go(func() {
 		defer close(clientDone)
-		s.read()
+		s.inOrder.Store(s.read())
 	})
 	wg.Go(func() { s.client.guard(ctx, closed) })
 
@@ -118,7 +123,9 @@ func (s *socket) run(ctx context.Context) (end endReason) {
 			s.abandon()
 			return endShutdown
 		case <-clientDone:
-			s.srv.left.leave(s.key(), s.ledger.leave(), s.tell.leave())
+			if s.client.framing != framingResume { // which sends again what it is missing
+				s.srv.left.leave(s.key(), s.ledger.leave(), s.tell.leave())
+			}
 			return endClient
 		case <-verify.C:
 			if s.revoked(ctx) {
@@ -255,6 +262,7 @@ func (s *socket) stop(end endReason) {
 		}
 	}
 	if s.link != nil {
+		s.link.parting.Store(end == endClient && s.inOrder.Load())
 		s.unlink()
 		<-s.unlinked
 		s.srv.activity.link(s.id, -1)
@@ -305,17 +313,44 @@ func (s *socket) answeredWake(err error) {
 	s.srv.metrics.wakes.WithLabelValues(result).Inc()
 }
 
-// read takes the client's frames until it ends.
-func (s *socket) read() {
+// read takes the client's frames until it ends, and tells whether the client
+// itself closed the connection.
+func (s *socket) read() (inOrder bool) {
 	for {
 		kind, data, err := s.client.conn.Read(context.Background())
 		if err != nil {
 			if errors.Is(err, websocket.ErrMessageTooBig) {
 				s.srv.metrics.dropped.WithLabelValues("too_large").Inc()
 			}
-			return
+			switch websocket.CloseStatus(err) {
+			case websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:
+				return true
+			}
+			return false
+		}
+		if s.client.framing == framingResume && kind == websocket.MessageText {
+			s.acknowledged(data)
+			continue
 		}
 		s.take(kind, data)
+	}
+}
+
+// acknowledged takes a client's {"ack": n, "epoch": "…"}.
+func (s *socket) acknowledged(data []byte) {
+	var text struct {
+		Ack   uint64 `json:"ack"`
+		Epoch string `json:"epoch"`
+	}
+	if err := json.Unmarshal(data, &text); err != nil {
+		s.srv.metrics.dropped.WithLabelValues("malformed").Inc()
+		return
+	}
+	s.mu.Lock()
+	l := s.acking
+	s.mu.Unlock()
+	if l != nil {
+		l.acknowledge(text.Epoch, text.Ack)
 	}
 }
 
@@ -328,8 +363,11 @@ func (s *socket) take(kind websocket.MessageType, data []byte) {
 		s.log.Debug("frame dropped", "bytes", len(data), "error", err)
 		return
 	}
-	if s.client.framing != framingV1 || kind != websocket.MessageBinary {
+	if s.client.framing == framingLegacy || kind != websocket.MessageBinary {
 		data = m.AppendV1(make([]byte, 0, m.SizeV1()))
+	}
+	if s.client.framing == framingResume && s.ledger.has(m.Fields().ID) {
+		return // it came back to this replica, and sends again
 	}
 	r, err := s.ledger.add(&m, data, s.srv.now())
 	if err != nil {

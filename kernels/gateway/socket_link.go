@@ -21,7 +21,10 @@ const (
 // dial starts to connect to an agent; the result comes through s.dialed.
 func (s *socket) dial(ctx context.Context, wg *sync.WaitGroup, t target) {
 	if s.linkRun != t.run {
-		s.from, s.backoff = resume{}, 0
+		s.backoff = 0
+		if s.linkRun != 0 { // what the client brought may be for this one
+			s.from = resume{}
+		}
 	}
 	s.linkRun = t.run
 	ctx, s.dialing = context.WithCancel(ctx)
@@ -51,14 +54,12 @@ func (s *socket) connected(ctx context.Context, wg *sync.WaitGroup, r dialResult
 	}
 	s.srv.metrics.dials.WithLabelValues("ok").Inc()
 	s.backoff, s.nextDial = 0, time.Time{}
-	l := &link{
-		target: r.target, conn: r.conn, ledger: s.ledger, ready: s.ready, deliver: s.deliver,
-		metrics: s.srv.metrics, epoch: s.from.epoch, acks: make(chan struct{}, 1),
-	}
-	l.last.Store(s.from.after)
+	l := newLink(r, s.from)
+	l.ledger, l.ready, l.metrics = s.ledger, s.ready, s.srv.metrics
+	l.deliver, l.greet, l.acknowledges = s.deliver, s.greet, s.client.framing == framingResume
 	s.link = l
 	s.mu.Lock()
-	s.current = r.target.run
+	s.current, s.acking = r.target.run, l
 	s.mu.Unlock()
 	s.srv.activity.link(s.id, 1)
 	ctx, s.unlink = context.WithCancel(ctx)
@@ -93,6 +94,7 @@ func (s *socket) disconnected(err error) endReason {
 		s.ended = s.linkRun
 		s.log.Info("kernel ended", "run", s.linkRun, "reason", clip(closed.Reason, 64))
 	default:
+		s.ledger.again()
 		s.backoff = firstBackoff
 		s.nextDial = s.srv.now().Add(s.backoff)
 		s.log.Debug("link lost", "run", s.linkRun, "error", err)
@@ -100,8 +102,16 @@ func (s *socket) disconnected(err error) endReason {
 	return ""
 }
 
+// greet passes the agent's greeting on, in the link's goroutine.
+func (s *socket) greet(epoch string, next uint64) error {
+	if err := s.client.greet(epoch, next); err != nil {
+		return fmt.Errorf("%w: %w", errClientGone, err)
+	}
+	return nil
+}
+
 // deliver passes a message of the kernel's on to the client and learns from
-// it. It runs in the link's goroutine.
+// it. frame begins with its number. It runs in the link's goroutine.
 func (s *socket) deliver(m *wire.Message, frame []byte) error {
 	switch m.Channel {
 	case wire.IOPub:

@@ -26,8 +26,12 @@ func (s *socket) settle(k *v1alpha1.JupyterKernel) {
 	_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateIdle)} })
 }
 
-// abandon answers what was held when this process stops: nobody else knows of it.
+// abandon answers what was held when this process stops: nobody else knows of
+// it, but for a client that will send it again.
 func (s *socket) abandon() {
+	if s.client.framing == framingResume {
+		return
+	}
 	held := s.ledger.take(func(*request) bool { return true })
 	_ = s.tell.refuse(held, "GatewayRestarted", "The kernel gateway was restarted while this waited for the kernel. Run it again.")
 }
