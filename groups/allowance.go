@@ -29,6 +29,8 @@ var (
 type Group struct {
 	Name string
 	DN   string
+	// Source names the sources that say so; a Combination sets it.
+	Source string
 }
 
 // Membership is what a source says of a user, and how old the answer is.
@@ -39,20 +41,24 @@ type Membership struct {
 	AsOf   time.Time
 	// Stale is set when the source is down and a cached answer is used.
 	Stale bool
+	// Origins is what every source of a Combination said. Of these, Source
+	// then names those that know the user, and AsOf is the oldest.
+	Origins []Origin
 }
 
-// Source resolves a Hub user name to groups. It returns ErrUnknownUser or
-// ErrUnavailable (wrapped) and honours the context's deadline.
+// Source resolves a Hub user name to groups. It returns ErrUnknownUser,
+// ErrSignInAgain or ErrUnavailable (wrapped) and honours the context's deadline.
 type Source interface {
 	Lookup(ctx context.Context, user string) (Membership, error)
 }
 
 // Allowance is what a user may have, with every default filled in.
 type Allowance struct {
-	// Policies that made it, the deciding one first.
+	// Policies that made it, the one of the highest priority first.
 	Policies    []string
 	DisplayName string
 	HelpText    string
+	Help        v1alpha1.PolicyHelp
 	Groups      []Group
 	// Source and AsOf say where the groups came from; Stale as in Membership.
 	Source string
@@ -66,14 +72,30 @@ type Allowance struct {
 
 	NodeSelector      map[string]string
 	Tolerations       []corev1.Toleration
+	Affinity          *corev1.Affinity
 	PriorityClassName string
+	ImagePullSecrets  []v1alpha1.PullSecret
 	Storage           *v1alpha1.NotebookStorage
 	Env               []v1alpha1.PolicyEnv
 
-	Kernels           v1alpha1.PolicyKernels
-	ServersPerUser    int32
+	// Kernels bounds kernels; its GPU fields are those of GPUs[0].
+	Kernels v1alpha1.PolicyKernels
+	// GPUs are the quotas by extended resource; empty if there are none.
+	GPUs           []GPUQuota
+	ServersPerUser int32
+	// ServerIdleSeconds and MaxRunSeconds: 0 means never and for ever.
 	ServerIdleSeconds int64
 	MaxRunSeconds     int64
+}
+
+// GPUQuota is how much of one extended resource a user may hold.
+type GPUQuota struct {
+	Resource string
+	// PerKernel and PerUser are more than zero.
+	PerKernel, PerUser int32
+	// Pool is shared by all members of Policy; nil means unlimited.
+	Pool   *int32
+	Policy string
 }
 
 // Range bounds a quantity: cpu in cores, memory in bytes. Every value on

@@ -3,8 +3,6 @@ package groups
 import (
 	"context"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -18,10 +16,14 @@ type Explanation struct {
 	AsOf   time.Time `json:"asOf,omitzero"`
 	Stale  bool      `json:"stale,omitempty"`
 	Groups []Group   `json:"groups,omitempty"`
+	// Matching is how the policies are put together.
+	Matching Matching `json:"matching"`
 	// Policies are all there are, the strongest claim first.
 	Policies []PolicyVerdict `json:"policies,omitempty"`
 	// Allowance is nil when Fault is set.
 	Allowance *Allowance `json:"allowance,omitempty"`
+	// Origins are the policies that each value of the allowance comes from.
+	Origins map[string][]string `json:"origins,omitempty"`
 	// Fault is the text of the error that Allowance returns for the user.
 	Fault string `json:"fault,omitempty"`
 }
@@ -42,7 +44,7 @@ type PolicyVerdict struct {
 // Explain never fails: what went wrong is part of the explanation. It asks the
 // source as AllowanceNow does.
 func (s *Service) Explain(ctx context.Context, user string) Explanation {
-	e := Explanation{User: user}
+	e := Explanation{User: user, Matching: s.matching}
 	m, err := s.members.Refresh(ctx, user)
 	if err != nil {
 		e.Fault = err.Error()
@@ -54,113 +56,119 @@ func (s *Service) Explain(ctx context.Context, user string) Explanation {
 		e.Fault = fmt.Errorf("%w: list policies: %w", ErrUnavailable, err).Error()
 		return e
 	}
-	e.Policies = verdicts(rank(m, policies))
-	a, err := Resolve(m, policies)
+	ranked := rank(m, policies)
+	e.Policies = verdicts(ranked, s.matching)
+	a, err := Resolve(m, policies, s.matching)
 	if err != nil {
 		e.Fault = err.Error()
 		return e
 	}
 	e.Allowance = &a
+	var single []Allowance
+	for _, d := range deciding(ranked, s.matching) {
+		single = append(single, allow(m, *d.policy))
+	}
+	e.Origins = origins(a, single)
 	return e
 }
 
 // verdicts puts the order of rank into words.
-func verdicts(ranked []match) []PolicyVerdict {
+func verdicts(ranked []match, matching Matching) []PolicyVerdict {
 	all := make([]PolicyVerdict, 0, len(ranked))
+	n := len(deciding(ranked, matching))
+	broken := ""
+	for _, m := range ranked[:n] {
+		if len(ValidatePolicy(*m.policy)) > 0 {
+			broken = m.policy.Name
+			break
+		}
+	}
 	for i, m := range ranked {
 		v := PolicyVerdict{Name: m.policy.Name, Priority: m.policy.Spec.Priority, MatchedBy: m.groups}
 		for _, fault := range ValidatePolicy(*m.policy) {
 			v.Faults = append(v.Faults, fault.Error())
 		}
+		claim := "names " + groupNames(m.groups)
+		if len(m.groups) == 0 {
+			claim = "is a default and no policy names a group of the user"
+		}
 		switch {
 		case !m.applies():
 			v.Because = "names none of the user's groups"
-		case i == 0 && len(v.Faults) > 0:
-			v.Because = "would decide, but has faults; nothing lower takes its place"
-		case i == 0 && len(m.groups) == 0:
-			v.Applied, v.Because = true, "is the default and no policy names a group of the user"
-		case i == 0:
-			v.Applied, v.Because = true, "names "+groupNames(m.groups)+" and has the highest priority"
+		case i < n && len(v.Faults) > 0:
+			v.Because = claim + ", but has faults; nothing is given in its place"
+		case i < n && broken != "":
+			v.Because = claim + ", but gives nothing while " + broken + " has faults"
+		case n > 1 && i < n:
+			v.Applied, v.Because = true, fmt.Sprintf("%s; one of %d that count together", claim, n)
+		case i < n && len(m.groups) > 0:
+			v.Applied, v.Because = true, claim+" and has the highest priority"
+		case i < n:
+			v.Applied, v.Because = true, claim
 		case len(m.groups) == 0:
 			v.Because = fmt.Sprintf("is a default; %s comes first", ranked[0].policy.Name)
 		default:
-			v.Because = fmt.Sprintf("names %s, but %s comes first", groupNames(m.groups), ranked[0].policy.Name)
+			v.Because = fmt.Sprintf("%s, but %s comes first", claim, ranked[0].policy.Name)
 		}
 		all = append(all, v)
 	}
 	return all
 }
 
-func groupNames(all []Group) string {
-	names := make([]string, 0, len(all))
-	for _, g := range all {
-		names = append(names, g.Name)
+// origins finds, for each value of an allowance, which of its policies state
+// that value.
+func origins(u Allowance, parts []Allowance) map[string][]string {
+	all := map[string][]string{}
+	from := func(key string, states func(Allowance) bool) {
+		for _, a := range parts {
+			if states(a) {
+				all[key] = append(all[key], a.Policies[0])
+			}
+		}
 	}
-	return strings.Join(names, ", ")
+	for name, of := range map[string]func(Allowance) Range{
+		"cpu": func(a Allowance) Range { return a.CPU }, "memory": func(a Allowance) Range { return a.Memory },
+	} {
+		from(name+".min", func(a Allowance) bool { r := of(a); return r.Min.Cmp(of(u).Min) == 0 })
+		from(name+".max", func(a Allowance) bool { r := of(a); return r.Max.Cmp(of(u).Max) == 0 })
+		from(name+".step", func(a Allowance) bool { r := of(a); return r.Step.Cmp(of(u).Step) == 0 })
+		from(name+".requestRatio", func(a Allowance) bool { return of(a).RequestRatio == of(u).RequestRatio })
+		all[name+".default"] = u.Policies[:1]
+	}
+	for _, c := range u.Images {
+		from("images."+c.ID, func(a Allowance) bool {
+			return has(a.Images, c.ID, func(x v1alpha1.ImageChannel) string { return x.ID })
+		})
+	}
+	for _, k := range u.Kernels.Allowed {
+		from("kernels.allowed."+k, func(a Allowance) bool { return has(a.Kernels.Allowed, k, func(x string) string { return x }) })
+	}
+	for _, g := range u.GPUs {
+		from("gpus."+g.Resource, func(a Allowance) bool {
+			return len(a.GPUs) > 0 && a.GPUs[0].Resource == g.Resource && a.GPUs[0].PerUser == g.PerUser
+		})
+	}
+	for _, e := range u.Env {
+		from("env."+e.Name, func(a Allowance) bool { return has(a.Env, e.Name, func(x v1alpha1.PolicyEnv) string { return x.Name }) })
+	}
+	from("serversPerUser", func(a Allowance) bool { return a.ServersPerUser == u.ServersPerUser })
+	from("serverIdleSeconds", func(a Allowance) bool { return a.ServerIdleSeconds == u.ServerIdleSeconds })
+	from("maxRunSeconds", func(a Allowance) bool { return a.MaxRunSeconds == u.MaxRunSeconds })
+	if len(u.Kernels.Allowed) > 0 {
+		lends := func(a Allowance) bool { return len(a.Kernels.Allowed) > 0 }
+		from("kernels.perUser", func(a Allowance) bool { return lends(a) && a.Kernels.PerUser == u.Kernels.PerUser })
+		from("kernels.atLimit", func(a Allowance) bool { return lends(a) && a.Kernels.AtLimit == u.Kernels.AtLimit })
+		from("kernels.maxRunSeconds", func(a Allowance) bool { return lends(a) && a.Kernels.MaxRunSeconds == u.Kernels.MaxRunSeconds })
+	}
+	all["placement"] = u.Policies[:1]
+	return all
 }
 
-// WriteText writes the explanation for a person at a terminal.
-func (e Explanation) WriteText(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "user      %q\n", e.User)
-	if e.Source != "" {
-		fmt.Fprintf(&b, "source    %s, as of %s", e.Source, e.AsOf.UTC().Format(time.RFC3339))
-		if e.Stale {
-			b.WriteString(" (the directory is down)")
-		}
-		b.WriteByte('\n')
-	}
-	for _, g := range e.Groups {
-		fmt.Fprintf(&b, "group     %s", g.Name)
-		if g.DN != "" {
-			fmt.Fprintf(&b, "  (%s)", g.DN)
-		}
-		b.WriteByte('\n')
-	}
-	for _, p := range e.Policies {
-		mark := "         "
-		if p.Applied {
-			mark = "applies  "
-		}
-		fmt.Fprintf(&b, "policy    %s %s, priority %d: %s\n", mark, p.Name, p.Priority, p.Because)
-		for _, fault := range p.Faults {
-			fmt.Fprintf(&b, "            fault: %s\n", fault)
+func has[T any](all []T, name string, of func(T) string) bool {
+	for _, t := range all {
+		if of(t) == name {
+			return true
 		}
 	}
-	if e.Allowance != nil {
-		e.Allowance.write(&b)
-	}
-	if e.Fault != "" {
-		fmt.Fprintf(&b, "result    no allowance: %s\n", e.Fault)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-func (a Allowance) write(b *strings.Builder) {
-	bounds := func(name string, r Range) {
-		fmt.Fprintf(b, "%-9s %s to %s, step %s, default %s, request %.2f of the limit\n",
-			name, r.Min.String(), r.Max.String(), r.Step.String(), r.Default.String(), r.RequestRatio)
-	}
-	bounds("cpu", a.CPU)
-	bounds("memory", a.Memory)
-	for _, c := range a.Images {
-		fmt.Fprintf(b, "image     %s: %s%s\n", c.ID, c.Image, map[bool]string{true: " (hidden)"}[c.Hidden])
-	}
-	writeKernels(b, a.Kernels)
-	fmt.Fprintf(b, "servers   %d at once\n", a.ServersPerUser)
-}
-
-func writeKernels(b *strings.Builder, k v1alpha1.PolicyKernels) {
-	if len(k.Allowed) == 0 {
-		b.WriteString("kernels   none on the gateway\n")
-		return
-	}
-	fmt.Fprintf(b, "kernels   %s\n", strings.Join(k.Allowed, ", "))
-	pool := "unlimited"
-	if k.GPUPool != nil {
-		pool = fmt.Sprint(*k.GPUPool)
-	}
-	fmt.Fprintf(b, "gpus      %s: %d per kernel, %d per user, pool %s; at the limit: %s\n",
-		k.GPUResource, k.GPUsPerKernel, k.GPUsPerUser, pool, k.AtLimit)
+	return false
 }

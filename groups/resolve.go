@@ -2,6 +2,7 @@ package groups
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -11,20 +12,60 @@ import (
 // defaultGPUResource is what GPUs are counted in unless a policy says otherwise.
 const defaultGPUResource = "nvidia.com/gpu"
 
-// Resolve turns a membership into an allowance: the matching policy of the
-// highest priority, the first by name among equals. A policy that is declared
-// as default is taken only when none matches. The errors are ErrNoPolicy and,
-// when the policy that decides has faults, ErrInvalidPolicy.
-func Resolve(m Membership, policies []v1alpha1.GroupPolicy) (Allowance, error) {
-	ranked := rank(m, policies)
-	if len(ranked) == 0 || !ranked[0].applies() {
+// Matching says what happens when several policies match a user.
+type Matching string
+
+// What happens when several policies match a user.
+const (
+	// MatchPriority: the policy of the highest priority decides alone, the
+	// first by name among equals.
+	MatchPriority Matching = "priority"
+	// MatchUnion: all of them together, see union.
+	MatchUnion Matching = "union"
+)
+
+// Validate refuses anything but the two.
+func (m Matching) Validate() error {
+	if m != MatchPriority && m != MatchUnion {
+		return fmt.Errorf("%q is not one of %s, %s", string(m), MatchPriority, MatchUnion)
+	}
+	return nil
+}
+
+// Resolve turns a membership into an allowance. Policies that are declared as
+// default count only when none names a group of the user. The errors are
+// ErrNoPolicy and, when a policy that decides has faults, ErrInvalidPolicy:
+// what a broken policy gave, and what it was meant to give, nobody knows.
+func Resolve(m Membership, policies []v1alpha1.GroupPolicy, matching Matching) (Allowance, error) {
+	decisive := deciding(rank(m, policies), matching)
+	if len(decisive) == 0 {
 		return Allowance{}, ErrNoPolicy
 	}
-	decisive := ranked[0]
-	if faults := ValidatePolicy(*decisive.policy); len(faults) > 0 {
-		return Allowance{}, fmt.Errorf("%w %q: %w", ErrInvalidPolicy, decisive.policy.Name, faults.ToAggregate())
+	var faults []error
+	single := make([]Allowance, 0, len(decisive))
+	for _, d := range decisive {
+		if found := ValidatePolicy(*d.policy); len(found) > 0 {
+			faults = append(faults, fmt.Errorf("%w %q: %w", ErrInvalidPolicy, d.policy.Name, found.ToAggregate()))
+			continue
+		}
+		single = append(single, allow(m, *d.policy))
 	}
-	return allow(m, *decisive.policy), nil
+	if len(faults) > 0 {
+		return Allowance{}, errors.Join(faults...)
+	}
+	return union(single), nil
+}
+
+// deciding are the first of those ranked, as many as count.
+func deciding(ranked []match, matching Matching) []match {
+	n := 0
+	for n < len(ranked) && ranked[n].class() == ranked[0].class() && ranked[n].applies() {
+		n++
+	}
+	if matching != MatchUnion {
+		n = min(n, 1)
+	}
+	return ranked[:n]
 }
 
 // match is a policy seen from one user.
@@ -34,7 +75,19 @@ type match struct {
 	groups []Group
 }
 
-func (m match) applies() bool { return len(m.groups) > 0 || m.policy.Spec.Default }
+// class is how strongly the policy claims the user, the least strongest.
+func (m match) class() int {
+	switch {
+	case len(m.groups) > 0:
+		return 0
+	case m.policy.Spec.Default:
+		return 1
+	default:
+		return 2
+	}
+}
+
+func (m match) applies() bool { return m.class() < 2 }
 
 // rank orders policies by how strongly they claim the user: matching ones by
 // priority and name, then defaults likewise, then the others.
@@ -44,19 +97,9 @@ func rank(m Membership, policies []v1alpha1.GroupPolicy) []match {
 	for i := range policies {
 		ranked = append(ranked, match{policy: &policies[i], groups: matching(policies[i].Spec.Groups, names, dns)})
 	}
-	class := func(m match) int {
-		switch {
-		case len(m.groups) > 0:
-			return 0
-		case m.policy.Spec.Default:
-			return 1
-		default:
-			return 2
-		}
-	}
 	slices.SortFunc(ranked, func(a, b match) int {
 		return cmp.Or(
-			cmp.Compare(class(a), class(b)),
+			cmp.Compare(a.class(), b.class()),
 			cmp.Compare(b.policy.Spec.Priority, a.policy.Spec.Priority),
 			cmp.Compare(a.policy.Name, b.policy.Name),
 		)
@@ -104,6 +147,7 @@ func allow(m Membership, policy v1alpha1.GroupPolicy) Allowance {
 		Policies:          []string{policy.Name},
 		DisplayName:       cmp.Or(spec.DisplayName, policy.Name),
 		HelpText:          spec.HelpText,
+		Help:              help(*spec),
 		Groups:            slices.Clone(m.Groups),
 		Source:            m.Source,
 		AsOf:              m.AsOf,
@@ -114,7 +158,9 @@ func allow(m Membership, policy v1alpha1.GroupPolicy) Allowance {
 		Presets:           spec.Presets,
 		NodeSelector:      spec.NodeSelector,
 		Tolerations:       spec.Tolerations,
+		Affinity:          spec.Affinity,
 		PriorityClassName: spec.PriorityClassName,
+		ImagePullSecrets:  spec.ImagePullSecrets,
 		Storage:           spec.Storage,
 		Env:               spec.Env,
 		Kernels:           spec.Kernels,
@@ -125,8 +171,21 @@ func allow(m Membership, policy v1alpha1.GroupPolicy) Allowance {
 	for i := range a.Images {
 		a.Images[i].DisplayName = cmp.Or(a.Images[i].DisplayName, a.Images[i].ID)
 	}
+	for i := range a.Presets {
+		a.Presets[i].Title = cmp.Or(a.Presets[i].Title, a.Presets[i].Name)
+	}
 	a.Kernels.GPUResource = cmp.Or(a.Kernels.GPUResource, defaultGPUResource)
 	a.Kernels.AtLimit = cmp.Or(a.Kernels.AtLimit, v1alpha1.AtLimitQueue)
 	a.Kernels.Weight = cmp.Or(a.Kernels.Weight, 1)
+	if k := a.Kernels; k.GPUsPerKernel > 0 {
+		a.GPUs = []GPUQuota{{Resource: k.GPUResource, PerKernel: k.GPUsPerKernel, PerUser: k.GPUsPerUser, Pool: k.GPUPool, Policy: policy.Name}}
+	}
 	return a
+}
+
+func help(spec v1alpha1.GroupPolicySpec) v1alpha1.PolicyHelp {
+	if spec.Help == nil {
+		return v1alpha1.PolicyHelp{}
+	}
+	return *spec.Help
 }

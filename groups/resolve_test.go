@@ -80,7 +80,7 @@ func TestResolveChoosesOnePolicy(t *testing.T) {
 		{"a lower policy has faults", []string{"a", "b"}, []v1alpha1.GroupPolicy{broken(policy("low", 1, "a")), policy("high", 2, "b")}, "high", nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a, err := Resolve(member(row.groups...), row.policies)
+			a, err := Resolve(member(row.groups...), row.policies, MatchPriority)
 			if row.err != nil {
 				assert.ErrorIs(t, err, row.err)
 				assert.Equal(t, Allowance{}, a)
@@ -95,7 +95,7 @@ func TestResolveChoosesOnePolicy(t *testing.T) {
 // A group may be called like another's DN; that does not make it that group.
 func TestResolveNameIsNoDN(t *testing.T) {
 	m := Membership{Groups: []Group{{Name: "cn=admins,dc=org", DN: `cn=cn\3Dadmins\2Cdc\3Dorg,ou=self-service,dc=org`}}}
-	_, err := Resolve(m, []v1alpha1.GroupPolicy{policy("admins", 0, "cn=admins,dc=org")})
+	_, err := Resolve(m, []v1alpha1.GroupPolicy{policy("admins", 0, "cn=admins,dc=org")}, MatchPriority)
 	assert.ErrorIs(t, err, ErrNoPolicy)
 }
 
@@ -103,7 +103,7 @@ func TestResolveFillsDefaults(t *testing.T) {
 	m := member("a")
 	m.Stale = true
 	p := policy("one", 0, "a")
-	a, err := Resolve(m, []v1alpha1.GroupPolicy{p})
+	a, err := Resolve(m, []v1alpha1.GroupPolicy{p}, MatchPriority)
 	require.NoError(t, err)
 	third := Range{Min: resource.MustParse("1"), Max: resource.MustParse("4"), Step: resource.MustParse("1"), Default: resource.MustParse("1"), RequestRatio: 1.0 / 3}
 	assert.True(t, rangesEqual(third, a.CPU), "%+v", a.CPU)
@@ -132,7 +132,7 @@ func TestResolveKeepsWhatIsSet(t *testing.T) {
 	pool := int32(4)
 	p.Spec.Kernels = v1alpha1.PolicyKernels{Allowed: []string{"python_kubernetes"}, GPUResource: "amd.com/gpu", GPUsPerKernel: 1, GPUsPerUser: 2,
 		GPUPool: &pool, PerUser: 3, AtLimit: v1alpha1.AtLimitRefuse, IdleSeconds: 30, Weight: 5}
-	a, err := Resolve(member("a"), []v1alpha1.GroupPolicy{p})
+	a, err := Resolve(member("a"), []v1alpha1.GroupPolicy{p}, MatchPriority)
 	require.NoError(t, err)
 	assert.True(t, rangesEqual(Range{Min: resource.MustParse("1"), Max: resource.MustParse("4"), Step: step, Default: initial, RequestRatio: .5}, a.CPU))
 	assert.Zero(t, a.Memory.RequestRatio)

@@ -16,11 +16,12 @@ type PolicyLister interface {
 type Service struct {
 	members  *Cache
 	policies PolicyLister
+	matching Matching
 }
 
 // NewService combines a cached source with the policies.
-func NewService(members *Cache, policies PolicyLister) *Service {
-	return &Service{members: members, policies: policies}
+func NewService(members *Cache, policies PolicyLister, matching Matching) *Service {
+	return &Service{members: members, policies: policies, matching: matching}
 }
 
 // Allowance is what the user may have, by groups no older than the cache's
@@ -46,5 +47,5 @@ func (s *Service) resolve(ctx context.Context, user string, lookup func(context.
 	if err != nil {
 		return Allowance{}, fmt.Errorf("%w: list policies: %w", ErrUnavailable, err)
 	}
-	return Resolve(m, policies)
+	return Resolve(m, policies, s.matching)
 }

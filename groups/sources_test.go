@@ -91,7 +91,7 @@ func service(t *testing.T, policies ...v1alpha1.GroupPolicy) (*Service, *script)
 	s := newScript(&clock{})
 	cache, err := NewCache(s, DefaultCacheConfig(), time.Now, prometheus.NewRegistry())
 	require.NoError(t, err)
-	return NewService(cache, lister(func() ([]v1alpha1.GroupPolicy, error) { return policies, nil })), s
+	return NewService(cache, lister(func() ([]v1alpha1.GroupPolicy, error) { return policies, nil }), MatchPriority), s
 }
 
 func TestService(t *testing.T) {
@@ -138,7 +138,7 @@ func TestExplainFaults(t *testing.T) {
 	assert.Nil(t, e.Allowance)
 	assert.Contains(t, e.Fault, `invalid policy "one"`)
 	assert.False(t, e.Policies[0].Applied)
-	assert.Equal(t, "would decide, but has faults; nothing lower takes its place", e.Policies[0].Because)
+	assert.Equal(t, "names g, but has faults; nothing is given in its place", e.Policies[0].Because)
 	source.answer = down
 	e = s.Explain(t.Context(), "bob")
 	assert.Contains(t, e.Fault, ErrUnavailable.Error())

@@ -1,9 +1,12 @@
 package groups
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,13 +16,36 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
-// maxTextBytes bounds texts that the form shows.
-const maxTextBytes = 4096
+// Bounds that the CRD's schema has too.
+const (
+	maxTextBytes   = 4096 // of texts that the form shows
+	maxNamed       = 256
+	maxImages      = 64
+	maxPresets     = 16
+	maxTolerations = 64
+	maxPullSecrets = 16
+	maxShared      = 32
+	maxEnv         = 256
+	maxEnvBytes    = 32 << 10
+	maxKernels     = 256
+	maxLanguages   = 32
+	maxImageBytes  = 1024
+	// maxSeconds is ten years: nanoseconds of it fit 64 bits.
+	maxSeconds = 10 * 365 * 24 * 3600
+	// maxVolumeName leaves room for the prefix of a Pod's volume.
+	maxVolumeName = 63 - len("shared-")
+)
+
+// usernameMark stands for the user in the name of a home claim.
+const usernameMark = "{username}"
 
 var (
 	channelID  = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 	kernelName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
-	envName    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	// languageTag is the part of BCP 47 that browsers send.
+	languageTag = regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$`)
+	imageText   = regexp.MustCompile(`^[!-~]+$`)
+	envName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 // ValidatePolicy returns every fault of a policy, with its path. It repeats
@@ -29,6 +55,7 @@ func ValidatePolicy(p v1alpha1.GroupPolicy) field.ErrorList {
 	var faults field.ErrorList
 	faults = append(faults, validateText(spec.DisplayName, at.Child("displayName"))...)
 	faults = append(faults, validateText(spec.HelpText, at.Child("helpText"))...)
+	faults = append(faults, validateHelp(spec.Help, at.Child("help"))...)
 	faults = append(faults, validateGroups(spec, at)...)
 	faults = append(faults, validateRange(spec.CPU, cpuUnit, at.Child("cpu"))...)
 	faults = append(faults, validateRange(spec.Memory, memoryUnit, at.Child("memory"))...)
@@ -39,8 +66,8 @@ func ValidatePolicy(p v1alpha1.GroupPolicy) field.ErrorList {
 	faults = append(faults, validateEnv(spec.Env, at.Child("env"))...)
 	faults = append(faults, validateKernels(spec.Kernels, at.Child("kernels"))...)
 	faults = append(faults, notNegative(int64(spec.ServersPerUser), at.Child("serversPerUser"))...)
-	faults = append(faults, notNegative(spec.ServerIdleSeconds, at.Child("serverIdleSeconds"))...)
-	faults = append(faults, notNegative(spec.MaxRunSeconds, at.Child("maxRunSeconds"))...)
+	faults = append(faults, validateSeconds(spec.ServerIdleSeconds, at.Child("serverIdleSeconds"))...)
+	faults = append(faults, validateSeconds(spec.MaxRunSeconds, at.Child("maxRunSeconds"))...)
 	return faults
 }
 
@@ -52,7 +79,7 @@ func validateText(s string, at *field.Path) field.ErrorList {
 }
 
 func validateGroups(spec v1alpha1.GroupPolicySpec, at *field.Path) field.ErrorList {
-	var faults field.ErrorList
+	faults := atMost(len(spec.Groups), maxNamed, at.Child("groups"))
 	if len(spec.Groups) == 0 && !spec.Default {
 		faults = append(faults, field.Required(at.Child("groups"), "name at least one group unless default is true"))
 	}
@@ -62,6 +89,7 @@ func validateGroups(spec v1alpha1.GroupPolicySpec, at *field.Path) field.ErrorLi
 			faults = append(faults, field.Required(here, "a group needs a name"))
 			continue
 		}
+		faults = append(faults, validateText(entry, here)...)
 		if looksLikeDN(entry) {
 			if _, err := canonicalDN(entry); err != nil {
 				faults = append(faults, field.Invalid(here, entry, err.Error()))
@@ -72,7 +100,7 @@ func validateGroups(spec v1alpha1.GroupPolicySpec, at *field.Path) field.ErrorLi
 }
 
 func validateImages(images []v1alpha1.ImageChannel, at *field.Path) field.ErrorList {
-	var faults field.ErrorList
+	faults := atMost(len(images), maxImages, at)
 	ids := make(map[string]bool, len(images)) // id → hidden
 	visible := false
 	for i, c := range images {
@@ -85,7 +113,7 @@ func validateImages(images []v1alpha1.ImageChannel, at *field.Path) field.ErrorL
 		}
 		ids[c.ID] = c.Hidden
 		visible = visible || !c.Hidden
-		if c.Image == "" || strings.ContainsAny(c.Image, " \t\r\n\x00") {
+		if len(c.Image) > maxImageBytes || !imageText.MatchString(c.Image) {
 			faults = append(faults, field.Invalid(here.Child("image"), c.Image, "must be an image reference"))
 		}
 		faults = append(faults, validateText(c.DisplayName, here.Child("displayName"))...)
@@ -114,7 +142,7 @@ func validateImages(images []v1alpha1.ImageChannel, at *field.Path) field.ErrorL
 }
 
 func validatePresets(spec v1alpha1.GroupPolicySpec, at *field.Path) field.ErrorList {
-	var faults field.ErrorList
+	faults := atMost(len(spec.Presets), maxPresets, at.Child("presets"))
 	names := map[string]bool{}
 	cpuUsable := len(validateRange(spec.CPU, cpuUnit, at)) == 0
 	memoryUsable := len(validateRange(spec.Memory, memoryUnit, at)) == 0
@@ -127,45 +155,16 @@ func validatePresets(spec v1alpha1.GroupPolicySpec, at *field.Path) field.ErrorL
 			faults = append(faults, field.Duplicate(here.Child("name"), preset.Name))
 		}
 		names[preset.Name] = true
-		faults = append(faults, validateText(preset.Name, here.Child("name"))...)
+		if len(preset.Name) > validation.DNS1123SubdomainMaxLength {
+			faults = append(faults, field.TooLong(here.Child("name"), "", validation.DNS1123SubdomainMaxLength))
+		}
+		faults = append(faults, validateText(preset.Title, here.Child("title"))...)
+		faults = append(faults, validateText(preset.Description, here.Child("description"))...)
 		if cpuUsable {
 			faults = append(faults, validateValue(preset.CPU, cpuUnit.fill(spec.CPU), here.Child("cpu"))...)
 		}
 		if memoryUsable {
 			faults = append(faults, validateValue(preset.Memory, memoryUnit.fill(spec.Memory), here.Child("memory"))...)
-		}
-	}
-	return faults
-}
-
-func validatePlacement(spec v1alpha1.GroupPolicySpec, at *field.Path) field.ErrorList {
-	var faults field.ErrorList
-	for key, value := range spec.NodeSelector {
-		here := at.Child("nodeSelector").Key(key)
-		for _, text := range validation.IsQualifiedName(key) {
-			faults = append(faults, field.Invalid(here, key, text))
-		}
-		for _, text := range validation.IsValidLabelValue(value) {
-			faults = append(faults, field.Invalid(here, value, text))
-		}
-	}
-	for i, t := range spec.Tolerations {
-		here := at.Child("tolerations").Index(i)
-		switch t.Operator {
-		case "", corev1.TolerationOpEqual, corev1.TolerationOpExists:
-		default:
-			faults = append(faults, field.NotSupported(here.Child("operator"), t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))
-		}
-		if t.Key == "" && t.Operator != corev1.TolerationOpExists {
-			faults = append(faults, field.Required(here.Child("key"), "a toleration without a key needs the operator Exists"))
-		}
-		if t.Operator == corev1.TolerationOpExists && t.Value != "" {
-			faults = append(faults, field.Invalid(here.Child("value"), t.Value, "must be empty with the operator Exists"))
-		}
-	}
-	if spec.PriorityClassName != "" {
-		for _, text := range validation.IsDNS1123Subdomain(spec.PriorityClassName) {
-			faults = append(faults, field.Invalid(at.Child("priorityClassName"), spec.PriorityClassName, text))
 		}
 	}
 	return faults
@@ -190,15 +189,25 @@ func validateStorage(s *v1alpha1.NotebookStorage, at *field.Path) field.ErrorLis
 		if h.Size.Sign() <= 0 {
 			faults = append(faults, field.Invalid(here.Child("size"), h.Size.String(), "must be more than 0"))
 		}
-		if h.MountPath != "" {
-			mount(h.MountPath, here.Child("mountPath"))
+		mount(cmp.Or(h.MountPath, defaultHome), here.Child("mountPath"))
+		if h.Claim != "" {
+			faults = append(faults, validateClaim(h.Claim, here.Child("claim"))...)
+		}
+		for i, mode := range h.AccessModes {
+			if !slices.Contains(accessModes, mode) {
+				faults = append(faults, field.NotSupported(here.Child("accessModes").Index(i), mode, accessModes))
+			}
 		}
 	}
+	faults = append(faults, atMost(len(s.Shared), maxShared, at.Child("shared"))...)
 	names := map[string]bool{}
 	for i, v := range s.Shared {
 		here := at.Child("shared").Index(i)
 		for _, text := range validation.IsDNS1123Label(v.Name) {
 			faults = append(faults, field.Invalid(here.Child("name"), v.Name, text))
+		}
+		if len(v.Name) > maxVolumeName {
+			faults = append(faults, field.TooLong(here.Child("name"), v.Name, maxVolumeName))
 		}
 		if names[v.Name] {
 			faults = append(faults, field.Duplicate(here.Child("name"), v.Name))
@@ -212,8 +221,24 @@ func validateStorage(s *v1alpha1.NotebookStorage, at *field.Path) field.ErrorLis
 	return faults
 }
 
-func validateEnv(env []v1alpha1.PolicyEnv, at *field.Path) field.ErrorList {
+var accessModes = []corev1.PersistentVolumeAccessMode{
+	corev1.ReadWriteOnce, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOncePod,
+}
+
+// validateClaim checks the template of a claim's name by an example.
+func validateClaim(claim string, at *field.Path) field.ErrorList {
 	var faults field.ErrorList
+	if !strings.Contains(claim, usernameMark) {
+		faults = append(faults, field.Invalid(at, claim, "must contain "+usernameMark+": a volume for all members is a shared one"))
+	}
+	for _, text := range validation.IsDNS1123Subdomain(strings.ReplaceAll(claim, usernameMark, "x")) {
+		faults = append(faults, field.Invalid(at, claim, text))
+	}
+	return faults
+}
+
+func validateEnv(env []v1alpha1.PolicyEnv, at *field.Path) field.ErrorList {
+	faults := atMost(len(env), maxEnv, at)
 	names := map[string]bool{}
 	for i, e := range env {
 		here := at.Index(i)
@@ -226,12 +251,15 @@ func validateEnv(env []v1alpha1.PolicyEnv, at *field.Path) field.ErrorList {
 		if strings.ContainsRune(e.Value, 0) {
 			faults = append(faults, field.Invalid(here.Child("value"), "", "must not contain NUL"))
 		}
+		if len(e.Value) > maxEnvBytes {
+			faults = append(faults, field.TooLong(here.Child("value"), "", maxEnvBytes))
+		}
 	}
 	return faults
 }
 
 func validateKernels(k v1alpha1.PolicyKernels, at *field.Path) field.ErrorList {
-	var faults field.ErrorList
+	faults := atMost(len(k.Allowed), maxKernels, at.Child("allowed"))
 	names := map[string]bool{}
 	for i, name := range k.Allowed {
 		here := at.Child("allowed").Index(i)
@@ -267,7 +295,8 @@ func validateKernels(k v1alpha1.PolicyKernels, at *field.Path) field.ErrorList {
 	default:
 		faults = append(faults, field.NotSupported(at.Child("atLimit"), k.AtLimit, []v1alpha1.AtLimit{v1alpha1.AtLimitQueue, v1alpha1.AtLimitRefuse}))
 	}
-	faults = append(faults, notNegative(k.IdleSeconds, at.Child("idleSeconds"))...)
+	faults = append(faults, validateSeconds(k.IdleSeconds, at.Child("idleSeconds"))...)
+	faults = append(faults, validateSeconds(k.MaxRunSeconds, at.Child("maxRunSeconds"))...)
 	faults = append(faults, notNegative(int64(k.Weight), at.Child("weight"))...)
 	return faults
 }
@@ -277,4 +306,39 @@ func notNegative(n int64, at *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(at, n, "must not be negative")}
 	}
 	return nil
+}
+
+func validateSeconds(n int64, at *field.Path) field.ErrorList {
+	if n > maxSeconds {
+		return field.ErrorList{field.Invalid(at, n, fmt.Sprintf("must be at most %d, ten years", maxSeconds))}
+	}
+	return notNegative(n, at)
+}
+
+func atMost(n, most int, at *field.Path) field.ErrorList {
+	if n > most {
+		return field.ErrorList{field.TooMany(at, n, most)}
+	}
+	return nil
+}
+
+func validateHelp(h *v1alpha1.PolicyHelp, at *field.Path) field.ErrorList {
+	if h == nil {
+		return nil
+	}
+	var faults field.ErrorList
+	for _, text := range []struct {
+		name  string
+		words v1alpha1.LocalizedText
+	}{{"server", h.Server}, {"cpu", h.CPU}, {"memory", h.Memory}, {"image", h.Image}, {"kernels", h.Kernels}} {
+		here := at.Child(text.name)
+		faults = append(faults, atMost(len(text.words), maxLanguages, here)...)
+		for _, tag := range slices.Sorted(maps.Keys(text.words)) {
+			if !languageTag.MatchString(tag) {
+				faults = append(faults, field.Invalid(here.Key(tag), tag, "must be a language tag such as en or pt-BR"))
+			}
+			faults = append(faults, validateText(text.words[tag], here.Key(tag))...)
+		}
+	}
+	return faults
 }

@@ -103,9 +103,11 @@ type GroupPolicySpec struct {
 	// long; 0 means never. A server that has a kernel with a Pod, or a busy
 	// local one, is not idle.
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=315360000
 	ServerIdleSeconds int64 `json:"serverIdleSeconds,omitempty"`
 	// MaxRunSeconds is how long a server may run, busy or not; 0 means for ever.
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=315360000
 	MaxRunSeconds int64 `json:"maxRunSeconds,omitempty"`
 	// HelpText is shown above the form where help.server says nothing.
 	// +kubebuilder:validation:MaxLength=4096
@@ -264,10 +266,12 @@ type PolicyKernels struct {
 	AtLimit AtLimit `json:"atLimit,omitempty"`
 	// IdleSeconds after which a kernel is parked; 0 means the gateway's.
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=315360000
 	IdleSeconds int64 `json:"idleSeconds,omitempty"`
 	// MaxRunSeconds is how long one Pod of a kernel may run, busy or not; 0
 	// means for ever.
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=315360000
 	MaxRunSeconds int64 `json:"maxRunSeconds,omitempty"`
 	// Weight of the group when capacity is shared out; 0 means 1.
 	// +kubebuilder:validation:Minimum=0

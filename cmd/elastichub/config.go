@@ -29,6 +29,7 @@ type serveConfig struct {
 	Metrics   listenConfig
 	Signing   signingConfig
 	Groups    groupsConfig
+	Policies  policiesConfig
 	Notebooks notebooksConfig
 	Kernels   kernelsConfig
 }
@@ -52,6 +53,11 @@ type groupsConfig struct {
 	LDAP       ldapConfig `mapstructure:"ldap"`
 	// File names a YAML file of users and groups; exclusive with ldap.
 	File string
+}
+
+type policiesConfig struct {
+	// Matching says what happens when several policies match: priority or union.
+	Matching string
 }
 
 // ldapConfig mirrors groups.LDAPConfig.
@@ -104,6 +110,7 @@ func defaultServeConfig() serveConfig {
 			StaleLimit: 10 * time.Minute,
 			LDAP:       defaultLDAPConfig(),
 		},
+		Policies:  policiesConfig{Matching: string(groups.MatchPriority)},
 		Notebooks: notebooksConfig{PullPolicy: "IfNotPresent", Gateway: "default"},
 		Kernels:   kernelsConfig{PullPolicy: "IfNotPresent", IdleTimeoutSeconds: 3600, ClusterCapacity: true},
 	}
@@ -233,6 +240,9 @@ func (c serveConfig) validate() error {
 	}
 	if (len(c.Groups.LDAP.URLs) > 0) == (c.Groups.File != "") {
 		faults = append(faults, errors.New("groups: exactly one of ldap.urls and file is required"))
+	}
+	if err := groups.Matching(c.Policies.Matching).Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("policies.matching: %w", err))
 	}
 	return errors.Join(faults...)
 }

@@ -34,6 +34,7 @@ func TestConfigFileAndEnvironmentOverDefaults(t *testing.T) {
 	config, err := loadServeConfig(writeConfig(t, minimal), []string{
 		"ELASTICHUB_GROUPS_STALELIMIT=5m",
 		"ELASTICHUB_KERNELS_CLUSTERCAPACITY=false",
+		"ELASTICHUB_POLICIES_MATCHING=union",
 		"ELASTICHUB_GROUPS_LDAP_URLS=ldap://a,ldap://b",
 		"PATH=/bin",
 	})
@@ -51,6 +52,7 @@ func TestConfigFileAndEnvironmentOverDefaults(t *testing.T) {
 	want.Kernels.ServiceImage = "elastichub:1"
 	want.Kernels.Image = "kernel:1"
 	want.Kernels.ClusterCapacity = false
+	want.Policies.Matching = "union"
 	assert.Equal(t, want, config)
 }
 
@@ -66,6 +68,7 @@ func TestConfigRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"malformed variable":  {minimal, []string{"ELASTICHUB_KERNELS_IDLETIMEOUTSECONDS=soon"}, []string{"IdleTimeoutSeconds"}},
 		"duration, no unit":   {minimal, []string{"ELASTICHUB_GROUPS_CACHETTL=30"}, []string{"30"}},
 		"not YAML":            {"{", nil, []string{"configuration file"}},
+		"matching":            {minimal + "policies: {matching: sum}\n", nil, []string{`policies.matching: "sum" is not one of priority, union`}},
 		"all faults together": {"log: {level: loud}\n", nil, []string{"log.level", "namespace", "notebooks.image", "kernels.image", "groups: exactly one"}},
 	} {
 		t.Run(name, func(t *testing.T) {

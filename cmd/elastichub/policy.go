@@ -74,5 +74,6 @@ func explain(ctx context.Context, config serveConfig, user string) (groups.Expla
 		return groups.Explanation{}, fmt.Errorf("groups: %w", err)
 	}
 	defer closeSource()
-	return groups.NewService(members, policyLister{api, config.Namespace}).Explain(ctx, user), nil
+	policies := policyLister{api, config.Namespace}
+	return groups.NewService(members, policies, groups.Matching(config.Policies.Matching)).Explain(ctx, user), nil
 }

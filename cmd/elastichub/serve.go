@@ -78,7 +78,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		return fmt.Errorf("groups: %w", err)
 	}
 	defer closeSource()
-	allowances := groups.NewService(members, policyLister{mgr.GetClient(), config.Namespace})
+	allowances := groups.NewService(members, policyLister{mgr.GetClient(), config.Namespace}, groups.Matching(config.Policies.Matching))
 
 	spawnerConfig := spawner.Config{
 		Namespace:       config.Namespace,

@@ -74,6 +74,8 @@ groups:
 {{- if .Values.groups.file }}
   file: /etc/elastichub/groups.yaml
 {{- end }}
+policies:
+  matching: {{ .Values.policies.matching }}
 notebooks:
   image: {{ required "notebooks.image is required" .Values.notebooks.image | quote }}
   pullPolicy: {{ .Values.notebooks.pullPolicy }}

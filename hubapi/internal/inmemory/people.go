@@ -44,7 +44,7 @@ func NewPeople(contract string, now func() time.Time) (*People, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &People{Service: groups.NewService(cache, policies), source: source}, nil
+	return &People{Service: groups.NewService(cache, policies, groups.MatchPriority), source: source}, nil
 }
 
 // SetDown takes the directory down, or up again.

@@ -1,0 +1,188 @@
+package groups
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+func groupNames(all []Group) string {
+	names := make([]string, 0, len(all))
+	for _, g := range all {
+		names = append(names, g.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// WriteText writes the explanation for a person at a terminal.
+func (e Explanation) WriteText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "user      %q\n", e.User)
+	if e.Source != "" {
+		fmt.Fprintf(&b, "source    %s, as of %s", e.Source, e.AsOf.UTC().Format(time.RFC3339))
+		if e.Stale {
+			b.WriteString(" (the directory is down)")
+		}
+		b.WriteByte('\n')
+	}
+	for _, g := range e.Groups {
+		fmt.Fprintf(&b, "group     %s", g.Name)
+		if g.DN != "" {
+			fmt.Fprintf(&b, "  (%s)", g.DN)
+		}
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "matching  %s\n", e.Matching)
+	for _, p := range e.Policies {
+		mark := "         "
+		if p.Applied {
+			mark = "applies  "
+		}
+		fmt.Fprintf(&b, "policy    %s %s, priority %d: %s\n", mark, p.Name, p.Priority, p.Because)
+		for _, fault := range p.Faults {
+			fmt.Fprintf(&b, "            fault: %s\n", fault)
+		}
+	}
+	if e.Allowance != nil {
+		text{&b, *e.Allowance, e.Origins}.write()
+	}
+	if e.Fault != "" {
+		fmt.Fprintf(&b, "result    no allowance: %s\n", e.Fault)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// text writes an allowance line by line; with several policies, each line ends
+// with those it comes from.
+type text struct {
+	b       *strings.Builder
+	a       Allowance
+	origins map[string][]string
+}
+
+func (t text) line(title, origin, format string, args ...any) {
+	fmt.Fprintf(t.b, "%-9s ", title)
+	fmt.Fprintf(t.b, format, args...)
+	if from := t.origins[origin]; len(t.a.Policies) > 1 && len(from) > 0 {
+		fmt.Fprintf(t.b, "  [%s]", strings.Join(from, ", "))
+	}
+	t.b.WriteByte('\n')
+}
+
+func (t text) write() {
+	t.bounds("cpu", t.a.CPU)
+	t.bounds("memory", t.a.Memory)
+	for _, c := range t.a.Images {
+		note := ""
+		if c.Hidden {
+			note = " (hidden)"
+		}
+		if c.Redirect != nil {
+			note += " (users are asked to move to " + c.Redirect.To + ")"
+		}
+		t.line("image", "images."+c.ID, "%s: %s%s", c.ID, c.Image, note)
+	}
+	t.kernels()
+	t.line("servers", "serversPerUser", "%d at once", t.a.ServersPerUser)
+	t.line("idle", "serverIdleSeconds", "servers %s", after(t.a.ServerIdleSeconds, "are stopped after %s without activity", "are never stopped for idleness"))
+	t.line("run time", "maxRunSeconds", "servers %s", after(t.a.MaxRunSeconds, "are stopped after %s, busy or not", "may run for ever"))
+	t.placement()
+	t.storage()
+	for _, e := range t.a.Env {
+		t.line("env", "env."+e.Name, "%s", e.Name)
+	}
+}
+
+func (t text) bounds(name string, r Range) {
+	t.line(name, "", "%s to %s, step %s, default %s, request %.2f of the limit",
+		r.Min.String(), r.Max.String(), r.Step.String(), r.Default.String(), r.RequestRatio)
+	if len(t.a.Policies) > 1 {
+		for _, key := range []string{"min", "max", "step", "default", "requestRatio"} {
+			from := strings.Join(t.origins[name+"."+key], ", ")
+			if from == "" {
+				from = "common to all"
+			}
+			fmt.Fprintf(t.b, "            %s: %s\n", key, from)
+		}
+	}
+}
+
+func after(seconds int64, limited, unlimited string) string {
+	if seconds == 0 {
+		return unlimited
+	}
+	return fmt.Sprintf(limited, time.Duration(seconds)*time.Second)
+}
+
+func (t text) kernels() {
+	k := t.a.Kernels
+	if len(k.Allowed) == 0 {
+		t.line("kernels", "", "none on the gateway")
+		return
+	}
+	for _, name := range k.Allowed {
+		t.line("kernel", "kernels.allowed."+name, "%s", name)
+	}
+	if k.PerUser > 0 {
+		t.line("kernels", "kernels.perUser", "%d with a Pod at once", k.PerUser)
+	} else {
+		t.line("kernels", "kernels.perUser", "any number at once")
+	}
+	for _, g := range t.a.GPUs {
+		pool := "no pool"
+		if g.Pool != nil {
+			pool = fmt.Sprintf("pool of %d shared by the members of %s", *g.Pool, g.Policy)
+		}
+		t.line("gpus", "gpus."+g.Resource, "%s: %d per kernel, %d per user, %s", g.Resource, g.PerKernel, g.PerUser, pool)
+	}
+	if len(t.a.GPUs) == 0 {
+		t.line("gpus", "", "none")
+	}
+	t.line("at limit", "kernels.atLimit", "%s", map[v1alpha1.AtLimit]string{
+		v1alpha1.AtLimitQueue: "kernels wait in the queue", v1alpha1.AtLimitRefuse: "new kernels are refused",
+	}[k.AtLimit])
+	t.line("idle", "", "kernels %s", after(k.IdleSeconds, "are parked after %s without activity", "are parked as the gateway has it"))
+	t.line("run time", "kernels.maxRunSeconds", "kernels %s", after(k.MaxRunSeconds, "are ended after %s, busy or not", "may run for ever"))
+}
+
+func (t text) placement() {
+	var parts []string
+	for key, value := range t.a.NodeSelector {
+		parts = append(parts, "node "+key+"="+value)
+	}
+	slices.Sort(parts)
+	for _, toleration := range t.a.Tolerations {
+		parts = append(parts, strings.TrimSuffix(fmt.Sprintf("tolerates %s=%s:%s", toleration.Key, toleration.Value, toleration.Effect), ":"))
+	}
+	if t.a.Affinity != nil {
+		parts = append(parts, "affinity")
+	}
+	if t.a.PriorityClassName != "" {
+		parts = append(parts, "priority class "+t.a.PriorityClassName)
+	}
+	if len(parts) > 0 {
+		t.line("placement", "placement", "%s", strings.Join(parts, "; "))
+	}
+}
+
+func (t text) storage() {
+	s := t.a.Storage
+	if s == nil {
+		return
+	}
+	if s.Home != nil {
+		t.line("home", "", "%s at %s", s.Home.Size.String(), homePath(s.Home))
+	}
+	for _, v := range s.Shared {
+		mode := "read and write"
+		if v.ReadOnly {
+			mode = "read only"
+		}
+		t.line("volume", "", "%s at %s, %s", v.Claim, v.MountPath, mode)
+	}
+}
