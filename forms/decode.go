@@ -21,12 +21,18 @@ const (
 	maxNameBytes = 64
 )
 
-// hubFields are what JupyterHub itself adds to forms and queries.
-var hubFields = []string{"_xsrf", "next"}
+var (
+	// hubFields are what JupyterHub itself adds to forms and queries.
+	hubFields = []string{"_xsrf", "next"}
+	// formFields are not about the choice, either.
+	formFields = append([]string{FieldLanguage}, hubFields...)
+)
 
 // input is the choices before any check, from either side.
 type input struct {
 	values map[string]value
+	// preset is the fault of the preset; CPU and memory have none besides.
+	preset Code
 	// others are the names of fields that nobody knows.
 	others []string
 }
@@ -40,13 +46,15 @@ type value struct {
 }
 
 // Decode checks a posted form. A form without any of our fields means the
-// defaults; one with some of them must have all. The error is *Invalid.
+// defaults; one with some of them must have all. If it names a preset, CPU and
+// memory are the preset's, and what stands in their fields is not looked at.
+// The error is *Invalid.
 func Decode(a groups.Allowance, form map[string][]string) (Options, error) {
 	in := input{values: map[string]value{}}
 	for name, texts := range form {
 		switch {
-		case slices.Contains(hubFields, name):
-		case !isField(name):
+		case slices.Contains(formFields, name):
+		case !isField(name) && name != FieldPreset:
 			in.others = append(in.others, name)
 		case len(texts) > 1:
 			in.values[name] = value{repeated: true}
@@ -55,7 +63,28 @@ func Decode(a groups.Allowance, form map[string][]string) (Options, error) {
 		}
 	}
 	complete := len(in.values) > 0
+	in.usePreset(a)
 	return in.check(a, complete)
+}
+
+// usePreset puts a preset's numbers in the place of those that were sent.
+func (in *input) usePreset(a groups.Allowance) {
+	v, there := in.values[FieldPreset]
+	delete(in.values, FieldPreset)
+	switch {
+	case !there:
+	case v.repeated:
+		in.preset = Repeated
+	case v.text != "":
+		in.preset = NotOffered
+		for _, p := range Presets(a) {
+			if p.Name == v.text {
+				in.preset = ""
+				in.values[FieldCPU] = value{text: FormatCPU(p.CPU)}
+				in.values[FieldMemory] = value{text: FormatMemory(p.Memory)}
+			}
+		}
+	}
 }
 
 // Check checks user_options as the Hub has them. Nothing, null and {} mean
@@ -131,11 +160,15 @@ func (in input) check(a groups.Allowance, complete bool) (Options, error) {
 	var o Options
 	var faults []FieldError
 	var code Code
-	if o.CPU, code = in.amount(a, cpu, complete); code != "" {
-		faults = append(faults, amountError(a, cpu, code))
-	}
-	if o.Memory, code = in.amount(a, memory, complete); code != "" {
-		faults = append(faults, amountError(a, memory, code))
+	if in.preset != "" {
+		faults = append(faults, presetError(a, in.preset))
+	} else {
+		if o.CPU, code = in.amount(a, cpu, complete); code != "" {
+			faults = append(faults, amountError(a, cpu, code))
+		}
+		if o.Memory, code = in.amount(a, memory, complete); code != "" {
+			faults = append(faults, amountError(a, memory, code))
+		}
 	}
 	if o.Image, code = in.image(a, complete); code != "" {
 		faults = append(faults, imageError(a, code))
@@ -229,6 +262,20 @@ func amountError(a groups.Allowance, d dimension, code Code) FieldError {
 		message = fmt.Sprintf("A plain number from %s to %s %s.", lowest, highest, d.unit)
 	}
 	return FieldError{Field: d.field, Code: code, Message: message}
+}
+
+func presetError(a groups.Allowance, code Code) FieldError {
+	if code == Repeated {
+		return FieldError{Field: FieldPreset, Code: code, Message: "Given more than once."}
+	}
+	var offered []string
+	for _, p := range Presets(a) {
+		offered = append(offered, p.Name)
+	}
+	if len(offered) == 0 {
+		return FieldError{Field: FieldPreset, Code: code, Message: "There are no presets."}
+	}
+	return FieldError{Field: FieldPreset, Code: code, Message: "One of: " + strings.Join(offered, ", ") + "; or empty."}
 }
 
 func imageError(a groups.Allowance, code Code) FieldError {

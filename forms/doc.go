@@ -13,6 +13,12 @@
 //	memory  GiB, "4"; in JSON a string may name the unit: "4Gi", "512Mi"
 //	image   the id of an image channel
 //
+// A form may also have
+//
+//	preset  the name of a preset, whose numbers count instead of cpu and
+//	        memory; empty for these
+//	lang    the language of the form, for the form that comes back
+//
 // In JSON, cpu and memory may also be JSON numbers, with the same meaning.
 // The JSON that Options marshal to is {"cpu":"1.5","memory":"4Gi","image":"stable"}.
 package forms

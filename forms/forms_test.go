@@ -239,11 +239,11 @@ func TestPrefill(t *testing.T) {
 		want  Values
 		reset []string
 	}{
-		{``, Values{"1", "3", "stable"}, nil},
-		{`{"cpu":"2.5","memory":"10.5Gi","image":"old"}`, Values{"2.5", "10.5", "old"}, nil},
-		{`{"cpu":"64","memory":"5Gi","image":"gone"}`, Values{"1", "5", "stable"}, []string{"cpu", "image"}},
-		{`{"profile":"gpu","cpu":"2"}`, Values{"2", "3", "stable"}, nil},
-		{`rubbish`, Values{"1", "3", "stable"}, []string{"cpu", "memory", "image"}},
+		{``, Values{"1", "3", "stable", ""}, nil},
+		{`{"cpu":"2.5","memory":"10.5Gi","image":"old"}`, Values{"2.5", "10.5", "old", ""}, nil},
+		{`{"cpu":"64","memory":"5Gi","image":"gone"}`, Values{"1", "5", "stable", ""}, []string{"cpu", "image"}},
+		{`{"profile":"gpu","cpu":"2"}`, Values{"2", "3", "stable", ""}, nil},
+		{`rubbish`, Values{"1", "3", "stable", ""}, []string{"cpu", "memory", "image"}},
 	} {
 		got, reset := Prefill(allowance(), json.RawMessage(row.last))
 		assert.Equal(t, row.want, got, row.last)
@@ -254,7 +254,7 @@ func TestPrefill(t *testing.T) {
 func TestEntered(t *testing.T) {
 	got := Entered(map[string][]string{"cpu": {"-1", "2"}, "memory": {strings.Repeat("é", 1000)}, "image": {"a\xffb"}})
 	assert.Equal(t, "-1", got.CPU)
-	assert.Equal(t, strings.Repeat("é", 32), got.Memory)
+	assert.Equal(t, strings.Repeat("é", 506), got.Memory)
 	assert.Equal(t, "ab", got.Image)
 	assert.Equal(t, Values{}, Entered(nil))
 }
@@ -281,13 +281,22 @@ func within(t *testing.T, a groups.Allowance, o Options, err error) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, seed := range [][4]string{{"1", "3", "stable", "_xsrf"}, {"-1", "NaN", "x", "gpu"}, {"0.5", "10.5", "old", "cpu"}, {"1e9", "0x1p-2", "", ""}} {
-		f.Add(seed[0], seed[1], seed[2], seed[3])
+	for _, seed := range [][5]string{
+		{"1", "3", "stable", "_xsrf", "1"}, {"-1", "NaN", "x", "gpu", "1"}, {"0.5", "10.5", "old", "cpu", "1"}, {"1e9", "0x1p-2", "", "", ""},
+		{"1", "1", "dev", "preset", "small"}, {"9", "", "dev", "preset", "beyond"}, {"1.5", "4.5", "stable", "lang", "ru"},
+		{"١", "１", "ѕtable", "cpu ", "2"}, {"4.0000000000000000001", "10.5000000000000000000000000000000000000000000000", "stable\x00", "Preset", "small"},
+		{"9223372036854775808", "8589934592", "stable", "memory", "Infinity"}, {"+1", "1,5", "STABLE", "preset", "small "}, {"00000000001", "003", "stable", "preset", ""},
+	} {
+		f.Add(seed[0], seed[1], seed[2], seed[3], seed[4])
 	}
-	f.Fuzz(func(t *testing.T, cpu, memory, image, other string) {
+	f.Fuzz(func(t *testing.T, cpu, memory, image, other, more string) {
 		in := form(cpu, memory, image)
-		in[other] = append(in[other], "1")
+		in[other] = append(in[other], more)
 		a := allowance()
+		a.Presets = []v1alpha1.Preset{
+			{Name: "small", CPU: resource.MustParse("500m"), Memory: resource.MustParse("1Gi")},
+			{Name: "beyond", CPU: resource.MustParse("500m"), Memory: resource.MustParse("1Ti")},
+		}
 		o, err := Decode(a, in)
 		within(t, a, o, err)
 	})
@@ -316,4 +325,61 @@ func BenchmarkDecode(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestPresets(t *testing.T) {
+	a := allowance()
+	a.Presets = []v1alpha1.Preset{
+		{Name: "small", CPU: resource.MustParse("500m"), Memory: resource.MustParse("1Gi")},
+		{Name: "largest", CPU: resource.MustParse("4"), Memory: resource.MustParse("10752Mi")},
+		{Name: "too large", CPU: resource.MustParse("5"), Memory: resource.MustParse("1Gi")},
+		{Name: "off step", CPU: resource.MustParse("1"), Memory: resource.MustParse("1500Mi")},
+		{Name: "", CPU: resource.MustParse("1"), Memory: resource.MustParse("1Gi")},
+	}
+	var offered []string
+	for _, p := range Presets(a) {
+		offered = append(offered, p.Name)
+	}
+	assert.Equal(t, []string{"small", "largest"}, offered)
+
+	for _, row := range []struct {
+		form map[string][]string
+		want Options
+	}{
+		{map[string][]string{"preset": {"largest"}, "cpu": {"1"}, "memory": {"1"}, "image": {"dev"}}, options("4", "10752Mi", "dev")},
+		{map[string][]string{"preset": {"largest"}, "cpu": {"NaN"}, "memory": {"1", "2"}, "image": {"dev"}}, options("4", "10752Mi", "dev")},
+		{map[string][]string{"preset": {"small"}, "image": {"dev"}}, options("500m", "1Gi", "dev")},
+		{map[string][]string{"preset": {""}, "cpu": {"1"}, "memory": {"1"}, "image": {"dev"}}, options("1", "1Gi", "dev")},
+		{map[string][]string{"preset": {}, "lang": {"ru", "en"}}, options("1", "3Gi", "stable")},
+	} {
+		got, err := Decode(a, row.form)
+		require.NoError(t, err, "%v", row.form)
+		assertOptions(t, row.want, got)
+	}
+	for _, row := range []struct {
+		form map[string][]string
+		want string
+	}{
+		{map[string][]string{"preset": {"small"}}, "image:missing"},
+		{map[string][]string{"preset": {""}}, "cpu:missing memory:missing image:missing"},
+		{map[string][]string{"preset": {"too large"}, "cpu": {"9"}, "memory": {"1"}, "image": {"dev"}}, "preset:not_offered"},
+		{map[string][]string{"preset": {"Small"}, "cpu": {"1"}, "memory": {"1"}, "image": {"x"}}, "preset:not_offered image:not_offered"},
+		{map[string][]string{"preset": {"small\u200b"}, "image": {"dev"}}, "preset:not_offered"},
+		{map[string][]string{"preset": {"small", "small"}, "cpu": {"1"}, "memory": {"1"}, "image": {"dev"}}, "preset:repeated"},
+	} {
+		got, err := Decode(a, row.form)
+		assert.Equal(t, row.want, codes(t, err), "%v", row.form)
+		assert.Equal(t, Options{}, got)
+	}
+	_, err := Decode(a, map[string][]string{"preset": {"x"}, "image": {"dev"}})
+	assert.ErrorContains(t, err, "One of: small, largest; or empty.")
+	_, err = Decode(allowance(), map[string][]string{"preset": {"x"}, "image": {"dev"}})
+	assert.ErrorContains(t, err, "There are no presets.")
+	_, err = Check(a, json.RawMessage(`{"preset":"small"}`))
+	assert.Equal(t, "preset:unknown", codes(t, err), "the options are numbers")
+
+	v, _ := Prefill(a, json.RawMessage(`{"cpu":"4","memory":"10.5Gi"}`))
+	assert.Equal(t, "largest", v.Preset)
+	v, _ = Prefill(a, nil)
+	assert.Empty(t, v.Preset)
 }

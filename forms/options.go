@@ -13,6 +13,14 @@ const (
 	FieldImage  = "image"
 )
 
+// Names that only the form has.
+const (
+	// FieldPreset is the name of a preset, or empty for numbers of one's own.
+	FieldPreset = "preset"
+	// FieldLanguage is the form's own language, so that it returns in it.
+	FieldLanguage = "lang"
+)
+
 // Options are a user's choices after every check: values on the slider, an
 // image channel that is on offer. Their JSON is the Hub's user_options.
 type Options struct {
@@ -48,7 +56,7 @@ const (
 
 // FieldError names a field of the form, the fault and the bound.
 type FieldError struct {
-	// Field is the form's name for it: cpu, memory, image, or an unknown name
+	// Field is the form's name for it: cpu, memory, image, preset, or an unknown name
 	// as it came but for its length; empty for the options as a whole.
 	Field string `json:"field"`
 	// Code is one of a closed set: missing, malformed, below_min, above_max,

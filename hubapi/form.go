@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/spawner"
@@ -21,24 +22,28 @@ type Cluster interface {
 	Kernels(ctx context.Context, allowance groups.Allowance) ([]web.KernelChoice, error)
 	// GPUs counts an extended resource, such as nvidia.com/gpu; nil when nobody counts.
 	GPUs(ctx context.Context, resource string) (*web.GPUs, error)
+	// Held counts what a user, and everybody under the allowance's policies,
+	// holds of the allowance's GPU resource.
+	Held(ctx context.Context, user string, allowance groups.Allowance) (web.HeldGPUs, error)
 }
 
+// maxLanguages bounds an Accept-Language value.
 const maxLanguages = 1024
 
-// form renders into memory, so that a fault in it is a problem and not half a page.
+// form shows the form with the last choices.
 func (a *API) form(c *gin.Context) error {
 	server, err := key(c, "server")
 	if err != nil {
 		return err
 	}
-	// English is all there is so far; the parameter is part of the contract.
-	if _, err := query(c, "lang", maxLanguages); err != nil {
-		return err
-	}
-	ctx := c.Request.Context()
-	allowed, err := a.allowance(ctx, server.User)
+	languages, err := query(c, "lang", maxLanguages)
 	if err != nil {
 		return err
+	}
+	ctx, msg := c.Request.Context(), web.ForLanguages(languages)
+	allowed, err := a.allowance(ctx, server.User)
+	if err != nil {
+		return translated(err, msg)
 	}
 	last, err := a.deps.Servers.LastOptions(ctx, server)
 	if err != nil && !errors.Is(err, spawner.ErrNotFound) {
@@ -46,18 +51,97 @@ func (a *API) form(c *gin.Context) error {
 	}
 	input := web.SpawnFormInput{Allowance: allowed}
 	input.Values, input.Reset = forms.Prefill(allowed, last)
-	a.addFacts(ctx, &input)
-	var page bytes.Buffer
-	if err := web.SpawnForm(web.NewSpawnFormView(input, web.English())).Render(ctx, &page); err != nil {
+	page, err := a.page(ctx, server, input, msg)
+	if err != nil {
 		return err
 	}
 	c.Header("Cache-Control", "no-store")
-	c.Data(http.StatusOK, "text/html; charset=utf-8", page.Bytes())
+	c.Header("Content-Language", msg.Lang)
+	c.Data(http.StatusOK, "text/html; charset=utf-8", page)
 	return nil
 }
 
-// addFacts adds what the cluster has at the moment.
-func (a *API) addFacts(ctx context.Context, input *web.SpawnFormInput) {
+// translated says what is the reader's to know in their language.
+func translated(err error, msg *web.Messages) error {
+	if detail, ok := msg.Refusal(err); ok {
+		return &inLanguage{detail, err}
+	}
+	return err
+}
+
+// decodeOptions turns a submitted form into user_options. A refusal carries
+// the form as it was entered, in its own language, if that is asked for.
+func (a *API) decodeOptions(c *gin.Context) error {
+	server, err := key(c, "server")
+	if err != nil {
+		return err
+	}
+	again, err := flag(c, "form")
+	if err != nil {
+		return err
+	}
+	var b formBody
+	if err := body(c, &b); err != nil {
+		return err
+	}
+	ctx, msg := c.Request.Context(), web.ForLanguages(language(b.Form))
+	allowed, err := a.allowance(ctx, server.User)
+	if err != nil {
+		return translated(err, msg)
+	}
+	options, err := forms.Decode(allowed, b.Form)
+	var invalid *forms.Invalid
+	switch {
+	case err == nil:
+		c.JSON(http.StatusOK, checkedOptions{options})
+		return nil
+	case !again || !errors.As(err, &invalid):
+		return inBody("form", err)
+	}
+	page, renderErr := a.page(ctx, server, web.SpawnFormInput{Allowance: allowed, Values: forms.Entered(b.Form), Faults: invalid.Fields}, msg)
+	if renderErr != nil {
+		return renderErr
+	}
+	return &locatedFaults{part: "form", form: string(page), err: err}
+}
+
+// language is the form's own, empty if it does not say.
+func language(form map[string][]string) string {
+	if said := form[forms.FieldLanguage]; len(said) == 1 && len(said[0]) <= maxLanguages {
+		return said[0]
+	}
+	return ""
+}
+
+// page adds what the cluster has at the moment and renders into memory, so
+// that a fault in it is a problem and not half a page.
+func (a *API) page(ctx context.Context, server spawner.Key, input web.SpawnFormInput, msg *web.Messages) ([]byte, error) {
+	input.Server = server.Server
+	states, err := a.deps.Servers.States(ctx)
+	if err != nil {
+		return nil, err
+	}
+	input.Servers = othersRunning(states, server)
+	a.addGPUs(ctx, server.User, &input)
+	var page bytes.Buffer
+	if err := web.SpawnForm(web.NewSpawnFormView(input, msg)).Render(ctx, &page); err != nil {
+		return nil, err
+	}
+	return page.Bytes(), nil
+}
+
+// othersRunning counts the user's servers but this one, as the limit does.
+func othersRunning(states []spawner.State, server spawner.Key) int {
+	n := 0
+	for _, s := range states {
+		if s.User == server.User && s.Server != server.Server && s.Phase != v1alpha1.NotebookStopped && s.Phase != v1alpha1.NotebookFailed {
+			n++
+		}
+	}
+	return n
+}
+
+func (a *API) addGPUs(ctx context.Context, user string, input *web.SpawnFormInput) {
 	kernels, err := a.deps.Cluster.Kernels(ctx, input.Allowance)
 	if err != nil {
 		a.deps.Log.WarnContext(ctx, "form without kernels", "error", err)
@@ -67,10 +151,13 @@ func (a *API) addFacts(ctx context.Context, input *web.SpawnFormInput) {
 	if resource == "" {
 		return
 	}
-	gpus, err := a.deps.Cluster.GPUs(ctx, resource)
-	if err != nil {
+	if input.GPUs, err = a.deps.Cluster.GPUs(ctx, resource); err != nil {
 		a.deps.Log.WarnContext(ctx, "form without free GPUs", "error", err)
+	}
+	held, err := a.deps.Cluster.Held(ctx, user, input.Allowance)
+	if err != nil {
+		a.deps.Log.WarnContext(ctx, "form without held GPUs", "error", err)
 		return
 	}
-	input.GPUs = gpus
+	input.Held = &held
 }

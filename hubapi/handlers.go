@@ -10,28 +10,6 @@ import (
 	"github.com/elastichub/elastichub/forms"
 )
 
-// decodeOptions turns a submitted form into user_options.
-func (a *API) decodeOptions(c *gin.Context) error {
-	server, err := key(c, "server")
-	if err != nil {
-		return err
-	}
-	var b formBody
-	if err := body(c, &b); err != nil {
-		return err
-	}
-	allowed, err := a.allowance(c.Request.Context(), server.User)
-	if err != nil {
-		return err
-	}
-	options, err := forms.Decode(allowed, b.Form)
-	if err != nil {
-		return inBody("form", err)
-	}
-	c.JSON(http.StatusOK, checkedOptions{options})
-	return nil
-}
-
 // checkOptions checks user_options that no form has seen.
 func (a *API) checkOptions(c *gin.Context) error {
 	server, err := key(c, "server")
@@ -129,24 +107,21 @@ func (a *API) stop(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	forever, err := query(c, "forever", len("false"))
+	forever, err := flag(c, "forever")
 	if err != nil {
 		return err
 	}
 	ctx := c.Request.Context()
-	switch forever {
-	case "true":
+	if forever {
 		if err := a.deps.Servers.Remove(ctx, server); err != nil {
 			return err
 		}
 		c.Status(http.StatusNoContent)
-	case "", "false":
+	} else {
 		if err := a.deps.Servers.Stop(ctx, server); err != nil {
 			return err
 		}
 		c.Status(http.StatusAccepted)
-	default:
-		return &malformed{"The query parameter forever must be true or false."}
 	}
 	c.Writer.WriteHeaderNow()
 	return nil

@@ -41,7 +41,7 @@ type harness struct {
 	log      *lockedBuffer
 }
 
-func newHarness(t *testing.T, changes ...func(*hubapi.Config, *hubapi.Dependencies)) *harness {
+func newHarness(t testing.TB, changes ...func(*hubapi.Config, *hubapi.Dependencies)) *harness {
 	t.Helper()
 	now := func() time.Time { return clock }
 	people, err := inmemory.NewPeople(contract, now)

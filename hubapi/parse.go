@@ -70,6 +70,21 @@ func query(c *gin.Context, parameter string, limit int) (string, error) {
 	}
 }
 
+// flag is a query parameter that is true or false, false when absent.
+func flag(c *gin.Context, parameter string) (bool, error) {
+	value, err := query(c, parameter, len("false"))
+	if err != nil {
+		return false, err
+	}
+	switch value {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	}
+	return false, &malformed{"The query parameter " + parameter + " must be true or false."}
+}
+
 // body decodes exactly one JSON value of known fields.
 func body(c *gin.Context, into any) error {
 	mediaType, _, err := mime.ParseMediaType(c.GetHeader("Content-Type"))

@@ -23,6 +23,9 @@ type problem struct {
 	// Instance is the request id, also in the X-Request-Id header and the log.
 	Instance string       `json:"instance"`
 	Errors   []fieldFault `json:"errors,omitempty"`
+	// Form is the form as it was entered, with the errors at its fields, for
+	// who asked for it.
+	Form string `json:"form,omitempty"`
 }
 
 // fieldFault is one fault of one field.
@@ -71,13 +74,24 @@ func (e *malformed) Error() string { return "hubapi: malformed request: " + e.de
 // locatedFaults says in which member of the body the fields of a forms.Invalid are.
 type locatedFaults struct {
 	part string
+	// form is the page that shows them, empty if nobody asked for it.
+	form string
 	err  error
 }
 
 func (e *locatedFaults) Error() string { return e.err.Error() }
 func (e *locatedFaults) Unwrap() error { return e.err }
 
-func inBody(part string, err error) error { return &locatedFaults{part, err} }
+func inBody(part string, err error) error { return &locatedFaults{part: part, err: err} }
+
+// inLanguage is an error whose problem has its detail in the reader's language.
+type inLanguage struct {
+	detail string
+	err    error
+}
+
+func (e *inLanguage) Error() string { return e.err.Error() }
+func (e *inLanguage) Unwrap() error { return e.err }
 
 // rows are tried in order: a lookup that failed because the directory did not
 // answer in time is the directory's fault before it is a deadline's.
@@ -114,15 +128,12 @@ const statusClientGone = 499
 func describe(err error) (p problem, retry bool) {
 	var invalid *forms.Invalid
 	if errors.As(err, &invalid) {
-		part := "options"
-		var placed *locatedFaults
-		if errors.As(err, &placed) {
-			part = placed.part
-		}
+		placed := &locatedFaults{part: "options"}
+		errors.As(err, &placed)
 		p = problem{Type: problemType + "invalid-options", Title: "Invalid options", Status: http.StatusUnprocessableEntity,
-			Detail: "Some choices are not within what you may have."}
+			Detail: "Some choices are not within what you may have.", Form: placed.form}
 		for _, f := range invalid.Fields {
-			path := []string{part}
+			path := []string{placed.part}
 			if f.Field != "" {
 				path = append(path, f.Field)
 			}
@@ -141,7 +152,12 @@ func describe(err error) (p problem, retry bool) {
 	}
 	for _, r := range rows {
 		if errors.Is(err, r.err) {
-			return problem{Type: problemType + r.kind, Title: r.title, Status: r.status, Detail: r.detail}, r.retry
+			p = problem{Type: problemType + r.kind, Title: r.title, Status: r.status, Detail: r.detail}
+			var translated *inLanguage
+			if errors.As(err, &translated) {
+				p.Detail = translated.detail
+			}
+			return p, r.retry
 		}
 	}
 	return problem{Type: problemType + "internal", Title: "Internal error", Status: http.StatusInternalServerError,

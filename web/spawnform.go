@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/resource"
-
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
@@ -28,34 +26,49 @@ type GPUs struct {
 	Free, Total int
 }
 
+// HeldGPUs is what the user's kernels, and all kernels under the user's
+// policies, hold now.
+type HeldGPUs struct {
+	User, Pool int
+}
+
 // SpawnFormInput is what the spawn form is made from.
 type SpawnFormInput struct {
 	Allowance groups.Allowance
+	// Server is the name of a named server, empty for the default one.
+	Server string
 	// Values stand in the fields: from forms.Prefill, or forms.Entered after a fault.
 	Values forms.Values
 	// Reset are the fields that forms.Prefill could not keep.
 	Reset []string
 	// Faults of the values, from forms.Invalid.
 	Faults []forms.FieldError
-	// GPUs is nil when not known.
+	// Servers of the user that run, without this one.
+	Servers int
+	// GPUs and Held are nil when not known.
 	GPUs *GPUs
+	Held *HeldGPUs
 	// Kernels that exist; those the allowance does not name are not shown.
 	Kernels []KernelChoice
 }
 
 // SpawnFormView is the form ready to render.
 type SpawnFormView struct {
-	msg       *Messages
-	title     string
-	help      string
-	notices   []string
-	faults    []faultView
-	presets   []presetView
-	cpu       numberView
-	memory    numberView
-	channels  []channelView
-	imageHint string
-	gpus      gpuView
+	msg      *Messages
+	title    string
+	servers  string
+	help     string
+	full     string
+	notices  []string
+	faults   []faultView
+	presets  []presetView
+	preset   string // fault of the presets
+	cpu      numberView
+	memory   numberView
+	requests bool
+	channels []channelView
+	image    groupView
+	gpus     gpuView
 }
 
 type faultView struct {
@@ -65,35 +78,29 @@ type faultView struct {
 	text   string
 }
 
-type presetView struct {
-	name, cpu, memory, text string
+// groupView is what belongs to a group of radio buttons as a whole.
+type groupView struct {
+	help, fault string
 }
 
-// numberView is a number field with its slider.
-type numberView struct {
-	id, name, label, slider string
-	value                   string
-	bounds                  FieldBounds
-	// inputStep is the step attribute: "any" where the highest value is on no step.
-	inputStep string
-	// positions of the slider are 0 to positions; the last is the highest value.
-	positions, position string
-	digits              string
-	hint, steps         string
-	ratio               string
-	guaranteed, all     string
-	live                string
-	fault               string
-}
-
-func (n numberView) fixed() bool { return n.bounds.Lowest == n.bounds.Highest }
-
-func (n numberView) describedBy() string {
-	ids := n.id + "-hint " + n.id + "-live"
-	if n.fault != "" {
-		ids = n.id + "-fault " + ids
+func (g groupView) describedBy() string {
+	var ids []string
+	if g.fault != "" {
+		ids = append(ids, "eh-image-fault")
 	}
-	return ids
+	if g.help != "" {
+		ids = append(ids, "eh-image-help")
+	}
+	return strings.Join(ids, " ")
+}
+
+// presetView is one of the sizes; the last one, without a name, is the
+// user's own, which the two number fields hold.
+type presetView struct {
+	id, name, title   string
+	cpu, memory       string
+	text, description string
+	checked           bool
 }
 
 type channelView struct {
@@ -105,11 +112,11 @@ type channelView struct {
 }
 
 type gpuView struct {
-	title, intro string
-	kernels      []kernelView
-	limit        string
-	free         string
-	scarce       bool
+	title, intro, help string
+	kernels            []kernelView
+	limits             []string
+	free               string
+	scarce             bool
 }
 
 type kernelView struct {
@@ -121,97 +128,84 @@ type kernelView struct {
 // comes from a valid policy.
 func NewSpawnFormView(in SpawnFormInput, msg *Messages) SpawnFormView {
 	a := in.Allowance
-	v := SpawnFormView{msg: msg, title: msg.OptionsFor(a.DisplayName), help: strings.TrimSpace(a.HelpText)}
-	v.cpu = newNumber(cpuField, a.CPU, in.Values.CPU, msg.CPULabel, msg.CPUUnit, msg.CPUUnitOne, msg)
-	v.memory = newNumber(memoryField, a.Memory, in.Values.Memory, msg.MemoryLabel, msg.MemoryUnit, msg.MemoryUnit, msg)
-	v.channels = newChannels(a.Images, in.Values.Image, msg)
-	for _, p := range a.Presets {
-		cpu, memory := forms.FormatCPU(p.CPU), forms.FormatMemory(p.Memory)
-		v.presets = append(v.presets, presetView{name: p.Name, cpu: cpu, memory: memory,
-			text: cpu + nbsp + v.cpu.bounds.unitAfter(cpu) + " · " + memory + nbsp + msg.MemoryUnit})
+	v := SpawnFormView{msg: msg, title: msg.say(msg.OptionsFor, "group", a.DisplayName), help: strings.TrimSpace(a.HelpText)}
+	if in.Server != "" {
+		v.title = msg.say(msg.OptionsForServer, "group", a.DisplayName, "server", in.Server)
 	}
+	help := func(t v1alpha1.LocalizedText) string { return strings.TrimSpace(t.In(msg.Lang)) }
+	if text := help(a.Help.Server); text != "" {
+		v.help = text
+	}
+	v.addServers(in)
+	values := in.Values
+	v.addPresets(a, &values)
+	v.cpu = newNumber(cpuField, a.CPU, values.CPU, msg)
+	v.cpu.help = help(a.Help.CPU)
+	v.memory = newNumber(memoryField, a.Memory, values.Memory, msg)
+	v.memory.help = help(a.Help.Memory)
+	v.requests = a.CPU.RequestRatio < 1 || a.Memory.RequestRatio < 1
+	v.channels = newChannels(a.Images, values.Image, msg)
+	v.image.help = help(a.Help.Image)
 	if a.Stale {
-		v.notices = append(v.notices, msg.Stale(a.AsOf))
+		v.notices = append(v.notices, msg.say(msg.Stale, "time", a.AsOf.UTC().Format("15:04")))
 	}
 	if len(in.Reset) > 0 {
 		labels := make([]string, 0, len(in.Reset))
 		for _, field := range in.Reset {
 			labels = append(labels, fieldLabel(field, msg))
 		}
-		v.notices = append(v.notices, msg.Reset(labels))
+		v.notices = append(v.notices, msg.say(msg.Reset, "fields", msg.list(labels)))
 	}
 	v.addFaults(in.Faults)
-	v.gpus = newGPUs(a.Kernels, in.Kernels, in.GPUs, msg)
+	v.gpus = newGPUs(in, msg)
+	v.gpus.help = help(a.Help.Kernels)
 	return v
 }
 
 // nbsp keeps a number and its unit on one line.
 const nbsp = "\u00a0"
 
-// numberField is what differs between the two number fields.
-type numberField struct {
-	name   string
-	format func(resource.Quantity) string
-	// digits after the point that its values can have, in the form's unit.
-	digits int
-	// suffix makes a Quantity of a value.
-	suffix string
+// addServers says how many servers run, when there may be several, and warns
+// when one more is too many.
+func (v *SpawnFormView) addServers(in SpawnFormInput) {
+	most := max(int(in.Allowance.ServersPerUser), 1)
+	n := strconv.Itoa(most)
+	if most > 1 {
+		v.servers = v.msg.count(v.msg.ServersRun, n, "running", strconv.Itoa(in.Servers))
+	}
+	if in.Servers >= most {
+		v.full = v.msg.count(v.msg.ServersFull, strconv.Itoa(in.Servers))
+	}
 }
 
-var (
-	cpuField    = numberField{name: forms.FieldCPU, format: forms.FormatCPU, digits: 3}
-	memoryField = numberField{name: forms.FieldMemory, format: forms.FormatMemory, digits: 20, suffix: "Gi"}
-)
-
-func newNumber(f numberField, r groups.Range, value, label, unit, unitOne string, msg *Messages) numberView {
-	n := numberView{
-		id: "eh-" + f.name, name: f.name, label: label, slider: msg.Slider(label), value: value,
-		bounds: FieldBounds{Lowest: f.format(r.Min), Highest: f.format(r.Max), Step: f.format(r.Step), Unit: unit, UnitOne: unitOne},
-		digits: strconv.Itoa(f.digits),
-		ratio:  strconv.FormatFloat(r.RequestRatio, 'g', -1, 64),
+// addPresets puts a chosen preset's numbers into values: the form never shows
+// a size and numbers that are not that size's.
+func (v *SpawnFormView) addPresets(a groups.Allowance, values *forms.Values) {
+	msg := v.msg
+	offered := forms.Presets(a)
+	chosen := false
+	for i, p := range offered {
+		cpu, memory := forms.FormatCPU(p.CPU), forms.FormatMemory(p.Memory)
+		view := presetView{
+			id: "eh-preset-" + strconv.Itoa(i), name: p.Name, title: p.Title, cpu: cpu, memory: memory, description: p.Description,
+			text:    joined(msg.count(msg.CPUAmount, cpu)) + " · " + joined(msg.count(msg.MemoryAmount, memory)),
+			checked: p.Name == values.Preset,
+		}
+		if view.title == "" {
+			view.title = p.Name
+		}
+		if view.checked {
+			chosen = true
+			values.CPU, values.Memory = cpu, memory
+		}
+		v.presets = append(v.presets, view)
 	}
-	n.inputStep = n.bounds.Step
-	span, step := r.Max.MilliValue()-r.Min.MilliValue(), r.Step.MilliValue()
-	last := span / step
-	if span%step != 0 {
-		n.inputStep = "any"
-		last++
+	if len(offered) > 0 {
+		v.presets = append(v.presets, presetView{id: "eh-preset-own", title: msg.OwnSize.plain(), text: msg.OwnSizeHint.plain(), checked: !chosen})
 	}
-	n.positions = strconv.FormatInt(last, 10)
-	n.hint, n.steps = msg.Bounds(n.bounds), msg.Steps(n.bounds.Step)
-	n.guaranteed, n.all = msg.Guaranteed, msg.GuaranteedAll
-	number, err := strconv.ParseFloat(value, 64)
-	if err != nil || strings.Trim(value, "0123456789.") != "" {
-		// Entered by hand and refused; the fault is shown at the field.
-		n.position = "0"
-		return n
-	}
-	lowest, _ := strconv.ParseFloat(n.bounds.Lowest, 64)
-	width, _ := strconv.ParseFloat(n.bounds.Step, 64)
-	at := min(max(int64((number-lowest)/width+0.5), 0), last)
-	n.position = strconv.FormatInt(at, 10)
-	if q, err := resource.ParseQuantity(value + f.suffix); err == nil && r.Includes(q) {
-		n.live = n.sentence(number, r.RequestRatio)
-	}
-	return n
 }
 
-// sentence is what the script shows, too, when the value changes.
-func (n numberView) sentence(limit, ratio float64) string {
-	request, whole := strconv.FormatFloat(limit*ratio, 'f', 2, 64), trimZeros(strconv.FormatFloat(limit, 'f', 2, 64))
-	text := n.guaranteed
-	if ratio == 1 {
-		text = n.all
-	}
-	return strings.NewReplacer("{request}", trimZeros(request), "{limit}", whole, "{unit}", n.bounds.unitAfter(whole)).Replace(text)
-}
-
-func trimZeros(s string) string {
-	if !strings.Contains(s, ".") {
-		return s
-	}
-	return strings.TrimRight(strings.TrimRight(s, "0"), ".")
-}
+func joined(amount string) string { return strings.ReplaceAll(amount, " ", nbsp) }
 
 // newChannels lists what is on offer, and the chosen channel even if hidden.
 func newChannels(all []v1alpha1.ImageChannel, chosen string, msg *Messages) []channelView {
@@ -226,79 +220,98 @@ func newChannels(all []v1alpha1.ImageChannel, chosen string, msg *Messages) []ch
 		}
 		v := channelView{id: "eh-image-" + c.ID, value: c.ID, name: c.DisplayName, description: c.Description, checked: c.ID == chosen}
 		if c.Hidden {
-			v.tag = msg.HiddenChannel
+			v.tag = msg.HiddenChannel.plain()
 		}
 		if c.Redirect != nil {
 			v.redirect = c.Redirect.Message
-			v.redirectTo, v.redirectLabel = "eh-image-"+c.Redirect.To, msg.RedirectProposed(names[c.Redirect.To])
+			v.redirectTo, v.redirectLabel = "eh-image-"+c.Redirect.To, msg.say(msg.Redirect, "channel", names[c.Redirect.To])
 		}
 		views = append(views, v)
 	}
 	return views
 }
 
-func newGPUs(allowed v1alpha1.PolicyKernels, all []KernelChoice, now *GPUs, msg *Messages) gpuView {
-	v := gpuView{title: msg.Kernels, intro: msg.NoKernels}
-	for _, k := range all {
+func newGPUs(in SpawnFormInput, msg *Messages) gpuView {
+	allowed := in.Allowance.Kernels
+	v := gpuView{title: msg.GPUKernels.plain(), intro: msg.NoKernels.plain()}
+	for _, k := range in.Kernels {
 		if !slices.Contains(allowed.Allowed, k.Name) || k.GPUs > int(min(allowed.GPUsPerKernel, allowed.GPUsPerUser)) {
 			continue
 		}
-		view := kernelView{name: k.DisplayName, gpus: msg.KernelNoGPU, hasGPU: k.GPUs > 0}
-		if view.name == "" {
-			view.name = k.Name
-		}
-		idle := time.Duration(k.IdleSeconds) * time.Second
-		switch {
-		case k.IdleSeconds <= 0:
-			view.idle = msg.KeptWhileOpen
-		case k.GPUs > 0:
-			view.idle = msg.ReturnedAfter(idle)
-		default:
-			view.idle = msg.ParkedAfter(idle)
-		}
-		if k.GPUs > 0 {
-			view.gpus = msg.KernelGPUs(k.GPUs)
-		}
-		v.kernels = append(v.kernels, view)
+		v.kernels = append(v.kernels, newKernel(k, msg))
 	}
 	hasGPU := slices.ContainsFunc(v.kernels, func(k kernelView) bool { return k.hasGPU })
 	switch {
 	case hasGPU:
-		v.intro = msg.KernelsIntro
+		v.intro = msg.GPUKernelsIntro.plain()
 	case len(v.kernels) > 0:
-		v.title, v.intro = msg.RemoteKernels, msg.RemoteKernelsIntro
+		v.title, v.intro = msg.Kernels.plain(), msg.KernelsIntro.plain()
 		return v
 	default:
 		return v
 	}
-	v.limit = msg.GPUsPerUser(int(allowed.GPUsPerUser))
-	if now != nil {
-		v.free = msg.FreeGPUs(now.Free, now.Total)
-		v.scarce = now.Free == 0
+	perUser := strconv.Itoa(int(allowed.GPUsPerUser))
+	if in.Held == nil {
+		v.limits = append(v.limits, msg.count(msg.GPULimit, perUser))
+	} else {
+		v.limits = append(v.limits, msg.count(msg.GPUsPerUser, perUser, "held", strconv.Itoa(in.Held.User)))
+		if allowed.GPUPool != nil {
+			v.limits = append(v.limits, msg.count(msg.GPUPool, strconv.Itoa(int(*allowed.GPUPool)), "held", strconv.Itoa(in.Held.Pool)))
+		}
+	}
+	if in.GPUs != nil {
+		v.free = msg.count(msg.GPUsFree, strconv.Itoa(in.GPUs.Total), "free", strconv.Itoa(in.GPUs.Free))
+		v.scarce = in.GPUs.Free == 0
 	}
 	return v
 }
 
+func newKernel(k KernelChoice, msg *Messages) kernelView {
+	view := kernelView{name: k.DisplayName, gpus: msg.KernelNoGPU.plain(), hasGPU: k.GPUs > 0}
+	if view.name == "" {
+		view.name = k.Name
+	}
+	idle := time.Duration(k.IdleSeconds) * time.Second
+	switch {
+	case k.IdleSeconds <= 0:
+		view.idle = msg.KeptOpen.plain()
+	case k.GPUs > 0:
+		view.idle = msg.say(msg.Returned, "time", msg.duration(idle))
+	default:
+		view.idle = msg.say(msg.Parked, "time", msg.duration(idle))
+	}
+	if k.GPUs > 0 {
+		view.gpus = msg.count(msg.KernelGPUs, strconv.Itoa(k.GPUs))
+	}
+	return view
+}
+
 func (v *SpawnFormView) addFaults(faults []forms.FieldError) {
 	for _, f := range faults {
-		view := faultView{text: f.Message}
+		var view faultView
 		switch f.Field {
 		case forms.FieldCPU:
-			view.target, view.label, view.text = v.cpu.id, v.cpu.label, v.msg.FieldFault(f, v.cpu.bounds)
-			v.cpu.fault = view.text
+			v.cpu.fault = v.msg.numberFault(f.Code, v.cpu.bounds)
+			view = faultView{target: v.cpu.id, label: v.cpu.label, text: v.cpu.fault}
 		case forms.FieldMemory:
-			view.target, view.label, view.text = v.memory.id, v.memory.label, v.msg.FieldFault(f, v.memory.bounds)
-			v.memory.fault = view.text
+			v.memory.fault = v.msg.numberFault(f.Code, v.memory.bounds)
+			view = faultView{target: v.memory.id, label: v.memory.label, text: v.memory.fault}
+		case forms.FieldPreset:
+			v.preset = v.msg.PresetFault.plain()
+			view = faultView{label: v.msg.Size.plain(), text: v.preset}
+			if len(v.presets) > 0 {
+				view.target = v.presets[0].id
+			}
 		case forms.FieldImage:
-			view.label, view.text = v.msg.Image, v.msg.ImageFault
+			v.image.fault = v.msg.ImageFault.plain()
+			view = faultView{label: v.msg.Image.plain(), text: v.image.fault}
 			if len(v.channels) > 0 {
 				view.target = v.channels[0].id
 			}
-			v.imageHint = view.text
+		case "":
+			view.text = v.msg.OptionsFault.plain()
 		default:
-			if f.Code == forms.Unknown {
-				view.text = v.msg.UnknownFieldFault(f.Field)
-			}
+			view.text = v.msg.say(v.msg.UnknownFault, "name", f.Field)
 		}
 		v.faults = append(v.faults, view)
 	}
@@ -307,11 +320,11 @@ func (v *SpawnFormView) addFaults(faults []forms.FieldError) {
 func fieldLabel(field string, msg *Messages) string {
 	switch field {
 	case forms.FieldCPU:
-		return msg.CPULabel
+		return msg.CPU.plain()
 	case forms.FieldMemory:
-		return msg.MemoryLabel
+		return msg.Memory.plain()
 	case forms.FieldImage:
-		return msg.Image
+		return msg.Image.plain()
 	default:
 		return field
 	}

@@ -3,8 +3,11 @@ package web
 import (
 	"bytes"
 	"context"
+	"math"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
+	"github.com/elastichub/elastichub/groups"
 )
 
 // submitted is what a browser without scripts sends for a page as it is.
@@ -42,14 +46,14 @@ func TestUntouchedFormIsAccepted(t *testing.T) {
 	for _, in := range []SpawnFormInput{analysts(), researchers()} {
 		o, err := forms.Decode(in.Allowance, submitted(t, render(t, in)))
 		require.NoError(t, err)
-		assert.Equal(t, in.Values, forms.Values{CPU: forms.FormatCPU(o.CPU), Memory: forms.FormatMemory(o.Memory), Image: o.Image})
+		assert.Equal(t, in.Values, forms.Values{CPU: forms.FormatCPU(o.CPU), Memory: forms.FormatMemory(o.Memory), Image: o.Image, Preset: in.Values.Preset})
 	}
 }
 
 func TestFaultsKeepWhatWasEntered(t *testing.T) {
 	in := admins()
 	page := render(t, in)
-	assert.Equal(t, map[string][]string{"cpu": {"64"}, "memory": {"5"}, "image": {"hotfix"}}, submitted(t, page))
+	assert.Equal(t, map[string][]string{"cpu": {"64"}, "memory": {"5"}, "image": {"hotfix"}, "lang": {"en"}}, submitted(t, page))
 	root := parse(t, page)
 	cpu := node(root, "id", "eh-cpu")
 	assert.Equal(t, "true", attr(cpu, "aria-invalid"))
@@ -103,7 +107,7 @@ func TestLabelsAndGroups(t *testing.T) {
 		labelled[attr(l, "for")] = true
 	}
 	for _, input := range elements(root, "input") {
-		assert.True(t, labelled[attr(input, "id")] || attr(input, "aria-label") != "", attr(input, "id"))
+		assert.True(t, labelled[attr(input, "id")] || attr(input, "aria-label") != "" || attr(input, "type") == "hidden", attr(input, "id"))
 	}
 	for _, set := range elements(root, "fieldset") {
 		assert.NotEmpty(t, elements(set, "legend"))
@@ -113,8 +117,8 @@ func TestLabelsAndGroups(t *testing.T) {
 	assert.Equal(t, "8", attr(cpu, "max"))
 	assert.Equal(t, "0.5", attr(cpu, "step"))
 	assert.Equal(t, "0.5 to 8 CPUs, in steps of 0.5.", text(node(root, "id", "eh-cpu-hint")))
-	assert.Equal(t, "0.67 of 2 CPUs guaranteed, the rest when the machine has it to spare.", text(node(root, "id", "eh-cpu-live")))
-	assert.Equal(t, "All 4 GiB guaranteed.", text(node(root, "id", "eh-memory-live")))
+	assert.Equal(t, "2 of 8 CPUs, request 0.67", text(node(root, "id", "eh-cpu-live")))
+	assert.Equal(t, "4 of 32 GiB, all of it guaranteed", text(node(root, "id", "eh-memory-live")))
 }
 
 func TestChannels(t *testing.T) {
@@ -139,7 +143,7 @@ func TestKernels(t *testing.T) {
 	}
 
 	shown := kernels(researchers())
-	for _, part := range []string{"GPU kernels", "1 of 2 GPUs free now", "Python 3 (GPU)", "1 GPU", "GPU is returned after 60 s without work", "parked after 1 hour without work", "You can hold 1 GPU at a time."} {
+	for _, part := range []string{"GPU kernels", "1 of 2 GPUs free now", "Python 3 (GPU)", "1 GPU", "GPU is returned after 60 seconds without work", "parked after 1 hour without work", "You hold 0 of 1 GPU that you can have at a time."} {
 		assert.Contains(t, shown, part)
 	}
 	assert.NotContains(t, shown, "2 GPUs)", "more GPUs than the policy gives one kernel")
@@ -221,12 +225,107 @@ func TestStrangeEnteredNumbers(t *testing.T) {
 }
 
 func BenchmarkSpawnForm(b *testing.B) {
-	in, msg := researchers(), English()
-	b.ReportAllocs()
-	for b.Loop() {
-		var buffer bytes.Buffer
-		if err := SpawnForm(NewSpawnFormView(in, msg)).Render(context.Background(), &buffer); err != nil {
-			b.Fatal(err)
+	for _, lang := range []string{"en", "ru"} {
+		b.Run(lang, func(b *testing.B) {
+			in, msg := researchers(), ForLanguages(lang)
+			b.ReportAllocs()
+			var took []time.Duration
+			for b.Loop() {
+				began := time.Now()
+				var buffer bytes.Buffer
+				if err := SpawnForm(NewSpawnFormView(in, msg)).Render(context.Background(), &buffer); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(began))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+		})
+	}
+}
+
+func TestRequestIsWhatTheContainerRequests(t *testing.T) {
+	for _, ratio := range []float64{0, 0.1, 0.25, 0.3333, 1.0 / 3, 0.5, 0.67, 1} {
+		for milli := int64(5); milli <= 20000; milli += 5 {
+			a := groups.Allowance{CPU: groups.Range{RequestRatio: ratio}}
+			o := forms.Options{CPU: *resource.NewMilliQuantity(milli, resource.DecimalSI)}
+			cpu, _ := forms.Requests(a, o)
+			require.Equal(t, cpu.MilliValue(), int64(math.Round(request(float64(milli)/1000, ratio)*1000)), "%d m × %g", milli, ratio)
 		}
 	}
+}
+
+func TestPresets(t *testing.T) {
+	root := parse(t, render(t, researchers()))
+	var values []string
+	for _, input := range elements(root, "input") {
+		if attr(input, "name") == "preset" {
+			values = append(values, attr(input, "value"))
+			assert.Equal(t, attr(input, "value") == "medium", strings.Contains(attributes(input), "checked"))
+			assert.Equal(t, attr(input, "value") == "", strings.Contains(attributes(input), "data-eh-own"))
+		}
+	}
+	assert.Equal(t, []string{"small", "medium", "large", ""}, values, "what is beyond the bounds is not offered")
+
+	in := researchers()
+	in.Values = forms.Values{CPU: "1", Memory: "99", Image: "stable", Preset: "large"}
+	in.Faults = []forms.FieldError{{Field: "image", Code: forms.NotOffered}}
+	got := submitted(t, render(t, in))
+	assert.Equal(t, []string{"large"}, got["preset"])
+	assert.Equal(t, []string{"6"}, got["cpu"], "a size stands beside its own numbers only")
+	assert.Equal(t, []string{"24"}, got["memory"])
+
+	in.Values = forms.Values{CPU: "1", Memory: "2", Image: "stable", Preset: "gone"}
+	in.Faults = []forms.FieldError{{Field: "preset", Code: forms.NotOffered}}
+	page := render(t, in)
+	assert.Equal(t, []string{""}, submitted(t, page)["preset"])
+	root = parse(t, page)
+	assert.Equal(t, "Choose one of these sizes.", text(node(root, "id", "eh-preset-fault")))
+	assert.Equal(t, "#eh-preset-0", attr(elements(node(root, "role", "alert"), "a")[0], "href"))
+
+	assert.NotContains(t, render(t, analysts()), `name="preset"`, "no presets, no choice of one")
+}
+
+func TestServers(t *testing.T) {
+	in := researchers()
+	in.Server = "two"
+	page := render(t, in)
+	assert.Contains(t, page, "Options for ML research, server “two”")
+	assert.Contains(t, page, "1 of 2 servers running")
+	assert.NotContains(t, page, "as many as you may have")
+	in.Servers = 2
+	assert.Contains(t, render(t, in), "You run 2 servers, as many as you may have. Stop one before you start another.")
+	in = analysts()
+	page = render(t, in)
+	assert.NotContains(t, page, "running", "one server is no quota to show")
+	in.Servers = 1
+	assert.Contains(t, render(t, in), "You run 1 server, as many as you may have.")
+}
+
+func TestHelpOfThePolicy(t *testing.T) {
+	root := parse(t, renderIn(t, researchers(), "ru"))
+	assert.Equal(t, "Больше четырёх редко быстрее.", text(node(root, "id", "eh-cpu-help")))
+	assert.Contains(t, strings.Fields(attr(node(root, "id", "eh-cpu"), "aria-describedby")), "eh-cpu-help")
+	assert.Equal(t, "All have pandas.", text(node(root, "id", "eh-image-help")), "English where there is no Russian")
+	assert.Contains(t, renderIn(t, researchers(), "zh"), "请勿空占 GPU。")
+	in := researchers()
+	in.Allowance.Help.Server = v1alpha1.LocalizedText{"en": "Instead."}
+	page := render(t, in)
+	assert.Contains(t, page, "Instead.")
+	assert.NotContains(t, page, "Long training runs")
+}
+
+func TestGPUsInUse(t *testing.T) {
+	in := researchers()
+	pool := int32(4)
+	in.Allowance.Kernels.GPUPool, in.Allowance.Kernels.GPUsPerUser = &pool, 2
+	in.Held = &HeldGPUs{User: 1, Pool: 3}
+	page := render(t, in)
+	assert.Contains(t, page, "You hold 1 of the 2 GPUs that you can have at a time.")
+	assert.Contains(t, page, "Your group holds 3 of its 4 GPUs.")
+	in.Held = nil
+	page = render(t, in)
+	assert.Contains(t, page, "You can hold up to 2 GPUs at a time.")
+	assert.NotContains(t, page, "Your group holds")
 }

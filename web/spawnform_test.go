@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,8 +27,8 @@ func quantities(lowest, highest, step, initial string, ratio float64) groups.Ran
 		Default: resource.MustParse(initial), RequestRatio: ratio}
 }
 
-func preset(name, cpu, memory string) v1alpha1.Preset {
-	return v1alpha1.Preset{Name: name, CPU: resource.MustParse(cpu), Memory: resource.MustParse(memory)}
+func preset(title, cpu, memory string) v1alpha1.Preset {
+	return v1alpha1.Preset{Name: strings.ToLower(title), Title: title, CPU: resource.MustParse(cpu), Memory: resource.MustParse(memory)}
 }
 
 func analysts() SpawnFormInput {
@@ -43,10 +44,15 @@ func analysts() SpawnFormInput {
 func researchers() SpawnFormInput {
 	a := groups.Allowance{
 		DisplayName: "ML research",
-		HelpText:    "Files in your home folder are kept when the server stops.\nLong training runs: use a GPU kernel, it is never stopped while a cell runs.",
-		CPU:         quantities("0.5", "8", "0.5", "2", 1.0/3),
-		Memory:      quantities("1Gi", "32Gi", "1Gi", "4Gi", 1),
-		Presets:     []v1alpha1.Preset{preset("Small", "1", "2Gi"), preset("Medium", "2", "4Gi"), preset("Large", "6", "24Gi")},
+		Help: v1alpha1.PolicyHelp{
+			CPU:   v1alpha1.LocalizedText{"en": "More than 4 is seldom faster.", "ru": "Больше четырёх редко быстрее."},
+			Image: v1alpha1.LocalizedText{"en": "All have pandas."}, Kernels: v1alpha1.LocalizedText{"zh": "请勿空占 GPU。"},
+		},
+		HelpText:       "Files in your home folder are kept when the server stops.\nLong training runs: use a GPU kernel, it is never stopped while a cell runs.",
+		CPU:            quantities("0.5", "8", "0.5", "2", 1.0/3),
+		Memory:         quantities("1Gi", "32Gi", "1Gi", "4Gi", 1),
+		Presets:        []v1alpha1.Preset{preset("Small", "1", "2Gi"), preset("Medium", "2", "4Gi"), preset("Large", "6", "24Gi"), preset("Gone", "16", "4Gi")},
+		ServersPerUser: 2,
 		Images: []v1alpha1.ImageChannel{
 			{ID: "stable", DisplayName: "Stable", Description: "JupyterLab, Python 3.12. Updated monthly."},
 			{ID: "stable-old", DisplayName: "Stable, previous", Description: "Last quarter's packages.",
@@ -56,7 +62,7 @@ func researchers() SpawnFormInput {
 		},
 		Kernels: v1alpha1.PolicyKernels{Allowed: []string{"python-gpu", "python-2gpu", "python-cpu"}, GPUsPerKernel: 1, GPUsPerUser: 1},
 	}
-	return SpawnFormInput{Allowance: a, Values: forms.Values{CPU: "2", Memory: "4", Image: "stable"}, GPUs: &GPUs{Free: 1, Total: 2}, Kernels: allKernels()}
+	return SpawnFormInput{Allowance: a, Values: forms.Values{CPU: "2", Memory: "4", Image: "stable", Preset: "medium"}, Servers: 1, GPUs: &GPUs{Free: 1, Total: 2}, Held: &HeldGPUs{}, Kernels: allKernels()}
 }
 
 // admins comes back with faults and entered values.
@@ -92,16 +98,27 @@ func allKernels() []KernelChoice {
 
 func render(t testing.TB, in SpawnFormInput) string {
 	t.Helper()
+	return renderIn(t, in, "en")
+}
+
+func renderIn(t testing.TB, in SpawnFormInput, lang string) string {
+	t.Helper()
 	var b bytes.Buffer
-	require.NoError(t, SpawnForm(NewSpawnFormView(in, English())).Render(context.Background(), &b))
+	require.NoError(t, SpawnForm(NewSpawnFormView(in, ForLanguages(lang))).Render(context.Background(), &b))
 	return b.String()
 }
 
 func TestSpawnFormGolden(t *testing.T) {
-	for name, in := range map[string]SpawnFormInput{"analysts": analysts(), "researchers": researchers(), "admins": admins()} {
-		t.Run(name, func(t *testing.T) {
-			got := render(t, in)
-			path := filepath.Join("testdata", "spawnform_"+name+".html")
+	for _, row := range []struct {
+		name, lang string
+		in         SpawnFormInput
+	}{
+		{"analysts", "en", analysts()}, {"researchers", "en", researchers()}, {"admins", "en", admins()},
+		{"researchers-ru", "ru", researchers()}, {"admins-zh", "zh", admins()},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := renderIn(t, row.in, row.lang)
+			path := filepath.Join("testdata", "spawnform_"+row.name+".html")
 			if *update {
 				require.NoError(t, os.MkdirAll("testdata", 0o755))
 				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))

@@ -36,3 +36,12 @@ func (c catalogue) GPUs(ctx context.Context, resource string) (*web.GPUs, error)
 	}
 	return &web.GPUs{Free: int(free), Total: int(total)}, nil
 }
+
+func (c catalogue) Held(ctx context.Context, user string, allowance groups.Allowance) (web.HeldGPUs, error) {
+	if len(allowance.GPUs) == 0 {
+		return web.HeldGPUs{}, nil
+	}
+	quota := allowance.GPUs[0]
+	byUser, byPolicy, err := c.kernels.Held(ctx, user, quota.Policy, quota.Resource)
+	return web.HeldGPUs{User: int(byUser), Pool: int(byPolicy)}, err
+}

@@ -78,3 +78,8 @@ func (Cluster) Kernels(context.Context, groups.Allowance) ([]web.KernelChoice, e
 func (Cluster) GPUs(context.Context, string) (*web.GPUs, error) {
 	return &web.GPUs{Free: 1, Total: 2}, nil
 }
+
+// Held implements hubapi.Cluster: one each.
+func (Cluster) Held(context.Context, string, groups.Allowance) (web.HeldGPUs, error) {
+	return web.HeldGPUs{User: 1, Pool: 1}, nil
+}
