@@ -29,6 +29,8 @@ type activity struct {
 	timeout       time.Duration // 0: never
 	cullConnected bool
 	last          time.Time
+	since         time.Time            // a time-out was set where there was none: idle time begins here
+	yield         time.Duration        // park at the next look if idle for so long; 0: no such wish
 	executes      map[string]struct{}  // execute_requests without reply
 	busy          map[string]time.Time // requests for which iopub said busy, and when
 	iopubLast     time.Time
@@ -111,10 +113,22 @@ func (a *activity) forget(now time.Time) {
 	a.last = now
 }
 
-func (a *activity) setTimeout(timeout time.Duration) {
+// setTimeout changes the time-out. Where there was none, idle time begins now:
+// a kernel that was kept ready for nobody in particular is not parked at once
+// when it is taken.
+func (a *activity) setTimeout(now time.Time, timeout time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.timeout == 0 && timeout > 0 {
+		a.since = now
+	}
 	a.timeout = timeout
+}
+
+func (a *activity) setCullConnected(cull bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cullConnected = cull
 }
 
 // suspect tells whether to ask the kernel if it is really busy.
@@ -142,7 +156,9 @@ type idleness struct {
 	last    time.Time     // last activity; now while busy
 	idle    time.Duration // since then
 	timeout time.Duration
+	parks   bool // it will be parked, if nothing happens
 	park    bool // it is time
+	yields  bool // before its time, for somebody who waits
 }
 
 func (a *activity) judge(now time.Time, connections int) idleness {
@@ -151,9 +167,19 @@ func (a *activity) judge(now time.Time, connections int) idleness {
 	i := idleness{busy: len(a.executes) > 0 || len(a.busy) > 0, last: a.last, timeout: a.timeout}
 	if i.busy {
 		i.last = now
+		a.yield = 0
 		return i
 	}
 	i.idle = max(0, now.Sub(a.last))
-	i.park = a.timeout > 0 && i.idle >= a.timeout && (connections == 0 || a.cullConnected)
+	if a.since.After(a.last) {
+		i.idle = max(0, now.Sub(a.since))
+	}
+	i.parks = a.timeout > 0 && (connections == 0 || a.cullConnected)
+	i.park = i.parks && i.idle >= a.timeout
+	if a.yield > 0 && i.idle >= a.yield && (connections == 0 || a.cullConnected) {
+		i.park, i.yields = true, true
+	} else {
+		a.yield = 0
+	}
 	return i
 }

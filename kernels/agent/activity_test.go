@@ -102,9 +102,14 @@ func TestWhenToPark(t *testing.T) {
 		a := newActivity(now, row.timeout, row.cull)
 		assert.Equal(t, row.park, a.judge(now.Add(row.after), row.connections).park, fmt.Sprintf("%+v", row))
 	}
-	a := newActivity(now, 0, true)
-	a.setTimeout(time.Second)
+	a := newActivity(now, time.Minute, true)
+	a.setTimeout(now.Add(time.Second), time.Second)
 	assert.True(t, a.judge(now.Add(time.Second), 0).park, "a changed time-out counts at once")
+	a.setTimeout(now.Add(time.Hour), 0)
+	a.setTimeout(now.Add(time.Hour), time.Second)
+	assert.False(t, a.judge(now.Add(time.Hour), 0).park, "where there was none, idle time begins with it")
+	a.setTimeout(now.Add(time.Hour+time.Second), time.Second)
+	assert.True(t, a.judge(now.Add(time.Hour+time.Second), 0).park, "saying it again changes nothing")
 }
 
 // TestLostIdle: libzmq drops what a slow subscriber does not take, perhaps the

@@ -44,6 +44,9 @@ type agent struct {
 	epoch    string
 	orders   chan order
 	rejects  atomic.Uint64
+	contact  atomic.Pointer[time.Time] // when somebody with the key last spoke to the agent
+	warned   bool                      // parking has been announced; the supervisor's
+	oomKills uint64                    // as of the start of the present process; the supervisor's
 
 	mu       sync.RWMutex
 	ctx      context.Context // of sessions and connections; ends with the run
@@ -112,6 +115,7 @@ func run(ctx context.Context, cfg Config, argv []string) (Result, error) {
 		sessions: map[string]*session{},
 		state:    wire.StateStarting,
 	}
+	a.contacted(time.Now())
 	a.ctx, a.end = context.WithCancel(context.Background())
 	defer a.end()
 	if os.Getpid() == 1 {

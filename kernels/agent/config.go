@@ -33,6 +33,16 @@ type Config struct {
 	CullConnected bool          // park also while a session is connected
 	InterruptMode InterruptMode
 	GPUs          int // that the kernel holds; said in the notice of parking
+	// ParkNotice is how long before it is parked the kernel announces it; 0: not
+	// at all. An idle time that is no longer is not announced.
+	ParkNotice time.Duration
+	// OrphanAfter is after how long without any contact an idle kernel ends,
+	// whatever its idle time-out says.
+	OrphanAfter time.Duration
+
+	// What the kernel may publish per second, over a few seconds; 0: any amount.
+	// Output beyond it is left out, and the cell says so.
+	IOPubMessages, IOPubBytes int
 
 	TerminationLog string // file that gets the Result; empty for none
 
@@ -52,6 +62,7 @@ func DefaultConfig() Config {
 		Listen:         ":8443",
 		CullConnected:  true,
 		InterruptMode:  InterruptMessage,
+		OrphanAfter:    24 * time.Hour,
 		TerminationLog: "/dev/termination-log",
 		StartTimeout:   2 * time.Minute,
 		ShutdownGrace:  5 * time.Second,
@@ -74,6 +85,9 @@ const (
 	EnvGPUs           = "ELASTICHUB_GPUS"
 	EnvTerminationLog = "ELASTICHUB_TERMINATION_LOG"
 	EnvListen         = "ELASTICHUB_LISTEN"
+	EnvParkNotice     = "ELASTICHUB_PARK_NOTICE"        // whole seconds; 0: not announced
+	EnvIOPubMessages  = "ELASTICHUB_IOPUB_MESSAGE_RATE" // per second; 0: any number
+	EnvIOPubBytes     = "ELASTICHUB_IOPUB_BYTE_RATE"    // per second; 0: any number
 )
 
 // envAgentPrefix begins the names that a kernel does not get to see.
@@ -107,21 +121,30 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	})
 	each(EnvKernelID, text(&c.KernelID))
 	each(EnvKernelName, text(&c.KernelName))
-	each(EnvIdleTimeout, func(value string) error {
-		seconds, err := strconv.ParseUint(value, 10, 31)
-		c.IdleTimeout = time.Duration(seconds) * time.Second
-		return err
-	})
+	seconds := func(target *time.Duration) func(string) error {
+		return func(value string) error {
+			n, err := strconv.ParseUint(value, 10, 31)
+			*target = time.Duration(n) * time.Second
+			return err
+		}
+	}
+	count := func(target *int) func(string) error {
+		return func(value string) error {
+			n, err := strconv.ParseUint(value, 10, 31)
+			*target = int(n)
+			return err
+		}
+	}
+	each(EnvIdleTimeout, seconds(&c.IdleTimeout))
+	each(EnvParkNotice, seconds(&c.ParkNotice))
+	each(EnvIOPubMessages, count(&c.IOPubMessages))
+	each(EnvIOPubBytes, count(&c.IOPubBytes))
 	each(EnvCullConnected, func(value string) (err error) {
 		c.CullConnected, err = strconv.ParseBool(value)
 		return err
 	})
 	each(EnvInterruptMode, func(value string) error { c.InterruptMode = InterruptMode(value); return nil })
-	each(EnvGPUs, func(value string) error {
-		n, err := strconv.ParseUint(value, 10, 16)
-		c.GPUs = int(n)
-		return err
-	})
+	each(EnvGPUs, count(&c.GPUs))
 	each(EnvTerminationLog, text(&c.TerminationLog))
 	each(EnvListen, text(&c.Listen))
 	return c, errors.Join(faults...)
@@ -144,6 +167,10 @@ func (c *Config) Validate() error {
 	check(c.InterruptMode == InterruptMessage || c.InterruptMode == InterruptSignal, "InterruptMode",
 		"%q is neither %q nor %q", c.InterruptMode, InterruptMessage, InterruptSignal)
 	check(c.GPUs >= 0, "GPUs", "%d is negative", c.GPUs)
+	check(c.ParkNotice >= 0, "ParkNotice", "%v is negative", c.ParkNotice)
+	check(c.OrphanAfter > 0, "OrphanAfter", "%v is not positive", c.OrphanAfter)
+	check(c.IOPubMessages >= 0, "IOPubMessages", "%d is negative", c.IOPubMessages)
+	check(c.IOPubBytes >= 0, "IOPubBytes", "%d is negative", c.IOPubBytes)
 	check(c.StartTimeout > 0, "StartTimeout", "%v is not positive", c.StartTimeout)
 	check(c.ShutdownGrace > 0, "ShutdownGrace", "%v is not positive", c.ShutdownGrace)
 	check(c.ReplayBytes > 0, "ReplayBytes", "%d is not positive", c.ReplayBytes)

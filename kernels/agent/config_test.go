@@ -32,9 +32,11 @@ func TestConfigFromEnv(t *testing.T) {
 
 	want.KernelID, want.KernelName, want.Listen, want.TerminationLog = "id", "python3", ":1", "/t"
 	want.IdleTimeout, want.CullConnected, want.InterruptMode, want.GPUs = 90*time.Second, false, InterruptSignal, 2
+	want.ParkNotice, want.IOPubMessages, want.IOPubBytes = 30*time.Second, 1000, 1<<20
 	got, err = ConfigFromEnv(env(map[string]string{
 		EnvKeyFile: file, EnvKernelID: "id", EnvKernelName: "python3", EnvIdleTimeout: "90", EnvCullConnected: "false",
 		EnvInterruptMode: "signal", EnvGPUs: "2", EnvTerminationLog: "/t", EnvListen: ":1",
+		EnvParkNotice: "30", EnvIOPubMessages: "1000", EnvIOPubBytes: "1048576",
 	}))
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
@@ -57,10 +59,10 @@ func TestConfigFromEnvTellsEveryFault(t *testing.T) {
 }
 
 func TestValidateTellsEveryFault(t *testing.T) {
-	c := Config{IdleTimeout: -1, GPUs: -1, Listen: "nowhere", InterruptMode: "shout"}
+	c := Config{IdleTimeout: -1, GPUs: -1, ParkNotice: -1, IOPubMessages: -1, IOPubBytes: -1, Listen: "nowhere", InterruptMode: "shout"}
 	err := c.Validate()
 	for _, field := range []string{"Secret", "KernelID", "KernelName", "Listen", "IdleTimeout", "InterruptMode", "GPUs",
-		"StartTimeout", "ShutdownGrace", "ReplayBytes", "MaxMessage", "MaxSessions", "Log", "Output"} {
+		"StartTimeout", "ShutdownGrace", "ReplayBytes", "MaxMessage", "MaxSessions", "Log", "Output", "ParkNotice", "OrphanAfter", "IOPubMessages", "IOPubBytes"} {
 		assert.ErrorContains(t, err, "agent: "+field+": ")
 	}
 }
@@ -126,4 +128,17 @@ func TestNotice(t *testing.T) {
 		assert.Equal(t, want, a.notice(20*time.Minute))
 	}
 	assert.Equal(t, []string{"1 s", "119 s", "2 min", "90 min"}, []string{span(time.Second), span(119 * time.Second), span(2 * time.Minute), span(90 * time.Minute)})
+}
+
+func TestMemory(t *testing.T) {
+	root := t.TempDir()
+	m := memory{root}
+	assert.Zero(t, m.kills())
+	assert.Empty(t, m.limit())
+	require.NoError(t, os.WriteFile(filepath.Join(root, "memory.events"), []byte("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "memory.max"), []byte("3221225472\n"), 0o600))
+	assert.Equal(t, uint64(2), m.kills())
+	assert.Equal(t, " of 3.0 GiB", m.limit())
+	require.NoError(t, os.WriteFile(filepath.Join(root, "memory.max"), []byte("max\n"), 0o600))
+	assert.Empty(t, m.limit())
 }

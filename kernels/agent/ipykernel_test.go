@@ -192,6 +192,83 @@ func TestParkWhenIdle(t *testing.T) {
 	assert.Equal(t, 0, result.Code())
 }
 
+// display is an output that was shown or updated.
+type display struct {
+	Data      map[string]string
+	Transient struct {
+		DisplayID string `json:"display_id"`
+	}
+}
+
+func (g *gateway) display(msgType string) (d display, parent string) {
+	g.t.Helper()
+	all := g.until(isType(msgType))
+	m := all[len(all)-1]
+	require.NoError(g.t, json.Unmarshal(m.Content, &d))
+	return d, m.ParentID()
+}
+
+func TestParkingIsAnnounced(t *testing.T) {
+	t.Parallel()
+	r := start(t, ipykernel(t), func(c *agent.Config) { c.IdleTimeout, c.ParkNotice = 3*time.Second, 2*time.Second })
+	g, fresh := r.connect("s1"), r.connect("s2")
+	id := g.execute("1")
+	warning, parent := g.display(wire.TypeDisplayData)
+	assert.Equal(t, "Kernel will be parked in 2 s unless a cell is run.", warning.Data["text/plain"])
+	assert.Equal(t, id, parent)
+
+	second := g.execute("2")
+	taken, parent := g.display(wire.TypeUpdateDisplayData)
+	assert.Equal(t, display{Data: map[string]string{"text/plain": ""}, Transient: warning.Transient}, taken, "it has been used")
+	assert.Equal(t, id, parent)
+
+	warning, parent = g.display(wire.TypeDisplayData)
+	assert.Equal(t, second, parent)
+	buried, parent := g.display(wire.TypeUpdateDisplayData)
+	assert.Equal(t, second, parent)
+	assert.Equal(t, warning.Transient, buried.Transient)
+	assert.Contains(t, buried.Data["text/plain"], "Kernel parked after 3 s")
+	_, all := fresh.closed()
+	for _, m := range all[:len(all)-1] {
+		assert.NotEqual(t, wire.TypeDisplayData, m.Type(), "a session without a cell is told only when it is over")
+	}
+	assert.Equal(t, agent.ReasonIdle, r.ended().Reason)
+}
+
+func TestAnIdleKernelThatNobodyAsksAfterEnds(t *testing.T) {
+	t.Parallel()
+	r := start(t, ipykernel(t), func(c *agent.Config) { c.OrphanAfter = 2 * time.Second })
+	g := r.connect("s1")
+	g.run("1")
+	time.Sleep(2500 * time.Millisecond)
+	id := g.execute("import time; time.sleep(3)")
+	time.Sleep(100 * time.Millisecond)
+	left := time.Now()
+	require.NoError(t, g.ws.CloseNow())
+	_ = id
+	assert.Equal(t, agent.ReasonOrphaned, r.ended().Reason)
+	assert.Greater(t, time.Since(left), 2500*time.Millisecond, "not while it is busy")
+	assert.Equal(t, 1, agent.Result{Reason: agent.ReasonOrphaned}.Code())
+}
+
+func TestOutputBeyondTheRateIsLeftOut(t *testing.T) {
+	t.Parallel()
+	r := start(t, ipykernel(t), func(c *agent.Config) { c.IOPubMessages = 20 })
+	g := r.connect("s1")
+	o := g.result(g.execute("for i in range(200): print(i, flush=True)"))
+	assert.Equal(t, "ok", o.status())
+	shown := strings.Count(o.stdout, "\n")
+	assert.GreaterOrEqual(t, shown, 60, "three seconds' worth")
+	assert.Less(t, shown, 120)
+	assert.Contains(t, o.stderr, "[too much output: more than 20 messages a second; what follows is left out until it slows down]")
+	var left int
+	for _, found := range regexp.MustCompile(`\[(\d+) messages of output were left out\]`).FindAllStringSubmatch(o.stderr, -1) {
+		n, _ := strconv.Atoi(found[1])
+		left += n
+	}
+	assert.Equal(t, 200, shown+left)
+}
+
 func TestSilentBusyCellIsNotParked(t *testing.T) {
 	t.Parallel()
 	r := start(t, ipykernel(t), func(c *agent.Config) { c.IdleTimeout = time.Second })

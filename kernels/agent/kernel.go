@@ -132,6 +132,7 @@ func (k *kernel) read(channel wire.Channel, c *zmtp.Conn, handle func(m *wire.Me
 }
 
 func (k *kernel) readIOPub(_ context.Context, c *zmtp.Conn) error {
+	rate := newRate(k.a.cfg.IOPubMessages, k.a.cfg.IOPubBytes)
 	return k.read(wire.IOPub, c, func(m *wire.Message, f, parent wire.Fields) {
 		k.iopubOnce.Do(func() { close(k.iopubLive) })
 		var state wire.State
@@ -141,9 +142,42 @@ func (k *kernel) readIOPub(_ context.Context, c *zmtp.Conn) error {
 		case wire.TypeStatus:
 			state = wire.State(m.ExecutionState())
 		}
-		k.a.activity.published(time.Now(), f, parent, state)
+		now := time.Now()
+		k.a.activity.published(now, f, parent, state)
+		if k.limited(rate, m, f, now) {
+			return
+		}
 		k.a.broadcast(encode(m, f))
 	})
+}
+
+// limited tells whether output is to be left out, and says in the cell when
+// that begins and how much it was.
+func (k *kernel) limited(r *rate, m *wire.Message, f wire.Fields, now time.Time) bool {
+	tell := func(format string, args ...any) {
+		note := k.a.builder.Stream(m.ParentHeader, "stderr", fmt.Sprintf(format, args...))
+		k.a.broadcast(frame{data: note.AppendV1(nil)})
+	}
+	switch f.Type {
+	case wire.TypeExecuteInput, wire.TypeCommOpen: // as in jupyter_server
+		return false
+	case wire.TypeStatus:
+		if n := r.took(); n > 0 && m.ExecutionState() == string(wire.StateIdle) {
+			tell("[%d messages of output were left out]\n", n)
+		} else {
+			r.leftOut += n
+		}
+		return false
+	}
+	ok, news := r.pass(now, m.Size())
+	switch news {
+	case rateBegun:
+		tell("[too much output: more than %s; what follows is left out until it slows down]\n", r.limits())
+	case rateEnded:
+		tell("[%d messages of output were left out]\n", r.took())
+	case rateSame:
+	}
+	return !ok
 }
 
 func encode(m *wire.Message, f wire.Fields) frame {

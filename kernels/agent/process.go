@@ -97,9 +97,14 @@ func (p *process) exited(d time.Duration) bool {
 	}
 }
 
-// close kills what is left of the group and stops reading its output. Call it after done.
+// close kills what the kernel left behind and stops reading its output: its
+// group, and in a container, where the agent is the first process, all that is
+// there, so that no child keeps the GPU from the next process. Call it after done.
 func (p *process) close() {
 	_ = p.signal(syscall.SIGKILL)
+	if os.Getpid() == 1 {
+		_ = syscall.Kill(-1, syscall.SIGKILL) // spares pid 1, see kill(2)
+	}
 	_ = p.output.Close()
 	<-p.pumped
 }
@@ -117,9 +122,6 @@ func (p *process) ending() string {
 	status, ok := p.state.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() {
 		return fmt.Sprintf("exit code %d", p.state.ExitCode())
-	}
-	if status.Signal() == syscall.SIGKILL {
-		return "signal 9 (killed, perhaps for want of memory)"
 	}
 	return fmt.Sprintf("signal %d (%s)", status.Signal(), status.Signal())
 }

@@ -1,9 +1,13 @@
 package agent
 
 import (
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,4 +48,43 @@ func TestReaperChild(t *testing.T) {
 		_, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
 		return err == unix.ECHILD
 	}, 5*time.Second, 20*time.Millisecond, "no orphan is left")
+}
+
+const envFirst = "AGENT_TEST_FIRST"
+
+// TestNothingOutlivesTheKernel runs the test below as the first process of a
+// PID namespace, as the agent is in a container.
+func TestNothingOutlivesTheKernel(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestNothingOutlivesTheKernelChild$", "-test.v")
+	cmd.Env = append(os.Environ(), envFirst+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	if os.Getuid() != 0 {
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+	}
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Contains(t, string(out), "--- PASS: TestNothingOutlivesTheKernelChild")
+}
+
+func TestNothingOutlivesTheKernelChild(t *testing.T) {
+	if os.Getenv(envFirst) == "" {
+		t.SkipNow() // not a test of its own; TestNothingOutlivesTheKernel runs it
+	}
+	require.Equal(t, 1, os.Getpid())
+	var r reaper
+	r.run()
+	defer r.stop()
+	out := filepath.Join(t.TempDir(), "pid")
+	p, err := startProcess([]string{"setsid", "--fork", "sh", "-c", "echo $$ >" + out + "; exec sleep 1000"}, os.Environ(), io.Discard, &r)
+	require.NoError(t, err)
+	require.True(t, p.exited(5*time.Second))
+	var child int
+	require.Eventually(t, func() bool {
+		raw, _ := os.ReadFile(out)
+		child, _ = strconv.Atoi(strings.TrimSpace(string(raw)))
+		return child > 0
+	}, 5*time.Second, 5*time.Millisecond)
+	require.NoError(t, unix.Kill(child, 0), "it has left the kernel's session and group")
+	p.close()
+	assert.Eventually(t, func() bool { return unix.Kill(child, 0) == unix.ESRCH }, 5*time.Second, 5*time.Millisecond)
 }

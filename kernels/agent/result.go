@@ -16,6 +16,7 @@ const (
 	ReasonKernelExited Reason = "kernel-exited" // it crashed more often in a row than it is restarted
 	ReasonStartFailed  Reason = "start-failed"  // the kernel never answered
 	ReasonTerminated   Reason = "terminated"    // the agent got SIGTERM
+	ReasonOrphaned     Reason = "orphaned"      // idle, and nobody has asked after it for a day
 )
 
 // Result is how a run ended; it is what the termination log holds.
@@ -30,7 +31,7 @@ func (r Result) Code() int {
 	switch r.Reason {
 	case ReasonIdle, ReasonShutdown:
 		return 0
-	case ReasonKernelExited, ReasonStartFailed, ReasonTerminated:
+	case ReasonKernelExited, ReasonStartFailed, ReasonTerminated, ReasonOrphaned:
 		return 1
 	}
 	return 1

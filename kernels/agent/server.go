@@ -27,6 +27,8 @@ type State struct {
 // IdleTimeout is the body of PUT /v1/idle.
 type IdleTimeout struct {
 	TimeoutSeconds *float64 `json:"timeoutSeconds"`
+	// CullConnected: park also while a session is connected; absent: as before.
+	CullConnected *bool `json:"cullConnected,omitempty"`
 }
 
 // Problem is the body of an error.
@@ -43,6 +45,7 @@ func (a *agent) server() *http.Server {
 	private.HandleFunc("POST /v1/interrupt", a.postInterrupt)
 	private.HandleFunc("POST /v1/restart", a.postRestart)
 	private.HandleFunc("PUT /v1/idle", a.putIdle)
+	private.HandleFunc("POST /v1/park", a.postPark)
 	private.HandleFunc("POST /v1/shutdown", a.postShutdown)
 	private.HandleFunc("GET /v1/channels", a.getChannels)
 	mux.Handle("/", a.authorized(private))
@@ -63,6 +66,7 @@ func (a *agent) authorized(next http.Handler) http.Handler {
 			problem(w, http.StatusUnauthorized, "Unauthorized", "the bearer token of this kernel's agent is required")
 			return
 		}
+		a.contacted(time.Now())
 		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
 		next.ServeHTTP(w, r)
 	})
@@ -175,7 +179,10 @@ func (a *agent) putIdle(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, "BadRequest", err.Error())
 		return
 	}
-	a.activity.setTimeout(max(0, time.Duration(*body.TimeoutSeconds*float64(time.Second))))
+	if body.CullConnected != nil {
+		a.activity.setCullConnected(*body.CullConnected)
+	}
+	a.activity.setTimeout(time.Now(), max(0, time.Duration(*body.TimeoutSeconds*float64(time.Second))))
 	w.WriteHeader(http.StatusNoContent)
 }
 

@@ -31,6 +31,8 @@ type session struct {
 	pending     map[string]request // requests without reply, by msg_id
 	requests    uint64
 	taken       recent // headers of the client's messages
+	warning     string // display id of the announcement of parking, if there is one
+	warnedIn    []byte // header of the request it is shown under
 }
 
 // request is what is needed to answer in the kernel's stead.

@@ -56,6 +56,7 @@ const (
 	verdictShutdown
 	verdictIdle
 	verdictTerminated
+	verdictOrphaned
 )
 
 // supervise owns the kernel from the first start to the end.
@@ -70,6 +71,7 @@ func (a *agent) supervise(ctx context.Context) Result {
 	}
 	defer func() { answer(errNotReady) }()
 	for wasReady := false; ; {
+		a.oomKills = memory{cgroupRoot}.kills()
 		k, err := newKernel(a.ctx, a)
 		if err != nil {
 			return a.finish(nil, Result{Reason: ReasonStartFailed, Message: err.Error()})
@@ -84,6 +86,9 @@ func (a *agent) supervise(ctx context.Context) Result {
 			return a.finish(k, Result{Reason: ReasonTerminated, Message: "The agent was told to end."})
 		case verdictIdle:
 			return a.finish(k, Result{Reason: ReasonIdle})
+		case verdictOrphaned:
+			return a.finish(k, Result{Reason: ReasonOrphaned, Message: fmt.Sprintf(
+				"Nobody has asked after the kernel for %s, and it was idle.", span(a.cfg.OrphanAfter))})
 		case verdictSilent:
 			if !wasReady {
 				return a.finish(k, Result{Reason: ReasonStartFailed, Message: fmt.Sprintf(
@@ -93,7 +98,7 @@ func (a *agent) supervise(ctx context.Context) Result {
 			k.stop(a.cfg.ShutdownGrace, false)
 			fallthrough
 		case verdictCrashed:
-			how := k.ending()
+			how := a.death(k)
 			if !wasReady {
 				k.leave()
 				return a.finish(nil, Result{Reason: ReasonStartFailed, ExitCode: k.exitCode(), Message: fmt.Sprintf(
@@ -163,6 +168,10 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 			if a.decideToPark(now) {
 				return verdictIdle
 			}
+			a.forewarn(now)
+			if a.orphaned(now) {
+				return verdictOrphaned
+			}
 		}
 	}
 }
@@ -227,6 +236,15 @@ func (a *agent) crashed(k *kernel, how string, giveUp bool) {
 	a.announce(state)
 }
 
+// death says in words how a kernel's process ended.
+func (a *agent) death(k *kernel) string {
+	m := memory{cgroupRoot}
+	if k.exitCode() == 128+int(syscall.SIGKILL) && m.kills() > a.oomKills {
+		return "it needed more memory than the kernel may have" + m.limit()
+	}
+	return k.ending()
+}
+
 // lived is how long the kernel was ready.
 func (k *kernel) lived() time.Duration {
 	if k.up.IsZero() {
@@ -277,9 +295,9 @@ func (a *agent) finish(k *kernel, r Result) Result {
 	a.mu.Unlock()
 	if r.Reason == ReasonIdle {
 		idle := a.activity.judge(time.Now(), 0)
-		r.Message = a.notice(idle.timeout)
+		r.Message = a.farewell(idle)
 		for _, s := range a.everySession() {
-			s.put(a.builder.DisplayData(s.parent(), wire.Display{Data: wire.Notice(r.Message)}))
+			s.bury(a.builder, r.Message)
 		}
 		a.hangUp(r.Reason)
 	}
