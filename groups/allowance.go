@@ -29,6 +29,8 @@ var (
 type Group struct {
 	Name string
 	DN   string
+	// Source names the sources that say so; a Combination sets it.
+	Source string
 }
 
 // Membership is what a source says of a user, and how old the answer is.
@@ -39,10 +41,13 @@ type Membership struct {
 	AsOf   time.Time
 	// Stale is set when the source is down and a cached answer is used.
 	Stale bool
+	// Origins is what every source of a Combination said. Of these, Source
+	// then names those that know the user, and AsOf is the oldest.
+	Origins []Origin
 }
 
-// Source resolves a Hub user name to groups. It returns ErrUnknownUser or
-// ErrUnavailable (wrapped) and honours the context's deadline.
+// Source resolves a Hub user name to groups. It returns ErrUnknownUser,
+// ErrSignInAgain or ErrUnavailable (wrapped) and honours the context's deadline.
 type Source interface {
 	Lookup(ctx context.Context, user string) (Membership, error)
 }

@@ -55,6 +55,14 @@ func answers(t *testing.T, c *Cache, name string) float64 {
 	return m.GetCounter().GetValue()
 }
 
+func fixedError(err error) func(context.Context, string) (Membership, error) {
+	return func(context.Context, string) (Membership, error) { return Membership{}, err }
+}
+
+func fixedAnswer(m Membership) func(context.Context, string) (Membership, error) {
+	return func(context.Context, string) (Membership, error) { return m, nil }
+}
+
 var down = func(context.Context, string) (Membership, error) {
 	return Membership{}, fmt.Errorf("%w: refused", ErrUnavailable)
 }

@@ -31,6 +31,9 @@ func foldName(s string) string {
 	}, s)
 }
 
+// SameName tells whether two names differ by case alone; look-alikes do not.
+func SameName(a, b string) bool { return foldName(a) == foldName(b) }
+
 // canonicalDN is one text for every spelling of a DN: escapes undone and
 // redone, spaces around separators dropped, case folded, multi-valued RDNs
 // sorted (RFC 4514, compared by caseIgnoreMatch throughout).

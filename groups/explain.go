@@ -16,6 +16,8 @@ type Explanation struct {
 	AsOf   time.Time `json:"asOf,omitzero"`
 	Stale  bool      `json:"stale,omitempty"`
 	Groups []Group   `json:"groups,omitempty"`
+	// Sources is what each of several sources said.
+	Sources []Origin `json:"sources,omitempty"`
 	// Matching is how the policies are put together.
 	Matching Matching `json:"matching"`
 	// Policies are all there are, the strongest claim first.
@@ -50,7 +52,7 @@ func (s *Service) Explain(ctx context.Context, user string) Explanation {
 		e.Fault = err.Error()
 		return e
 	}
-	e.Source, e.AsOf, e.Stale, e.Groups = m.Source, m.AsOf, m.Stale, m.Groups
+	e.Source, e.AsOf, e.Stale, e.Groups, e.Sources = m.Source, m.AsOf, m.Stale, m.Groups, m.Origins
 	policies, err := s.policies.Policies(ctx)
 	if err != nil {
 		e.Fault = fmt.Errorf("%w: list policies: %w", ErrUnavailable, err).Error()

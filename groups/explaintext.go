@@ -22,17 +22,20 @@ func groupNames(all []Group) string {
 func (e Explanation) WriteText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "user      %q\n", e.User)
-	if e.Source != "" {
-		fmt.Fprintf(&b, "source    %s, as of %s", e.Source, e.AsOf.UTC().Format(time.RFC3339))
-		if e.Stale {
-			b.WriteString(" (the directory is down)")
-		}
-		b.WriteByte('\n')
+	sources := e.Sources
+	if len(sources) == 0 && e.Source != "" {
+		sources = []Origin{{Source: e.Source, AsOf: e.AsOf, Stale: e.Stale, Known: true}}
+	}
+	for _, o := range sources {
+		o.write(&b)
 	}
 	for _, g := range e.Groups {
 		fmt.Fprintf(&b, "group     %s", g.Name)
 		if g.DN != "" {
 			fmt.Fprintf(&b, "  (%s)", g.DN)
+		}
+		if g.Source != "" {
+			fmt.Fprintf(&b, "  from %s", g.Source)
 		}
 		b.WriteByte('\n')
 	}

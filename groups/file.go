@@ -36,7 +36,10 @@ func NewFile(path string, now func() time.Time) (*File, error) {
 }
 
 // Lookup implements Source. A file that cannot be read is ErrUnavailable.
-func (f *File) Lookup(_ context.Context, user string) (Membership, error) {
+func (f *File) Lookup(ctx context.Context, user string) (Membership, error) {
+	if err := context.Cause(ctx); err != nil {
+		return Membership{}, fmt.Errorf("%w: file: %w", ErrUnavailable, err)
+	}
 	users, err := f.read()
 	if err != nil {
 		return Membership{}, fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -2,7 +2,6 @@ package groups
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -22,10 +21,6 @@ const (
 	// pageSize stays below the 1,000 that Active Directory gives at a time.
 	pageSize = 500
 )
-
-// errOneUser marks errors that say something of one user, and nothing of how
-// well the directory is. They are ErrUnavailable too.
-var errOneUser = errors.New("this user's entries")
 
 // LDAP is a Source that asks a directory. An entry is taken for a user only if
 // its UserAttribute has the user's name but for case: matching rules of
@@ -118,7 +113,7 @@ func (s *LDAP) findUser(ctx context.Context, c *ldapConn, user string) (*ldap.En
 				continue
 			}
 			if found != nil {
-				return nil, "", fmt.Errorf("%w: several entries have the user's name", errOneUser)
+				return nil, "", fmt.Errorf("%w: several entries have the user's name", ErrOneUser)
 			}
 			found, name = e, value
 			break
@@ -164,7 +159,7 @@ func (s *LDAP) search(ctx context.Context, c *ldapConn, base, filter string, att
 		}
 		all = append(all, page.Entries...)
 		if len(all) > limit {
-			return nil, fmt.Errorf("%w: more than %d entries", errOneUser, limit)
+			return nil, fmt.Errorf("%w: more than %d entries", ErrOneUser, limit)
 		}
 		answer, paged := ldap.FindControl(page.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
 		if !paged || len(answer.Cookie) == 0 {

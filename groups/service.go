@@ -14,19 +14,29 @@ type PolicyLister interface {
 
 // Service answers what a user may have.
 type Service struct {
-	members  *Cache
-	policies PolicyLister
-	matching Matching
+	members   Members
+	policies  PolicyLister
+	matching  Matching
+	witnesses []Witness
 }
 
-// NewService combines a cached source with the policies.
-func NewService(members *Cache, policies PolicyLister, matching Matching) *Service {
-	return &Service{members: members, policies: policies, matching: matching}
+// NewService combines members with the policies. The witnesses are those of
+// its sources that answer from what the Hub sends.
+func NewService(members Members, policies PolicyLister, matching Matching, witnesses ...Witness) *Service {
+	return &Service{members: members, policies: policies, matching: matching, witnesses: witnesses}
+}
+
+// Present tells the sources what the Hub has sent of a user's sign-in. It asks
+// nobody and verifies nothing: the next lookup does.
+func (s *Service) Present(user string, signIn SignIn) {
+	for _, witness := range s.witnesses {
+		witness.Present(user, signIn)
+	}
 }
 
 // Allowance is what the user may have, by groups no older than the cache's
-// TTL. Its errors wrap ErrUnknownUser, ErrNoPolicy, ErrInvalidPolicy or
-// ErrUnavailable.
+// TTL. Its errors wrap ErrUnknownUser, ErrNoPolicy, ErrInvalidPolicy,
+// ErrSignInAgain or ErrUnavailable.
 func (s *Service) Allowance(ctx context.Context, user string) (Allowance, error) {
 	return s.resolve(ctx, user, s.members.Lookup)
 }

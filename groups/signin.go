@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// ErrOneUser marks an ErrUnavailable that says something of one user's entries,
+// and nothing of how well the source is.
+var ErrOneUser = errors.New("this user's entries")
+
 // Errors of sources that answer from what a user's sign-in said.
 var (
 	// ErrSignInAgain: what the user's sign-in said is missing, wrong or too
