@@ -31,9 +31,11 @@ const (
 
 // target is the agent of one run of a kernel.
 type target struct {
-	uid string
+	id  string // that its secret is derived from, with number
 	run int64
 	ip  string
+
+	number int64
 }
 
 // targetOf returns where a kernel's agent is, if it can have one now.
@@ -42,7 +44,8 @@ func targetOf(k *v1alpha1.JupyterKernel) (target, bool) {
 	if phase != v1alpha1.KernelStarting && phase != v1alpha1.KernelReady || net.ParseIP(k.Status.PodIP) == nil {
 		return target{}, false
 	}
-	return target{uid: string(k.UID), run: k.Status.Run, ip: k.Status.PodIP}, true
+	id, number := k.AgentID()
+	return target{id: id, number: number, run: k.Status.Run, ip: k.Status.PodIP}, true
 }
 
 // agents reaches agents with the gateway's key.
@@ -57,7 +60,7 @@ func (a *agents) client(t target) (*http.Client, keys.Secret, error) {
 	if err != nil {
 		return nil, keys.Secret{}, failBecause(kindUnavailable, "The gateway's key cannot be read now.", err)
 	}
-	secret, err := keys.Derive(key, t.uid, t.run)
+	secret, err := keys.Derive(key, t.id, t.number)
 	if err != nil {
 		return nil, keys.Secret{}, err
 	}
