@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextvars import ContextVar
 from html import escape
 
 from tornado import web
@@ -22,13 +23,16 @@ class Problem(Exception):
     (a proxy in between, say).
     """
 
-    def __init__(self, status, kind="", title="", detail="", instance="", errors=()):
+    def __init__(
+        self, status, kind="", title="", detail="", instance="", form="", errors=()
+    ):
         super().__init__(f"{status} {kind or 'unexpected answer'} ({instance})")
         self.status = status
         self.kind = kind
         self.title = title
         self.detail = detail
         self.instance = instance
+        self.form = form
         self.errors = list(errors)
 
     @classmethod
@@ -43,7 +47,10 @@ class Problem(Exception):
         return cls(
             status,
             kind.removeprefix(_PREFIX),
-            *(str(document.get(key) or "") for key in ("title", "detail", "instance")),
+            *(
+                str(document.get(key) or "")
+                for key in ("title", "detail", "instance", "form")
+            ),
             errors=[
                 {key: str(e.get(key) or "") for key in ("field", "code", "message")}
                 for e in document.get("errors") or ()
@@ -135,6 +142,38 @@ class SpawnRefused(SpawnException or web.HTTPError):
         self.jupyterhub_html_message = as_html(error)
         if status == 503:
             self.headers = {"Retry-After": "5"}
+
+
+# The form that stands in the spawn page next, for the request that is being answered.
+_form_again = ContextVar("elastichub_form_again", default="")
+
+
+def form_again():
+    return _form_again.get()
+
+
+class FormRefused(SpawnRefused):
+    """A submitted form, which comes back as it was entered and says itself what is wrong.
+
+    The Hub reads the message of what options_from_form raised, and then asks for a form: of
+    the default server's spawner, without the request, in the task that serves it. So the
+    form is left in that task's context when the message is read, and cannot reach another
+    request. The message is empty: everything is said at the fields.
+    """
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        self._form = problem.form
+        self.jupyterhub_html_message = ""
+
+    @property
+    def jupyterhub_message(self):
+        _form_again.set(self._form)
+        return ""
+
+    @jupyterhub_message.setter
+    def jupyterhub_message(self, text):
+        pass
 
 
 class SpawnFailed(web.HTTPError):

@@ -52,16 +52,17 @@ class Service:
         page = await self._call("GET", user, "form", query, seconds=CHOICE_SECONDS)
         return page.decode(errors="replace")
 
-    async def decode(self, user, server, form):
-        return await self._options(user, server, "options", {"form": form})
+    async def decode(self, user, server, form, again=False):
+        """With again, a Problem of the choices has the form that shows its errors."""
+        query = {"server": server, **({"form": "true"} if again else {})}
+        return await self._options(user, "options", query, {"form": form})
 
     async def check(self, user, server, options):
-        return await self._options(user, server, "options/check", {"options": options})
+        query = {"server": server}
+        return await self._options(user, "options/check", query, {"options": options})
 
-    async def _options(self, user, server, path, body):
-        answer = await self._call(
-            "POST", user, path, {"server": server}, body, CHOICE_SECONDS
-        )
+    async def _options(self, user, path, query, body):
+        answer = await self._call("POST", user, path, query, body, CHOICE_SECONDS)
         return _parsed(answer, "options")["options"]
 
     # --- servers

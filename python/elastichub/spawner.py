@@ -6,17 +6,21 @@ import asyncio
 import uuid
 import weakref
 from pathlib import Path
+from urllib.parse import quote
 
 from jupyterhub.spawner import Spawner
+from jupyterhub.utils import url_path_join
 from traitlets import Integer, Unicode, default
 
 from .errors import (
+    FormRefused,
     Problem,
     ServiceDown,
     SpawnException,
     SpawnFailed,
     SpawnRefused,
     alert,
+    form_again,
 )
 from .service import Service
 
@@ -53,6 +57,10 @@ class ElasticSpawner(Spawner):
     ).tag(config=True)
     stop_timeout = Integer(
         90, help="Seconds to wait until a stopped server is gone."
+    ).tag(config=True)
+
+    language = Unicode(
+        help="Language of the spawn form, such as ru. Default: what the browser asks for."
     ).tag(config=True)
 
     @default("ip")
@@ -139,8 +147,14 @@ class ElasticSpawner(Spawner):
             if not name.endswith("_file")
         }
         try:
-            return await self._service.decode(self.user.name, self.name, fields)
-        except (Problem, ServiceDown) as error:
+            choice = await self._service.decode(self.user.name, self.name, fields, True)
+            if self.active:
+                raise AlreadyStarted(self)
+            return choice
+        except Problem as problem:
+            refused = FormRefused if problem.form else SpawnRefused
+            raise refused(problem) from problem
+        except ServiceDown as error:
             raise SpawnRefused(error) from error
 
     async def options_from_query(self, query):
@@ -159,8 +173,14 @@ class ElasticSpawner(Spawner):
                 unknown = {e["field"] for e in problem.errors if e["code"] == "unknown"}
                 known = {n: v for n, v in fields.items() if n not in unknown}
                 if known:
-                    return await self._decode_form(known)
+                    return await self._decode_link(known)
         raise NothingChosen(200)
+
+    async def _decode_link(self, fields):
+        try:
+            return await self._service.decode(self.user.name, self.name, fields)
+        except (Problem, ServiceDown) as error:
+            raise SpawnRefused(error) from error
 
     def _refuse(self, error):
         """A refusal is no sign of a broken Hub, so it must not count as one.
@@ -353,6 +373,20 @@ class NothingChosen(SpawnRefused):
         self.jupyterhub_message = self.jupyterhub_html_message = ""
 
 
+class AlreadyStarted(NothingChosen):
+    """Of two submits at once, the later one shows what becomes of the first."""
+
+    def __init__(self, spawner):
+        super().__init__(302)
+        path = url_path_join(
+            spawner.hub.base_url,
+            "spawn-pending",
+            spawner.user.escaped_name,
+            quote(spawner.name, safe=""),
+        )
+        self.headers = {"Location": path}
+
+
 class StartLog:
     """The events of one start, kept for viewers who come later."""
 
@@ -396,8 +430,10 @@ class StartLog:
 
 
 async def _render_form(spawner):
-    languages = ""
-    if spawner.handler is not None:
+    if form_again():
+        return form_again()
+    languages = spawner.language
+    if not languages and spawner.handler is not None:
         languages = spawner.handler.request.headers.get("Accept-Language", "")[:1024]
     try:
         return await spawner._service.form(spawner.user.name, spawner.name, languages)

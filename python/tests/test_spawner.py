@@ -102,6 +102,46 @@ async def test_form_refusal_lists_faults_escaped():
     assert "<b>" not in error.jupyterhub_html_message
 
 
+async def test_a_form_comes_back_once_to_the_request_that_sent_it():
+    problem = {
+        "type": "urn:elastichub:problem:invalid-options",
+        "status": 422,
+        "detail": "Some choices are not within what you may have.",
+        "form": "<b>what was entered</b>",
+    }
+    plain = (200, {"Content-Type": "text/html"}, "<b>plain</b>")
+    async with double() as d:
+        d.will(options=answer(problem, 422), form=plain)
+        s = spawner_at(d.url)
+
+        async def post():
+            """As SpawnHandler does."""
+            try:
+                await asyncio.ensure_future(s.run_options_from_form({"cpu": ["99"]}))
+            except web.HTTPError as error:
+                await asyncio.sleep(0)
+                assert error.status_code == 422
+                assert error.jupyterhub_message == error.jupyterhub_html_message == ""
+                return await s.get_options_form()
+
+        async def get():
+            return await s.get_options_form()
+
+        pages = await asyncio.gather(*(asyncio.ensure_future(f()) for f in (post, get, post)))
+        assert pages == ["<b>what was entered</b>", "<b>plain</b>", "<b>what was entered</b>"]
+        assert await s.get_options_form() == "<b>plain</b>"
+        assert all(r.uri.endswith("/options?server=&form=true") for r in d.of("options"))
+
+
+async def test_the_language_can_be_set():
+    async with double() as d:
+        d.will(form=(200, {"Content-Type": "text/html"}, ""))
+        s = spawner_at(d.url)
+        s.language = "ru"
+        await s.get_options_form()
+        assert d.requests[0].uri.endswith("/form?server=&lang=ru")
+
+
 async def test_percent_signs_survive_the_way_to_the_user():
     problem = {
         "type": "urn:elastichub:problem:invalid-options",
