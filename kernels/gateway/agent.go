@@ -31,11 +31,11 @@ const (
 
 // target is the agent of one run of a kernel.
 type target struct {
-	id  string // that its secret is derived from, with number
+	uid string
 	run int64
 	ip  string
-
-	number int64
+	// warm is the name of the warm Pod that the run took over, or empty.
+	warm string
 }
 
 // targetOf returns where a kernel's agent is, if it can have one now.
@@ -44,8 +44,7 @@ func targetOf(k *v1alpha1.JupyterKernel) (target, bool) {
 	if phase != v1alpha1.KernelStarting && phase != v1alpha1.KernelReady || net.ParseIP(k.Status.PodIP) == nil {
 		return target{}, false
 	}
-	id, number := k.AgentID()
-	return target{id: id, number: number, run: k.Status.Run, ip: k.Status.PodIP}, true
+	return target{uid: string(k.UID), run: k.Status.Run, ip: k.Status.PodIP, warm: k.Status.Warm}, true
 }
 
 // agents reaches agents with the gateway's key.
@@ -60,7 +59,8 @@ func (a *agents) client(t target) (*http.Client, keys.Secret, error) {
 	if err != nil {
 		return nil, keys.Secret{}, failBecause(kindUnavailable, "The gateway's key cannot be read now.", err)
 	}
-	secret, err := keys.Derive(key, t.id, t.number)
+	id, number := v1alpha1.AgentID(t.uid, t.run, t.warm)
+	secret, err := keys.Derive(key, id, number)
 	if err != nil {
 		return nil, keys.Secret{}, err
 	}

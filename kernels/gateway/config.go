@@ -36,6 +36,9 @@ type Config struct {
 	// HeldBytes bounds what one socket may have waiting for its kernel. One
 	// frame may exceed it.
 	HeldBytes int64
+	// LargeFrameBytes bounds what the messages over 1 MiB of all sockets take
+	// together while they are on their way. One may exceed it.
+	LargeFrameBytes int64
 	// KernelsPerUser bounds the JupyterKernel objects of one user, parked ones
 	// included.
 	KernelsPerUser int
@@ -46,12 +49,13 @@ type Config struct {
 // Default is a configuration that lacks only names and files.
 func Default() Config {
 	return Config{
-		Listen:         ":8888",
-		Health:         ":8081",
-		MaxFrameBytes:  256 << 20,
-		HeldBytes:      32 << 20,
-		KernelsPerUser: 100,
-		SocketsPerUser: 200,
+		Listen:          ":8888",
+		Health:          ":8081",
+		MaxFrameBytes:   256 << 20,
+		HeldBytes:       32 << 20,
+		LargeFrameBytes: 256 << 20,
+		KernelsPerUser:  100,
+		SocketsPerUser:  200,
 	}
 }
 
@@ -89,6 +93,9 @@ func (c Config) Validate() error {
 	}
 	if c.HeldBytes < 1<<20 {
 		fault("heldBytes", "must be at least 1 MiB")
+	}
+	if c.LargeFrameBytes < 1<<20 {
+		fault("largeFrameBytes", "must be at least 1 MiB")
 	}
 	if c.KernelsPerUser < 1 {
 		fault("kernelsPerUser", "must be at least 1")

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +45,7 @@ type link struct {
 	// acknowledges: the client itself tells what it has; else it has what was
 	// written to it.
 	acknowledges bool
+	room         *share // for large frames
 	metrics      *metrics
 
 	acks chan struct{} // capacity 1: there is something to acknowledge
@@ -134,12 +134,13 @@ type greeting struct {
 
 func (l *link) read() error {
 	var buffer []byte
+	defer l.room.free()
 	for {
 		kind, r, err := l.conn.Reader(context.Background())
 		if err != nil {
 			return err
 		}
-		if buffer, err = readInto(buffer[:0], r); err != nil {
+		if buffer, err = l.room.read(buffer[:0], r); err != nil {
 			return err
 		}
 		if kind == websocket.MessageText {
@@ -151,8 +152,9 @@ func (l *link) read() error {
 		if err := l.binary(buffer); err != nil {
 			return err
 		}
-		if cap(buffer) > keepBuffer {
+		if cap(buffer) > smallFrame {
 			buffer = nil
+			l.room.free()
 		}
 	}
 }
@@ -247,24 +249,4 @@ func (l *link) send(kind websocket.MessageType, data []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), agentWriteLimit)
 	defer cancel()
 	return l.conn.Write(ctx, kind, data)
-}
-
-// readInto reads r to its end, reusing buffer.
-func readInto(buffer []byte, r io.Reader) ([]byte, error) {
-	if cap(buffer) == 0 {
-		buffer = make([]byte, 0, 4096)
-	}
-	for {
-		n, err := r.Read(buffer[len(buffer):cap(buffer)])
-		buffer = buffer[:len(buffer)+n]
-		if err == io.EOF {
-			return buffer, nil
-		}
-		if err != nil {
-			return buffer, err
-		}
-		if len(buffer) == cap(buffer) {
-			buffer = append(buffer, 0)[:len(buffer)]
-		}
-	}
 }

@@ -13,6 +13,8 @@ type metrics struct {
 	bytes      *prometheus.CounterVec
 	dropped    *prometheus.CounterVec // reason
 	held       prometheus.Gauge
+	large      prometheus.Gauge
+	noRoom     prometheus.Counter
 	dials      *prometheus.CounterVec // result
 	wakes      *prometheus.CounterVec // result
 	waits      prometheus.Histogram
@@ -37,6 +39,8 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		bytes:   f.NewCounterVec(prometheus.CounterOpts{Name: p + "frame_bytes_total", Help: "Bytes of messages passed on."}, []string{"direction"}),
 		dropped: f.NewCounterVec(prometheus.CounterOpts{Name: p + "frames_dropped_total", Help: "Messages not passed on, by reason."}, []string{"reason"}),
 		held:    f.NewGauge(prometheus.GaugeOpts{Name: p + "held_bytes", Help: "Bytes of messages that wait for a kernel."}),
+		large:   f.NewGauge(prometheus.GaugeOpts{Name: p + "large_frame_bytes", Help: "Bytes of large messages on their way."}),
+		noRoom:  f.NewCounter(prometheus.CounterOpts{Name: p + "large_frame_waits_total", Help: "Large messages that had to wait for room."}),
 		dials:   f.NewCounterVec(prometheus.CounterOpts{Name: p + "agent_dials_total", Help: "Attempts to reach an agent, by result."}, []string{"result"}),
 		wakes:   f.NewCounterVec(prometheus.CounterOpts{Name: p + "wakes_total", Help: "Requests for a kernel's next run, by result."}, []string{"result"}),
 		waits: f.NewHistogram(prometheus.HistogramOpts{Name: p + "execute_wait_seconds", Help: "Time from an execute_request without a running kernel to the kernel's first sign of it.",

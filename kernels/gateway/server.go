@@ -59,6 +59,7 @@ type Server struct {
 	activity *activity
 	watch    *watch
 	left     *leftovers
+	large    *budget
 
 	mu       sync.Mutex
 	stopping bool
@@ -86,6 +87,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		agents: &agents{key: &reread[[]byte]{now: now, load: func() ([]byte, error) { return loadKey(cfg.KeyFile) }}},
 		infos:  newInfos(), activity: newActivity(cfg.SocketsPerUser), watch: newWatch(), left: newLeftovers(now),
 	}
+	s.large = newBudget(cfg.LargeFrameBytes, s.metrics.large)
 	s.serving, s.stop = context.WithCancel(context.Background())
 	_, keyErr := s.agents.key.get()
 	_, verifierErr := s.auth.verifier.get()

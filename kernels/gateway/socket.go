@@ -316,8 +316,10 @@ func (s *socket) answeredWake(err error) {
 // read takes the client's frames until it ends, and tells whether the client
 // itself closed the connection.
 func (s *socket) read() (inOrder bool) {
+	room := &share{budget: s.srv.large, owner: s.identity.owner()}
+	defer room.free()
 	for {
-		kind, data, err := s.client.conn.Read(context.Background())
+		kind, data, err := s.receive(room)
 		if err != nil {
 			if errors.Is(err, websocket.ErrMessageTooBig) {
 				s.srv.metrics.dropped.WithLabelValues("too_large").Inc()
@@ -335,6 +337,40 @@ func (s *socket) read() (inOrder bool) {
 		s.take(kind, data)
 	}
 }
+
+// receive reads one frame. While there is no room for a large one the client
+// waits, but not for ever: two half frames may be in each other's way.
+func (s *socket) receive(room *share) (websocket.MessageType, []byte, error) {
+	room.free() // of the frame before, which the ledger counts
+	kind, r, err := s.client.conn.Reader(context.Background())
+	if err != nil {
+		return 0, nil, err
+	}
+	data, err := room.read(nil, r)
+	for waited := time.Duration(0); errors.Is(err, errNoRoom); waited += roomAgain {
+		if waited == 0 {
+			s.srv.metrics.noRoom.Inc()
+		}
+		if waited > roomWait {
+			_ = s.client.conn.Close(websocket.StatusTryAgainLater, "too many large messages")
+			return 0, nil, err
+		}
+		select {
+		case <-time.After(roomAgain):
+		case <-s.srv.serving.Done():
+			return 0, nil, err
+		}
+		data, err = room.read(data, r)
+	}
+	return kind, data, err
+}
+
+const (
+	// roomAgain is after what time a client's large frame is tried again.
+	roomAgain = 50 * time.Millisecond
+	// roomWait is how long it is tried.
+	roomWait = 10 * time.Second
+)
 
 // acknowledged takes a client's {"ack": n, "epoch": "…"}.
 func (s *socket) acknowledged(data []byte) {

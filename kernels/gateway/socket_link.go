@@ -57,6 +57,7 @@ func (s *socket) connected(ctx context.Context, wg *sync.WaitGroup, r dialResult
 	l := newLink(r, s.from)
 	l.ledger, l.ready, l.metrics = s.ledger, s.ready, s.srv.metrics
 	l.deliver, l.greet, l.acknowledges = s.deliver, s.greet, s.client.framing == framingResume
+	l.room = &share{budget: s.srv.large, owner: s.identity.owner()}
 	s.link = l
 	s.mu.Lock()
 	s.current, s.acking = r.target.run, l
@@ -96,6 +97,10 @@ func (s *socket) disconnected(err error) endReason {
 	default:
 		s.ledger.again()
 		s.backoff = firstBackoff
+		if errors.Is(err, errNoRoom) { // the agent keeps the frame
+			s.backoff = maxBackoff
+			s.srv.metrics.noRoom.Inc()
+		}
 		s.nextDial = s.srv.now().Add(s.backoff)
 		s.log.Debug("link lost", "run", s.linkRun, "error", err)
 	}

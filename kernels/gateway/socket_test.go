@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/types"
@@ -624,4 +625,27 @@ func TestASlowClientStopsTheReading(t *testing.T) {
 		require.NoError(t, err)
 	}
 	<-done
+}
+
+// TestLargeFramesWaitForRoom: what takes memory beyond the budget waits in the
+// agent, or in the client, and arrives.
+func TestLargeFramesWaitForRoom(t *testing.T) {
+	w := newWorldWith(t, func(c *Config) { c.LargeFrameBytes = 8 << 20 })
+	_, agent, p := ready(t, w, "s", wire.SubprotocolV1)
+	bob := &share{budget: w.server.large, owner: "user/bob"}
+	require.NoError(t, bob.grow(7<<20))
+	b := wire.Builder{Session: "kernel-session", Now: time.Now}
+	agent.publish("s", b.Stream(nil, "stdout", strings.Repeat("x", 3<<20)))
+	p.silent(300*time.Millisecond, wire.TypeStream)
+	assert.NotZero(t, testutil.ToFloat64(w.server.metrics.noRoom))
+	p.send(wire.Shell, wire.TypeCommMsg, map[string]any{"data": strings.Repeat("y", 3<<20)})
+	select {
+	case m := <-agent.got:
+		require.Fail(t, "there was no room for it", m.Type())
+	case <-time.After(200 * time.Millisecond):
+	}
+	bob.free()
+	assert.Len(t, wire.Member(p.next(wire.TypeStream).Content, "text"), 3<<20)
+	assert.Greater(t, len(agent.receive(wire.TypeCommMsg).Content), 3<<20)
+	require.Eventually(t, func() bool { return testutil.ToFloat64(w.server.metrics.large) == 0 }, 5*time.Second, 5*time.Millisecond)
 }
