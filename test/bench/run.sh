@@ -1,16 +1,96 @@
 #!/usr/bin/env bash
-# What things cost: Go benchmarks, and, if the demo runs, its starts and
-# memory. Shared machines are noisy: medians and ratios, never a pass or fail.
+# What things cost, side by side with what else there is: docs/benchmarks.md
+# says what each part measures. All parts, or those that are named:
+#
+#   make bench
+#   make bench PART="roundtrip restart"
+#   test/bench/run.sh throughput
+#
+# BENCH_PROFILES=<directory> has gateway and agents write CPU profiles there.
+# Shared machines are noisy: medians and ratios, never a pass or fail.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-echo "# $(uname -sr), $(nproc) CPUs, $(go version | cut -d' ' -f3)"
-go test -run '^$' -bench . -benchtime 200ms -count 3 ./kernels/wire ./forms ./web ./groups | grep -E '^(pkg|Benchmark)'
+local_parts="roundtrip throughput memory restart" # need nothing that runs
+demo_parts="starts warm demo"                     # need the demo: make run
+read -ra wanted <<<"$* ${PART:-}"
+[ ${#wanted[@]} -gt 0 ] || read -ra wanted <<<"micro $local_parts $demo_parts"
+for part in "${wanted[@]}"; do
+  [[ " micro $local_parts $demo_parts " == *" $part "* ]] || {
+    echo "bench: no part $part; there are micro $local_parts $demo_parts" >&2
+    exit 2
+  }
+done
+want() { [[ " ${wanted[*]} " == *" $1 "* ]]; }
 
-if ! exports=$(charts/demo/env.sh 2>/dev/null); then
-  echo "# the demo does not run: after make run this prints its figures too" >&2
-  exit 0
+export ELASTICHUB_CACHE=${ELASTICHUB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/elastichub}
+export CGO_ENABLED=0 GOFLAGS=-trimpath
+
+# venv NAME REQUIREMENT...: an environment with the newest that there is; made
+# anew once a week, so that it stays the newest.
+venv() {
+  local dir=$ELASTICHUB_CACHE/venvs/$1 made_of
+  shift
+  made_of="$(date +%G-%V) $*"
+  if [ "$(cat "$dir/.made-of" 2>/dev/null)" != "$made_of" ]; then
+    echo "bench: making $dir" >&2
+    rm -rf "$dir"
+    python3 -m venv "$dir"
+    "$dir/bin/pip" install --quiet "$@"
+    printf '%s' "$made_of" >"$dir/.made-of"
+  fi
+  echo "$dir/bin/python"
+}
+
+echo "# $(uname -sr), $(nproc) CPUs, $(go version | cut -d' ' -f3), elastichub $(git describe --tags --always --dirty)"
+echo "# load before the first measurement: $(cut -d' ' -f1-3 /proc/loadavg)"
+
+if want micro; then
+  go test -run '^$' -bench . -benchtime 200ms -count 3 ./kernels/wire ./forms ./web ./groups | grep -E '^(pkg|Benchmark)'
 fi
-eval "$exports"
-test/e2e/modules.sh
-exec node test/e2e/figures.mjs
+
+built=$(mktemp -d)
+trap 'rm -rf "$built"' EXIT
+go build -ldflags "-s -w -X main.version=bench" -o "$built/elastichub" ./cmd/elastichub
+go build -o "$built/bench" ./test/bench
+status=0
+measure() {
+  "$built/bench" -source . -results test/bench/results -elastichub "$built/elastichub" \
+    -python "$(venv bench 'ipykernel==7.*' 'pyzmq==27.*' 'jupyter_server==2.*')" \
+    -eg-python "$(venv bench-eg jupyter_enterprise_gateway)" \
+    ${BENCH_PROFILES:+-profiles "$(realpath -m "$BENCH_PROFILES")"} "$@" || status=1
+}
+
+selected=()
+for part in $local_parts; do
+  if want "$part"; then selected+=("$part"); fi
+done
+if [ ${#selected[@]} -gt 0 ]; then
+  (cd localcluster && go build -o "$ELASTICHUB_CACHE/bin/localcluster" ./cmd/localcluster)
+  KUBEBUILDER_ASSETS=$("$ELASTICHUB_CACHE/bin/localcluster" assets | tail -n 1)
+  export KUBEBUILDER_ASSETS
+  measure "${selected[@]}"
+fi
+
+selected=()
+for part in $demo_parts; do
+  if want "$part"; then selected+=("$part"); fi
+done
+if [ ${#selected[@]} -gt 0 ]; then
+  if exports=$(charts/demo/env.sh 2>/dev/null); then
+    eval "$exports"
+    for part in "${selected[@]}"; do
+      if [ "$part" = demo ]; then
+        test/e2e/modules.sh
+        node test/e2e/figures.mjs || status=1
+      else
+        measure "$part"
+      fi
+    done
+  else
+    echo "# the demo does not run: ${selected[*]} left out; after make run they are measured too" >&2
+  fi
+fi
+
+"$built/bench" -results test/bench/results -images docs/images || status=1
+exit $status
