@@ -206,7 +206,7 @@ func (c *Cache) learn(answer remembered, err error) {
 			c.recent.Remove(old)
 			delete(c.entries, answer.user)
 		}
-	case errors.Is(err, ErrOneUser), errors.Is(err, ErrSignInAgain):
+	case errors.Is(err, errOneUser), errors.Is(err, ErrSignInAgain):
 		// The source is well.
 	default:
 		c.downUntil = c.now().Add(retryAfterFailure)

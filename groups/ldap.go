@@ -113,7 +113,7 @@ func (s *LDAP) findUser(ctx context.Context, c *ldapConn, user string) (*ldap.En
 				continue
 			}
 			if found != nil {
-				return nil, "", fmt.Errorf("%w: several entries have the user's name", ErrOneUser)
+				return nil, "", fmt.Errorf("%w: several entries have the user's name", errOneUser)
 			}
 			found, name = e, value
 			break
@@ -159,7 +159,7 @@ func (s *LDAP) search(ctx context.Context, c *ldapConn, base, filter string, att
 		}
 		all = append(all, page.Entries...)
 		if len(all) > limit {
-			return nil, fmt.Errorf("%w: more than %d entries", ErrOneUser, limit)
+			return nil, fmt.Errorf("%w: more than %d entries", errOneUser, limit)
 		}
 		answer, paged := ldap.FindControl(page.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
 		if !paged || len(answer.Cookie) == 0 {

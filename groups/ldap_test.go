@@ -168,7 +168,7 @@ func TestLDAPNamesMatchOnlyThemselves(t *testing.T) {
 		_, err := s.Lookup(t.Context(), "alice")
 		assert.ErrorIs(t, err, ErrUnavailable)
 		assert.ErrorContains(t, err, "several entries")
-		assert.ErrorIs(t, err, ErrOneUser)
+		assert.ErrorIs(t, err, errOneUser)
 		assert.Equal(t, []time.Time{{}}, s.pool.failed, "the server is not to blame")
 		assert.Len(t, s.pool.idle, 1)
 	})

@@ -64,7 +64,7 @@ func (s *LDAP) addNested(ctx context.Context, c *ldapConn, found *groupSet) erro
 			return err
 		}
 		if level == s.config.NestingDepth && done < len(found.groups) {
-			return fmt.Errorf("%w: groups nest deeper than %d levels, as %.200q does", ErrOneUser, s.config.NestingDepth, found.groups[done].DN)
+			return fmt.Errorf("%w: groups nest deeper than %d levels, as %.200q does", errOneUser, s.config.NestingDepth, found.groups[done].DN)
 		}
 	}
 	return nil
@@ -86,7 +86,7 @@ func (s *LDAP) addParentsBySearch(ctx context.Context, c *ldapConn, children []G
 func (s *LDAP) addParentsByRead(ctx context.Context, c *ldapConn, children []Group, found *groupSet) error {
 	for _, group := range children {
 		if found.reads++; found.reads > maxGroupReads {
-			return fmt.Errorf("%w: more than %d groups to read", ErrOneUser, maxGroupReads)
+			return fmt.Errorf("%w: more than %d groups to read", errOneUser, maxGroupReads)
 		}
 		entry, err := s.read(ctx, c, group.DN, s.config.MemberOfAttribute)
 		if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
@@ -149,17 +149,17 @@ func newGroupSet() *groupSet { return &groupSet{seen: map[string]bool{}} }
 func (g *groupSet) add(dn string) error {
 	key, err := canonicalDN(dn)
 	if err != nil {
-		return fmt.Errorf("%w: group: %w", ErrOneUser, err)
+		return fmt.Errorf("%w: group: %w", errOneUser, err)
 	}
 	if g.seen[key] {
 		return nil
 	}
 	if len(g.groups) >= maxGroups {
-		return fmt.Errorf("%w: more than %d groups", ErrOneUser, maxGroups)
+		return fmt.Errorf("%w: more than %d groups", errOneUser, maxGroups)
 	}
 	name, err := commonName(dn)
 	if err != nil {
-		return fmt.Errorf("%w: group: %w", ErrOneUser, err)
+		return fmt.Errorf("%w: group: %w", errOneUser, err)
 	}
 	g.seen[key] = true
 	g.groups = append(g.groups, Group{Name: name, DN: dn})

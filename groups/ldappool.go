@@ -87,7 +87,7 @@ func (p *ldapPool) password() (string, error) {
 
 // do runs op on a connection: a kept one if there is one, else, or when that
 // fails, on a new one to each server in turn. Every error is a failure of the
-// server, except ErrOneUser.
+// server, except errOneUser.
 func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) error) error {
 	select {
 	case p.slots <- struct{}{}:
@@ -97,7 +97,7 @@ func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) e
 	}
 	if c := p.take(); c != nil {
 		err := op(ctx, c)
-		if err == nil || errors.Is(err, ErrOneUser) {
+		if err == nil || errors.Is(err, errOneUser) {
 			p.keep(c)
 			return err
 		}
@@ -116,7 +116,7 @@ func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) e
 		}
 		c, err := p.connect(ctx, server)
 		if err == nil {
-			if err = op(ctx, c); err == nil || errors.Is(err, ErrOneUser) {
+			if err = op(ctx, c); err == nil || errors.Is(err, errOneUser) {
 				p.keep(c)
 				return err
 			}

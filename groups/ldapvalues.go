@@ -16,7 +16,7 @@ func (s *LDAP) values(ctx context.Context, c *ldapConn, entry *ldap.Entry, attri
 	all, next, err := span(entry, attribute, 0)
 	for err == nil && next > 0 {
 		if len(all) > limit {
-			return nil, fmt.Errorf("%w: more than %d values", ErrOneUser, limit)
+			return nil, fmt.Errorf("%w: more than %d values", errOneUser, limit)
 		}
 		if entry, err = s.read(ctx, c, entry.DN, fmt.Sprintf("%s;range=%d-*", attribute, next)); err != nil {
 			return nil, err

@@ -93,7 +93,7 @@ func TestCacheCountsFromTheQuestion(t *testing.T) {
 func TestCacheOneUsersFault(t *testing.T) {
 	c := &clock{}
 	s := newScript(c)
-	s.answer = fixedError(fmt.Errorf("%w: %w", ErrUnavailable, ErrOneUser))
+	s.answer = fixedError(fmt.Errorf("%w: %w", ErrUnavailable, errOneUser))
 	cache := cached(t, s, CacheConfig{TTL: time.Minute, StaleLimit: time.Hour, Timeout: time.Second, Size: 10}, c)
 	_, err := cache.Lookup(t.Context(), "alice")
 	assert.ErrorIs(t, err, ErrUnavailable)

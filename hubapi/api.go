@@ -17,6 +17,9 @@ import (
 
 // Allowances says what a user may have. Its errors are those of groups.
 type Allowances interface {
+	// Present tells what the Hub knows of a user's sign-in, before the user is
+	// asked about.
+	Present(user string, signIn groups.SignIn)
 	Allowance(ctx context.Context, user string) (groups.Allowance, error)
 	// AllowanceNow counts a group that was removed a moment ago.
 	AllowanceNow(ctx context.Context, user string) (groups.Allowance, error)
@@ -115,6 +118,7 @@ func New(config Config, deps Dependencies) (*API, error) {
 	v1 := engine.Group(Prefix, authenticated)
 	v1.GET(routeOpenAPI, handle(a.document))
 	v1.GET(routeForm, handle(a.form))
+	v1.POST(routeForm, handle(a.formFor))
 	v1.POST(routeOptions, handle(a.decodeOptions))
 	v1.POST(routeCheck, handle(a.checkOptions))
 	v1.PUT(routeServer, handle(a.start))

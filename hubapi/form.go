@@ -84,6 +84,9 @@ func (a *API) decodeOptions(c *gin.Context) error {
 	if err := body(c, &b); err != nil {
 		return err
 	}
+	if err := a.present(server.User, b.SignIn); err != nil {
+		return err
+	}
 	ctx, msg := c.Request.Context(), web.ForLanguages(language(b.Form))
 	allowed, err := a.allowance(ctx, server.User)
 	if err != nil {

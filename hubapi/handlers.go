@@ -20,6 +20,9 @@ func (a *API) checkOptions(c *gin.Context) error {
 	if err := body(c, &b); err != nil {
 		return err
 	}
+	if err := a.present(server.User, b.SignIn); err != nil {
+		return err
+	}
 	allowed, err := a.allowance(c.Request.Context(), server.User)
 	if err != nil {
 		return err
@@ -44,6 +47,9 @@ func (a *API) start(c *gin.Context) error {
 		return err
 	}
 	if err := checkStart(b); err != nil {
+		return err
+	}
+	if err := a.present(server.User, b.SignIn); err != nil {
 		return err
 	}
 	ctx := c.Request.Context()

@@ -31,6 +31,8 @@ var described = []struct {
 	{"groups.ErrNoPolicy", groups.ErrNoPolicy, http.StatusForbidden, "no-policy", false},
 	{"groups.ErrInvalidPolicy", groups.ErrInvalidPolicy, http.StatusInternalServerError, "invalid-policy", false},
 	{"groups.ErrUnavailable", groups.ErrUnavailable, http.StatusServiceUnavailable, "directory-unavailable", true},
+	{"groups.ErrSignInAgain", groups.ErrSignInAgain, http.StatusForbidden, "sign-in-again", false},
+	{"groups.ErrSignInExpired", groups.ErrSignInExpired, http.StatusForbidden, "sign-in-again", false},
 	{"spawner.ErrNotFound", spawner.ErrNotFound, http.StatusNotFound, "no-server", false},
 	{"spawner.ErrInvalid", spawner.ErrInvalid, http.StatusUnprocessableEntity, "invalid-request", false},
 	{"spawner.ErrTooManyServers", spawner.ErrTooManyServers, http.StatusConflict, "too-many-servers", false},

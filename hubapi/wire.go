@@ -13,12 +13,14 @@ import (
 // formBody is a submitted form: every value of every field, as a browser
 // sent them.
 type formBody struct {
-	Form map[string][]string `json:"form"`
+	Form   map[string][]string `json:"form"`
+	SignIn *signIn             `json:"sign_in"`
 }
 
 // optionsBody is user_options as the Hub keeps them.
 type optionsBody struct {
 	Options json.RawMessage `json:"options"`
+	SignIn  *signIn         `json:"sign_in"`
 }
 
 type checkedOptions struct {
@@ -32,6 +34,7 @@ type startBody struct {
 	Env     map[string]string `json:"env"`
 	Command []string          `json:"cmd"`
 	Args    []string          `json:"args"`
+	SignIn  *signIn           `json:"sign_in"`
 }
 
 // serverState is a server as the Hub sees it.

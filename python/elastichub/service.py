@@ -47,19 +47,26 @@ class Service:
 
     # --- choices
 
-    async def form(self, user, server, languages=""):
+    # sign_in is what the Hub knows of the user's sign-in, where groups come from it.
+
+    async def form(self, user, server, languages="", sign_in=None):
         query = {"server": server, **({"lang": languages} if languages else {})}
-        page = await self._call("GET", user, "form", query, seconds=CHOICE_SECONDS)
+        body = _with(sign_in)
+        method = "POST" if body else "GET"
+        page = await self._call(
+            method, user, "form", query, body or None, seconds=CHOICE_SECONDS
+        )
         return page.decode(errors="replace")
 
-    async def decode(self, user, server, form, again=False):
+    async def decode(self, user, server, form, again=False, sign_in=None):
         """With again, a Problem of the choices has the form that shows its errors."""
         query = {"server": server, **({"form": "true"} if again else {})}
-        return await self._options(user, "options", query, {"form": form})
+        body = {"form": form, **_with(sign_in)}
+        return await self._options(user, "options", query, body)
 
-    async def check(self, user, server, options):
-        query = {"server": server}
-        return await self._options(user, "options/check", query, {"options": options})
+    async def check(self, user, server, options, sign_in=None):
+        query, body = {"server": server}, {"options": options, **_with(sign_in)}
+        return await self._options(user, "options/check", query, body)
 
     async def _options(self, user, path, query, body):
         answer = await self._call("POST", user, path, query, body, CHOICE_SECONDS)
@@ -218,6 +225,10 @@ class EventParser:
             return
         if isinstance(data, dict):
             self._note(fields.get(b"id", ""), fields.get(b"event", "message"), data)
+
+
+def _with(sign_in):
+    return {"sign_in": sign_in} if sign_in else {}
 
 
 def _path(user, path, query):

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import url_path_join
-from traitlets import Integer, Unicode, default
+from traitlets import Bool, Enum, Integer, List, Unicode, default
 
 from .errors import (
     FormRefused,
@@ -61,6 +61,14 @@ class ElasticSpawner(Spawner):
 
     language = Unicode(
         help="Language of the spawn form, such as ru. Default: what the browser asks for."
+    ).tag(config=True)
+
+    send_groups = Bool(
+        help="Tell elastichub the user's groups in the Hub, for groups.hub of its configuration."
+    ).tag(config=True)
+    send_tokens = List(
+        Enum(["id_token", "access_token"]),
+        help="Tokens of the user's auth_state to send, for groups.oidc of its configuration.",
     ).tag(config=True)
 
     @default("ip")
@@ -117,6 +125,17 @@ class ElasticSpawner(Spawner):
             )
         return services[key]
 
+    async def _sign_in(self):
+        """What elastichub is to know of the user's sign-in, None for nothing."""
+        known = {}
+        if self.send_groups:
+            known["groups"] = sorted(group.name for group in self.user.groups)
+        if self.send_tokens:
+            state = await self.user.get_auth_state() or {}
+            tokens = {name: state.get(name) for name in self.send_tokens}
+            known.update({n: token for n, token in tokens.items() if isinstance(token, str)})
+        return known or None
+
     # --- what the Hub keeps
 
     def load_state(self, state):
@@ -147,7 +166,9 @@ class ElasticSpawner(Spawner):
             if not name.endswith("_file")
         }
         try:
-            choice = await self._service.decode(self.user.name, self.name, fields, True)
+            choice = await self._service.decode(
+                self.user.name, self.name, fields, True, await self._sign_in()
+            )
             if self.active:
                 raise AlreadyStarted(self)
             return choice
@@ -166,7 +187,9 @@ class ElasticSpawner(Spawner):
         fields = {name: values for name, values in query.items() if name[:1] != "_"}
         if fields:
             try:
-                return await self._service.decode(self.user.name, self.name, fields)
+                return await self._service.decode(
+                    self.user.name, self.name, fields, sign_in=await self._sign_in()
+                )
             except ServiceDown as error:
                 raise SpawnRefused(error) from error
             except Problem as problem:
@@ -178,7 +201,9 @@ class ElasticSpawner(Spawner):
 
     async def _decode_link(self, fields):
         try:
-            return await self._service.decode(self.user.name, self.name, fields)
+            return await self._service.decode(
+                self.user.name, self.name, fields, sign_in=await self._sign_in()
+            )
         except (Problem, ServiceDown) as error:
             raise SpawnRefused(error) from error
 
@@ -227,6 +252,9 @@ class ElasticSpawner(Spawner):
             "cmd": list(self.cmd),
             "args": self.get_args(),
         }
+        sign_in = await self._sign_in()
+        if sign_in:
+            request["sign_in"] = sign_in
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_RETRY_SECONDS
         while True:
@@ -436,7 +464,9 @@ async def _render_form(spawner):
     if not languages and spawner.handler is not None:
         languages = spawner.handler.request.headers.get("Accept-Language", "")[:1024]
     try:
-        return await spawner._service.form(spawner.user.name, spawner.name, languages)
+        return await spawner._service.form(
+            spawner.user.name, spawner.name, languages, await spawner._sign_in()
+        )
     except (Problem, ServiceDown) as error:
         spawner.log.warning("No form for %s: %s", spawner._log_name, error)
         return alert(error)
@@ -446,7 +476,10 @@ async def _check_options(spawner, user_options):
     """For callers of the Hub's REST API, who see no form, before anything is prepared."""
     try:
         spawner.user_options = await spawner._service.check(
-            spawner.user.name, spawner.name, user_options or {}
+            spawner.user.name,
+            spawner.name,
+            user_options or {},
+            await spawner._sign_in(),
         )
     except (Problem, ServiceDown) as error:
         raise spawner._refuse(error) from error

@@ -20,6 +20,12 @@ START = {
     "args": ["--debug"],
 }
 
+SIGN_IN = {
+    "id_token": "an-id-token",
+    "access_token": "an-access-token",
+    "groups": ["ml-research"],
+}
+
 
 async def events(service, user, start):
     noted = []
@@ -67,6 +73,14 @@ CALLS = {
     "options beyond the bounds": (
         lambda s: s.check("analyst", "", {"cpu": "99", "privileged": True}),
         ("invalid-options", field("privileged", "unknown")),
+    ),
+    "options with a sign-in": (
+        lambda s: s.check("researcher", "", {"cpu": "1"}, SIGN_IN),
+        lambda r: r["cpu"] == "1",
+    ),
+    "form page of an unknown user": (
+        lambda s: s.form("nobody", "", sign_in={"groups": []}),
+        ("unknown-user", lambda p: p.status == 404),
     ),
     "no policy": (
         lambda s: s.check("guest", "", {}),
@@ -144,7 +158,7 @@ async def test_exchange(name):
     request = EXCHANGES[name]["request"]
     token = request.get("token", "the-token")
     async with double() as d:
-        for kind in ("start", "state", "stop", "options", "check", "servers", "events"):
+        for kind in ("start", "state", "stop", "form", "options", "check", "servers", "events"):
             d.will(**{kind: name})
         service = Service(d.url, lambda: token)
         if callable(expected):
