@@ -19,7 +19,10 @@ func TestStartRequest(t *testing.T) {
 	t.Parallel()
 	storage := &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: resource.MustParse("1Gi")}}
 	tolerations := []corev1.Toleration{{Key: "notebooks", Operator: corev1.TolerationOpExists}}
+	affinity := &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
+	secrets := []v1alpha1.PullSecret{{Name: "registry"}}
 	a := groups.Allowance{
+		Affinity: affinity, ImagePullSecrets: secrets,
 		Policies: []string{"research", "everyone"}, Groups: []groups.Group{{Name: "ml", DN: "cn=ml,dc=x"}, {Name: "staff"}},
 		CPU: groups.Range{RequestRatio: 0.3333}, Memory: groups.Range{RequestRatio: 1},
 		Images:       []v1alpha1.ImageChannel{{ID: "stable", Image: "r/nb:1"}, {ID: "old", Image: "r/nb:0", Hidden: true}},
@@ -43,10 +46,11 @@ func TestStartRequest(t *testing.T) {
 		Key: key, Start: "s1", Command: []string{"c"}, Args: []string{"--a"},
 		Env: map[string]string{"HF_HOME": "/data", "JUPYTERHUB_API_TOKEN": "secret",
 			"CPU_LIMIT": "2", "CPU_GUARANTEE": "0.67", "MEM_LIMIT": "4294967296", "MEM_GUARANTEE": "4294967296"},
-		Image: "r/nb:0", CPULimit: resource.MustParse("2"), MemoryLimit: resource.MustParse("4Gi"),
+		Image: "r/nb:0", ImageChannel: "old", CPULimit: resource.MustParse("2"), MemoryLimit: resource.MustParse("4Gi"),
 		NodeSelector: map[string]string{"pool": "n"}, Tolerations: tolerations, PriorityClassName: "low", Storage: storage,
+		Affinity: affinity, ImagePullSecrets: secrets,
 		KernelOptions:  v1alpha1.KernelOptions{Policies: []string{"research", "everyone"}, Groups: []string{"ml", "staff"}, IdleTimeoutSeconds: &idle},
-		ServersPerUser: 3, ServerIdleSeconds: 3600,
+		ServersPerUser: 3, ServerIdleSeconds: 3600, MaxRunSeconds: 7200,
 		Options: []byte(`{"cpu":"2","memory":"4Gi","image":"old"}`),
 	}, got)
 

@@ -36,6 +36,7 @@ type controller struct {
 	issuer *tokens.Issuer
 	// events gives the Kubernetes events about objects with these UIDs.
 	events func(about ...types.UID) []corev1.Event
+	ledger ledger
 	met    *metrics
 	now    func() time.Time
 }
@@ -198,6 +199,9 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 	if err := c.environment(ctx, nb); err != nil {
 		return err
 	}
+	if err := c.confirmSlot(ctx, nb); err != nil {
+		return err
+	}
 	if err := c.ensureClaim(ctx, o); err != nil {
 		return err
 	}
@@ -209,6 +213,21 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 		return err
 	}
 	return c.ensureDeployment(ctx, o, deployment(c.cfg, nb, authVersion))
+}
+
+// confirmSlot holds a server of the Hub against the user's limit once more.
+func (c *controller) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
+	if nb.Spec.ServersPerUser <= 0 || nb.Spec.User == "" {
+		return nil
+	}
+	switch err := c.ledger.confirm(ctx, nb); {
+	case errors.Is(err, ErrTooManyServers):
+		return failed(ReasonTooManyServers, "As many servers run as the policy allows, %d. Stop one of them first.", nb.Spec.ServersPerUser)
+	case errors.Is(err, ErrNameTaken):
+		return failed(ReasonNameTaken, "There is a ConfigMap %s that is not elastichub's.", slotsName(nb.Spec.User))
+	default:
+		return err
+	}
 }
 
 // built tells that a Deployment is what this generation asks for. Its template

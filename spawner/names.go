@@ -80,3 +80,12 @@ func labelValue(name string) string {
 	}
 	return readable(name, 63-len("---")-labelHashDigits) + "---" + digest(labelHashDigits, name)
 }
+
+// userSlug names a user within the name of a claim: a plain name as it is, any
+// other with a hash, so that no two users share one.
+func userSlug(user string) string {
+	if isPlain(user) && len(user) <= maxSlug {
+		return user
+	}
+	return readable(user, maxSlug-len("---")-hashDigits) + "---" + digest(hashDigits, user)
+}

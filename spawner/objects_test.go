@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -32,15 +34,22 @@ func testRequest(user, server, start string) Request {
 		Image:    "registry.example/lab:stable",
 		CPULimit: resource.MustParse("3"), CPURequest: resource.MustParse("1"),
 		MemoryLimit: resource.MustParse("2Gi"), MemoryRequest: resource.MustParse("2Gi"),
-		NodeSelector:      map[string]string{"pool": "notebooks"},
-		Tolerations:       []corev1.Toleration{{Key: "notebooks", Operator: corev1.TolerationOpExists}},
+		NodeSelector: map[string]string{"pool": "notebooks"},
+		Tolerations:  []corev1.Toleration{{Key: "notebooks", Operator: corev1.TolerationOpExists}},
+		Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
+			Weight:     10,
+			Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpIn, Values: []string{"ssd"}}}},
+		}}}},
 		PriorityClassName: "interactive",
+		ImagePullSecrets:  []v1alpha1.PullSecret{{Name: "registry"}},
 		Storage: &v1alpha1.NotebookStorage{
 			Home:   &v1alpha1.HomeVolume{Size: resource.MustParse("10Gi"), StorageClassName: &class},
 			Shared: []v1alpha1.SharedVolume{{Name: "datasets", Claim: "datasets", MountPath: "/data", ReadOnly: true}},
 		},
 		KernelOptions:     v1alpha1.KernelOptions{Policies: []string{"ml"}, Groups: []string{"ml-research"}},
 		ServerIdleSeconds: 1800,
+		MaxRunSeconds:     86400,
+		ImageChannel:      "stable",
 		Options:           []byte(`{"cpu":"3","memory":"2Gi","image":"stable"}`),
 	}
 }
@@ -89,6 +98,24 @@ func TestObjectsOfHubServer(t *testing.T) {
 	golden(t, "hub-server.golden.yaml", nb.Spec, claim(nb), service(nb), gatewaySecret(nb, "signed"), deployment(testConfig(), nb, ""))
 	assert.Equal(t, deployment(testConfig(), nb, ""), deployment(testConfig(), nb, ""), "deterministic")
 	assert.Nil(t, authSecret(nb), "the Hub's OAuth applies")
+}
+
+func TestHomeClaimOfEachUser(t *testing.T) {
+	claims := map[string]string{}
+	for _, user := range []string{"alice", "Alice", "al.ice", "a--b", "Анна", "anna", strings.Repeat("x", 40), strings.Repeat("x", 41), "alice---2bd806c97f0e00af"} {
+		req := testRequest(user, "work", "s1")
+		req.Storage.Home.Claim = "claim-{username}"
+		nb := requested(req)
+		assert.Equal(t, "claim-{username}", req.Storage.Home.Claim, "the policy's own is left alone")
+		assert.Empty(t, validation.IsDNS1123Subdomain(ClaimName(nb)), user)
+		assert.LessOrEqual(t, len(ClaimName(nb)), 63)
+		assert.NotContains(t, claims, ClaimName(nb), user)
+		claims[ClaimName(nb)] = user
+		other := req
+		other.Server = ""
+		assert.Equal(t, ClaimName(nb), ClaimName(requested(other)), "all servers of a user share it")
+	}
+	assert.Equal(t, "alice", claims["claim-alice"])
 }
 
 func TestObjectsOfGatewayOnlySample(t *testing.T) {

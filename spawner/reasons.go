@@ -37,6 +37,7 @@ const (
 	ReasonTemplateRefused Reason = "TemplateRefused"
 	ReasonStorageRefused  Reason = "StorageRefused"
 	ReasonVolumeTaken     Reason = "VolumeTaken"
+	ReasonTooManyServers  Reason = "TooManyServers"
 )
 
 // Types of a notebook's conditions.

@@ -18,6 +18,9 @@ import (
 // wrapped; no value of the environment is among them.
 var ErrInvalid = errors.New("spawner: invalid request")
 
+// usernameMark in the name of a home claim stands for the user.
+const usernameMark = "{username}"
+
 // Bounds of one request. A Secret holds 1 MiB at most, annotations 256 KiB.
 const (
 	maxStartBytes   = 128
@@ -89,6 +92,13 @@ func notebookSpec(cfg Config, req Request) v1alpha1.JupyterNotebookSpec {
 		EnvSecret:     Name(req.Key) + envSecretSuffix,
 		Storage:       req.Storage.DeepCopy(),
 		KernelOptions: req.KernelOptions.DeepCopy(),
+
+		ServersPerUser: max(req.ServersPerUser, 1),
+		MaxRunSeconds:  req.MaxRunSeconds,
+		ImageChannel:   req.ImageChannel,
+	}
+	if spec.Storage != nil && spec.Storage.Home != nil {
+		spec.Storage.Home.Claim = strings.ReplaceAll(spec.Storage.Home.Claim, usernameMark, userSlug(req.User))
 	}
 	if req.ServerIdleSeconds > 0 {
 		spec.IdleStop = &v1alpha1.IdleStop{Seconds: req.ServerIdleSeconds}
@@ -115,8 +125,18 @@ func requestTemplate(cfg Config, req Request) corev1.PodTemplateSpec {
 		}},
 		NodeSelector:      req.NodeSelector,
 		Tolerations:       req.Tolerations,
+		Affinity:          req.Affinity.DeepCopy(),
 		PriorityClassName: req.PriorityClassName,
+		ImagePullSecrets:  pullSecrets(req.ImagePullSecrets),
 	}}
+}
+
+func pullSecrets(names []v1alpha1.PullSecret) []corev1.LocalObjectReference {
+	var all []corev1.LocalObjectReference
+	for _, s := range names {
+		all = append(all, corev1.LocalObjectReference{Name: s.Name})
+	}
+	return all
 }
 
 // literal keeps the kubelet from expanding $(NAME) in words that came from a

@@ -37,16 +37,24 @@ type Request struct {
 	Command []string
 	Args    []string
 
-	Image                      string
+	Image string
+	// ImageChannel is the id of the policy's channel that Image came from.
+	ImageChannel               string
 	CPULimit, CPURequest       resource.Quantity
 	MemoryLimit, MemoryRequest resource.Quantity
 	NodeSelector               map[string]string
 	Tolerations                []corev1.Toleration
+	Affinity                   *corev1.Affinity
 	PriorityClassName          string
-	Storage                    *v1alpha1.NotebookStorage
-	KernelOptions              v1alpha1.KernelOptions
-	ServersPerUser             int32
-	ServerIdleSeconds          int64
+	ImagePullSecrets           []v1alpha1.PullSecret
+	// Storage may have {username} in the name of the home claim.
+	Storage       *v1alpha1.NotebookStorage
+	KernelOptions v1alpha1.KernelOptions
+	// ServersPerUser below one means one.
+	ServersPerUser int32
+	// ServerIdleSeconds and MaxRunSeconds: 0 means never and for ever.
+	ServerIdleSeconds int64
+	MaxRunSeconds     int64
 	// Options is the JSON of the choices, kept to prefill the next form.
 	Options []byte
 }

@@ -27,7 +27,7 @@ var (
 // attempts bounds how often a write that lost a race is tried again.
 const attempts = 4
 
-// rollbackTimeout bounds the removal of a Secret whose notebook was refused.
+// rollbackTimeout bounds the removal of what a refused notebook leaves.
 const rollbackTimeout = 5 * time.Second
 
 // Service starts, stops and removes servers, and says their state. Any number
@@ -37,6 +37,7 @@ type Service struct {
 	client   client.Client
 	live     client.Reader
 	snapshot *snapshot
+	ledger   ledger
 	now      func() time.Time
 }
 
@@ -47,7 +48,11 @@ func NewService(ctx context.Context, cfg Config, writer client.Client, live clie
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("spawner: %w", err)
 	}
-	s := &Service{cfg: cfg, client: writer, live: live, snapshot: newSnapshot(cfg.Namespace), now: time.Now}
+	s := &Service{
+		cfg: cfg, client: writer, live: live, snapshot: newSnapshot(cfg.Namespace),
+		ledger: ledger{namespace: cfg.Namespace, client: writer, live: live, now: time.Now},
+		now:    time.Now,
+	}
 	informer, err := informers.GetInformer(ctx, &v1alpha1.JupyterNotebook{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, fmt.Errorf("spawner: watch notebooks: %w", err)
@@ -93,7 +98,7 @@ func (s *Service) start(ctx context.Context, req Request) (State, error) {
 		}
 		return s.snapshot.put(nb), nil
 	}
-	if err := s.checkLimit(ctx, req); err != nil {
+	if err := s.ledger.take(ctx, req.Key, req.Start, req.ServersPerUser); err != nil {
 		return State{}, err
 	}
 	created, err := s.writeEnv(ctx, req, nb)
@@ -102,8 +107,8 @@ func (s *Service) start(ctx context.Context, req Request) (State, error) {
 	}
 	written, err := s.writeNotebook(ctx, req, nb)
 	if err != nil {
-		if created != nil && refused(err) {
-			s.rollback(ctx, created)
+		if refused(err) {
+			s.rollback(ctx, req, created)
 		}
 		return State{}, err
 	}
@@ -124,27 +129,6 @@ func (s *Service) get(ctx context.Context, k Key) (*v1alpha1.JupyterNotebook, er
 		return nil, ErrNameTaken
 	}
 	return &nb, nil
-}
-
-// checkLimit counts the user's other servers that run or are to run.
-func (s *Service) checkLimit(ctx context.Context, req Request) error {
-	var others v1alpha1.JupyterNotebookList
-	err := s.live.List(ctx, &others, client.InNamespace(s.cfg.Namespace),
-		client.MatchingLabels{v1alpha1.LabelHubUsername: labelValue(req.User)})
-	if err != nil {
-		return fmt.Errorf("count servers: %w", err)
-	}
-	running := int32(0)
-	for i := range others.Items {
-		nb := &others.Items[i]
-		if nb.Spec.User == req.User && nb.Name != Name(req.Key) && !nb.Spec.Stopped && !givenUp(nb) && nb.DeletionTimestamp == nil {
-			running++
-		}
-	}
-	if running >= max(req.ServersPerUser, 1) {
-		return ErrTooManyServers
-	}
-	return nil
 }
 
 // writeEnv makes the Secret hold the environment of this start, and returns it
@@ -209,12 +193,16 @@ func refused(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
-// rollback removes a Secret without a notebook. Failing that, the next start
-// of the same server reuses it.
-func (s *Service) rollback(ctx context.Context, secret *corev1.Secret) {
+// rollback gives back the slot of a start that cannot be, and removes its
+// Secret if there was none before. Failing that, the slot counts for slotGrace,
+// and the next start of the same server reuses the Secret.
+func (s *Service) rollback(ctx context.Context, req Request, secret *corev1.Secret) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
-	_ = s.client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
+	_ = s.ledger.release(ctx, req.Key, req.Start)
+	if secret != nil {
+		_ = s.client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
+	}
 }
 
 // Stop takes the server's Pod away, also one that is only starting; object and
@@ -262,6 +250,9 @@ func (s *Service) Remove(ctx context.Context, k Key) error {
 	var secret corev1.Secret
 	if err := s.removeOwn(ctx, name, name+envSecretSuffix, &secret, k); err != nil {
 		return fmt.Errorf("delete environment: %w", err)
+	}
+	if err := s.ledger.release(ctx, k, ""); err != nil {
+		return fmt.Errorf("release the server's slot: %w", err)
 	}
 	return nil
 }

@@ -50,7 +50,11 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, re
 	}
 	c := &controller{
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), issuer: issuer,
+		ledger: ledger{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now},
 		events: eventsAbout(events), met: met, now: time.Now,
+	}
+	if err := mgr.Add(slotSweeper{c.ledger}); err != nil {
+		return fmt.Errorf("spawner: %w", err)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("jupyternotebook").
@@ -63,6 +67,26 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, re
 		WatchesRawSource(eventSource(events, mgr.GetClient())).
 		WithOptions(runtimecontroller.Options{MaxConcurrentReconciles: workers}).
 		Complete(c)
+}
+
+// slotSweeper runs on the leader.
+type slotSweeper struct{ ledger }
+
+func (s slotSweeper) NeedLeaderElection() bool { return true }
+
+func (s slotSweeper) Start(ctx context.Context) error {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := s.sweep(ctx); err != nil {
+				ctrl.LoggerFrom(ctx).Error(err, "cannot sweep server slots")
+			}
+		}
+	}
 }
 
 // byLabel leads from what a notebook's Pods and claims bear to the notebook.

@@ -60,6 +60,10 @@ type JupyterNotebookSpec struct {
 	// not; zero means never.
 	// +kubebuilder:validation:Minimum=0
 	MaxRunSeconds int64 `json:"maxRunSeconds,omitempty"`
+	// ServersPerUser, when above zero, lets the server have a Pod only while the
+	// user runs fewer others.
+	// +kubebuilder:validation:Minimum=0
+	ServersPerUser int32 `json:"serversPerUser,omitempty"`
 	// ImageChannel is the id of the policy's channel that the image came from.
 	ImageChannel string `json:"imageChannel,omitempty"`
 	// KernelOptions is what this notebook may ask of its gateway.

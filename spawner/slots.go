@@ -1,0 +1,285 @@
+package spawner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// How many servers a user runs is exact, whatever replicas do at once: every
+// user has one ConfigMap, the ledger, with a slot for each server that runs or
+// is about to, and the API server takes only writes to the version that was read.
+//
+//	Service.Start   reads the ledger, then the user's notebooks, and takes a
+//	                slot if fewer than the limit are in use: one conditional
+//	                write. Only then does it write the notebook.
+//	the controller  confirms the slot by another conditional write before the
+//	                notebook gets its first Pod. No slot, no Pod.
+//
+// A slot whose notebook was never seen may belong to a start that crashed, or
+// to one that is only slow. It is given away after slotGrace; the slow one then
+// needs another slot to be confirmed. So no clock, crash or delay leads to one
+// server too many; they can only make a start fail.
+//
+// The ledger is owned by the notebooks that it speaks of and goes with the last
+// of them; one that never had any is swept away.
+const (
+	slotsSuffix = "-servers"
+	// slotGrace is far longer than a start takes from its slot to its notebook.
+	slotGrace = 30 * time.Second
+	// slotAttempts bounds a start's attempts to write the ledger. Each one that
+	// is lost was won by another start of the same user, of which there can be
+	// as many as the limit, or by the controller.
+	slotAttempts = 100
+	slotBackoff  = 20 * time.Millisecond
+
+	// sweepInterval is how often abandoned ledgers are looked for.
+	sweepInterval = 10 * time.Minute
+
+	// componentSlots is the label of ledgers.
+	componentSlots = "server-slots"
+)
+
+// errNoSlot: the ledger has no slot for the notebook.
+var errNoSlot = errors.New("spawner: no slot for the server")
+
+// slot is one entry of a ledger, by the name of the notebook.
+type slot struct {
+	Start string    `json:"start"`
+	Since time.Time `json:"since"`
+	// Confirmed is when the controller last saw the notebook wanting a Pod.
+	Confirmed time.Time `json:"confirmed,omitzero"`
+}
+
+type slots map[string]slot
+
+// taken are the names that count against the limit: servers that run or are to
+// run, and starts whose notebook is still to come. The notebooks, all of one
+// user, must have been read after the ledger.
+func (s slots) taken(notebooks []v1alpha1.JupyterNotebook, now time.Time) map[string]bool {
+	taken, starts := map[string]bool{}, map[string]string{}
+	for i := range notebooks {
+		nb := &notebooks[i]
+		starts[nb.Name] = nb.Spec.Start
+		if !nb.Spec.Stopped && !givenUp(nb) && nb.DeletionTimestamp == nil {
+			taken[nb.Name] = true
+		}
+	}
+	for name, held := range s {
+		if start, exists := starts[name]; exists && start == held.Start {
+			continue // the notebook has spoken
+		}
+		if !held.Confirmed.IsZero() {
+			continue // had its notebook, which is gone or was changed
+		}
+		if age := now.Sub(held.Since); age < slotGrace {
+			taken[name] = true
+		}
+	}
+	return taken
+}
+
+// ledger reads and writes the slots of one user at a time. Nothing is cached.
+type ledger struct {
+	namespace string
+	client    client.Client
+	live      client.Reader
+	now       func() time.Time
+}
+
+func slotsName(user string) string { return Name(Key{User: user}) + slotsSuffix }
+
+// read returns the user's ledger; a new one that is not written yet has no
+// resource version.
+func (l ledger) read(ctx context.Context, user string) (*corev1.ConfigMap, slots, error) {
+	cm := &corev1.ConfigMap{}
+	err := l.live.Get(ctx, client.ObjectKey{Namespace: l.namespace, Name: slotsName(user)}, cm)
+	if apierrors.IsNotFound(err) {
+		cm = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Namespace: l.namespace, Name: slotsName(user),
+			Labels: map[string]string{
+				v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelName: v1alpha1.AppName,
+				v1alpha1.LabelComponent: componentSlots, v1alpha1.LabelHubUsername: labelValue(user),
+			},
+			Annotations: map[string]string{v1alpha1.LabelHubUsername: user},
+		}}
+		return cm, slots{}, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read slots: %w", err)
+	}
+	if cm.Labels[v1alpha1.LabelComponent] != componentSlots || cm.Annotations[v1alpha1.LabelHubUsername] != user {
+		return nil, nil, ErrNameTaken
+	}
+	return cm, decodeSlots(cm.Data), nil
+}
+
+// decodeSlots forgets what cannot be read: nobody but us writes it, and the
+// notebooks count without it.
+func decodeSlots(data map[string]string) slots {
+	s := slots{}
+	for name, text := range data {
+		var one slot
+		if err := json.Unmarshal([]byte(text), &one); err == nil {
+			s[name] = one
+		}
+	}
+	return s
+}
+
+// write is refused with a conflict when the ledger has changed since read.
+func (l ledger) write(ctx context.Context, cm *corev1.ConfigMap, s slots) error {
+	cm.Data = make(map[string]string, len(s))
+	for name, one := range s {
+		text, err := json.Marshal(one)
+		if err != nil {
+			return fmt.Errorf("write slots: %w", err)
+		}
+		cm.Data[name] = string(text)
+	}
+	var err error
+	if cm.ResourceVersion == "" {
+		err = l.client.Create(ctx, cm)
+	} else {
+		err = l.client.Update(ctx, cm)
+	}
+	if err != nil {
+		return fmt.Errorf("write slots: %w", err)
+	}
+	return nil
+}
+
+// change reads, lets decide, and writes until nobody else has written in
+// between. decide returns false when there is nothing to write.
+func (l ledger) change(ctx context.Context, user string, decide func(*corev1.ConfigMap, slots) (bool, error)) error {
+	for attempt := 1; ; attempt++ {
+		cm, s, err := l.read(ctx, user)
+		if err != nil {
+			return err
+		}
+		write, err := decide(cm, s)
+		if err != nil || !write {
+			return err
+		}
+		err = l.write(ctx, cm, s)
+		if !lostRace(err) || attempt == slotAttempts {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(rand.Int64N(int64(slotBackoff)))):
+		}
+	}
+}
+
+func lostRace(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+}
+
+// take makes sure that the server has a slot for this start. The error is
+// ErrTooManyServers when limit others are in use.
+func (l ledger) take(ctx context.Context, k Key, start string, limit int32) error {
+	name := Name(k)
+	return l.change(ctx, k.User, func(cm *corev1.ConfigMap, s slots) (bool, error) {
+		var notebooks v1alpha1.JupyterNotebookList
+		err := l.live.List(ctx, &notebooks, client.InNamespace(l.namespace), client.MatchingLabels{v1alpha1.LabelHubUsername: labelValue(k.User)})
+		if err != nil {
+			return false, fmt.Errorf("count servers: %w", err)
+		}
+		own := slices.DeleteFunc(notebooks.Items, func(nb v1alpha1.JupyterNotebook) bool { return nb.Spec.User != k.User })
+		taken := s.taken(own, l.now())
+		others := maps.Clone(taken)
+		delete(others, name)
+		if int32(len(others)) >= max(limit, 1) {
+			return false, ErrTooManyServers
+		}
+		if held, ok := s[name]; ok && held.Start == start && taken[name] {
+			return false, nil // a repeated request
+		}
+		maps.DeleteFunc(s, func(name string, _ slot) bool { return !taken[name] })
+		s[name] = slot{Start: start, Since: l.now()}
+		return true, nil
+	})
+}
+
+// confirm notes that the notebook is about to get a Pod. A slot that was given
+// away is taken anew if there is one; otherwise the error is ErrTooManyServers.
+func (l ledger) confirm(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
+	err := l.confirmSlot(ctx, nb)
+	if !errors.Is(err, errNoSlot) {
+		return err
+	}
+	if err := l.take(ctx, keyOf(nb), nb.Spec.Start, nb.Spec.ServersPerUser); err != nil {
+		return err
+	}
+	return l.confirmSlot(ctx, nb)
+}
+
+// confirmSlot makes the notebook an owner of the ledger. It writes in any case,
+// so that whoever gives the slot away at the same time is refused.
+func (l ledger) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
+	return l.change(ctx, nb.Spec.User, func(cm *corev1.ConfigMap, s slots) (bool, error) {
+		held, ok := s[nb.Name]
+		if !ok {
+			return false, errNoSlot
+		}
+		// The slot is the server's: a start that lost to this one left it there.
+		held.Start, held.Confirmed = nb.Spec.Start, l.now()
+		s[nb.Name] = held
+		owner := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "JupyterNotebook", Name: nb.Name, UID: nb.UID}
+		cm.OwnerReferences = slices.DeleteFunc(cm.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Name == nb.Name })
+		cm.OwnerReferences = append(cm.OwnerReferences, owner)
+		return true, nil
+	})
+}
+
+// release gives a slot back before its time, if it is still of that start; an
+// empty start means of any.
+func (l ledger) release(ctx context.Context, k Key, start string) error {
+	return l.change(ctx, k.User, func(cm *corev1.ConfigMap, s slots) (bool, error) {
+		held, ok := s[Name(k)]
+		if !ok || start != "" && held.Start != start {
+			return false, nil
+		}
+		delete(s, Name(k))
+		return true, nil
+	})
+}
+
+// sweep deletes ledgers that no notebook owns and whose slots are too old to
+// become anything.
+func (l ledger) sweep(ctx context.Context) error {
+	var all corev1.ConfigMapList
+	err := l.live.List(ctx, &all, client.InNamespace(l.namespace), client.MatchingLabels{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: componentSlots,
+	})
+	if err != nil {
+		return fmt.Errorf("list slots: %w", err)
+	}
+	var faults []error
+	for i := range all.Items {
+		cm := &all.Items[i]
+		if len(cm.OwnerReferences) > 0 || l.now().Sub(cm.CreationTimestamp.Time) < slotGrace ||
+			len(decodeSlots(cm.Data).taken(nil, l.now())) > 0 {
+			continue
+		}
+		err := l.client.Delete(ctx, cm, client.Preconditions{UID: &cm.UID, ResourceVersion: &cm.ResourceVersion})
+		if err != nil && !lostRace(err) {
+			faults = append(faults, fmt.Errorf("delete slots %s: %w", cm.Name, err))
+		}
+	}
+	return errors.Join(faults...)
+}
