@@ -52,6 +52,8 @@ type admitter struct {
 	inOffice bool            // this leader has taken over
 	barrier  []client.Object // what the cache has to show before that; nil before it was read
 
+	pool warmPool
+
 	mu       sync.Mutex
 	expected map[string]expectation // by Pod name
 }
@@ -87,6 +89,9 @@ func (a *admitter) pass(ctx context.Context) (reconcile.Result, error) {
 	again, err := a.carryOut(ctx, s, d)
 	a.measure(s, d)
 	if err == nil {
+		err = a.tendPool(ctx, s, d)
+	}
+	if err == nil {
 		err = a.reportUse(ctx, s, d)
 	}
 	if err != nil {
@@ -115,14 +120,14 @@ func (a *admitter) carryOut(ctx context.Context, s *survey, d admission.Decision
 	}
 	// In the order of admission, and all of them promised before the first write.
 	for _, id := range d.Admit {
-		a.ledger.Promise(s.promise(id))
+		a.ledger.Promise(s.promise(id, d.Take[id]))
 	}
 	outcomes := make([]outcome, len(d.Admit))
 	var g errgroup.Group
 	g.SetLimit(writesAtOnce)
 	for i, id := range d.Admit {
 		g.Go(func() error {
-			version, err := a.admit(ctx, s.kernels[id], s.wants[id])
+			version, err := a.admit(ctx, s.kernels[id], s.wants[id], d.Take[id])
 			outcomes[i] = outcome{version, err}
 			return nil
 		})
@@ -167,12 +172,14 @@ func definite(err error) bool {
 		apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsTooManyRequests(err)
 }
 
-// admit writes Queued → Starting, with what is held, as one conditional write.
-func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants admission.Resources) (string, error) {
+// admit writes Queued → Starting, with what is held and the warm Pod that is
+// claimed, if any, as one conditional write.
+func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants admission.Resources, warm string) (string, error) {
 	now := a.now()
 	updated := k.DeepCopy()
 	updated.Status.Phase = v1alpha1.KernelStarting
 	updated.Status.Held = toList(wants)
+	updated.Status.Warm, updated.Status.PodName = warm, warm
 	updated.Status.Queue, updated.Status.Message, updated.Status.Cause = nil, "", ""
 	updated.Status.LastReconcileTime = &metav1.Time{Time: now}
 	if err := a.write(ctx, updated); err != nil {
@@ -352,6 +359,13 @@ func (a *admitter) expect(pod *corev1.Pod) {
 		a.expected = map[string]expectation{}
 	}
 	a.expected[pod.Name] = expectation{pod: pod.DeepCopy(), until: a.now().Add(expectFor)}
+}
+
+// unexpect forgets a Pod that was not created after all.
+func (a *admitter) unexpect(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.expected, name)
 }
 
 // stillExpected lists Pods that were created lately and are not among seen.

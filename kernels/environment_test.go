@@ -99,6 +99,8 @@ type cluster struct {
 	cfg       Config
 	api       client.Client
 	meters    *prometheus.Registry
+	agents    *fakeAgents
+	warmed    int    // addresses given to warm Pods
 	stop      func() // ends the controllers
 }
 
@@ -108,7 +110,7 @@ func startCluster(t *testing.T, change ...func(*Config)) *cluster {
 	require.NoError(t, err)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "kernels-"}}
 	require.NoError(t, api.Create(t.Context(), ns))
-	c := &cluster{T: t, ctx: t.Context(), namespace: ns.Name, cfg: testConfig(ns.Name), api: api}
+	c := &cluster{T: t, ctx: t.Context(), namespace: ns.Name, cfg: testConfig(ns.Name), api: api, agents: newFakeAgents()}
 	for _, f := range change {
 		f(&c.cfg)
 	}
@@ -128,7 +130,7 @@ func (c *cluster) start() {
 	})
 	require.NoError(c, err)
 	c.meters = prometheus.NewRegistry()
-	_, err = SetupWithManager(mgr, c.cfg, c.meters)
+	_, err = SetupWithManager(mgr, c.cfg, c.agents, c.meters)
 	require.NoError(c, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -317,6 +319,7 @@ func gpuSpec(name string, gpus int64) *v1alpha1.JupyterKernelSpec {
 func policy(name string, change func(*v1alpha1.PolicyKernels)) *v1alpha1.GroupPolicy {
 	p := &v1alpha1.GroupPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	p.Spec.Groups = []string{strings.ToLower(name)}
+	p.Spec.CPU.Min, p.Spec.Memory.Min = resource.MustParse("1"), resource.MustParse("1Gi")
 	p.Spec.CPU.Max, p.Spec.Memory.Max = resource.MustParse("1"), resource.MustParse("1Gi")
 	p.Spec.Images = []v1alpha1.ImageChannel{{ID: "stable", Image: "notebook:test"}}
 	change(&p.Spec.Kernels)

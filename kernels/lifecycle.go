@@ -78,7 +78,7 @@ func (s *step) enqueue(run int64, v view) {
 
 // observe follows the Pod of an admitted run.
 func (s *step) observe(v view) {
-	pod, others := split(v.pods, PodName(v.kernel.Name, s.status.Run))
+	pod, others := split(v.pods, podNameOf(v.kernel.Name, s.status))
 	if len(others) > 0 {
 		s.remove, s.force = sortOut(others, v.now)
 	}
@@ -93,6 +93,9 @@ func (s *step) observe(v view) {
 	if s.status.PodName == "" {
 		s.status.PodName = pod.Name
 		s.status.StartTime = ptrTo(pod.CreationTimestamp)
+	}
+	if s.status.StartTime == nil { // a warm Pod: it starts when it is taken
+		s.status.StartTime = &metav1.Time{Time: v.now}
 	}
 	s.status.Node = pod.Spec.NodeName
 	s.status.PodIP = pod.Status.PodIP
@@ -172,7 +175,7 @@ func (s *step) finish(v view, e ending) {
 // discard deletes Pods and frees what is held once none of them lives. The
 // kernel's address is gone at once.
 func (s *step) discard(v view, pods []*corev1.Pod) {
-	s.status.PodIP, s.status.PodName = "", ""
+	s.status.PodIP, s.status.PodName, s.status.Warm = "", "", ""
 	s.remove, s.force = sortOut(pods, v.now)
 	for _, pod := range pods {
 		if !alive(pod) {
@@ -245,6 +248,14 @@ func overdue(pod *corev1.Pod, now time.Time) (time.Duration, []*corev1.Pod) {
 		return time.Second, []*corev1.Pod{pod}
 	}
 	return left, nil
+}
+
+// podNameOf is the Pod of a kernel's present run.
+func podNameOf(kernel string, s v1alpha1.JupyterKernelStatus) string {
+	if s.Warm != "" {
+		return s.Warm
+	}
+	return PodName(kernel, s.Run)
 }
 
 func ptrTo(t metav1.Time) *metav1.Time { return &t }

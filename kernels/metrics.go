@@ -11,6 +11,14 @@ const (
 	startAgent  = "agent"  // Pod has an address → agent answers
 )
 
+// States of warm Pods, and what becomes of an attempt to take one.
+const (
+	warmStarting = "starting"
+	warmReady    = "ready"
+	warmTaken    = "taken"
+	warmLost     = "lost" // it was gone or did not answer: the kernel starts from nothing
+)
+
 // instruments are the metrics of this package. No label is taken from users.
 type instruments struct {
 	startSeconds *prometheus.HistogramVec
@@ -19,6 +27,9 @@ type instruments struct {
 	queueLength  prometheus.Gauge
 	queueOldest  prometheus.Gauge
 	orphans      *prometheus.CounterVec
+	warm         *prometheus.GaugeVec
+	warmStarts   *prometheus.CounterVec
+	yields       prometheus.Counter
 }
 
 func newInstruments(registry prometheus.Registerer) (*instruments, error) {
@@ -42,8 +53,17 @@ func newInstruments(registry prometheus.Registerer) (*instruments, error) {
 		orphans: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "elastichub_orphans_removed_total", Help: "Objects removed because their owner is gone, by kind.",
 		}, []string{"kind"}),
+		warm: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "elastichub_kernel_warm_pods", Help: "Warm Pods that are nobody's, by state: starting, ready.",
+		}, []string{"state"}),
+		warmStarts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "elastichub_kernel_warm_starts_total", Help: "Kernels that were promised a warm Pod, by outcome: taken, lost.",
+		}, []string{"outcome"}),
+		yields: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "elastichub_kernel_yields_total", Help: "Idle kernels that were parked early for somebody who waits.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.startSeconds, m.ends, m.held, m.queueLength, m.queueOldest, m.orphans} {
+	for _, c := range []prometheus.Collector{m.startSeconds, m.ends, m.held, m.queueLength, m.queueOldest, m.orphans, m.warm, m.warmStarts, m.yields} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}

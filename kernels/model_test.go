@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -42,6 +43,9 @@ type model struct {
 	leader *admitter
 	now    time.Time
 	next   int
+	// pods is what the cache shows of Pods; warm counts what was seen of claims.
+	pods []corev1.Pod
+	warm int
 }
 
 // laggingClient reads kernels from the model's cache and the rest from the store.
@@ -51,6 +55,12 @@ type laggingClient struct {
 }
 
 func (c laggingClient) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if pods, ok := list.(*corev1.PodList); ok {
+		for i := range c.m.pods {
+			pods.Items = append(pods.Items, *c.m.pods[i].DeepCopy())
+		}
+		return nil
+	}
 	kernels, ok := list.(*v1alpha1.JupyterKernelList)
 	if !ok {
 		return c.Client.List(ctx, list, opts...)
@@ -127,7 +137,8 @@ func newModel(t *testing.T, seed uint64) *model {
 	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw", Namespace: "ns"}}
 	ks := gpuSpec("gpu", 1)
 	ks.Namespace = "ns"
-	m.store = &modelStore{fixed: map[types.NamespacedName]client.Object{}, kernels: map[types.NamespacedName]*v1alpha1.JupyterKernel{}}
+	m.store = &modelStore{fixed: map[types.NamespacedName]client.Object{}, kernels: map[types.NamespacedName]*v1alpha1.JupyterKernel{}, pods: map[string]*corev1.Pod{}}
+	gw.Spec.WarmKernels = []v1alpha1.WarmKernel{{KernelSpec: "gpu", Count: 2}}
 	for _, o := range []client.Object{research, gw, ks} {
 		m.store.fixed[client.ObjectKeyFromObject(o)] = o
 	}
@@ -150,7 +161,13 @@ func (m *model) kernels() []v1alpha1.JupyterKernel {
 // check is the invariant.
 func (m *model) check(step string) int {
 	users, held := map[string]int{}, 0
+	has := map[string]string{}
 	for _, k := range m.kernels() {
+		if w := k.Status.Warm; w != "" {
+			require.Empty(m.t, has[w], "%s is that of two kernels after %s", w, step)
+			has[w] = k.Name
+			m.warm++
+		}
 		if len(k.Status.Held) > 0 {
 			users[k.Spec.User]++
 			held++
@@ -198,9 +215,11 @@ func (m *model) step() string {
 		k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelQueued, Run: 1, QueuedSince: &metav1.MicroTime{Time: m.now.Add(-time.Duration(m.rng.IntN(120)) * time.Second)}} // any may come before any
 		m.store.put(k)
 		return "create"
-	case 2: // a kernel ends
+	case 2: // a kernel ends, and with it its Pod
 		if k := m.pick(func(k *v1alpha1.JupyterKernel) bool { return len(k.Status.Held) > 0 }); k != nil {
+			delete(m.store.pods, k.Status.Warm)
 			k.Status.Phase, k.Status.Held = v1alpha1.KernelParked, nil
+			k.Status.Warm, k.Status.PodName = "", ""
 			require.NoError(m.t, m.store.Status().Update(ctx, k))
 		}
 		return "end"
@@ -219,6 +238,9 @@ func (m *model) step() string {
 		}
 		return "late write"
 	case 5, 6, 7, 8: // the cache catches up on some objects
+		if m.rng.IntN(2) == 0 {
+			m.syncPods()
+		}
 		for _, k := range m.kernels() {
 			if m.rng.IntN(3) > 0 {
 				m.cache[client.ObjectKeyFromObject(&k)] = k.DeepCopy()
@@ -238,12 +260,19 @@ func (m *model) step() string {
 	}
 }
 
+func (m *model) syncPods() {
+	m.pods = nil
+	for _, pod := range m.store.pods {
+		m.pods = append(m.pods, *pod)
+	}
+}
+
 // TestNeverAboveALimit checks the admitter itself in such a world.
 func TestNeverAboveALimit(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	full := 0
+	full, warm := 0, 0
 	for seed := range uint64(100) {
 		m := newModel(t, seed)
 		for range 600 {
@@ -255,7 +284,9 @@ func TestNeverAboveALimit(t *testing.T) {
 			}
 		}
 		m.settle()
+		warm += m.warm
 	}
+	assert.Greater(t, warm, 100, "hardly a warm Pod was ever taken: the test tests nothing")
 	assert.Greater(t, full, 100, "the limit was hardly ever reached: the test tests nothing")
 }
 
@@ -331,6 +362,7 @@ func (m *model) settle() {
 			m.cache[client.ObjectKeyFromObject(&k)] = k.DeepCopy()
 		}
 		m.forget(true)
+		m.syncPods()
 		m.now = m.now.Add(time.Second)
 		_, err := m.leader.Reconcile(ctx, reconcile.Request{})
 		require.NoError(m.t, err)

@@ -38,6 +38,9 @@ type parts struct {
 	Notebook *v1alpha1.JupyterNotebook
 	// Policies that exist, in the kernel's order; the first decides where it runs.
 	Policies []v1alpha1.GroupPolicy
+	// Warm: the Pod is to be nobody's. It is named after Kernel, which does not
+	// exist, and belongs to Gateway.
+	Warm bool
 }
 
 // buildPod makes the Pod of the run that status.run (or, before there is one,
@@ -136,6 +139,15 @@ func newPod(cfg Config, in parts, template *corev1.PodTemplateSpec) *corev1.Pod 
 		pod.Annotations[v1alpha1.AnnotationPolicies] = string(names)
 	}
 	pod.OwnerReferences = []metav1.OwnerReference{ownedBy(k)}
+	if in.Warm {
+		pod.Name = k.Name
+		pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(in.Gateway, v1alpha1.GroupVersion.WithKind("JupyterGateway"))}
+	}
+	delete(pod.Annotations, annotationWarm)
+	delete(pod.Annotations, annotationIdle)
+	if in.Spec != nil {
+		pod.Annotations[annotationIdle] = idleRuleOf(cfg, in).String()
+	}
 	return pod
 }
 
@@ -219,8 +231,9 @@ func (in parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([
 	e.set(envKeyFile, keyDir+"/"+keyName)
 	e.set(envKernelID, in.Kernel.Name)
 	e.set(envKernelName, in.Spec.Name)
-	e.set(envIdleTimeout, strconv.FormatInt(idleSeconds(cfg, in), 10))
-	e.set(envCullConnected, strconv.FormatBool(ptr.Deref(in.Gateway.Spec.CullConnected, true)))
+	idle := idleRuleOf(cfg, in)
+	e.set(envIdleTimeout, strconv.FormatInt(idle.TimeoutSeconds, 10))
+	e.set(envCullConnected, strconv.FormatBool(idle.CullConnected))
 	e.set(envParkNotice, strconv.FormatInt(max(ptr.Deref(in.Gateway.Spec.ParkNoticeSeconds, defaultParkNotice), 0), 10))
 	e.set(envGPUs, strconv.FormatInt(gpus, 10))
 	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})

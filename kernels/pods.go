@@ -16,7 +16,6 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
-	"github.com/elastichub/elastichub/kernels/agent/keys"
 )
 
 // errChanged means that an object is no longer what the cache showed.
@@ -56,7 +55,7 @@ func (r *kernelReconciler) podsOf(ctx context.Context, name types.NamespacedName
 
 // lastOf returns how the Pod of the current run looked before it vanished.
 func (r *kernelReconciler) lastOf(k *v1alpha1.JupyterKernel) *corev1.Pod {
-	name := PodName(k.Name, k.Status.Run)
+	name := podNameOf(k.Name, k.Status)
 	value, ok := r.last.LoadAndDelete(name)
 	if !ok {
 		return nil
@@ -115,7 +114,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 	g.Go(func() error { return r.unchanged(gctx, k) })
 	if in.Gateway != nil {
 		g.Go(func() (err error) {
-			secret, err = r.agentSecret(gctx, k, in.Gateway.Name)
+			secret, err = r.agentSecret(gctx, k)
 			return err
 		})
 	}
@@ -182,12 +181,8 @@ func (r *kernelReconciler) unchanged(ctx context.Context, k *v1alpha1.JupyterKer
 }
 
 // agentSecret holds the key of the run's agent.
-func (r *kernelReconciler) agentSecret(ctx context.Context, k *v1alpha1.JupyterKernel, gateway string) (*corev1.Secret, error) {
-	key, err := readGatewayKey(ctx, r.live, k.Namespace, gateway)
-	if err != nil {
-		return nil, err
-	}
-	agent, err := keys.Derive(key, string(k.UID), k.Status.Run)
+func (r *kernelReconciler) agentSecret(ctx context.Context, k *v1alpha1.JupyterKernel) (*corev1.Secret, error) {
+	agent, err := agentSecretOf(ctx, r.live, k)
 	if err != nil {
 		return nil, err
 	}

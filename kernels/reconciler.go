@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,13 @@ import (
 // the event that tells of the change is on its way.
 const shortly = 20 * time.Millisecond
 
+// warmPatience is how often a warm Pod that is not ready yet is looked at
+// without an event.
+const warmPatience = 5 * time.Second
+
+// errNotReady means that a Pod's agent does not answer yet.
+var errNotReady = errors.New("kernels: the agent does not answer yet")
+
 // kernelReconciler brings one kernel after the other to where it should be.
 type kernelReconciler struct {
 	cfg    Config
@@ -33,6 +41,7 @@ type kernelReconciler struct {
 	now    func() time.Time
 	meters *instruments
 	admit  *admitter
+	agents Agents
 
 	last   sync.Map // Pod UID → *corev1.Pod as the cache saw it last, until its end is taken note of
 	clocks sync.Map // kernel UID → startClock
@@ -84,6 +93,13 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 		return reconcile.Result{}, err
 	}
 	now := r.now()
+	if isClaim(k.Status) && max(k.Spec.Run, 1) == k.Status.Run {
+		pod, told, result, err := r.take(ctx, k, pods)
+		if err != nil || !told {
+			return result, err
+		}
+		pods = append(slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return p.Name == pod.Name }), pod)
+	}
 	s := next(view{kernel: k, pods: pods, last: r.lastOf(k), onIdle: onIdle, now: now})
 	if s.create && len(strangers) > 0 {
 		s.create = false // a Pod of a former kernel of this name has to go first
@@ -205,6 +221,9 @@ func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel,
 		return err
 	}
 	r.measure(k, former, updated.Status)
+	if isClaim(former) && !isClaim(updated.Status) && updated.Status.StartTime != nil {
+		r.meters.warmStarts.WithLabelValues(warmTaken).Inc()
+	}
 	if s.end != nil {
 		r.ended(k, s)
 		log.FromContext(ctx).Info("kernel ended", "run", s.status.Run, "cause", s.end.Cause)

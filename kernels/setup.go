@@ -38,7 +38,7 @@ var everything = []reconcile.Request{{NamespacedName: types.NamespacedName{Name:
 // SetupWithManager adds the controllers of kernels, admission, gateways and
 // kernelspecs, and the sweep, to a manager with leader election. The manager's
 // cache must cover cfg.Namespace.
-func SetupWithManager(mgr manager.Manager, cfg Config, registry prometheus.Registerer) (*Catalogue, error) {
+func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry prometheus.Registerer) (*Catalogue, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -58,9 +58,12 @@ func SetupWithManager(mgr manager.Manager, cfg Config, registry prometheus.Regis
 		}
 		admit.places, catalogue.places = cluster, cluster
 	}
-	kernels := &kernelReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, admit: admit}
+	kernels := &kernelReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, admit: admit, agents: agents}
 	for _, setup := range []func() error{
 		func() error { return setupKernels(mgr, kernels) },
+		func() error {
+			return setupIdle(mgr, &idleReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), agents: agents}, kernels.kernelsWhere)
+		},
 		func() error { return setupAdmission(mgr, admit, cluster) },
 		func() error { return setupGateways(mgr, cfg) },
 		func() error { return setupSpecs(mgr, cfg) },
@@ -141,6 +144,7 @@ func setupAdmission(mgr manager.Manager, a *admitter, cluster *ClusterCapacity) 
 		Watches(&v1alpha1.JupyterKernel{}, always, builder.WithPredicates(predicate.Funcs{UpdateFunc: kernelMatters})).
 		Watches(&corev1.Pod{}, always, builder.WithPredicates(predicate.NewPredicateFuncs(isKernelObject), predicate.Funcs{UpdateFunc: podMatters})).
 		Watches(&v1alpha1.GroupPolicy{}, always, changed).
+		Watches(&v1alpha1.JupyterGateway{}, always, changed).
 		Watches(&v1alpha1.JupyterKernelSpec{}, always, changed).
 		Watches(&v1alpha1.JupyterKernelTemplate{}, always, changed).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 1})
@@ -179,6 +183,9 @@ func podMatters(e event.UpdateEvent) bool {
 	old, ok1 := e.ObjectOld.(*corev1.Pod)
 	current, ok2 := e.ObjectNew.(*corev1.Pod)
 	if !ok1 || !ok2 {
+		return true
+	}
+	if isWarm(old) && (!isWarm(current) || ready(old) != ready(current) || (old.DeletionTimestamp == nil) != (current.DeletionTimestamp == nil)) {
 		return true
 	}
 	return alive(old) != alive(current) || old.Spec.NodeName != current.Spec.NodeName || unschedulable(old) != unschedulable(current)

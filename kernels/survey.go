@@ -25,14 +25,19 @@ type survey struct {
 	// waiting counts the queued kernels of each policy, the unresolved included.
 	waiting map[string]int32
 	oldest  time.Time
+	warm    warmSurvey
 	// again is when time alone will change something; zero means never.
 	again time.Duration
 }
 
-// promise is the claim of a request.
-func (s *survey) promise(id string) admission.Holder {
+// promise is the claim of a request, and of the warm Pod it is to have, if any.
+func (s *survey) promise(id, spare string) admission.Holder {
 	k := s.kernels[id]
-	return admission.Holder{ID: id, User: accountOf(k), Policies: k.Spec.Policies, Holds: s.wants[id]}
+	h := admission.Holder{ID: id, User: accountOf(k), Policies: k.Spec.Policies, Holds: s.wants[id], Spare: spare}
+	if pod := s.warm.pods[spare]; pod != nil {
+		h.Node = pod.Spec.NodeName
+	}
+	return h
 }
 
 // accountOf is who a kernel is accounted to: distinct for users, and for the
@@ -51,6 +56,7 @@ func accountOf(k *v1alpha1.JupyterKernel) string {
 func (a *admitter) survey(ctx context.Context) (*survey, error) {
 	s := &survey{
 		kernels: map[string]*v1alpha1.JupyterKernel{}, wants: map[string]admission.Resources{}, waiting: map[string]int32{},
+		warm: warmSurvey{pods: map[string]*corev1.Pod{}},
 	}
 	var kernels v1alpha1.JupyterKernelList
 	if err := a.client.List(ctx, &kernels, client.InNamespace(a.cfg.Namespace)); err != nil {
@@ -80,9 +86,18 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 			s.input.Nodes = append(s.input.Nodes, p.Node)
 		}
 	}
+	var gateways v1alpha1.JupyterGatewayList
+	if err := a.client.List(ctx, &gateways, client.InNamespace(a.cfg.Namespace)); err != nil {
+		return nil, fmt.Errorf("kernels: list gateways: %w", err)
+	}
+	var err error
+	if s.warm.stocks, err = stocksOf(ctx, a.cfg, a.client, gateways.Items); err != nil {
+		return nil, err
+	}
 	if err := a.fill(ctx, s, kernels.Items, pods.Items, places); err != nil {
 		return nil, err
 	}
+	a.shelve(s, places)
 	return s, nil
 }
 
@@ -94,6 +109,10 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 		exists[string(kernels[i].UID)] = true
 	}
 	sort := func(pod *corev1.Pod) {
+		if isWarm(pod) {
+			s.warm.pods[pod.Name] = pod
+			return
+		}
 		if owner := metav1.GetControllerOf(pod); owner != nil && exists[string(owner.UID)] {
 			living[string(owner.UID)] = append(living[string(owner.UID)], pod)
 			return
@@ -104,6 +123,11 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 		seen[pods[i].Name] = true
 		if alive(&pods[i]) {
 			sort(&pods[i])
+		} else if isWarm(&pods[i]) {
+			s.warm.ended = append(s.warm.ended, &pods[i])
+		}
+		if alive(&pods[i]) && unschedulable(&pods[i]) && !isWarm(&pods[i]) {
+			s.warm.homeless = true
 		}
 	}
 	a.ledger.Keep(func(id string) bool { return exists[id] })
@@ -112,6 +136,15 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 			continue // its status counts
 		}
 		sort(pod)
+	}
+	s.warm.claimed = a.ledger.Spares()
+	for i := range kernels {
+		if st := kernels[i].Status; isClaim(st) {
+			s.warm.claimed[st.Warm] = true
+			if pod := s.warm.pods[st.Warm]; pod != nil {
+				living[string(kernels[i].UID)] = append(living[string(kernels[i].UID)], pod)
+			}
+		}
 	}
 	for i := range kernels {
 		if err := a.place(ctx, s, &kernels[i], living[string(kernels[i].UID)], places); err != nil {
@@ -156,6 +189,9 @@ func (a *admitter) place(ctx context.Context, s *survey, k *v1alpha1.JupyterKern
 	}
 	if a.places != nil && len(r.Wants) > 0 {
 		r.Eligible = eligible(places, &pod.Spec)
+	}
+	if len(s.warm.pods) > 0 && in.Spec != nil {
+		r.Class = warmClass(pod)
 	}
 	s.kernels[id], s.wants[id] = k, r.Wants
 	s.input.Requests = append(s.input.Requests, r)

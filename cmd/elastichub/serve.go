@@ -27,6 +27,7 @@ import (
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/kernels"
+	"github.com/elastichub/elastichub/kernels/agent/remote"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -97,7 +98,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		TokenPublicKey:  issuer.PublicKey(),
 		IdleSeconds:     config.Kernels.IdleTimeoutSeconds,
 		ClusterCapacity: config.Kernels.ClusterCapacity,
-	}, registry)
+	}, remote.NewCaller(v1alpha1.AgentPort), registry)
 	if err != nil {
 		return fmt.Errorf("kernels: %w", err)
 	}

@@ -58,6 +58,17 @@ func (l *Ledger) Keep(exists func(id string) bool) {
 	}
 }
 
+// Spares are the IDs of the spares that are claimed.
+func (l *Ledger) Spares() map[string]bool {
+	spares := map[string]bool{}
+	for _, c := range l.claims {
+		if c.Spare != "" {
+			spares[c.Spare] = true
+		}
+	}
+	return spares
+}
+
 // Doubtful lists the claims whose write may or may not have happened.
 func (l *Ledger) Doubtful() []string {
 	var ids []string

@@ -1,0 +1,108 @@
+// Package remote is how the controllers speak to agents; see
+// docs/agent-protocol.md. Gateways have a client of their own, for messages.
+package remote
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+)
+
+const (
+	dialTimeout = 2 * time.Second
+	// mostBody bounds an answer, in bytes: a State holds a kernel_info_reply.
+	mostBody = 1 << 20
+)
+
+// Caller makes one call at a time to agents that listen on one port. It keeps
+// no connections: an agent is called once in many minutes.
+type Caller struct {
+	port int
+}
+
+// NewCaller makes a caller of agents on that port.
+func NewCaller(port int) *Caller { return &Caller{port: port} }
+
+// SetIdle sets after how much idle time the kernel is parked, zero meaning
+// never, and whether also while a client is connected.
+func (c *Caller) SetIdle(ctx context.Context, ip string, secret keys.Secret, timeout time.Duration, cullConnected bool) error {
+	body := map[string]any{"timeoutSeconds": timeout.Seconds(), "cullConnected": cullConnected}
+	_, err := c.call(ctx, ip, secret, http.MethodPut, "/v1/idle", body, nil, http.StatusNoContent)
+	return err
+}
+
+// Idle tells for how long the kernel has been idle; a busy one: not at all.
+func (c *Caller) Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
+	var state struct {
+		ExecutionState string  `json:"executionState"`
+		IdleSeconds    float64 `json:"idleSeconds"`
+	}
+	if _, err := c.call(ctx, ip, secret, http.MethodGet, "/v1/state", nil, &state, http.StatusOK); err != nil {
+		return 0, err
+	}
+	if state.ExecutionState != "idle" {
+		return 0, nil
+	}
+	return time.Duration(state.IdleSeconds * float64(time.Second)), nil
+}
+
+// Park ends the kernel as its idle time would, if it has been idle for so long,
+// and reports whether the agent agreed.
+func (c *Caller) Park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
+	body := map[string]any{"ifIdleSeconds": idle.Seconds()}
+	status, err := c.call(ctx, ip, secret, http.MethodPost, "/v1/park", body, nil, http.StatusAccepted, http.StatusConflict)
+	return err == nil && status == http.StatusAccepted, err
+}
+
+// call returns the status if it is one of those expected.
+func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method, path string, body, answer any, expected ...int) (int, error) {
+	if net.ParseIP(ip) == nil {
+		return 0, errors.New("remote: the agent has no address")
+	}
+	var content io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return 0, fmt.Errorf("remote: %w", err)
+		}
+		content = bytes.NewReader(raw)
+	}
+	url := "https://" + net.JoinHostPort(ip, strconv.Itoa(c.port)) + path
+	req, err := http.NewRequestWithContext(ctx, method, url, content)
+	if err != nil {
+		return 0, fmt.Errorf("remote: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+secret.Bearer())
+	client := &http.Client{Transport: &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:     secret.ClientTLS(),
+		TLSHandshakeTimeout: dialTimeout,
+		DisableKeepAlives:   true,
+	}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("remote: %w", err)
+	}
+	defer resp.Body.Close()
+	for _, status := range expected {
+		if resp.StatusCode != status {
+			continue
+		}
+		if answer != nil {
+			if err := json.NewDecoder(io.LimitReader(resp.Body, mostBody)).Decode(answer); err != nil {
+				return 0, fmt.Errorf("remote: %s %s: %w", method, path, err)
+			}
+		}
+		return status, nil
+	}
+	return 0, fmt.Errorf("remote: the agent answered %s to %s %s", resp.Status, method, path)
+}

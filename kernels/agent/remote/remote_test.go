@@ -1,0 +1,79 @@
+package remote_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/kernels/agent"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/remote"
+	"github.com/elastichub/elastichub/kernels/internal/pythontest"
+)
+
+func secret(t *testing.T, id string) keys.Secret {
+	s, err := keys.Derive(bytes.Repeat([]byte{7}, keys.Size), id, 0)
+	require.NoError(t, err)
+	return s
+}
+
+// TestCallsOfARealAgent with a real ipykernel.
+func TestCallsOfARealAgent(t *testing.T) {
+	python := pythontest.Interpreter(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := l.Addr().(*net.TCPAddr).Port
+	require.NoError(t, l.Close())
+	cfg := agent.DefaultConfig()
+	cfg.Secret = secret(t, "warm-1")
+	cfg.KernelID, cfg.KernelName, cfg.Listen = "k", "python3", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	cfg.TerminationLog = filepath.Join(t.TempDir(), "log")
+	cfg.Log, cfg.Output = slog.New(slog.DiscardHandler), io.Discard
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan agent.Result, 1)
+	go func() {
+		result, _ := agent.Run(ctx, cfg, []string{python, "-m", "ipykernel_launcher", "-f", "{connection_file}"})
+		ended <- result
+	}()
+	t.Cleanup(cancel)
+
+	c := remote.NewCaller(port)
+	require.Eventually(t, func() bool {
+		idle, err := c.Idle(ctx, "127.0.0.1", cfg.Secret)
+		return err == nil && idle > 10*time.Millisecond
+	}, 30*time.Second, 50*time.Millisecond)
+
+	// another run's key is no key
+	stranger := secret(t, "warm-2")
+	_, err = c.Idle(ctx, "127.0.0.1", stranger)
+	assert.ErrorIs(t, err, keys.ErrPeer)
+	assert.Error(t, c.SetIdle(ctx, "127.0.0.1", stranger, time.Second, true))
+	assert.ErrorContains(t, c.SetIdle(ctx, "agent.example.org", cfg.Secret, time.Second, true), "no address")
+
+	require.NoError(t, c.SetIdle(ctx, "127.0.0.1", cfg.Secret, time.Hour, false))
+	will, err := c.Park(ctx, "127.0.0.1", cfg.Secret, time.Hour)
+	require.NoError(t, err)
+	assert.False(t, will)
+	_, err = c.Park(ctx, "127.0.0.1", cfg.Secret, 0)
+	assert.ErrorContains(t, err, "400")
+
+	require.Eventually(t, func() bool {
+		will, err := c.Park(ctx, "127.0.0.1", cfg.Secret, 10*time.Millisecond)
+		return err == nil && will
+	}, 10*time.Second, 50*time.Millisecond)
+	assert.Equal(t, agent.ReasonIdle, (<-ended).Reason)
+
+	timed, stop := context.WithTimeout(ctx, time.Second)
+	defer stop()
+	_, err = c.Idle(timed, "127.0.0.1", cfg.Secret)
+	assert.Error(t, err, "it has ended")
+}

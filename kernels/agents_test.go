@@ -1,0 +1,79 @@
+package kernels
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+)
+
+// fakeAgents stands for the agents of a test's Pods, which have no network.
+// Package kernels/agent/remote is tested against the real one.
+type fakeAgents struct {
+	mu     sync.Mutex
+	agents map[string]*fakeAgent // by address
+}
+
+type fakeAgent struct {
+	secret  keys.Secret // of the last call
+	timeout time.Duration
+	cull    bool
+	calls   int           // of SetIdle that were obeyed
+	idle    time.Duration // what the agent says
+	silent  bool          // it does not answer
+	parked  bool
+}
+
+func newFakeAgents() *fakeAgents { return &fakeAgents{agents: map[string]*fakeAgent{}} }
+
+// at changes or reads the agent of an address, which may be new.
+func (f *fakeAgents) at(ip string, use func(*fakeAgent)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.agents[ip] == nil {
+		f.agents[ip] = &fakeAgent{}
+	}
+	use(f.agents[ip])
+}
+
+func (f *fakeAgents) state(ip string) (a fakeAgent) {
+	f.at(ip, func(current *fakeAgent) { a = *current })
+	return a
+}
+
+var errSilent = errors.New("no answer")
+
+func (f *fakeAgents) SetIdle(_ context.Context, ip string, secret keys.Secret, timeout time.Duration, cullConnected bool) (err error) {
+	f.at(ip, func(a *fakeAgent) {
+		if err = errSilent; a.silent {
+			return
+		}
+		a.secret, a.timeout, a.cull, err = secret, timeout, cullConnected, nil
+		a.calls++
+	})
+	return err
+}
+
+func (f *fakeAgents) Idle(_ context.Context, ip string, secret keys.Secret) (idle time.Duration, err error) {
+	f.at(ip, func(a *fakeAgent) {
+		if a.silent {
+			err = errSilent
+		}
+		a.secret, idle = secret, a.idle
+	})
+	return idle, err
+}
+
+func (f *fakeAgents) Park(_ context.Context, ip string, secret keys.Secret, idle time.Duration) (will bool, err error) {
+	f.at(ip, func(a *fakeAgent) {
+		if err = errSilent; a.silent {
+			return
+		}
+		a.secret, err = secret, nil
+		will = a.idle >= idle
+		a.parked = a.parked || will
+	})
+	return will, err
+}

@@ -1,0 +1,70 @@
+package kernels
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+func change[T client.Object](c *cluster, name string, into T, f func(T)) {
+	c.Helper()
+	require.True(c, c.get(name, into))
+	before := into.DeepCopyObject().(client.Object)
+	f(into)
+	require.NoError(c, c.api.Patch(c.ctx, into, client.MergeFrom(before)))
+}
+
+// TestIdleTimeReachesRunningKernels, wherever it is said, until it has.
+func TestIdleTimeReachesRunningKernels(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](60) })
+	c.create(gpuSpec("cpu", 0), gpuSpec("other", 0), policy("lab", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{"cpu"} }))
+	c.create(newKernel("k", "gw", "cpu", owned("ann", "lab")))
+	pod := c.ready("k", 1, "")
+	const ip = "10.0.0.9"
+	time.Sleep(100 * time.Millisecond)
+	assert.Zero(t, c.agents.state(ip).calls, "it began with what holds")
+
+	told := func(timeout time.Duration, cull bool) {
+		t.Helper()
+		c.eventually("the agent knows", func() bool {
+			a := c.agents.state(ip)
+			return a.timeout == timeout && a.cull == cull && a.calls > 0
+		})
+		c.eventually("and that is noted", func() bool {
+			return c.get(pod.Name, pod) && pod.Annotations[annotationIdle] == idleRule{int64(timeout.Seconds()), cull}.String()
+		})
+	}
+	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](90) })
+	told(90*time.Second, true)
+	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullConnected = ptr.To(false) })
+	told(90*time.Second, false)
+	change(c, "lab", &v1alpha1.GroupPolicy{}, func(p *v1alpha1.GroupPolicy) { p.Spec.Kernels.IdleSeconds = 40 })
+	told(40*time.Second, false)
+	change(c, "cpu", &v1alpha1.JupyterKernelSpec{}, func(ks *v1alpha1.JupyterKernelSpec) { ks.Spec.IdleTimeoutSeconds = ptr.To[int64](0) })
+	told(0, false)
+	change(c, "k", &v1alpha1.JupyterKernel{}, func(k *v1alpha1.JupyterKernel) { k.Spec.IdleTimeoutSeconds = ptr.To[int64](5) })
+	told(5*time.Second, false)
+
+	// an agent that does not answer is told when it does, by the next leader too
+	c.agents.at(ip, func(a *fakeAgent) { a.silent = true })
+	change(c, "k", &v1alpha1.JupyterKernel{}, func(k *v1alpha1.JupyterKernel) { k.Spec.IdleTimeoutSeconds = ptr.To[int64](6) })
+	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullConnected = nil })
+	c.stop()
+	c.agents.at(ip, func(a *fakeAgent) { a.silent = false })
+	c.start()
+	told(6*time.Second, true)
+
+	// what does not concern it is not told
+	calls := c.agents.state(ip).calls
+	change(c, "other", &v1alpha1.JupyterKernelSpec{}, func(ks *v1alpha1.JupyterKernelSpec) { ks.Spec.IdleTimeoutSeconds = ptr.To[int64](1) })
+	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](91) })
+	time.Sleep(200 * time.Millisecond)
+	assert.Equal(t, calls, c.agents.state(ip).calls)
+}

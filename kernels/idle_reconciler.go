@@ -1,0 +1,116 @@
+package kernels
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+const (
+	// rulesAtOnce bounds how many agents are told at a time.
+	rulesAtOnce = 8
+	// The pauses between attempts to tell an agent that does not answer.
+	firstRulePause = time.Second
+	mostRulePause  = time.Minute
+)
+
+// idleReconciler makes the agents of running kernels follow the idle times that
+// hold now. It is apart from the kernelReconciler so that agents that do not
+// answer hold up nothing else.
+type idleReconciler struct {
+	cfg    Config
+	client client.Client // reads from the cache
+	live   client.Reader // reads from the API server
+	agents Agents
+}
+
+// Reconcile implements reconcile.Reconciler; requests name kernels.
+func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	k := &v1alpha1.JupyterKernel{}
+	if err := r.client.Get(ctx, req.NamespacedName, k); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if !hasAgent(k) || k.Spec.KernelSpec == "" {
+		return reconcile.Result{}, nil
+	}
+	pod := &corev1.Pod{}
+	if err := r.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Status.PodName}, pod); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err) // its end is the kernel's matter
+	}
+	if !ownedByUID(pod, k.UID) || pod.Status.PodIP != k.Status.PodIP || pod.DeletionTimestamp != nil || !alive(pod) {
+		return reconcile.Result{}, nil
+	}
+	in, err := gather(ctx, r.cfg, r.client, k)
+	if err != nil {
+		return reconcile.Result{}, ignoreUnbuildable(err) // what it started with still holds
+	}
+	rule := idleRuleOf(r.cfg, in)
+	if rule.obeyed(pod) {
+		return reconcile.Result{}, nil
+	}
+	secret, err := agentSecretOf(ctx, r.live, k)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	calling, cancel := context.WithTimeout(ctx, agentTimeout)
+	defer cancel()
+	if err := r.agents.SetIdle(calling, k.Status.PodIP, secret, rule.timeout(), rule.CullConnected); err != nil {
+		return reconcile.Result{}, fmt.Errorf("kernels: tell agent its idle time: %w", err)
+	}
+	told := pod.DeepCopy()
+	told.Annotations[annotationIdle] = rule.String()
+	if err := r.client.Patch(ctx, told, client.MergeFrom(pod)); err != nil && !apierrors.IsNotFound(err) {
+		return reconcile.Result{}, fmt.Errorf("kernels: note idle time: %w", err)
+	}
+	log.FromContext(ctx).Info("idle time changed", "seconds", rule.TimeoutSeconds, "cullConnected", rule.CullConnected)
+	return reconcile.Result{}, nil
+}
+
+// hasAgent tells whether a kernel has a Pod whose agent answers.
+func hasAgent(k *v1alpha1.JupyterKernel) bool {
+	return k.Status.Phase == v1alpha1.KernelReady && k.Status.PodIP != "" && k.Status.PodName != "" && k.DeletionTimestamp == nil
+}
+
+func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Context, func(*v1alpha1.JupyterKernel) bool) []reconcile.Request) error {
+	each := func(is func(k *v1alpha1.JupyterKernel, changed string) bool) handler.EventHandler {
+		return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+			return where(ctx, func(k *v1alpha1.JupyterKernel) bool { return hasAgent(k) && is(k, o.GetName()) })
+		})
+	}
+	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
+	return ctrl.NewControllerManagedBy(mgr).Named("kernel-idle").
+		For(&v1alpha1.JupyterKernel{}, builder.WithPredicates(predicate.Funcs{
+			UpdateFunc: func(e event.UpdateEvent) bool {
+				old, ok1 := e.ObjectOld.(*v1alpha1.JupyterKernel)
+				current, ok2 := e.ObjectNew.(*v1alpha1.JupyterKernel)
+				return !ok1 || !ok2 || old.Generation != current.Generation || hasAgent(old) != hasAgent(current)
+			},
+			DeleteFunc: func(event.DeleteEvent) bool { return false },
+		})).
+		Watches(&v1alpha1.JupyterGateway{}, each(func(k *v1alpha1.JupyterKernel, name string) bool { return k.Spec.Gateway == name }), changed).
+		Watches(&v1alpha1.JupyterKernelSpec{}, each(func(k *v1alpha1.JupyterKernel, name string) bool { return k.Spec.KernelSpec == name }), changed).
+		Watches(&v1alpha1.GroupPolicy{}, each(func(k *v1alpha1.JupyterKernel, name string) bool { return slices.Contains(k.Spec.Policies, name) }), changed).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: rulesAtOnce,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRulePause, mostRulePause),
+		}).
+		Complete(r)
+}

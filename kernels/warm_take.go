@@ -1,0 +1,169 @@
+package kernels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// errLost means that a warm Pod that was promised cannot be had any more.
+var errLost = errors.New("kernels: the warm Pod cannot be taken")
+
+// take brings a claim to its end: told is true once the Pod is the kernel's
+// and its agent knows its idle time. Otherwise the result says when to look
+// again; a claim that came to nothing is given back, and the kernel starts from
+// nothing. Every step can be repeated, by another leader too.
+func (r *kernelReconciler) take(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) (pod *corev1.Pod, told bool, result reconcile.Result, err error) {
+	if i := slices.IndexFunc(pods, func(p *corev1.Pod) bool { return p.Name == k.Status.Warm }); i >= 0 {
+		pod = pods[i]
+	} else {
+		pod, err = r.join(ctx, k)
+	}
+	if err == nil {
+		err = r.brief(ctx, k, pod)
+	}
+	switch {
+	case err == nil:
+		return pod, true, reconcile.Result{}, nil
+	case errors.Is(err, errNotReady):
+		return pod, false, reconcile.Result{RequeueAfter: warmPatience}, nil
+	case errors.Is(err, errChanged):
+		return nil, false, reconcile.Result{RequeueAfter: shortly}, nil
+	case !errors.Is(err, errLost):
+		return nil, false, reconcile.Result{}, err
+	}
+	log.FromContext(ctx).Info("a warm Pod is lost, starting from nothing", "pod", k.Status.Warm, "why", err.Error())
+	updated := k.DeepCopy()
+	updated.Status.Warm, updated.Status.PodName, updated.Status.Node = "", "", ""
+	updated.Status.LastReconcileTime = &metav1.Time{Time: r.now()}
+	if err := r.client.Status().Update(ctx, updated); err != nil {
+		if apierrors.IsConflict(err) {
+			return nil, false, reconcile.Result{RequeueAfter: shortly}, nil
+		}
+		return nil, false, reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	r.meters.warmStarts.WithLabelValues(warmLost).Inc()
+	return nil, false, reconcile.Result{RequeueAfter: shortly}, nil
+}
+
+// join makes the kernel the owner of the Pod that it was promised. It goes by
+// what the API server itself shows, and writes over that version alone.
+func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	err := r.live.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Status.Warm}, pod)
+	if apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("%w: it is gone", errLost)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kernels: read warm Pod: %w", err)
+	}
+	if ownedByUID(pod, k.UID) {
+		return pod, nil
+	}
+	if !isWarm(pod) || !alive(pod) || pod.DeletionTimestamp != nil {
+		return nil, fmt.Errorf("%w: it has ended or is another's", errLost)
+	}
+	if err := r.claims(ctx, k); err != nil {
+		return nil, err
+	}
+	in, err := gather(ctx, r.cfg, r.client, k)
+	if err != nil {
+		return nil, lostIfUnbuildable(err)
+	}
+	if !metav1.IsControlledBy(pod, in.Gateway) {
+		return nil, fmt.Errorf("%w: it is of another gateway", errLost)
+	}
+	own, err := buildPod(r.cfg, in)
+	if err != nil {
+		return nil, lostIfUnbuildable(err)
+	}
+	if warmClass(own) != pod.Annotations[annotationWarm] || !sameResources(extended(&pod.Spec), fromList(k.Status.Held)) {
+		return nil, fmt.Errorf("%w: the kernelspec has changed", errLost)
+	}
+	joined := pod.DeepCopy()
+	joined.OwnerReferences = own.OwnerReferences
+	joined.Labels = own.Labels
+	idle := pod.Annotations[annotationIdle] // it knows no other yet
+	joined.Annotations = maps.Clone(own.Annotations)
+	joined.Annotations[annotationWarm], joined.Annotations[annotationIdle] = pod.Annotations[annotationWarm], idle
+	err = r.client.Patch(ctx, joined, client.MergeFromWithOptions(pod, client.MergeFromWithOptimisticLock{}))
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("%w: it is gone", errLost)
+	case apierrors.IsConflict(err):
+		return nil, errChanged
+	case err != nil:
+		return nil, fmt.Errorf("kernels: join warm Pod: %w", err)
+	}
+	return joined, nil
+}
+
+func lostIfUnbuildable(err error) error {
+	if ignoreUnbuildable(err) == nil {
+		return fmt.Errorf("%w: %w", errLost, err)
+	}
+	return err
+}
+
+// claims returns errChanged unless the API server itself shows this very claim.
+func (r *kernelReconciler) claims(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+	var current v1alpha1.JupyterKernel
+	err := r.live.Get(ctx, client.ObjectKeyFromObject(k), &current)
+	if apierrors.IsNotFound(err) {
+		return errChanged
+	}
+	if err != nil {
+		return fmt.Errorf("kernels: read kernel: %w", err)
+	}
+	if current.UID != k.UID || current.DeletionTimestamp != nil || !isClaim(current.Status) || current.Status.Run != k.Status.Run ||
+		current.Status.Warm != k.Status.Warm || max(current.Spec.Run, 1) > current.Status.Run || !equality.Semantic.DeepEqual(current.Spec, k.Spec) {
+		return errChanged
+	}
+	return nil
+}
+
+// brief tells the agent of a Pod that was joined when it is idle; its idle time
+// begins with that. It returns errNotReady while there is no agent yet, and
+// errLost if there is not going to be one.
+func (r *kernelReconciler) brief(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) error {
+	if pod.DeletionTimestamp != nil || ended(pod) != nil {
+		return fmt.Errorf("%w: it has ended", errLost)
+	}
+	if t := troubled(pod); t != nil && t.Cause != "" {
+		return fmt.Errorf("%w: %s", errLost, t.Message)
+	}
+	if !ready(pod) || pod.Status.PodIP == "" {
+		if r.now().Sub(pod.CreationTimestamp.Time) > warmStarts {
+			return fmt.Errorf("%w: it does not become ready", errLost)
+		}
+		return errNotReady
+	}
+	in, err := gather(ctx, r.cfg, r.client, k)
+	if err != nil {
+		return lostIfUnbuildable(err)
+	}
+	secret, err := agentSecretOf(ctx, r.live, k)
+	if err != nil {
+		return err
+	}
+	rule := idleRuleOf(r.cfg, in)
+	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	defer cancel()
+	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secret, rule.timeout(), rule.CullConnected); err != nil {
+		return fmt.Errorf("%w: its agent does not answer: %w", errLost, err)
+	}
+	return nil
+}
