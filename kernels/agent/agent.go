@@ -122,7 +122,7 @@ func run(ctx context.Context, cfg Config, argv []string) (Result, error) {
 		a.reaper.run()
 		defer a.reaper.stop()
 	}
-	return a.serve(ctx, tls.NewListener(listener, serverTLS))
+	return a.serve(ctx, tls.NewListener(batchListener{listener}, serverTLS))
 }
 
 // serve runs server and supervisor until the supervisor is done.

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -10,7 +12,9 @@ import (
 // batchBytesHeld is what a batchConn holds at most before it writes.
 const batchBytesHeld = 64 << 10
 
-// batchListener makes its connections batchConns.
+// batchListener makes its connections batchConns. There is one above TLS, which
+// puts small messages together into records, and one below, which puts records
+// together into writes.
 type batchListener struct{ net.Listener }
 
 func (l batchListener) Accept() (net.Conn, error) {
@@ -44,9 +48,14 @@ func (c *batchConn) Write(p []byte) (int, error) {
 			return c.Conn.Write(p)
 		}
 	}
+	if c.buf == nil {
+		c.buf = batchBuffers.Get().(*[batchBytesHeld]byte)[:0]
+	}
 	c.buf = append(c.buf, p...)
 	return len(p), nil
 }
+
+var batchBuffers = sync.Pool{New: func() any { return new([batchBytesHeld]byte) }}
 
 func (c *batchConn) flush() error {
 	if len(c.buf) == 0 {
@@ -59,6 +68,9 @@ func (c *batchConn) flush() error {
 
 // hold begins a batch.
 func (c *batchConn) hold() {
+	if below := c.below(); below != nil {
+		below.hold()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = true
@@ -66,12 +78,33 @@ func (c *batchConn) hold() {
 
 // release ends a batch and writes it.
 func (c *batchConn) release() error {
+	err := c.let()
+	if below := c.below(); below != nil {
+		return errors.Join(err, below.release())
+	}
+	return err
+}
+
+func (c *batchConn) let() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = false
 	err := c.flush()
-	c.buf = nil
+	if c.buf != nil {
+		batchBuffers.Put((*[batchBytesHeld]byte)(c.buf[:batchBytesHeld]))
+		c.buf = nil
+	}
 	return err
+}
+
+// below is the batchConn under the TLS connection, or nil.
+func (c *batchConn) below() *batchConn {
+	secured, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	below, _ := secured.NetConn().(*batchConn)
+	return below
 }
 
 type connKey struct{}

@@ -27,8 +27,8 @@ const (
 
 const (
 	sessionBytes = 256
-	batchBytes   = 1 << 20 // taken from the replay buffer at once
-	scratchKept  = 1 << 20 // a client's encoding buffer beyond this is not kept
+	batchBytes   = 1 << 20  // taken from the replay buffer at once
+	wholeBytes   = 32 << 10 // a larger message is not copied to have its number put in front
 	writeTimeout = 30 * time.Second
 	pingEvery    = 30 * time.Second
 )
@@ -216,27 +216,30 @@ func (a *agent) write(ctx context.Context, c *client, p position) (e ending, tol
 			}
 			continue
 		}
-		if len(batch) > 1 {
+		several := len(batch) > 1 || len(batch[0].data) > wholeBytes
+		if several {
 			c.conn.hold()
 		}
 		limited, cancel := context.WithTimeout(ctx, writeTimeout)
 		for _, n := range batch {
-			scratch = append(binary.LittleEndian.AppendUint64(scratch[:0], n.seq), n.data...)
-			if err = c.ws.Write(limited, websocket.MessageBinary, scratch); err != nil {
+			if len(n.data) > wholeBytes {
+				err = c.writeLarge(limited, n)
+			} else {
+				scratch = append(binary.LittleEndian.AppendUint64(scratch[:0], n.seq), n.data...)
+				err = c.ws.Write(limited, websocket.MessageBinary, scratch)
+			}
+			if err != nil {
 				break
 			}
 		}
 		cancel()
-		if len(batch) > 1 {
+		if several {
 			err = errors.Join(err, c.conn.release())
 		}
 		if err != nil {
 			return ending{}, false
 		}
 		clear(batch)
-		if cap(scratch) > scratchKept {
-			scratch = nil
-		}
 		select {
 		case e := <-c.stop:
 			if time.Now().Before(e.flush) && !c.out.idle() {
@@ -247,6 +250,23 @@ func (a *agent) write(ctx context.Context, c *client, p position) (e ending, tol
 		default:
 		}
 	}
+}
+
+// writeLarge writes a message as two fragments, without a copy of it.
+func (c *client) writeLarge(ctx context.Context, n numbered) error {
+	w, err := c.ws.Writer(ctx, websocket.MessageBinary)
+	if err != nil {
+		return err
+	}
+	var seq [8]byte
+	binary.LittleEndian.PutUint64(seq[:], n.seq)
+	if _, err := w.Write(seq[:]); err != nil {
+		return err
+	}
+	if _, err := w.Write(n.data); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 // mostClients is how many connections one session may have. The oldest makes

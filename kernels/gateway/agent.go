@@ -64,8 +64,15 @@ func (a *agents) client(t target) (*http.Client, keys.Secret, error) {
 	if err != nil {
 		return nil, keys.Secret{}, err
 	}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	transport := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return &readAhead{Conn: conn}, nil
+		},
 		TLSClientConfig:     secret.ClientTLS(),
 		TLSHandshakeTimeout: dialTimeout,
 		DisableKeepAlives:   true,

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/elastichub/elastichub/kernels/slab"
 )
 
 // errNoRoom means that the large frames of this moment leave no room for
@@ -13,7 +15,7 @@ import (
 var errNoRoom = errors.New("gateway: no memory for a large frame now")
 
 // smallFrame is the size up to which a frame is read without asking the budget, in bytes.
-const smallFrame = 1 << 20
+const smallFrame = slab.Smallest
 
 // budget bounds what the large frames of all sockets take together. No owner
 // may have more than half of it, and one frame may exceed it if there is no
@@ -82,9 +84,7 @@ func (s *share) read(buffer []byte, r io.Reader) ([]byte, error) {
 					return buffer, err
 				}
 			}
-			larger := make([]byte, len(buffer), size)
-			copy(larger, buffer)
-			buffer = larger
+			buffer = slab.Grow(buffer, size-len(buffer))
 		}
 		n, err := r.Read(buffer[len(buffer):cap(buffer)])
 		buffer = buffer[:len(buffer)+n]

@@ -87,8 +87,7 @@ func (c *clientConn) pass(m *wire.Message, data []byte) error {
 	if err := c.write(m, data); err != nil {
 		return err
 	}
-	c.metrics.frames.WithLabelValues(toClient).Inc()
-	c.metrics.bytes.WithLabelValues(toClient).Add(float64(len(data)))
+	c.metrics.toClient.count(len(data))
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/elastichub/elastichub/kernels/slab"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -153,6 +154,7 @@ func (l *link) read() error {
 			return err
 		}
 		if cap(buffer) > smallFrame {
+			slab.Put(buffer)
 			buffer = nil
 			l.room.free()
 		}
@@ -224,8 +226,7 @@ func (l *link) write(ctx context.Context) error {
 			if err := l.send(websocket.MessageBinary, f.data); err != nil {
 				return err
 			}
-			l.metrics.frames.WithLabelValues(toKernel).Inc()
-			l.metrics.bytes.WithLabelValues(toKernel).Add(float64(len(f.data)))
+			l.metrics.toKernel.count(len(f.data))
 		}
 		select {
 		case <-ctx.Done():

@@ -56,6 +56,9 @@ type socket struct {
 	from        resume // of the run linkRun; before the first link, where the client ended
 	interrupted string
 
+	// calm: the link is up and the kernel is ready, so what the client sends is
+	// the link's alone.
+	calm    atomic.Bool
 	inOrder atomic.Bool // the client has closed its connection, it did not break
 
 	mu sync.Mutex
@@ -176,6 +179,7 @@ func (s *socket) begin(k *v1alpha1.JupyterKernel) {
 // what time to look again.
 func (s *socket) step(ctx context.Context, wg *sync.WaitGroup) (time.Duration, endReason) {
 	for {
+		s.calm.Store(false) // what comes from here on is seen in the next step, if not in this one
 		now := s.srv.now()
 		k := s.sub.latest()
 		again := time.Hour
@@ -205,6 +209,7 @@ func (s *socket) step(ctx context.Context, wg *sync.WaitGroup) (time.Duration, e
 		case v.linger:
 			again = lingerLink / 4
 		}
+		s.calm.Store(s.link != nil && v == verdict{} && phaseOf(k) == v1alpha1.KernelReady)
 		s.interrupt(k)
 		wait := s.standIn(k, v.parked, now)
 		return min(again, wait, s.explainWait(k, now)), ""
@@ -414,7 +419,9 @@ func (s *socket) take(kind websocket.MessageType, data []byte) {
 		return
 	}
 	signal(s.ready)
-	signal(s.kick)
+	if !s.calm.Load() {
+		signal(s.kick)
+	}
 }
 
 func signal(c chan struct{}) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+
+	"github.com/elastichub/elastichub/kernels/slab"
 )
 
 func appendHeader(dst []byte, flags byte, size int) []byte {
@@ -65,6 +67,7 @@ func (c *Conn) Send(parts [][]byte) error {
 // next call. Commands of the peer are answered or skipped.
 func (c *Conn) Receive() ([][]byte, error) {
 	if cap(c.body) > keep {
+		slab.Put(c.body)
 		c.body = nil
 	}
 	c.body, c.ends = c.body[:0], c.ends[:0]
@@ -132,9 +135,9 @@ func (c *Conn) readHeader() (flags byte, size uint64, err error) {
 // with what the peer announced.
 func (c *Conn) readBody(size int) error {
 	for size > 0 {
-		n := min(size, max(keep, len(c.body)))
 		from := len(c.body)
-		c.body = grow(c.body, n)
+		n := min(size, max(keep, from))
+		c.body = slab.Grow(c.body, n)[:from+n]
 		if _, err := io.ReadFull(c.reader, c.body[from:]); err != nil {
 			return err
 		}
@@ -142,16 +145,6 @@ func (c *Conn) readBody(size int) error {
 	}
 	c.ends = append(c.ends, len(c.body))
 	return nil
-}
-
-// grow lengthens b by n bytes, whatever they hold.
-func grow(b []byte, n int) []byte {
-	if len(b)+n <= cap(b) {
-		return b[:len(b)+n]
-	}
-	bigger := make([]byte, len(b)+n, max(len(b)+n, min(2*cap(b), len(b)+n+keep), 4<<10))
-	copy(bigger, b)
-	return bigger
 }
 
 func (c *Conn) skip(size uint64) error {
