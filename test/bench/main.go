@@ -57,6 +57,8 @@ var parts = []part{
 	{"throughput", 3 * time.Minute, throughput},
 	{"memory", 2 * time.Minute, memory},
 	{"restart", 3 * time.Minute, restarts},
+	{"starts", 10 * time.Minute, starts}, // these need the cluster of the demo
+	{"warm", 5 * time.Minute, warm},
 }
 
 func main() {
@@ -114,7 +116,7 @@ func (b *bench) run(names []string) (err error) {
 	}
 	var failed []error
 	for _, p := range parts {
-		if len(names) > 0 && !slices.Contains(names, p.name) {
+		if !slices.Contains(names, p.name) {
 			continue
 		}
 		b.say("%s", p.name)
