@@ -1,7 +1,14 @@
-"""JupyterHub's side of elastichub."""
-
-from .spawner import ElasticSpawner
+"""elastichub for JupyterHub (spawner) and for notebook servers (notebook); neither imports what
+the other needs."""
 
 __version__ = "0.1.0"
 
 __all__ = ["ElasticSpawner"]
+
+
+def __getattr__(name):
+    if name == "ElasticSpawner":
+        from .spawner import ElasticSpawner
+
+        return ElasticSpawner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,59 @@
+"""The notebook server's side: a jupyter_server extension for kernels at a gateway.
+
+In jupyter_server_config.py:
+
+    import elastichub.notebook
+    elastichub.notebook.configure(c)
+
+Nothing of JupyterHub is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["configure"]
+
+
+def configure(c, environ=os.environ):
+    """Sets jupyter_server's classes for the gateway that JUPYTER_GATEWAY_URL or
+    c.GatewayClient.url names; without one nothing changes. ELASTICHUB_LOCAL_KERNELS=true offers
+    the kernels of this server beside the gateway's."""
+    local = environ.get("ELASTICHUB_LOCAL_KERNELS", "false")
+    if local not in ("true", "false"):
+        raise ValueError("ELASTICHUB_LOCAL_KERNELS must be true or false")
+    if not (environ.get("JUPYTER_GATEWAY_URL") or c.GatewayClient.get("url")):
+        return
+    here = "elastichub.notebook"
+    app = c.ServerApp
+    app.jpserver_extensions.update({here: True})
+    if local == "false":
+        app.kernel_spec_manager_class = f"{here}.mixing.GatewayKernelSpecs"
+        app.kernel_websocket_connection_class = f"{here}.connection.GatewayConnection"
+        return
+    app.kernel_spec_manager_class = f"{here}.mixing.MixedKernelSpecs"
+    app.kernel_manager_class = f"{here}.mixing.MixedKernelManager"
+    app.session_manager_class = "jupyter_server.services.sessions.sessionmanager.SessionManager"
+    app.kernel_websocket_connection_class = f"{here}.mixing.MixedConnection"
+
+
+def _jupyter_server_extension_points():
+    return [{"module": "elastichub.notebook"}]
+
+
+def _load_jupyter_server_extension(app):
+    import asyncio
+
+    from .liveness import Watch
+
+    manager = getattr(app.kernel_manager, "remote", app.kernel_manager)
+    watch = Watch(manager, app.log)
+
+    def start():
+        # Held by the application: the loop itself keeps weak references to tasks only.
+        app.elastichub_watch = asyncio.ensure_future(watch.run())
+        if manager is not app.kernel_manager:
+            # jupyter_server tells the default kernel before it asks for the kernelspecs.
+            app.elastichub_specs = asyncio.ensure_future(app.kernel_spec_manager.get_all_specs())
+
+    app.io_loop.add_callback(start)

@@ -1,0 +1,192 @@
+"""jupyter_server's end of the connection between a browser and a kernel at a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+
+from jupyter_server.gateway.gateway_client import GatewayClient
+from jupyter_server.services.kernels.connection.base import BaseKernelWebsocketConnection
+from jupyter_server.utils import url_path_join
+from tornado.escape import url_escape
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
+
+from . import frames, liveness
+from .conversation import Conversation
+from .frames import RESUME, V1, Malformed, text
+from .link import Link
+from .outlet import Outlet
+
+MAX_FRAME = 1 << 30  # bytes of a message in either direction; the gateway's own bound is lower
+CONNECT_TIMEOUT = 10.0  # seconds
+
+# Of sessions whose browser is away: a laptop that sleeps over a weekend finds its own again.
+MAX_AWAY = 64
+MAX_AWAY_BYTES = 64 << 20
+MAX_AWAY_SECONDS = 72 * 3600
+
+
+class Session:
+    """What outlives a browser socket: the Jupyter session of one page with one kernel."""
+
+    def __init__(self):
+        self.conversation = Conversation()
+        self.outlet = Outlet()
+        self.connection = None  # that serves it now
+        self.left = 0.0  # when the browser went
+
+    @property
+    def bytes(self):
+        return self.conversation.held + self.outlet.bytes
+
+
+class Sessions:
+    """Of one jupyter_server, by kernel and session id."""
+
+    def __init__(self, clock=time.monotonic):
+        self._all = OrderedDict()  # those away in the order in which they left
+        self._clock = clock
+
+    def __len__(self):
+        return len(self._all)
+
+    def enter(self, key):
+        return self._all.setdefault(key, Session())
+
+    def leave(self, key, connection, known):
+        """The browser has gone. `known` tells whether a kernel still exists."""
+        session = self._all.get(key)
+        if session is None or session.connection is not connection:
+            return
+        session.connection, session.left = None, self._clock()
+        self._all.move_to_end(key)
+        self._forget(known)
+
+    def _forget(self, known):
+        away = [(k, s) for k, s in self._all.items() if s.connection is None]
+        number, size, now = len(away), sum(s.bytes for _, s in away), self._clock()
+        for key, session in away:
+            old = now - session.left > MAX_AWAY_SECONDS
+            if old or number > MAX_AWAY or size > MAX_AWAY_BYTES or not known(key[0]):
+                del self._all[key]
+                number, size = number - 1, size - session.bytes
+
+
+class GatewayConnection(BaseKernelWebsocketConnection):
+    """Between one browser socket and one gateway socket. Binary-safe: it speaks with the browser
+    in whatever framing that chose, and with the gateway in one of its own."""
+
+    sessions = Sessions()
+    _running: set = set()
+
+    _task = None
+    _link = None
+    _session = None
+    _heard = 0.0
+
+    @classmethod
+    async def close_all(cls):
+        """Called by jupyter_server when it ends."""
+        tasks = [connection._task for connection in list(cls._running) if connection.end()]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def _key(self):
+        return (self.kernel_id, self.session_id)
+
+    async def connect(self):
+        """The browser's socket is open."""
+        self._session = session = self.sessions.enter(self._key)
+        before = session.connection
+        if before is not None:
+            # The page has a new socket already, and this end of the old one does not know yet.
+            before.end()
+            before.websocket_handler.close()
+        session.connection = self
+        handler = self.websocket_handler
+        what = f"kernel {self.kernel_id} session {self.session_id}"
+        self._link = Link(
+            session.conversation, session.outlet, self._dial, self._noted, self.log, what
+        )
+        self._running.add(self)
+        self._task = asyncio.ensure_future(self._serve(session, handler))
+
+    async def _serve(self, session, handler):
+        try:
+            await session.outlet.attach(handler)
+            await self._link.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            self.log.exception("the connection between browser and gateway failed")
+            handler.close(1011, "internal error")
+        finally:
+            self._running.discard(self)
+
+    async def _dial(self, query):
+        client = GatewayClient.instance()
+        url = url_path_join(
+            client.ws_url or "", client.kernels_endpoint, url_escape(self.kernel_id), "channels"
+        )
+        arguments = client.load_connection_args()
+        arguments["connect_timeout"] = min(
+            arguments.get("connect_timeout", CONNECT_TIMEOUT), CONNECT_TIMEOUT
+        )
+        request = HTTPRequest(f"{url}?session_id={url_escape(self.session_id)}{query}", **arguments)
+        dialled = websocket_connect(
+            request, subprotocols=[RESUME, V1], max_message_size=MAX_FRAME, ping_interval=0
+        )
+        try:
+            return await asyncio.shield(dialled)
+        except asyncio.CancelledError:
+            # Tornado goes on connecting, and nobody would ever close that connection.
+            dialled.add_done_callback(lambda done: done.exception() or done.result().close())
+            raise
+
+    def disconnect(self):
+        """The browser's socket has closed."""
+        self.end()
+        if self._session is not None:
+            self._session.outlet.detach(self.websocket_handler)
+            self.sessions.leave(self._key, self, lambda kernel: kernel in self.multi_kernel_manager)
+
+    def end(self):
+        """Ends the gateway's socket; tells whether there was one to end."""
+        if self._task is None or self._task.done():
+            return False
+        self._task.cancel()
+        return True
+
+    def handle_incoming_message(self, incoming_msg):
+        """A frame of the browser."""
+        if self._link is None:
+            return
+        try:
+            message = frames.parse(self.websocket_handler.selected_subprotocol, incoming_msg)
+        except Malformed as error:
+            self.log.warning("a frame of the browser is dropped: %s", error)
+            return
+        header = message.header()
+        kind = text(header, "msg_type")
+        allowed = self.multi_kernel_manager.allowed_message_types
+        if allowed and kind not in allowed:
+            self.log.warning("a message of type %s is not allowed and dropped", kind)
+            return
+        if liveness.counts(kind):
+            liveness.note(self.multi_kernel_manager)
+        answers = self._session.conversation.say(message)
+        if answers:
+            self.log.warning(
+                "too much is waiting for kernel %s: a %s is refused", self.kernel_id, kind
+            )
+            asyncio.ensure_future(self._session.outlet.put(answers))
+        self._link.nudge()
+
+    def _noted(self, message):
+        """A message of the kernel. A second's precision will do."""
+        now = time.monotonic()
+        if now - self._heard >= 1 and liveness.counts(text(message.parent(), "msg_type")):
+            self._heard = now
+            liveness.note(self.multi_kernel_manager)

@@ -1,0 +1,177 @@
+"""Kernels of this server and kernels of a gateway, side by side.
+
+jupyter_server has either (jupyter_server#1187). kernels-mixer 0.0.17 does this too, but gives
+remote kernels ids of its own, replaces a function of tornado for the whole process and needs
+Google's command line configuration; so this is ours. A kernel's id is that of the manager that
+has it, and everything about it is asked of that manager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_core.utils import ensure_async
+from jupyter_server.gateway.managers import (
+    GatewayKernelManager,
+    GatewayKernelSpecManager,
+    GatewayMappingKernelManager,
+)
+from jupyter_server.services.kernels.connection.base import BaseKernelWebsocketConnection
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado import web
+
+from .connection import GatewayConnection
+
+SUFFIX = " (this server)"  # of the names of kernels that run here
+PATIENCE = 10.0  # seconds for the gateway to answer before the rest is shown without it
+
+
+class GatewayKernelSpecs(GatewayKernelSpecManager):
+    """The gateway's kernelspecs. jupyter_server answers 500 for a logo that is not there."""
+
+    async def get_kernel_spec_resource(self, kernel_name, path):
+        resource = await super().get_kernel_spec_resource(kernel_name, path)
+        if resource is None:
+            raise web.HTTPError(404, f"{kernel_name} has no {path}")
+        return resource
+
+
+class MixedKernelSpecs(KernelSpecManager):
+    """A name that both have is the gateway's: what an administrator offers is not replaced by
+    what somebody has installed."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.local = KernelSpecManager(**kwargs)
+        self.remote = GatewayKernelSpecs(**kwargs)
+        self._offered = None  # by the gateway when it last answered
+        self._hidden = set()
+
+    async def _ask(self):
+        """The gateway's kernelspecs; those of the last answer while it gives none."""
+        try:
+            self._offered = await asyncio.wait_for(self.remote.get_all_specs(), PATIENCE)
+        except Exception as error:  # noqa: BLE001 - local kernels work without it
+            self.log.warning("the gateway's kernelspecs cannot be listed: %r", error)
+        return self._offered or {}
+
+    async def is_remote(self, name):
+        """What neither has is the gateway's to refuse."""
+        offered = self._offered if self._offered is not None else await self._ask()
+        return name in offered or name not in self.local.find_kernel_specs()
+
+    async def get_all_specs(self):
+        offered, specs = await self._ask(), {}
+        for name, found in self.local.get_all_specs().items():
+            if name not in offered:
+                specs[name] = {**found, "spec": _marked(found["spec"])}
+            elif name not in self._hidden:
+                self._hidden.add(name)
+                self.log.warning("the gateway's kernelspec %s hides this server's", name)
+        # The gateway has set its own default; it may offer nothing.
+        manager = getattr(self.parent, "kernel_manager", None)
+        if manager and manager.default_kernel_name not in {**specs, **offered} and specs:
+            manager.default_kernel_name = next(iter(specs))
+        return {**specs, **offered}
+
+    async def get_kernel_spec(self, kernel_name, **kwargs):
+        if await self.is_remote(kernel_name):
+            return await self.remote.get_kernel_spec(kernel_name, **kwargs)
+        spec = self.local.get_kernel_spec(kernel_name)
+        spec.display_name += SUFFIX
+        return spec
+
+    async def get_kernel_spec_resource(self, kernel_name, path):
+        if await self.is_remote(kernel_name):
+            return await self.remote.get_kernel_spec_resource(kernel_name, path)
+        return None  # jupyter_server reads it from disk
+
+
+def _marked(spec):
+    return {**spec, "display_name": spec.get("display_name", "") + SUFFIX}
+
+
+class MixedKernelManager(AsyncMappingKernelManager):
+    """The manager of this server's kernels, which passes on what concerns the gateway's."""
+
+    def __init__(self, **kwargs):
+        self.specs = kwargs.pop("kernel_spec_manager")
+        super().__init__(**kwargs, kernel_spec_manager=self.specs.local)
+        self.remote = GatewayMappingKernelManager(**kwargs, kernel_spec_manager=self.specs.remote)
+        self.remote.observe(self._remote_activity, "last_kernel_activity")
+        self._models = []  # of the gateway's kernels when it last answered
+
+    def _remote_activity(self, change):
+        self.last_kernel_activity = max(self.last_kernel_activity, change.new)
+
+    def __contains__(self, kernel_id):
+        return super().__contains__(kernel_id) or kernel_id in self.remote
+
+    def list_kernel_ids(self):
+        return super().list_kernel_ids() + self.remote.list_kernel_ids()
+
+    def get_kernel(self, kernel_id):
+        manager = self.remote if kernel_id in self.remote else super()
+        return manager.get_kernel(kernel_id)
+
+    async def start_kernel(self, *, kernel_id=None, path=None, **kwargs):
+        kwargs["kernel_name"] = name = kwargs.get("kernel_name") or self.default_kernel_name
+        if kernel_id in self.remote or await self.specs.is_remote(name):
+            return await self.remote.start_kernel(kernel_id=kernel_id, path=path, **kwargs)
+        return await super().start_kernel(kernel_id=kernel_id, path=path, **kwargs)
+
+    async def shutdown_kernel(self, kernel_id, now=False, restart=False):
+        manager = self.remote if kernel_id in self.remote else super()
+        return await manager.shutdown_kernel(kernel_id, now=now, restart=restart)
+
+    async def restart_kernel(self, kernel_id, now=False):
+        manager = self.remote if kernel_id in self.remote else super()
+        return await manager.restart_kernel(kernel_id, now=now)
+
+    async def interrupt_kernel(self, kernel_id):
+        manager = self.remote if kernel_id in self.remote else super()
+        return await ensure_async(manager.interrupt_kernel(kernel_id))
+
+    def kernel_model(self, kernel_id):
+        """Awaitable for the gateway's, as jupyter_server has it."""
+        manager = self.remote if kernel_id in self.remote else super()
+        return manager.kernel_model(kernel_id)
+
+    def update_env(self, *, kernel_id, env):
+        manager = self.remote if kernel_id in self.remote else super()
+        return manager.update_env(kernel_id=kernel_id, env=env)
+
+    def remove_kernel(self, kernel_id):
+        manager = self.remote if kernel_id in self.remote else super()
+        return manager.remove_kernel(kernel_id)
+
+    async def list_kernels(self):
+        if len(self.remote):
+            try:
+                self._models = await asyncio.wait_for(self.remote.list_kernels(), PATIENCE)
+            except Exception as error:  # noqa: BLE001 - local kernels work without it
+                self.log.warning("the gateway's kernels cannot be listed: %r", error)
+        known = [model for model in self._models if model["id"] in self.remote]
+        return super().list_kernels() + known
+
+    async def shutdown_all(self, now=False):
+        await asyncio.gather(self.remote.shutdown_all(now=now), self._shutdown_local(now))
+
+    async def _shutdown_local(self, now):
+        for kernel_id in super().list_kernel_ids():
+            await super().shutdown_kernel(kernel_id, now=now)
+
+
+class MixedConnection(BaseKernelWebsocketConnection):
+    """Makes the connection that goes with the kernel; it is never one itself."""
+
+    def __new__(cls, **kwargs):
+        remote = isinstance(kwargs["parent"], GatewayKernelManager)
+        return (GatewayConnection if remote else ZMQChannelsWebsocketConnection)(**kwargs)
+
+    @classmethod
+    async def close_all(cls):
+        await GatewayConnection.close_all()
+        await ZMQChannelsWebsocketConnection.close_all()

@@ -1,0 +1,492 @@
+"""The extension in a real jupyter_server, between browsers and a gateway that the tests play."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from hub import free_port
+from peer import SPECS, Kernel, Peer, message, until
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.websocket import websocket_connect
+
+from elastichub.notebook import frames, liveness
+from elastichub.notebook.frames import V1
+
+CONFIG = """
+import elastichub.notebook
+elastichub.notebook.configure(c)
+from elastichub.notebook import liveness
+liveness.LOOK_EVERY = 0.2
+"""
+
+
+class Server:
+    """A jupyter_server in a process of its own."""
+
+    def __init__(self, directory, peer, local):
+        self.directory = Path(directory)
+        self.local = local
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        (self.directory / "config").mkdir()
+        (self.directory / "home").mkdir()
+        (self.directory / "config" / "jupyter_server_config.py").write_text(CONFIG)
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "KERNEL_"))},
+            "HOME": str(self.directory / "home"),
+            "JUPYTER_CONFIG_DIR": str(self.directory / "config"),
+            "JUPYTER_DATA_DIR": str(self.directory / "data"),
+            "JUPYTER_RUNTIME_DIR": str(self.directory / "runtime"),
+            "JUPYTER_GATEWAY_URL": peer.url,
+            "JUPYTER_GATEWAY_AUTH_TOKEN": "secret",
+            "ELASTICHUB_LOCAL_KERNELS": "true" if local else "false",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    @property
+    def log(self):
+        return (self.directory / "server.log").read_text()
+
+    async def start(self):
+        with open(self.directory / "server.log", "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--debug"]
+                + [f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"]
+                + ["--IdentityProvider.token=t", f"--ServerApp.root_dir={self.directory}/home"],
+                stdout=log,
+                stderr=log,
+                env=self.env,
+            )
+        for _ in range(300):
+            assert self.process.poll() is None, self.log
+            try:
+                await self.api("GET", "/api")
+                return
+            except OSError:
+                await asyncio.sleep(0.1)
+        raise AssertionError(self.log)
+
+    async def stop(self):
+        self.process.terminate()
+        await asyncio.to_thread(self.process.wait, 20)
+
+    async def api(self, method, path, body=None):
+        """(status, body)"""
+        request = HTTPRequest(
+            self.url + path,
+            method=method,
+            headers={"Authorization": "token t"},
+            body=None if body is None else json.dumps(body),
+            allow_nonstandard_methods=True,
+            request_timeout=30,
+        )
+        try:
+            answer = await AsyncHTTPClient().fetch(request)
+        except HTTPClientError as error:
+            return error.code, error.message
+        try:
+            return answer.code, json.loads(answer.body)
+        except ValueError:
+            return answer.code, answer.body
+
+    async def kernel(self, name="python-gpu"):
+        status, model = await self.api("POST", "/api/kernels", {"name": name})
+        assert status == 201, model
+        return model["id"]
+
+    async def last_activity(self):
+        _, status = await self.api("GET", "/api/status")
+        return datetime.fromisoformat(status["last_activity"].replace("Z", "+00:00"))
+
+
+class Browser:
+    """A page's socket to one kernel."""
+
+    def __init__(self, server, kernel, session=None, subprotocol=V1):
+        self.server, self.kernel = server, kernel
+        self.session = session or uuid.uuid4().hex
+        self.subprotocol = subprotocol
+        self.got = []
+
+    async def open(self):
+        url = f"ws://127.0.0.1:{self.server.port}/api/kernels/{self.kernel}/channels?session_id={self.session}"
+        self.ws = await websocket_connect(
+            HTTPRequest(url, headers={"Authorization": "token t"}),
+            subprotocols=[self.subprotocol] if self.subprotocol else None,
+            max_message_size=1 << 30,
+        )
+        assert self.ws.selected_subprotocol == self.subprotocol
+        self.task = asyncio.ensure_future(self._read(self.ws))
+        return self
+
+    async def _read(self, ws):
+        while (frame := await ws.read_message()) is not None:
+            self.got.append(frames.parse(self.subprotocol, frame))
+
+    def send(self, made):
+        frame = frames.frame(self.subprotocol, made)
+        self.ws.write_message(frame, binary=isinstance(frame, bytes))
+        return made
+
+    def run(self, code):
+        return self.send(message("shell", "execute_request", {"code": code}, session=self.session))
+
+    def of(self, request):
+        return [m for m in self.got if m.parent().get("msg_id") == request.header()["msg_id"]]
+
+    def text(self, request):
+        return "".join(m.content().get("text", "") for m in self.of(request))
+
+    async def answer(self, request):
+        return await until(
+            "it is answered", lambda: [m for m in self.of(request) if m.channel == "shell"]
+        )
+
+    async def close(self):
+        self.ws.close()
+        await self.task
+
+
+@pytest.fixture
+async def peer():
+    peer = Peer()
+    peer.start()
+    yield peer
+    peer.kill()
+
+
+@pytest.fixture(params=[False, True], ids=["gateway", "mixed"])
+async def server(request, tmp_path, peer):
+    server = Server(tmp_path, peer, local=request.param)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+mixed = pytest.mark.parametrize("server", [True], indirect=True, ids=["mixed"])
+unmixed = pytest.mark.parametrize("server", [False], indirect=True, ids=["gateway"])
+
+
+async def test_a_page_and_a_kernel_at_the_gateway(server, peer):
+    kernel = await server.kernel()
+    assert list(peer.kernels) == [kernel]
+
+    # Every framing, buffers both ways.
+    buffers = [bytes(range(256)) * 300, b"", b"\xff\xfe{"]
+    for subprotocol in (V1, None):
+        browser = await Browser(server, kernel, subprotocol=subprotocol).open()
+        run = browser.run("count 3")
+        await browser.answer(run)
+        assert browser.text(run) == "0\n1\n2\n"
+        comm = browser.send(
+            message("shell", "comm_msg", {"comm_id": "ä"}, buffers=buffers, session=browser.session)
+        )
+        (echo,) = await until(
+            "the echo",
+            lambda: [m for m in browser.of(comm) if m.header()["msg_type"] == "comm_msg"],
+        )
+        assert echo.parts[4:] == buffers
+        assert echo.content() == {"comm_id": "ä"}
+        asked = browser.run("input")
+        await until("it asks", lambda: any(m.channel == "stdin" for m in browser.of(asked)))
+        browser.send(
+            message(
+                "stdin", "input_reply", {"value": "42"}, asked.header(), session=browser.session
+            )
+        )
+        await browser.answer(asked)
+        assert browser.text(asked) == "42"
+        browser.ws.write_message("garbage")
+        browser.ws.write_message(b"\x00garbage", binary=True)
+        await browser.answer(browser.run("count 1"))
+        assert len(peer.open) == 1
+        await browser.close()
+        await until("the gateway's socket is closed with the browser's", lambda: not peer.open)
+
+    # JupyterLab opens two sockets in a row; what it runs in the second arrives.
+    first, second = Browser(server, kernel, "twice"), Browser(server, kernel, "twice")
+    await first.open()
+    await second.open()
+    first.ws.close()
+    run = second.run("count 2")
+    await second.answer(run)
+    assert second.text(run) == "0\n1\n"
+    await asyncio.sleep(0.3)
+    assert len(peer.open) == 1
+    await second.close()
+    await until("none is left behind", lambda: not peer.open)
+
+    # A gateway that is killed in the middle of output.
+    browser = await Browser(server, kernel).open()
+    ran = peer.kernels[kernel]
+    hung = browser.run("hang")
+    await until("it runs", lambda: "hang" in ran.executed)
+    for n in range(300):
+        ran.publish(browser.session, message("iopub", "stream", {"text": f"{n}\n"}, hung.header()))
+        if n == 100:
+            peer.kill()
+        if n == 200:
+            peer.back()
+        await asyncio.sleep(0)
+    later = browser.run("count 1")
+    await browser.answer(later)
+    assert browser.text(hung) == "".join(f"{n}\n" for n in range(300))
+    ids = [m.header()["msg_id"] for m in browser.got]
+    assert len(ids) == len(set(ids))
+
+    # A laptop that sleeps: the page comes back with its session.
+    await until("the browser has confirmed", lambda: not ran.session(browser.session).log)
+    await asyncio.sleep(0.3)
+    browser.ws.protocol.stream.close()
+    await until("jupyter_server knows", lambda: not peer.open)
+    for n in range(50):
+        ran.publish(browser.session, message("iopub", "stream", {"text": f"+{n}"}, hung.header()))
+    before = browser.text(hung)
+    await browser.open()
+    await until("it is all there", lambda: browser.text(hung).endswith("+49"))
+    assert browser.text(hung) == before + "".join(f"+{n}" for n in range(50))
+    await browser.close()
+
+    # A kernel that the gateway does not have any more.
+    assert (await server.api("DELETE", f"/api/kernels/{kernel}"))[0] == 204
+    assert peer.kernels == {}
+    assert (await server.api("GET", "/api/kernels"))[1] == []
+    assert "Traceback" not in server.log, server.log
+
+
+@unmixed
+async def test_a_browser_that_leaves_while_the_gateway_is_slow_leaves_no_socket(server, peer):
+    kernel = await server.kernel()
+    ports = []
+
+    async def stall(reader, writer):
+        ports.append(writer)
+        await asyncio.sleep(1)
+        writer.close()
+
+    peer.kill()
+    stalling = await asyncio.start_server(stall, "127.0.0.1", peer.port)
+    browser = await Browser(server, kernel).open()
+    await until("it dials", lambda: ports)
+    await browser.close()
+    stalling.close()
+    peer.back()
+    await asyncio.sleep(2)
+    assert peer.dialled == 0
+    assert not peer.open
+
+
+async def test_a_busy_kernel_is_activity_of_the_server(server, peer):
+    kernel = await server.kernel()
+    ran = peer.kernels[kernel]
+    other = peer.add(Kernel())  # somebody else's
+    other.state = "busy"
+
+    async def still():
+        await asyncio.sleep(0.5)
+        before = await server.last_activity()
+        await asyncio.sleep(0.8)
+        return before == await server.last_activity()
+
+    assert await still(), "an idle kernel is none"
+    ran.state = "busy"
+    await asyncio.sleep(0.5)
+    assert not await still(), "a busy one is, with no browser there"
+    if server.local:  # jupyter_server itself answers 503 with the gateway
+        peer.failing = True
+        assert not await still(), "nothing is concluded from a gateway that is away"
+        peer.failing = False
+    ran.state = "idle"
+    await asyncio.sleep(0.5)
+    assert await still()
+    at = datetime.now(timezone.utc)
+    ran.last_activity = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    await asyncio.sleep(0.5)
+    seen = await server.last_activity()
+    assert abs((seen - at).total_seconds()) < 0.001, "what the gateway knows counts"
+    ran.last_activity = "2999-01-01T00:00:00.000000Z"
+    await asyncio.sleep(0.5)
+    assert await server.last_activity() <= datetime.now(timezone.utc), "clocks may differ"
+    ran.last_activity = "2026-01-01T00:00:00.000000Z"
+    browser = await Browser(server, kernel).open()
+    await browser.answer(
+        browser.send(message("shell", "kernel_info_request", {}, session=browser.session))
+    )
+    assert await still(), "a page that only looks is none"
+    before = await server.last_activity()
+    await browser.answer(browser.run("count 1"))
+    assert await server.last_activity() > before, "a run is"
+    hung = browser.run("hang")
+    await until("it runs", lambda: "hang" in ran.executed)
+    await asyncio.sleep(1.1)
+    before = await server.last_activity()
+    ran.publish(browser.session, message("iopub", "stream", {"text": "x"}, hung.header()))
+    await until("it is read", lambda: browser.text(hung))
+    assert await server.last_activity() > before, "output is"
+    await browser.close()
+
+
+async def test_logos(server):
+    status, listed = await server.api("GET", "/api/kernelspecs")
+    assert status == 200
+    logos = listed["kernelspecs"]["python-gpu"]["resources"]
+    assert (await server.api("GET", logos["logo-svg"])) == (200, b"<svg/>")
+    assert (await server.api("GET", logos["logo-64x64"]))[0] == 404, "not 500"
+
+
+@mixed
+async def test_kernels_of_this_server_and_of_the_gateway(server, peer):
+    status, listed = await server.api("GET", "/api/kernelspecs")
+    assert status == 200
+    names = {k: v["spec"]["display_name"] for k, v in listed["kernelspecs"].items()}
+    assert names == {
+        "python-gpu": "Python 3 (GPU)",
+        "python3": "Python 3 (ipykernel) (this server)",
+    }
+    assert listed["default"] == "python-gpu"
+    _, spec = await server.api("GET", "/api/kernelspecs/python3")
+    assert spec["spec"]["display_name"] == names["python3"]
+    logo = spec["resources"]["logo-svg"]
+    assert b"<svg" in (await server.api("GET", logo))[1]
+    assert (await server.api("GET", "/api/kernelspecs/nothing"))[0] == 404
+
+    # Sessions, as JupyterLab makes them.
+    async def session(name):
+        body = {"path": f"{name}.ipynb", "type": "notebook", "name": name, "kernel": {"name": name}}
+        status, made = await server.api("POST", "/api/sessions", body)
+        assert status == 201, made
+        return made
+
+    local, remote = await session("python3"), await session("python-gpu")
+    assert list(peer.kernels) == [remote["kernel"]["id"]]
+    _, kernels = await server.api("GET", "/api/kernels")
+    assert {k["id"]: k["name"] for k in kernels} == {
+        local["kernel"]["id"]: "python3",
+        remote["kernel"]["id"]: "python-gpu",
+    }
+    assert len((await server.api("GET", "/api/sessions"))[1]) == 2
+
+    here = await Browser(server, local["kernel"]["id"]).open()
+    run = here.run("import os; print(os.getpid(), 6*7)")
+    await here.answer(run)
+    await until("it has printed", lambda: here.text(run).endswith("42\n"))
+    assert Path(f"/proc/{here.text(run).split()[0]}").exists(), "it runs on this machine"
+    there = await Browser(server, remote["kernel"]["id"]).open()
+    await there.answer(there.run("count 1"))
+    assert len(peer.open) == 1
+
+    for kernel in (local, remote):
+        for action, status in (("interrupt", 204), ("restart", 200)):
+            path = f"/api/kernels/{kernel['kernel']['id']}/{action}"
+            assert (await server.api("POST", path))[0] == status, path
+    assert peer.actions == [
+        ("interrupt", remote["kernel"]["id"]),
+        ("restart", remote["kernel"]["id"]),
+    ]
+    again = here.run("print('os' in globals())")
+    await here.answer(again)
+    await until("it has printed", lambda: here.text(again) == "False\n")
+
+    # Renaming a notebook.
+    for made in (local, remote):
+        status, _ = await server.api(
+            "PATCH", f"/api/sessions/{made['id']}", {"path": "renamed.ipynb"}
+        )
+        assert status == 200
+
+    # Without the gateway this server's kernels work, and nothing is forgotten.
+    peer.failing = True
+    _, kernels = await server.api("GET", "/api/kernels")
+    assert {k["name"] for k in kernels} == {"python3", "python-gpu"}
+    _, listed = await server.api("GET", "/api/kernelspecs")
+    assert set(listed["kernelspecs"]) == {"python3", "python-gpu"}
+    await here.answer(here.run("1"))
+    second = await server.kernel("python3")
+    assert (await server.api("POST", "/api/kernels", {"name": "python-gpu"}))[0] == 503
+    peer.failing = False
+
+    # What the gateway has dropped is gone here too, and its session.
+    await there.close()
+    del peer.kernels[remote["kernel"]["id"]]
+    _, kernels = await server.api("GET", "/api/kernels")
+    assert {k["id"] for k in kernels} == {local["kernel"]["id"], second}
+    assert [s["id"] for s in (await server.api("GET", "/api/sessions"))[1]] == [local["id"]]
+    assert (await server.api("GET", f"/api/kernels/{remote['kernel']['id']}"))[0] == 404
+
+    # A name that both have is the gateway's.
+    peer.specs = {"python3": {**SPECS["python-gpu"], "name": "python3"}}
+    _, listed = await server.api("GET", "/api/kernelspecs")
+    assert listed["kernelspecs"]["python3"]["spec"]["display_name"] == "Python 3 (GPU)"
+    assert await server.kernel("python3") in peer.kernels
+    assert "the gateway's kernelspec python3 hides this server's" in server.log
+
+    await here.close()
+    await server.stop()
+    assert peer.kernels == {}, "all end with the server"
+    assert "Traceback" not in server.log, server.log
+
+
+def test_what_a_gateway_says_of_activity():
+    now = datetime(2026, 5, 1, tzinfo=timezone.utc)
+    at = datetime(2026, 4, 1, tzinfo=timezone.utc)
+
+    def model(kernel="a", state="idle", activity="2026-04-01T00:00:00.000000Z"):
+        return {"id": kernel, "execution_state": state, "last_activity": activity}
+
+    for models, expected in (
+        ([], (None, set())),
+        ([model()], (at, set())),
+        ([model("b", "busy")], (None, set())),
+        ([model(), model("c", activity="2026-04-02T00:00:00Z")], (at.replace(day=2), set())),
+        ([model(state="busy"), model("c")], (now, {"a"})),
+        ([model(state="starting")], (now, {"a"})),
+        ([model(state="dead")], (at, set())),
+        ([model(activity="2030-01-01T00:00:00Z")], (now, set())),
+        ([model(activity="2026-04-01T00:00:00")], (None, set())),
+        ([model(activity="nonsense"), model("c", activity=None), "x", None], (None, set())),
+        ([model(state="busy", activity=5)], (now, {"a"})),
+    ):
+        assert liveness.judge(models, {"a", "c"}, now) == expected, models
+
+
+def test_configuration():
+    from traitlets.config import Config
+
+    from elastichub.notebook import configure
+
+    c = Config()
+    configure(c, {})
+    assert "kernel_websocket_connection_class" not in c.ServerApp, (
+        "without a gateway it is Jupyter's"
+    )
+    configure(c, {"JUPYTER_GATEWAY_URL": "http://gateway"})
+    assert (
+        c.ServerApp.kernel_websocket_connection_class
+        == "elastichub.notebook.connection.GatewayConnection"
+    )
+    assert "kernel_manager_class" not in c.ServerApp
+    c = Config({"GatewayClient": {"url": "http://gateway"}})
+    configure(c, {"ELASTICHUB_LOCAL_KERNELS": "true"})
+    assert c.ServerApp.kernel_manager_class == "elastichub.notebook.mixing.MixedKernelManager"
+    with pytest.raises(ValueError, match="ELASTICHUB_LOCAL_KERNELS"):
+        configure(Config(), {"ELASTICHUB_LOCAL_KERNELS": "yes"})
+
+
+@pytest.mark.parametrize(
+    ("without", "imports"),
+    [
+        ("jupyter_server", "from elastichub import ElasticSpawner"),
+        ("jupyterhub", "import elastichub.notebook.mixing, elastichub.notebook.liveness"),
+    ],
+)
+def test_neither_side_needs_what_the_other_does(without, imports):
+    code = f"import sys; sys.modules[{without!r}] = None\n{imports}"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
