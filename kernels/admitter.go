@@ -48,6 +48,9 @@ type admitter struct {
 	now    func() time.Time
 	meters *instruments
 
+	// yields is told who waits; nil when nobody has to know.
+	yields *yielder
+
 	ledger   admission.Ledger
 	inOffice bool            // this leader has taken over
 	barrier  []client.Object // what the cache has to show before that; nil before it was read
@@ -88,6 +91,9 @@ func (a *admitter) pass(ctx context.Context) (reconcile.Result, error) {
 	d := admission.Decide(s.input)
 	again, err := a.carryOut(ctx, s, d)
 	a.measure(s, d)
+	if a.yields != nil {
+		a.yields.note(s.input, len(d.Starved) > 0)
+	}
 	if err == nil {
 		err = a.tendPool(ctx, s, d)
 	}

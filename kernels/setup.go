@@ -59,6 +59,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 		admit.places, catalogue.places = cluster, cluster
 	}
 	kernels := &kernelReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, admit: admit, agents: agents}
+	admit.yields = newYielder(cfg, mgr.GetClient(), mgr.GetAPIReader(), agents, meters)
 	for _, setup := range []func() error{
 		func() error { return setupKernels(mgr, kernels) },
 		func() error {
@@ -67,6 +68,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 		func() error { return setupAdmission(mgr, admit, cluster) },
 		func() error { return setupGateways(mgr, cfg) },
 		func() error { return setupSpecs(mgr, cfg) },
+		func() error { return mgr.Add(admit.yields) },
 		func() error {
 			return mgr.Add(&sweeper{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters})
 		},

@@ -28,6 +28,9 @@ func Decide(in Input) Decision {
 			d.Refuse[r.ID] = verdict.reason
 		case waits:
 			waiting = append(waiting, waiter{id: r.ID, queue: verdict.queue, reason: verdict.reason})
+			if verdict.starved {
+				d.Starved = append(d.Starved, r.ID)
+			}
 		}
 	}
 	lengths := map[string]int32{}

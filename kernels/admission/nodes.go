@@ -84,6 +84,7 @@ func (u *usage) noNode(r *Request) verdict {
 		return v
 	}
 	if n := u.roomiest(r.Wants, r.Eligible); n != nil {
+		v.starved = true
 		for name, want := range r.Wants {
 			n.free[name] -= want // not used: nobody has it yet
 		}

@@ -122,6 +122,10 @@ type Decision struct {
 	// Refuse gives the sentence that says which limit forbids it, for good.
 	Refuse map[string]string
 
+	// Starved lists the requests among Wait that lack nothing but room, on a
+	// node or in a pool, and for whom none is being made, first come first.
+	Starved []string
+
 	// Take maps admitted requests to the spares that they take over.
 	Take map[string]string
 	// GiveUp lists the spares that are to end, since somebody waits for room.

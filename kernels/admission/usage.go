@@ -20,6 +20,8 @@ type verdict struct {
 	queue  string // what is waited for; only for waits
 	reason string
 	spare  string // what is taken over; only for admitted
+	// starved: it waits for room that nobody is making; only for waits.
+	starved bool
 }
 
 type userUse struct {
@@ -207,7 +209,7 @@ func (u *usage) poolLimit(r *Request, l limits) (verdict, bool) {
 	if u.pool[l.account]+want <= *l.pool {
 		reason = fmt.Sprintf("Others of policy %s have waited longer for its %d %s (gpuPool).", l.account, *l.pool, l.poolOf)
 	}
-	return verdict{queue: "pool/" + l.account, reason: reason}, true
+	return verdict{queue: "pool/" + l.account, reason: reason, starved: true}, true
 }
 
 // Sum is the number of units of all resources together.

@@ -1,0 +1,52 @@
+package kernels
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// TestTheLongestIdleYields: who waits for a GPU gets that of the kernel that has
+// been idle longest; a busy one is left alone, and so is everybody else.
+func TestTheLongestIdleYields(t *testing.T) {
+	c := startCluster(t)
+	c.node("yield", 3)
+	c.gateway("gw")
+	c.create(gpuSpec("gpu", 1), gpuSpec("cpu", 0))
+	ip := func(i int) string { return fmt.Sprintf("10.2.0.%d", i) }
+	pods := map[int]*corev1.Pod{}
+	for i, idle := range []time.Duration{0, time.Hour, 2 * time.Hour, 0} {
+		if i == 0 {
+			continue // no kernel
+		}
+		name := fmt.Sprintf("k%d", i)
+		c.create(newKernel(name, "gw", "gpu", owned(name)))
+		pods[i] = c.pod(name, 1)
+		c.bind(pods[i], "yield")
+		c.agents.at(ip(i), func(a *fakeAgent) { a.idle = idle })
+		c.report(pods[i], running(ip(i), true))
+		c.phase(name, 1, v1alpha1.KernelReady)
+	}
+	c.create(newKernel("waits", "gw", "gpu", owned("dora")))
+	c.eventually("place", func() bool { return c.queue("waits") != nil })
+	time.Sleep(yieldPause + 500*time.Millisecond)
+	for i := 1; i <= 3; i++ {
+		assert.False(t, c.agents.state(ip(i)).parked, "nobody yields unless the gateway says so")
+	}
+	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.YieldIdleSeconds = 1 })
+	c.eventually("the longest idle yields", func() bool { return c.agents.state(ip(2)).parked })
+	time.Sleep(yieldEvery + yieldPause)
+	assert.False(t, c.agents.state(ip(1)).parked, "one is enough")
+	assert.False(t, c.agents.state(ip(3)).parked, "it is busy")
+	assert.Equal(t, v1alpha1.KernelQueued, c.kernel("waits").Status.Phase, "its Pod has not ended yet")
+
+	c.report(pods[2], exited(0, "Completed", `{"reason":"idle","message":"Kernel parked, since somebody was waiting for its GPU.","exitCode":0}`))
+	k := c.phase("k2", 1, v1alpha1.KernelParked)
+	assert.Equal(t, "Kernel parked, since somebody was waiting for its GPU.", k.Status.Message)
+	c.pod("waits", 1)
+}
