@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"forms":                {"groups", "api/v1alpha1"},
 	"web":                  {"forms", "groups", "api/v1alpha1"},
 	"spawner":              {"api/v1alpha1", "tokens"},
-	"hubapi":               {"forms", "groups", "spawner", "web", "api/v1alpha1"},
+	"hubapi":               {"forms", "groups", "outbound", "spawner", "web", "api/v1alpha1"},
 	"kernels/admission":    {"api/v1alpha1"},
 	"kernels":              {"api/v1alpha1", "kernels/admission", "kernels/agent/keys", "tokens"},
 	"kernels/agent":        {"kernels/agent/keys", "kernels/agent/zmtp", "kernels/wire"},

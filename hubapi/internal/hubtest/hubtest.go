@@ -1,0 +1,194 @@
+// Package hubtest runs a real JupyterHub for tests, without a proxy, on free
+// loopback ports, with everything in a temporary directory.
+package hubtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Tokens of the Hub's services.
+const (
+	// Reader has the scope read:users:groups.
+	Reader = "11111111111111111111111111111111"
+	// Namer may read names, and no groups.
+	Namer = "22222222222222222222222222222222"
+	// Nobody has no scope at all.
+	Nobody = "33333333333333333333333333333333"
+	// Some may read the groups of the members of one group.
+	Some   = "44444444444444444444444444444444"
+	tester = "55555555555555555555555555555555"
+)
+
+const config = `
+import os
+from jupyterhub.proxy import Proxy
+
+class NoProxy(Proxy):
+    should_start = False
+    async def get_all_routes(self): return {}
+    async def add_route(self, routespec, target, data): pass
+    async def delete_route(self, routespec): pass
+
+c.JupyterHub.proxy_class = NoProxy
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.JupyterHub.db_url = "sqlite:///hub.sqlite"
+c.JupyterHub.bind_url = "http://127.0.0.1:%[1]d"
+c.JupyterHub.hub_bind_url = "http://127.0.0.1:%[2]d"
+tokens = {"reader": "` + Reader + `", "namer": "` + Namer + `", "nobody": "` + Nobody + `", "some": "` + Some + `", "tester": "` + tester + `"}
+scopes = {"reader": ["read:users:groups"], "namer": ["read:users:name"], "some": ["read:users:groups!group=staff"], "tester": ["admin:users", "admin:groups"]}
+c.JupyterHub.services = [{"name": n, "api_token": t} for n, t in tokens.items()]
+c.JupyterHub.load_roles = [{"name": n, "services": [n], "scopes": s} for n, s in scopes.items()]
+`
+
+// Hub is a running JupyterHub.
+type Hub struct {
+	// API is the URL of its REST API.
+	API string
+
+	t       testing.TB
+	dir     string
+	process *exec.Cmd
+	command []string
+}
+
+// Start skips the test where JupyterHub cannot be had, unless CI=true.
+func Start(t testing.TB) *Hub {
+	t.Helper()
+	python, err := prepare()
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("no JupyterHub: %v", err)
+		}
+		t.Skipf("no JupyterHub: %v", err)
+	}
+	port := freePort(t)
+	h := &Hub{t: t, dir: t.TempDir(), API: fmt.Sprintf("http://127.0.0.1:%d/hub/api", port), command: []string{python, "-m", "jupyterhub", "--config", "config.py"}}
+	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "config.py"), []byte(fmt.Sprintf(config, freePort(t), port)), 0o600))
+	h.Resume()
+	t.Cleanup(h.Stop)
+	return h
+}
+
+// Stop ends the process. A stopped Hub can be resumed.
+func (h *Hub) Stop() {
+	if h.process == nil {
+		return
+	}
+	_ = h.process.Process.Kill()
+	_ = h.process.Wait()
+	h.process = nil
+}
+
+// Resume starts the process on the same port and data.
+func (h *Hub) Resume() {
+	h.t.Helper()
+	log, err := os.Create(filepath.Join(h.dir, "log"))
+	require.NoError(h.t, err)
+	defer log.Close()
+	h.process = exec.Command(h.command[0], h.command[1:]...)
+	h.process.Dir = h.dir
+	h.process.Stdout, h.process.Stderr = log, log
+	require.NoError(h.t, h.process.Start())
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if status, _ := h.call(http.MethodGet, "", nil); status == http.StatusOK {
+			return
+		}
+	}
+	said, _ := os.ReadFile(log.Name())
+	require.Fail(h.t, "JupyterHub does not answer", "%s", said)
+}
+
+// User makes a user who is in the groups.
+func (h *Hub) User(name string, groups ...string) {
+	h.t.Helper()
+	status, body := h.call(http.MethodPost, "/users/"+url.PathEscape(name), nil)
+	require.Equal(h.t, http.StatusCreated, status, "%s", body)
+	for _, group := range groups {
+		path := "/groups/" + url.PathEscape(group)
+		if status, _ := h.call(http.MethodGet, path, nil); status == http.StatusNotFound {
+			status, body := h.call(http.MethodPost, path, nil)
+			require.Equal(h.t, http.StatusCreated, status, "%s", body)
+		}
+		status, body := h.call(http.MethodPost, path+"/users", map[string]any{"users": []string{name}})
+		require.Equal(h.t, http.StatusOK, status, "%s", body)
+	}
+}
+
+func (h *Hub) call(method, path string, body any) (int, string) {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		require.NoError(h.t, err)
+		content = bytes.NewReader(text)
+	}
+	request, err := http.NewRequest(method, h.API+path, content)
+	require.NoError(h.t, err)
+	request.Header.Set("Authorization", "token "+tester)
+	answer, err := (&http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(h.t, err)
+	return answer.StatusCode, strings.TrimSpace(string(text))
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// prepare makes a virtual environment in
+// ${ELASTICHUB_CACHE:-~/.cache/elastichub}/venvs/hubtest, once on a machine.
+func prepare() (string, error) {
+	cache := os.Getenv("ELASTICHUB_CACHE")
+	if cache == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", err
+		}
+		cache = filepath.Join(home, ".cache", "elastichub")
+	}
+	dir := filepath.Join(cache, "venvs", "hubtest")
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", err
+	}
+	python := filepath.Join(dir, "bin", "python")
+	if exec.Command(python, "-c", "import jupyterhub; assert jupyterhub.version_info[0] == 5").Run() == nil {
+		return python, nil
+	}
+	for _, command := range [][]string{{"python3", "-m", "venv", "--clear", dir}, {python, "-m", "pip", "install", "--quiet", "jupyterhub==5.*"}} {
+		if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%s: %s: %w", command[0], output, err)
+		}
+	}
+	return python, nil
+}
