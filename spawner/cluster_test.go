@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -62,6 +63,33 @@ type cluster struct {
 	namespace string
 	cfg       Config
 	issuer    *tokens.Issuer
+	asker     *answers
+}
+
+// answers are what servers say when they are asked.
+type answers struct {
+	mu    sync.Mutex
+	asked []string // address, token
+	say   func(address string) (Activity, error)
+}
+
+func (a *answers) Ask(_ context.Context, address, token string, _ bool) (Activity, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = append(a.asked, address+" "+token)
+	return a.say(address)
+}
+
+func (a *answers) set(say func(string) (Activity, error)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked, a.say = nil, say
+}
+
+func (a *answers) all() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.asked)
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -88,7 +116,7 @@ func newCluster(t *testing.T) *cluster {
 	require.NoError(t, err)
 	cfg := testConfig()
 	cfg.Namespace = namespace.Name
-	return &cluster{t: t, client: direct, rest: apiServer.rest, scheme: scheme, namespace: namespace.Name, cfg: cfg, issuer: issuer}
+	return &cluster{t: t, client: direct, rest: apiServer.rest, scheme: scheme, namespace: namespace.Name, cfg: cfg, issuer: issuer, asker: &answers{}}
 }
 
 // replica runs a manager with a Service and, if it leads, the controller.
@@ -104,7 +132,7 @@ func (c *cluster) replica(leads bool) *Service {
 	})
 	require.NoError(c.t, err)
 	if leads {
-		require.NoError(c.t, SetupWithManager(mgr, c.cfg, c.issuer, prometheus.NewRegistry()))
+		require.NoError(c.t, SetupWithManager(mgr, c.cfg, c.issuer, c.asker, prometheus.NewRegistry()))
 	}
 	service, err := NewService(c.t.Context(), c.cfg, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
 	require.NoError(c.t, err)

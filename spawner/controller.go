@@ -37,6 +37,7 @@ type controller struct {
 	// events gives the Kubernetes events about objects with these UIDs.
 	events func(about ...types.UID) []corev1.Event
 	ledger ledger
+	asker  Asker
 	met    *metrics
 	now    func() time.Time
 }
@@ -90,8 +91,21 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if left > 0 && (wait == 0 || left < wait) {
 		wait = left
 	}
+	left, due, err := c.watchTime(ctx, nb, &next)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if left > 0 && (wait == 0 || left < wait) {
+		wait = left
+	}
+	if err := c.noteChannel(ctx, nb, &next); err != nil {
+		return ctrl.Result{}, err
+	}
 	if err := c.writeStatus(ctx, nb, next); err != nil {
 		return ctrl.Result{}, err
+	}
+	if due != nil {
+		return ctrl.Result{}, c.stop(ctx, nb, *due)
 	}
 	return ctrl.Result{RequeueAfter: wait}, nil
 }
@@ -115,6 +129,7 @@ func (c *controller) writeStatus(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	if err := c.client.Status().Update(ctx, changed); err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	nb.ResourceVersion = changed.ResourceVersion
 	c.met.observe(before, next)
 	return nil
 }

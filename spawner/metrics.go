@@ -14,6 +14,7 @@ var phases = []v1alpha1.NotebookPhase{
 // metrics are the leader's: followers export the same names with nothing counted.
 type metrics struct {
 	starts  *prometheus.HistogramVec
+	stops   *prometheus.CounterVec
 	servers *serverCollector
 }
 
@@ -24,16 +25,22 @@ func newMetrics(registry prometheus.Registerer, count func() map[v1alpha1.Notebo
 			Help:    "Time from a start's first sight to its outcome.",
 			Buckets: []float64{.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120, 300, 600},
 		}, []string{"outcome"}),
+		stops: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "elastichub_server_stops_total",
+			Help: "Servers stopped without anyone asking, by cause.",
+		}, []string{"cause"}),
 		servers: &serverCollector{
 			desc:  prometheus.NewDesc("elastichub_servers", "Notebook servers by phase, as the leader sees them.", []string{"phase"}, nil),
 			count: count,
 		},
 	}
-	if err := registry.Register(m.starts); err != nil {
-		return nil, err
+	for _, cause := range []v1alpha1.StopCause{v1alpha1.StopIdle, v1alpha1.StopMaxRun} {
+		m.stops.WithLabelValues(string(cause))
 	}
-	if err := registry.Register(m.servers); err != nil {
-		return nil, err
+	for _, c := range []prometheus.Collector{m.starts, m.stops, m.servers} {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
 	}
 	return m, nil
 }

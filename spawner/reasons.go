@@ -22,6 +22,20 @@ const (
 	ReasonStopping Reason = "Stopping"
 	ReasonStopped  Reason = "Stopped"
 
+	// Stopped without anyone asking.
+	ReasonStoppedIdle   Reason = "StoppedIdle"
+	ReasonStoppedMaxRun Reason = "StoppedMaxRun"
+
+	// Of the condition Answers.
+	ReasonAnswers  Reason = "Answers"
+	ReasonNoAnswer Reason = "NoAnswer"
+
+	// Of the condition ImageCurrent.
+	ReasonImageCurrent    Reason = "Current"
+	ReasonImageChanged    Reason = "NewVersion"
+	ReasonImageRedirected Reason = "Redirected"
+	ReasonImageWithdrawn  Reason = "Withdrawn"
+
 	// Troubles of a Pod: Starting with that reason for a while, then Failed.
 	ReasonImagePullFailed Reason = "ImagePullFailed"
 	ReasonContainerConfig Reason = "ContainerConfigInvalid"
@@ -49,4 +63,10 @@ const (
 	// ConditionTrouble is true while the Pod is in a trouble that becomes a
 	// failure when it lasts; its transition time is when it began.
 	ConditionTrouble = "Trouble"
+	// ConditionAnswers is false while an idle server does not say when it was
+	// last used. It is set once a server with an idle time was asked.
+	ConditionAnswers = "Answers"
+	// ConditionImage is false when the next start would offer another image
+	// than the one that runs.
+	ConditionImage = "ImageCurrent"
 )

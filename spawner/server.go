@@ -65,12 +65,18 @@ type State struct {
 	Start string
 	Phase v1alpha1.NotebookPhase
 	// URL is set while Ready: scheme, host and port inside the cluster.
-	URL            string
-	Reason         string
-	Message        string
-	LastActivity   time.Time
+	URL          string
+	Reason       string
+	Message      string
+	LastActivity time.Time
+	// StopEligibleAt is when the server will be stopped for StopCause; zero if
+	// never, as far as is known.
 	StopEligibleAt time.Time
-	Options        []byte
+	StopCause      v1alpha1.StopCause
+	// ImageNotice is a sentence, set when another image than the one that runs
+	// is on offer.
+	ImageNotice string
+	Options     []byte
 }
 
 // Event is one step of a start, in words for the person who waits.

@@ -174,6 +174,7 @@ func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.J
 		annotations[v1alpha1.AnnotationOptions] = string(req.Options)
 	}
 	nb.Annotations = merged(nb.Annotations, annotations)
+	delete(nb.Annotations, annotationStopCause)
 	nb.Spec = notebookSpec(s.cfg, req)
 	var err error
 	if nb.ResourceVersion == "" {
@@ -214,7 +215,7 @@ func (s *Service) Stop(ctx context.Context, k Key) error {
 		return err
 	}
 	if !nb.Spec.Stopped {
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"stopped":true}}`))
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+annotationStopCause+`":null}},"spec":{"stopped":true}}`))
 		if err := s.client.Patch(ctx, nb, patch); err != nil {
 			if apierrors.IsNotFound(err) {
 				return ErrNotFound

@@ -3,6 +3,7 @@ package spawner
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,10 +14,13 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	runtimecontroller "sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -29,7 +33,7 @@ const workers = 8
 
 // SetupWithManager adds the JupyterNotebook controller, which runs on the
 // leader. The manager's cache must hold cfg.Namespace.
-func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, registry prometheus.Registerer) error {
+func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, asker Asker, registry prometheus.Registerer) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("spawner: %w", err)
 	}
@@ -51,7 +55,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, re
 	c := &controller{
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), issuer: issuer,
 		ledger: ledger{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now},
-		events: eventsAbout(events), met: met, now: time.Now,
+		asker:  asker, events: eventsAbout(events), met: met, now: time.Now,
 	}
 	if err := mgr.Add(slotSweeper{c.ledger}); err != nil {
 		return fmt.Errorf("spawner: %w", err)
@@ -64,6 +68,8 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, re
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(c.byGateway)).
+		Watches(&v1alpha1.JupyterKernel{}, handler.EnqueueRequestsFromMapFunc(byNotebook), builder.WithPredicates(predicate.Funcs{UpdateFunc: holdingChanged})).
+		Watches(&v1alpha1.GroupPolicy{}, handler.EnqueueRequestsFromMapFunc(c.byPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(eventSource(events, mgr.GetClient())).
 		WithOptions(runtimecontroller.Options{MaxConcurrentReconciles: workers}).
 		Complete(c)
@@ -99,18 +105,46 @@ func byLabel(_ context.Context, object client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}}
 }
 
+// byNotebook leads from a kernel to its notebook, whose idle time it holds up.
+func byNotebook(_ context.Context, object client.Object) []reconcile.Request {
+	k, ok := object.(*v1alpha1.JupyterKernel)
+	if !ok || k.Spec.Notebook == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Notebook}}}
+}
+
+func holdingChanged(e event.UpdateEvent) bool {
+	old, ok1 := e.ObjectOld.(*v1alpha1.JupyterKernel)
+	current, ok2 := e.ObjectNew.(*v1alpha1.JupyterKernel)
+	return ok1 && ok2 && holds(old) != holds(current)
+}
+
+// byPolicy leads from a policy to the servers that were started under it.
+func (c *controller) byPolicy(ctx context.Context, policy client.Object) []reconcile.Request {
+	return c.notebooksWhere(ctx, policy.GetNamespace(), func(nb *v1alpha1.JupyterNotebook) bool {
+		return nb.Spec.ImageChannel != "" && !nb.Spec.Stopped && nb.Spec.KernelOptions != nil &&
+			slices.Contains(nb.Spec.KernelOptions.Policies, policy.GetName())
+	})
+}
+
 // byGateway wakes the notebooks that wait for a gateway.
 func (c *controller) byGateway(ctx context.Context, gateway client.Object) []reconcile.Request {
+	return c.notebooksWhere(ctx, gateway.GetNamespace(), func(nb *v1alpha1.JupyterNotebook) bool {
+		return nb.Spec.Gateway != nil && nb.Spec.Gateway.Name == gateway.GetName() && nb.Status.Phase == v1alpha1.NotebookPending
+	})
+}
+
+func (c *controller) notebooksWhere(ctx context.Context, namespace string, is func(*v1alpha1.JupyterNotebook) bool) []reconcile.Request {
 	var notebooks v1alpha1.JupyterNotebookList
-	if err := c.client.List(ctx, &notebooks, client.InNamespace(gateway.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "cannot list the notebooks of a gateway")
+	if err := c.client.List(ctx, &notebooks, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list notebooks")
 		return nil
 	}
 	var requests []reconcile.Request
 	for i := range notebooks.Items {
-		nb := &notebooks.Items[i]
-		if nb.Spec.Gateway != nil && nb.Spec.Gateway.Name == gateway.GetName() && nb.Status.Phase == v1alpha1.NotebookPending {
-			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(nb)})
+		if is(&notebooks.Items[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&notebooks.Items[i])})
 		}
 	}
 	return requests

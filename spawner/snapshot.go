@@ -3,6 +3,8 @@ package spawner
 import (
 	"sync"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -174,7 +176,10 @@ func stateOf(nb *v1alpha1.JupyterNotebook) State {
 		state.LastActivity = t.Time
 	}
 	if t := nb.Status.StopEligibleAt; t != nil {
-		state.StopEligibleAt = t.Time
+		state.StopEligibleAt, state.StopCause = t.Time, nb.Status.StopCause
+	}
+	if image := apimeta.FindStatusCondition(nb.Status.Conditions, ConditionImage); image != nil && image.Status == metav1.ConditionFalse {
+		state.ImageNotice = image.Message
 	}
 	return state
 }

@@ -66,8 +66,12 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	}
 	restarted := next.Start != nb.Spec.Start ||
 		!nb.Spec.Stopped && (next.Phase == v1alpha1.NotebookStopped || next.Phase == v1alpha1.NotebookStopping)
+	if restarted || next.StartTime == nil {
+		next.StartTime, next.LastActivity = &metav1.Time{Time: o.now}, nil
+	}
 	if restarted {
 		next.Progress = nil
+		apimeta.RemoveStatusCondition(&next.Conditions, ConditionAnswers)
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionTrouble)
 	}
 	next.Start = nb.Spec.Start
@@ -129,7 +133,8 @@ func judge(o observed) verdict {
 	nb := o.notebook
 	switch {
 	case nb.Spec.Stopped && gone(o):
-		return verdict{phase: v1alpha1.NotebookStopped, reason: ReasonStopped, message: "The server is stopped."}
+		reason, message := stopReason(nb)
+		return verdict{phase: v1alpha1.NotebookStopped, reason: reason, message: message}
 	case nb.Spec.Stopped:
 		return verdict{phase: v1alpha1.NotebookStopping, reason: ReasonStopping, message: "The server is being stopped."}
 	case o.blocked != nil:

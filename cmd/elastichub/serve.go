@@ -29,6 +29,7 @@ import (
 	"github.com/elastichub/elastichub/kernels"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
 	"github.com/elastichub/elastichub/spawner"
+	"github.com/elastichub/elastichub/spawner/probe"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -87,7 +88,11 @@ func serve(ctx context.Context, config serveConfig) error {
 		ImagePullPolicy: corev1.PullPolicy(config.Notebooks.PullPolicy),
 		GatewayName:     config.Notebooks.Gateway,
 	}
-	if err := spawner.SetupWithManager(mgr, spawnerConfig, issuer, registry); err != nil {
+	asker, err := probe.New()
+	if err != nil {
+		return err
+	}
+	if err := spawner.SetupWithManager(mgr, spawnerConfig, issuer, asker, registry); err != nil {
 		return fmt.Errorf("notebooks: %w", err)
 	}
 	lending, err := kernels.SetupWithManager(mgr, kernels.Config{

@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"forms":                {"groups", "api/v1alpha1"},
 	"web":                  {"forms", "groups", "api/v1alpha1"},
 	"spawner":              {"api/v1alpha1", "tokens"},
+	"spawner/probe":        {"outbound", "spawner"},
 	"hubapi":               {"forms", "groups", "outbound", "spawner", "web", "api/v1alpha1"},
 	"kernels/admission":    {"api/v1alpha1"},
 	"kernels":              {"api/v1alpha1", "kernels/admission", "kernels/agent/keys", "tokens"},

@@ -1,0 +1,260 @@
+package spawner
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// Servers are stopped by themselves for two reasons: spec.idleStop and
+// spec.maxRunSeconds. The first takes a fresh answer of the server itself: it
+// is asked when its time seems to have come, and not stopped when it does not
+// answer. A server is not idle while one of its kernels has a Pod or waits for
+// one, whatever the kernel does: kernels have an idle time of their own.
+
+const (
+	// askAgain is when a server that did not answer, or was busy, is asked again.
+	askAgain = time.Minute
+	// askTimeout bounds one question.
+	askTimeout = 10 * time.Second
+
+	// annotationStopCause on a stopped notebook says why elastichub stopped it.
+	annotationStopCause = "elastichub.io/stop-cause"
+	// envToken and envPrefix are JupyterHub's names in a server's environment.
+	envToken  = "JUPYTERHUB_API_TOKEN"
+	envPrefix = "JUPYTERHUB_SERVICE_PREFIX"
+)
+
+// Activity is what a notebook server says of itself.
+type Activity struct {
+	// Last is when somebody or something last used it.
+	Last time.Time
+	// Busy: a kernel within the server computes.
+	Busy bool
+}
+
+// Asker asks notebook servers. No conclusion is drawn from an error.
+type Asker interface {
+	// Ask gets the address of the server's API, ending in a slash, and a token
+	// that the server takes. Kernels of a gateway are not to be asked about.
+	Ask(ctx context.Context, address, token string, gateway bool) (Activity, error)
+}
+
+// deadline is what the clocks of a running server say.
+type deadline struct {
+	at    time.Time
+	cause v1alpha1.StopCause
+	// idleSince is the latest sign of life known.
+	idleSince time.Time
+}
+
+// deadlineOf is when a server is to be stopped; zero means never, as far as is
+// known. What it knows of activity may be old.
+func deadlineOf(nb *v1alpha1.JupyterNotebook, status v1alpha1.JupyterNotebookStatus, kernels []v1alpha1.JupyterKernel) deadline {
+	var d deadline
+	if limit := nb.Spec.MaxRunSeconds; limit > 0 && status.StartTime != nil {
+		d.at, d.cause = status.StartTime.Add(time.Duration(limit)*time.Second), v1alpha1.StopMaxRun
+	}
+	if nb.Spec.IdleStop == nil || nb.Spec.IdleStop.Seconds <= 0 || status.Phase != v1alpha1.NotebookReady {
+		return d
+	}
+	if ready := apimeta.FindStatusCondition(status.Conditions, ConditionReady); ready != nil {
+		d.idleSince = ready.LastTransitionTime.Time
+	}
+	if last := status.LastActivity; last != nil && last.After(d.idleSince) {
+		d.idleSince = last.Time
+	}
+	for i := range kernels {
+		k := &kernels[i]
+		if holds(k) {
+			return d // whatever the clock says
+		}
+		if end := k.Status.CompletionTime; end != nil && end.After(d.idleSince) {
+			d.idleSince = end.Time
+		}
+	}
+	if idle := d.idleSince.Add(time.Duration(nb.Spec.IdleStop.Seconds) * time.Second); d.at.IsZero() || idle.Before(d.at) {
+		d.at, d.cause = idle, v1alpha1.StopIdle
+	}
+	return d
+}
+
+// holds tells that a kernel has a Pod, or is to have one.
+func holds(k *v1alpha1.JupyterKernel) bool {
+	switch k.Status.Phase {
+	case v1alpha1.KernelParked, v1alpha1.KernelDead:
+		return max(k.Spec.Run, 1) > k.Status.Run
+	default: // also a phase that is not written yet
+		return true
+	}
+}
+
+// watchTime completes a status by the time of the next automatic stop, and
+// carries the stop out when it is due. It returns when time alone will change
+// something; zero means never.
+func (c *controller) watchTime(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) (time.Duration, *v1alpha1.StopCause, error) {
+	next.StopEligibleAt, next.StopCause = nil, ""
+	switch next.Phase {
+	case v1alpha1.NotebookStarting, v1alpha1.NotebookReady, v1alpha1.NotebookPending:
+	default:
+		return 0, nil, nil
+	}
+	if nb.Spec.Stopped || nb.Spec.IdleStop == nil && nb.Spec.MaxRunSeconds <= 0 {
+		return 0, nil, nil
+	}
+	kernels, err := c.kernelsOf(ctx, c.client, nb, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	d := deadlineOf(nb, *next, kernels)
+	wait := time.Duration(0)
+	if d.cause == v1alpha1.StopIdle && !d.at.After(c.now()) {
+		if wait, err = c.askServer(ctx, nb, next); err != nil {
+			return 0, nil, err
+		}
+		// The cache may not know a kernel that was asked for a moment ago.
+		label := client.MatchingLabels{v1alpha1.LabelNotebook: nb.Name}
+		if kernels, err = c.kernelsOf(ctx, c.live, nb, label); err != nil {
+			return 0, nil, err
+		}
+		d = deadlineOf(nb, *next, kernels)
+	}
+	if d.at.IsZero() {
+		return 0, nil, nil
+	}
+	// In whole seconds, as the API server keeps it: no pass writes it anew.
+	d.at = d.at.Add(time.Second - 1).Truncate(time.Second)
+	next.StopEligibleAt, next.StopCause = &metav1.Time{Time: d.at}, d.cause
+	if left := d.at.Sub(c.now()); left > 0 {
+		return left, nil, nil
+	}
+	if wait > 0 && d.cause == v1alpha1.StopIdle {
+		return wait, nil, nil
+	}
+	return 0, &d.cause, nil
+}
+
+// askServer brings status.lastActivity up to date. It returns when to ask again
+// if the answer does not allow a stop.
+func (c *controller) askServer(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) (time.Duration, error) {
+	prefix, token, err := c.access(ctx, nb)
+	if err != nil {
+		return 0, err
+	}
+	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	activity, err := c.asker.Ask(ask, serverURL(nb)+prefix, token, nb.Spec.Gateway != nil)
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Info("an idle server does not say when it was used last", "error", err.Error())
+		setCondition(observed{notebook: nb, now: c.now()}, next, ConditionAnswers, false, ReasonNoAnswer,
+			"The server does not say when it was last used, and is not stopped for idleness: "+shorten(err.Error()))
+		return askAgain, nil
+	}
+	setCondition(observed{notebook: nb, now: c.now()}, next, ConditionAnswers, true, ReasonAnswers, "")
+	last := activity.Last
+	if activity.Busy {
+		last = c.now()
+	}
+	if last.After(c.now()) { // its clock is ahead of ours
+		last = c.now()
+	}
+	if next.LastActivity == nil || last.After(next.LastActivity.Time) {
+		next.LastActivity = &metav1.MicroTime{Time: last.Truncate(time.Microsecond)}
+	}
+	return 0, nil
+}
+
+// access is the path and the token for a server's own API: those that the Hub
+// gave it, or those of a server without a Hub.
+func (c *controller) access(ctx context.Context, nb *v1alpha1.JupyterNotebook) (prefix, token string, err error) {
+	name := nb.Spec.EnvSecret
+	if name == "" {
+		if nb.Spec.Auth != nil && nb.Spec.Auth.Token != nil {
+			token = *nb.Spec.Auth.Token
+		}
+		return "/", token, nil
+	}
+	var secret corev1.Secret
+	if err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: name}, &secret); err != nil {
+		return "", "", fmt.Errorf("read environment: %w", err)
+	}
+	prefix = string(secret.Data[envPrefix])
+	if !strings.HasPrefix(prefix, "/") { // it must not become part of the host
+		prefix = "/" + prefix
+	}
+	return prefix, string(secret.Data[envToken]), nil
+}
+
+// kernelsOf lists the notebook's kernels; labels narrow down what is read.
+func (c *controller) kernelsOf(ctx context.Context, reader client.Reader, nb *v1alpha1.JupyterNotebook, labels client.MatchingLabels) ([]v1alpha1.JupyterKernel, error) {
+	options := []client.ListOption{client.InNamespace(nb.Namespace)}
+	if labels != nil {
+		options = append(options, labels)
+	}
+	var all v1alpha1.JupyterKernelList
+	if err := reader.List(ctx, &all, options...); err != nil {
+		return nil, fmt.Errorf("list kernels: %w", err)
+	}
+	var own []v1alpha1.JupyterKernel
+	for _, k := range all.Items {
+		if k.Spec.Notebook == nb.Name && k.DeletionTimestamp == nil {
+			own = append(own, k)
+		}
+	}
+	return own, nil
+}
+
+// stop asks for no Pod, unless the notebook has changed since it was read.
+func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cause v1alpha1.StopCause) error {
+	stopped := nb.DeepCopy()
+	stopped.Spec.Stopped = true
+	stopped.Annotations = merged(stopped.Annotations, map[string]string{annotationStopCause: string(cause)})
+	if err := c.client.Update(ctx, stopped); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("stop notebook: %w", err)
+	}
+	c.met.stops.WithLabelValues(string(cause)).Inc()
+	ctrl.LoggerFrom(ctx).Info("server stopped", "cause", cause, "user", nb.Spec.User, "server", nb.Spec.Server)
+	return nil
+}
+
+// stopReason is the reason and the sentence for a stopped server.
+func stopReason(nb *v1alpha1.JupyterNotebook) (Reason, string) {
+	switch v1alpha1.StopCause(nb.Annotations[annotationStopCause]) {
+	case v1alpha1.StopIdle:
+		if nb.Spec.IdleStop != nil {
+			return ReasonStoppedIdle, "The server was stopped: nobody used it for " + inWords(nb.Spec.IdleStop.Seconds) + ". Files are kept."
+		}
+	case v1alpha1.StopMaxRun:
+		return ReasonStoppedMaxRun, "The server was stopped: it had run for " + inWords(nb.Spec.MaxRunSeconds) + ", the longest that is allowed. Files are kept."
+	}
+	return ReasonStopped, "The server is stopped."
+}
+
+// inWords writes a time in the largest unit that gives a whole number.
+func inWords(seconds int64) string {
+	for _, unit := range []struct {
+		seconds   int64
+		one, many string
+	}{{86400, "day", "days"}, {3600, "hour", "hours"}, {60, "minute", "minutes"}} {
+		if n := seconds / unit.seconds; n > 0 && seconds%unit.seconds == 0 {
+			if n == 1 {
+				return "1 " + unit.one
+			}
+			return fmt.Sprintf("%d %s", n, unit.many)
+		}
+	}
+	return fmt.Sprintf("%d seconds", seconds)
+}

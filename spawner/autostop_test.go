@@ -1,0 +1,198 @@
+package spawner
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+func TestDeadline(t *testing.T) {
+	t0 := time.Unix(10000, 0)
+	at := func(seconds int) *metav1.Time {
+		return &metav1.Time{Time: t0.Add(time.Duration(seconds) * time.Second)}
+	}
+	kernel := func(phase v1alpha1.KernelPhase, spec, run int64, end *metav1.Time) []v1alpha1.JupyterKernel {
+		return []v1alpha1.JupyterKernel{{
+			Spec: v1alpha1.JupyterKernelCRDSpec{Run: spec}, Status: v1alpha1.JupyterKernelStatus{Phase: phase, Run: run, CompletionTime: end},
+		}}
+	}
+	for _, row := range []struct {
+		name      string
+		idle, max int64
+		phase     v1alpha1.NotebookPhase
+		last      *metav1.Time
+		kernels   []v1alpha1.JupyterKernel
+		want      *metav1.Time
+		cause     v1alpha1.StopCause
+	}{
+		{"no limits", 0, 0, v1alpha1.NotebookReady, nil, nil, nil, ""},
+		{"negative disables", -5, 0, v1alpha1.NotebookReady, nil, nil, nil, ""},
+		{"from when it was ready", 60, 0, v1alpha1.NotebookReady, nil, nil, at(70), v1alpha1.StopIdle},
+		{"from its last activity", 60, 0, v1alpha1.NotebookReady, at(30), nil, at(90), v1alpha1.StopIdle},
+		{"activity of a former start", 60, 0, v1alpha1.NotebookReady, at(-500), nil, at(70), v1alpha1.StopIdle},
+		{"not while it starts", 60, 0, v1alpha1.NotebookStarting, nil, nil, nil, ""},
+		{"a kernel that runs", 60, 0, v1alpha1.NotebookReady, nil, kernel(v1alpha1.KernelReady, 1, 1, nil), nil, ""},
+		{"a kernel that waits", 60, 0, v1alpha1.NotebookReady, nil, kernel(v1alpha1.KernelQueued, 1, 1, nil), nil, ""},
+		{"a kernel nobody has seen", 60, 0, v1alpha1.NotebookReady, nil, kernel("", 0, 0, nil), nil, ""},
+		{"a parked kernel that is wanted back", 60, 0, v1alpha1.NotebookReady, nil, kernel(v1alpha1.KernelParked, 3, 2, at(5)), nil, ""},
+		{"a parked kernel", 60, 0, v1alpha1.NotebookReady, nil, kernel(v1alpha1.KernelParked, 2, 2, at(40)), at(100), v1alpha1.StopIdle},
+		{"a dead kernel", 60, 0, v1alpha1.NotebookReady, nil, kernel(v1alpha1.KernelDead, 2, 2, nil), at(70), v1alpha1.StopIdle},
+		{"the longest run", 0, 100, v1alpha1.NotebookReady, at(90), nil, at(100), v1alpha1.StopMaxRun},
+		{"the longest run counts while it starts", 0, 100, v1alpha1.NotebookStarting, nil, nil, at(100), v1alpha1.StopMaxRun},
+		{"the longest run, a kernel running", 60, 100, v1alpha1.NotebookReady, nil, kernel(v1alpha1.KernelReady, 1, 1, nil), at(100), v1alpha1.StopMaxRun},
+		{"idle first", 60, 100, v1alpha1.NotebookReady, nil, nil, at(70), v1alpha1.StopIdle},
+		{"the longest run first", 60, 100, v1alpha1.NotebookReady, at(80), nil, at(100), v1alpha1.StopMaxRun},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{MaxRunSeconds: row.max}}
+			if row.idle != 0 {
+				nb.Spec.IdleStop = &v1alpha1.IdleStop{Seconds: row.idle}
+			}
+			status := v1alpha1.JupyterNotebookStatus{Phase: row.phase, StartTime: at(0)}
+			status.Conditions = []metav1.Condition{{Type: ConditionReady, LastTransitionTime: *at(10)}}
+			if row.last != nil {
+				status.LastActivity = &metav1.MicroTime{Time: row.last.Time}
+			}
+			d := deadlineOf(nb, status, row.kernels)
+			want := time.Time{}
+			if row.want != nil {
+				want = row.want.Time
+			}
+			assert.Equal(t, want, d.at)
+			assert.Equal(t, row.cause, d.cause)
+		})
+	}
+}
+
+func TestInWords(t *testing.T) {
+	for seconds, want := range map[int64]string{1: "1 seconds", 90: "90 seconds", 60: "1 minute", 1800: "30 minutes", 3600: "1 hour", 5400: "90 minutes", 86400: "1 day", 7 * 86400: "7 days"} {
+		assert.Equal(t, want, inWords(seconds))
+	}
+}
+
+func TestIdleServerIsStoppedAfterItWasAsked(t *testing.T) {
+	c := newCluster(t)
+	c.gateway("default")
+	c.asker.set(func(string) (Activity, error) { return Activity{}, errors.New("connection refused") })
+	s := c.replica(true)
+	req := testRequest("alice", "", "s1")
+	req.ServerIdleSeconds, req.MaxRunSeconds = 1, 0
+	_, err := s.Start(t.Context(), req)
+	require.NoError(t, err)
+	pod := c.pod(c.deployment("jupyter-alice", "s1", 1))
+	c.ready(pod)
+
+	// One that does not answer is left alone, and says so.
+	var nb v1alpha1.JupyterNotebook
+	c.eventually("asked in vain", func() bool {
+		require.NoError(t, c.get("jupyter-alice", &nb))
+		return apimeta.IsStatusConditionFalse(nb.Status.Conditions, ConditionAnswers)
+	})
+	assert.Contains(t, apimeta.FindStatusCondition(nb.Status.Conditions, ConditionAnswers).Message, "connection refused")
+	assert.False(t, nb.Spec.Stopped)
+	assert.Equal(t, []string{"http://jupyter-alice." + c.namespace + ".svc:8888/user/alice/ secret-of-s1"}, c.asker.all()[:1])
+
+	// Its kernel holds it up, whatever the server says.
+	c.asker.set(func(string) (Activity, error) { return Activity{Last: time.Now().Add(-time.Hour)}, nil })
+	k := &v1alpha1.JupyterKernel{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "k1", Labels: map[string]string{v1alpha1.LabelNotebook: "jupyter-alice"}},
+		Spec:       v1alpha1.JupyterKernelCRDSpec{Notebook: "jupyter-alice", Run: 1},
+	}
+	require.NoError(t, c.client.Create(t.Context(), k))
+	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady, Run: 1}
+	require.NoError(t, c.client.Status().Update(t.Context(), k))
+	c.eventually("no stop in sight", func() bool {
+		require.NoError(t, c.get("jupyter-alice", &nb))
+		return nb.Status.StopEligibleAt == nil
+	})
+	time.Sleep(1500 * time.Millisecond)
+	require.NoError(t, c.get("jupyter-alice", &nb))
+	assert.False(t, nb.Spec.Stopped)
+	assert.Empty(t, c.asker.all(), "no need to ask")
+
+	// Once the kernel is parked, time runs.
+	k.Status.Phase, k.Status.CompletionTime = v1alpha1.KernelParked, &metav1.Time{Time: time.Now().Truncate(time.Second)}
+	require.NoError(t, c.client.Status().Update(t.Context(), k))
+	c.deployment("jupyter-alice", "s1", 0)
+	c.end(pod)
+	state := c.phase(s, req.Key, v1alpha1.NotebookStopped)
+	assert.Equal(t, "StoppedIdle", state.Reason)
+	assert.Equal(t, "The server was stopped: nobody used it for 1 seconds. Files are kept.", state.Message)
+	assert.Zero(t, state.StopEligibleAt)
+	assert.NotEmpty(t, c.asker.all(), "never without asking")
+	require.NoError(t, c.get("jupyter-alice", &nb))
+	assert.Equal(t, "Idle", nb.Annotations[annotationStopCause])
+	events := c.all(s, req.Key, "s1", "")
+	require.NotEmpty(t, events)
+
+	// It starts again as any stopped one, and a stop by hand is just that.
+	req.Start, req.ServerIdleSeconds = "s2", 3600
+	_, err = s.Start(t.Context(), req)
+	require.NoError(t, err)
+	pod = c.pod(c.deployment("jupyter-alice", "s2", 1))
+	c.ready(pod)
+	state = c.phase(s, req.Key, v1alpha1.NotebookReady)
+	require.NoError(t, s.Stop(t.Context(), req.Key))
+	c.deployment("jupyter-alice", "s2", 0)
+	c.end(pod)
+	state = c.phase(s, req.Key, v1alpha1.NotebookStopped)
+	assert.Equal(t, "Stopped", state.Reason)
+	assert.Equal(t, "The server is stopped.", state.Message)
+}
+
+func TestBusyAndUsedServersStay(t *testing.T) {
+	c := newCluster(t)
+	c.gateway("default")
+	c.asker.set(func(address string) (Activity, error) {
+		if address == "http://jupyter-busy."+c.namespace+".svc:8888/user/busy/" {
+			return Activity{Last: time.Now().Add(-time.Hour), Busy: true}, nil
+		}
+		return Activity{Last: time.Now().Add(time.Hour)}, nil // its clock is wrong
+	})
+	s := c.replica(true)
+	for _, user := range []string{"busy", "used"} {
+		req := testRequest(user, "", "s1")
+		req.ServerIdleSeconds = 2
+		_, err := s.Start(t.Context(), req)
+		require.NoError(t, err)
+		c.ready(c.pod(c.deployment("jupyter-"+user, "s1", 1)))
+		c.phase(s, req.Key, v1alpha1.NotebookReady)
+	}
+	c.eventually("both asked", func() bool { return len(c.asker.all()) >= 4 })
+	for _, user := range []string{"busy", "used"} {
+		var nb v1alpha1.JupyterNotebook
+		require.NoError(t, c.get("jupyter-"+user, &nb))
+		assert.False(t, nb.Spec.Stopped, user)
+		require.NotNil(t, nb.Status.LastActivity, user)
+		assert.WithinDuration(t, time.Now(), nb.Status.LastActivity.Time, 10*time.Second, user)
+		require.NotNil(t, nb.Status.StopEligibleAt, user)
+		assert.Equal(t, v1alpha1.StopIdle, nb.Status.StopCause)
+	}
+}
+
+func TestLongestRun(t *testing.T) {
+	c := newCluster(t)
+	c.gateway("default")
+	s := c.replica(true)
+	req := testRequest("alice", "", "s1")
+	req.ServerIdleSeconds, req.MaxRunSeconds = 0, 4
+	_, err := s.Start(t.Context(), req)
+	require.NoError(t, err)
+	pod := c.pod(c.deployment("jupyter-alice", "s1", 1))
+	c.ready(pod)
+	state := c.phase(s, req.Key, v1alpha1.NotebookReady)
+	assert.Equal(t, v1alpha1.StopMaxRun, state.StopCause, "told beforehand")
+	assert.WithinDuration(t, time.Now(), state.StopEligibleAt, 5*time.Second)
+	c.deployment("jupyter-alice", "s1", 0)
+	c.end(pod)
+	state = c.phase(s, req.Key, v1alpha1.NotebookStopped)
+	assert.Equal(t, "StoppedMaxRun", state.Reason)
+	assert.Equal(t, "The server was stopped: it had run for 4 seconds, the longest that is allowed. Files are kept.", state.Message)
+}

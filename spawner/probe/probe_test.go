@@ -1,0 +1,209 @@
+package probe_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/outbound"
+	"github.com/elastichub/elastichub/spawner/probe"
+)
+
+// python has a real jupyter_server with a kernel and terminals. The first
+// caller on a machine makes it, where other tests keep theirs.
+func python(t *testing.T) string {
+	t.Helper()
+	cache := os.Getenv("ELASTICHUB_CACHE")
+	if cache == "" {
+		home, err := os.UserHomeDir()
+		require.NoError(t, err)
+		cache = filepath.Join(home, ".cache", "elastichub")
+	}
+	dir := filepath.Join(cache, "venvs", "server")
+	require.NoError(t, os.MkdirAll(filepath.Dir(dir), 0o755))
+	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	require.NoError(t, err)
+	defer lock.Close()
+	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
+	interpreter := filepath.Join(dir, "bin", "python")
+	if exec.Command(interpreter, "-c", "import ipykernel, jupyter_server, jupyter_server_terminals").Run() == nil {
+		return interpreter
+	}
+	for _, command := range [][]string{
+		{"python3", "-m", "venv", "--clear", dir},
+		{interpreter, "-m", "pip", "install", "--quiet", "ipykernel==7.*", "jupyter_server==2.*", "jupyter_server_terminals"},
+	} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("no Python with jupyter_server: %v: %s", err, out)
+			}
+			t.Skipf("no Python with jupyter_server: %v", err)
+		}
+	}
+	return interpreter
+}
+
+// serve runs a jupyter_server and returns its address, base URL included.
+func serve(t *testing.T, token string) string {
+	t.Helper()
+	interpreter := python(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := listener.Addr().(*net.TCPAddr).Port
+	require.NoError(t, listener.Close())
+	home := t.TempDir()
+	var output bytes.Buffer
+	server := exec.Command(interpreter, "-m", "jupyter_server", "--allow-root", "--no-browser",
+		"--ServerApp.ip=127.0.0.1", fmt.Sprintf("--ServerApp.port=%d", port), "--ServerApp.port_retries=0",
+		"--ServerApp.base_url=/user/alice/", "--IdentityProvider.token="+token, "--ServerApp.root_dir="+home)
+	server.Env = append(os.Environ(), "HOME="+home, "JUPYTER_RUNTIME_DIR="+filepath.Join(home, "runtime"), "SHELL=/bin/sh")
+	server.Stdout, server.Stderr = &output, &output
+	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	require.NoError(t, server.Start())
+	t.Cleanup(func() {
+		_ = syscall.Kill(-server.Process.Pid, syscall.SIGKILL)
+		_ = server.Wait()
+		if t.Failed() {
+			t.Log(output.String())
+		}
+	})
+	address := fmt.Sprintf("http://127.0.0.1:%d/user/alice/", port)
+	require.Eventually(t, func() bool {
+		answer, err := http.Get(address + "api")
+		if err == nil {
+			answer.Body.Close()
+		}
+		return err == nil && answer.StatusCode == http.StatusOK
+	}, time.Minute, 50*time.Millisecond)
+	return address
+}
+
+func post(t *testing.T, address, path, token, body string, into any) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address+path, strings.NewReader(body))
+	require.NoError(t, err)
+	r.Header.Set("Authorization", "token "+token)
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.Less(t, answer.StatusCode, 300, "%s", text)
+	require.NoError(t, json.Unmarshal(text, into))
+}
+
+func TestRealServer(t *testing.T) {
+	const token = "of-this-start"
+	address := serve(t, token)
+	asker, err := probe.New()
+	require.NoError(t, err)
+
+	first, err := asker.Ask(t.Context(), address, token, false)
+	require.NoError(t, err)
+	assert.WithinDuration(t, time.Now(), first.Last, time.Minute)
+	assert.False(t, first.Busy)
+	again, err := asker.Ask(t.Context(), address, token, false)
+	require.NoError(t, err)
+	assert.Equal(t, first, again, "asking is no activity")
+
+	_, err = asker.Ask(t.Context(), address, "another", false)
+	var status *outbound.StatusError
+	require.ErrorAs(t, err, &status)
+	assert.Equal(t, http.StatusForbidden, status.Code)
+
+	// A terminal is activity.
+	var terminal struct{ Name string }
+	post(t, address, "api/terminals", token, "", &terminal)
+	used, err := asker.Ask(t.Context(), address, token, true)
+	require.NoError(t, err)
+	assert.True(t, used.Last.After(first.Last))
+
+	// A kernel that starts is at work, then at rest.
+	var kernel struct{ ID string }
+	post(t, address, "api/kernels", token, `{"name":"python3"}`, &kernel)
+	at, err := asker.Ask(t.Context(), address, token, false)
+	require.NoError(t, err)
+	assert.True(t, at.Busy)
+	at, err = asker.Ask(t.Context(), address, token, true)
+	require.NoError(t, err)
+	assert.False(t, at.Busy, "kernels of a gateway are not asked about")
+}
+
+func TestAnswersThatSayNothing(t *testing.T) {
+	asker, err := probe.New()
+	require.NoError(t, err)
+	const good = `{"last_activity":"2026-01-02T03:04:05.000006Z"}`
+	for name, answers := range map[string]map[string]string{
+		"not JSON":       {"status": "hello"},
+		"no time":        {"status": "{}"},
+		"a wrong time":   {"status": `{"last_activity":"yesterday"}`},
+		"too long":       {"status": `{"x":"` + strings.Repeat("x", 1<<20) + `"}`},
+		"wrong kernels":  {"status": good, "terminals": "[]", "kernels": `{}`},
+		"no kernels":     {"status": good, "terminals": "[]"},
+		"wrong terminal": {"status": good, "terminals": `[{"last_activity":7}]`, "kernels": "[]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, ok := answers[strings.TrimPrefix(r.URL.Path, "/api/")]
+				if !ok {
+					http.NotFound(w, r)
+					return
+				}
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, body)
+			}))
+			defer server.Close()
+			_, err := asker.Ask(t.Context(), server.URL, "", false)
+			assert.Error(t, err)
+		})
+	}
+	t.Run("a redirect to a login page is not followed", func(t *testing.T) {
+		asked := 0
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			http.Redirect(w, r, "/elsewhere", http.StatusFound)
+		}))
+		defer server.Close()
+		_, err := asker.Ask(t.Context(), server.URL, "secret", false)
+		assert.Error(t, err)
+		assert.Equal(t, 1, asked)
+	})
+	t.Run("a server that hangs", func(t *testing.T) {
+		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+		defer server.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := asker.Ask(ctx, server.URL, "", false)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+	t.Run("no terminals at all", func(t *testing.T) {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "terminals") {
+				http.NotFound(w, r)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, good)
+		}))
+		defer server.Close()
+		activity, err := asker.Ask(t.Context(), server.URL, "", true)
+		require.NoError(t, err)
+		assert.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), activity.Last)
+		assert.False(t, activity.Busy)
+	})
+}
