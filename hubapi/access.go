@@ -100,7 +100,7 @@ func observe(c *gin.Context, log *slog.Logger, m *metrics, took time.Duration) {
 		level = slog.LevelDebug // once a second and more
 	}
 	attributes := []any{"request", requestID(c), "method", method(c.Request.Method), "route", route,
-		"path", c.Request.URL.EscapedPath(), "code", code, "seconds", took.Seconds()}
+		"path", logged(c.Request.URL.EscapedPath()), "code", code, "seconds", took.Seconds()}
 	if last := c.Errors.Last(); last != nil {
 		attributes = append(attributes, "error", last.Err)
 	}
@@ -135,4 +135,14 @@ func bound(timeout time.Duration) gin.HandlerFunc {
 		c.Request = c.Request.WithContext(ctx)
 		c.Next()
 	}
+}
+
+// maxLoggedPath bounds what a stranger can write into the log with one request.
+const maxLoggedPath = 2048
+
+func logged(path string) string {
+	if len(path) <= maxLoggedPath {
+		return path
+	}
+	return path[:maxLoggedPath] + "…"
 }

@@ -32,6 +32,9 @@ type Servers interface {
 	State(ctx context.Context, key spawner.Key) (spawner.State, error)
 	// States is answered from memory.
 	States(ctx context.Context) ([]spawner.State, error)
+	// Running counts a user's servers, but for one, that count towards the
+	// limit; from memory.
+	Running(ctx context.Context, user, except string) (int, error)
 	// Stop keeps the volumes, Remove does not. Neither waits for the Pod to go.
 	Stop(ctx context.Context, key spawner.Key) error
 	Remove(ctx context.Context, key spawner.Key) error

@@ -8,7 +8,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/spawner"
@@ -120,28 +119,16 @@ func language(form map[string][]string) string {
 // that a fault in it is a problem and not half a page.
 func (a *API) page(ctx context.Context, server spawner.Key, input web.SpawnFormInput, msg *web.Messages) ([]byte, error) {
 	input.Server = server.Server
-	states, err := a.deps.Servers.States(ctx)
-	if err != nil {
+	var err error
+	if input.Servers, err = a.deps.Servers.Running(ctx, server.User, server.Server); err != nil {
 		return nil, err
 	}
-	input.Servers = othersRunning(states, server)
 	a.addGPUs(ctx, server.User, &input)
 	var page bytes.Buffer
 	if err := web.SpawnForm(web.NewSpawnFormView(input, msg)).Render(ctx, &page); err != nil {
 		return nil, err
 	}
 	return page.Bytes(), nil
-}
-
-// othersRunning counts the user's servers but this one, as the limit does.
-func othersRunning(states []spawner.State, server spawner.Key) int {
-	n := 0
-	for _, s := range states {
-		if s.User == server.User && s.Server != server.Server && s.Phase != v1alpha1.NotebookStopped && s.Phase != v1alpha1.NotebookFailed {
-			n++
-		}
-	}
-	return n
 }
 
 func (a *API) addGPUs(ctx context.Context, user string, input *web.SpawnFormInput) {

@@ -145,6 +145,22 @@ func (s *Servers) State(_ context.Context, key spawner.Key) (spawner.State, erro
 	return sv.state, nil
 }
 
+// Running implements hubapi.Servers.
+func (s *Servers) Running(_ context.Context, user, except string) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.notSynced {
+		return 0, spawner.ErrNotSynced
+	}
+	n := 0
+	for key, sv := range s.servers {
+		if key.User == user && key.Server != except && sv.state.Phase != v1alpha1.NotebookStopped && sv.state.Phase != v1alpha1.NotebookFailed {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // States implements hubapi.Servers; ordered by user and server.
 func (s *Servers) States(context.Context) ([]spawner.State, error) {
 	s.mu.Lock()

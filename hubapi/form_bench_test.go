@@ -1,0 +1,72 @@
+package hubapi_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/hubapi"
+	"github.com/elastichub/elastichub/spawner"
+)
+
+type allPolicies []v1alpha1.GroupPolicy
+
+func (p allPolicies) Policies(context.Context) ([]v1alpha1.GroupPolicy, error) { return p, nil }
+
+// BenchmarkForm is a whole request for a form, from its bytes to the page's:
+// groups from the cache, policies resolved anew, the last choice, the servers
+// of everybody counted.
+func BenchmarkForm(b *testing.B) {
+	text, err := os.ReadFile(contract + "/policies.yaml")
+	require.NoError(b, err)
+	var policies allPolicies
+	require.NoError(b, yaml.UnmarshalStrict(text, &policies))
+	file, err := groups.NewFile(contract+"/users.yaml", time.Now)
+	require.NoError(b, err)
+	cache, err := groups.NewCache(file, groups.DefaultCacheConfig(), time.Now, prometheus.NewRegistry())
+	require.NoError(b, err)
+
+	for _, servers := range []int{0, 1_000, 10_000} {
+		h := newHarness(b, func(_ *hubapi.Config, d *hubapi.Dependencies) {
+			d.Allowances = groups.NewService(cache, policies, groups.MatchPriority)
+		})
+		for i := range servers {
+			_, err := h.servers.Start(b.Context(), spawner.Request{Key: spawner.Key{User: fmt.Sprint("user", i)}, Start: "s"})
+			require.NoError(b, err)
+		}
+		for name, c := range map[string][3]string{
+			"form":    choices("researcher")["form"],
+			"refused": {"POST", researcher + "/options?server=&form=true", `{"form":{"cpu":["9"],"memory":["8"],"image":["next"],"lang":["ru"]}}`},
+		} {
+			b.Run(fmt.Sprintf("%s/servers=%d", name, servers), func(b *testing.B) {
+				want := http.StatusOK
+				if name == "refused" {
+					want = http.StatusUnprocessableEntity
+				}
+				b.ReportAllocs()
+				var took []time.Duration
+				for b.Loop() {
+					began := time.Now()
+					w := h.call(c[0], c[1], c[2])
+					took = append(took, time.Since(began))
+					if w.Code != want {
+						b.Fatal(w.Code, w.Body)
+					}
+				}
+				slices.Sort(took)
+				b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+				b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+			})
+		}
+	}
+}
