@@ -132,7 +132,7 @@ func TestNumberFaultsInEveryLanguage(t *testing.T) {
 }
 
 func TestRefusalsInEveryLanguage(t *testing.T) {
-	for _, err := range []error{groups.ErrUnknownUser, groups.ErrNoPolicy, groups.ErrInvalidPolicy, groups.ErrUnavailable} {
+	for _, err := range []error{groups.ErrUnknownUser, groups.ErrNoPolicy, groups.ErrInvalidPolicy, groups.ErrSignInAgain, groups.ErrUnavailable} {
 		seen := map[string]bool{}
 		for _, m := range languages().all {
 			said, ok := m.Refusal(fmt.Errorf("lookup: %w", err))

@@ -93,6 +93,7 @@ type texts struct {
 	UnknownUser          message `json:"unknownUser"`
 	NoPolicy             message `json:"noPolicy"`
 	InvalidPolicy        message `json:"invalidPolicy"`
+	SignInAgain          message `json:"signInAgain"`
 	DirectoryUnavailable message `json:"directoryUnavailable"`
 }
 
@@ -155,6 +156,7 @@ func (m *Messages) Refusal(err error) (sentence string, ok bool) {
 		{groups.ErrUnknownUser, m.UnknownUser},
 		{groups.ErrNoPolicy, m.NoPolicy},
 		{groups.ErrInvalidPolicy, m.InvalidPolicy},
+		{groups.ErrSignInAgain, m.SignInAgain},
 		{groups.ErrUnavailable, m.DirectoryUnavailable},
 	} {
 		if errors.Is(err, r.err) {

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-../packages.sh chromium fonts-dejavu-core
+../packages.sh chromium fonts-dejavu-core fonts-wqy-microhei
 eval "$(../../charts/demo/env.sh)"
 
 ./modules.sh
