@@ -53,6 +53,7 @@ type world struct {
 	clients string // directory of client tokens
 	synced  atomic.Bool
 	failing atomic.Bool // the API server refuses writes
+	writing func()      // called before an object is created
 	tokens  map[string]string
 
 	hijacked sync.Map // net.Conn of WebSockets
@@ -117,6 +118,9 @@ func newWorldWith(t *testing.T, adjust func(*Config)) *world {
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
 			if w.failing.Load() {
 				return fmt.Errorf("dial tcp 10.0.0.1:443: connection refused")
+			}
+			if w.writing != nil {
+				w.writing()
 			}
 			if obj.GetUID() == "" {
 				obj.SetUID(types.UID(uuid.NewString()))

@@ -22,6 +22,9 @@ func waiting(k *v1alpha1.JupyterKernel, ks *v1alpha1.JupyterKernelSpec, ended bo
 			}
 			return text + "."
 		}
+		if m := strings.TrimPrefix(strings.TrimSuffix(k.Status.Message, "."), "Waiting: "); m != "" && k.Status.Run == k.Spec.Run {
+			return "Waiting " + what + ". " + m + "."
+		}
 		return "Waiting " + what + "."
 	case v1alpha1.KernelStarting:
 		text := "Starting the kernel's Pod"
@@ -79,6 +82,8 @@ func over(k *v1alpha1.JupyterKernel) (name, text string) {
 		v1alpha1.CauseInvalid:      "The kernel's Pod cannot be made.",
 		v1alpha1.CauseOrphaned:     "The kernel lost contact with its gateway and ended.",
 		v1alpha1.CauseRefused:      "The kernel was refused.",
+		v1alpha1.CauseDeadline:     "The kernel was ended.",
+		v1alpha1.CauseRejected:     "The kernel did not start.",
 		v1alpha1.CauseUnknown:      "The kernel ended.",
 	}[k.Status.Cause]
 	if what == "" {

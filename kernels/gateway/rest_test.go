@@ -260,6 +260,32 @@ func TestBadStartsMakeNothing(t *testing.T) {
 	assert.Empty(t, list.Items)
 }
 
+// TestAStartThatNobodyWaitsForIsTakenBack: such a client never learns the id.
+func TestAStartThatNobodyWaitsForIsTakenBack(t *testing.T) {
+	w := newWorld(t)
+	ctx, leave := context.WithCancel(t.Context())
+	events, err := w.api.Watch(t.Context(), &v1alpha1.JupyterKernelList{})
+	require.NoError(t, err)
+	defer events.Stop()
+	w.writing = func() {
+		leave()
+		time.Sleep(100 * time.Millisecond) // until the server has noticed
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url+"/api/kernels", strings.NewReader(`{"name":"python-cpu"}`))
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "token "+w.tokens["nb-alice"])
+	_, err = http.DefaultClient.Do(req)
+	require.ErrorIs(t, err, context.Canceled)
+	for _, want := range []string{"ADDED", "DELETED"} {
+		select {
+		case e := <-events.ResultChan():
+			assert.Equal(t, want, string(e.Type))
+		case <-time.After(5 * time.Second):
+			require.Fail(t, "nothing was "+want)
+		}
+	}
+}
+
 func TestClientChosenID(t *testing.T) {
 	w := newWorld(t)
 	body := fmt.Sprintf(`{"name":"python-cpu","env":{"KERNEL_ID":%q}}`, someID)

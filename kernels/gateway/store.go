@@ -102,7 +102,8 @@ func (s *store) create(ctx context.Context, id Identity, k *v1alpha1.JupyterKern
 	if err := s.reserve(ctx, id, k.Name); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	// The client may go away, but what became of the request has to be known.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiTimeout)
 	defer cancel()
 	err := s.api.Create(ctx, k)
 	if err == nil {
