@@ -125,7 +125,11 @@ func newWorldWith(t *testing.T, adjust func(*Config)) *world {
 			if obj.GetUID() == "" {
 				obj.SetUID(types.UID(uuid.NewString()))
 			}
-			return c.Create(ctx, obj, opts...)
+			err := c.Create(ctx, obj, opts...)
+			if ctx.Err() != nil { // the answer is lost, what was written is not
+				return ctx.Err()
+			}
+			return err
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
 			if w.failing.Load() {
