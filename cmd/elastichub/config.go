@@ -47,41 +47,9 @@ type signingConfig struct {
 	SeedFile string
 }
 
-type groupsConfig struct {
-	CacheTTL   time.Duration `mapstructure:"cacheTTL"`
-	StaleLimit time.Duration
-	LDAP       ldapConfig `mapstructure:"ldap"`
-	// File names a YAML file of users and groups; exclusive with ldap.
-	File string
-}
-
 type policiesConfig struct {
 	// Matching says what happens when several policies match: priority or union.
 	Matching string
-}
-
-// ldapConfig mirrors groups.LDAPConfig.
-type ldapConfig struct {
-	URLs                  []string `mapstructure:"urls"`
-	StartTLS              bool     `mapstructure:"startTLS"`
-	AllowPlaintext        bool
-	CAFile                string `mapstructure:"caFile"`
-	BindDN                string `mapstructure:"bindDN"`
-	BindPasswordFile      string
-	UserBase              string
-	UserAttribute         string
-	UserFilter            string
-	MemberOfAttribute     string
-	GroupBase             string
-	GroupFilter           string
-	GroupMemberAttributes []string
-	NestedGroups          string
-	NestingDepth          int
-	Referrals             string
-	DialTimeout           time.Duration
-	BindTimeout           time.Duration
-	SearchTimeout         time.Duration
-	PoolSize              int
 }
 
 type notebooksConfig struct {
@@ -101,29 +69,14 @@ type kernelsConfig struct {
 
 func defaultServeConfig() serveConfig {
 	return serveConfig{
-		Log:     logConfig{Level: "info", Format: "json"},
-		HubAPI:  hubAPIConfig{Listen: ":8080", TokenFile: "/etc/elastichub/hub/token"},
-		Metrics: listenConfig{Listen: ":9090"},
-		Signing: signingConfig{SeedFile: "/etc/elastichub/signing/seed"},
-		Groups: groupsConfig{
-			CacheTTL:   time.Minute,
-			StaleLimit: 10 * time.Minute,
-			LDAP:       defaultLDAPConfig(),
-		},
+		Log:       logConfig{Level: "info", Format: "json"},
+		HubAPI:    hubAPIConfig{Listen: ":8080", TokenFile: "/etc/elastichub/hub/token"},
+		Metrics:   listenConfig{Listen: ":9090"},
+		Signing:   signingConfig{SeedFile: "/etc/elastichub/signing/seed"},
+		Groups:    defaultGroupsConfig(),
 		Policies:  policiesConfig{Matching: string(groups.MatchPriority)},
 		Notebooks: notebooksConfig{PullPolicy: "IfNotPresent", Gateway: "default"},
 		Kernels:   kernelsConfig{PullPolicy: "IfNotPresent", IdleTimeoutSeconds: 3600, ClusterCapacity: true},
-	}
-}
-
-func defaultLDAPConfig() ldapConfig {
-	d := groups.DefaultLDAPConfig()
-	return ldapConfig{
-		StartTLS: true, UserAttribute: d.UserAttribute,
-		MemberOfAttribute: d.MemberOfAttribute, GroupMemberAttributes: d.GroupMemberAttributes,
-		NestedGroups: string(d.NestedGroups), NestingDepth: d.NestingDepth, Referrals: string(d.Referrals),
-		DialTimeout: d.DialTimeout, BindTimeout: d.BindTimeout, SearchTimeout: d.SearchTimeout,
-		PoolSize: d.PoolSize,
 	}
 }
 
@@ -232,15 +185,7 @@ func (c serveConfig) validate() error {
 			faults = append(faults, fmt.Errorf("%s: %q is not one of Always, IfNotPresent, Never", path, policy))
 		}
 	}
-	if c.Groups.CacheTTL <= 0 {
-		faults = append(faults, fmt.Errorf("groups.cacheTTL: %s is not above zero", c.Groups.CacheTTL))
-	}
-	if c.Groups.StaleLimit < c.Groups.CacheTTL {
-		faults = append(faults, fmt.Errorf("groups.staleLimit: %s is below groups.cacheTTL, %s", c.Groups.StaleLimit, c.Groups.CacheTTL))
-	}
-	if (len(c.Groups.LDAP.URLs) > 0) == (c.Groups.File != "") {
-		faults = append(faults, errors.New("groups: exactly one of ldap.urls and file is required"))
-	}
+	faults = append(faults, c.Groups.validate()...)
 	if err := groups.Matching(c.Policies.Matching).Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("policies.matching: %w", err))
 	}

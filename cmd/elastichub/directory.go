@@ -7,48 +7,88 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/openid"
+	"github.com/elastichub/elastichub/hubapi"
 )
 
-// newMembers returns the cached source of group membership, and how to close it.
-func newMembers(config groupsConfig, registry prometheus.Registerer) (*groups.Cache, func(), error) {
-	source, closeSource, err := newSource(config)
-	if err != nil {
-		return nil, nil, err
-	}
-	cacheConfig := groups.DefaultCacheConfig()
-	cacheConfig.TTL, cacheConfig.StaleLimit = config.CacheTTL, config.StaleLimit
-	members, err := groups.NewCache(source, cacheConfig, time.Now, registry)
-	if err != nil {
-		closeSource()
-		return nil, nil, err
-	}
-	return members, closeSource, nil
+// directories are all sources of group membership, made one.
+type directories struct {
+	groups.Members
+	// witnesses are those that answer from what the Hub sends.
+	witnesses []groups.Witness
+	closers   []func()
 }
 
-func newSource(config groupsConfig) (groups.Source, func(), error) {
-	if config.File != "" {
-		file, err := groups.NewFile(config.File, time.Now)
+// Close ends the connections that are not in use.
+func (d *directories) Close() {
+	for _, end := range d.closers {
+		end()
+	}
+}
+
+// newDirectories puts a cache before every source that has to ask somebody.
+// Its metrics are labelled with the source.
+func newDirectories(config groupsConfig, registry prometheus.Registerer) (*directories, error) {
+	d := &directories{}
+	var parts []groups.Part
+	for _, name := range config.order() {
+		members, err := d.open(name, config, prometheus.WrapRegistererWith(prometheus.Labels{"source": name}, registry))
 		if err != nil {
-			return nil, nil, fmt.Errorf("file: %w", err)
+			d.Close()
+			return nil, fmt.Errorf("groups.%s: %w", name, err)
 		}
-		return file, func() {}, nil
+		parts = append(parts, groups.Part{Name: name, Members: members})
 	}
-	directory, err := groups.NewLDAP(config.LDAP.source(), time.Now)
-	if err != nil {
-		return nil, nil, fmt.Errorf("ldap: %w", err)
+	var err error
+	if d.Members, err = groups.NewCombination(groups.Combine(config.Combine), parts...); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("groups: %w", err)
 	}
-	return directory, directory.Close, nil
+	return d, nil
 }
 
-func (c ldapConfig) source() groups.LDAPConfig {
-	return groups.LDAPConfig{
-		URLs: c.URLs, StartTLS: c.StartTLS, AllowPlaintext: c.AllowPlaintext, CAFile: c.CAFile,
-		BindDN: c.BindDN, BindPasswordFile: c.BindPasswordFile,
-		UserBase: c.UserBase, UserAttribute: c.UserAttribute, UserFilter: c.UserFilter,
-		MemberOfAttribute: c.MemberOfAttribute,
-		GroupBase:         c.GroupBase, GroupFilter: c.GroupFilter, GroupMemberAttributes: c.GroupMemberAttributes,
-		NestedGroups: groups.NestedGroups(c.NestedGroups), NestingDepth: c.NestingDepth, Referrals: groups.Referrals(c.Referrals),
-		DialTimeout: c.DialTimeout, BindTimeout: c.BindTimeout, SearchTimeout: c.SearchTimeout,
-		PoolSize: c.PoolSize,
+func (d *directories) open(name string, config groupsConfig, registry prometheus.Registerer) (groups.Members, error) {
+	switch name {
+	case sourceLDAP:
+		source, err := groups.NewLDAP(config.LDAP.source(), time.Now)
+		if err != nil {
+			return nil, err
+		}
+		d.closers = append(d.closers, source.Close)
+		return cached(source, config.limits(config.LDAP.Limits), registry)
+	case sourceOIDC:
+		source, err := openid.New(config.OIDC.source(), time.Now)
+		if err != nil {
+			return nil, err
+		}
+		d.closers = append(d.closers, source.Close)
+		d.witnesses = append(d.witnesses, source)
+		return cached(source, config.limits(config.OIDC.Limits), registry)
+	case sourceHub:
+		if config.Hub.Sent {
+			source := groups.NewSentByHub(config.limits(config.Hub.Limits).StaleLimit, time.Now)
+			d.witnesses = append(d.witnesses, source)
+			return source, nil
+		}
+		source, err := hubapi.NewHubGroups(config.Hub.source(), time.Now)
+		if err != nil {
+			return nil, err
+		}
+		d.closers = append(d.closers, source.Close)
+		return cached(source, config.limits(config.Hub.Limits), registry)
+	case sourceFile:
+		source, err := groups.NewFile(config.File, time.Now)
+		if err != nil {
+			return nil, err
+		}
+		return cached(source, config.limits(limitsConfig{}), registry)
+	default:
+		return nil, fmt.Errorf("no source is called %q", name)
 	}
+}
+
+func cached(source groups.Source, limits limitsConfig, registry prometheus.Registerer) (groups.Members, error) {
+	config := groups.DefaultCacheConfig()
+	config.TTL, config.StaleLimit = limits.CacheTTL, limits.StaleLimit
+	return groups.NewCache(source, config, time.Now, registry)
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
@@ -24,7 +25,7 @@ func policyCommand() *cobra.Command {
 }
 
 func explainCommand() *cobra.Command {
-	var file string
+	var file, signInFile string
 	var asJSON bool
 	command := &cobra.Command{
 		Use:   "explain USER",
@@ -39,7 +40,11 @@ func explainCommand() *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), 30*time.Second)
 			defer cancel()
-			explanation, err := explain(ctx, config, args[0])
+			signIn, err := readSignIn(signInFile)
+			if err != nil {
+				return fmt.Errorf("--sign-in: %w", err)
+			}
+			explanation, err := explain(ctx, config, args[0], signIn)
 			if err != nil {
 				return err
 			}
@@ -53,10 +58,33 @@ func explainCommand() *cobra.Command {
 	}
 	command.Flags().StringVar(&file, "config", "", "configuration file of the service, YAML")
 	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	command.Flags().StringVar(&signInFile, "sign-in", "", "what the Hub would send for sources that answer from it, JSON: sign_in with id_token, access_token, groups")
 	return command
 }
 
-func explain(ctx context.Context, config serveConfig, user string) (groups.Explanation, error) {
+// readSignIn reads what the Hub would send, in the words of its requests.
+func readSignIn(file string) (groups.SignIn, error) {
+	if file == "" {
+		return groups.SignIn{}, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return groups.SignIn{}, err
+	}
+	var said struct {
+		SignIn struct {
+			IDToken     groups.Token `json:"id_token"`
+			AccessToken groups.Token `json:"access_token"`
+			Groups      []string     `json:"groups"`
+		} `json:"sign_in"`
+	}
+	if err := yaml.UnmarshalStrict(text, &said); err != nil {
+		return groups.SignIn{}, fmt.Errorf("%s is not like {\"sign_in\": {\"groups\": []}}", file)
+	}
+	return groups.SignIn(said.SignIn), nil
+}
+
+func explain(ctx context.Context, config serveConfig, user string, signIn groups.SignIn) (groups.Explanation, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return groups.Explanation{}, err
@@ -69,11 +97,13 @@ func explain(ctx context.Context, config serveConfig, user string) (groups.Expla
 	if err != nil {
 		return groups.Explanation{}, fmt.Errorf("kubernetes: %w", err)
 	}
-	members, closeSource, err := newMembers(config.Groups, prometheus.NewRegistry())
+	members, err := newDirectories(config.Groups, prometheus.NewRegistry())
 	if err != nil {
-		return groups.Explanation{}, fmt.Errorf("groups: %w", err)
+		return groups.Explanation{}, err
 	}
-	defer closeSource()
+	defer members.Close()
 	policies := policyLister{api, config.Namespace}
-	return groups.NewService(members, policies, groups.Matching(config.Policies.Matching)).Explain(ctx, user), nil
+	service := groups.NewService(members, policies, groups.Matching(config.Policies.Matching), members.witnesses...)
+	service.Present(user, signIn)
+	return service.Explain(ctx, user), nil
 }

@@ -75,12 +75,12 @@ func serve(ctx context.Context, config serveConfig) error {
 	}
 	registry := metrics.Registry
 
-	members, closeSource, err := newMembers(config.Groups, registry)
+	members, err := newDirectories(config.Groups, registry)
 	if err != nil {
-		return fmt.Errorf("groups: %w", err)
+		return err
 	}
-	defer closeSource()
-	allowances := groups.NewService(members, policyLister{mgr.GetClient(), config.Namespace}, groups.Matching(config.Policies.Matching))
+	defer members.Close()
+	allowances := groups.NewService(members, policyLister{mgr.GetClient(), config.Namespace}, groups.Matching(config.Policies.Matching), members.witnesses...)
 
 	spawnerConfig := spawner.Config{
 		Namespace:       config.Namespace,

@@ -50,10 +50,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 log:
   level: {{ .Values.log.level }}
   format: {{ .Values.log.format }}
+{{- with .Values.groups }}
 groups:
-  cacheTTL: {{ .Values.groups.cacheTTL }}
-  staleLimit: {{ .Values.groups.staleLimit }}
-{{- with .Values.groups.ldap }}
+  cacheTTL: {{ .cacheTTL }}
+  staleLimit: {{ .staleLimit }}
+  sources: {{ toJson .sources }}
+  combine: {{ .combine }}
+{{- with .ldap }}
 {{- if .urls }}
   ldap:
     urls: {{ toJson .urls }}
@@ -64,11 +67,41 @@ groups:
     {{- if .bindPasswordSecret }}
     bindPasswordFile: /etc/elastichub/ldap/password
     {{- end }}
-    {{- range $key := list "userBase" "userAttribute" "userFilter" "memberOfAttribute" "groupBase" "groupFilter" "dialTimeout" "bindTimeout" "searchTimeout" }}
-    {{ $key }}: {{ get $.Values.groups.ldap $key | quote }}
+    {{- $ldap := . }}
+    {{- range $key := list "userBase" "userAttribute" "userFilter" "memberOfAttribute" "groupBase" "groupFilter" "nestedGroups" "referrals" "dialTimeout" "bindTimeout" "searchTimeout" }}
+    {{ $key }}: {{ get $ldap $key | quote }}
     {{- end }}
     groupMemberAttributes: {{ toJson .groupMemberAttributes }}
+    nestingDepth: {{ int .nestingDepth }}
     poolSize: {{ int .poolSize }}
+    limits: {{ toJson .limits }}
+{{- end }}
+{{- end }}
+{{- with .oidc }}
+{{- if .issuer }}
+  oidc:
+    allowPlaintext: {{ .allowPlaintext }}
+    {{- $oidc := . }}
+    {{- range $key := list "issuer" "caFile" "from" "audience" "usernameClaim" "groupPrefix" "leeway" "timeout" }}
+    {{ $key }}: {{ get $oidc $key | quote }}
+    {{- end }}
+    groupsClaims: {{ toJson .groupsClaims }}
+    algorithms: {{ toJson .algorithms }}
+    limits: {{ toJson .limits }}
+{{- end }}
+{{- end }}
+{{- with .hub }}
+{{- if or .sent .apiURL }}
+  hub:
+    sent: {{ .sent }}
+    apiURL: {{ .apiURL | quote }}
+    {{- if .apiURL }}
+    tokenFile: /etc/elastichub/groups-hub/token
+    {{- end }}
+    caFile: {{ .caFile | quote }}
+    timeout: {{ .timeout }}
+    limits: {{ toJson .limits }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if .Values.groups.file }}
