@@ -32,7 +32,10 @@ type cluster struct {
 
 const (
 	// clusterName is the name of everything that is made on the cluster.
-	clusterName  = "bench"
+	clusterName = "bench"
+	// clusterLight is the kernelspec of the synthetic kernel; that of
+	// clusterName is an ipykernel.
+	clusterLight = "bench-light"
 	clusterToken = "bench-0123456789abcdef"
 	// demoSpec is the demo's kernelspec whose image the bench's takes.
 	demoSpec = "python-cpu"
@@ -69,19 +72,21 @@ func newCluster(ctx context.Context, b *bench) (_ *cluster, err error) {
 			c.close()
 		}
 	}()
+	requests := &corev1.ResourceRequirements{Requests: corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("1m"), corev1.ResourceMemory: resource.MustParse("32Mi")}}
 	spec := &v1alpha1.JupyterKernelSpec{ObjectMeta: c.meta(), Spec: v1alpha1.JupyterKernelSpecSpec{
-		Language: "python", DisplayName: "Bench", Image: theirs.Spec.Image,
-		Resources: &corev1.ResourceRequirements{Requests: corev1.ResourceList{
-			corev1.ResourceCPU: resource.MustParse("1m"), corev1.ResourceMemory: resource.MustParse("64Mi")}},
-	}}
+		Language: "python", DisplayName: "Bench", Image: theirs.Spec.Image, Resources: requests}}
+	light := &v1alpha1.JupyterKernelSpec{ObjectMeta: c.meta(), Spec: v1alpha1.JupyterKernelSpecSpec{
+		Language: "none", DisplayName: "Synthetic", Image: b.image, Resources: requests, Command: []string{"/kernel", "{connection_file}"}}}
+	light.Name = clusterLight
 	secret := &corev1.Secret{ObjectMeta: c.meta(), StringData: map[string]string{"token": clusterToken}}
 	never := int32(0)
 	gateway := &v1alpha1.JupyterGateway{ObjectMeta: c.meta(), Spec: v1alpha1.JupyterGatewaySpec{
-		Kernels: []string{clusterName}, CullIdleTimeout: &never,
+		Kernels: []string{clusterName, clusterLight}, CullIdleTimeout: &never,
 		Auth: &v1alpha1.GatewayAuth{Clients: []v1alpha1.GatewayClient{{Name: clusterName, TokenSecretRef: corev1.SecretKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: clusterName}, Key: "token"}}}},
 	}}
-	for _, o := range []client.Object{secret, spec, gateway} {
+	for _, o := range []client.Object{secret, spec, light, gateway} {
 		if err := c.api.Create(ctx, o); err != nil {
 			return nil, err
 		}
@@ -115,6 +120,7 @@ func (c *cluster) close() {
 		c.api.DeleteAllOf(ctx, &corev1.Pod{}, in, own, client.GracePeriodSeconds(0)),
 		client.IgnoreNotFound(c.api.Delete(ctx, &v1alpha1.JupyterGateway{ObjectMeta: c.meta()}, client.PropagationPolicy(metav1.DeletePropagationBackground))),
 		client.IgnoreNotFound(c.api.Delete(ctx, &v1alpha1.JupyterKernelSpec{ObjectMeta: c.meta()})),
+		client.IgnoreNotFound(c.api.Delete(ctx, &v1alpha1.JupyterKernelSpec{ObjectMeta: metav1.ObjectMeta{Name: clusterLight, Namespace: c.namespace}})),
 		client.IgnoreNotFound(c.api.Delete(ctx, &corev1.Secret{ObjectMeta: c.meta()})),
 	}
 	faults = append(faults, c.until(ctx, time.Minute, func() error { return c.none(ctx, client.MatchingLabels{v1alpha1.LabelGateway: clusterName}) }))

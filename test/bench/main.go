@@ -24,8 +24,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/uuid"
 	ctrl "sigs.k8s.io/controller-runtime"
-
-	"github.com/elastichub/elastichub/test/bench/synthetic"
 )
 
 // bench is one run.
@@ -35,6 +33,8 @@ type bench struct {
 	binary   string // elastichub
 	python   string // with ipykernel and jupyter_server
 	egPython string // with Enterprise Gateway
+	kernel   string // the synthetic kernel
+	image    string // of the synthetic kernel, on the cluster
 	profiles string // where CPU profiles of gateway and agents go; empty for none
 
 	dir       string // of this run
@@ -71,8 +71,6 @@ func main() {
 func run() error {
 	if len(os.Args) > 2 {
 		switch os.Args[1] { // what the bench starts of itself
-		case "kernel":
-			return synthetic.Kernel(os.Args[2])
 		case "agents":
 			return agents(os.Args[2])
 		case "elastichub":
@@ -85,6 +83,8 @@ func run() error {
 	flag.StringVar(&b.binary, "elastichub", "", "the program to measure")
 	flag.StringVar(&b.python, "python", "", "interpreter with ipykernel and jupyter_server")
 	flag.StringVar(&b.egPython, "eg-python", "", "interpreter with Enterprise Gateway")
+	flag.StringVar(&b.kernel, "kernel", "", "the synthetic kernel")
+	flag.StringVar(&b.image, "kernel-image", "", "image of the synthetic kernel on the cluster")
 	flag.StringVar(&b.profiles, "profiles", "", "directory for CPU profiles of gateway and agents; figures are then those of a profiled program")
 	images := flag.String("images", "", "redraw the pictures from the results into this directory, and measure nothing")
 	flag.Parse()
@@ -216,7 +216,7 @@ func (b *bench) ipykernel() []string {
 	return []string{b.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"}
 }
 
-func (b *bench) synthetic() []string { return []string{self(), "kernel", "{connection_file}"} }
+func (b *bench) synthetic() []string { return []string{b.kernel, "{connection_file}"} }
 
 func self() string {
 	path, err := os.Executable()

@@ -53,12 +53,24 @@ built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT
 go build -ldflags "-s -w -X main.version=bench" -o "$built/elastichub" ./cmd/elastichub
 go build -o "$built/bench" ./test/bench
-status=0
+go build -ldflags "-s -w" -o "$built/kernel" ./test/bench/kernel
+status=0 kernel_image=
 measure() {
-  "$built/bench" -source . -results test/bench/results -elastichub "$built/elastichub" \
+  "$built/bench" -source . -results test/bench/results -elastichub "$built/elastichub" -kernel "$built/kernel" \
     -python "$(venv bench 'ipykernel==7.*' 'pyzmq==27.*' 'jupyter_server==2.*')" \
     -eg-python "$(venv bench-eg jupyter_enterprise_gateway)" \
+    ${kernel_image:+-kernel-image "$kernel_image"} \
     ${BENCH_PROFILES:+-profiles "$(realpath -m "$BENCH_PROFILES")"} "$@" || status=1
+}
+
+# load_kernel_image puts the synthetic kernel on the cluster.
+load_kernel_image() {
+  mkdir -p "$built/image/tmp"
+  cp "$built/kernel" "$built/image/"
+  kernel_image=localhost/elastichub/bench-kernel:$(sha256sum "$built/kernel" | cut -c1-12)
+  "$ELASTICHUB_CACHE/bin/localcluster" build-image --tag "$kernel_image" --file test/bench/kernel/Dockerfile \
+    --build-arg BASE=localhost/elastichub/static:1 "$built/image"
+  "$ELASTICHUB_CACHE/bin/localcluster" load-image "$kernel_image"
 }
 
 selected=()
@@ -84,6 +96,7 @@ if [ ${#selected[@]} -gt 0 ]; then
         test/e2e/modules.sh
         node test/e2e/figures.mjs || status=1
       else
+        [ -n "$kernel_image" ] || load_kernel_image
         measure "$part"
       fi
     done

@@ -33,15 +33,19 @@ type startFigures struct {
 	Ran     int       `json:"ran"`  // kernels that then ran a cell
 }
 
-// starts begins many kernels at once, and beside it as many Pods that are
+// starts begins many kernels at once, synthetic ones since a small machine has
+// no room for the processor time of so many Pythons; and beside it as many Pods that are
 // equal to a kernel's in everything but whose they are.
 func starts(ctx context.Context, b *bench) (any, error) {
+	if b.image == "" {
+		return nil, errors.New("no -kernel-image")
+	}
 	c, err := newCluster(ctx, b)
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
-	id, err := c.server.startKernel(ctx, clusterName)
+	id, err := c.server.startKernel(ctx, clusterLight)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +136,7 @@ func (c *cluster) crowd(ctx context.Context, f *startFigures) error {
 	began := time.Now()
 	if err := parallel(startCount, startCount, func(i int) (err error) {
 		asked := time.Now()
-		if ids[i], err = c.server.startKernel(ctx, clusterName); err != nil {
+		if ids[i], err = c.server.startKernel(ctx, clusterLight); err != nil {
 			return err
 		}
 		mu.Lock()
