@@ -43,6 +43,7 @@ func TestGatewayObjects(t *testing.T) {
 		"ELASTICHUB_GATEWAY_TOKEN_PUBLIC_KEY_FILE": "/etc/elastichub/tokens/public-key",
 		"ELASTICHUB_GATEWAY_CLIENTS_DIR":           "/etc/elastichub/clients",
 		"ELASTICHUB_GATEWAY_LISTEN":                ":8888", "ELASTICHUB_GATEWAY_METRICS_LISTEN": ":9090", "ELASTICHUB_LOG_LEVEL": "warn",
+		"GOMEMLIMIT": "966367638", // nine tenths of 1 GiB
 	}, env)
 	assert.Equal(t, int32(1), *d.Spec.Replicas)
 	var svc corev1.Service

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -79,6 +80,10 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway) *appsv1.Deployme
 		{Name: "ELASTICHUB_GATEWAY_LISTEN", Value: fmt.Sprintf(":%d", v1alpha1.GatewayPort)},
 		{Name: "ELASTICHUB_GATEWAY_METRICS_LISTEN", Value: fmt.Sprintf(":%d", metricsPort)},
 		{Name: "ELASTICHUB_LOG_LEVEL", Value: level},
+	}
+	if limit, ok := gatewayResources(gw).Limits[corev1.ResourceMemory]; ok {
+		// The gateway sizes its buffers by it, and collects garbage before it is killed.
+		env = append(env, corev1.EnvVar{Name: "GOMEMLIMIT", Value: strconv.FormatInt(limit.Value()/10*9, 10)})
 	}
 	probe := func(at string, period, failures int32) *corev1.Probe {
 		return &corev1.Probe{

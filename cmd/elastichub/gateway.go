@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +52,7 @@ func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfi
 			*target = value
 		}
 	}
+	config.LargeFrameBytes = min(config.LargeFrameBytes, debug.SetMemoryLimit(-1)/4)
 	faults := append(logging.validate(), config.Validate())
 	if err := errors.Join(faults...); err != nil {
 		return gateway.Config{}, logConfig{}, fmt.Errorf("gateway configuration:\n%w", err)
