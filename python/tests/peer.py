@@ -107,9 +107,9 @@ class Kernel:
     def take(self, name, taken):
         session = self.session(name)
         header = taken.header()
-        if header["msg_id"] in session.taken:
+        if taken.parts[0] in session.taken:  # by header, to the byte
             return
-        session.taken.add(header["msg_id"])
+        session.taken.add(taken.parts[0])
         self.received.append(taken)
         kind, content = header["msg_type"], taken.content()
         say = lambda *a, **k: self.publish(name, message(*a, **k))  # noqa: E731
@@ -219,9 +219,10 @@ class Channels(websocket.WebSocketHandler):
         elif self.budget <= 0 and random.random() < 0.5:
             self.cut()  # it had not been passed on
         elif self.selected_subprotocol == RESUME and isinstance(frame, str):
-            acked = json.loads(frame)["ack"]
-            assert acked < self.session.next, "acknowledged what was never sent"
-            self.session.forget(acked)
+            ack = json.loads(frame)
+            if ack["epoch"] == self.kernel.epoch:
+                assert ack["ack"] < self.session.next, "acknowledged what was never sent"
+                self.session.forget(ack["ack"])
         else:
             subprotocol = V1 if self.selected_subprotocol == RESUME else self.selected_subprotocol
             self.kernel.take(self.name, frames.parse(subprotocol, frame))

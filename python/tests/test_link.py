@@ -20,8 +20,6 @@ from elastichub.notebook.outlet import Outlet
 class Browser:
     """A browser's socket: it reads what it gets, until it sleeps."""
 
-    selected_subprotocol = V1
-
     def __init__(self, got):
         self.got = got
         self.asleep = self.closed = False
@@ -55,7 +53,7 @@ class Page:
 
     async def open(self):
         self.browser = Browser(self.got)
-        await self.outlet.attach(self.browser)
+        await self.outlet.attach(self.browser, V1)
         log = logging.getLogger("link")
         self.link = Link(self.talk, self.outlet, self.dial, lambda m: None, log, "test")
         self.task = asyncio.ensure_future(self.link.run())

@@ -84,6 +84,7 @@ class GatewayConnection(BaseKernelWebsocketConnection):
     _task = None
     _link = None
     _session = None
+    _subprotocol = None  # of the browser's socket
     _heard = 0.0
 
     @classmethod
@@ -106,6 +107,7 @@ class GatewayConnection(BaseKernelWebsocketConnection):
             before.websocket_handler.close()
         session.connection = self
         handler = self.websocket_handler
+        self._subprotocol = handler.selected_subprotocol
         what = f"kernel {self.kernel_id} session {self.session_id}"
         self._link = Link(
             session.conversation, session.outlet, self._dial, self._noted, self.log, what
@@ -115,7 +117,7 @@ class GatewayConnection(BaseKernelWebsocketConnection):
 
     async def _serve(self, session, handler):
         try:
-            await session.outlet.attach(handler)
+            await session.outlet.attach(handler, self._subprotocol)
             await self._link.run()
         except asyncio.CancelledError:
             raise
@@ -164,7 +166,7 @@ class GatewayConnection(BaseKernelWebsocketConnection):
         if self._link is None:
             return
         try:
-            message = frames.parse(self.websocket_handler.selected_subprotocol, incoming_msg)
+            message = frames.parse(self._subprotocol, incoming_msg)
         except Malformed as error:
             self.log.warning("a frame of the browser is dropped: %s", error)
             return

@@ -11,7 +11,8 @@ from . import frames
 from .frames import text
 
 MAX_HELD = 64 << 20  # bytes of messages that wait for a sign of the kernel
-MAX_OPEN = 10_000  # messages that wait for a sign or an answer
+# Messages that wait for a sign or an answer. The agent knows a session's last 4096 again.
+MAX_OPEN = 4000
 
 _ANSWERED_BY_REPLY = ("shell", "control")
 

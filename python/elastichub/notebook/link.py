@@ -191,7 +191,8 @@ class Link:
             await self._arrived.wait()
             await asyncio.sleep(ACK_AFTER)
             self._arrived.clear()
-            await ws.write_message(json.dumps({"ack": self.conversation.last}))
+            talk = self.conversation
+            await ws.write_message(json.dumps({"ack": talk.last, "epoch": talk.epoch}))
 
     async def _watch(self, ws):
         """Notices a peer that is gone without having said so. One that waits for the browser to

@@ -27,16 +27,15 @@ class Outlet:
         self.bytes = 0
         self._index = 0  # of the last message that was put
         self._handed = 0  # of the last that was written to this browser socket
-        self._handler = None
+        self._handler = self._subprotocol = None
         self._fits = asyncio.Event()
         self._fits.set()
         self._asking = None
 
-    async def attach(self, handler):
-        """Goes on with another browser socket, beginning with what may not have arrived. Nothing
-        may be put until it returns."""
+    async def attach(self, handler, subprotocol):
+        """Goes on with another browser socket, beginning with what may not have arrived."""
         self.detach(self._handler)
-        self._handler, self._handed = handler, 0
+        self._handler, self._subprotocol, self._handed = handler, subprotocol, 0
         inherited = handler.on_pong
 
         def pong(data):
@@ -77,7 +76,7 @@ class Outlet:
         written = None
         try:
             for index, message in pairs:
-                frame = frames.frame(handler.selected_subprotocol, message)
+                frame = frames.frame(self._subprotocol, message)
                 written = handler.write_message(frame, binary=isinstance(frame, bytes))
                 self._handed = index
             if written:
