@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +29,8 @@ type view struct {
 	pods []*corev1.Pod
 	// last is how the run's Pod looked before it vanished, if known.
 	last *corev1.Pod
+	// hint is what the cluster last said about a Pod that does not start.
+	hint string
 	// onIdle is the gateway's.
 	onIdle v1alpha1.OnIdle
 	now    time.Time
@@ -59,7 +62,10 @@ func next(v view) step {
 	switch s.status.Phase {
 	case v1alpha1.KernelStarting, v1alpha1.KernelReady:
 		s.observe(v)
-	case v1alpha1.KernelQueued, v1alpha1.KernelParked, v1alpha1.KernelDead:
+	case v1alpha1.KernelQueued:
+		s.discard(v, v.pods)
+		s.waitOut(v.now)
+	case v1alpha1.KernelParked, v1alpha1.KernelDead:
 		s.discard(v, v.pods)
 	}
 	return s
@@ -74,6 +80,7 @@ func (s *step) enqueue(run int64, v view) {
 		QueuedSince: &metav1.MicroTime{Time: v.now}, Conditions: former.Conditions,
 	}
 	s.setCondition(v.now, ConditionRunning, false, "Queued", "")
+	s.backOff(former, v.now)
 }
 
 // observe follows the Pod of an admitted run.
@@ -130,6 +137,9 @@ func (s *step) observe(v view) {
 // weigh decides whether what keeps a Pod from starting has lasted too long.
 func (s *step) weigh(v view, pod *corev1.Pod) {
 	t := troubled(pod)
+	if t == nil && pod.Spec.NodeName != "" {
+		t = s.overLimit(v, pod)
+	}
 	if t == nil {
 		if meta.FindStatusCondition(s.status.Conditions, ConditionStartable) != nil {
 			meta.RemoveStatusCondition(&s.status.Conditions, ConditionStartable)
@@ -150,8 +160,29 @@ func (s *step) weigh(v view, pod *corev1.Pod) {
 	s.finish(v, ending{Cause: t.Cause, Message: t.Message})
 }
 
+// overLimit is the trouble of a Pod that has a node and nothing wrong with it
+// that its status would say, or nil: what is amiss is in hint, if anywhere.
+func (s *step) overLimit(v view, pod *corev1.Pod) *trouble {
+	age := v.now.Sub(s.status.StartTime.Time)
+	if age >= startLimit {
+		return &trouble{Reason: "NotReady", Cause: v1alpha1.CauseStartFailed, Message: sentence(fmt.Sprintf("The kernel did not come up within %s", startLimit), v.hint)}
+	}
+	s.again = min(max(hintAfter-age, time.Second), hintAfter)
+	if age >= hintAfter {
+		s.again = hintAfter
+	}
+	if v.hint == "" {
+		return nil
+	}
+	return &trouble{Reason: "Waiting", Message: sentence("The kernel's Pod does not start yet", v.hint)}
+}
+
 // finish ends the run: idle kernels are parked or deleted, the rest is dead.
 func (s *step) finish(v view, e ending) {
+	if s.retries(e) {
+		s.retry(v, e)
+		return
+	}
 	s.end = &e
 	if e.Cause == v1alpha1.CauseIdle && v.onIdle == v1alpha1.OnIdleDelete {
 		s.deleteKernel = true

@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -99,7 +101,12 @@ func TestLifeOfAKernel(t *testing.T) {
 func TestEndsOfAPod(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw")
-	c.create(gpuSpec("gpu", 1))
+	ks := gpuSpec("gpu", 1)
+	ks.Spec.Template = &corev1.ObjectReference{Name: "hour"}
+	hour := &v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "hour"}}
+	hour.Spec.Template = &v1alpha1.PodTemplate{}
+	hour.Spec.Template.Spec.ActiveDeadlineSeconds = ptr.To[int64](3600)
+	c.create(hour, ks)
 	for name, tc := range map[string]struct {
 		end     func(*corev1.PodStatus)
 		cause   v1alpha1.KernelCause
@@ -109,8 +116,20 @@ func TestEndsOfAPod(t *testing.T) {
 		"exited":   {exited(1, "Error", `{"reason":"kernel-exited","message":"The kernel exited with code 3.","exitCode":3}`), v1alpha1.CauseKernelExited, "The kernel exited with code 3."},
 		"start":    {exited(1, "Error", `{"reason":"start-failed","message":"No answer.","exitCode":1}`), v1alpha1.CauseStartFailed, "No answer."},
 		"shutdown": {exited(0, "Completed", `{"reason":"shutdown","message":"Shut down.","exitCode":0}`), v1alpha1.CauseShutdown, "Shut down."},
-		"evicted": {func(s *corev1.PodStatus) { s.Phase, s.Reason, s.Message = corev1.PodFailed, "Evicted", "low on memory" },
-			v1alpha1.CauseEvicted, "The node evicted the kernel's Pod: low on memory"},
+		"evicted":  {failed("Evicted", "low on memory"), v1alpha1.CauseEvicted, "The node evicted the kernel's Pod: low on memory"},
+		"preempted": {func(s *corev1.PodStatus) {
+			exited(1, "Error", `{"reason":"terminated","message":"x","exitCode":0}`)(s)
+			s.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "PreemptionByScheduler", Message: "default-scheduler: preempting to accommodate a higher priority pod"}}
+		}, v1alpha1.CauseEvicted, "The kernel's Pod was evicted: default-scheduler: preempting to accommodate a higher priority pod"},
+		"node gone": {func(s *corev1.PodStatus) {
+			s.Phase = corev1.PodFailed
+			s.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC", Message: "PodGC: node no longer exists"}}
+		}, v1alpha1.CauseNodeLost, "The node far, where the kernel ran, is gone."},
+		"node restarted": {exited(255, "Unknown", ""), v1alpha1.CauseNodeLost, "The node far restarted or lost the kernel's container."},
+		"killed":         {exited(137, "Error", ""), v1alpha1.CauseKernelExited, "The kernel's container was killed from outside (exit code 137); most often its node had no memory left."},
+		"deadline":       {failed("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"), v1alpha1.CauseDeadline, "The kernel's Pod has run for 1h0m0s, the longest that is allowed."},
+		"shutting down":  {failed("NodeShutdown", "Pod was terminated in response to imminent node shutdown."), v1alpha1.CauseEvicted, "The node ended the kernel's Pod: Pod was terminated in response to imminent node shutdown."},
+		"mystery":        {func(s *corev1.PodStatus) { s.Phase, s.Message = corev1.PodFailed, "odd" }, v1alpha1.CauseUnknown, "The kernel's Pod ended: odd"},
 		"never": {func(s *corev1.PodStatus) {
 			s.Phase = corev1.PodPending
 			s.ContainerStatuses = []corev1.ContainerStatus{{Name: "kernel", Image: "i", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImageNeverPull", Message: "not present"}}}}
@@ -119,8 +138,16 @@ func TestEndsOfAPod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := *c
 			c.T, c.ctx = t, t.Context()
+			name := strings.ReplaceAll(name, " ", "-")
 			c.create(newKernel(name, "gw", "gpu"))
 			pod := c.pod(name, 1)
+			if tc.cause != v1alpha1.CauseImage {
+				c.bind(pod, "far")
+			}
+			if tc.cause != v1alpha1.CauseImage && tc.cause != v1alpha1.CauseStartFailed {
+				c.report(pod, running("10.0.0.9", true))
+				c.phase(name, 1, v1alpha1.KernelReady)
+			}
 			c.report(pod, tc.end)
 			k := c.phase(name, 1, v1alpha1.KernelDead)
 			assert.Equal(t, tc.cause, k.Status.Cause)
@@ -129,6 +156,10 @@ func TestEndsOfAPod(t *testing.T) {
 			c.eventually("nothing held", func() bool { return len(c.kernel(name).Status.Held) == 0 })
 		})
 	}
+}
+
+func failed(reason, message string) func(*corev1.PodStatus) {
+	return func(s *corev1.PodStatus) { s.Phase, s.Reason, s.Message = corev1.PodFailed, reason, message }
 }
 
 func TestPodTakenAway(t *testing.T) {

@@ -18,7 +18,15 @@ const (
 	// lostGrace is how long after its deadline a deleted Pod may linger before
 	// it is taken from the API server by force: its node does not answer.
 	lostGrace = 60 * time.Second
+	// startLimit is how long a Pod that has a node may take to become ready,
+	// its image included.
+	startLimit = 30 * time.Minute
+	// hintAfter is when a Pod that does not start is asked for its events.
+	hintAfter = 15 * time.Second
 )
+
+// exitKilled is the exit code of SIGKILL.
+const exitKilled = 137
 
 // agentEnd is the termination message of the agent; see docs/agent-protocol.md.
 type agentEnd struct {
@@ -42,6 +50,8 @@ type ending struct {
 	Message string
 	// Clean ends are no failure: idle, shutdown, or exit code 0 of a template's Pod.
 	Clean bool
+	// Taken: somebody or something outside took the Pod away.
+	Taken bool
 }
 
 // alive tells whether a Pod can still use what it was given: a Pod's devices
@@ -58,6 +68,9 @@ func ended(pod *corev1.Pod) *ending {
 	}
 	if e := disrupted(pod); e != nil {
 		return e
+	}
+	if state == nil && pod.Status.Reason != "" {
+		return &ending{Cause: v1alpha1.CauseRejected, Taken: true, Message: sentence(fmt.Sprintf("The node %s would not run the kernel's Pod (%s)", pod.Spec.NodeName, pod.Status.Reason), clip(pod.Status.Message))}
 	}
 	if state == nil {
 		return &ending{Cause: v1alpha1.CauseUnknown, Message: sentence("The kernel's Pod ended", pod.Status.Message)}
@@ -77,9 +90,13 @@ func ended(pod *corev1.Pod) *ending {
 	case known:
 		return &ending{Cause: cause, Message: said.Message}
 	case said.Reason == "terminated":
-		return &ending{Cause: v1alpha1.CauseUnknown, Message: "The kernel's Pod was deleted."}
+		return &ending{Cause: v1alpha1.CauseUnknown, Taken: true, Message: "The kernel's Pod was deleted."}
 	case state.Reason == "ContainerCannotRun", state.Reason == "StartError":
 		return &ending{Cause: v1alpha1.CauseStartFailed, Message: sentence("The kernel's container could not start", clip(state.Message))}
+	case state.Reason == "ContainerStatusUnknown", state.Reason == "Unknown":
+		return &ending{Cause: v1alpha1.CauseNodeLost, Taken: true, Message: fmt.Sprintf("The node %s restarted or lost the kernel's container.", pod.Spec.NodeName)}
+	case state.ExitCode == exitKilled:
+		return &ending{Cause: v1alpha1.CauseKernelExited, Message: "The kernel's container was killed from outside (exit code 137); most often its node had no memory left."}
 	case state.ExitCode == 0:
 		return &ending{Cause: v1alpha1.CauseKernelExited, Message: "The kernel's container ended.", Clean: true}
 	default:
@@ -91,11 +108,17 @@ func ended(pod *corev1.Pod) *ending {
 func disrupted(pod *corev1.Pod) *ending {
 	switch pod.Status.Reason {
 	case "Evicted":
-		return &ending{Cause: v1alpha1.CauseEvicted, Message: sentence("The node evicted the kernel's Pod", clip(pod.Status.Message))}
+		return &ending{Cause: v1alpha1.CauseEvicted, Taken: true, Message: sentence("The node evicted the kernel's Pod", clip(pod.Status.Message))}
+	case "DeadlineExceeded":
+		text := "The kernel's Pod has run for the longest time that is allowed."
+		if d := pod.Spec.ActiveDeadlineSeconds; d != nil && !tookOver(pod) {
+			text = fmt.Sprintf("The kernel's Pod has run for %s, the longest that is allowed.", time.Duration(*d)*time.Second)
+		}
+		return &ending{Cause: v1alpha1.CauseDeadline, Message: text}
 	case "NodeLost":
-		return &ending{Cause: v1alpha1.CauseNodeLost, Message: lostMessage(pod)}
+		return &ending{Cause: v1alpha1.CauseNodeLost, Taken: true, Message: lostMessage(pod)}
 	case "NodeShutdown", "Terminated", "Shutdown", "Preempting":
-		return &ending{Cause: v1alpha1.CauseEvicted, Message: sentence("The node ended the kernel's Pod", clip(pod.Status.Message))}
+		return &ending{Cause: v1alpha1.CauseEvicted, Taken: true, Message: sentence("The node ended the kernel's Pod", clip(pod.Status.Message))}
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type != corev1.DisruptionTarget || c.Status != corev1.ConditionTrue {
@@ -103,9 +126,9 @@ func disrupted(pod *corev1.Pod) *ending {
 		}
 		switch c.Reason {
 		case "DeletionByTaintManager", "DeletionByPodGC":
-			return &ending{Cause: v1alpha1.CauseNodeLost, Message: lostMessage(pod)}
+			return &ending{Cause: v1alpha1.CauseNodeLost, Taken: true, Message: lostMessage(pod)}
 		default: // PreemptionByScheduler, EvictionByEvictionAPI, TerminationByKubelet
-			return &ending{Cause: v1alpha1.CauseEvicted, Message: sentence("The kernel's Pod was evicted", clip(c.Message))}
+			return &ending{Cause: v1alpha1.CauseEvicted, Taken: true, Message: sentence("The kernel's Pod was evicted", clip(c.Message))}
 		}
 	}
 	return nil
@@ -119,7 +142,7 @@ func vanished(last *corev1.Pod) ending {
 			return *e
 		}
 	}
-	return ending{Cause: v1alpha1.CauseUnknown, Message: "The kernel's Pod was deleted."}
+	return ending{Cause: v1alpha1.CauseUnknown, Taken: true, Message: "The kernel's Pod was deleted."}
 }
 
 // terminated is the final state of the kernel's container, or nil.

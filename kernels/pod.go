@@ -263,6 +263,19 @@ func idleSeconds(cfg Config, in parts) int64 {
 	return max(cfg.IdleSeconds, 0)
 }
 
+// longestRun is how many seconds a Pod may run under the most generous of the
+// policies; zero means for ever.
+func longestRun(policies []v1alpha1.GroupPolicy) int64 {
+	var longest int64
+	for _, p := range policies {
+		if p.Spec.Kernels.MaxRunSeconds <= 0 {
+			return 0
+		}
+		longest = max(longest, p.Spec.Kernels.MaxRunSeconds)
+	}
+	return longest
+}
+
 // finish applies what holds for every Pod of ours.
 func finish(cfg Config, pod *corev1.Pod, in parts) {
 	if len(in.Policies) > 0 {
@@ -275,6 +288,15 @@ func finish(cfg Config, pod *corev1.Pod, in parts) {
 		if p.PriorityClassName != "" {
 			pod.Spec.PriorityClassName = p.PriorityClassName
 		}
+		if p.Affinity != nil {
+			pod.Spec.Affinity = p.Affinity.DeepCopy()
+		}
+		for _, secret := range p.ImagePullSecrets {
+			pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: secret.Name})
+		}
+	}
+	if longest := longestRun(in.Policies); longest > 0 && (pod.Spec.ActiveDeadlineSeconds == nil || *pod.Spec.ActiveDeadlineSeconds > longest) {
+		pod.Spec.ActiveDeadlineSeconds = ptr.To(longest)
 	}
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {

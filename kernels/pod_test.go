@@ -223,6 +223,30 @@ func TestGatewaySettingsOfTheAgent(t *testing.T) {
 	assert.Equal(t, "1048576", set["ELASTICHUB_IOPUB_BYTE_RATE"])
 }
 
+func TestPlacementByPolicy(t *testing.T) {
+	in := sample()
+	more := *in.Policies[0].DeepCopy()
+	p := &in.Policies[0].Spec
+	p.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
+	p.ImagePullSecrets = []v1alpha1.PullSecret{{Name: "registry"}}
+	p.Kernels.MaxRunSeconds = 3600
+	pod, err := buildPod(testConfig("ns"), in)
+	require.NoError(t, err)
+	assert.Equal(t, p.Affinity, pod.Spec.Affinity)
+	assert.Equal(t, []corev1.LocalObjectReference{{Name: "registry"}}, pod.Spec.ImagePullSecrets)
+	assert.Equal(t, int64(3600), *pod.Spec.ActiveDeadlineSeconds)
+
+	more.Spec.Kernels.MaxRunSeconds = 7200
+	in.Policies = append(in.Policies, more)
+	pod, err = buildPod(testConfig("ns"), in)
+	require.NoError(t, err)
+	assert.Equal(t, int64(7200), *pod.Spec.ActiveDeadlineSeconds, "the most generous counts")
+	in.Policies[1].Spec.Kernels.MaxRunSeconds = 0
+	pod, err = buildPod(testConfig("ns"), in)
+	require.NoError(t, err)
+	assert.Nil(t, pod.Spec.ActiveDeadlineSeconds)
+}
+
 func TestWorkingDirectory(t *testing.T) {
 	for wish, want := range map[string]string{
 		"":                          "/home/jovyan",

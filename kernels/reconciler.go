@@ -100,7 +100,7 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 		}
 		pods = append(slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return p.Name == pod.Name }), pod)
 	}
-	s := next(view{kernel: k, pods: pods, last: r.lastOf(k), onIdle: onIdle, now: now})
+	s := next(view{kernel: k, pods: pods, last: r.lastOf(k), hint: r.hintOf(ctx, k, pods), onIdle: onIdle, now: now})
 	if s.create && len(strangers) > 0 {
 		s.create = false // a Pod of a former kernel of this name has to go first
 	}
@@ -143,6 +143,46 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 		}
 	}
 	return reconcile.Result{RequeueAfter: s.again}, nil
+}
+
+// hintOf is the last warning about the Pod of a kernel that does not start, for
+// people; empty if there is none, or if it cannot be read.
+func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) string {
+	pod, _ := split(pods, podNameOf(k.Name, k.Status))
+	if pod == nil || k.Status.Phase != v1alpha1.KernelStarting || pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil ||
+		k.Status.StartTime == nil || r.now().Sub(k.Status.StartTime.Time) < hintAfter || ready(pod) || !alive(pod) {
+		return ""
+	}
+	var events corev1.EventList
+	err := r.live.List(ctx, &events, client.InNamespace(pod.Namespace), client.Limit(mostEvents),
+		client.MatchingFields{"involvedObject.uid": string(pod.UID), "type": corev1.EventTypeWarning})
+	if err != nil {
+		log.FromContext(ctx).Error(err, "cannot read the events of a Pod", "pod", pod.Name)
+		return ""
+	}
+	var last *corev1.Event
+	for i := range events.Items {
+		if e := &events.Items[i]; last == nil || happened(e).After(happened(last)) {
+			last = e
+		}
+	}
+	if last == nil {
+		return ""
+	}
+	return clip(last.Reason + ": " + last.Message)
+}
+
+// mostEvents bounds what is read of one Pod's events.
+const mostEvents = 64
+
+func happened(e *corev1.Event) time.Time {
+	switch {
+	case !e.LastTimestamp.IsZero():
+		return e.LastTimestamp.Time
+	case !e.EventTime.IsZero():
+		return e.EventTime.Time
+	}
+	return e.CreationTimestamp.Time
 }
 
 // counted tells whether admission counts a kernel by its status.

@@ -175,6 +175,10 @@ func (a *admitter) place(ctx context.Context, s *survey, k *v1alpha1.JupyterKern
 	if max(k.Spec.Run, 1) > k.Status.Run {
 		return nil // its next run is about to be queued
 	}
+	if t := k.Status.NotBefore; t != nil && t.After(a.now()) {
+		s.wake(t.Sub(a.now()))
+		return nil
+	}
 	in, err := gather(ctx, a.cfg, a.client, k)
 	if err != nil {
 		return ignoreUnbuildable(err) // the reconciler tells the user

@@ -46,6 +46,9 @@ func isWarm(pod *corev1.Pod) bool {
 	return owner != nil && owner.Kind == "JupyterGateway" && pod.Annotations[annotationWarm] != ""
 }
 
+// tookOver tells whether a Pod was made for the pool, whoever has it now.
+func tookOver(pod *corev1.Pod) bool { return pod.Annotations[annotationWarm] != "" }
+
 // isClaim tells whether a kernel has been promised a warm Pod that it does not
 // have for sure yet.
 func isClaim(s v1alpha1.JupyterKernelStatus) bool {
@@ -72,6 +75,7 @@ func warmClass(pod *corev1.Pod) string {
 		}
 	}
 	spec := pod.Spec.DeepCopy()
+	spec.ActiveDeadlineSeconds = nil // runs from the taking
 	for i := range spec.Volumes {
 		if v := &spec.Volumes[i]; v.Name == keyVolume && v.Secret != nil {
 			v.Secret.SecretName = ""
@@ -164,6 +168,7 @@ func buildWarm(ctx context.Context, cfg Config, reader client.Reader, gw *v1alph
 		return nil, err
 	}
 	delete(pod.Annotations, v1alpha1.AnnotationPolicies) // it is accounted to none
+	pod.Spec.ActiveDeadlineSeconds = nil
 	pod.Annotations[annotationWarm] = warmClass(pod)
 	return pod, nil
 }

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -99,6 +101,9 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 	idle := pod.Annotations[annotationIdle] // it knows no other yet
 	joined.Annotations = maps.Clone(own.Annotations)
 	joined.Annotations[annotationWarm], joined.Annotations[annotationIdle] = pod.Annotations[annotationWarm], idle
+	if d := own.Spec.ActiveDeadlineSeconds; d != nil && pod.Status.StartTime != nil {
+		joined.Spec.ActiveDeadlineSeconds = ptr.To(*d + int64(r.now().Sub(pod.Status.StartTime.Time)/time.Second))
+	}
 	err = r.client.Patch(ctx, joined, client.MergeFromWithOptions(pod, client.MergeFromWithOptimisticLock{}))
 	switch {
 	case apierrors.IsNotFound(err):
