@@ -7,22 +7,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups/internal/policytest"
 )
 
-// policy is the smallest that has no faults.
 func policy(name string, priority int32, groups ...string) v1alpha1.GroupPolicy {
-	return v1alpha1.GroupPolicy{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: v1alpha1.GroupPolicySpec{
-			Groups: groups, Priority: priority,
-			CPU:    v1alpha1.ResourceRange{Min: resource.MustParse("1"), Max: resource.MustParse("4")},
-			Memory: v1alpha1.ResourceRange{Min: resource.MustParse("1Gi"), Max: resource.MustParse("8Gi")},
-			Images: []v1alpha1.ImageChannel{{ID: "stable", Image: "example/notebook:1"}},
-		},
-	}
+	return policytest.Policy(name, priority, groups...)
+}
+
+func quantity(s string) *resource.Quantity {
+	q := resource.MustParse(s)
+	return &q
 }
 
 func fallback(name string, priority int32) v1alpha1.GroupPolicy {

@@ -87,7 +87,7 @@ type GroupPolicySpec struct {
 	ImagePullSecrets []PullSecret `json:"imagePullSecrets,omitempty"`
 	// Storage is mounted in servers and, at the same paths, in kernels.
 	// +kubebuilder:validation:XValidation:rule="!has(self.home) || !has(self.home.claim) || self.home.claim.contains('{username}')",fieldPath=".home.claim",message="must contain {username}: a volume for all members is a shared one"
-	// +kubebuilder:validation:XValidation:rule="!has(self.shared) || size(self.shared) <= 32",fieldPath=".shared",message="at most 32 volumes"
+	// +kubebuilder:validation:XValidation:rule="!has(self.shared) || self.shared.all(v, self.shared.exists_one(w, w.mountPath == v.mountPath))",fieldPath=".shared",message="no two volumes may have one mountPath"
 	Storage *NotebookStorage `json:"storage,omitempty"`
 	// Env is plain values for the notebook and its kernels.
 	// +kubebuilder:validation:MaxItems=256

@@ -89,7 +89,10 @@ const (
 // NotebookStorage is mounted in the notebook Pod and, at the same paths, in
 // the Pods of its kernels.
 type NotebookStorage struct {
-	Home   *HomeVolume    `json:"home,omitempty"`
+	Home *HomeVolume `json:"home,omitempty"`
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=map
+	// +listMapKey=name
 	Shared []SharedVolume `json:"shared,omitempty"`
 }
 
@@ -107,8 +110,11 @@ type HomeVolume struct {
 
 // SharedVolume is an existing claim.
 type SharedVolume struct {
-	Name      string `json:"name"`
-	Claim     string `json:"claim"`
+	// +kubebuilder:validation:MaxLength=56
+	Name string `json:"name"`
+	// +kubebuilder:validation:MaxLength=253
+	Claim string `json:"claim"`
+	// +kubebuilder:validation:MaxLength=4096
 	MountPath string `json:"mountPath"`
 	ReadOnly  bool   `json:"readOnly,omitempty"`
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/policystatus"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/kernels"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
@@ -94,6 +95,9 @@ func serve(ctx context.Context, config serveConfig) error {
 	}
 	if err := spawner.SetupWithManager(mgr, spawnerConfig, issuer, asker, registry); err != nil {
 		return fmt.Errorf("notebooks: %w", err)
+	}
+	if err := policystatus.SetupWithManager(mgr); err != nil {
+		return err
 	}
 	lending, err := kernels.SetupWithManager(mgr, kernels.Config{
 		Namespace:       config.Namespace,
