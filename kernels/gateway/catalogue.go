@@ -172,7 +172,7 @@ func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
 			Argv: argv, Env: map[string]string{}, DisplayName: display, Language: language(ks),
 			InterruptMode: "message", Metadata: metadata,
 		},
-		Resources: map[string]string{},
+		Resources: resourcesOf(ks),
 	}
 }
 

@@ -245,13 +245,14 @@ func TestJupyterServer(t *testing.T) {
 
 	var specs struct {
 		Default     string
-		Kernelspecs map[string]any
+		Kernelspecs map[string]struct{ Resources map[string]string }
 	}
 	// jupyter_server learns of the gateway's default while it answers.
 	j.call("GET", "/api/kernelspecs", "", http.StatusOK, nil)
 	j.call("GET", "/api/kernelspecs", "", http.StatusOK, &specs)
 	assert.Equal(t, "python-cpu", specs.Default)
 	assert.Len(t, specs.Kernelspecs, 2)
+	j.call("GET", specs.Kernelspecs["python-gpu"].Resources["logo-svg"], "", http.StatusOK, nil)
 	j.call("GET", "/api/kernelspecs/python-gpu", "", http.StatusOK, nil) // ?user=mallory/python-gpu for the gateway
 
 	// As JupyterLab starts a notebook's kernel.

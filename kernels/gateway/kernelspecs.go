@@ -42,8 +42,3 @@ func (s *Server) renderSpec(w http.ResponseWriter, c *call, name string) error {
 	writeJSON(w, http.StatusOK, modelOf(ks))
 	return nil
 }
-
-// specFile would serve logos; no kernelspec lists any.
-func (s *Server) specFile(http.ResponseWriter, *call) error {
-	return fail(kindNotFound, "There is no such file.")
-}

@@ -134,7 +134,7 @@ func TestKernelspecsAreThoseOfTheIdentity(t *testing.T) {
 	}
 	var m specModel
 	w.call("nb-alice", "GET", "/api/kernelspecs/python-gpu", "").json(t, &m)
-	assert.Equal(t, specModel{Name: "python-gpu", Resources: map[string]string{}, Spec: specContent{
+	assert.Equal(t, specModel{Name: "python-gpu", Resources: map[string]string{"logo-svg": "/kernelspecs/python-gpu/logo-svg.svg"}, Spec: specContent{
 		Argv: []string{"python", "-m", "ipykernel_launcher", "-f", "{connection_file}"}, Env: map[string]string{},
 		DisplayName: "Python (GPU)", Language: "python", InterruptMode: "message",
 		Metadata: map[string]any{"debugger": true, "elastichub": map[string]any{"resources": map[string]any{"nvidia.com/gpu": "1"}}},
