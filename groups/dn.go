@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -38,6 +39,9 @@ func SameName(a, b string) bool { return foldName(a) == foldName(b) }
 // redone, spaces around separators dropped, case folded, multi-valued RDNs
 // sorted (RFC 4514, compared by caseIgnoreMatch throughout).
 func canonicalDN(text string) (string, error) {
+	if known, ok := canonical.get(text); ok {
+		return known, nil
+	}
 	dn, err := parseDN(text)
 	if err != nil {
 		return "", err
@@ -54,7 +58,42 @@ func canonicalDN(text string) (string, error) {
 		slices.Sort(parts)
 		b.WriteString(strings.Join(parts, "+"))
 	}
+	canonical.put(text, b.String())
 	return b.String(), nil
+}
+
+// Bounds of the DNs that are remembered: about 4 MB at most.
+const (
+	rememberedDNs     = 8192
+	rememberedDNBytes = 256
+)
+
+// canonical remembers what canonicalDN has found: parsing the groups of one
+// user takes longer than all else about them, and users share their groups.
+var canonical = dnMemo{found: map[string]string{}}
+
+type dnMemo struct {
+	mu    sync.RWMutex
+	found map[string]string
+}
+
+func (m *dnMemo) get(text string) (string, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	known, ok := m.found[text]
+	return known, ok
+}
+
+func (m *dnMemo) put(text, found string) {
+	if len(text) > rememberedDNBytes || len(found) > rememberedDNBytes {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.found) >= rememberedDNs {
+		clear(m.found)
+	}
+	m.found[text] = found
 }
 
 // shortTypes are the other spellings of the attribute types that DNs are made

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -81,7 +82,8 @@ func (c *Client) Do(ctx context.Context, r *http.Request) ([]byte, error) {
 	if answer.StatusCode != http.StatusOK {
 		return nil, &StatusError{answer.StatusCode}
 	}
-	if kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+	kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json") {
 		return nil, fmt.Errorf("the answer is not JSON but %.100q", answer.Header.Get("Content-Type"))
 	}
 	return io.ReadAll(answer.Body)
@@ -151,7 +153,6 @@ func (c *Client) current() (*http.Transport, error) {
 		DialContext:            (&net.Dialer{Timeout: c.config.Timeout}).DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    c.config.Timeout,
-		ResponseHeaderTimeout:  c.config.Timeout,
 		IdleConnTimeout:        time.Minute,
 		MaxConnsPerHost:        c.config.Connections,
 		MaxIdleConnsPerHost:    c.config.Connections,
