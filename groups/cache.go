@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
@@ -15,6 +17,10 @@ import (
 // retryAfterFailure is how long a source that has failed is not asked again
 // for users whose stale answer is still good.
 const retryAfterFailure = 5 * time.Second
+
+// maxCachedGroups bounds the groups of all users in a cache, whatever its
+// Size: about 60 MB, since users share the text of their groups.
+const maxCachedGroups = 1 << 20
 
 // CacheConfig bounds a Cache.
 type CacheConfig struct {
@@ -68,6 +74,7 @@ type Cache struct {
 	mu        sync.Mutex
 	entries   map[string]*list.Element
 	recent    *list.List // of remembered, most recently used first
+	groups    int        // of all entries
 	downUntil time.Time
 }
 
@@ -167,7 +174,9 @@ func (c *Cache) ask(ctx context.Context, user string) (Membership, error) {
 		asked, began := c.now(), time.Now()
 		m, err := c.source.Lookup(shared, user)
 		c.asked.Observe(time.Since(began).Seconds())
-		c.learn(remembered{user, m, asked}, err)
+		kept := m
+		kept.Groups = share(m.Groups)
+		c.learn(remembered{user, kept, asked}, err)
 		return m, err
 	})
 	select {
@@ -190,27 +199,38 @@ func (c *Cache) learn(answer remembered, err error) {
 	case err == nil:
 		c.downUntil = time.Time{}
 		if known {
-			old.Value = answer
-			c.recent.MoveToFront(old)
-			return
+			c.drop(old)
 		}
 		c.entries[answer.user] = c.recent.PushFront(answer)
-		if c.recent.Len() > c.config.Size {
-			last := c.recent.Back()
-			c.recent.Remove(last)
-			delete(c.entries, last.Value.(remembered).user)
+		c.groups += len(answer.Groups)
+		for c.recent.Len() > c.config.Size || c.groups > maxCachedGroups {
+			c.drop(c.recent.Back())
 		}
 	case errors.Is(err, ErrUnknownUser):
 		c.downUntil = time.Time{}
 		if known {
-			c.recent.Remove(old)
-			delete(c.entries, answer.user)
+			c.drop(old)
 		}
 	case errors.Is(err, errOneUser), errors.Is(err, ErrSignInAgain):
 		// The source is well.
 	default:
 		c.downUntil = c.now().Add(retryAfterFailure)
 	}
+}
+
+func (c *Cache) drop(e *list.Element) {
+	gone := c.recent.Remove(e).(remembered)
+	delete(c.entries, gone.user)
+	c.groups -= len(gone.Groups)
+}
+
+// share gives equal groups of different users the same text in memory.
+func share(all []Group) []Group {
+	shared := slices.Clone(all)
+	for i, g := range shared {
+		shared[i].Name, shared[i].DN = unique.Make(g.Name).Value(), unique.Make(g.DN).Value()
+	}
+	return shared
 }
 
 // peek returns what is remembered of a user, and whether the source has just failed.

@@ -126,3 +126,20 @@ func TestCanonicalDNsRememberedAreBounded(t *testing.T) {
 	assert.LessOrEqual(t, len(canonical.found), rememberedDNs)
 	assert.NotContains(t, canonical.found, long)
 }
+
+func TestCacheBoundsAllGroups(t *testing.T) {
+	many := make([]Group, maxCachedGroups/10)
+	source := sourceFunc(func(_ context.Context, user string) (Membership, error) {
+		return Membership{User: user, AsOf: time.Now(), Groups: many}, nil
+	})
+	cache, err := NewCache(source, CacheConfig{TTL: time.Minute, Timeout: time.Minute, Size: 1000}, time.Now, prometheus.NewRegistry())
+	require.NoError(t, err)
+	for i := range 15 {
+		for range 2 {
+			_, err := cache.Refresh(t.Context(), fmt.Sprint(i))
+			require.NoError(t, err)
+		}
+	}
+	assert.Len(t, cache.entries, 10)
+	assert.Equal(t, 10*len(many), cache.groups)
+}

@@ -1,9 +1,10 @@
 // Package groups answers two questions: to which groups does a user belong,
 // and what may they therefore have.
 //
-//	Hub user name ─▶ Source (LDAP, file) ─▶ Cache ─▶ Membership
-//	                                                     │
-//	GroupPolicies ─▶ Resolve (pure) ◀────────────────────┘
+//	Hub user name ─▶ Source (LDAP, …) ─▶ Cache ─┐
+//	                 Source (file, …) ─▶ Cache ─┼▶ Combination ─▶ Membership
+//	what the Hub sends ─▶ Witness ──────────────┘                     │
+//	GroupPolicies ─▶ Resolve (pure) ◀─────────────────────────────────┘
 //	                     │
 //	                     ▼
 //	                 Allowance, or one of the sentinel errors

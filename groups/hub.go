@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"time"
+	"unsafe"
 )
 
 // Bounds of the groups that the Hub may name for one user.
@@ -24,7 +25,15 @@ type SentByHub struct {
 
 // NewSentByHub knows no user yet.
 func NewSentByHub(limit time.Duration, now func() time.Time) *SentByHub {
-	return &SentByHub{limit: limit, now: now, sent: NewSignIns[[]Group]()}
+	return &SentByHub{limit: limit, now: now, sent: NewSignIns(bytesOf)}
+}
+
+func bytesOf(all []Group) int {
+	n := 0
+	for _, g := range all {
+		n += int(unsafe.Sizeof(g)) + len(g.Name)
+	}
+	return n
 }
 
 // Present implements Witness.

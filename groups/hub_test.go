@@ -46,7 +46,7 @@ func TestSentByHub(t *testing.T) {
 }
 
 func TestSignInsAreBounded(t *testing.T) {
-	s := NewSignIns[int]()
+	s := NewSignIns(func(int) int { return 1 })
 	for i := range lastSignIns {
 		s.Put(fmt.Sprint(i), time.Time{}, i)
 	}
@@ -63,4 +63,13 @@ func TestSignInsAreBounded(t *testing.T) {
 	_, _, known = s.Get("0")
 	assert.False(t, known)
 	s.Forget("0")
+	assert.Equal(t, s.recent.Len(), s.bytes)
+
+	large := NewSignIns(func(n int) int { return n })
+	for i := range 100 {
+		large.Put(fmt.Sprint(i), time.Time{}, lastSignInBytes/10)
+		large.Put(fmt.Sprint(i), time.Time{}, lastSignInBytes/10)
+	}
+	assert.Len(t, large.byUser, 10)
+	assert.Equal(t, lastSignInBytes/10*10, large.bytes)
 }

@@ -63,15 +63,21 @@ type Witness interface {
 	Present(user string, signIn SignIn)
 }
 
-// lastSignIns is how many users a SignIns remembers.
-const lastSignIns = 10_000
+// Bounds of what a SignIns remembers. Tokens have 1 to 4 kB as a rule.
+const (
+	lastSignIns     = 10_000
+	lastSignInBytes = 48 << 20
+)
 
 // SignIns remembers one value for each user, the last; the users that were
 // presented longest ago go first. It is safe for concurrent use.
 type SignIns[T any] struct {
+	size func(T) int
+
 	mu     sync.Mutex
 	byUser map[string]*list.Element
 	recent *list.List // of signedIn[T], last presented first
+	bytes  int
 }
 
 type signedIn[T any] struct {
@@ -80,9 +86,9 @@ type signedIn[T any] struct {
 	value T
 }
 
-// NewSignIns is empty.
-func NewSignIns[T any]() *SignIns[T] {
-	return &SignIns[T]{byUser: map[string]*list.Element{}, recent: list.New()}
+// NewSignIns is empty; size says how many bytes a value takes.
+func NewSignIns[T any](size func(T) int) *SignIns[T] {
+	return &SignIns[T]{size: size, byUser: map[string]*list.Element{}, recent: list.New()}
 }
 
 // Put replaces the user's value.
@@ -90,16 +96,19 @@ func (s *SignIns[T]) Put(user string, at time.Time, value T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, known := s.byUser[user]; known {
-		old.Value = signedIn[T]{user, at, value}
-		s.recent.MoveToFront(old)
-		return
+		s.drop(old)
 	}
 	s.byUser[user] = s.recent.PushFront(signedIn[T]{user, at, value})
-	if s.recent.Len() > lastSignIns {
-		last := s.recent.Back()
-		s.recent.Remove(last)
-		delete(s.byUser, last.Value.(signedIn[T]).user)
+	s.bytes += s.size(value)
+	for s.recent.Len() > lastSignIns || s.bytes > lastSignInBytes {
+		s.drop(s.recent.Back())
 	}
+}
+
+func (s *SignIns[T]) drop(e *list.Element) {
+	gone := s.recent.Remove(e).(signedIn[T])
+	delete(s.byUser, gone.user)
+	s.bytes -= s.size(gone.value)
 }
 
 // Get returns the user's value and when it was put.
@@ -119,7 +128,6 @@ func (s *SignIns[T]) Forget(user string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e, known := s.byUser[user]; known {
-		s.recent.Remove(e)
-		delete(s.byUser, user)
+		s.drop(e)
 	}
 }

@@ -79,7 +79,7 @@ func TestConforms(t *testing.T) {
 	provider.Account(sourcetest.Loner, map[string]any{})
 	for _, from := range []openid.From{openid.FromIDToken, openid.FromAccessToken, openid.FromUserInfo} {
 		t.Run(string(from), func(t *testing.T) {
-			s, clock := newSource(t, configFor(provider, from))
+			s, _ := newSource(t, configFor(provider, from))
 			for _, user := range []string{sourcetest.Member, sourcetest.Loner} {
 				s.Present(user, signIn(provider, user, from))
 			}
@@ -90,7 +90,6 @@ func TestConforms(t *testing.T) {
 				f.Mend = func(t *testing.T) { provider.Fault("") }
 			}
 			sourcetest.Conformance(t, f)
-			_ = clock
 		})
 	}
 }
@@ -201,37 +200,37 @@ func TestTokensThatAreRefused(t *testing.T) {
 		}
 	})
 	for name, token := range map[string]string{
-		"wrong audience":       provider.SignIn("alice", oidctest.Other, "").ID,
-		"no audience":          sign(func(c map[string]any) { delete(c, "aud") }),
-		"audience in part":     sign(func(c map[string]any) { c["aud"] = "jupyter" }),
-		"another provider's":   stranger.SignIn("alice", oidctest.Client, "").ID,
-		"another's signature":  stranger.Sign(claims(nil), nil),
-		"another's, our kid":   stranger.Sign(claims(nil), map[string]any{"kid": header(t, good.ID)["kid"]}),
-		"wrong issuer":         sign(func(c map[string]any) { c["iss"] = stranger.Issuer }),
-		"issuer with a slash":  sign(func(c map[string]any) { c["iss"] = provider.Issuer + "/" }),
-		"another user's":       provider.SignIn("eve", oidctest.Client, "").ID,
-		"nobody's":             sign(func(c map[string]any) { delete(c, "preferred_username") }),
-		"name is a number":     sign(func(c map[string]any) { c["preferred_username"] = 5 }),
-		"look-alike":           sign(func(c map[string]any) { c["preferred_username"] = "аlice" }),
-		"no expiry":            sign(func(c map[string]any) { delete(c, "exp") }),
-		"no time of issue":     sign(func(c map[string]any) { delete(c, "iat") }),
-		"not yet":              sign(func(c map[string]any) { c["nbf"] = now + 120 }),
-		"from the future":      sign(func(c map[string]any) { c["iat"] = now + 120 }),
-		"an access token":      provider.Sign(claims(nil), map[string]any{"typ": "at+jwt"}),
-		"a logout token":       provider.Sign(claims(nil), map[string]any{"typ": "logout+jwt"}),
-		"alg none":             unsigned,
-		"alg none, signature":  unsigned + parts[2],
-		"symmetric":            symmetric,
-		"algorithm not wanted": provider.SignIn("alice", oidctest.Client, "").ID[:10] + "!",
-		"signature cut off":    parts[0] + "." + parts[1] + ".",
-		"signature changed":    good.ID[:len(good.ID)-6] + "AAAAAA",
-		"payload changed":      parts[0] + "." + text(claims(func(c map[string]any) { c["groups"] = []string{"admins"} })) + "." + parts[2],
-		"two parts":            parts[0] + "." + parts[1],
-		"not a token":          "token",
-		"NUL":                  good.ID + "\x00",
-		"very long":            good.ID + strings.Repeat("A", openid.MaxTokenBytes),
-		"encrypted":            good.ID + "." + parts[1] + "." + parts[2],
-		"JSON serialisation":   fmt.Sprintf(`{"payload":%q,"protected":%q,"signature":%q}`, parts[1], parts[0], parts[2]),
+		"wrong audience":      provider.SignIn("alice", oidctest.Other, "").ID,
+		"no audience":         sign(func(c map[string]any) { delete(c, "aud") }),
+		"audience in part":    sign(func(c map[string]any) { c["aud"] = "jupyter" }),
+		"another provider's":  stranger.SignIn("alice", oidctest.Client, "").ID,
+		"another's signature": stranger.Sign(claims(nil), nil),
+		"another's, our kid":  stranger.Sign(claims(nil), map[string]any{"kid": header(t, good.ID)["kid"]}),
+		"wrong issuer":        sign(func(c map[string]any) { c["iss"] = stranger.Issuer }),
+		"issuer with a slash": sign(func(c map[string]any) { c["iss"] = provider.Issuer + "/" }),
+		"another user's":      provider.SignIn("eve", oidctest.Client, "").ID,
+		"nobody's":            sign(func(c map[string]any) { delete(c, "preferred_username") }),
+		"name is a number":    sign(func(c map[string]any) { c["preferred_username"] = 5 }),
+		"look-alike":          sign(func(c map[string]any) { c["preferred_username"] = "аlice" }),
+		"no expiry":           sign(func(c map[string]any) { delete(c, "exp") }),
+		"no time of issue":    sign(func(c map[string]any) { delete(c, "iat") }),
+		"not yet":             sign(func(c map[string]any) { c["nbf"] = now + 120 }),
+		"from the future":     sign(func(c map[string]any) { c["iat"] = now + 120 }),
+		"an access token":     provider.Sign(claims(nil), map[string]any{"typ": "at+jwt"}),
+		"a logout token":      provider.Sign(claims(nil), map[string]any{"typ": "logout+jwt"}),
+		"alg none":            unsigned,
+		"alg none, signature": unsigned + parts[2],
+		"symmetric":           symmetric,
+		"cut off":             good.ID[:10],
+		"signature cut off":   parts[0] + "." + parts[1] + ".",
+		"signature changed":   good.ID[:len(good.ID)-6] + "AAAAAA",
+		"payload changed":     parts[0] + "." + text(claims(func(c map[string]any) { c["groups"] = []string{"admins"} })) + "." + parts[2],
+		"two parts":           parts[0] + "." + parts[1],
+		"not a token":         "token",
+		"NUL":                 good.ID + "\x00",
+		"very long":           good.ID + strings.Repeat("A", openid.MaxTokenBytes),
+		"encrypted":           good.ID + "." + parts[1] + "." + parts[2],
+		"JSON serialisation":  fmt.Sprintf(`{"payload":%q,"protected":%q,"signature":%q}`, parts[1], parts[0], parts[2]),
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, err := lookup(t, token)

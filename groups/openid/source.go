@@ -56,7 +56,7 @@ func New(config Config, now func() time.Time) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openid: %w", err)
 	}
-	s := &Source{config: config, client: client, now: now, tokens: groups.NewSignIns[groups.Token]()}
+	s := &Source{config: config, client: client, now: now, tokens: groups.NewSignIns(func(t groups.Token) int { return len(t) })}
 	s.keys = &keys{read: s.readKeys, now: now}
 	return s, nil
 }
