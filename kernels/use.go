@@ -20,15 +20,21 @@ type policyUse struct {
 	Queued  int32 `json:"queued"`
 }
 
-// usesAfter is the use of every policy once a decision is carried out.
+// usesAfter is the use of every policy once a decision is carried out. GPUs
+// count where their pool is, kernels at the user's first policy.
 func usesAfter(s *survey, d admission.Decision) map[string]policyUse {
 	uses := map[string]policyUse{}
 	add := func(policies []string, holds admission.Resources) {
 		name := firstExisting(policies, s.input.Policies)
 		u := uses[name]
 		u.Kernels++
-		u.GPUs += int32(holds[s.input.Policies[name].GPUResource])
 		uses[name] = u
+		for resource, n := range holds {
+			giver := admission.Giver(resource, policies, s.input.Policies)
+			u := uses[giver]
+			u.GPUs += int32(n)
+			uses[giver] = u
+		}
 	}
 	for _, h := range s.input.Holders {
 		add(h.Policies, h.Holds)

@@ -142,6 +142,18 @@ func TestDecide(t *testing.T) {
 				Requests: []Request{ask("k1", "a", 1, 2, "small", "research")}},
 			want{admit: []string{"k1"}},
 		},
+		"several policies: the pool is that of the first that gives the resource": {
+			Input{Policies: byName(Policy{Name: "staff", Allowed: []string{"cpu"}, GPUResource: gpu}, poolOf(2)),
+				Holders:  []Holder{held("h", "z", "", 1, "research"), held("i", "y", "", 1, "staff", "research")},
+				Requests: []Request{ask("k1", "a", 1, 1, "staff", "research")}},
+			want{wait: map[string]Place{"k1": {1, 1, "2 of the 2 nvidia.com/gpu of policy research are in use (gpuPool)."}}},
+		},
+		"several policies: one without kernels lifts no limit": {
+			Input{Policies: byName(Policy{Name: "plain", GPUResource: gpu}, perUser(1)),
+				Holders:  []Holder{held("h", "a", "", 0, "plain", "research")},
+				Requests: []Request{ask("k1", "a", 1, 0, "plain", "research")}},
+			want{wait: map[string]Place{"k1": {1, 1, "You use 1 of the 1 kernels that policy research allows you at a time (perUser)."}}},
+		},
 		"weights share out": {
 			Input{Policies: byName(
 				Policy{Name: "w1", Allowed: []string{"gpu"}, GPUResource: gpu, GPUsPerKernel: 1, GPUsPerUser: 9, Weight: 1},

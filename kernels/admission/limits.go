@@ -21,14 +21,20 @@ type limits struct {
 	kernelsMax int64 // 0 means unlimited
 	kernelsBy  string
 	refuse     bool
-	pool       *int64
-	poolOf     string // the resource that the pool counts
+	pools      map[string]share // by resource
+}
+
+// share is what all members of a policy may hold of one resource together.
+type share struct {
+	policy string
+	size   int64
 }
 
 func limitsOf(names []string, policies map[string]Policy) limits {
 	l := limits{
 		account: account(names, policies), bounded: len(names) > 0, missing: true, refuse: true,
 		allowed: map[string]bool{}, perKernel: Resources{}, perUser: Resources{}, perUserBy: map[string]string{},
+		pools: map[string]share{},
 	}
 	if !l.bounded {
 		return limits{}
@@ -40,6 +46,9 @@ func limitsOf(names []string, policies map[string]Policy) limits {
 			continue
 		}
 		l.missing = false
+		if !p.lends() && slices.ContainsFunc(names, func(other string) bool { return policies[other].lends() }) {
+			continue // its absent limits are no permission
+		}
 		for _, spec := range p.Allowed {
 			l.allowed[spec] = true
 		}
@@ -56,10 +65,28 @@ func limitsOf(names []string, policies map[string]Policy) limits {
 	if unlimited {
 		l.kernelsMax = 0
 	}
-	if p, ok := policies[l.account]; ok {
-		l.pool, l.poolOf = p.GPUPool, p.GPUResource
+	for name := range l.perKernel {
+		if giver := Giver(name, names, policies); policies[giver].GPUPool != nil {
+			l.pools[name] = share{policy: giver, size: *policies[giver].GPUPool}
+		}
 	}
 	return l
+}
+
+func (p Policy) lends() bool { return len(p.Allowed) > 0 }
+
+// Giver is the policy whose pool a resource comes from: the first that gives
+// any of it, or the account where none does.
+func Giver(resource string, names []string, policies map[string]Policy) string {
+	for _, name := range names {
+		if p := policies[name]; p.lends() && p.GPUResource == resource && p.GPUsPerKernel > 0 {
+			return name
+		}
+	}
+	if name := account(names, policies); policies[name].GPUResource == resource {
+		return name
+	}
+	return ""
 }
 
 // never says why a request can never be admitted under these limits; empty if it can.
@@ -80,8 +107,8 @@ func (l limits) never(r *Request) string {
 		if want > l.perUser[name] {
 			return fmt.Sprintf("%s, but spec.kernels.gpusPerUser of %s allows %d.", field, by, l.perUser[name])
 		}
-		if l.pool != nil && name == l.poolOf && want > *l.pool {
-			return fmt.Sprintf("%s, but spec.kernels.gpuPool of policy %s is %d.", field, l.account, *l.pool)
+		if p, ok := l.pools[name]; ok && want > p.size {
+			return fmt.Sprintf("%s, but spec.kernels.gpuPool of policy %s is %d.", field, p.policy, p.size)
 		}
 	}
 	return ""

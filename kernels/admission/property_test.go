@@ -166,8 +166,11 @@ func withinLimits(t *testing.T, in Input, holders []Holder) {
 		kernels[h.User]++
 		for name, n := range h.Holds {
 			users[userRes{h.User, name}] += n
-			if len(h.Policies) > 0 && in.Policies[h.Policies[0]].GPUResource == name {
-				pools[h.Policies[0]] += n
+			for _, giver := range h.Policies {
+				if p := in.Policies[giver]; p.GPUResource == name && p.GPUsPerKernel > 0 {
+					pools[giver] += n
+					break
+				}
 			}
 		}
 	}

@@ -118,12 +118,11 @@ func (u *usage) book(user string, policies []string, holds Resources) {
 	use := u.user(user)
 	use.kernels++
 	group := account(policies, u.policies)
-	p := u.policies[group]
 	for name, n := range holds {
 		use.holds[name] += n
 		u.group[group] += n
-		if name == p.GPUResource {
-			u.pool[group] += n
+		if giver := Giver(name, policies, u.policies); giver != "" {
+			u.pool[giver] += n
 		}
 	}
 }
@@ -196,20 +195,21 @@ func (u *usage) claim(r *Request) {
 }
 
 func (u *usage) poolLimit(r *Request, l limits) (verdict, bool) {
-	want := r.Wants[l.poolOf]
-	if l.pool == nil || want == 0 {
-		return verdict{}, false
+	for _, name := range slices.Sorted(maps.Keys(r.Wants)) {
+		p, limited := l.pools[name]
+		want := r.Wants[name]
+		if !limited || u.pool[p.policy]+u.aside[p.policy]+want <= p.size {
+			continue
+		}
+		u.aside[p.policy] += want
+		u.claim(r)
+		reason := fmt.Sprintf("%d of the %d %s of policy %s are in use (gpuPool).", u.pool[p.policy], p.size, name, p.policy)
+		if u.pool[p.policy]+want <= p.size {
+			reason = fmt.Sprintf("Others of policy %s have waited longer for its %d %s (gpuPool).", p.policy, p.size, name)
+		}
+		return verdict{queue: "pool/" + p.policy, reason: reason, starved: true}, true
 	}
-	if u.pool[l.account]+u.aside[l.account]+want <= *l.pool {
-		return verdict{}, false
-	}
-	u.aside[l.account] += want
-	u.claim(r)
-	reason := fmt.Sprintf("%d of the %d %s of policy %s are in use (gpuPool).", u.pool[l.account], *l.pool, l.poolOf, l.account)
-	if u.pool[l.account]+want <= *l.pool {
-		reason = fmt.Sprintf("Others of policy %s have waited longer for its %d %s (gpuPool).", l.account, *l.pool, l.poolOf)
-	}
-	return verdict{queue: "pool/" + l.account, reason: reason, starved: true}, true
+	return verdict{}, false
 }
 
 // Sum is the number of units of all resources together.
