@@ -1,13 +1,9 @@
 package web
 
 import (
-	"bytes"
-	"context"
 	"math"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -221,27 +217,6 @@ func TestStrangeEnteredNumbers(t *testing.T) {
 		root := parse(t, render(t, in))
 		assert.Equal(t, value, attr(node(root, "id", "eh-cpu"), "value"))
 		assert.Empty(t, text(node(root, "id", "eh-cpu-live")))
-	}
-}
-
-func BenchmarkSpawnForm(b *testing.B) {
-	for _, lang := range []string{"en", "ru"} {
-		b.Run(lang, func(b *testing.B) {
-			in, msg := researchers(), ForLanguages(lang)
-			b.ReportAllocs()
-			var took []time.Duration
-			for b.Loop() {
-				began := time.Now()
-				var buffer bytes.Buffer
-				if err := SpawnForm(NewSpawnFormView(in, msg)).Render(context.Background(), &buffer); err != nil {
-					b.Fatal(err)
-				}
-				took = append(took, time.Since(began))
-			}
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
-			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
-		})
 	}
 }
 
