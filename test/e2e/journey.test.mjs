@@ -41,14 +41,12 @@ describe('1. the form depends on the group', () => {
       const text = await page.locator('#spawn_form').innerText();
       assert.equal(/Python 3 \(GPU\)/.test(text), gpu, text);
       assert.ok(await page.locator('input[name="image"], select[name="image"]').count());
-      await picture(page, `form-${user}`);
       await page.addScriptTag({ path: fileURLToPath(import.meta.resolve('axe-core/axe.min.js')) });
       const { violations } = await page.evaluate(() => globalThis.axe.run({
         include: [['#spawn_form']], exclude: [['button[type=submit]']], // the button is the Hub's
       }));
       assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`), [], 'accessible');
       await page.setViewportSize({ width: 390, height: 844 });
-      await picture(page, `form-${user}-phone`);
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(overflow <= 0, `the page is ${overflow} px wider than a phone`);
       await page.context().close();
