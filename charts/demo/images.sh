@@ -11,7 +11,7 @@ for name in $IMAGES; do
   context=images/$name arguments=()
   case $name in
     service) context=dist arguments=(--build-arg BASE=localhost/elastichub/static:1) ;;
-    hub) context=. ;;
+    hub | notebook) context=. ;;
   esac
   "$BIN/localcluster" build-image --tag "$(image "$name")" --file "images/$name/Dockerfile" "${arguments[@]}" "$context"
 done

@@ -1,6 +1,13 @@
 import logging
 
+import elastichub.notebook
+
 c = get_config()  # noqa: F821
+
+elastichub.notebook.configure(c)
+# The kernel of this server is local-python: a gateway may have a python3.
+c.KernelSpecManager.ensure_native_kernel = False
+c.MultiKernelManager.default_kernel_name = "local-python"
 
 _record = logging.getLogRecordFactory()
 
