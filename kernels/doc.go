@@ -14,6 +14,11 @@
 // The admitter is one goroutine of one leader; see package admission.
 //
 // A kernel's Pod is a bare Pod named after kernel and run: repeating a request
-// makes it once. status.held stays until no Pod of the kernel is alive, so a
-// GPU is never given away while it is still in use.
+// makes it once. Or it is a warm Pod that the kernel took over; see warm.go.
+// status.held stays until no Pod of the kernel is alive, so a GPU is never given
+// away while it is still in use. A Pod that is taken away before it is ready
+// leads from Starting back to Queued; see retry.go.
+//
+// The agents of running kernels are told of idle times that change by the
+// idleReconciler, and asked to park early, for somebody who waits, by the yielder.
 package kernels

@@ -34,5 +34,5 @@ func (r idleRule) String() string {
 	return string(text)
 }
 
-// obeys tells whether the agent of a Pod is known to follow a rule.
+// obeyed tells whether the agent of a Pod is known to follow a rule.
 func (r idleRule) obeyed(pod *corev1.Pod) bool { return pod.Annotations[annotationIdle] == r.String() }
