@@ -19,8 +19,8 @@ import (
 )
 
 func policyCommand() *cobra.Command {
-	command := &cobra.Command{Use: "policy", Short: "Ask about policies"}
-	command.AddCommand(explainCommand())
+	command := &cobra.Command{Use: "policy", Short: "Explain policies, or make them from what other spawners have"}
+	command.AddCommand(explainCommand(), importCommand())
 	return command
 }
 

@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"outbound":             {},
 	"groups":               {"api/v1alpha1", "outbound"},
 	"groups/openid":        {"groups", "outbound"},
+	"groups/policyimport":  {"api/v1alpha1", "groups"},
 	"groups/policystatus":  {"api/v1alpha1", "groups"},
 	"groups/sourcetest":    {"groups"},
 	"forms":                {"groups", "api/v1alpha1"},
