@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +21,7 @@ func draw(results, images string) error {
 		draw func(raw []byte) (string, error)
 	}{
 		{"roundtrip", drawRoundTrips}, {"throughput", drawThroughput}, {"memory", drawMemory}, {"restart", drawRestarts},
+		{"starts", drawStarts}, {"warm", drawWarm},
 	} {
 		raw, err := os.ReadFile(filepath.Join(results, picture.part+".json"))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -86,17 +88,19 @@ type group struct {
 
 // chart has horizontal bars over one axis.
 type chart struct {
-	title, subtitle string
-	unit            string
-	log             bool
-	groups          []group
+	title    string
+	subtitle string // says what the bars are
+	versions string
+	unit     string
+	log      bool
+	groups   []group
 }
 
 const (
 	chartWidth  = 820
 	chartLeft   = 230 // of the bars
 	chartRight  = 150 // for the values' text
-	chartTop    = 66
+	chartTop    = 84
 	barHeight   = 16
 	barStep     = 23
 	groupStep   = 30
@@ -105,7 +109,7 @@ const (
 
 // svgHead begins a picture that brings its own ground, so that it can be read
 // on any page.
-func svgHead(height int, title, subtitle string) string {
+func svgHead(height int, title, subtitle, versions string) string {
 	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]d %[2]d" width="%[1]d" height="%[2]d" role="img" aria-label="%[3]s" font-family="system-ui, sans-serif" font-size="13">
 <style>
 .ground{fill:#fff;stroke:#d0d7de}.text{fill:#1f2328}.faint{fill:#59636e}.grid{stroke:#d0d7de}.line{fill:none;stroke-width:2.5}
@@ -117,7 +121,8 @@ func svgHead(height int, title, subtitle string) string {
 <rect class="ground" x="0.5" y="0.5" width="%[4]d" height="%[5]d" rx="6"/>
 <text class="text" x="16" y="26" font-size="16" font-weight="600">%[3]s</text>
 <text class="faint" x="16" y="46" font-size="12">%[6]s</text>
-`, chartWidth, height, html.EscapeString(title), chartWidth-1, height-1, html.EscapeString(subtitle))
+<text class="faint" x="16" y="63" font-size="12">%[7]s</text>
+`, chartWidth, height, html.EscapeString(title), chartWidth-1, height-1, html.EscapeString(subtitle), html.EscapeString(versions))
 }
 
 func (c chart) svg() string {
@@ -134,7 +139,7 @@ func (c chart) svg() string {
 	}
 	axis := newAxis(c.log, smallest, largest)
 	var out strings.Builder
-	out.WriteString(svgHead(height, c.title, c.subtitle))
+	out.WriteString(svgHead(height, c.title, c.subtitle, c.versions))
 	bottom := height - chartBottom
 	for _, tick := range axis.ticks {
 		fmt.Fprintf(&out, `<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/><text class="faint" x="%.1f" y="%d" text-anchor="middle" font-size="11">%s</text>`+"\n",
@@ -225,7 +230,7 @@ func plain(v float64) string {
 func drawRoundTrips(raw []byte) (string, error) {
 	all, versions, err := decode[[]series](raw)
 	c := chart{title: "Round trip of a cell that does nothing", unit: "milliseconds, logarithmic",
-		subtitle: "Until execute_reply; bar: median, line: 99th percentile. " + versions, log: true}
+		subtitle: "Until execute_reply; bar: median, line: 99th percentile.", versions: versions, log: true}
 	for _, kernel := range []string{"ipykernel", "synthetic"} {
 		g := group{title: kernel}
 		for _, s := range all {
@@ -241,7 +246,8 @@ func drawRoundTrips(raw []byte) (string, error) {
 
 func drawThroughput(raw []byte) (string, error) {
 	all, versions, err := decode[[]flow](raw)
-	c := chart{title: "Messages from a kernel that outruns every gateway", unit: "messages per second at the client, logarithmic", subtitle: versions, log: true}
+	c := chart{title: "Messages from a kernel that outruns every gateway", unit: "messages per second at the client, logarithmic", versions: versions, log: true,
+		subtitle: "Median of several floods, counted at the client."}
 	var last string
 	for _, f := range all {
 		if f.Floods == 1 {
@@ -270,7 +276,8 @@ func sizeText(bytes int) string {
 
 func drawMemory(raw []byte) (string, error) {
 	f, versions, err := decode[memoryFigures](raw)
-	c := chart{title: fmt.Sprintf("What %d kernels cost one gateway replica", f.Kernels), unit: "kilobytes of resident memory each", subtitle: versions}
+	c := chart{title: fmt.Sprintf("What %d kernels cost one gateway replica", f.Kernels), unit: "kilobytes of resident memory each", versions: versions,
+		subtitle: "Growth of the process divided by their number."}
 	c.groups = []group{{title: "resident memory", bars: []bar{
 		{label: "a kernel", value: f.PerKernel / 1e3, text: plain(f.PerKernel/1e3) + " KB", tone: toneOurs},
 		{label: "its connected session", value: f.PerSession / 1e3, text: plain(f.PerSession/1e3) + " KB", tone: toneOurs},
@@ -282,10 +289,64 @@ func drawMemory(raw []byte) (string, error) {
 
 func drawRestarts(raw []byte) (string, error) {
 	all, versions, err := decode[[]restarted](raw)
-	c := chart{title: "Restart of an ipykernel until a cell has run", unit: "milliseconds", subtitle: "Bar: median, line: 95th percentile. " + versions}
+	c := chart{title: "Restart of an ipykernel until a cell has run", unit: "milliseconds", subtitle: "Bar: median, line: 95th percentile.", versions: versions}
 	g := group{title: "ipykernel"}
 	for _, r := range all {
 		g.bars = append(g.bars, bar{label: r.Way, value: r.Ready.P50, whisker: r.Ready.P95, text: fmt.Sprintf("%s, p95 %s", plain(r.Ready.P50), plain(r.Ready.P95)), tone: toneOf(r.Way)})
+	}
+	c.groups = append(c.groups, g)
+	return c.svg(), err
+}
+
+// drawStarts is a curve: how many were ready after what time.
+func drawStarts(raw []byte) (string, error) {
+	f, versions, err := decode[startFigures](raw)
+	if err != nil {
+		return "", err
+	}
+	const height, bottom = 380, 380 - chartBottom
+	last := max(slices.Max(f.Bare), slices.Max(f.Kernels))
+	axis := newAxis(false, 0, last)
+	left := func(seconds float64) float64 { return 60 + seconds/last*(chartWidth-90) }
+	up := func(n int) float64 { return bottom - float64(n)/float64(f.Count)*(bottom-chartTop-26) }
+	var out strings.Builder
+	out.WriteString(svgHead(height, fmt.Sprintf("%d starts at once", f.Count),
+		fmt.Sprintf("Kernels: from POST until phase Ready. Bare Pods: equal Pods, until Ready. The last ones differ by a factor of %.2f.", f.Ratio), versions))
+	for _, tick := range axis.ticks {
+		fmt.Fprintf(&out, `<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/><text class="faint" x="%.1f" y="%d" text-anchor="middle" font-size="11">%s</text>`+"\n",
+			left(tick), left(tick), chartTop+20, bottom+4, left(tick), bottom+18, plain(tick))
+	}
+	for _, n := range []int{0, f.Count / 2, f.Count} {
+		fmt.Fprintf(&out, `<text class="faint" x="52" y="%.1f" text-anchor="end" font-size="11">%d</text>`+"\n", up(n)+4, n)
+	}
+	for i, curve := range []struct {
+		name  string
+		tone  tone
+		times []float64
+	}{{"kernels", toneOurs, f.Kernels}, {"bare Pods", toneReference, f.Bare}} {
+		fmt.Fprintf(&out, `<rect class="%s" x="%d" y="%d" width="14" height="4"/><text class="text" x="%d" y="%d">%s</text>`+"\n",
+			curve.tone, 64+i*110, chartTop+4, 84+i*110, chartTop+10, curve.name)
+		fmt.Fprintf(&out, `<path class="line %s" d="M%.1f %.1f`, curve.tone, left(0), up(0))
+		for n, at := range curve.times {
+			fmt.Fprintf(&out, "H%.1fV%.1f", left(at), up(n+1))
+		}
+		out.WriteString("\"/>\n")
+	}
+	fmt.Fprintf(&out, `<text class="faint" x="%d" y="%d" text-anchor="middle" font-size="12">seconds after the first request</text>`+"\n</svg>\n", chartWidth/2, bottom+35)
+	return out.String(), nil
+}
+
+func drawWarm(raw []byte) (string, error) {
+	f, versions, err := decode[warmFigures](raw)
+	c := chart{title: "Start of an ipykernel on the cluster, until a cell has run", unit: "milliseconds", versions: versions,
+		subtitle: "Bar: median, line: 95th percentile."}
+	g := group{title: "from POST to the reply of the first cell"}
+	add := func(label string, s summary) {
+		g.bars = append(g.bars, bar{label: label, value: s.P50, whisker: s.P95, text: fmt.Sprintf("%s, p95 %s", plain(s.P50), plain(s.P95)), tone: toneOurs})
+	}
+	add("without a pool", f.Cold)
+	if f.Skipped == "" {
+		add(fmt.Sprintf("from a warm pool of %d", f.Pool), f.Warm)
 	}
 	c.groups = append(c.groups, g)
 	return c.svg(), err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -24,6 +25,7 @@ type restarted struct {
 
 	server      *server
 	id          string
+	session     string
 	call, ready times
 }
 
@@ -48,13 +50,13 @@ func restarts(ctx context.Context, b *bench) (any, error) {
 		return nil, err
 	}
 	defer agent.stop()
-	all := []*restarted{{Way: "elastichub", server: ours.server, id: id}}
+	all := []*restarted{{Way: "elastichub", server: ours.server, id: id, session: newID()}}
 	for name, p := range map[string]*peer{"Enterprise Gateway": eg, "jupyter_server": local} {
 		id, err := p.startKernel(ctx, peerIPykernel)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, &restarted{Way: name, server: p.server, id: id})
+		all = append(all, &restarted{Way: name, server: p.server, id: id, session: newID()})
 	}
 	pids := make([]int, len(all))
 	for i, r := range all {
@@ -63,7 +65,8 @@ func restarts(ctx context.Context, b *bench) (any, error) {
 		}
 	}
 	for range restartRounds {
-		for i, r := range all {
+		for _, i := range rand.Perm(len(all)) {
+			r := all[i]
 			began := time.Now()
 			if err := r.server.call(ctx, http.MethodPost, "/api/kernels/"+r.id+"/restart", struct{}{}, nil); err != nil {
 				return nil, err
@@ -91,11 +94,11 @@ func restarts(ctx context.Context, b *bench) (any, error) {
 	return all, nil
 }
 
-// pid connects anew and has the kernel say its process id.
+// pid connects anew, as the same session, and has the kernel say its process id.
 func (r *restarted) pid(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, tripPatience)
 	defer cancel()
-	s, err := r.server.open(ctx, r.id, legacy)
+	s, err := r.server.reopen(ctx, r.id, legacy, r.session)
 	if err != nil {
 		return 0, err
 	}
@@ -105,11 +108,13 @@ func (r *restarted) pid(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	pid, replied := 0, false
+	var seen []string
 	for pid == 0 || !replied {
 		m, err := s.receive(ctx)
 		if err != nil {
-			return 0, fmt.Errorf("%s: the new process does not answer: %w", r.Way, err)
+			return 0, fmt.Errorf("%s: the process does not answer, after %q: %w", r.Way, seen, err)
 		}
+		seen = append(seen, m.Type()+" "+m.ExecutionState())
 		switch m.Type() {
 		case wire.TypeStream:
 			if wire.Member(m.Content, "name") != "stdout" {

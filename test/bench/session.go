@@ -109,9 +109,13 @@ type session struct {
 	buffer  []byte
 }
 
-// open connects to a kernel.
+// open connects to a kernel with a session of its own.
 func (s *server) open(ctx context.Context, kernel string, f framing) (*session, error) {
-	id := uuid.NewString()
+	return s.reopen(ctx, kernel, f, uuid.NewString())
+}
+
+// reopen connects to a kernel with a session that may have been connected before.
+func (s *server) reopen(ctx context.Context, kernel string, f framing, id string) (*session, error) {
 	options := &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"token " + s.token}}}
 	if s.quickAck {
 		options.HTTPClient = quickClient
