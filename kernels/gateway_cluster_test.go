@@ -62,6 +62,13 @@ func TestGatewayObjects(t *testing.T) {
 		assert.True(t, metav1.IsControlledBy(o, gw), "%T", o)
 	}
 
+	// kubectl rollout restart
+	c.eventually("restart written", func() bool {
+		require.True(t, c.get("gw", &d))
+		d.Spec.Template.Annotations[restartedAt] = "2026-01-02T03:04:05Z"
+		return c.api.Update(c.ctx, &d) == nil
+	})
+
 	condition := func(kind string, status metav1.ConditionStatus) func() bool {
 		return func() bool {
 			require.True(t, c.get("gw", gw))
@@ -108,7 +115,8 @@ func TestGatewayObjects(t *testing.T) {
 	gw.Spec.Replicas, gw.Spec.Image, gw.Spec.ClusterRole = ptr.To[int32](2), "mirror/elastichub:2", nil
 	require.NoError(t, c.api.Patch(t.Context(), gw, client.MergeFrom(before)))
 	c.eventually("follows", func() bool {
-		return c.get("gw", &d) && *d.Spec.Replicas == 2 && d.Spec.Template.Spec.Containers[0].Image == "mirror/elastichub:2"
+		return c.get("gw", &d) && *d.Spec.Replicas == 2 && d.Spec.Template.Spec.Containers[0].Image == "mirror/elastichub:2" &&
+			d.Spec.Template.Annotations[restartedAt] == "2026-01-02T03:04:05Z" // a restart is not undone
 	})
 	c.gone(&extra)
 	c.eventually("no replacement", func() bool {

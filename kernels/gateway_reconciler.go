@@ -145,6 +145,7 @@ func (r *gatewayReconciler) put(ctx context.Context, gw *v1alpha1.JupyterGateway
 	if !metav1.IsControlledBy(existing, gw) {
 		return fmt.Errorf("%w: %T %s", errTaken, desired, desired.GetName())
 	}
+	keepRestart(existing, desired)
 	if overlayObject(existing, desired) {
 		if err := r.client.Update(ctx, existing); err != nil {
 			return wrap(err, "update", desired)
@@ -154,6 +155,21 @@ func (r *gatewayReconciler) put(ctx context.Context, gw *v1alpha1.JupyterGateway
 		*d = *existing.(*appsv1.Deployment)
 	}
 	return nil
+}
+
+// restartedAt is what `kubectl rollout restart` writes to have Pods replaced.
+const restartedAt = "kubectl.kubernetes.io/restartedAt"
+
+// keepRestart keeps it in a Deployment: to take it away would undo the restart.
+func keepRestart(existing, desired client.Object) {
+	from, ok := existing.(*appsv1.Deployment)
+	to, same := desired.(*appsv1.Deployment)
+	if !ok || !same {
+		return
+	}
+	if at, restarted := from.Spec.Template.Annotations[restartedAt]; restarted {
+		to.Spec.Template.Annotations[restartedAt] = at
+	}
 }
 
 func wrap(err error, verb string, o client.Object) error {
