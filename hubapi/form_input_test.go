@@ -12,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
 
+	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/hubapi/internal/inmemory"
 	"github.com/elastichub/elastichub/spawner"
@@ -170,4 +173,31 @@ func TestStartsThatRace(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, states, 1)
 	assert.Equal(t, request.Start, states[0].Start)
+}
+
+// A form may be a little behind; a start counts the groups of now.
+func TestAStartDoesNotTrustTheCache(t *testing.T) {
+	dir := t.TempDir()
+	users := filepath.Join(dir, "users.yaml")
+	require.NoError(t, os.WriteFile(users, []byte("users: {researcher: [ml-research]}"), 0o600))
+	file, err := groups.NewFile(users, time.Now)
+	require.NoError(t, err)
+	cache, err := groups.NewCache(file, groups.DefaultCacheConfig(), time.Now, prometheus.NewRegistry())
+	require.NoError(t, err)
+	text, err := os.ReadFile(filepath.Join(contract, "policies.yaml"))
+	require.NoError(t, err)
+	var policies allPolicies
+	require.NoError(t, yaml.UnmarshalStrict(text, &policies))
+	h := newHarness(t, func(_ *hubapi.Config, d *hubapi.Dependencies) {
+		d.Allowances = groups.NewService(cache, policies, groups.MatchPriority)
+	})
+	all := choices("researcher")
+	require.Equal(t, http.StatusOK, h.call(all["form"][0], all["form"][1], "").Code)
+	require.NoError(t, os.WriteFile(users, []byte("users: {researcher: []}"), 0o600))
+	assert.Equal(t, http.StatusOK, h.call(all["form"][0], all["form"][1], "").Code, "from the cache")
+	w := h.call(all["restart"][0], all["restart"][1], all["restart"][2])
+	assert.Equal(t, http.StatusForbidden, w.Code)
+	assert.Equal(t, "urn:elastichub:problem:no-policy", problemOf(t, w)["type"])
+	_, started := h.servers.Request(spawner.Key{User: "researcher"})
+	assert.False(t, started)
 }
