@@ -86,10 +86,15 @@ func run() error {
 	flag.StringVar(&b.kernel, "kernel", "", "the synthetic kernel")
 	flag.StringVar(&b.image, "kernel-image", "", "image of the synthetic kernel on the cluster")
 	flag.StringVar(&b.profiles, "profiles", "", "directory for CPU profiles of gateway and agents; figures are then those of a profiled program")
-	images := flag.String("images", "", "redraw the pictures from the results into this directory, and measure nothing")
+	images := flag.String("images", "", "draw the pictures from the results into this directory, and measure nothing")
+	page := flag.String("page", "", "with -images: write the figures into this page, too")
 	flag.Parse()
 	if *images != "" {
-		return draw(b.results, *images)
+		err := draw(b.results, *images)
+		if *page != "" {
+			err = errors.Join(err, tabulate(b.results, *page))
+		}
+		return err
 	}
 	return b.run(flag.Args())
 }

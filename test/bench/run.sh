@@ -105,5 +105,5 @@ if [ ${#selected[@]} -gt 0 ]; then
   fi
 fi
 
-"$built/bench" -results test/bench/results -images docs/images || status=1
+"$built/bench" -results test/bench/results -images docs/images -page docs/benchmarks.md || status=1
 exit $status
