@@ -141,4 +141,14 @@ func TestMemory(t *testing.T) {
 	assert.Equal(t, " of 3.0 GiB", m.limit())
 	require.NoError(t, os.WriteFile(filepath.Join(root, "memory.max"), []byte("max\n"), 0o600))
 	assert.Empty(t, m.limit())
+
+	m = memory{t.TempDir()} // version 1
+	v1 := filepath.Join(m.root, "memory")
+	require.NoError(t, os.Mkdir(v1, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(v1, "memory.oom_control"), []byte("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(v1, "memory.limit_in_bytes"), []byte("1073741824\n"), 0o600))
+	assert.Equal(t, uint64(4), m.kills())
+	assert.Equal(t, " of 1.0 GiB", m.limit())
+	require.NoError(t, os.WriteFile(filepath.Join(v1, "memory.limit_in_bytes"), []byte("9223372036854771712\n"), 0o600))
+	assert.Empty(t, m.limit())
 }
