@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The journeys in Chromium, on the demo that `make run` started.
+# The journeys in Chromium, then what breaks beneath them, on the demo that
+# `make run` started.
 # SCREENSHOTS=<directory> keeps pictures.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -8,4 +9,6 @@ cd "$(dirname "$0")"
 eval "$(../../charts/demo/env.sh)"
 
 ./modules.sh
-exec node --test --test-concurrency=1 --test-reporter=spec ./*.test.mjs
+node --test --test-concurrency=1 --test-reporter=spec ./*.test.mjs
+cd ../..
+CGO_ENABLED=0 GOFLAGS=-trimpath exec go test -tags e2e -count=1 -timeout 20m -v ./test/faults
