@@ -27,6 +27,10 @@ const (
 	askAgain = time.Minute
 	// askTimeout bounds one question.
 	askTimeout = 10 * time.Second
+	// questions are asked this many at a time, so that servers that do not
+	// answer hold up no starts; the others are asked askSoon.
+	questions = 2
+	askSoon   = 5 * time.Second
 
 	// annotationStopCause on a stopped notebook says why elastichub stopped it.
 	annotationStopCause = "elastichub.io/stop-cause"
@@ -147,6 +151,12 @@ func (c *controller) watchTime(ctx context.Context, nb *v1alpha1.JupyterNotebook
 // askServer brings status.lastActivity up to date. It returns when to ask again
 // if the answer does not allow a stop.
 func (c *controller) askServer(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) (time.Duration, error) {
+	select {
+	case c.asking <- struct{}{}:
+		defer func() { <-c.asking }()
+	default:
+		return askSoon, nil
+	}
 	prefix, token, err := c.access(ctx, nb)
 	if err != nil {
 		return 0, err
@@ -195,9 +205,10 @@ func (c *controller) access(ctx context.Context, nb *v1alpha1.JupyterNotebook) (
 	return prefix, string(secret.Data[envToken]), nil
 }
 
-// kernelsOf lists the notebook's kernels; labels narrow down what is read.
+// kernelsOf lists the notebook's kernels, which are not to be changed; labels
+// narrow down what is read.
 func (c *controller) kernelsOf(ctx context.Context, reader client.Reader, nb *v1alpha1.JupyterNotebook, labels client.MatchingLabels) ([]v1alpha1.JupyterKernel, error) {
-	options := []client.ListOption{client.InNamespace(nb.Namespace)}
+	options := []client.ListOption{client.InNamespace(nb.Namespace), client.UnsafeDisableDeepCopy}
 	if labels != nil {
 		options = append(options, labels)
 	}

@@ -1,7 +1,9 @@
 package spawner
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -100,7 +102,6 @@ func TestIdleServerIsStoppedAfterItWasAsked(t *testing.T) {
 	assert.Equal(t, []string{"http://jupyter-alice." + c.namespace + ".svc:8888/user/alice/ secret-of-s1"}, c.asker.all()[:1])
 
 	// Its kernel holds it up, whatever the server says.
-	c.asker.set(func(string) (Activity, error) { return Activity{Last: time.Now().Add(-time.Hour)}, nil })
 	k := &v1alpha1.JupyterKernel{
 		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "k1", Labels: map[string]string{v1alpha1.LabelNotebook: "jupyter-alice"}},
 		Spec:       v1alpha1.JupyterKernelCRDSpec{Notebook: "jupyter-alice", Run: 1},
@@ -112,6 +113,7 @@ func TestIdleServerIsStoppedAfterItWasAsked(t *testing.T) {
 		require.NoError(t, c.get("jupyter-alice", &nb))
 		return nb.Status.StopEligibleAt == nil
 	})
+	c.asker.set(func(string) (Activity, error) { return Activity{Last: time.Now().Add(-time.Hour)}, nil })
 	time.Sleep(1500 * time.Millisecond)
 	require.NoError(t, c.get("jupyter-alice", &nb))
 	assert.False(t, nb.Spec.Stopped)
@@ -195,4 +197,30 @@ func TestLongestRun(t *testing.T) {
 	state = c.phase(s, req.Key, v1alpha1.NotebookStopped)
 	assert.Equal(t, "StoppedMaxRun", state.Reason)
 	assert.Equal(t, "The server was stopped: it had run for 4 seconds, the longest that is allowed. Files are kept.", state.Message)
+}
+
+// TestSilentServersHoldUpNobody: while as many servers as are asked at a time
+// do not answer, others are started, and are asked later.
+func TestSilentServersHoldUpNobody(t *testing.T) {
+	c := newCluster(t)
+	c.gateway("default")
+	silence := make(chan struct{})
+	t.Cleanup(func() { close(silence) })
+	c.asker.hold = func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+		case <-silence:
+		}
+	}
+	c.asker.set(func(string) (Activity, error) { return Activity{}, errors.New("no answer") })
+	s := c.replica(true)
+	for i := range 3 * workers {
+		req := testRequest(fmt.Sprintf("u%d", i), "", "s1")
+		req.ServerIdleSeconds = 1
+		_, err := s.Start(t.Context(), req)
+		require.NoError(t, err)
+		c.ready(c.pod(c.deployment(Name(req.Key), "s1", 1)))
+	}
+	assert.LessOrEqual(t, c.asker.most(), questions)
+	assert.Positive(t, c.asker.most())
 }

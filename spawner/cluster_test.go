@@ -71,13 +71,30 @@ type answers struct {
 	mu    sync.Mutex
 	asked []string // address, token
 	say   func(address string) (Activity, error)
+	// hold keeps an answer back; now and peak count those being asked.
+	hold      func(context.Context)
+	now, peak int
 }
 
-func (a *answers) Ask(_ context.Context, address, token string, _ bool) (Activity, error) {
+func (a *answers) Ask(ctx context.Context, address, token string, _ bool) (Activity, error) {
+	a.mu.Lock()
+	a.asked = append(a.asked, address+" "+token)
+	a.now++
+	a.peak = max(a.peak, a.now)
+	a.mu.Unlock()
+	if a.hold != nil {
+		a.hold(ctx)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.asked = append(a.asked, address+" "+token)
+	a.now--
 	return a.say(address)
+}
+
+func (a *answers) most() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.peak
 }
 
 func (a *answers) set(say func(string) (Activity, error)) {

@@ -38,6 +38,8 @@ type controller struct {
 	events func(about ...types.UID) []corev1.Event
 	ledger ledger
 	asker  Asker
+	// asking holds a place for each question that is being asked.
+	asking chan struct{}
 	met    *metrics
 	now    func() time.Time
 }

@@ -55,7 +55,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 	c := &controller{
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), issuer: issuer,
 		ledger: ledger{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now},
-		asker:  asker, events: eventsAbout(events), met: met, now: time.Now,
+		asker:  asker, asking: make(chan struct{}, questions), events: eventsAbout(events), met: met, now: time.Now,
 	}
 	if err := mgr.Add(slotSweeper{c.ledger}); err != nil {
 		return fmt.Errorf("spawner: %w", err)

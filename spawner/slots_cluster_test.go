@@ -28,8 +28,8 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
-// troubled is the way to an API server that is slow and loses messages. Watches
-// and events pass unharmed.
+// troubled is the way to an API server that is slow and loses messages.
+// Watches, events and discovery pass unharmed.
 type troubled struct {
 	http.RoundTripper
 	slowest time.Duration
@@ -39,7 +39,7 @@ type troubled struct {
 }
 
 func (w troubled) RoundTrip(r *http.Request) (*http.Response, error) {
-	if strings.Contains(r.URL.RawQuery, "watch=true") || strings.Contains(r.URL.Path, "/events") {
+	if strings.Contains(r.URL.RawQuery, "watch=true") || strings.Contains(r.URL.Path, "/events") || !strings.Contains(r.URL.Path, "/namespaces/") {
 		return w.RoundTripper.RoundTrip(r)
 	}
 	time.Sleep(time.Duration(rand.Int64N(int64(w.slowest) + 1)))
