@@ -43,15 +43,15 @@ const (
 type Activity struct {
 	// Last is when somebody or something last used it.
 	Last time.Time
-	// Busy: a kernel within the server computes.
+	// Busy: a kernel that the server lists computes, its own or its gateway's.
 	Busy bool
 }
 
 // Asker asks notebook servers. No conclusion is drawn from an error.
 type Asker interface {
 	// Ask gets the address of the server's API, ending in a slash, and a token
-	// that the server takes. Kernels of a gateway are not to be asked about.
-	Ask(ctx context.Context, address, token string, gateway bool) (Activity, error)
+	// that the server takes.
+	Ask(ctx context.Context, address, token string) (Activity, error)
 }
 
 // deadline is what the clocks of a running server say.
@@ -163,7 +163,7 @@ func (c *controller) askServer(ctx context.Context, nb *v1alpha1.JupyterNotebook
 	}
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	activity, err := c.asker.Ask(ask, serverURL(nb)+prefix, token, nb.Spec.Gateway != nil)
+	activity, err := c.asker.Ask(ask, serverURL(nb)+prefix, token)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Info("an idle server does not say when it was used last", "error", err.Error())
 		setCondition(observed{notebook: nb, now: c.now()}, next, ConditionAnswers, false, ReasonNoAnswer,

@@ -76,7 +76,7 @@ type answers struct {
 	now, peak int
 }
 
-func (a *answers) Ask(ctx context.Context, address, token string, _ bool) (Activity, error) {
+func (a *answers) Ask(ctx context.Context, address, token string) (Activity, error) {
 	a.mu.Lock()
 	a.asked = append(a.asked, address+" "+token)
 	a.now++

@@ -38,7 +38,7 @@ func New() (*Client, error) {
 }
 
 // Ask implements spawner.Asker. None of its requests counts as activity.
-func (c *Client) Ask(ctx context.Context, address, token string, gateway bool) (spawner.Activity, error) {
+func (c *Client) Ask(ctx context.Context, address, token string) (spawner.Activity, error) {
 	var status struct {
 		LastActivity time.Time `json:"last_activity"`
 	}
@@ -61,9 +61,7 @@ func (c *Client) Ask(ctx context.Context, address, token string, gateway bool) (
 	for _, t := range terminals {
 		see(&activity.Last, t.LastActivity)
 	}
-	if gateway {
-		return activity, nil // its kernels are not the server's
-	}
+	// Also with a gateway: a server may have kernels of its own beside its.
 	var kernels []struct {
 		LastActivity   time.Time `json:"last_activity"`
 		ExecutionState string    `json:"execution_state"`

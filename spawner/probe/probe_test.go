@@ -113,15 +113,15 @@ func TestRealServer(t *testing.T) {
 	asker, err := probe.New()
 	require.NoError(t, err)
 
-	first, err := asker.Ask(t.Context(), address, token, false)
+	first, err := asker.Ask(t.Context(), address, token)
 	require.NoError(t, err)
 	assert.WithinDuration(t, time.Now(), first.Last, time.Minute)
 	assert.False(t, first.Busy)
-	again, err := asker.Ask(t.Context(), address, token, false)
+	again, err := asker.Ask(t.Context(), address, token)
 	require.NoError(t, err)
 	assert.Equal(t, first, again, "asking is no activity")
 
-	_, err = asker.Ask(t.Context(), address, "another", false)
+	_, err = asker.Ask(t.Context(), address, "another")
 	var status *outbound.StatusError
 	require.ErrorAs(t, err, &status)
 	assert.Equal(t, http.StatusForbidden, status.Code)
@@ -129,19 +129,16 @@ func TestRealServer(t *testing.T) {
 	// A terminal is activity.
 	var terminal struct{ Name string }
 	post(t, address, "api/terminals", token, "", &terminal)
-	used, err := asker.Ask(t.Context(), address, token, true)
+	used, err := asker.Ask(t.Context(), address, token)
 	require.NoError(t, err)
 	assert.True(t, used.Last.After(first.Last))
 
 	// A kernel that starts is at work, then at rest.
 	var kernel struct{ ID string }
 	post(t, address, "api/kernels", token, `{"name":"python3"}`, &kernel)
-	at, err := asker.Ask(t.Context(), address, token, false)
+	at, err := asker.Ask(t.Context(), address, token)
 	require.NoError(t, err)
 	assert.True(t, at.Busy)
-	at, err = asker.Ask(t.Context(), address, token, true)
-	require.NoError(t, err)
-	assert.False(t, at.Busy, "kernels of a gateway are not asked about")
 }
 
 func TestAnswersThatSayNothing(t *testing.T) {
@@ -168,7 +165,7 @@ func TestAnswersThatSayNothing(t *testing.T) {
 				_, _ = io.WriteString(w, body)
 			}))
 			defer server.Close()
-			_, err := asker.Ask(t.Context(), server.URL, "", false)
+			_, err := asker.Ask(t.Context(), server.URL, "")
 			assert.Error(t, err)
 		})
 	}
@@ -179,7 +176,7 @@ func TestAnswersThatSayNothing(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", http.StatusFound)
 		}))
 		defer server.Close()
-		_, err := asker.Ask(t.Context(), server.URL, "secret", false)
+		_, err := asker.Ask(t.Context(), server.URL, "secret")
 		assert.Error(t, err)
 		assert.Equal(t, 1, asked)
 	})
@@ -188,20 +185,23 @@ func TestAnswersThatSayNothing(t *testing.T) {
 		defer server.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		_, err := asker.Ask(ctx, server.URL, "", false)
+		_, err := asker.Ask(ctx, server.URL, "")
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 	t.Run("no terminals at all", func(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "terminals") {
-				http.NotFound(w, r)
-				return
-			}
 			w.Header().Set("Content-Type", "application/json")
-			_, _ = io.WriteString(w, good)
+			switch {
+			case strings.HasSuffix(r.URL.Path, "terminals"):
+				http.NotFound(w, r)
+			case strings.HasSuffix(r.URL.Path, "kernels"):
+				_, _ = io.WriteString(w, "[]")
+			default:
+				_, _ = io.WriteString(w, good)
+			}
 		}))
 		defer server.Close()
-		activity, err := asker.Ask(t.Context(), server.URL, "", true)
+		activity, err := asker.Ask(t.Context(), server.URL, "")
 		require.NoError(t, err)
 		assert.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), activity.Last)
 		assert.False(t, activity.Busy)
