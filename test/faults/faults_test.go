@@ -416,3 +416,47 @@ func TestMain(m *testing.M) {
 	http.DefaultClient.CloseIdleConnections()
 	os.Exit(code)
 }
+
+// TestAnIdleServerIsStopped: a server of the demo's analysts, whose policy has
+// an idle time for once, is asked by its own API whether it is used, stopped
+// when it is not, and the Hub notices.
+func TestAnIdleServerIsStopped(t *testing.T) {
+	d := demo(t)
+	const user = "analyst"
+	g := client.Gateway{URL: d.HubURL + "/hub/api", Token: d.hubToken}
+	hub := func(method, path string, into any) int {
+		status, err := g.Call(context.Background(), method, path, map[string]any{}, into)
+		require.NoError(t, err)
+		return status
+	}
+	d.must(t, "patch", "grouppolicy", "analysts", "--type=merge", "-p", `{"spec":{"serverIdleSeconds":20}}`)
+	t.Cleanup(func() {
+		d.must(t, "patch", "grouppolicy", "analysts", "--type=merge", "-p", `{"spec":{"serverIdleSeconds":0}}`)
+		hub("DELETE", "/users/"+user+"/server", nil)
+	})
+	require.Contains(t, []int{201, 409}, hub("POST", "/users/"+user, nil))
+	require.Contains(t, []int{201, 202}, hub("POST", "/users/"+user+"/server", nil))
+	notebook := func() (v struct {
+		Spec   struct{ Stopped bool }
+		Status struct{ Phase, StopCause, Reason, Message string }
+	}) {
+		out := d.must(t, "get", "jupyternotebooks", "-o", "json", "-l", "hub.jupyter.org/username="+user)
+		var list struct{ Items []json.RawMessage }
+		require.NoError(t, json.Unmarshal([]byte(out), &list))
+		if len(list.Items) > 0 {
+			require.NoError(t, json.Unmarshal(list.Items[0], &v))
+		}
+		return v
+	}
+	require.Eventually(t, func() bool { return notebook().Status.Phase == "Ready" }, 2*time.Minute, time.Second)
+	ready := time.Now()
+	require.Eventually(t, func() bool { return notebook().Status.Phase == "Stopped" }, 3*time.Minute, time.Second, "%+v", notebook())
+	assert.Greater(t, time.Since(ready), 10*time.Second)
+	stopped := notebook()
+	assert.True(t, stopped.Spec.Stopped)
+	assert.Contains(t, strings.ToLower(stopped.Status.Message+stopped.Status.Reason), "idle")
+	require.Eventually(t, func() bool {
+		var model struct{ Servers map[string]any }
+		return hub("GET", "/users/"+user, &model) == 200 && len(model.Servers) == 0
+	}, 2*time.Minute, time.Second, "the Hub knows")
+}
