@@ -53,7 +53,7 @@ type part struct {
 }
 
 var parts = []part{
-	{"roundtrip", 3 * time.Minute, roundTrips},
+	{"roundtrip", 5 * time.Minute, roundTrips},
 	{"throughput", 3 * time.Minute, throughput},
 	{"memory", 2 * time.Minute, memory},
 	{"restart", 3 * time.Minute, restarts},

@@ -24,6 +24,7 @@ type series struct {
 	// Added is what Reply and Done have over the direct way's, at p50 and p99.
 	Added added `json:"added"`
 
+	few         bool // samples are enough
 	open        func(context.Context) (tripper, error)
 	reply, done times
 }
@@ -42,7 +43,8 @@ const (
 	tripGenerations = 3
 	tripRounds      = 10
 	tripSamples     = 40 // per way and round
-	tripWarmUp      = 50
+	tripWarmUp      = 20
+	tripFew         = 10 // of a way that takes long
 	tripPatience    = 30 * time.Second
 )
 
@@ -69,7 +71,7 @@ func roundTrips(ctx context.Context, b *bench) (any, error) {
 				&series{Way: "elastichub, " + string(f), open: func(ctx context.Context) (tripper, error) { return ours.client(ctx, kernel.argv, f) }},
 				&series{Way: "EG, quick ACK, " + string(f), open: func(ctx context.Context) (tripper, error) { return eg.quick().client(ctx, kernel.spec, f) }})
 		}
-		set = append(set, &series{Way: "EG, legacy", open: func(ctx context.Context) (tripper, error) { return eg.client(ctx, kernel.spec, legacy) }})
+		set = append(set, &series{Way: "EG, legacy", few: true, open: func(ctx context.Context) (tripper, error) { return eg.client(ctx, kernel.spec, legacy) }})
 		for _, s := range set {
 			s.Kernel = kernel.name
 		}
@@ -120,7 +122,11 @@ func trips(ctx context.Context, set []*series) error {
 	}
 	for range tripRounds {
 		for _, i := range rand.Perm(len(set)) {
-			for range tripSamples {
+			samples := tripSamples
+			if set[i].few {
+				samples = tripFew
+			}
+			for range samples {
 				reply, done, err := trippers[i].roundTrip(ctx, "pass")
 				if err != nil {
 					return fmt.Errorf("%s: %w", set[i].Way, err)

@@ -101,8 +101,11 @@ func (c *cluster) bare(ctx context.Context, kernel string) ([]float64, error) {
 		}
 		n := 0
 		for i := range pods {
-			if podReady(&pods[i]) {
+			switch {
+			case podReady(&pods[i]):
 				n++
+			case pods[i].Status.Phase == corev1.PodFailed:
+				return fmt.Errorf("%w: Pod %s: %+v", errHopeless, pods[i].Name, pods[i].Status.ContainerStatuses)
 			}
 		}
 		ready = note(ready, n, began)

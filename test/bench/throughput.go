@@ -35,18 +35,19 @@ type floodKind struct {
 	kind   string
 	bytes  int
 	count  int
-	floods int // elastichub gets this many, Enterprise Gateway fewer
-	eg     int
-	ways   []framing
+	floods int
+	// Enterprise Gateway gets fewer floods, of fewer messages; none if 0.
+	egCount, egFloods int
+	ways              []framing
 }
 
 var floodKinds = []floodKind{
-	{"flood", 200, 20_000, 20, 4, []framing{v1, legacy}},
-	{"flood", 100 << 10, 250, 20, 6, []framing{v1, legacy}},
-	{"buffers", 1 << 20, 25, 12, 6, []framing{v1}},
-	{"buffers", 10 << 20, 3, 12, 6, []framing{v1}},
+	{"flood", 200, 20_000, 20, 4_000, 5, []framing{v1, legacy}},
+	{"flood", 100 << 10, 250, 20, 250, 7, []framing{v1, legacy}},
+	{"buffers", 1 << 20, 25, 15, 25, 9, []framing{v1}},
+	{"buffers", 10 << 20, 3, 15, 3, 9, []framing{v1}},
 	// Longer than what is kept: who cannot pass it on fast enough loses some.
-	{"flood", 200, 400_000, 1, 0, []framing{v1}},
+	{"flood", 200, 400_000, 1, 0, 0, []framing{v1}},
 }
 
 // throughput measures what arrives from a kernel that publishes as fast as it is read.
@@ -70,18 +71,18 @@ func throughput(ctx context.Context, b *bench) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			mine, err := floods(ctx, b, c, "elastichub, "+string(f), k, k.floods, ours.gateway, agent)
+			mine, err := floods(ctx, b, c, "elastichub, "+string(f), k, k.count, k.floods, ours.gateway, agent)
 			if err != nil {
 				return nil, err
 			}
 			all = append(all, mine)
-			if k.eg == 0 {
+			if k.egFloods == 0 {
 				continue
 			}
 			if c, err = eg.client(ctx, peerSynthetic, f); err != nil {
 				return nil, err
 			}
-			theirs, err := floods(ctx, b, c, "Enterprise Gateway, "+string(f), k, k.eg, eg.process, nil)
+			theirs, err := floods(ctx, b, c, "Enterprise Gateway, "+string(f), k, k.egCount, k.egFloods, eg.process, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -93,9 +94,9 @@ func throughput(ctx context.Context, b *bench) (any, error) {
 }
 
 // floods makes several floods and closes the client.
-func floods(ctx context.Context, b *bench, c *owned, way string, k floodKind, times int, server, agent *process) (*flow, error) {
+func floods(ctx context.Context, b *bench, c *owned, way string, k floodKind, count, times int, server, agent *process) (*flow, error) {
 	defer c.close()
-	total := &flow{Way: way, Kind: k.kind, Bytes: k.bytes, Count: k.count, Floods: times}
+	total := &flow{Way: way, Kind: k.kind, Bytes: k.bytes, Count: count, Floods: times}
 	serverCPU, agentCPU := server.cpu(), time.Duration(0)
 	if agent != nil {
 		agentCPU = agent.cpu()
@@ -103,7 +104,7 @@ func floods(ctx context.Context, b *bench, c *owned, way string, k floodKind, ti
 	var rates []float64
 	received, took := 0, time.Duration(0)
 	for i := range times + 1 {
-		one, err := c.flood(ctx, k)
+		one, err := c.flood(ctx, k.kind, count, k.bytes)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s %d: %w", way, k.kind, k.bytes, err)
 		}
@@ -112,7 +113,7 @@ func floods(ctx context.Context, b *bench, c *owned, way string, k floodKind, ti
 		}
 		received += one.received
 		took += one.took
-		total.Lost += k.count - one.received
+		total.Lost += count - one.received
 		total.Notices += one.notices
 		rates = append(rates, float64(one.received-1)/one.took.Seconds())
 		if times == 1 {
@@ -141,8 +142,8 @@ type flooded struct {
 
 // flood has the kernel publish and counts what arrives, each message once and
 // in order.
-func (s *session) flood(ctx context.Context, k floodKind) (flooded, error) {
-	m := execution(s.build, fmt.Sprintf("%s %d %d", k.kind, k.count, k.bytes))
+func (s *session) flood(ctx context.Context, kind string, count, size int) (flooded, error) {
+	m := execution(s.build, fmt.Sprintf("%s %d %d", kind, count, size))
 	id := m.ID()
 	if err := s.send(ctx, &m); err != nil {
 		return flooded{}, err
@@ -163,7 +164,7 @@ func (s *session) flood(ctx context.Context, k floodKind) (flooded, error) {
 			if n < next {
 				return f, fmt.Errorf("message %d came after %d", n, next-1)
 			}
-			if len(frame) < k.bytes {
+			if len(frame) < size {
 				return f, fmt.Errorf("message %d has %d bytes", n, len(frame))
 			}
 			next = n + 1
