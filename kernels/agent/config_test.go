@@ -138,7 +138,7 @@ func TestMemory(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(root, "memory.events"), []byte("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(root, "memory.max"), []byte("3221225472\n"), 0o600))
 	assert.Equal(t, uint64(2), m.kills())
-	assert.Equal(t, " of 3.0 GiB", m.limit())
+	assert.Equal(t, "3.0 GiB", m.limit())
 	require.NoError(t, os.WriteFile(filepath.Join(root, "memory.max"), []byte("max\n"), 0o600))
 	assert.Empty(t, m.limit())
 
@@ -148,7 +148,7 @@ func TestMemory(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(v1, "memory.oom_control"), []byte("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(v1, "memory.limit_in_bytes"), []byte("1073741824\n"), 0o600))
 	assert.Equal(t, uint64(4), m.kills())
-	assert.Equal(t, " of 1.0 GiB", m.limit())
+	assert.Equal(t, "1.0 GiB", m.limit())
 	require.NoError(t, os.WriteFile(filepath.Join(v1, "memory.limit_in_bytes"), []byte("9223372036854771712\n"), 0o600))
 	assert.Empty(t, m.limit())
 }

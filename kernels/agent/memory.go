@@ -54,5 +54,5 @@ func (m memory) limit() string {
 	if err != nil || n > noLimit {
 		return "" // "max" in version 2
 	}
-	return fmt.Sprintf(" of %.1f GiB", float64(n)/(1<<30))
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }

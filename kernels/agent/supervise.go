@@ -240,7 +240,10 @@ func (a *agent) crashed(k *kernel, how string, giveUp bool) {
 func (a *agent) death(k *kernel) string {
 	m := memory{cgroupRoot}
 	if k.exitCode() == 128+int(syscall.SIGKILL) && m.kills() > a.oomKills {
-		return "it needed more memory than the kernel may have" + m.limit()
+		if limit := m.limit(); limit != "" {
+			return "it needed more than the " + limit + " of memory that the kernel may have"
+		}
+		return "it needed more memory than the kernel may have"
 	}
 	return k.ending()
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/wire"
 )
 
 const (
@@ -53,14 +54,13 @@ func (s *Server) restartKernel(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	switch phaseOf(k) {
-	case v1alpha1.KernelReady:
-		t, ok := targetOf(k)
-		if !ok {
-			return fail(kindUnavailable, "The kernel cannot be reached now.")
-		}
+	t, up := s.running(c.Context(), k)
+	switch phase := phaseOf(k); {
+	case up:
 		err = s.agents.restart(c.Context(), t)
-	case v1alpha1.KernelParked, v1alpha1.KernelDead:
+	case phase == v1alpha1.KernelReady:
+		return fail(kindUnavailable, "The kernel cannot be reached now.")
+	case phase == v1alpha1.KernelParked, phase == v1alpha1.KernelDead:
 		err = s.store.wake(c.Context(), k)
 	}
 	if err != nil {
@@ -70,6 +70,20 @@ func (s *Server) restartKernel(w http.ResponseWriter, c *call) error {
 	return nil
 }
 
+// running returns the agent of a kernel that has answered. Cells may run for
+// seconds before the kernel's object shows that it is ready, so the agent of
+// one that starts is asked.
+func (s *Server) running(ctx context.Context, k *v1alpha1.JupyterKernel) (target, bool) {
+	t, reachable := targetOf(k)
+	if !reachable || phaseOf(k) == v1alpha1.KernelReady {
+		return t, reachable
+	}
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	state, err := s.agents.state(ctx, t)
+	return t, err == nil && state.ExecutionState != wire.StateStarting
+}
+
 // interruptKernel interrupts a running kernel; for one that does not run, the
 // cells that wait for it are given up, at every replica.
 func (s *Server) interruptKernel(w http.ResponseWriter, c *call) error {
@@ -77,11 +91,9 @@ func (s *Server) interruptKernel(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	t, reachable := targetOf(k)
-	switch {
-	case phaseOf(k) == v1alpha1.KernelReady && reachable:
+	if t, up := s.running(c.Context(), k); up {
 		err = s.agents.interrupt(c.Context(), t)
-	default:
+	} else {
 		err = s.store.interrupted(c.Context(), k, s.now())
 	}
 	if err != nil {

@@ -385,12 +385,25 @@ func TestRestartAndInterrupt(t *testing.T) {
 	assert.Equal(t, http.StatusOK, post("restart"), "not running yet: fresh anyway")
 	assert.EqualValues(t, 1, w.kernel(id).Spec.Run)
 
-	w.phase(id, v1alpha1.KernelReady, 1, agent.ip)
-	assert.Equal(t, http.StatusNoContent, post("interrupt"))
-	assert.EqualValues(t, 1, agent.interrupts.Load())
-	assert.Equal(t, http.StatusOK, post("restart"))
-	assert.EqualValues(t, 1, agent.restarts.Load())
-	assert.EqualValues(t, 1, w.kernel(id).Spec.Run)
+	for i, row := range []struct {
+		phase v1alpha1.KernelPhase
+		state wire.State
+		done  bool
+	}{
+		{v1alpha1.KernelStarting, wire.StateStarting, false},
+		{v1alpha1.KernelStarting, wire.StateBusy, true}, // the object is behind
+		{v1alpha1.KernelReady, wire.StateIdle, true},
+	} {
+		agent.state.Store(agentState{ExecutionState: row.state})
+		agent.interrupts.Store(0)
+		agent.restarts.Store(0)
+		w.phase(id, row.phase, 1, agent.ip)
+		assert.Equal(t, http.StatusNoContent, post("interrupt"))
+		assert.Equal(t, row.done, agent.interrupts.Load() == 1, "%d", i)
+		assert.Equal(t, http.StatusOK, post("restart"))
+		assert.Equal(t, row.done, agent.restarts.Load() == 1, "%d", i)
+		assert.EqualValues(t, 1, w.kernel(id).Spec.Run)
+	}
 
 	w.phase(id, v1alpha1.KernelParked, 1, "")
 	assert.Equal(t, http.StatusOK, post("restart"))
