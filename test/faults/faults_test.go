@@ -367,7 +367,7 @@ func TestOutOfMemory(t *testing.T) {
 // TestARevokedTokenLosesItsSockets: the notebook server that a token is for is stopped.
 func TestARevokedTokenLosesItsSockets(t *testing.T) {
 	d := demo(t)
-	const user = "guest"
+	const user = "researcher"
 	hub := func(method, path string, body any) int {
 		g := client.Gateway{URL: d.HubURL + "/hub/api", Token: d.hubToken}
 		status, err := g.Call(t.Context(), method, path, body, nil)
@@ -389,9 +389,9 @@ func TestARevokedTokenLosesItsSockets(t *testing.T) {
 		return err == nil && len(pods) == 1
 	}, 2*time.Minute, time.Second)
 	token := d.must(t, "exec", pods[0].Metadata.Name, "--", "printenv", "JUPYTER_GATEWAY_AUTH_TOKEN")
-	guest := &Demo{Namespace: d.Namespace, kubectl: d.kubectl, Gateway: client.Gateway{URL: d.Gateway.URL, Token: token}}
-	k := guest.start(t, "python-cpu")
-	watch := guest.Kernel(k.ID, wire.SubprotocolV1)
+	their := &Demo{Namespace: d.Namespace, kubectl: d.kubectl, Gateway: client.Gateway{URL: d.Gateway.URL, Token: token}}
+	k := their.start(t, "python-cpu")
+	watch := their.Kernel(k.ID, wire.SubprotocolV1)
 	require.NoError(t, watch.Open(t.Context()))
 	defer watch.Close()
 	require.Contains(t, []int{202, 204}, hub("DELETE", "/users/"+user+"/server", nil))
@@ -405,7 +405,7 @@ func TestARevokedTokenLosesItsSockets(t *testing.T) {
 		break
 	}
 	assert.Less(t, time.Since(stopped), time.Minute)
-	status, err := guest.Gateway.Call(t.Context(), "GET", "/api/kernels/"+k.ID, nil, nil)
+	status, err := their.Gateway.Call(t.Context(), "GET", "/api/kernels/"+k.ID, nil, nil)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusUnauthorized, status)
 	d.must(t, "delete", "jupyterkernel", k.ID, "--ignore-not-found")
