@@ -101,7 +101,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(links, "FIRST_PAUSE", 0.002)
     monkeypatch.setattr(links, "LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(links, "ACK_AFTER", 0.003)
-    monkeypatch.setattr(outlets, "PING_AFTER", 0.003)
 
 
 def numbers(count):

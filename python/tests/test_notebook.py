@@ -21,6 +21,11 @@ from elastichub.notebook.frames import V1
 
 CONFIG = """
 import elastichub.notebook
+
+# They take seconds to load.
+c.ServerApp.jpserver_extensions = {
+    name: False for name in ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals")
+}
 elastichub.notebook.configure(c)
 from elastichub.notebook import liveness
 liveness.LOOK_EVERY = 0.2
@@ -172,10 +177,14 @@ async def server(request, tmp_path, peer):
 
 
 mixed = pytest.mark.parametrize("server", [True], indirect=True, ids=["mixed"])
-unmixed = pytest.mark.parametrize("server", [False], indirect=True, ids=["gateway"])
 
 
 async def test_a_page_and_a_kernel_at_the_gateway(server, peer):
+    _, listed = await server.api("GET", "/api/kernelspecs")
+    logos = listed["kernelspecs"]["python-gpu"]["resources"]
+    assert (await server.api("GET", logos["logo-svg"])) == (200, b"<svg/>")
+    assert (await server.api("GET", logos["logo-64x64"]))[0] == 404, "not 500"
+
     kernel = await server.kernel()
     assert list(peer.kernels) == [kernel]
 
@@ -255,33 +264,32 @@ async def test_a_page_and_a_kernel_at_the_gateway(server, peer):
     assert browser.text(hung) == before + "".join(f"+{n}" for n in range(50))
     await browser.close()
 
-    # A kernel that the gateway does not have any more.
+    # A browser that leaves while the gateway takes its time leaves no socket behind.
+    await until("it has left", lambda: not peer.open)
+    peer.kill()
+    stalled = []
+
+    async def stall(reader, writer):
+        stalled.append(writer)
+        await asyncio.sleep(1)
+        writer.close()
+
+    stalling = await asyncio.start_server(stall, "127.0.0.1", peer.port)
+    await browser.open()
+    await until("it dials", lambda: stalled)
+    await browser.close()
+    stalling.close()
+    peer.back()
+    dialled = peer.dialled
+    await asyncio.sleep(2)
+    assert peer.dialled == dialled
+    assert not peer.open
+
+    # A kernel that is deleted.
     assert (await server.api("DELETE", f"/api/kernels/{kernel}"))[0] == 204
     assert peer.kernels == {}
     assert (await server.api("GET", "/api/kernels"))[1] == []
     assert "Traceback" not in server.log, server.log
-
-
-@unmixed
-async def test_a_browser_that_leaves_while_the_gateway_is_slow_leaves_no_socket(server, peer):
-    kernel = await server.kernel()
-    ports = []
-
-    async def stall(reader, writer):
-        ports.append(writer)
-        await asyncio.sleep(1)
-        writer.close()
-
-    peer.kill()
-    stalling = await asyncio.start_server(stall, "127.0.0.1", peer.port)
-    browser = await Browser(server, kernel).open()
-    await until("it dials", lambda: ports)
-    await browser.close()
-    stalling.close()
-    peer.back()
-    await asyncio.sleep(2)
-    assert peer.dialled == 0
-    assert not peer.open
 
 
 async def test_a_busy_kernel_is_activity_of_the_server(server, peer):
@@ -332,14 +340,6 @@ async def test_a_busy_kernel_is_activity_of_the_server(server, peer):
     await until("it is read", lambda: browser.text(hung))
     assert await server.last_activity() > before, "output is"
     await browser.close()
-
-
-async def test_logos(server):
-    status, listed = await server.api("GET", "/api/kernelspecs")
-    assert status == 200
-    logos = listed["kernelspecs"]["python-gpu"]["resources"]
-    assert (await server.api("GET", logos["logo-svg"])) == (200, b"<svg/>")
-    assert (await server.api("GET", logos["logo-64x64"]))[0] == 404, "not 500"
 
 
 @mixed

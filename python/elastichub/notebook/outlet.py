@@ -16,7 +16,7 @@ from tornado.websocket import WebSocketClosedError
 from . import frames
 
 WINDOW = 16 << 20  # bytes on their way; a browser that does not read stops its kernel's socket
-PING_AFTER = 0.05  # seconds
+PING_PAUSE = 0.005  # seconds between pings; there is one on its way at a time
 
 
 class Outlet:
@@ -30,7 +30,8 @@ class Outlet:
         self._handler = self._subprotocol = None
         self._fits = asyncio.Event()
         self._fits.set()
-        self._asking = None
+        self._asking = None  # a ping, until it is answered
+        self._pinged = 0.0
 
     async def attach(self, handler, subprotocol):
         """Goes on with another browser socket, beginning with what may not have arrived."""
@@ -86,11 +87,15 @@ class Outlet:
             pass  # its on_close will say so
 
     def _ask(self):
+        """Pings at once: what is not confirmed when the browser's network breaks is sent again,
+        though it may have arrived."""
         if self._asking is None:
             loop = asyncio.get_running_loop()
-            self._asking = loop.call_later(PING_AFTER, self._ping, self._handler)
+            at = max(loop.time(), self._pinged + PING_PAUSE)
+            self._asking = loop.call_at(at, self._ping, self._handler)
 
     def _ping(self, handler):
+        self._pinged = asyncio.get_running_loop().time()
         try:
             handler.ping(self._handed.to_bytes(8, "big"))
         except WebSocketClosedError:
