@@ -39,7 +39,8 @@ type bench struct {
 
 	dir       string // of this run
 	began     time.Time
-	started   int
+	started   int // processes so far
+	agents    int // so far; each has a loopback address of its own
 	processes []*process
 	ours      *site
 	eg        *peer

@@ -67,10 +67,11 @@ func memory(ctx context.Context, b *bench) (_ any, err error) {
 	}
 
 	b.say("  writing %d kernels", memoryKernels)
-	ids, err := s.crowd(ctx)
+	ids, crowd, err := s.crowd(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer crowd.stop()
 	if figures.WithObject, err = s.weigh(ctx); err != nil {
 		return nil, err
 	}
@@ -140,29 +141,29 @@ func memory(ctx context.Context, b *bench) (_ any, err error) {
 }
 
 // crowd writes the kernels and starts their agents in one process.
-func (s *site) crowd(ctx context.Context) ([]string, error) {
+func (s *site) crowd(ctx context.Context) ([]string, *process, error) {
 	ids, list := make([]string, memoryKernels), make([]synthetic.Agent, memoryKernels)
 	for i := range list {
-		list[i].IP = s.nextIP()
+		list[i].IP = s.b.nextIP()
 	}
 	if err := parallel(20, memoryKernels, func(i int) error {
 		id, secret, err := s.object(ctx, i%siteClients, list[i].IP)
 		ids[i], list[i].Secret = id, secret.Hex()
 		return err
 	}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	raw, err := json.Marshal(list)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	path := filepath.Join(s.b.dir, "agents.json")
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p, err := s.b.start("agents", nil, self(), "agents", path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := p.until(30*time.Second, func() error {
 		said, err := os.ReadFile(p.log)
@@ -171,10 +172,10 @@ func (s *site) crowd(ctx context.Context) ([]string, error) {
 		}
 		return err
 	}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// Until the gateway's cache has the last of them.
-	return ids, s.gateway.until(30*time.Second, func() error {
+	return ids, p, s.gateway.until(30*time.Second, func() error {
 		var list []struct{}
 		n := 0
 		for _, c := range s.clients {

@@ -21,13 +21,18 @@ type series struct {
 	// Reply is the time to execute_reply, Done that until the kernel has also said that it is idle.
 	Reply summary `json:"reply"`
 	Done  summary `json:"done"`
-	// Added is what Reply and Done have over the direct way's, at p50 and p99.
+	// Added is what Reply and Done have over the direct way's: at p50 the median
+	// over the rounds of what the medians of a round differ by, at p99 the
+	// difference over everything.
 	Added added `json:"added"`
 
 	few         bool // samples are enough
 	open        func(context.Context) (tripper, error)
 	reply, done times
+	rounds      []roundMedian
 }
+
+type roundMedian struct{ reply, done float64 }
 
 type added struct {
 	ReplyP50 float64 `json:"replyP50"`
@@ -41,10 +46,10 @@ type added struct {
 // turn, in random order: what disturbs the machine disturbs all of them.
 const (
 	tripGenerations = 3
-	tripRounds      = 10
-	tripSamples     = 40 // per way and round
+	tripRounds      = 20
+	tripSamples     = 20 // per way and round
 	tripWarmUp      = 20
-	tripFew         = 10 // of a way that takes long
+	tripFew         = 5 // of a way that takes long
 	tripPatience    = 30 * time.Second
 )
 
@@ -84,12 +89,8 @@ func roundTrips(ctx context.Context, b *bench) (any, error) {
 		reference := set[0]
 		for _, s := range set {
 			s.Reply, s.Done = s.reply.summary(), s.done.summary()
-			if s == reference {
-				continue
-			}
-			s.Added = added{
-				round(s.Reply.P50-reference.Reply.P50, 3), round(s.Reply.P99-reference.Reply.P99, 3),
-				round(s.Done.P50-reference.Done.P50, 3), round(s.Done.P99-reference.Done.P99, 3),
+			if s != reference {
+				s.Added = s.over(reference)
 			}
 		}
 		all = append(all, set...)
@@ -103,6 +104,19 @@ func roundTrips(ctx context.Context, b *bench) (any, error) {
 		}
 	}
 	return all, nil
+}
+
+// over is what s adds to a reference that had the same rounds.
+func (s *series) over(reference *series) added {
+	var reply, done []float64
+	for i, r := range s.rounds {
+		reply = append(reply, r.reply-reference.rounds[i].reply)
+		done = append(done, r.done-reference.rounds[i].done)
+	}
+	return added{
+		ReplyP50: round(quantile(reply, 0.5), 3), ReplyP99: round(s.Reply.P99-reference.Reply.P99, 3),
+		DoneP50: round(quantile(done, 0.5), 3), DoneP99: round(s.Done.P99-reference.Done.P99, 3),
+	}
 }
 
 // trips is one generation.
@@ -126,6 +140,7 @@ func trips(ctx context.Context, set []*series) error {
 			if set[i].few {
 				samples = tripFew
 			}
+			first := len(set[i].reply)
 			for range samples {
 				reply, done, err := trippers[i].roundTrip(ctx, "pass")
 				if err != nil {
@@ -134,6 +149,7 @@ func trips(ctx context.Context, set []*series) error {
 				set[i].reply.add(reply)
 				set[i].done.add(done)
 			}
+			set[i].rounds = append(set[i].rounds, roundMedian{quantile(set[i].reply[first:], 0.5), quantile(set[i].done[first:], 0.5)})
 		}
 	}
 	return nil

@@ -32,7 +32,6 @@ type site struct {
 	env     *envtest.Environment
 	api     client.Client
 	key     []byte
-	kernels int // agents so far; each has a loopback address of its own
 	gateway *process
 	health  string
 	server  *server   // as the first client
@@ -140,9 +139,9 @@ func meta(name string) metav1.ObjectMeta {
 }
 
 // nextIP is a loopback address of its own for every agent: the port is fixed.
-func (s *site) nextIP() string {
-	s.kernels++
-	return fmt.Sprintf("127.88.%d.%d", s.kernels/250, s.kernels%250+1)
+func (b *bench) nextIP() string {
+	b.agents++
+	return fmt.Sprintf("127.88.%d.%d", b.agents/250, b.agents%250+1)
 }
 
 // object writes a kernel that is Ready at ip, and returns its id and the
@@ -168,7 +167,7 @@ func (s *site) object(ctx context.Context, owner int, ip string) (string, keys.S
 // kernel starts an agent process with the kernel that argv says, and returns
 // the kernel's id once the gateway has got an answer from it.
 func (s *site) kernel(ctx context.Context, argv []string) (string, *process, error) {
-	ip := s.nextIP()
+	ip := s.b.nextIP()
 	id, secret, err := s.object(ctx, 0, ip)
 	if err != nil {
 		return "", nil, err
