@@ -207,10 +207,10 @@ func (l *link) binary(data []byte) error {
 func (l *link) write(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	armed := false
+	acks := l.acks // nil while the timer runs, so that not every message wakes the writer
 	acked := uint64(0)
 	ack := func() error {
-		armed = false
+		acks = l.acks
 		if n := l.from().acked; n > acked {
 			acked = n
 			return l.send(websocket.MessageText, fmt.Appendf(nil, `{"ack":%d}`, n))
@@ -233,11 +233,9 @@ func (l *link) write(ctx context.Context) error {
 			_ = ack()
 			return ctx.Err()
 		case <-l.ready:
-		case <-l.acks:
-			if !armed {
-				armed = true
-				timer.Reset(ackAfter)
-			}
+		case <-acks:
+			acks = nil
+			timer.Reset(ackAfter)
 		case <-timer.C:
 			if err := ack(); err != nil {
 				return err
