@@ -258,7 +258,7 @@ func TestOutputBeyondTheRateIsLeftOut(t *testing.T) {
 	o := g.result(g.execute("for i in range(200): print(i, flush=True)"))
 	assert.Equal(t, "ok", o.status())
 	shown := strings.Count(o.stdout, "\n")
-	assert.GreaterOrEqual(t, shown, 60, "three seconds' worth")
+	assert.Greater(t, shown, 40, "about three seconds' worth; other output counts, too")
 	assert.Less(t, shown, 120)
 	assert.Contains(t, o.stderr, "[too much output: more than 20 messages a second; what follows is left out until it slows down]")
 	var left int
