@@ -413,6 +413,9 @@ async def test_kernels_of_this_server_and_of_the_gateway(server, peer):
     assert set(listed["kernelspecs"]) == {"python3", "python-gpu"}
     await here.answer(here.run("1"))
     second = await server.kernel("python3")
+    beside = await Browser(server, second).open()
+    await beside.answer(beside.run("1"))  # it is up: ipykernel has words for an end before that
+    await beside.close()
     assert (await server.api("POST", "/api/kernels", {"name": "python-gpu"}))[0] == 503
     peer.failing = False
 
