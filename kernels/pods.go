@@ -163,18 +163,31 @@ func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKer
 	return nil
 }
 
-// unchanged returns errChanged unless the kernel still waits for this very Pod.
-func (r *kernelReconciler) unchanged(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+// sameRun reads a kernel from the API server itself. It returns errChanged
+// unless that is the same kernel, in the same run, and no other is asked for.
+func (r *kernelReconciler) sameRun(ctx context.Context, k *v1alpha1.JupyterKernel) (*v1alpha1.JupyterKernel, error) {
 	var current v1alpha1.JupyterKernel
 	err := r.live.Get(ctx, client.ObjectKeyFromObject(k), &current)
 	if apierrors.IsNotFound(err) {
-		return errChanged
+		return nil, errChanged
 	}
 	if err != nil {
-		return fmt.Errorf("kernels: read kernel: %w", err)
+		return nil, fmt.Errorf("kernels: read kernel: %w", err)
 	}
-	st := &current.Status
-	if current.UID != k.UID || current.DeletionTimestamp != nil || st.Run != k.Status.Run || st.Phase != v1alpha1.KernelStarting || st.PodName != "" || max(current.Spec.Run, 1) > st.Run {
+	run := current.Status.Run
+	if current.UID != k.UID || current.DeletionTimestamp != nil || run != k.Status.Run || max(current.Spec.Run, 1) > run {
+		return nil, errChanged
+	}
+	return &current, nil
+}
+
+// unchanged returns errChanged unless the kernel still waits for this very Pod.
+func (r *kernelReconciler) unchanged(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+	current, err := r.sameRun(ctx, k)
+	if err != nil {
+		return err
+	}
+	if current.Status.Phase != v1alpha1.KernelStarting || current.Status.PodName != "" {
 		return errChanged
 	}
 	return nil

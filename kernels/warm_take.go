@@ -125,16 +125,11 @@ func lostIfUnbuildable(err error) error {
 
 // claims returns errChanged unless the API server itself shows this very claim.
 func (r *kernelReconciler) claims(ctx context.Context, k *v1alpha1.JupyterKernel) error {
-	var current v1alpha1.JupyterKernel
-	err := r.live.Get(ctx, client.ObjectKeyFromObject(k), &current)
-	if apierrors.IsNotFound(err) {
-		return errChanged
-	}
+	current, err := r.sameRun(ctx, k)
 	if err != nil {
-		return fmt.Errorf("kernels: read kernel: %w", err)
+		return err
 	}
-	if current.UID != k.UID || current.DeletionTimestamp != nil || !isClaim(current.Status) || current.Status.Run != k.Status.Run ||
-		current.Status.Warm != k.Status.Warm || max(current.Spec.Run, 1) > current.Status.Run || !equality.Semantic.DeepEqual(current.Spec, k.Spec) {
+	if !isClaim(current.Status) || current.Status.Warm != k.Status.Warm || !equality.Semantic.DeepEqual(current.Spec, k.Spec) {
 		return errChanged
 	}
 	return nil
