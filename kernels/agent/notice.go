@@ -5,17 +5,24 @@ import (
 	"time"
 )
 
-// notice is what a user reads in the last cell when the kernel was parked.
-func (a *agent) notice(timeout time.Duration) string {
-	held := ""
-	switch {
-	case a.cfg.GPUs == 1:
-		held = ": its GPU is free again"
-	case a.cfg.GPUs > 1:
-		held = fmt.Sprintf(": its %d GPUs are free again", a.cfg.GPUs)
+// farewell is what a user reads in the last cell when the kernel was parked.
+func (a *agent) farewell(i idleness) string {
+	const after = "Run a cell to bring it back; variables are gone, files are kept."
+	if !i.yields {
+		return fmt.Sprintf("Kernel parked after %s without work%s. %s", span(i.timeout), a.held("", ": its GPU is free again", ": its %d GPUs are free again"), after)
 	}
-	return fmt.Sprintf("Kernel parked after %s without work%s. Run a cell to bring it back; variables are gone, files are kept.",
-		span(timeout), held)
+	return fmt.Sprintf("Kernel parked after %s without work, since somebody was waiting for %s. %s", span(i.idle), a.held("what it held", "its GPU", "its %d GPUs"), after)
+}
+
+// held chooses the words for the kernel's GPUs.
+func (a *agent) held(none, one, several string) string {
+	switch a.cfg.GPUs {
+	case 0:
+		return none
+	case 1:
+		return one
+	}
+	return fmt.Sprintf(several, a.cfg.GPUs)
 }
 
 // span is a duration as people say it: seconds below two minutes, then minutes.

@@ -1,10 +1,7 @@
 package agent
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"time"
 )
@@ -20,17 +17,12 @@ type ParkRequest struct {
 // keeps it.
 func (a *agent) postPark(w http.ResponseWriter, r *http.Request) {
 	var body ParkRequest
-	decoder := json.NewDecoder(r.Body)
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&body)
-	if err == nil && (body.IfIdleSeconds == nil || *body.IfIdleSeconds <= 0 || *body.IfIdleSeconds > float64(mostSeconds)) {
-		err = errors.New("ifIdleSeconds must be more than 0 and at most ten years")
-	}
-	if _, rest := decoder.Token(); err == nil && rest != io.EOF {
-		err = errors.New("more than one JSON value")
-	}
-	if err != nil {
-		problem(w, http.StatusBadRequest, "BadRequest", err.Error())
+	if !understand(w, r, &body, func() error {
+		if body.IfIdleSeconds == nil || *body.IfIdleSeconds <= 0 || *body.IfIdleSeconds > float64(mostSeconds) {
+			return errors.New("ifIdleSeconds must be more than 0 and at most ten years")
+		}
+		return nil
+	}) {
 		return
 	}
 	a.mu.RLock()
@@ -50,20 +42,4 @@ func (a *activity) yieldIf(now time.Time, idle time.Duration, connections int) b
 	a.yield = idle
 	a.mu.Unlock()
 	return a.judge(now, connections).park
-}
-
-// farewell is what the user of a parked kernel reads.
-func (a *agent) farewell(i idleness) string {
-	if !i.yields {
-		return a.notice(i.timeout)
-	}
-	held := "what it held"
-	switch {
-	case a.cfg.GPUs == 1:
-		held = "its GPU"
-	case a.cfg.GPUs > 1:
-		held = fmt.Sprintf("its %d GPUs", a.cfg.GPUs)
-	}
-	return fmt.Sprintf("Kernel parked after %s without work, since somebody was waiting for %s. Run a cell to bring it back; variables are gone, files are kept.",
-		span(i.idle), held)
 }

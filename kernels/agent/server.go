@@ -161,22 +161,35 @@ func (a *agent) postRestart(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (a *agent) putIdle(w http.ResponseWriter, r *http.Request) {
-	var body IdleTimeout
+// understand reads the request's JSON and has it checked. Where that fails it
+// answers with 400.
+func understand(w http.ResponseWriter, r *http.Request, body any, check func() error) bool {
 	decoder := json.NewDecoder(r.Body)
 	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&body)
-	if err == nil && body.TimeoutSeconds == nil {
-		err = errors.New("timeoutSeconds is required")
-	}
-	if err == nil && *body.TimeoutSeconds > float64(mostSeconds) {
-		err = errors.New("timeoutSeconds is too large")
+	err := decoder.Decode(body)
+	if err == nil {
+		err = check()
 	}
 	if _, rest := decoder.Token(); err == nil && rest != io.EOF {
 		err = errors.New("more than one JSON value")
 	}
 	if err != nil {
 		problem(w, http.StatusBadRequest, "BadRequest", err.Error())
+	}
+	return err == nil
+}
+
+func (a *agent) putIdle(w http.ResponseWriter, r *http.Request) {
+	var body IdleTimeout
+	if !understand(w, r, &body, func() error {
+		switch {
+		case body.TimeoutSeconds == nil:
+			return errors.New("timeoutSeconds is required")
+		case *body.TimeoutSeconds > float64(mostSeconds):
+			return errors.New("timeoutSeconds is too large")
+		}
+		return nil
+	}) {
 		return
 	}
 	if body.CullConnected != nil {
