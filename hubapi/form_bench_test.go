@@ -6,20 +6,18 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"runtime"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/spawner"
+	"github.com/elastichub/elastichub/test/quantiles"
 )
 
 type allPolicies []v1alpha1.GroupPolicy
@@ -57,41 +55,16 @@ func BenchmarkForm(b *testing.B) {
 					want = http.StatusUnprocessableEntity
 				}
 				b.ReportAllocs()
-				var took quantiles
+				var took quantiles.Quantiles
 				for b.Loop() {
 					var w *httptest.ResponseRecorder
-					took.time(func() { w = h.call(c[0], c[1], c[2]) })
+					took.Time(func() { w = h.call(c[0], c[1], c[2]) })
 					if w.Code != want {
 						b.Fatal(w.Code, w.Body)
 					}
 				}
-				took.report(b)
+				took.Report(b)
 			})
 		}
-	}
-}
-
-// quantiles reports the median and the 99th percentile of what each round
-// took: by the clock, which is what people wait, and of the processor's time,
-// which does not depend on what else the machine does.
-type quantiles struct{ clock, processor []time.Duration }
-
-func (q *quantiles) time(round func()) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var from, to unix.Timespec
-	began := time.Now()
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &from)
-	round()
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &to)
-	q.clock = append(q.clock, time.Since(began))
-	q.processor = append(q.processor, time.Duration(to.Nano()-from.Nano()))
-}
-
-func (q *quantiles) report(b *testing.B) {
-	for unit, took := range map[string][]time.Duration{"µs": q.clock, "cpu-µs": q.processor} {
-		slices.Sort(took)
-		b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-"+unit)
-		b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-"+unit)
 	}
 }

@@ -3,12 +3,9 @@ package web
 import (
 	"bytes"
 	"context"
-	"runtime"
-	"slices"
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/elastichub/elastichub/test/quantiles"
 )
 
 func BenchmarkSpawnForm(b *testing.B) {
@@ -16,41 +13,16 @@ func BenchmarkSpawnForm(b *testing.B) {
 		b.Run(lang, func(b *testing.B) {
 			in, msg := researchers(), ForLanguages(lang)
 			b.ReportAllocs()
-			var took quantiles
+			var took quantiles.Quantiles
 			for b.Loop() {
-				took.time(func() {
+				took.Time(func() {
 					var buffer bytes.Buffer
 					if err := SpawnForm(NewSpawnFormView(in, msg)).Render(context.Background(), &buffer); err != nil {
 						b.Fatal(err)
 					}
 				})
 			}
-			took.report(b)
+			took.Report(b)
 		})
-	}
-}
-
-// quantiles reports the median and the 99th percentile of what each round
-// took: by the clock, which is what people wait, and of the processor's time,
-// which does not depend on what else the machine does.
-type quantiles struct{ clock, processor []time.Duration }
-
-func (q *quantiles) time(round func()) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var from, to unix.Timespec
-	began := time.Now()
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &from)
-	round()
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &to)
-	q.clock = append(q.clock, time.Since(began))
-	q.processor = append(q.processor, time.Duration(to.Nano()-from.Nano()))
-}
-
-func (q *quantiles) report(b *testing.B) {
-	for unit, took := range map[string][]time.Duration{"µs": q.clock, "cpu-µs": q.processor} {
-		slices.Sort(took)
-		b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-"+unit)
-		b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-"+unit)
 	}
 }
