@@ -26,8 +26,8 @@ import (
 
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
-	"github.com/elastichub/elastichub/kernels/internal/pythontest"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/pythontest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/elastichub/elastichub/kernels/agent"
-	"github.com/elastichub/elastichub/kernels/internal/pythontest"
+	"github.com/elastichub/elastichub/test/pythontest"
 )
 
 func stub(t testing.TB) []string {

@@ -25,8 +25,8 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
-	"github.com/elastichub/elastichub/kernels/internal/pythontest"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/pythontest"
 )
 
 // controllers play the kernel controllers with real agents and ipykernels in

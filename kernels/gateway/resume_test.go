@@ -19,9 +19,9 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
-	"github.com/elastichub/elastichub/kernels/internal/pythontest"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/test/client"
+	"github.com/elastichub/elastichub/test/pythontest"
 )
 
 // resuming is alice's client of a kernel, which speaks the resume protocol.

@@ -22,46 +22,13 @@ import (
 
 	"github.com/elastichub/elastichub/outbound"
 	"github.com/elastichub/elastichub/spawner/probe"
+	"github.com/elastichub/elastichub/test/pythontest"
 )
-
-// python has a real jupyter_server with a kernel and terminals. The first
-// caller on a machine makes it, where other tests keep theirs.
-func python(t *testing.T) string {
-	t.Helper()
-	cache := os.Getenv("ELASTICHUB_CACHE")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		require.NoError(t, err)
-		cache = filepath.Join(home, ".cache", "elastichub")
-	}
-	dir := filepath.Join(cache, "venvs", "server")
-	require.NoError(t, os.MkdirAll(filepath.Dir(dir), 0o755))
-	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o644)
-	require.NoError(t, err)
-	defer lock.Close()
-	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
-	interpreter := filepath.Join(dir, "bin", "python")
-	if exec.Command(interpreter, "-c", "import ipykernel, jupyter_server, jupyter_server_terminals").Run() == nil {
-		return interpreter
-	}
-	for _, command := range [][]string{
-		{"python3", "-m", "venv", "--clear", dir},
-		{interpreter, "-m", "pip", "install", "--quiet", "ipykernel==7.*", "jupyter_server==2.*", "jupyter_server_terminals"},
-	} {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("no Python with jupyter_server: %v: %s", err, out)
-			}
-			t.Skipf("no Python with jupyter_server: %v", err)
-		}
-	}
-	return interpreter
-}
 
 // serve runs a jupyter_server and returns its address, base URL included.
 func serve(t *testing.T, token string) string {
 	t.Helper()
-	interpreter := python(t)
+	interpreter := pythontest.Interpreter(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	port := listener.Addr().(*net.TCPAddr).Port

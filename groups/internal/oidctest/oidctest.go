@@ -20,11 +20,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/test/cache"
 )
 
 // Clients of the provider. Tokens of Elliptic are signed by ES256, others by RS256.
@@ -201,28 +202,12 @@ func install() (string, error) {
 			return "", err
 		}
 	}
-	cache := os.Getenv("ELASTICHUB_CACHE")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", err
-		}
-		cache = filepath.Join(home, ".cache", "elastichub")
-	}
 	sum := sha256.Sum256(append(append([]byte{}, packageLock...), program...))
-	dir := filepath.Join(cache, "oidctest", hex.EncodeToString(sum[:8]))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	// Several test processes may begin at once; one installs.
-	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	dir, unlock, err := cache.Lock("oidctest", hex.EncodeToString(sum[:8]))
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", err
-	}
+	defer unlock()
 	done := filepath.Join(dir, "done")
 	if _, err := os.Stat(done); err == nil {
 		return dir, nil

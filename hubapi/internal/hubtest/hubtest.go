@@ -14,11 +14,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/test/pythontest"
 )
 
 // Tokens of the Hub's services.
@@ -70,7 +71,7 @@ type Hub struct {
 // Start skips the test where JupyterHub cannot be had, unless CI=true.
 func Start(t testing.TB) *Hub {
 	t.Helper()
-	python, err := prepare()
+	python, err := pythontest.Environment("hubtest", "import jupyterhub; assert jupyterhub.version_info[0] == 5", "jupyterhub==5.*")
 	if err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("no JupyterHub: %v", err)
@@ -156,39 +157,4 @@ func freePort(t testing.TB) int {
 	require.NoError(t, err)
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
-}
-
-// prepare makes a virtual environment in
-// ${ELASTICHUB_CACHE:-~/.cache/elastichub}/venvs/hubtest, once on a machine.
-func prepare() (string, error) {
-	cache := os.Getenv("ELASTICHUB_CACHE")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", err
-		}
-		cache = filepath.Join(home, ".cache", "elastichub")
-	}
-	dir := filepath.Join(cache, "venvs", "hubtest")
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
-	}
-	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", err
-	}
-	python := filepath.Join(dir, "bin", "python")
-	if exec.Command(python, "-c", "import jupyterhub; assert jupyterhub.version_info[0] == 5").Run() == nil {
-		return python, nil
-	}
-	for _, command := range [][]string{{"python3", "-m", "venv", "--clear", dir}, {python, "-m", "pip", "install", "--quiet", "jupyterhub==5.*"}} {
-		if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s: %s: %w", command[0], output, err)
-		}
-	}
-	return python, nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
-	"github.com/elastichub/elastichub/kernels/internal/pythontest"
+	"github.com/elastichub/elastichub/test/pythontest"
 )
 
 func secret(t *testing.T, id string) keys.Secret {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/kernels/agent/zmtp"
-	"github.com/elastichub/elastichub/kernels/internal/pythontest"
+	"github.com/elastichub/elastichub/test/pythontest"
 )
 
 // libzmq binds a ROUTER that echoes, a REP that echoes and an XPUB on which it
