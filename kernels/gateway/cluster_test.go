@@ -308,6 +308,7 @@ func TestAReplicaThatStopsHandsItsClientsOver(t *testing.T) {
 	require.NoError(t, a.stop())
 	assert.Less(t, time.Since(began), 10*time.Second)
 	p.closed()
+	require.Eventually(t, func() bool { return agent.ackedBy("s") == 1 }, 5*time.Second, time.Millisecond, "the last acknowledgement")
 	agent.publish("s", builder.Stream(request.Header, "stdout", "after\n"))
 	p = s.open(b, id, "s")
 	assert.Equal(t, "after\n", wire.Member(p.next(wire.TypeStream).Content, "text"), "nothing twice, nothing lost")

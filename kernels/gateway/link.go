@@ -53,6 +53,11 @@ type link struct {
 
 	mu   sync.Mutex
 	seen resume
+	// delivering is held while one message goes to the client and is noted as
+	// seen; over is set under it, before the last acknowledgement: what the
+	// client was given is acknowledged, and nothing is given to it afterwards.
+	delivering sync.Mutex
+	over       bool
 	// parting: the client has closed its connection in order.
 	parting atomic.Bool
 }
@@ -182,6 +187,11 @@ func (l *link) binary(data []byte) error {
 		return fmt.Errorf("gateway: the agent sent a frame of %d bytes", len(data))
 	}
 	seq := binary.LittleEndian.Uint64(data)
+	l.delivering.Lock()
+	defer l.delivering.Unlock()
+	if l.over {
+		return context.Canceled
+	}
 	l.mu.Lock()
 	known, epoch := seq <= l.seen.delivered, l.seen.epoch
 	l.mu.Unlock()
@@ -230,6 +240,9 @@ func (l *link) write(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			l.delivering.Lock()
+			l.over = true
+			l.delivering.Unlock()
 			_ = ack()
 			return ctx.Err()
 		case <-l.ready:
