@@ -597,6 +597,39 @@ get_comm_manager().register_target("echo", opened)`)
 	assert.Equal(t, [][]byte{{255, 2, 1}, {}, bytes.Repeat([]byte{0, 1}, 1<<20)}, all[len(all)-1].Buffers)
 }
 
+// TestLargeOutputWaitsForItsReader: the kernel is faster than the client, and
+// all of it is more than is kept.
+func TestLargeOutputWaitsForItsReader(t *testing.T) {
+	t.Parallel()
+	const n, size = 60, 500_000
+	r := start(t, ipykernel(t), func(c *agent.Config) { c.ReplayBytes = 4 << 20 })
+	r.connect("deaf")
+	g := r.connect("s1")
+	id := g.execute(fmt.Sprintf("from IPython.display import display\nfor i in range(%d): display({'text/plain': f'{i} ' + 'x' * %d}, raw=True)", n, size))
+	var got []string
+	for len(got) < n {
+		m, err := g.receive()
+		require.NoError(t, err)
+		require.NotContains(t, string(m.Content), "messages of output were dropped")
+		if m.Type() == wire.TypeDisplayData {
+			time.Sleep(10 * time.Millisecond)
+			var content struct {
+				Data map[string]string `json:"data"`
+			}
+			require.NoError(t, json.Unmarshal(m.Content, &content))
+			number, _, _ := strings.Cut(content.Data["text/plain"], " ")
+			got = append(got, number)
+		}
+		g.ack(g.seq)
+	}
+	for i, number := range got {
+		assert.Equal(t, strconv.Itoa(i), number)
+	}
+	g.until(func(m *wire.Message) bool {
+		return m.ExecutionState() == string(wire.StateIdle) && string(wire.ParseFields(m.ParentHeader).ID) == id
+	})
+}
+
 // TestFlood: a cell that prints without end to a client that never reads costs bounded memory and can be interrupted.
 func TestFlood(t *testing.T) {
 	t.Parallel()

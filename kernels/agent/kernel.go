@@ -131,7 +131,7 @@ func (k *kernel) read(channel wire.Channel, c *zmtp.Conn, handle func(m *wire.Me
 	}
 }
 
-func (k *kernel) readIOPub(_ context.Context, c *zmtp.Conn) error {
+func (k *kernel) readIOPub(ctx context.Context, c *zmtp.Conn) error {
 	rate := newRate(k.a.cfg.IOPubMessages, k.a.cfg.IOPubBytes)
 	return k.read(wire.IOPub, c, func(m *wire.Message, f, parent wire.Fields) {
 		k.iopubOnce.Do(func() { close(k.iopubLive) })
@@ -148,6 +148,9 @@ func (k *kernel) readIOPub(_ context.Context, c *zmtp.Conn) error {
 			return
 		}
 		k.a.broadcast(encode(m, f))
+		if m.Size() >= largeOutput {
+			k.a.awaitRoom(ctx)
+		}
 	})
 }
 
