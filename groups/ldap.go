@@ -75,14 +75,23 @@ func (s *LDAP) lookup(ctx context.Context, c *ldapConn, user string) (groups []G
 	if err != nil || entry == nil {
 		return nil, false, err
 	}
+	primary, err := s.primaryGroup(ctx, c, entry)
+	if err != nil {
+		return nil, false, err
+	}
 	found := newGroupSet()
 	if s.config.MemberOfAttribute != "" {
 		if err := s.addMemberOf(ctx, c, entry, found); err != nil {
 			return nil, false, err
 		}
+		if primary != "" {
+			if err := found.add(primary); err != nil {
+				return nil, false, err
+			}
+		}
 	}
 	if s.config.GroupBase != "" {
-		if err := s.addFound(ctx, c, groupFilter(s.config, entry.DN, name), found); err != nil {
+		if err := s.addFound(ctx, c, groupFilter(s.config, entry.DN, name, primary), found); err != nil {
 			return nil, false, err
 		}
 	}
@@ -97,7 +106,7 @@ func (s *LDAP) lookup(ctx context.Context, c *ldapConn, user string) (groups []G
 // findUser returns the one entry whose UserAttribute is the user's name, and
 // the name as the directory spells it; nil when there is none.
 func (s *LDAP) findUser(ctx context.Context, c *ldapConn, user string) (*ldap.Entry, string, error) {
-	attributes := []string{s.config.UserAttribute}
+	attributes := []string{s.config.UserAttribute, objectSID, primaryGroupID}
 	if s.config.MemberOfAttribute != "" {
 		attributes = append(attributes, s.config.MemberOfAttribute)
 	}

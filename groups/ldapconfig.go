@@ -57,8 +57,8 @@ type LDAPConfig struct {
 	Referrals Referrals
 
 	// DialTimeout covers TCP and TLS, BindTimeout and SearchTimeout one
-	// operation each, all of one server. A lookup has two searches at most
-	// per page; a deadline of the caller bounds it over all servers.
+	// operation each, all of one server. A lookup has several; a deadline of
+	// the caller bounds it over all servers.
 	DialTimeout   time.Duration
 	BindTimeout   time.Duration
 	SearchTimeout time.Duration

@@ -29,9 +29,9 @@ type reply struct {
 	code       uint16
 }
 
-// scriptedLDAP speaks LDAP as servers do that cannot be had here, such as
-// Active Directory: ranged values and the in-chain rule. Where slapd can do
-// something, tests ask slapd.
+// scriptedLDAP speaks LDAP as servers do that cannot be had here: Windows hands
+// out values in ranges unasked, Samba only when asked to. Where slapd or Samba
+// can do something, tests ask them.
 type scriptedLDAP struct {
 	URL    string
 	answer func(ldapSearch) reply

@@ -102,15 +102,22 @@ func (s *LDAP) addParentsByRead(ctx context.Context, c *ldapConn, children []Gro
 	return nil
 }
 
-// groupFilter finds the groups that list a user.
-func groupFilter(c LDAPConfig, userDN, name string) string {
+// groupFilter finds the groups that list a user, and the user's primary group,
+// which does not and may be empty.
+func groupFilter(c LDAPConfig, userDN, name, primaryDN string) string {
 	var anyOf strings.Builder
+	if primaryDN != "" {
+		anyOf.WriteString(equals("distinguishedName", primaryDN))
+	}
 	for _, attribute := range c.GroupMemberAttributes {
 		switch {
 		case strings.EqualFold(attribute, memberUID):
 			anyOf.WriteString(equals(attribute, name))
 		case c.NestedGroups == NestedInChain && isMember(attribute):
-			anyOf.WriteString("(" + attribute + ":" + inChain + ":=" + ldap.EscapeFilter(userDN) + ")")
+			anyOf.WriteString(equals(attribute+":"+inChain+":", userDN))
+			if primaryDN != "" {
+				anyOf.WriteString(equals(attribute+":"+inChain+":", primaryDN))
+			}
 		default:
 			anyOf.WriteString(equals(attribute, userDN))
 		}

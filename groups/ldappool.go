@@ -174,6 +174,9 @@ func (p *ldapPool) connect(ctx context.Context, server int) (*ldapConn, error) {
 	if p.config.BindDN != "" {
 		if err := c.run(bindCtx, func() error { return c.Bind(p.config.BindDN, password) }); err != nil {
 			c.drop()
+			if u.Scheme == "ldap" && !p.config.StartTLS && ldap.IsErrorAnyOf(err, ldap.LDAPResultStrongAuthRequired, ldap.LDAPResultConfidentialityRequired) {
+				return nil, fmt.Errorf("bind: the server takes passwords over TLS only, use ldaps:// or startTLS: %w", err)
+			}
 			return nil, fmt.Errorf("bind: %w", err)
 		}
 	}

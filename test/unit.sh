@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Go tests of both modules, against a real API server, slapd, OpenID provider and
-# ipykernel.
+# Go tests of both modules, against a real API server, slapd, Active Directory
+# domain controller, OpenID provider and ipykernel.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-test/packages.sh slapd ldap-utils
+# Directories: OpenLDAP, and Samba as Active Directory.
+test/packages.sh slapd ldap-utils samba samba-ad-provision samba-dsdb-modules
 # Tests run a real OpenID provider in Node; any from 18 on will do.
 { command -v node && command -v npm; } >/dev/null || test/packages.sh nodejs npm
 KUBEBUILDER_ASSETS=$("${ELASTICHUB_CACHE:?run this through make}/bin/localcluster" assets | tail -n 1)
