@@ -19,11 +19,12 @@ import (
 type Cluster interface {
 	// Kernels are those that the allowance can use.
 	Kernels(ctx context.Context, allowance groups.Allowance) ([]web.KernelChoice, error)
-	// GPUs counts an extended resource, such as nvidia.com/gpu; nil when nobody counts.
-	GPUs(ctx context.Context, resource string) (*web.GPUs, error)
-	// Held counts what a user, and everybody under the allowance's policies,
-	// holds of the allowance's GPU resource.
-	Held(ctx context.Context, user string, allowance groups.Allowance) (web.HeldGPUs, error)
+	// GPUs counts what there is of each quota's resource, by its name; nil when
+	// nobody counts.
+	GPUs(ctx context.Context, quotas []groups.GPUQuota) (map[string]web.GPUs, error)
+	// Held counts what a user holds of each quota's resource, and everybody of
+	// its pool, by the resource's name.
+	Held(ctx context.Context, user string, quotas []groups.GPUQuota) (map[string]web.HeldGPUs, error)
 }
 
 // maxLanguages bounds an Accept-Language value.
@@ -137,17 +138,14 @@ func (a *API) addGPUs(ctx context.Context, user string, input *web.SpawnFormInpu
 		a.deps.Log.WarnContext(ctx, "form without kernels", "error", err)
 	}
 	input.Kernels = kernels
-	resource := input.Allowance.Kernels.GPUResource
-	if resource == "" {
+	quotas := input.Allowance.GPUs
+	if len(quotas) == 0 {
 		return
 	}
-	if input.GPUs, err = a.deps.Cluster.GPUs(ctx, resource); err != nil {
+	if input.GPUs, err = a.deps.Cluster.GPUs(ctx, quotas); err != nil {
 		a.deps.Log.WarnContext(ctx, "form without free GPUs", "error", err)
 	}
-	held, err := a.deps.Cluster.Held(ctx, user, input.Allowance)
-	if err != nil {
+	if input.Held, err = a.deps.Cluster.Held(ctx, user, quotas); err != nil {
 		a.deps.Log.WarnContext(ctx, "form without held GPUs", "error", err)
-		return
 	}
-	input.Held = &held
 }

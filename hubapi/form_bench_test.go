@@ -24,19 +24,31 @@ type allPolicies []v1alpha1.GroupPolicy
 
 func (p allPolicies) Policies(context.Context) ([]v1alpha1.GroupPolicy, error) { return p, nil }
 
+// contractPolicies are those of the contract, the researchers' first.
+func contractPolicies(t testing.TB) allPolicies {
+	t.Helper()
+	text, err := os.ReadFile(contract + "/policies.yaml")
+	require.NoError(t, err)
+	var policies allPolicies
+	require.NoError(t, yaml.UnmarshalStrict(text, &policies))
+	return policies
+}
+
+// contractPeople are those of the contract, remembered.
+func contractPeople(t testing.TB) *groups.Cache {
+	t.Helper()
+	file, err := groups.NewFile(contract+"/users.yaml", time.Now)
+	require.NoError(t, err)
+	cache, err := groups.NewCache(file, groups.DefaultCacheConfig(), time.Now, prometheus.NewRegistry())
+	require.NoError(t, err)
+	return cache
+}
+
 // BenchmarkForm is a whole request for a form, from its bytes to the page's:
 // groups from the cache, policies resolved anew, the last choice, the servers
 // of everybody counted.
 func BenchmarkForm(b *testing.B) {
-	text, err := os.ReadFile(contract + "/policies.yaml")
-	require.NoError(b, err)
-	var policies allPolicies
-	require.NoError(b, yaml.UnmarshalStrict(text, &policies))
-	file, err := groups.NewFile(contract+"/users.yaml", time.Now)
-	require.NoError(b, err)
-	cache, err := groups.NewCache(file, groups.DefaultCacheConfig(), time.Now, prometheus.NewRegistry())
-	require.NoError(b, err)
-
+	cache, policies := contractPeople(b), contractPolicies(b)
 	for _, servers := range []int{0, 1_000, 10_000} {
 		h := newHarness(b, func(_ *hubapi.Config, d *hubapi.Dependencies) {
 			d.Allowances = groups.NewService(cache, policies, groups.MatchPriority)

@@ -137,18 +137,18 @@ func (c half) Kernels(ctx context.Context, a groups.Allowance) ([]web.KernelChoi
 	return c.Cluster.Kernels(ctx, a)
 }
 
-func (c half) GPUs(ctx context.Context, resource string) (*web.GPUs, error) {
+func (c half) GPUs(ctx context.Context, quotas []groups.GPUQuota) (map[string]web.GPUs, error) {
 	if c.gpus != nil {
 		return nil, c.gpus
 	}
-	return c.Cluster.GPUs(ctx, resource)
+	return c.Cluster.GPUs(ctx, quotas)
 }
 
-func (c half) Held(ctx context.Context, user string, a groups.Allowance) (web.HeldGPUs, error) {
+func (c half) Held(ctx context.Context, user string, quotas []groups.GPUQuota) (map[string]web.HeldGPUs, error) {
 	if c.held != nil {
-		return web.HeldGPUs{}, c.held
+		return nil, c.held
 	}
-	return c.Cluster.Held(ctx, user, a)
+	return c.Cluster.Held(ctx, user, quotas)
 }
 
 func TestFormSaysWhatIsKnown(t *testing.T) {
@@ -172,6 +172,60 @@ func TestFormSaysWhatIsKnown(t *testing.T) {
 		assert.NotContains(t, page, "10.0.0.1")
 		assert.Equal(t, row.cluster != half{}, strings.Contains(h.log.String(), "10.0.0.1 is down"))
 	}
+}
+
+// slices is a cluster whose GPUs of one resource are cut up.
+type slices struct{ inmemory.Cluster }
+
+const slice = "nvidia.com/mig-1g.5gb"
+
+func (c slices) Kernels(ctx context.Context, a groups.Allowance) ([]web.KernelChoice, error) {
+	all, err := c.Cluster.Kernels(ctx, a)
+	return append(all, web.KernelChoice{Name: "python-mig", DisplayName: "Python (slices)", GPUs: map[string]int64{slice: 2}, IdleSeconds: 60}), err
+}
+
+func (c slices) GPUs(ctx context.Context, quotas []groups.GPUQuota) (map[string]web.GPUs, error) {
+	now, err := c.Cluster.GPUs(ctx, quotas)
+	if _, asked := now[slice]; asked {
+		now[slice] = web.GPUs{Free: 5, Total: 7}
+	}
+	return now, err
+}
+
+func (c slices) Held(ctx context.Context, user string, quotas []groups.GPUQuota) (map[string]web.HeldGPUs, error) {
+	held, err := c.Cluster.Held(ctx, user, quotas)
+	if _, asked := held[slice]; asked {
+		held[slice] = web.HeldGPUs{User: 2, Pool: 4}
+	}
+	return held, err
+}
+
+func TestFormShowsTheGPUsOfEveryPolicy(t *testing.T) {
+	policies := contractPolicies(t)
+	pool := int32(6)
+	policies[1].Spec.Groups = []string{"ml-research"}
+	policies[1].Spec.Kernels = v1alpha1.PolicyKernels{Allowed: []string{"python-mig"}, GPUResource: slice, GPUsPerKernel: 2, GPUsPerUser: 3, GPUPool: &pool}
+	page := func(matching groups.Matching) string {
+		h := newHarness(t, func(_ *hubapi.Config, d *hubapi.Dependencies) {
+			d.Cluster, d.Allowances = slices{}, groups.NewService(contractPeople(t), policies, matching)
+		})
+		w := h.call("GET", researcher+"/form?server=", "")
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		return w.Body.String()
+	}
+	both := page(groups.MatchUnion)
+	for _, part := range []string{
+		"<b>nvidia.com/gpu</b>", "1 of 2 GPUs free now", "You hold 1 of the 2 GPUs that you can have at a time.",
+		"<b>" + slice + "</b>", "5 of 7 GPUs free now", "You hold 2 of the 3 GPUs that you can have at a time.", "Your group holds 4 of its 6 GPUs.",
+		"Python (GPU)", "Python (slices)",
+	} {
+		assert.Contains(t, both, part)
+	}
+	one := page(groups.MatchPriority)
+	assert.Contains(t, one, "Python (GPU)")
+	assert.Contains(t, one, "1 of 2 GPUs free now")
+	assert.NotContains(t, one, "slices")
+	assert.NotContains(t, one, slice)
 }
 
 // FuzzForm sends any body as a form: what comes out is within the allowance,

@@ -3,32 +3,52 @@ package kernels
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/admission"
 )
 
-// Held counts how much of an extended resource the kernels of a user hold
-// now, and those of everybody under a policy.
-func (c *Catalogue) Held(ctx context.Context, user, policy, resource string) (byUser, byPolicy int64, err error) {
-	var kernels v1alpha1.JupyterKernelList
-	if err := c.reader.List(ctx, &kernels, client.InNamespace(c.cfg.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return 0, 0, fmt.Errorf("kernels: list kernels: %w", err)
+// Held counts the extended resources that the kernels of a user hold now, and
+// what everybody's hold of the pool of each policy, which is of the policy's own
+// resource. It books on pools as admission does.
+func (c *Catalogue) Held(ctx context.Context, user string) (byUser admission.Resources, byPolicy map[string]int64, err error) {
+	kernels, err := c.counted(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
-	for i := range kernels.Items {
-		k := &kernels.Items[i]
-		if !counted(k.Status) {
-			continue
-		}
-		n := fromList(k.Status.Held)[resource]
-		if k.Spec.User == user {
-			byUser += n
-		}
-		if slices.Contains(k.Spec.Policies, policy) {
-			byPolicy += n
+	var list v1alpha1.GroupPolicyList
+	if err := c.reader.List(ctx, &list, client.InNamespace(c.cfg.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, nil, fmt.Errorf("kernels: list policies: %w", err)
+	}
+	policies := map[string]admission.Policy{}
+	for i := range list.Items {
+		policies[list.Items[i].Name] = policyOf(&list.Items[i])
+	}
+	byUser, byPolicy = admission.Resources{}, map[string]int64{}
+	for _, k := range kernels {
+		for resource, n := range fromList(k.Status.Held) {
+			if k.Spec.User == user {
+				byUser[resource] += n
+			}
+			byPolicy[admission.Giver(resource, k.Spec.Policies, policies)] += n
 		}
 	}
 	return byUser, byPolicy, nil
+}
+
+// counted lists the kernels that hold something, which are not to be changed.
+func (c *Catalogue) counted(ctx context.Context) ([]*v1alpha1.JupyterKernel, error) {
+	var all v1alpha1.JupyterKernelList
+	if err := c.reader.List(ctx, &all, client.InNamespace(c.cfg.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("kernels: list kernels: %w", err)
+	}
+	var holding []*v1alpha1.JupyterKernel
+	for i := range all.Items {
+		if k := &all.Items[i]; counted(k.Status) {
+			holding = append(holding, k)
+		}
+	}
+	return holding, nil
 }

@@ -6,55 +6,100 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/admission"
 )
 
-// listed is a cache that holds these kernels.
+// listed is a cache that holds these kernels and policies.
 type listed struct {
 	client.Reader
-	kernels []v1alpha1.JupyterKernel
+	kernels  []v1alpha1.JupyterKernel
+	policies []v1alpha1.GroupPolicy
 }
 
 func (l listed) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
-	into.(*v1alpha1.JupyterKernelList).Items = l.kernels
+	switch list := into.(type) {
+	case *v1alpha1.JupyterKernelList:
+		list.Items = l.kernels
+	case *v1alpha1.GroupPolicyList:
+		list.Items = l.policies
+	}
 	return nil
 }
 
-func TestHeldCountsByUserAndByPolicy(t *testing.T) {
-	kernel := func(user, policy string, phase v1alpha1.KernelPhase, gpus string) v1alpha1.JupyterKernel {
-		k := v1alpha1.JupyterKernel{}
-		k.Spec.User, k.Spec.Policies, k.Status.Phase = user, []string{"first", policy}, phase
-		if gpus != "" {
-			k.Status.Held = corev1.ResourceList{"nvidia.com/gpu": resource.MustParse(gpus), "amd.com/gpu": resource.MustParse("7")}
-		}
-		return k
-	}
-	c := &Catalogue{reader: listed{kernels: []v1alpha1.JupyterKernel{
-		kernel("a", "ml", v1alpha1.KernelReady, "2"),
-		kernel("a", "other", v1alpha1.KernelStarting, "1"),
-		kernel("a", "ml", v1alpha1.KernelParked, "1"), // its Pod is still going
-		kernel("a", "ml", v1alpha1.KernelParked, ""),
-		kernel("a", "ml", v1alpha1.KernelQueued, ""),
-		kernel("b", "ml", v1alpha1.KernelReady, "4"),
-		kernel("", "ml", v1alpha1.KernelReady, "8"),
-	}}}
-	for _, row := range []struct {
-		user, policy, resource string
-		byUser, byPolicy       int64
-	}{
-		{"a", "ml", "nvidia.com/gpu", 4, 15},
-		{"b", "other", "nvidia.com/gpu", 4, 1},
-		{"c", "none", "nvidia.com/gpu", 0, 0},
-		{"a", "ml", "amd.com/gpu", 21, 28},
-		{"a", "first", "nvidia.com/mig-1g.5gb", 0, 0},
+const (
+	wholeGPU = "nvidia.com/gpu"
+	slice    = "nvidia.com/mig-1g.5gb"
+)
+
+func holding(user string, phase v1alpha1.KernelPhase, held map[string]int64, policies ...string) v1alpha1.JupyterKernel {
+	k := v1alpha1.JupyterKernel{}
+	k.Spec.User, k.Spec.Policies, k.Status.Phase, k.Status.Held = user, policies, phase, toList(held)
+	return k
+}
+
+func giving(name, resource string, perKernel int32) v1alpha1.GroupPolicy {
+	return *policy(name, func(k *v1alpha1.PolicyKernels) {
+		k.Allowed, k.GPUResource, k.GPUsPerKernel, k.GPUsPerUser = []string{"python"}, resource, perKernel, perKernel
+	})
+}
+
+func TestHeldCountsByUserAndByPool(t *testing.T) {
+	gpus := func(n int64) map[string]int64 { return map[string]int64{wholeGPU: n} }
+	c := &Catalogue{reader: listed{
+		policies: []v1alpha1.GroupPolicy{giving("ml", wholeGPU, 4), giving("vision", wholeGPU, 4), giving("slices", slice, 4), giving("none", wholeGPU, 0)},
+		kernels: []v1alpha1.JupyterKernel{
+			holding("a", v1alpha1.KernelReady, gpus(2), "ml"),
+			holding("a", v1alpha1.KernelStarting, map[string]int64{wholeGPU: 1, slice: 3}, "slices", "none", "ml", "vision"),
+			holding("a", v1alpha1.KernelParked, gpus(1), "ml"), // its Pod is still going
+			holding("a", v1alpha1.KernelParked, nil, "ml"),
+			holding("a", v1alpha1.KernelQueued, nil, "ml"),
+			holding("b", v1alpha1.KernelReady, gpus(10), "vision", "ml"),
+			holding("", v1alpha1.KernelReady, gpus(20), "ml"),
+			holding("b", v1alpha1.KernelReady, gpus(40), "gone"),
+		},
+	}}
+	for user, want := range map[string]admission.Resources{
+		"a": {wholeGPU: 4, slice: 3}, "b": {wholeGPU: 50}, "c": {},
 	} {
-		byUser, byPolicy, err := c.Held(t.Context(), row.user, row.policy, row.resource)
+		byUser, byPolicy, err := c.Held(t.Context(), user)
 		require.NoError(t, err)
-		assert.Equal(t, row.byUser, byUser, "%+v", row)
-		assert.Equal(t, row.byPolicy, byPolicy, "%+v", row)
+		assert.Equal(t, want, byUser, user)
+		delete(byPolicy, "") // what no policy gives
+		assert.Equal(t, map[string]int64{"ml": 24, "vision": 10, "slices": 3}, byPolicy, "the pool of whom several policies give to is the first one's")
 	}
+}
+
+// room is a capacity that does not change.
+type room []place
+
+func (r room) Places(context.Context) ([]place, error) { return r, nil }
+
+func TestCapacityCountsEveryResource(t *testing.T) {
+	node := func(total, free admission.Resources) place {
+		return place{Node: admission.Node{Total: total, Free: free}}
+	}
+	c := &Catalogue{
+		places: room{
+			node(admission.Resources{wholeGPU: 4}, admission.Resources{wholeGPU: 3}),
+			node(admission.Resources{wholeGPU: 2, slice: 7}, admission.Resources{wholeGPU: 2, slice: 7}),
+			node(admission.Resources{"amd.com/gpu": 1}, admission.Resources{"amd.com/gpu": 0}),
+		},
+		reader: listed{kernels: []v1alpha1.JupyterKernel{
+			holding("a", v1alpha1.KernelReady, map[string]int64{wholeGPU: 2, slice: 1}),
+			holding("b", v1alpha1.KernelStarting, map[string]int64{slice: 2, "amd.com/gpu": 1}), // more than there is
+			holding("b", v1alpha1.KernelParked, nil),
+		}},
+	}
+	free, total, known, err := c.Capacity(t.Context())
+	require.NoError(t, err)
+	assert.True(t, known)
+	assert.Equal(t, admission.Resources{wholeGPU: 6, slice: 7, "amd.com/gpu": 1}, total)
+	assert.Equal(t, admission.Resources{wholeGPU: 3, slice: 4, "amd.com/gpu": 0}, free)
+	c.places = nil
+	_, _, known, err = c.Capacity(t.Context())
+	require.NoError(t, err)
+	assert.False(t, known)
 }

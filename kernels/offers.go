@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/admission"
 )
 
 // Offer is a kernelspec as somebody who chooses sees it.
@@ -18,8 +19,8 @@ type Offer struct {
 	// Name is the JupyterKernelSpec's.
 	Name        string
 	DisplayName string
-	// GPUs of the resource asked for that one kernel takes.
-	GPUs int64
+	// Extended is what one kernel takes of extended resources.
+	Extended admission.Resources
 	// IdleSeconds after which it is parked; 0 means never.
 	IdleSeconds int64
 }
@@ -32,36 +33,42 @@ type Catalogue struct {
 	places capacity
 }
 
-// GPUs counts an extended resource of the cluster's nodes, and how much of it
-// nobody holds. known is false without Config.ClusterCapacity.
-func (c *Catalogue) GPUs(ctx context.Context, resource string) (free, total int64, known bool, err error) {
+// Capacity counts the extended resources of the cluster's nodes, and how much of
+// them nobody holds. known is false without Config.ClusterCapacity.
+func (c *Catalogue) Capacity(ctx context.Context) (free, total admission.Resources, known bool, err error) {
 	if c.places == nil {
-		return 0, 0, false, nil
+		return nil, nil, false, nil
 	}
 	places, err := c.places.Places(ctx)
 	if err != nil {
-		return 0, 0, false, err
+		return nil, nil, false, err
 	}
+	free, total = admission.Resources{}, admission.Resources{}
 	for _, p := range places {
-		total += p.Total[resource]
-		free += p.Free[resource]
-	}
-	var kernels v1alpha1.JupyterKernelList
-	if err := c.reader.List(ctx, &kernels, client.InNamespace(c.cfg.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return 0, 0, false, fmt.Errorf("kernels: list kernels: %w", err)
-	}
-	for i := range kernels.Items {
-		if status := &kernels.Items[i].Status; counted(*status) {
-			free -= fromList(status.Held)[resource]
+		for resource, n := range p.Total {
+			total[resource] += n
+			free[resource] += p.Free[resource]
 		}
 	}
-	return max(free, 0), total, true, nil
+	kernels, err := c.counted(ctx)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	for _, k := range kernels {
+		for resource, n := range fromList(k.Status.Held) {
+			free[resource] -= n
+		}
+	}
+	for resource := range free {
+		free[resource] = max(free[resource], 0)
+	}
+	return free, total, true, nil
 }
 
 // Offers lists what a gateway has to offer under some policies, in the
 // gateway's order. A kernelspec that no Pod can be made from is left out. A
 // gateway that does not exist offers nothing.
-func (c *Catalogue) Offers(ctx context.Context, gateway, gpuResource string, policies []string) ([]Offer, error) {
+func (c *Catalogue) Offers(ctx context.Context, gateway string, policies []string) ([]Offer, error) {
 	cfg, reader := c.cfg, c.reader
 	var gw v1alpha1.JupyterGateway
 	err := reader.Get(ctx, types.NamespacedName{Namespace: cfg.Namespace, Name: gateway}, &gw)
@@ -96,7 +103,7 @@ func (c *Catalogue) Offers(ctx context.Context, gateway, gpuResource string, pol
 		}
 		offers = append(offers, Offer{
 			Name: name, DisplayName: in.Spec.Spec.DisplayName,
-			GPUs: extended(&pod.Spec)[gpuResource], IdleSeconds: idleSeconds(cfg, in),
+			Extended: extended(&pod.Spec), IdleSeconds: idleSeconds(cfg, in),
 		})
 	}
 	return offers, nil

@@ -3,15 +3,16 @@ package web
 import (
 	"bytes"
 	"context"
+	"path"
 	"testing"
 
 	"github.com/elastichub/elastichub/test/quantiles"
 )
 
 func BenchmarkSpawnForm(b *testing.B) {
-	for _, lang := range []string{"en", "ru"} {
-		b.Run(lang, func(b *testing.B) {
-			in, msg := researchers(), ForLanguages(lang)
+	for name, in := range map[string]SpawnFormInput{"researchers/en": researchers(), "researchers/ru": researchers(), "both/zh": both()} {
+		b.Run(name, func(b *testing.B) {
+			msg := ForLanguages(path.Base(name))
 			b.ReportAllocs()
 			var took quantiles.Quantiles
 			for b.Loop() {

@@ -1,10 +1,8 @@
 package web
 
 import (
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
@@ -16,20 +14,21 @@ type KernelChoice struct {
 	// Name is the JupyterKernelSpec's.
 	Name        string
 	DisplayName string
-	GPUs        int
+	// GPUs that one kernel takes, by extended resource such as nvidia.com/gpu.
+	GPUs map[string]int64
 	// IdleSeconds after which it is parked; 0 means never.
 	IdleSeconds int64
 }
 
-// GPUs is the state of the cluster now.
+// GPUs is what the cluster has of one resource now.
 type GPUs struct {
-	Free, Total int
+	Free, Total int64
 }
 
-// HeldGPUs is what the user's kernels, and all kernels under the user's
-// policies, hold now.
+// HeldGPUs is what the user's kernels hold of one resource now, and everybody's
+// of its pool.
 type HeldGPUs struct {
-	User, Pool int
+	User, Pool int64
 }
 
 // SpawnFormInput is what the spawn form is made from.
@@ -45,9 +44,9 @@ type SpawnFormInput struct {
 	Faults []forms.FieldError
 	// Servers of the user that run, without this one.
 	Servers int
-	// GPUs and Held are nil when not known.
-	GPUs *GPUs
-	Held *HeldGPUs
+	// GPUs and Held are of the allowance's resources, by name; nil when not known.
+	GPUs map[string]GPUs
+	Held map[string]HeldGPUs
 	// Kernels that exist; those the allowance does not name are not shown.
 	Kernels []KernelChoice
 }
@@ -109,19 +108,6 @@ type channelView struct {
 	checked                      bool
 	redirect                     string
 	redirectTo, redirectLabel    string
-}
-
-type gpuView struct {
-	title, intro, help string
-	kernels            []kernelView
-	limits             []string
-	free               string
-	scarce             bool
-}
-
-type kernelView struct {
-	name, gpus, idle string
-	hasGPU           bool
 }
 
 // NewSpawnFormView decides what the form shows. It never fails: an allowance
@@ -229,61 +215,6 @@ func newChannels(all []v1alpha1.ImageChannel, chosen string, msg *Messages) []ch
 		views = append(views, v)
 	}
 	return views
-}
-
-func newGPUs(in SpawnFormInput, msg *Messages) gpuView {
-	allowed := in.Allowance.Kernels
-	v := gpuView{title: msg.GPUKernels.plain(), intro: msg.NoKernels.plain()}
-	for _, k := range in.Kernels {
-		if !slices.Contains(allowed.Allowed, k.Name) || k.GPUs > int(min(allowed.GPUsPerKernel, allowed.GPUsPerUser)) {
-			continue
-		}
-		v.kernels = append(v.kernels, newKernel(k, msg))
-	}
-	hasGPU := slices.ContainsFunc(v.kernels, func(k kernelView) bool { return k.hasGPU })
-	switch {
-	case hasGPU:
-		v.intro = msg.GPUKernelsIntro.plain()
-	case len(v.kernels) > 0:
-		v.title, v.intro = msg.Kernels.plain(), msg.KernelsIntro.plain()
-		return v
-	default:
-		return v
-	}
-	perUser := strconv.Itoa(int(allowed.GPUsPerUser))
-	if in.Held == nil {
-		v.limits = append(v.limits, msg.count(msg.GPULimit, perUser))
-	} else {
-		v.limits = append(v.limits, msg.count(msg.GPUsPerUser, perUser, "held", strconv.Itoa(in.Held.User)))
-		if allowed.GPUPool != nil {
-			v.limits = append(v.limits, msg.count(msg.GPUPool, strconv.Itoa(int(*allowed.GPUPool)), "held", strconv.Itoa(in.Held.Pool)))
-		}
-	}
-	if in.GPUs != nil {
-		v.free = msg.count(msg.GPUsFree, strconv.Itoa(in.GPUs.Total), "free", strconv.Itoa(in.GPUs.Free))
-		v.scarce = in.GPUs.Free == 0
-	}
-	return v
-}
-
-func newKernel(k KernelChoice, msg *Messages) kernelView {
-	view := kernelView{name: k.DisplayName, gpus: msg.KernelNoGPU.plain(), hasGPU: k.GPUs > 0}
-	if view.name == "" {
-		view.name = k.Name
-	}
-	idle := time.Duration(k.IdleSeconds) * time.Second
-	switch {
-	case k.IdleSeconds <= 0:
-		view.idle = msg.KeptOpen.plain()
-	case k.GPUs > 0:
-		view.idle = msg.say(msg.Returned, "time", msg.duration(idle))
-	default:
-		view.idle = msg.say(msg.Parked, "time", msg.duration(idle))
-	}
-	if k.GPUs > 0 {
-		view.gpus = msg.count(msg.KernelGPUs, strconv.Itoa(k.GPUs))
-	}
-	return view
 }
 
 func (v *SpawnFormView) addFaults(faults []forms.FieldError) {

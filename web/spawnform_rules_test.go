@@ -64,7 +64,7 @@ func TestFaultsKeepWhatWasEntered(t *testing.T) {
 }
 
 func TestEveryReferenceResolves(t *testing.T) {
-	for _, in := range []SpawnFormInput{analysts(), researchers(), admins()} {
+	for _, in := range []SpawnFormInput{analysts(), researchers(), admins(), both()} {
 		root := parse(t, render(t, in))
 		ids := map[string]int{}
 		var walk func(n *html.Node, visit func(*html.Node))
@@ -190,7 +190,7 @@ func TestHostileTextsAreEscaped(t *testing.T) {
 			{ID: "stable", DisplayName: evil, Description: evil},
 			{ID: "stable-old", DisplayName: evil, Redirect: &v1alpha1.ChannelRedirect{To: "stable", Message: evil}},
 		}
-		in.Kernels = []KernelChoice{{Name: "python-gpu", DisplayName: evil, GPUs: 1, IdleSeconds: 60}}
+		in.Kernels = []KernelChoice{{Name: "python-gpu", DisplayName: evil, GPUs: map[string]int64{wholeGPU: 1}, IdleSeconds: 60}}
 		root := parse(t, render(t, in))
 		assert.Len(t, elements(root, "script"), 1, evil)
 		assert.Len(t, elements(root, "style"), 1, evil)
@@ -294,8 +294,8 @@ func TestHelpOfThePolicy(t *testing.T) {
 func TestGPUsInUse(t *testing.T) {
 	in := researchers()
 	pool := int32(4)
-	in.Allowance.Kernels.GPUPool, in.Allowance.Kernels.GPUsPerUser = &pool, 2
-	in.Held = &HeldGPUs{User: 1, Pool: 3}
+	in.Allowance.GPUs[0].Pool, in.Allowance.GPUs[0].PerUser = &pool, 2
+	in.Held = map[string]HeldGPUs{wholeGPU: {User: 1, Pool: 3}}
 	page := render(t, in)
 	assert.Contains(t, page, "You hold 1 of the 2 GPUs that you can have at a time.")
 	assert.Contains(t, page, "Your group holds 3 of its 4 GPUs.")

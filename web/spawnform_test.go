@@ -22,6 +22,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+const wholeGPU, slice = "nvidia.com/gpu", "nvidia.com/mig-1g.5gb"
+
 func quantities(lowest, highest, step, initial string, ratio float64) groups.Range {
 	return groups.Range{Min: resource.MustParse(lowest), Max: resource.MustParse(highest), Step: resource.MustParse(step),
 		Default: resource.MustParse(initial), RequestRatio: ratio}
@@ -60,9 +62,11 @@ func researchers() SpawnFormInput {
 			{ID: "dev", DisplayName: "Preview", Description: "What Stable will be next month. May break."},
 			{ID: "secret", DisplayName: "Hidden", Hidden: true},
 		},
-		Kernels: v1alpha1.PolicyKernels{Allowed: []string{"python-gpu", "python-2gpu", "python-cpu"}, GPUsPerKernel: 1, GPUsPerUser: 1},
+		Kernels: v1alpha1.PolicyKernels{Allowed: []string{"python-gpu", "python-2gpu", "python-cpu"}},
+		GPUs:    []groups.GPUQuota{{Resource: wholeGPU, PerKernel: 1, PerUser: 1, Policy: "ml"}},
 	}
-	return SpawnFormInput{Allowance: a, Values: forms.Values{CPU: "2", Memory: "4", Image: "stable", Preset: "medium"}, Servers: 1, GPUs: &GPUs{Free: 1, Total: 2}, Held: &HeldGPUs{}, Kernels: allKernels()}
+	return SpawnFormInput{Allowance: a, Values: forms.Values{CPU: "2", Memory: "4", Image: "stable", Preset: "medium"}, Servers: 1,
+		GPUs: map[string]GPUs{wholeGPU: {Free: 1, Total: 2}}, Held: map[string]HeldGPUs{}, Kernels: allKernels()}
 }
 
 // admins comes back with faults and entered values.
@@ -75,10 +79,11 @@ func admins() SpawnFormInput {
 			{ID: "stable", DisplayName: "Stable"},
 			{ID: "hotfix", DisplayName: "Hotfix", Hidden: true, Redirect: &v1alpha1.ChannelRedirect{To: "stable", Message: "The fix is in Stable now."}},
 		},
-		Kernels: v1alpha1.PolicyKernels{Allowed: []string{"python-gpu", "python-2gpu"}, GPUsPerKernel: 2, GPUsPerUser: 4},
+		Kernels: v1alpha1.PolicyKernels{Allowed: []string{"python-gpu", "python-2gpu"}},
+		GPUs:    []groups.GPUQuota{{Resource: wholeGPU, PerKernel: 2, PerUser: 4, Policy: "admins"}},
 	}
 	return SpawnFormInput{
-		Allowance: a, Values: forms.Values{CPU: "64", Memory: "5", Image: "hotfix"}, GPUs: &GPUs{Free: 0, Total: 2}, Kernels: allKernels(),
+		Allowance: a, Values: forms.Values{CPU: "64", Memory: "5", Image: "hotfix"}, GPUs: map[string]GPUs{wholeGPU: {Total: 2}}, Kernels: allKernels(),
 		Faults: []forms.FieldError{
 			{Field: "cpu", Code: forms.AboveMax, Message: "At most 12 CPUs."},
 			{Field: "memory", Code: forms.OffStep, Message: "…"},
@@ -87,10 +92,25 @@ func admins() SpawnFormInput {
 	}
 }
 
+// both are members of two groups, which give GPUs whole and in slices.
+func both() SpawnFormInput {
+	in := researchers()
+	pool := int32(7)
+	in.Allowance.DisplayName = "ML research and teaching"
+	in.Allowance.Kernels.Allowed = []string{"python-gpu", "python-2gpu", "python-slice", "python-pair", "python-cpu"}
+	in.Allowance.GPUs = append(in.Allowance.GPUs, groups.GPUQuota{Resource: slice, PerKernel: 2, PerUser: 3, Pool: &pool, Policy: "teaching"})
+	in.GPUs = map[string]GPUs{wholeGPU: {Total: 2}, slice: {Free: 5, Total: 14}}
+	in.Held = map[string]HeldGPUs{wholeGPU: {User: 1, Pool: 2}, slice: {User: 2, Pool: 6}}
+	in.Kernels = append(allKernels(),
+		KernelChoice{Name: "python-slice", DisplayName: "Python 3 (GPU slice)", GPUs: map[string]int64{slice: 1}, IdleSeconds: 600},
+		KernelChoice{Name: "python-pair", DisplayName: "Python 3 (GPU and slices)", GPUs: map[string]int64{slice: 2, wholeGPU: 1}, IdleSeconds: 60})
+	return in
+}
+
 func allKernels() []KernelChoice {
 	return []KernelChoice{
-		{Name: "python-gpu", DisplayName: "Python 3 (GPU)", GPUs: 1, IdleSeconds: 60},
-		{Name: "python-2gpu", DisplayName: "Python 3 (2 GPUs)", GPUs: 2, IdleSeconds: 600},
+		{Name: "python-gpu", DisplayName: "Python 3 (GPU)", GPUs: map[string]int64{wholeGPU: 1}, IdleSeconds: 60},
+		{Name: "python-2gpu", DisplayName: "Python 3 (2 GPUs)", GPUs: map[string]int64{wholeGPU: 2}, IdleSeconds: 600},
 		{Name: "python-cpu", DisplayName: "Python 3 (large memory)", IdleSeconds: 3600},
 		{Name: "not-allowed", DisplayName: "R"},
 	}
@@ -113,7 +133,7 @@ func TestSpawnFormGolden(t *testing.T) {
 		name, lang string
 		in         SpawnFormInput
 	}{
-		{"analysts", "en", analysts()}, {"researchers", "en", researchers()}, {"admins", "en", admins()},
+		{"analysts", "en", analysts()}, {"researchers", "en", researchers()}, {"admins", "en", admins()}, {"both", "en", both()},
 		{"researchers-ru", "ru", researchers()}, {"admins-zh", "zh", admins()},
 	} {
 		t.Run(row.name, func(t *testing.T) {

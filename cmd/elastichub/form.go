@@ -16,32 +16,39 @@ type catalogue struct {
 }
 
 func (c catalogue) Kernels(ctx context.Context, allowance groups.Allowance) ([]web.KernelChoice, error) {
-	offers, err := c.kernels.Offers(ctx, c.gateway, allowance.Kernels.GPUResource, allowance.Policies)
+	offers, err := c.kernels.Offers(ctx, c.gateway, allowance.Policies)
 	if err != nil {
 		return nil, err
 	}
 	choices := make([]web.KernelChoice, 0, len(offers))
 	for _, offer := range offers {
 		choices = append(choices, web.KernelChoice{
-			Name: offer.Name, DisplayName: offer.DisplayName, GPUs: int(offer.GPUs), IdleSeconds: offer.IdleSeconds,
+			Name: offer.Name, DisplayName: offer.DisplayName, GPUs: offer.Extended, IdleSeconds: offer.IdleSeconds,
 		})
 	}
 	return choices, nil
 }
 
-func (c catalogue) GPUs(ctx context.Context, resource string) (*web.GPUs, error) {
-	free, total, known, err := c.kernels.GPUs(ctx, resource)
+func (c catalogue) GPUs(ctx context.Context, quotas []groups.GPUQuota) (map[string]web.GPUs, error) {
+	free, total, known, err := c.kernels.Capacity(ctx)
 	if err != nil || !known {
 		return nil, err
 	}
-	return &web.GPUs{Free: int(free), Total: int(total)}, nil
+	now := map[string]web.GPUs{}
+	for _, quota := range quotas {
+		now[quota.Resource] = web.GPUs{Free: free[quota.Resource], Total: total[quota.Resource]}
+	}
+	return now, nil
 }
 
-func (c catalogue) Held(ctx context.Context, user string, allowance groups.Allowance) (web.HeldGPUs, error) {
-	if len(allowance.GPUs) == 0 {
-		return web.HeldGPUs{}, nil
+func (c catalogue) Held(ctx context.Context, user string, quotas []groups.GPUQuota) (map[string]web.HeldGPUs, error) {
+	byUser, byPolicy, err := c.kernels.Held(ctx, user)
+	if err != nil {
+		return nil, err
 	}
-	quota := allowance.GPUs[0]
-	byUser, byPolicy, err := c.kernels.Held(ctx, user, quota.Policy, quota.Resource)
-	return web.HeldGPUs{User: int(byUser), Pool: int(byPolicy)}, err
+	held := map[string]web.HeldGPUs{}
+	for _, quota := range quotas {
+		held[quota.Resource] = web.HeldGPUs{User: byUser[quota.Resource], Pool: byPolicy[quota.Policy]}
+	}
+	return held, nil
 }

@@ -66,20 +66,28 @@ type policyList []v1alpha1.GroupPolicy
 
 func (p policyList) Policies(context.Context) ([]v1alpha1.GroupPolicy, error) { return p, nil }
 
-// Cluster implements hubapi.Cluster: two GPUs, one of them free.
+// Cluster implements hubapi.Cluster: two of every GPU resource, one of them free.
 type Cluster struct{}
 
 // Kernels implements hubapi.Cluster.
 func (Cluster) Kernels(context.Context, groups.Allowance) ([]web.KernelChoice, error) {
-	return []web.KernelChoice{{Name: "python-gpu", DisplayName: "Python (GPU)", GPUs: 1, IdleSeconds: 600}}, nil
+	return []web.KernelChoice{{Name: "python-gpu", DisplayName: "Python (GPU)", GPUs: map[string]int64{"nvidia.com/gpu": 1}, IdleSeconds: 600}}, nil
 }
 
 // GPUs implements hubapi.Cluster.
-func (Cluster) GPUs(context.Context, string) (*web.GPUs, error) {
-	return &web.GPUs{Free: 1, Total: 2}, nil
+func (Cluster) GPUs(_ context.Context, quotas []groups.GPUQuota) (map[string]web.GPUs, error) {
+	now := map[string]web.GPUs{}
+	for _, quota := range quotas {
+		now[quota.Resource] = web.GPUs{Free: 1, Total: 2}
+	}
+	return now, nil
 }
 
 // Held implements hubapi.Cluster: one each.
-func (Cluster) Held(context.Context, string, groups.Allowance) (web.HeldGPUs, error) {
-	return web.HeldGPUs{User: 1, Pool: 1}, nil
+func (Cluster) Held(_ context.Context, _ string, quotas []groups.GPUQuota) (map[string]web.HeldGPUs, error) {
+	held := map[string]web.HeldGPUs{}
+	for _, quota := range quotas {
+		held[quota.Resource] = web.HeldGPUs{User: 1, Pool: 1}
+	}
+	return held, nil
 }

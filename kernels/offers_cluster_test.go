@@ -1,0 +1,37 @@
+package kernels
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/admission"
+)
+
+func TestOffersSayEveryExtendedResource(t *testing.T) {
+	c := startCluster(t)
+	allow := func(names ...string) func(*v1alpha1.PolicyKernels) {
+		return func(k *v1alpha1.PolicyKernels) { k.Allowed, k.IdleSeconds = names, 90 }
+	}
+	mixed := gpuSpec("mixed", 2)
+	mixed.Spec.Resources.Limits[slice] = resource.MustParse("3")
+	mixed.Spec.Resources.Limits["cpu"] = resource.MustParse("1")
+	c.create(gpuSpec("plain", 0), gpuSpec("whole", 1), mixed, gpuSpec("forbidden", 1), policy("one", allow("plain", "whole")), policy("two", allow("mixed", "absent")))
+	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
+		gw.Spec.Kernels = []string{"whole", "mixed", "forbidden", "plain", "absent"}
+	})
+	catalogue := &Catalogue{cfg: c.cfg, reader: c.api}
+	offers, err := catalogue.Offers(t.Context(), "gw", []string{"one", "two"})
+	require.NoError(t, err)
+	assert.Equal(t, []Offer{
+		{Name: "whole", DisplayName: "whole", Extended: admission.Resources{wholeGPU: 1}, IdleSeconds: 90},
+		{Name: "mixed", DisplayName: "mixed", Extended: admission.Resources{wholeGPU: 2, slice: 3}, IdleSeconds: 90},
+		{Name: "plain", DisplayName: "plain", Extended: admission.Resources{}, IdleSeconds: 90},
+	}, offers)
+	offers, err = catalogue.Offers(t.Context(), "none", []string{"one"})
+	require.NoError(t, err)
+	assert.Empty(t, offers)
+}
