@@ -42,8 +42,6 @@ type Servers interface {
 	// of them when it is empty. The channel closes after a final event, and
 	// when ctx ends.
 	Events(ctx context.Context, key spawner.Key, start, after string) (<-chan spawner.Event, error)
-	// LastOptions is the JSON of the last accepted choices, nil if none are known.
-	LastOptions(ctx context.Context, key spawner.Key) ([]byte, error)
 }
 
 // Dependencies are the rooms this one leads to.

@@ -45,12 +45,12 @@ func (a *API) form(c *gin.Context) error {
 	if err != nil {
 		return translated(err, msg)
 	}
-	last, err := a.deps.Servers.LastOptions(ctx, server)
+	last, err := a.deps.Servers.State(ctx, server)
 	if err != nil && !errors.Is(err, spawner.ErrNotFound) {
 		return err
 	}
-	input := web.SpawnFormInput{Allowance: allowed}
-	input.Values, input.Reset = forms.Prefill(allowed, last)
+	input := web.SpawnFormInput{Allowance: allowed, AutoStop: (*web.AutoStop)(last.AutoStop)}
+	input.Values, input.Reset = forms.Prefill(allowed, last.Options)
 	page, err := a.page(ctx, server, input, msg)
 	if err != nil {
 		return err

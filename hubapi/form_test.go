@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
@@ -226,6 +227,28 @@ func TestFormShowsTheGPUsOfEveryPolicy(t *testing.T) {
 	assert.Contains(t, one, "1 of 2 GPUs free now")
 	assert.NotContains(t, one, "slices")
 	assert.NotContains(t, one, slice)
+}
+
+func TestFormSaysWhyElastichubStoppedTheServer(t *testing.T) {
+	h := newHarness(t)
+	start := func(id string) {
+		w := h.call("PUT", researcher+"/server?name=", fmt.Sprintf(`{"start":%q,"options":{},"env":{},"cmd":["c"]}`, id))
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+	}
+	form := func(server string) string {
+		return h.call("GET", researcher+"/form?server="+server, "").Body.String()
+	}
+	stop := spawner.AutoStop{Cause: v1alpha1.StopIdle, After: time.Hour, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	start("s1")
+	h.servers.AutoStop(spawner.Key{User: "researcher"}, stop)
+	assert.Contains(t, form(""), "Your server was stopped on 2026-01-02 at 03:04 UTC: nobody used it for 1 hour. Your files are kept.")
+	assert.NotContains(t, form("second"), "was stopped", "another server")
+	again := h.call("POST", researcher+"/options?server=&form=true", `{"form":{"cpu":["64"]}}`)
+	assert.NotContains(t, problemOf(t, again)["form"], "was stopped", "it has been read")
+
+	start("s2")
+	require.Equal(t, http.StatusAccepted, h.call("DELETE", researcher+"/server?name=", "").Code)
+	assert.NotContains(t, form(""), "was stopped", "by hand")
 }
 
 // FuzzForm sends any body as a form: what comes out is within the allowance,

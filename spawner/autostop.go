@@ -32,8 +32,10 @@ const (
 	questions = 2
 	askSoon   = 5 * time.Second
 
-	// annotationStopCause on a stopped notebook says why elastichub stopped it.
+	// annotationStopCause on a stopped notebook says why elastichub stopped it,
+	// and annotationStopTime when (RFC 3339).
 	annotationStopCause = "elastichub.io/stop-cause"
+	annotationStopTime  = "elastichub.io/stop-time"
 	// envToken and envPrefix are JupyterHub's names in a server's environment.
 	envToken  = "JUPYTERHUB_API_TOKEN"
 	envPrefix = "JUPYTERHUB_SERVICE_PREFIX"
@@ -229,7 +231,9 @@ func (c *controller) kernelsOf(ctx context.Context, reader client.Reader, nb *v1
 func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cause v1alpha1.StopCause) error {
 	stopped := nb.DeepCopy()
 	stopped.Spec.Stopped = true
-	stopped.Annotations = merged(stopped.Annotations, map[string]string{annotationStopCause: string(cause)})
+	stopped.Annotations = merged(stopped.Annotations, map[string]string{
+		annotationStopCause: string(cause), annotationStopTime: c.now().UTC().Format(time.RFC3339),
+	})
 	if err := c.client.Update(ctx, stopped); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -243,15 +247,36 @@ func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cau
 
 // stopReason is the reason and the sentence for a stopped server.
 func stopReason(nb *v1alpha1.JupyterNotebook) (Reason, string) {
-	switch v1alpha1.StopCause(nb.Annotations[annotationStopCause]) {
-	case v1alpha1.StopIdle:
-		if nb.Spec.IdleStop != nil {
-			return ReasonStoppedIdle, "The server was stopped: nobody used it for " + inWords(nb.Spec.IdleStop.Seconds) + ". Files are kept."
-		}
-	case v1alpha1.StopMaxRun:
-		return ReasonStoppedMaxRun, "The server was stopped: it had run for " + inWords(nb.Spec.MaxRunSeconds) + ", the longest that is allowed. Files are kept."
+	stop := autoStopOf(nb)
+	if stop == nil {
+		return ReasonStopped, "The server is stopped."
 	}
-	return ReasonStopped, "The server is stopped."
+	after := inWords(int64(stop.After / time.Second))
+	if stop.Cause == v1alpha1.StopIdle {
+		return ReasonStoppedIdle, "The server was stopped: nobody used it for " + after + ". Files are kept."
+	}
+	return ReasonStoppedMaxRun, "The server was stopped: it had run for " + after + ", the longest that is allowed. Files are kept."
+}
+
+// autoStopOf is nil for a server that is not to be stopped, and for one that
+// somebody stopped by hand.
+func autoStopOf(nb *v1alpha1.JupyterNotebook) *AutoStop {
+	if !nb.Spec.Stopped {
+		return nil
+	}
+	stop := &AutoStop{Cause: v1alpha1.StopCause(nb.Annotations[annotationStopCause])}
+	switch {
+	case stop.Cause == v1alpha1.StopIdle && nb.Spec.IdleStop != nil:
+		stop.After = time.Duration(nb.Spec.IdleStop.Seconds) * time.Second
+	case stop.Cause == v1alpha1.StopMaxRun:
+		stop.After = time.Duration(nb.Spec.MaxRunSeconds) * time.Second
+	default:
+		return nil
+	}
+	if at, err := time.Parse(time.RFC3339, nb.Annotations[annotationStopTime]); err == nil {
+		stop.At = at
+	}
+	return stop
 }
 
 // inWords writes a time in the largest unit that gives a whole number.

@@ -128,6 +128,9 @@ func TestIdleServerIsStoppedAfterItWasAsked(t *testing.T) {
 	assert.Equal(t, "StoppedIdle", state.Reason)
 	assert.Equal(t, "The server was stopped: nobody used it for 1 seconds. Files are kept.", state.Message)
 	assert.Zero(t, state.StopEligibleAt)
+	require.NotNil(t, state.AutoStop)
+	assert.Equal(t, AutoStop{Cause: v1alpha1.StopIdle, After: time.Second, At: state.AutoStop.At}, *state.AutoStop)
+	assert.WithinDuration(t, time.Now(), state.AutoStop.At, 10*time.Second)
 	assert.NotEmpty(t, c.asker.all(), "never without asking")
 	require.NoError(t, c.get("jupyter-alice", &nb))
 	assert.Equal(t, "Idle", nb.Annotations[annotationStopCause])
@@ -141,12 +144,43 @@ func TestIdleServerIsStoppedAfterItWasAsked(t *testing.T) {
 	pod = c.pod(c.deployment("jupyter-alice", "s2", 1))
 	c.ready(pod)
 	state = c.phase(s, req.Key, v1alpha1.NotebookReady)
+	assert.Nil(t, state.AutoStop)
+	require.NoError(t, c.get("jupyter-alice", &nb))
+	assert.NotContains(t, nb.Annotations, annotationStopCause)
+	assert.NotContains(t, nb.Annotations, annotationStopTime)
 	require.NoError(t, s.Stop(t.Context(), req.Key))
 	c.deployment("jupyter-alice", "s2", 0)
 	c.end(pod)
 	state = c.phase(s, req.Key, v1alpha1.NotebookStopped)
 	assert.Equal(t, "Stopped", state.Reason)
 	assert.Equal(t, "The server is stopped.", state.Message)
+	assert.Nil(t, state.AutoStop)
+}
+
+func TestAutoStop(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, row := range []struct {
+		name        string
+		stopped     bool
+		annotations map[string]string
+		idle        *v1alpha1.IdleStop
+		want        *AutoStop
+	}{
+		{"idle", true, map[string]string{annotationStopCause: "Idle", annotationStopTime: "2026-01-02T03:04:05Z"}, &v1alpha1.IdleStop{Seconds: 90},
+			&AutoStop{Cause: v1alpha1.StopIdle, After: 90 * time.Second, At: at}},
+		{"the longest run", true, map[string]string{annotationStopCause: "MaxRun", annotationStopTime: "2026-01-02T03:04:05Z"}, nil,
+			&AutoStop{Cause: v1alpha1.StopMaxRun, After: time.Hour, At: at}},
+		{"nobody knows when", true, map[string]string{annotationStopCause: "MaxRun", annotationStopTime: "today"}, nil,
+			&AutoStop{Cause: v1alpha1.StopMaxRun, After: time.Hour}},
+		{"by hand", true, nil, &v1alpha1.IdleStop{Seconds: 90}, nil},
+		{"a cause that is none", true, map[string]string{annotationStopCause: "Whim"}, &v1alpha1.IdleStop{Seconds: 90}, nil},
+		{"without an idle time", true, map[string]string{annotationStopCause: "Idle"}, nil, nil},
+		{"not stopped", false, map[string]string{annotationStopCause: "MaxRun"}, nil, nil},
+	} {
+		nb := &v1alpha1.JupyterNotebook{}
+		nb.Annotations, nb.Spec.Stopped, nb.Spec.IdleStop, nb.Spec.MaxRunSeconds = row.annotations, row.stopped, row.idle, 3600
+		assert.Equal(t, row.want, stateOf(nb).AutoStop, row.name)
+	}
 }
 
 func TestBusyAndUsedServersStay(t *testing.T) {

@@ -73,10 +73,23 @@ type State struct {
 	// never, as far as is known.
 	StopEligibleAt time.Time
 	StopCause      v1alpha1.StopCause
+	// AutoStop says why elastichub has stopped the server, or is about to; nil
+	// if it has not.
+	AutoStop *AutoStop
 	// ImageNotice is a sentence, set when another image than the one that runs
 	// is on offer.
 	ImageNotice string
-	Options     []byte
+	// Options is the JSON of the last accepted choices, nil if none are known.
+	Options []byte
+}
+
+// AutoStop is a stop that nobody asked for.
+type AutoStop struct {
+	Cause v1alpha1.StopCause
+	// After is the limit that was reached: the idle time or the longest run.
+	After time.Duration
+	// At is zero if not known.
+	At time.Time
 }
 
 // Event is one step of a start, in words for the person who waits.

@@ -175,6 +175,7 @@ func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.J
 	}
 	nb.Annotations = merged(nb.Annotations, annotations)
 	delete(nb.Annotations, annotationStopCause)
+	delete(nb.Annotations, annotationStopTime)
 	nb.Spec = notebookSpec(s.cfg, req)
 	var err error
 	if nb.ResourceVersion == "" {
@@ -215,7 +216,7 @@ func (s *Service) Stop(ctx context.Context, k Key) error {
 		return err
 	}
 	if !nb.Spec.Stopped {
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+annotationStopCause+`":null}},"spec":{"stopped":true}}`))
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+annotationStopCause+`":null,"`+annotationStopTime+`":null}},"spec":{"stopped":true}}`))
 		if err := s.client.Patch(ctx, nb, patch); err != nil {
 			if apierrors.IsNotFound(err) {
 				return ErrNotFound
@@ -270,15 +271,6 @@ func (s *Service) removeOwn(ctx context.Context, notebook, name string, object c
 	}
 	uid := object.GetUID()
 	return client.IgnoreNotFound(s.client.Delete(ctx, object, client.Preconditions{UID: &uid}))
-}
-
-// LastOptions is the JSON of the last accepted choices, nil if none are known.
-func (s *Service) LastOptions(_ context.Context, k Key) ([]byte, error) {
-	state, err := s.snapshot.state(k)
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil
-	}
-	return state.Options, err
 }
 
 // State is answered from memory. Errors: ErrNotFound, ErrNotSynced.

@@ -115,9 +115,7 @@ func TestLifeOfAServer(t *testing.T) {
 	states, err := two.States(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []State{state}, states)
-	options, err := two.LastOptions(t.Context(), req.Key)
-	require.NoError(t, err)
-	assert.JSONEq(t, string(req.Options), string(options))
+	assert.JSONEq(t, string(req.Options), string(state.Options))
 
 	rest := c.all(one, req.Key, "s1", first[len(first)-1].ID)
 	whole := c.all(two, req.Key, "s1", "")

@@ -156,7 +156,7 @@ func (s *snapshot) watch(key Key) (*v1alpha1.JupyterNotebook, <-chan struct{}) {
 
 // stateOf reads an object whose status may lag behind its spec.
 func stateOf(nb *v1alpha1.JupyterNotebook) State {
-	state := State{Key: keyOf(nb), Start: nb.Spec.Start, Phase: nb.Status.Phase, Reason: nb.Status.Reason, Message: nb.Status.Message}
+	state := State{Key: keyOf(nb), Start: nb.Spec.Start, Phase: nb.Status.Phase, Reason: nb.Status.Reason, Message: nb.Status.Message, AutoStop: autoStopOf(nb)}
 	if options := nb.Annotations[v1alpha1.AnnotationOptions]; options != "" {
 		state.Options = []byte(options)
 	}

@@ -96,7 +96,8 @@ func TestRussianPlurals(t *testing.T) {
 	}
 	for d, want := range map[time.Duration]string{
 		time.Second: "1 секунду", 22 * time.Second: "22 секунды", 60 * time.Second: "60 секунд", 90 * time.Second: "90 секунд",
-		5 * time.Minute: "5 минут", 21 * time.Minute: "21 минуту", time.Hour: "1 час", 3 * time.Hour: "3 часа", 24 * time.Hour: "24 часа", 48 * time.Hour: "48 часов",
+		5 * time.Minute: "5 минут", 21 * time.Minute: "21 минуту", time.Hour: "1 час", 3 * time.Hour: "3 часа", 24 * time.Hour: "24 часа", 47 * time.Hour: "47 часов",
+		48 * time.Hour: "2 дня", 168 * time.Hour: "7 дней", 21 * 24 * time.Hour: "21 день",
 	} {
 		assert.Equal(t, want, m.duration(d))
 	}

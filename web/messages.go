@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/text/language"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
 )
@@ -35,6 +36,11 @@ type texts struct {
 	Stale            message `json:"stale"`
 	ServersFull      message `json:"serversFull"`
 	ServersRun       message `json:"serversRun"`
+
+	StoppedIdle   message `json:"stoppedIdle"`
+	StoppedMaxRun message `json:"stoppedMaxRun"`
+	// StoppedAt is what {at} of these two stands for, if the time is known.
+	StoppedAt message `json:"stoppedAt"`
 
 	Size           message `json:"size"`
 	OwnSize        message `json:"ownSize"`
@@ -89,6 +95,7 @@ type texts struct {
 	Seconds      message `json:"seconds"`
 	Minutes      message `json:"minutes"`
 	Hours        message `json:"hours"`
+	Days         message `json:"days"`
 
 	UnknownUser          message `json:"unknownUser"`
 	NoPolicy             message `json:"noPolicy"`
@@ -114,10 +121,13 @@ func (m *Messages) list(parts []string) string {
 	return strings.Join(parts, m.ListSeparator.plain())
 }
 
-// duration is whole hours, else whole minutes, else seconds.
+// duration is whole days if there are several, else whole hours, else whole
+// minutes, else seconds.
 func (m *Messages) duration(d time.Duration) string {
 	seconds := int64(d / time.Second)
 	switch {
+	case seconds > 86400 && seconds%86400 == 0:
+		return m.count(m.Days, fmt.Sprint(seconds/86400))
 	case seconds >= 3600 && seconds%3600 == 0:
 		return m.count(m.Hours, fmt.Sprint(seconds/3600))
 	case seconds > 60 && seconds%60 == 0:
@@ -125,6 +135,19 @@ func (m *Messages) duration(d time.Duration) string {
 	default:
 		return m.count(m.Seconds, fmt.Sprint(seconds))
 	}
+}
+
+// stopped says why a server does not run, and since when if that is known.
+func (m *Messages) stopped(stop AutoStop) string {
+	t := m.StoppedIdle
+	if stop.Cause == v1alpha1.StopMaxRun {
+		t = m.StoppedMaxRun
+	}
+	at := ""
+	if utc := stop.At.UTC(); !utc.IsZero() {
+		at = m.say(m.StoppedAt, "date", utc.Format(time.DateOnly), "time", utc.Format("15:04"))
+	}
+	return m.say(t, "at", at, "limit", m.duration(stop.After))
 }
 
 // numberFault says what is wrong with a number, and the bound.

@@ -3,6 +3,7 @@ package web
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
@@ -31,6 +32,15 @@ type HeldGPUs struct {
 	User, Pool int64
 }
 
+// AutoStop is a stop of the server that nobody asked for.
+type AutoStop struct {
+	Cause v1alpha1.StopCause
+	// After is the limit that was reached: the idle time or the longest run.
+	After time.Duration
+	// At is zero if not known.
+	At time.Time
+}
+
 // SpawnFormInput is what the spawn form is made from.
 type SpawnFormInput struct {
 	Allowance groups.Allowance
@@ -44,6 +54,8 @@ type SpawnFormInput struct {
 	Faults []forms.FieldError
 	// Servers of the user that run, without this one.
 	Servers int
+	// AutoStop is why the server does not run, nil if not of itself.
+	AutoStop *AutoStop
 	// GPUs and Held are of the allowance's resources, by name; nil when not known.
 	GPUs map[string]GPUs
 	Held map[string]HeldGPUs
@@ -132,6 +144,9 @@ func NewSpawnFormView(in SpawnFormInput, msg *Messages) SpawnFormView {
 	v.requests = a.CPU.RequestRatio < 1 || a.Memory.RequestRatio < 1
 	v.channels = newChannels(a.Images, values.Image, msg)
 	v.image.help = help(a.Help.Image)
+	if in.AutoStop != nil {
+		v.notices = append(v.notices, msg.stopped(*in.AutoStop))
+	}
 	if a.Stale {
 		v.notices = append(v.notices, msg.say(msg.Stale, "time", a.AsOf.UTC().Format("15:04")))
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -164,6 +165,34 @@ func TestResetNotice(t *testing.T) {
 	in := analysts()
 	in.Reset = []string{"cpu", "image"}
 	assert.Contains(t, render(t, in), "Your last choice is no longer available (CPU, Software), so the default is selected.")
+}
+
+func TestStoppedNotice(t *testing.T) {
+	at := time.Date(2026, 1, 2, 5, 4, 0, 0, time.FixedZone("", 7200))
+	for _, row := range []struct {
+		lang string
+		stop AutoStop
+		want string
+	}{
+		{"en", AutoStop{Cause: v1alpha1.StopIdle, After: time.Hour, At: at},
+			"Your server was stopped on 2026-01-02 at 03:04 UTC: nobody used it for 1 hour. Your files are kept."},
+		{"en", AutoStop{Cause: v1alpha1.StopIdle, After: 30 * time.Minute}, "Your server was stopped: nobody used it for 30 minutes. Your files are kept."},
+		{"en", AutoStop{Cause: v1alpha1.StopMaxRun, After: 7 * 24 * time.Hour},
+			"Your server was stopped: it had run for 7 days, the longest that your group may. Your files are kept."},
+		{"ru", AutoStop{Cause: v1alpha1.StopIdle, After: 2 * time.Hour, At: at},
+			"Ваш сервер был остановлен 2026-01-02 в 03:04 UTC: 2 часа им никто не пользовался. Ваши файлы сохранены."},
+		{"ru", AutoStop{Cause: v1alpha1.StopMaxRun, After: 21 * time.Minute},
+			"Ваш сервер был остановлен: он проработал 21 минуту, дольше вашей группе нельзя. Ваши файлы сохранены."},
+		{"zh", AutoStop{Cause: v1alpha1.StopIdle, After: time.Hour, At: at}, "您的服务器已于 2026-01-02 03:04 UTC 停止：连续 1 小时无人使用。您的文件已保留。"},
+		{"zh", AutoStop{Cause: v1alpha1.StopMaxRun, After: 2 * 24 * time.Hour}, "您的服务器已停止：已运行 2 天，达到您所在组的最长运行时间。您的文件已保留。"},
+	} {
+		in := researchers()
+		in.AutoStop = &row.stop
+		notices := node(parse(t, renderIn(t, in, row.lang)), "role", "status")
+		require.NotNil(t, notices, row.want)
+		assert.Equal(t, row.want, text(notices))
+	}
+	assert.Nil(t, node(parse(t, render(t, researchers())), "role", "status"))
 }
 
 func TestFixedAmountHasNoSlider(t *testing.T) {

@@ -112,6 +112,15 @@ func (s *Servers) Advance(key spawner.Key, phase v1alpha1.NotebookPhase, url, me
 	s.advance(s.servers[key], phase, url, message)
 }
 
+// AutoStop stops a server as the spawner does by itself.
+func (s *Servers) AutoStop(key spawner.Key, stop spawner.AutoStop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sv := s.servers[key]
+	sv.state.AutoStop = &stop
+	s.advance(sv, v1alpha1.NotebookStopped, "", "The server was stopped.")
+}
+
 var progress = map[v1alpha1.NotebookPhase]int{
 	v1alpha1.NotebookPending: 10, v1alpha1.NotebookStarting: 50, v1alpha1.NotebookReady: 100,
 	v1alpha1.NotebookFailed: 100, v1alpha1.NotebookStopping: 100, v1alpha1.NotebookStopped: 100,
@@ -224,16 +233,6 @@ func (s *Servers) Close() {
 			sv.end = nil
 		}
 	}
-}
-
-// LastOptions implements hubapi.Servers.
-func (s *Servers) LastOptions(_ context.Context, key spawner.Key) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if sv, found := s.servers[key]; found {
-		return sv.request.Options, nil
-	}
-	return nil, nil
 }
 
 // Events implements hubapi.Servers.
