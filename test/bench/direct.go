@@ -55,6 +55,15 @@ func startDirect(ctx context.Context, b *bench, argv []string) (*direct, error) 
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { _, _ = d.shell.Close(), d.iopub.Close() })
+	return d, nil
+}
+
+// startTripper is startDirect for round trips.
+func startTripper(ctx context.Context, b *bench, argv []string) (*direct, error) {
+	d, err := startDirect(ctx, b, argv)
+	if err != nil {
+		return nil, err
+	}
 	go d.watch()
 	for range 3 { // now and then ipykernel does not answer what comes while it starts
 		time.Sleep(time.Second)
@@ -66,6 +75,30 @@ func startDirect(ctx context.Context, b *bench, argv []string) (*direct, error) 
 	time.Sleep(time.Second)
 	_, _, err = d.roundTrip(ctx, "pass")
 	return d, err
+}
+
+// startFlooded is startDirect for floods: it waits until the kernel knows of the subscription.
+func startFlooded(ctx context.Context, b *bench, argv []string) (*direct, error) {
+	d, err := startDirect(ctx, b, argv)
+	if err != nil {
+		return nil, err
+	}
+	subscribed := make(chan error, 1)
+	go func() {
+		_, err := d.receive(wire.IOPub, d.iopub)
+		subscribed <- err
+	}()
+	for {
+		m := d.build.New(wire.Shell, wire.TypeKernelInfoRequest, nil, struct{}{})
+		if err := d.shell.Send(d.signer.AppendZMQ(nil, nil, &m)); err != nil {
+			return nil, err
+		}
+		select {
+		case err := <-subscribed:
+			return d, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func (d *direct) close() {
@@ -127,4 +160,27 @@ func (d *direct) roundTrip(_ context.Context, code string) (reply, idle time.Dur
 		}
 	}
 	return 0, 0, errors.New("the kernel's iopub is closed")
+}
+
+// flood is session.flood over ZMQ. Like every Jupyter client it checks signatures.
+func (d *direct) flood(_ context.Context, kind string, count, size int) (flooded, error) {
+	m := execution(d.build, fmt.Sprintf("%s %d %d", kind, count, size))
+	id := m.ID()
+	if err := d.shell.Send(d.signer.AppendZMQ(nil, nil, &m)); err != nil {
+		return flooded{}, err
+	}
+	c := counting{size: size}
+	for {
+		m, err := d.receive(wire.IOPub, d.iopub)
+		if err != nil {
+			return flooded{}, err
+		}
+		if n, ok := number(m.Content); ok {
+			if err := c.take(n, m.Size()); err != nil {
+				return flooded{}, err
+			}
+		} else if m.ParentID() == id && m.ExecutionState() == string(wire.StateIdle) {
+			return c.over()
+		}
+	}
 }

@@ -92,8 +92,11 @@ func (p *process) until(patience time.Duration, probe func() error) error {
 	}
 }
 
-// cpu is the processor time the program has used, without its children.
+// cpu is the processor time the program has used, without its children; none if there is no program.
 func (p *process) cpu() time.Duration {
+	if p == nil {
+		return 0
+	}
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
 		return 0

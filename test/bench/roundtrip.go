@@ -70,7 +70,7 @@ func roundTrips(ctx context.Context, b *bench) (any, error) {
 		name, spec string
 		argv       []string
 	}{{"ipykernel", peerIPykernel, b.ipykernel()}, {"synthetic", peerSynthetic, b.synthetic()}} {
-		set := []*series{{Way: directWay, open: func(ctx context.Context) (tripper, error) { return startDirect(ctx, b, kernel.argv) }}}
+		set := []*series{{Way: directWay, open: func(ctx context.Context) (tripper, error) { return startTripper(ctx, b, kernel.argv) }}}
 		for _, f := range []framing{v1, legacy} {
 			set = append(set,
 				&series{Way: "elastichub, " + string(f), open: func(ctx context.Context) (tripper, error) { return ours.client(ctx, kernel.argv, f) }},

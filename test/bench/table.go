@@ -96,7 +96,11 @@ func ratio(a, b float64) string { return fmt.Sprintf("%.1f times", a/b) }
 func flowRows(raw []byte) ([]row, string, error) {
 	all, versions, err := decode[[]flow](raw)
 	var rows []row
+	var direct flow // that precedes those of its kind
 	for i, f := range all {
+		if f.Way == directWay {
+			direct = f
+		}
 		if toneOf(f.Way) != toneOurs {
 			continue
 		}
@@ -104,13 +108,14 @@ func flowRows(raw []byte) ([]row, string, error) {
 		ours := fmt.Sprintf("%s/s, %s MB/s, lost %d", plain(f.PerSec), plain(f.MBPerS), f.Lost)
 		what := fmt.Sprintf("%s of %s, %s framing", map[string]string{"flood": "messages", "buffers": "buffers"}[f.Kind], sizeText(f.Bytes), framing)
 		if f.Floods == 1 {
-			rows = append(rows, row{fmt.Sprintf("%d %s at once", f.Count, what), ours, "", ""})
+			rows = append(rows, row{fmt.Sprintf("%d %s at once", f.Count, what), ours, "direct ZMQ: " + plain(direct.PerSec) + "/s", ""})
 			continue
 		}
 		r := row{what: what, ours: ours}
 		if i+1 < len(all) {
 			theirs := all[i+1]
-			r.theirs = fmt.Sprintf("EG: %s/s, %s MB/s, lost %d: %s", plain(theirs.PerSec), plain(theirs.MBPerS), theirs.Lost, ratio(f.PerSec, theirs.PerSec))
+			r.theirs = fmt.Sprintf("EG: %s/s, %s MB/s, lost %d: %s; direct ZMQ: %s/s, %s MB/s", plain(theirs.PerSec), plain(theirs.MBPerS), theirs.Lost,
+				ratio(f.PerSec, theirs.PerSec), plain(direct.PerSec), plain(direct.MBPerS))
 		}
 		if f.Kind == "flood" {
 			r.wanted = "10 times"

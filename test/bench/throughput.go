@@ -23,9 +23,9 @@ type flow struct {
 	Notices int     `json:"notices"` // that say that something was dropped
 	Fastest float64 `json:"fastest"` // of the floods, in messages per second
 	Slowest float64 `json:"slowest"`
-	// ServerCPU is the processor time of the server, and for elastichub that
-	// of the agent, per message, in microseconds.
-	ServerCPU float64 `json:"serverCPU"`
+	// ServerCPU is the processor time of the server, if there is one, and for
+	// elastichub that of the agent, per message, in microseconds.
+	ServerCPU float64 `json:"serverCPU,omitempty"`
 	AgentCPU  float64 `json:"agentCPU,omitempty"`
 }
 
@@ -62,6 +62,15 @@ func throughput(ctx context.Context, b *bench) (any, error) {
 	}
 	var all []*flow
 	for _, k := range floodKinds {
+		d, err := startFlooded(ctx, b, b.synthetic())
+		if err != nil {
+			return nil, err
+		}
+		direct, err := floods(ctx, b, d, directWay, k, k.count, k.floods, nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, direct)
 		for _, f := range k.ways {
 			id, agent, err := ours.kernel(ctx, b.synthetic())
 			if err != nil {
@@ -93,14 +102,17 @@ func throughput(ctx context.Context, b *bench) (any, error) {
 	return all, nil
 }
 
+// flooder is a client of a kernel that floods.
+type flooder interface {
+	flood(ctx context.Context, kind string, count, size int) (flooded, error)
+	close()
+}
+
 // floods makes several floods and closes the client.
-func floods(ctx context.Context, b *bench, c *owned, way string, k floodKind, count, times int, server, agent *process) (*flow, error) {
+func floods(ctx context.Context, b *bench, c flooder, way string, k floodKind, count, times int, server, agent *process) (*flow, error) {
 	defer c.close()
 	total := &flow{Way: way, Kind: k.kind, Bytes: k.bytes, Count: count, Floods: times}
-	serverCPU, agentCPU := server.cpu(), time.Duration(0)
-	if agent != nil {
-		agentCPU = agent.cpu()
-	}
+	serverCPU, agentCPU := server.cpu(), agent.cpu()
 	var rates []float64
 	received, took := 0, time.Duration(0)
 	for i := range times + 1 {
@@ -125,9 +137,7 @@ func floods(ctx context.Context, b *bench, c *owned, way string, k floodKind, co
 	total.MBPerS = round(total.PerSec*float64(k.bytes)/1e6, 1)
 	total.Fastest, total.Slowest = round(quantile(rates, 1), 1), round(quantile(rates, 0), 1)
 	total.ServerCPU = round(float64((server.cpu()-serverCPU).Microseconds())/messages, 2)
-	if agent != nil {
-		total.AgentCPU = round(float64((agent.cpu()-agentCPU).Microseconds())/messages, 2)
-	}
+	total.AgentCPU = round(float64((agent.cpu()-agentCPU).Microseconds())/messages, 2)
 	b.say("  %-8s %9d B  %-26s %9.0f msg/s  %7.1f MB/s  (%.0f–%.0f)  CPU per message: server %.1f µs, agent %.1f µs  lost %d, notices %d", k.kind, k.bytes, way,
 		total.PerSec, total.MBPerS, total.Slowest, total.Fastest, total.ServerCPU, total.AgentCPU, total.Lost, total.Notices)
 	return total, nil
@@ -148,45 +158,61 @@ func (s *session) flood(ctx context.Context, kind string, count, size int) (floo
 	if err := s.send(ctx, &m); err != nil {
 		return flooded{}, err
 	}
-	var f flooded
-	var first, last time.Time
-	next := 0
-	for idle := false; !idle; {
+	c := counting{size: size}
+	for {
 		frame, err := s.frame(ctx)
 		if err != nil {
-			return f, err
+			return flooded{}, err
 		}
 		if n, ok := number(frame); ok {
-			last = time.Now()
-			if f.received == 0 {
-				first = last
+			if err := c.take(n, len(frame)); err != nil {
+				return flooded{}, err
 			}
-			if n < next {
-				return f, fmt.Errorf("message %d came after %d", n, next-1)
-			}
-			if len(frame) < size {
-				return f, fmt.Errorf("message %d has %d bytes", n, len(frame))
-			}
-			next = n + 1
-			f.received++
 			continue
 		}
 		m, err := s.parse(frame)
 		if err != nil {
-			return f, err
+			return flooded{}, err
 		}
 		switch {
 		case m.Type() == wire.TypeStream:
-			f.notices++
+			c.notices++
 		case m.ParentID() == id && m.ExecutionState() == string(wire.StateIdle):
-			idle = true
+			return c.over()
 		}
 	}
-	f.took = last.Sub(first)
-	if f.received < 2 {
-		return f, fmt.Errorf("%d messages arrived", f.received)
+}
+
+// counting is a flood while it arrives.
+type counting struct {
+	flooded
+	size        int // that every message must have at least
+	next        int
+	first, last time.Time
+}
+
+func (c *counting) take(n, size int) error {
+	c.last = time.Now()
+	if c.received == 0 {
+		c.first = c.last
 	}
-	return f, nil
+	switch {
+	case n < c.next:
+		return fmt.Errorf("message %d came after %d", n, c.next-1)
+	case size < c.size:
+		return fmt.Errorf("message %d has %d bytes", n, size)
+	}
+	c.next = n + 1
+	c.received++
+	return nil
+}
+
+func (c *counting) over() (flooded, error) {
+	c.took = c.last.Sub(c.first)
+	if c.received < 2 {
+		return c.flooded, fmt.Errorf("%d messages arrived", c.received)
+	}
+	return c.flooded, nil
 }
 
 var (
