@@ -28,7 +28,7 @@ func (c *Catalogue) Held(ctx context.Context, user string) (byUser admission.Res
 	}
 	byUser, byPolicy = admission.Resources{}, map[string]int64{}
 	for _, k := range kernels {
-		for resource, n := range fromList(k.Status.Held) {
+		for resource, n := range extendedIn(k.Status.Held) {
 			if k.Spec.User == user {
 				byUser[resource] += n
 			}

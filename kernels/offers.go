@@ -55,7 +55,7 @@ func (c *Catalogue) Capacity(ctx context.Context) (free, total admission.Resourc
 		return nil, nil, false, err
 	}
 	for _, k := range kernels {
-		for resource, n := range fromList(k.Status.Held) {
+		for resource, n := range extendedIn(k.Status.Held) {
 			free[resource] -= n
 		}
 	}

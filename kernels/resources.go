@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"iter"
 	"maps"
 	"strings"
 
@@ -70,13 +71,18 @@ func toList(r admission.Resources) corev1.ResourceList {
 }
 
 func fromList(list corev1.ResourceList) admission.Resources {
-	r := admission.Resources{}
-	for name, quantity := range list {
-		if isExtended(name) {
-			r[string(name)] = quantity.Value()
+	return maps.Collect(extendedIn(list))
+}
+
+// extendedIn are the extended resources of a list, in no order.
+func extendedIn(list corev1.ResourceList) iter.Seq2[string, int64] {
+	return func(yield func(string, int64) bool) {
+		for name, quantity := range list {
+			if isExtended(name) && !yield(string(name), quantity.Value()) {
+				return
+			}
 		}
 	}
-	return r
 }
 
 // overlay puts the resources of a kernelspec over those of a template, name by name.
