@@ -145,7 +145,7 @@ func (m *Messages) stopped(stop AutoStop) string {
 	}
 	at := ""
 	if utc := stop.At.UTC(); !utc.IsZero() {
-		at = m.say(m.StoppedAt, "date", utc.Format(time.DateOnly), "time", utc.Format("15:04"))
+		at = m.say(m.StoppedAt, "year", utc.Format("2006"), "month", utc.Format("01"), "day", utc.Format("02"), "time", utc.Format("15:04"))
 	}
 	return m.say(t, "at", at, "limit", m.duration(stop.After))
 }
