@@ -96,7 +96,7 @@ func admins() SpawnFormInput {
 func both() SpawnFormInput {
 	in := researchers()
 	pool := int32(7)
-	in.Allowance.DisplayName = "ML research and teaching"
+	in.Allowance.DisplayName, in.Allowance.Help.Kernels = "ML research and teaching", nil
 	in.Allowance.Kernels.Allowed = []string{"python-gpu", "python-2gpu", "python-slice", "python-pair", "python-cpu"}
 	in.Allowance.GPUs = append(in.Allowance.GPUs, groups.GPUQuota{Resource: slice, PerKernel: 2, PerUser: 3, Pool: &pool, Policy: "teaching"})
 	in.GPUs = map[string]GPUs{wholeGPU: {Total: 2}, slice: {Free: 5, Total: 14}}
