@@ -175,17 +175,17 @@ func TestFormSaysWhatIsKnown(t *testing.T) {
 	}
 }
 
-// slices is a cluster whose GPUs of one resource are cut up.
-type slices struct{ inmemory.Cluster }
+// slicing is a cluster whose GPUs of one resource are cut up.
+type slicing struct{ inmemory.Cluster }
 
 const slice = "nvidia.com/mig-1g.5gb"
 
-func (c slices) Kernels(ctx context.Context, a groups.Allowance) ([]web.KernelChoice, error) {
+func (c slicing) Kernels(ctx context.Context, a groups.Allowance) ([]web.KernelChoice, error) {
 	all, err := c.Cluster.Kernels(ctx, a)
 	return append(all, web.KernelChoice{Name: "python-mig", DisplayName: "Python (slices)", GPUs: map[string]int64{slice: 2}, IdleSeconds: 60}), err
 }
 
-func (c slices) GPUs(ctx context.Context, quotas []groups.GPUQuota) (map[string]web.GPUs, error) {
+func (c slicing) GPUs(ctx context.Context, quotas []groups.GPUQuota) (map[string]web.GPUs, error) {
 	now, err := c.Cluster.GPUs(ctx, quotas)
 	if _, asked := now[slice]; asked {
 		now[slice] = web.GPUs{Free: 5, Total: 7}
@@ -193,7 +193,7 @@ func (c slices) GPUs(ctx context.Context, quotas []groups.GPUQuota) (map[string]
 	return now, err
 }
 
-func (c slices) Held(ctx context.Context, user string, quotas []groups.GPUQuota) (map[string]web.HeldGPUs, error) {
+func (c slicing) Held(ctx context.Context, user string, quotas []groups.GPUQuota) (map[string]web.HeldGPUs, error) {
 	held, err := c.Cluster.Held(ctx, user, quotas)
 	if _, asked := held[slice]; asked {
 		held[slice] = web.HeldGPUs{User: 2, Pool: 4}
@@ -208,7 +208,7 @@ func TestFormShowsTheGPUsOfEveryPolicy(t *testing.T) {
 	policies[1].Spec.Kernels = v1alpha1.PolicyKernels{Allowed: []string{"python-mig"}, GPUResource: slice, GPUsPerKernel: 2, GPUsPerUser: 3, GPUPool: &pool}
 	page := func(matching groups.Matching) string {
 		h := newHarness(t, func(_ *hubapi.Config, d *hubapi.Dependencies) {
-			d.Cluster, d.Allowances = slices{}, groups.NewService(contractPeople(t), policies, matching)
+			d.Cluster, d.Allowances = slicing{}, groups.NewService(contractPeople(t), policies, matching)
 		})
 		w := h.call("GET", researcher+"/form?server=", "")
 		require.Equal(t, http.StatusOK, w.Code, w.Body)
