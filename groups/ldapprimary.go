@@ -17,8 +17,9 @@ const (
 	primaryGroupID = "primaryGroupID"
 )
 
-// primaryGroup returns the DN of the user's primary group; it is empty in
-// directories that have no such thing, and when we may not see the group.
+// primaryGroup returns the DN of the user's primary group. It is empty in
+// directories that have no such thing, when we may not see the group, and
+// behind a proxy that does not know how to ask for it.
 func (s *LDAP) primaryGroup(ctx context.Context, c *ldapConn, user *ldap.Entry) (string, error) {
 	number := user.GetEqualFoldAttributeValue(primaryGroupID)
 	sid := user.GetEqualFoldRawAttributeValue(objectSID)
@@ -31,7 +32,7 @@ func (s *LDAP) primaryGroup(ctx context.Context, c *ldapConn, user *ldap.Entry) 
 	}
 	// Any object can be named by its SID ([MS-ADTS] 3.1.1.3.1.2.4).
 	entry, err := s.read(ctx, c, "<SID="+group+">", "1.1")
-	if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
+	if ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax) {
 		return "", nil
 	}
 	if err != nil {

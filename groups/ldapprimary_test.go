@@ -46,6 +46,7 @@ func TestPrimaryGroupThatCannotBeRead(t *testing.T) {
 		reason error
 	}{
 		{"hidden", string(sid), ldap.LDAPResultNoSuchObject, nil},
+		{"a proxy", string(sid), ldap.LDAPResultInvalidDNSyntax, nil},
 		{"no answer", string(sid), ldap.LDAPResultBusy, ErrUnavailable},
 		{"no SID", "S-1-5-21-1-2-3-1000", ldap.LDAPResultSuccess, errOneUser},
 	} {

@@ -55,7 +55,7 @@ type Server struct {
 }
 
 //go:embed domain.py
-var domain string
+var makeDomain string
 
 // Start makes a domain with the entries of the LDIF below Suffix, People and
 // Groups, which are there already. It skips the test where Samba cannot be run,
@@ -105,7 +105,7 @@ path = %[1]s/sysvol
 path = %[1]s/sysvol/%[2]s/scripts
 `, dir, Domain, s.address), 0o600))
 	// Samba's modules are those of the system's Python.
-	fill := exec.Command("/usr/bin/python3", "-c", domain, config, Password)
+	fill := exec.Command("/usr/bin/python3", "-c", makeDomain, config, Password)
 	fill.Stdin = strings.NewReader(Entry(People, "objectClass", "organizationalUnit") + Entry(Groups, "objectClass", "organizationalUnit") + ldif)
 	output, err := fill.CombinedOutput()
 	require.NoError(t, err, "%s", output)
