@@ -238,7 +238,7 @@ func TestFormSaysWhyElastichubStoppedTheServer(t *testing.T) {
 	form := func(server string) string {
 		return h.call("GET", researcher+"/form?server="+server, "").Body.String()
 	}
-	stop := spawner.AutoStop{Cause: v1alpha1.StopIdle, After: time.Hour, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	stop := spawner.AutoStop{Cause: v1alpha1.StopIdle, After: time.Hour, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), KeepsFiles: true}
 	start("s1")
 	h.servers.AutoStop(spawner.Key{User: "researcher"}, stop)
 	assert.Contains(t, form(""), "Your server was stopped on 2026-01-02 at 03:04 UTC: nobody used it for 1 hour. Your files are kept.")

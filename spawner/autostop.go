@@ -251,11 +251,14 @@ func stopReason(nb *v1alpha1.JupyterNotebook) (Reason, string) {
 	if stop == nil {
 		return ReasonStopped, "The server is stopped."
 	}
-	after := inWords(int64(stop.After / time.Second))
-	if stop.Cause == v1alpha1.StopIdle {
-		return ReasonStoppedIdle, "The server was stopped: nobody used it for " + after + ". Files are kept."
+	after, files := inWords(int64(stop.After/time.Second)), ""
+	if stop.KeepsFiles {
+		files = " Files are kept."
 	}
-	return ReasonStoppedMaxRun, "The server was stopped: it had run for " + after + ", the longest that is allowed. Files are kept."
+	if stop.Cause == v1alpha1.StopIdle {
+		return ReasonStoppedIdle, "The server was stopped: nobody used it for " + after + "." + files
+	}
+	return ReasonStoppedMaxRun, "The server was stopped: it had run for " + after + ", the longest that is allowed." + files
 }
 
 // autoStopOf is nil for a server that is not to be stopped, and for one that
@@ -264,7 +267,10 @@ func autoStopOf(nb *v1alpha1.JupyterNotebook) *AutoStop {
 	if !nb.Spec.Stopped {
 		return nil
 	}
-	stop := &AutoStop{Cause: v1alpha1.StopCause(nb.Annotations[annotationStopCause])}
+	stop := &AutoStop{
+		Cause:      v1alpha1.StopCause(nb.Annotations[annotationStopCause]),
+		KeepsFiles: nb.Spec.Storage != nil && nb.Spec.Storage.Home != nil,
+	}
 	switch {
 	case stop.Cause == v1alpha1.StopIdle && nb.Spec.IdleStop != nil:
 		stop.After = time.Duration(nb.Spec.IdleStop.Seconds) * time.Second

@@ -129,7 +129,7 @@ func TestIdleServerIsStoppedAfterItWasAsked(t *testing.T) {
 	assert.Equal(t, "The server was stopped: nobody used it for 1 seconds. Files are kept.", state.Message)
 	assert.Zero(t, state.StopEligibleAt)
 	require.NotNil(t, state.AutoStop)
-	assert.Equal(t, AutoStop{Cause: v1alpha1.StopIdle, After: time.Second, At: state.AutoStop.At}, *state.AutoStop)
+	assert.Equal(t, AutoStop{Cause: v1alpha1.StopIdle, After: time.Second, At: state.AutoStop.At, KeepsFiles: true}, *state.AutoStop)
 	assert.WithinDuration(t, time.Now(), state.AutoStop.At, 10*time.Second)
 	assert.NotEmpty(t, c.asker.all(), "never without asking")
 	require.NoError(t, c.get("jupyter-alice", &nb))
@@ -181,6 +181,19 @@ func TestAutoStop(t *testing.T) {
 		nb.Annotations, nb.Spec.Stopped, nb.Spec.IdleStop, nb.Spec.MaxRunSeconds = row.annotations, row.stopped, row.idle, 3600
 		assert.Equal(t, row.want, stateOf(nb).AutoStop, row.name)
 	}
+}
+
+func TestOnlyAHomeKeepsFiles(t *testing.T) {
+	nb := &v1alpha1.JupyterNotebook{}
+	nb.Annotations, nb.Spec.Stopped, nb.Spec.MaxRunSeconds = map[string]string{annotationStopCause: "MaxRun"}, true, 3600
+	for _, storage := range []*v1alpha1.NotebookStorage{nil, {}} {
+		nb.Spec.Storage = storage
+		assert.False(t, autoStopOf(nb).KeepsFiles)
+		_, text := stopReason(nb)
+		assert.Equal(t, "The server was stopped: it had run for 1 hour, the longest that is allowed.", text)
+	}
+	nb.Spec.Storage.Home = &v1alpha1.HomeVolume{}
+	assert.True(t, autoStopOf(nb).KeepsFiles)
 }
 
 func TestBusyAndUsedServersStay(t *testing.T) {

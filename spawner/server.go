@@ -90,6 +90,8 @@ type AutoStop struct {
 	After time.Duration
 	// At is zero if not known.
 	At time.Time
+	// KeepsFiles: the server has a home volume.
+	KeepsFiles bool
 }
 
 // Event is one step of a start, in words for the person who waits.

@@ -39,6 +39,7 @@ type texts struct {
 
 	StoppedIdle   message `json:"stoppedIdle"`
 	StoppedMaxRun message `json:"stoppedMaxRun"`
+	FilesKept     message `json:"filesKept"`
 	// StoppedAt is what {at} of these two stands for, if the time is known.
 	StoppedAt message `json:"stoppedAt"`
 
@@ -147,7 +148,11 @@ func (m *Messages) stopped(stop AutoStop) string {
 	if utc := stop.At.UTC(); !utc.IsZero() {
 		at = m.say(m.StoppedAt, "year", utc.Format("2006"), "month", utc.Format("01"), "day", utc.Format("02"), "time", utc.Format("15:04"))
 	}
-	return m.say(t, "at", at, "limit", m.duration(stop.After))
+	text := m.say(t, "at", at, "limit", m.duration(stop.After))
+	if stop.KeepsFiles {
+		text += m.FilesKept.plain()
+	}
+	return text
 }
 
 // numberFault says what is wrong with a number, and the bound.

@@ -39,6 +39,8 @@ type AutoStop struct {
 	After time.Duration
 	// At is zero if not known.
 	At time.Time
+	// KeepsFiles: the server has a home volume.
+	KeepsFiles bool
 }
 
 // SpawnFormInput is what the spawn form is made from.

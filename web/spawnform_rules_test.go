@@ -174,17 +174,17 @@ func TestStoppedNotice(t *testing.T) {
 		stop AutoStop
 		want string
 	}{
-		{"en", AutoStop{Cause: v1alpha1.StopIdle, After: time.Hour, At: at},
+		{"en", AutoStop{Cause: v1alpha1.StopIdle, After: time.Hour, At: at, KeepsFiles: true},
 			"Your server was stopped on 2026-01-02 at 03:04 UTC: nobody used it for 1 hour. Your files are kept."},
-		{"en", AutoStop{Cause: v1alpha1.StopIdle, After: 30 * time.Minute}, "Your server was stopped: nobody used it for 30 minutes. Your files are kept."},
-		{"en", AutoStop{Cause: v1alpha1.StopMaxRun, After: 7 * 24 * time.Hour},
+		{"en", AutoStop{Cause: v1alpha1.StopIdle, After: 30 * time.Minute}, "Your server was stopped: nobody used it for 30 minutes."},
+		{"en", AutoStop{Cause: v1alpha1.StopMaxRun, After: 7 * 24 * time.Hour, KeepsFiles: true},
 			"Your server was stopped: it had run for 7 days, the longest that your group may. Your files are kept."},
-		{"ru", AutoStop{Cause: v1alpha1.StopIdle, After: 2 * time.Hour, At: at},
+		{"ru", AutoStop{Cause: v1alpha1.StopIdle, After: 2 * time.Hour, At: at, KeepsFiles: true},
 			"Ваш сервер был остановлен 02.01.2026 в 03:04 UTC: 2 часа им никто не пользовался. Ваши файлы сохранены."},
 		{"ru", AutoStop{Cause: v1alpha1.StopMaxRun, After: 21 * time.Minute},
-			"Ваш сервер был остановлен: он проработал 21 минуту, дольше вашей группе нельзя. Ваши файлы сохранены."},
-		{"zh", AutoStop{Cause: v1alpha1.StopIdle, After: time.Hour, At: at}, "您的服务器已于 2026 年 01 月 02 日 03:04 UTC 停止：连续 1 小时无人使用。您的文件已保留。"},
-		{"zh", AutoStop{Cause: v1alpha1.StopMaxRun, After: 2 * 24 * time.Hour}, "您的服务器已停止：已运行 2 天，达到您所在组的最长运行时间。您的文件已保留。"},
+			"Ваш сервер был остановлен: он проработал 21 минуту, дольше вашей группе нельзя."},
+		{"zh", AutoStop{Cause: v1alpha1.StopIdle, After: time.Hour, At: at, KeepsFiles: true}, "您的服务器已于 2026 年 01 月 02 日 03:04 UTC 停止：连续 1 小时无人使用。您的文件已保留。"},
+		{"zh", AutoStop{Cause: v1alpha1.StopMaxRun, After: 2 * 24 * time.Hour}, "您的服务器已停止：已运行 2 天，达到您所在组的最长运行时间。"},
 	} {
 		in := researchers()
 		in.AutoStop = &row.stop
