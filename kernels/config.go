@@ -28,11 +28,6 @@ type Config struct {
 	ClusterCapacity bool
 }
 
-// DefaultConfig has every value that has a default.
-func DefaultConfig() Config {
-	return Config{ImagePullPolicy: corev1.PullIfNotPresent, IdleSeconds: 3600, ClusterCapacity: true}
-}
-
 // Validate returns all faults at once.
 func (c Config) Validate() error {
 	var faults []error

@@ -83,7 +83,7 @@ func needAPIServer(t *testing.T) {
 }
 
 func testConfig(namespace string) Config {
-	cfg := DefaultConfig()
+	cfg := Config{ImagePullPolicy: corev1.PullIfNotPresent, IdleSeconds: 3600, ClusterCapacity: true}
 	cfg.Namespace = namespace
 	cfg.Image, cfg.KernelImage = "elastichub:test", "kernel:test"
 	cfg.TokenPublicKey = base64.StdEncoding.EncodeToString(make([]byte, 32))

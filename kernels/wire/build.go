@@ -154,26 +154,3 @@ func ReplyType(requestType string) string {
 	}
 	return requestType
 }
-
-// Language is what a placeholder kernel_info_reply says of a kernel that has no process yet.
-type Language struct {
-	Name          string
-	MIMEType      string
-	FileExtension string
-}
-
-// KernelInfoReply is a placeholder for a kernel that has not started, so that
-// a client goes on instead of waiting.
-func (b *Builder) KernelInfoReply(requestHeader []byte, language Language, banner string) Message {
-	return b.New(Shell, TypeKernelInfoReply, requestHeader, map[string]any{
-		"status":                 "ok",
-		"protocol_version":       ProtocolVersion,
-		"implementation":         "elastichub",
-		"implementation_version": "1",
-		"banner":                 banner,
-		"help_links":             []any{},
-		"language_info": map[string]string{
-			"name": language.Name, "version": "", "mimetype": language.MIMEType, "file_extension": language.FileExtension,
-		},
-	})
-}

@@ -22,7 +22,6 @@
 package wire
 
 import (
-	"bytes"
 	"errors"
 )
 
@@ -94,21 +93,6 @@ func (m *Message) Size() int {
 		n += len(b)
 	}
 	return n
-}
-
-// Clone copies the message out of the frame it points into.
-func (m *Message) Clone() Message {
-	c := Message{
-		Channel:      m.Channel,
-		Header:       bytes.Clone(m.Header),
-		ParentHeader: bytes.Clone(m.ParentHeader),
-		Metadata:     bytes.Clone(m.Metadata),
-		Content:      bytes.Clone(m.Content),
-	}
-	for _, b := range m.Buffers {
-		c.Buffers = append(c.Buffers, bytes.Clone(b))
-	}
-	return c
 }
 
 var emptyObject = []byte("{}")

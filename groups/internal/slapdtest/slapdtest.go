@@ -169,12 +169,6 @@ func (s *Server) AddUser(uid string) string {
 	return dn
 }
 
-// Remove deletes an entry.
-func (s *Server) Remove(dn string) {
-	s.t.Helper()
-	s.admin(func(c *ldap.Conn) error { return c.Del(ldap.NewDelRequest(dn, nil)) })
-}
-
 func (s *Server) admin(do func(*ldap.Conn) error) {
 	s.t.Helper()
 	c, err := ldap.DialURL(s.URL)
