@@ -76,6 +76,11 @@ verify: generate ## Fail if generated code is not what the sources give
 unit: $(LOCALCLUSTER) ## Go tests against a real API server, directory and ipykernel
 	@test/unit.sh
 
+.PHONY: race
+race: export CGO_ENABLED := 1
+race: $(LOCALCLUSTER) ## The same with the race detector; needs a C compiler
+	@test/unit.sh -race
+
 .PHONY: python
 python: ## Tests of the Python distribution against a real JupyterHub
 	@python/test.sh

@@ -66,6 +66,13 @@ func (m *apiModel) request(serve func() error) error {
 	return err
 }
 
+// pending is how many requests wait.
+func (m *apiModel) pending() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.waiting)
+}
+
 // step serves one waiting request, chosen at random.
 func (m *apiModel) step(rng *rand.Rand) {
 	m.mu.Lock()
@@ -328,7 +335,7 @@ func anyOrder(t *testing.T, seed uint64) {
 	advance := func() {
 		synctest.Wait()
 		switch {
-		case len(w.api.waiting) > 0 && rng.IntN(10) > 0:
+		case w.api.pending() > 0 && rng.IntN(10) > 0:
 			w.api.step(rng)
 		case slow && rng.IntN(4) == 0:
 			time.Sleep(slotGrace)
@@ -362,10 +369,10 @@ func anyOrder(t *testing.T, seed uint64) {
 	cancel()
 	for {
 		synctest.Wait()
-		if len(w.api.waiting) == 0 {
+		if w.api.pending() == 0 {
 			time.Sleep(time.Hour)
 			synctest.Wait()
-			if len(w.api.waiting) == 0 {
+			if w.api.pending() == 0 {
 				break
 			}
 		}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Go tests of both modules, against a real API server, slapd, Active Directory
-# domain controller, OpenID provider and ipykernel.
+# domain controller, OpenID provider and ipykernel. Arguments go to go test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,5 +12,5 @@ KUBEBUILDER_ASSETS=$("${ELASTICHUB_CACHE:?run this through make}/bin/localcluste
 export KUBEBUILDER_ASSETS
 
 # Never from the cache: real parts and the layout of the tree are no inputs that go knows.
-go test -count=1 -timeout 15m ./...
-(cd localcluster && go test -count=1 -timeout 5m ./...)
+go test -count=1 -timeout 15m "$@" ./...
+(cd localcluster && go test -count=1 -timeout 5m "$@" ./...)
