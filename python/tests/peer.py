@@ -260,6 +260,8 @@ class Rest(web.RequestHandler):
         self.application.settings["peer"].actions.append((action, kernel_id))
 
     def delete(self, kernel_id):
+        if self.application.settings["peer"].refusing:
+            raise web.HTTPError(401)
         self.kernels.pop(kernel_id, None)
         self.set_status(204)
 
@@ -296,6 +298,7 @@ class Peer:
         self.open = set()
         self.dialled = 0
         self.failing = False
+        self.refusing = False
         self.limit = 0
         self.speaks = [RESUME, V1]
         self.budget = lambda: 1 << 60

@@ -292,6 +292,15 @@ async def test_a_page_and_a_kernel_at_the_gateway(server, peer):
     assert "Traceback" not in server.log, server.log
 
 
+async def test_it_ends_when_its_token_has_ended(server, peer):
+    await server.kernel()
+    peer.refusing = True
+    await server.stop()
+    assert server.process.returncode == 0, server.log
+    assert "the gateway's kernels are left to the gateway" in server.log
+    assert "Traceback" not in server.log, server.log
+
+
 async def test_a_busy_kernel_is_activity_of_the_server(server, peer):
     kernel = await server.kernel()
     ran = peer.kernels[kernel]
@@ -478,7 +487,7 @@ def test_configuration():
         c.ServerApp.kernel_websocket_connection_class
         == "elastichub.notebook.connection.GatewayConnection"
     )
-    assert "kernel_manager_class" not in c.ServerApp
+    assert c.ServerApp.kernel_manager_class == "elastichub.notebook.mixing.GatewayKernels"
     c = Config({"GatewayClient": {"url": "http://gateway"}})
     configure(c, {"ELASTICHUB_LOCAL_KERNELS": "true"})
     assert c.ServerApp.kernel_manager_class == "elastichub.notebook.mixing.MixedKernelManager"

@@ -29,6 +29,7 @@ def configure(c, environ=os.environ):
     app.jpserver_extensions.update({here: True})
     if local == "false":
         app.kernel_spec_manager_class = f"{here}.mixing.GatewayKernelSpecs"
+        app.kernel_manager_class = f"{here}.mixing.GatewayKernels"
         app.kernel_websocket_connection_class = f"{here}.connection.GatewayConnection"
         return
     app.kernel_spec_manager_class = f"{here}.mixing.MixedKernelSpecs"

@@ -26,6 +26,7 @@ from .connection import GatewayConnection
 
 SUFFIX = " (this server)"  # of the names of kernels that run here
 PATIENCE = 10.0  # seconds for the gateway to answer before the rest is shown without it
+FAREWELL = 5.0  # seconds for the gateway to end kernels; a Pod is killed after 10
 
 
 class GatewayKernelSpecs(GatewayKernelSpecManager):
@@ -36,6 +37,18 @@ class GatewayKernelSpecs(GatewayKernelSpecManager):
         if resource is None:
             raise web.HTTPError(404, f"{kernel_name} has no {path}")
         return resource
+
+
+class GatewayKernels(GatewayMappingKernelManager):
+    """The gateway's kernels. Where one of them cannot be ended, jupyter_server does not end
+    either and waits to be killed. The gateway has refused the token of a stopped notebook
+    already, and ends its kernels without being asked."""
+
+    async def shutdown_all(self, now=False):
+        try:
+            await asyncio.wait_for(super().shutdown_all(now=now), FAREWELL)
+        except Exception as error:  # noqa: BLE001 - nobody is there to be told
+            self.log.info("the gateway's kernels are left to the gateway: %r", error)
 
 
 class MixedKernelSpecs(KernelSpecManager):
@@ -99,7 +112,7 @@ class MixedKernelManager(AsyncMappingKernelManager):
     def __init__(self, **kwargs):
         self.specs = kwargs.pop("kernel_spec_manager")
         super().__init__(**kwargs, kernel_spec_manager=self.specs.local)
-        self.remote = GatewayMappingKernelManager(**kwargs, kernel_spec_manager=self.specs.remote)
+        self.remote = GatewayKernels(**kwargs, kernel_spec_manager=self.specs.remote)
         self.remote.observe(self._remote_activity, "last_kernel_activity")
         self._models = []  # of the gateway's kernels when it last answered
 
