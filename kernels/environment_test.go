@@ -115,7 +115,11 @@ func startCluster(t *testing.T, change ...func(*Config)) *cluster {
 		f(&c.cfg)
 	}
 	c.start()
-	t.Cleanup(func() { c.stop() })
+	t.Cleanup(func() {
+		c.stop()
+		// Else they stay on their nodes, for the tests that come later.
+		_ = api.DeleteAllOf(context.Background(), &corev1.Pod{}, client.InNamespace(ns.Name), client.GracePeriodSeconds(0))
+	})
 	return c
 }
 
