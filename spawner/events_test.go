@@ -25,11 +25,11 @@ func known(log ...v1alpha1.NotebookProgress) (*Service, *v1alpha1.JupyterNoteboo
 
 func TestEventsFollowTheLog(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	requested := v1alpha1.NotebookProgress{ID: 1, Percent: 2, Message: "Server requested", Time: metav1.NewMicroTime(noon)}
+	requested := v1alpha1.NotebookProgress{ID: 1, Percent: 2, Message: "Request accepted", Time: metav1.NewMicroTime(noon)}
 	s, nb := known(requested)
 	stream, err := s.Events(t.Context(), keyOf(nb), "s1", "")
 	require.NoError(t, err)
-	assert.Equal(t, Event{ID: "1", Progress: 2, Message: "Server requested", Time: noon}, <-stream)
+	assert.Equal(t, Event{ID: "1", Progress: 2, Message: "Request accepted", Time: noon}, <-stream)
 	next := nb.DeepCopy()
 	next.ResourceVersion = "11"
 	next.Status.Progress = append(next.Status.Progress,

@@ -51,7 +51,7 @@ func advance(log []v1alpha1.NotebookProgress, todo []step, now time.Time) []v1al
 
 // steps are all the steps that can be told from what is observed, in order.
 func steps(o observed, v verdict, log []v1alpha1.NotebookProgress) []step {
-	all := []step{{percent: 2, message: "Server requested"}}
+	all := []step{{percent: 2, message: "Request accepted"}}
 	if v.phase == v1alpha1.NotebookPending || v.reason == ReasonReplacing {
 		all = append(all, step{percent: 5, message: v.message})
 	}

@@ -121,7 +121,7 @@ func TestLifeOfAServer(t *testing.T) {
 	whole := c.all(two, req.Key, "s1", "")
 	assert.Equal(t, whole, append(first, rest...), "another replica goes on with the same ids")
 	assert.Subset(t, messages(whole), []string{
-		"Server requested", "Volume home-jupyter-alice is being created",
+		"Request accepted", "Volume home-jupyter-alice is being created",
 		"Waiting for a node: 0/1 nodes are available: 1 Insufficient memory.", "Placed on node node-1",
 		"Pulling image registry.example/lab:stable", "Image pulled in 3.1 s", "Container created", "Container started", "Server answers",
 	})

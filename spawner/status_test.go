@@ -138,7 +138,7 @@ func TestNewStartBeginsANewLog(t *testing.T) {
 	assert.Equal(t, v1alpha1.NotebookStarting, status.Phase)
 	assert.Equal(t, "s2", status.Start)
 	require.Len(t, status.Progress, 2)
-	assert.Equal(t, v1alpha1.NotebookProgress{ID: 1, Percent: 2, Message: "Server requested", Time: metav1.NewMicroTime(noon)}, status.Progress[0])
+	assert.Equal(t, v1alpha1.NotebookProgress{ID: 1, Percent: 2, Message: "Request accepted", Time: metav1.NewMicroTime(noon)}, status.Progress[0])
 	assert.Equal(t, "The former Pod is going away.", status.Progress[1].Message)
 }
 
