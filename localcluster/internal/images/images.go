@@ -112,7 +112,10 @@ func (s *Store) ID(ctx context.Context, tag string) (string, error) {
 
 // size is the image's size as buildah prints it.
 func (s *Store) size(ctx context.Context, tag string) (string, error) {
-	return s.buildah(ctx, "images", "--format", "{{.Size}}", tag)
+	// An image of several tags is listed once for each.
+	listed, err := s.buildah(ctx, "images", "--format", "{{.Size}}", tag)
+	size, _, _ := strings.Cut(listed, "\n")
+	return size, err
 }
 
 // lock serializes work on one tag.
