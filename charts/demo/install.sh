@@ -13,6 +13,8 @@ helm_apply() {
   "$HELM" upgrade --install "$name" "$chart" --namespace "$NAMESPACE" --create-namespace "$@" >/dev/null
 }
 
+# kubectl, as the words at the end have it, looks where the demo is.
+"$KUBECTL" config set-context --current --namespace="$NAMESPACE" >/dev/null
 # Helm installs CRDs once and never updates them.
 "$KUBECTL" apply --server-side --force-conflicts -f elastichub/crds >/dev/null
 service=$(image service) notebook=$(image notebook) kernel=$(image kernel)

@@ -55,7 +55,8 @@ c.Spawner.http_timeout = 60
 # A refused start is no fault of the Hub: it must not end the Hub.
 c.Spawner.consecutive_failure_limit = 0
 c.JupyterHub.allow_named_servers = True
-c.JupyterHub.named_server_limit_per_user = 3
+# With the default server, the three of the largest policies.
+c.JupyterHub.named_server_limit_per_user = 2
 
 c.JupyterHub.services = [{"name": "demo", "api_token": os.environ["DEMO_API_TOKEN"]}]
 c.JupyterHub.load_roles = [
