@@ -15,6 +15,9 @@ import (
 // +kubebuilder:printcolumn:name="Kernel",type=string,JSONPath=`.spec.kernelSpec`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
 // +kubebuilder:printcolumn:name="Queue",type=integer,JSONPath=`.status.queue.position`
+// +kubebuilder:printcolumn:name="Held",type=string,JSONPath=`.status.held`
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.node`,priority=1
+// +kubebuilder:printcolumn:name="Waits For",type=string,JSONPath=`.status.queue.reason`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type JupyterKernel struct {
 	metav1.TypeMeta   `json:",inline"`

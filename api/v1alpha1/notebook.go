@@ -15,7 +15,11 @@ import (
 // +kubebuilder:resource:shortName=jn,categories=jupyter
 // +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.user`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
-// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
+// +kubebuilder:printcolumn:name="CPU",type=string,JSONPath=`.spec.template.spec.containers[?(@.name=="notebook")].resources.limits.cpu`
+// +kubebuilder:printcolumn:name="Memory",type=string,JSONPath=`.spec.template.spec.containers[?(@.name=="notebook")].resources.limits.memory`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.reason`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type JupyterNotebook struct {
 	metav1.TypeMeta   `json:",inline"`
