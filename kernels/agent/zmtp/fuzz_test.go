@@ -30,7 +30,7 @@ func FuzzReceive(f *testing.F) {
 	f.Add([]byte("\x02\x00\x00\x00\x00\x00\x00\x00\x03abc\x00\x00"))                     // a long frame
 	f.Add([]byte("\x02\xff\xff\xff\xff\xff\xff\xff\xff"))                                // an impossible one
 	f.Add(append([]byte("\x02\x00\x00\x00\x00\x00\x00\x04\x01"), make([]byte, 1025)...)) // one byte too many
-	f.Add(bytes.Repeat([]byte("\x01\x00"), 9))                                           // too many frames
+	f.Add(append(bytes.Repeat([]byte("\x01\x00"), 8), 0, 0))                             // too many frames
 	options := Options{MaxMessage: 1024, MaxFrames: 8}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		answers := &recorder{}
