@@ -27,6 +27,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
 
@@ -81,11 +82,7 @@ func secret(t testing.TB, run int64) keys.Secret {
 // start runs an agent; its end is awaited when the test ends.
 func start(t testing.TB, argv []string, change func(*agent.Config)) *running {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
-
+	address := loopback.Address()
 	r := &running{t: t, base: address, output: &buffer{}, log: &buffer{}, done: make(chan struct{})}
 	r.cfg = agent.DefaultConfig()
 	r.cfg.Secret = secret(t, 1)
@@ -123,6 +120,9 @@ func start(t testing.TB, argv []string, change func(*agent.Config)) *running {
 		}
 		return err == nil || r.isDone()
 	}, patience, time.Millisecond)
+	if r.isDone() {
+		require.NoError(t, r.err)
+	}
 	return r
 }
 

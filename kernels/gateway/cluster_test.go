@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -32,6 +31,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -149,7 +149,7 @@ type replica struct {
 func (s *site) replica() *replica {
 	s.t.Helper()
 	cfg := s.cfg
-	cfg.Listen, cfg.Health = freeAddress(s.t), freeAddress(s.t)
+	cfg.Listen, cfg.Health = loopback.Address(), loopback.Address()
 	restricted := rest.CopyConfig(apiServer.rest)
 	restricted.Impersonate = rest.ImpersonationConfig{UserName: s.user()}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -179,13 +179,6 @@ func (s *site) replica() *replica {
 		return resp.StatusCode == http.StatusOK
 	}, 20*time.Second, 50*time.Millisecond)
 	return r
-}
-
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (s *site) call(r *replica, method, path, body string) (int, []byte) {

@@ -22,17 +22,10 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/loopback"
 )
 
 var resourceOne = resource.MustParse("1")
-
-var lastAgent atomic.Uint32
-
-// nextIP is a loopback address of its own for every agent: the port is fixed.
-func nextIP() string {
-	n := lastAgent.Add(1)
-	return fmt.Sprintf("127.77.%d.%d", n/250, n%250+1)
-}
 
 // fakeAgent speaks the agent's side of docs/agent-protocol.md with a kernel
 // that the test plays: it answers what script returns.
@@ -68,7 +61,7 @@ func newFakeAgent(t *testing.T, key []byte, uid string, run int64) *fakeAgent {
 	t.Helper()
 	secret, err := keys.Derive(key, uid, run)
 	require.NoError(t, err)
-	ip := nextIP()
+	ip := loopback.IP()
 	a := &fakeAgent{t: t, ip: ip, got: make(chan wire.Message, 1000), connected: make(chan string, 100),
 		kept: map[string][]keptFrame{}, conns: map[string][]*websocket.Conn{}, acked: map[string]uint64{}}
 	a.state.Store(agentState{ExecutionState: wire.StateBusy})

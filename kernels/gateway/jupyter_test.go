@@ -26,6 +26,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
 
@@ -89,7 +90,7 @@ func (c *controllers) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 			_ = c.w.api.Status().Update(ctx, now)
 		}
 	}
-	ip := nextIP()
+	ip := loopback.IP()
 	secret, err := keys.Derive(c.w.key, string(k.UID), run)
 	if err != nil {
 		panic(err)
@@ -140,11 +141,11 @@ const jupyterToken = "jupyter-token"
 func (w *world) jupyter(python string) *jupyter {
 	t := w.t
 	t.Helper()
-	address := freeAddress(t)
-	_, port, _ := strings.Cut(address, ":")
+	address := loopback.Address()
+	ip, port, _ := strings.Cut(address, ":")
 	home := t.TempDir()
 	j := &jupyter{t: t, url: "http://" + address}
-	cmd := exec.Command(python, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port="+port,
+	cmd := exec.Command(python, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.ip="+ip, "--ServerApp.port="+port,
 		"--ServerApp.port_retries=0", "--IdentityProvider.token="+jupyterToken, "--ServerApp.root_dir="+home, "--ServerApp.disable_check_xsrf=True")
 	cmd.Env = append(os.Environ(), "HOME="+home, "JUPYTER_CONFIG_DIR="+home, "JUPYTER_DATA_DIR="+home, "JUPYTER_RUNTIME_DIR="+home,
 		"JUPYTER_GATEWAY_URL="+w.url, "JUPYTER_GATEWAY_AUTH_TOKEN="+w.tokens["nb-alice"], "KERNEL_USERNAME=mallory", "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1")

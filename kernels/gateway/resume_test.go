@@ -21,6 +21,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/test/client"
+	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
 
@@ -69,11 +70,9 @@ func (w *wirecutter) cut() {
 // realKernel runs an ipykernel under a real agent, which is reached at ip.
 func realKernel(t *testing.T, w *world, id string) (ip string, links *wirecutter) {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := free.Addr().String()
-	require.NoError(t, free.Close())
+	address := loopback.Address()
 	cfg := agent.DefaultConfig()
+	var err error
 	cfg.Secret, err = keys.Derive(w.key, string(w.kernel(id).UID), 1)
 	require.NoError(t, err)
 	cfg.KernelID, cfg.KernelName, cfg.Listen = id, "python3", address
@@ -86,7 +85,7 @@ func realKernel(t *testing.T, w *world, id string) (ip string, links *wirecutter
 		_, err := agent.Run(ctx, cfg, []string{pythontest.Interpreter(t), "-m", "ipykernel_launcher", "-f", "{connection_file}"})
 		assert.NoError(t, err)
 	}()
-	ip = nextIP()
+	ip = loopback.IP()
 	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, v1alpha1.AgentPort))
 	require.NoError(t, err)
 	links = &wirecutter{}

@@ -14,9 +14,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
+	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
 
@@ -29,13 +31,10 @@ func secret(t *testing.T, id string) keys.Secret {
 // TestCallsOfARealAgent with a real ipykernel.
 func TestCallsOfARealAgent(t *testing.T) {
 	python := pythontest.Interpreter(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := l.Addr().(*net.TCPAddr).Port
-	require.NoError(t, l.Close())
+	ip := loopback.IP()
 	cfg := agent.DefaultConfig()
 	cfg.Secret = secret(t, "warm-1")
-	cfg.KernelID, cfg.KernelName, cfg.Listen = "k", "python3", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	cfg.KernelID, cfg.KernelName, cfg.Listen = "k", "python3", net.JoinHostPort(ip, strconv.Itoa(v1alpha1.AgentPort))
 	cfg.TerminationLog = filepath.Join(t.TempDir(), "log")
 	cfg.Log, cfg.Output = slog.New(slog.DiscardHandler), io.Discard
 	ctx, cancel := context.WithCancel(t.Context())
@@ -46,34 +45,34 @@ func TestCallsOfARealAgent(t *testing.T) {
 	}()
 	t.Cleanup(cancel)
 
-	c := remote.NewCaller(port)
+	c := remote.NewCaller(v1alpha1.AgentPort)
 	require.Eventually(t, func() bool {
-		idle, err := c.Idle(ctx, "127.0.0.1", cfg.Secret)
+		idle, err := c.Idle(ctx, ip, cfg.Secret)
 		return err == nil && idle > 10*time.Millisecond
 	}, 30*time.Second, 50*time.Millisecond)
 
 	// another run's key is no key
 	stranger := secret(t, "warm-2")
-	_, err = c.Idle(ctx, "127.0.0.1", stranger)
+	_, err := c.Idle(ctx, ip, stranger)
 	assert.ErrorIs(t, err, keys.ErrPeer)
-	assert.Error(t, c.SetIdle(ctx, "127.0.0.1", stranger, time.Second, true))
+	assert.Error(t, c.SetIdle(ctx, ip, stranger, time.Second, true))
 	assert.ErrorContains(t, c.SetIdle(ctx, "agent.example.org", cfg.Secret, time.Second, true), "no address")
 
-	require.NoError(t, c.SetIdle(ctx, "127.0.0.1", cfg.Secret, time.Hour, false))
-	will, err := c.Park(ctx, "127.0.0.1", cfg.Secret, time.Hour)
+	require.NoError(t, c.SetIdle(ctx, ip, cfg.Secret, time.Hour, false))
+	will, err := c.Park(ctx, ip, cfg.Secret, time.Hour)
 	require.NoError(t, err)
 	assert.False(t, will)
-	_, err = c.Park(ctx, "127.0.0.1", cfg.Secret, 0)
+	_, err = c.Park(ctx, ip, cfg.Secret, 0)
 	assert.ErrorContains(t, err, "400")
 
 	require.Eventually(t, func() bool {
-		will, err := c.Park(ctx, "127.0.0.1", cfg.Secret, 10*time.Millisecond)
+		will, err := c.Park(ctx, ip, cfg.Secret, 10*time.Millisecond)
 		return err == nil && will
 	}, 10*time.Second, 50*time.Millisecond)
 	assert.Equal(t, agent.ReasonIdle, (<-ended).Reason)
 
 	timed, stop := context.WithTimeout(ctx, time.Second)
 	defer stop()
-	_, err = c.Idle(timed, "127.0.0.1", cfg.Secret)
+	_, err = c.Idle(timed, ip, cfg.Secret)
 	assert.Error(t, err, "it has ended")
 }
