@@ -76,6 +76,8 @@ func tokenOf(r *http.Request) (string, error) {
 var (
 	errMissingToken = fail(kindUnauthenticated, "A token is required.")
 	errBadToken     = fail(kindUnauthenticated, "The token is not valid here.")
+	// errStopped: the token would be valid if its notebook still ran.
+	errStopped = errors.New("notebook is stopped")
 )
 
 // authenticator finds out who holds a token.
@@ -157,16 +159,14 @@ func notebookHolds(nb *v1alpha1.JupyterNotebook, claim tokens.Notebook, namespac
 	switch {
 	case string(nb.UID) != claim.UID:
 		return errors.New("token of an earlier notebook of that name")
-	case nb.DeletionTimestamp != nil:
-		return errors.New("notebook is being deleted")
-	case nb.Spec.Stopped:
-		return errors.New("notebook is stopped")
 	case nb.Spec.Start != claim.Start:
 		return errors.New("token of another start")
 	case nb.Spec.User != claim.User:
 		return errors.New("notebook now belongs to somebody else")
 	case !namesGateway(nb.Spec.Gateway, namespace, gateway):
 		return errors.New("notebook uses another gateway")
+	case nb.DeletionTimestamp != nil, nb.Spec.Stopped:
+		return errStopped
 	}
 	return nil
 }

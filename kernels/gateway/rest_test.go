@@ -85,12 +85,19 @@ func TestATokenEndsWithWhatItStandsFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			require.Equal(t, http.StatusOK, w.call("nb-alice", "GET", "/api", "").status)
+			id := w.start("nb-alice", "python-gpu")
 			nb := &v1alpha1.JupyterNotebook{}
 			require.NoError(t, w.api.Get(context.Background(), types.NamespacedName{Namespace: testNS, Name: "nb-alice"}, nb))
 			change(nb)
 			require.NoError(t, w.api.Update(context.Background(), nb))
-			assert.Equal(t, http.StatusUnauthorized, w.call("nb-alice", "GET", "/api", "").status)
+			for _, route := range allRoutes {
+				want := http.StatusUnauthorized
+				if name == "stopped" && route[0] == "DELETE" {
+					want = http.StatusNotFound
+				}
+				assert.Equal(t, want, w.call("nb-alice", route[0], strings.ReplaceAll(route[1], someID, id), "{}").status, route)
+			}
+			assert.NotNil(t, w.kernel(id), "it is still there")
 		})
 	}
 }

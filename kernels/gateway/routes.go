@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
@@ -98,6 +99,12 @@ func (s *Server) admit(c *call) error {
 		return fail(kindUnavailable, "The gateway is starting.")
 	}
 	id, err := s.auth.identify(c.Context(), token)
+	if errors.Is(err, errStopped) && c.Method == http.MethodDelete {
+		// A notebook server that is stopped deletes its kernels, which end with
+		// it anyway. jupyter_server 2.21 goes on after a 404; a 401 breaks its
+		// shutdown off, and it waits to be killed.
+		return errNoKernel
+	}
 	if err != nil {
 		return err
 	}
