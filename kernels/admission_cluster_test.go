@@ -107,7 +107,7 @@ func TestForeignPodsCount(t *testing.T) {
 	t.Cleanup(func() { _ = c.api.Delete(context.Background(), other, client.GracePeriodSeconds(0)) })
 	c.create(gpuSpec("gpu", 1), newKernel("k", "gw", "gpu"))
 	c.eventually("place", func() bool { return c.queue("k") != nil })
-	assert.Equal(t, "All 1 nvidia.com/gpu of the cluster are in use.", c.queue("k").Reason)
+	assert.Equal(t, "The only nvidia.com/gpu of the cluster is in use.", c.queue("k").Reason)
 	require.NoError(t, c.api.Delete(t.Context(), other, client.GracePeriodSeconds(0)))
 	c.pod("k", 1)
 }

@@ -204,9 +204,9 @@ func (s *step) finish(v view, e ending) {
 }
 
 // discard deletes Pods and frees what is held once none of them lives. The
-// kernel's address is gone at once.
+// kernel's place and address are gone at once.
 func (s *step) discard(v view, pods []*corev1.Pod) {
-	s.status.PodIP, s.status.PodName, s.status.Warm = "", "", ""
+	s.status.PodIP, s.status.PodName, s.status.Warm, s.status.Node = "", "", "", ""
 	s.remove, s.force = sortOut(pods, v.now)
 	for _, pod := range pods {
 		if !alive(pod) {

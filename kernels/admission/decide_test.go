@@ -181,7 +181,7 @@ func TestDecide(t *testing.T) {
 					r.Eligible = func(n string) bool { return n == "b" }
 					return r
 				}()}},
-			want{wait: map[string]Place{"k1": {1, 1, "All 1 nvidia.com/gpu of the cluster are in use."}}},
+			want{wait: map[string]Place{"k1": {1, 1, "The only nvidia.com/gpu of the cluster is in use."}}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

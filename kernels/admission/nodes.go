@@ -110,6 +110,8 @@ func (u *usage) shortage(r *Request, names []string) string {
 			return fmt.Sprintf("No node offers %s.", name)
 		case largest < want:
 			return fmt.Sprintf("No node has %d %s; the largest has %d.", want, name, largest)
+		case used+foreign >= total && total == 1:
+			return fmt.Sprintf("The only %s of the cluster is in use.", name)
 		case used+foreign >= total:
 			return fmt.Sprintf("All %d %s of the cluster are in use.", total, name)
 		case used+foreign+want > total:
