@@ -164,17 +164,33 @@ func (b *bench) write(name string, r result) error {
 	return os.WriteFile(filepath.Join(b.results, name+".json"), append(raw, '\n'), 0o644)
 }
 
+// revision is the commit of a checkout, "-dirty" if more has changed since
+// than what the bench itself writes.
+func revision(source string) (string, error) {
+	commit, err := exec.Command("git", "-C", source, "describe", "--always").Output()
+	if err != nil {
+		return "", err
+	}
+	changes, err := exec.Command("git", "-C", source, "status", "--porcelain", "--", ".", ":!test/bench/results", ":!docs").Output()
+	if err != nil {
+		return "", err
+	}
+	name := strings.TrimSpace(string(commit))
+	if len(changes) > 0 {
+		name += "-dirty"
+	}
+	return name, nil
+}
+
 // machine is what was measured on, and prints it.
 func (b *bench) machine() (map[string]string, error) {
 	found, err := b.versions()
 	if err != nil {
 		return nil, err
 	}
-	revision, err := exec.Command("git", "-C", b.source, "describe", "--always", "--dirty").Output()
-	if err != nil {
+	if found["elastichub"], err = revision(b.source); err != nil {
 		return nil, fmt.Errorf("git: %w", err)
 	}
-	found["elastichub"] = strings.TrimSpace(string(revision))
 	found["go"] = runtime.Version()
 	found["cpus"] = fmt.Sprint(runtime.NumCPU())
 	found["date"] = time.Now().UTC().Format(time.DateOnly)

@@ -42,7 +42,7 @@ venv() {
   echo "$dir/bin/python"
 }
 
-echo "# $(uname -sr), $(nproc) CPUs, $(go version | cut -d' ' -f3), elastichub $(git describe --tags --always --dirty)"
+echo "# $(uname -sr), $(nproc) CPUs, $(go version | cut -d' ' -f3)"
 echo "# load before the first measurement: $(cut -d' ' -f1-3 /proc/loadavg)"
 
 if want micro; then
