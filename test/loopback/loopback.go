@@ -21,15 +21,15 @@ func IP() string {
 // Address is an IP of its own with a port.
 func Address() string { return IP() + ":8443" }
 
-// claim keeps others out of this process's part of 127.0.0.0/8. It is never
-// closed, and held here so that it is not collected either.
-var claim net.Listener
+// claims keep others out of this process's part of 127.0.0.0/8. They are never
+// closed, and held here so that they are not collected either.
+var claims []net.Listener
 
 // network is this process's part.
 var network = sync.OnceValue(func() int {
 	for n := 64; n < 128; n++ {
-		var err error
-		if claim, err = net.Listen("tcp", fmt.Sprintf("127.%d.255.255:10000", n)); err == nil {
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.%d.255.255:10000", n)); err == nil {
+			claims = append(claims, l)
 			return n
 		}
 	}
