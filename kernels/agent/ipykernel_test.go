@@ -54,7 +54,7 @@ func TestExecute(t *testing.T) {
 	assert.Equal(t, websocket.StatusCode(4000), e.Code)
 	assert.Equal(t, "terminated", e.Reason)
 	result := r.ended()
-	assert.Equal(t, agent.Result{Reason: agent.ReasonTerminated, Message: "The agent was told to end."}, result)
+	assert.Equal(t, agent.Result{Reason: agent.ReasonTerminated, Message: "The agent was told to end."}, orderly(t, result))
 	assert.Equal(t, 1, result.Code())
 }
 
@@ -69,7 +69,7 @@ func TestShutdown(t *testing.T) {
 	assert.Equal(t, websocket.StatusCode(4000), e.Code)
 	assert.Equal(t, "shutdown", e.Reason)
 	result := r.ended()
-	assert.Equal(t, agent.Result{Reason: agent.ReasonShutdown}, result)
+	assert.Equal(t, agent.Result{Reason: agent.ReasonShutdown}, orderly(t, result))
 	assert.Equal(t, 0, result.Code())
 }
 
@@ -188,7 +188,7 @@ func TestParkWhenIdle(t *testing.T) {
 	assert.Equal(t, wire.TypeDisplayData, all[len(all)-1].Type())
 
 	result := r.ended()
-	assert.Equal(t, agent.Result{Reason: agent.ReasonIdle, Message: want}, result)
+	assert.Equal(t, agent.Result{Reason: agent.ReasonIdle, Message: want}, orderly(t, result))
 	assert.Equal(t, 0, result.Code())
 }
 

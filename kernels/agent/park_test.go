@@ -35,7 +35,7 @@ func TestParkForSomebodyWhoWaits(t *testing.T) {
 	assert.Equal(t, "idle", e.Reason)
 	want := "Kernel parked after 1 s without work, since somebody was waiting for its GPU. Run a cell to bring it back; variables are gone, files are kept."
 	result := r.ended()
-	assert.Equal(t, agent.Result{Reason: agent.ReasonIdle, Message: want}, result)
+	assert.Equal(t, agent.Result{Reason: agent.ReasonIdle, Message: want}, orderly(t, result))
 }
 
 // TestIdleTimeBegins: a kernel that waited for its user is not parked for that.
