@@ -154,7 +154,7 @@ func TestSilentStreamsAreKeptOpen(t *testing.T) {
 	assert.Equal(t, 1.0, gauge(t, h))
 	h.servers.Advance(key, v1alpha1.NotebookReady, "http://x", "")
 	assert.Contains(t, rest(t, lines), "event: ready")
-	assert.Eventually(t, func() bool { return gauge(t, h) == 0 }, 5*time.Second, 10*time.Millisecond)
+	assert.Eventually(t, func() bool { return gauge(t, h) == 0 }, 20*time.Second, 10*time.Millisecond)
 }
 
 func gauge(t *testing.T, h *harness) float64 {
@@ -197,7 +197,7 @@ func TestAClientThatGoesAwayLeavesNothing(t *testing.T) {
 	require.NoError(t, err)
 	cancel()
 	answer.Body.Close()
-	assert.Eventually(t, func() bool { return gauge(t, h) == 0 }, 5*time.Second, 10*time.Millisecond)
+	assert.Eventually(t, func() bool { return gauge(t, h) == 0 }, 20*time.Second, 10*time.Millisecond)
 }
 
 func TestEventsOfAnotherStartAreNotGiven(t *testing.T) {

@@ -47,7 +47,7 @@ func TestReaperChild(t *testing.T) {
 	assert.Eventually(t, func() bool {
 		_, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
 		return err == unix.ECHILD
-	}, 5*time.Second, 20*time.Millisecond, "no orphan is left")
+	}, 30*time.Second, 20*time.Millisecond, "no orphan is left")
 }
 
 const envFirst = "AGENT_TEST_FIRST"
@@ -83,8 +83,8 @@ func TestNothingOutlivesTheKernelChild(t *testing.T) {
 		raw, _ := os.ReadFile(out)
 		child, _ = strconv.Atoi(strings.TrimSpace(string(raw)))
 		return child > 0
-	}, 5*time.Second, 5*time.Millisecond)
+	}, 30*time.Second, 5*time.Millisecond)
 	require.NoError(t, unix.Kill(child, 0), "it has left the kernel's session and group")
 	p.close()
-	assert.Eventually(t, func() bool { return unix.Kill(child, 0) == unix.ESRCH }, 5*time.Second, 5*time.Millisecond)
+	assert.Eventually(t, func() bool { return unix.Kill(child, 0) == unix.ESRCH }, 30*time.Second, 5*time.Millisecond)
 }

@@ -251,7 +251,7 @@ func TestTwoReplicasServeAKernelForItsWholeLife(t *testing.T) {
 	time.Sleep(300 * time.Millisecond) // both replicas have seen it
 	pa.execute("2")
 	pb.execute("3")
-	require.Eventually(t, func() bool { return s.kernel(id).Spec.Run == 2 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return s.kernel(id).Spec.Run == 2 }, patience, 10*time.Millisecond)
 	second := newFakeAgent(t, s.key, string(s.kernel(id).UID), 2)
 	s.status(id, v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 2, PodIP: second.ip})
 	for range 2 {
@@ -282,7 +282,7 @@ func TestChangesOfTheCatalogueNeedNoRestart(t *testing.T) {
 		_, body := s.call(r, "GET", "/api/kernelspecs", "")
 		var l specList
 		return json.Unmarshal(body, &l) == nil && l.Default == "r" && len(l.Kernelspecs) == 2
-	}, 5*time.Second, 20*time.Millisecond)
+	}, patience, 20*time.Millisecond)
 }
 
 func TestAReplicaThatStopsHandsItsClientsOver(t *testing.T) {
@@ -301,7 +301,7 @@ func TestAReplicaThatStopsHandsItsClientsOver(t *testing.T) {
 	require.NoError(t, a.stop())
 	assert.Less(t, time.Since(began), 10*time.Second)
 	p.closed()
-	require.Eventually(t, func() bool { return agent.ackedBy("s") == 1 }, 5*time.Second, time.Millisecond, "the last acknowledgement")
+	require.Eventually(t, func() bool { return agent.ackedBy("s") == 1 }, patience, time.Millisecond, "the last acknowledgement")
 	agent.publish("s", builder.Stream(request.Header, "stdout", "after\n"))
 	p = s.open(b, id, "s")
 	assert.Equal(t, "after\n", wire.Member(p.next(wire.TypeStream).Content, "text"), "nothing twice, nothing lost")

@@ -188,7 +188,7 @@ func (a *fakeAgent) receive(msgType string) *wire.Message {
 			if m.Type() == msgType {
 				return &m
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			require.FailNow(a.t, "the kernel got no "+msgType)
 		}
 	}

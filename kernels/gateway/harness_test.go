@@ -36,6 +36,10 @@ import (
 	"github.com/elastichub/elastichub/tokens"
 )
 
+// patience is how long a test waits for what is to come, on a machine that
+// does other things, too.
+const patience = 30 * time.Second
+
 const (
 	testNS      = "lab"
 	testGateway = "gw"
@@ -291,7 +295,7 @@ func (w *world) dial(who, id, session string, subprotocols ...string) (*peer, *h
 }
 
 func dialPeer(t *testing.T, url, token string, subprotocols ...string) (*peer, *http.Response, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	header := http.Header{"Authorization": {"token " + token}}
 	conn, resp, err := websocket.Dial(ctx, url,
@@ -300,7 +304,7 @@ func dialPeer(t *testing.T, url, token string, subprotocols ...string) (*peer, *
 		return nil, resp, err
 	}
 	conn.SetReadLimit(-1)
-	p := &peer{t: t, patience: 5 * time.Second, conn: conn, msgs: make(chan peerMessage, 1000), err: make(chan error, 1)}
+	p := &peer{t: t, patience: patience, conn: conn, msgs: make(chan peerMessage, 1000), err: make(chan error, 1)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -408,7 +412,7 @@ func (p *peer) closed() websocket.StatusCode {
 	select {
 	case err := <-p.err:
 		return websocket.CloseStatus(err)
-	case <-time.After(8 * time.Second):
+	case <-time.After(patience):
 		require.FailNow(p.t, "still open")
 		return 0
 	}

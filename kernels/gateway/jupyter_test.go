@@ -310,7 +310,7 @@ func TestJupyterServer(t *testing.T) {
 	// Idle: parked, said in the last cell; the next cell brings it back.
 	parked := p.next(wire.TypeDisplayData)
 	assert.Contains(t, plainText(parked), "parked")
-	require.Eventually(t, func() bool { return w.kernel(id).Status.Phase == v1alpha1.KernelParked }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return w.kernel(id).Status.Phase == v1alpha1.KernelParked }, patience, 20*time.Millisecond)
 	j.call("GET", "/api/kernels/"+id, "", http.StatusOK, nil)
 	exec = p.execute("y")
 	var last string
@@ -340,7 +340,7 @@ func TestJupyterServer(t *testing.T) {
 	require.Eventually(t, func() bool {
 		err := w.api.Get(context.Background(), client.ObjectKeyFromObject(k), &v1alpha1.JupyterKernel{})
 		return client.IgnoreNotFound(err) == nil && err != nil
-	}, 5*time.Second, 20*time.Millisecond)
+	}, patience, 20*time.Millisecond)
 	j.call("GET", "/api/kernels", "", http.StatusOK, &list)
 	assert.Empty(t, list)
 }

@@ -40,23 +40,45 @@ func TestEverythingAKernelSpeaks(t *testing.T) {
 
 type conversation struct{ *peer }
 
-// until returns the messages with that parent up to one of that type.
+// until returns the messages with that parent up to one of that type. What
+// comes over another channel of the kernel may be before it or behind it.
 func (c conversation) until(t *testing.T, parent, msgType string) (all []*peerMessage) {
+	t.Helper()
+	for {
+		m := c.about(t, parent, msgType)
+		all = append(all, m)
+		if m.Type() == msgType {
+			return all
+		}
+	}
+}
+
+// whole returns everything about an execute_request: its reply is the last on
+// shell, the idle status the last on iopub.
+func (c conversation) whole(t *testing.T, id string) (all []*peerMessage) {
+	t.Helper()
+	for replied, idle := false, false; !replied || !idle; {
+		m := c.about(t, id, "end of the cell")
+		all = append(all, m)
+		replied = replied || m.Type() == wire.TypeExecuteReply
+		idle = idle || m.ExecutionState() == string(wire.StateIdle)
+	}
+	return all
+}
+
+// about returns the next message with that parent.
+func (c conversation) about(t *testing.T, parent, wanted string) *peerMessage {
 	t.Helper()
 	c.peer.t = t
 	for {
 		select {
 		case m, ok := <-c.msgs:
 			require.True(t, ok, "socket closed")
-			if m.ParentID() != parent {
-				continue
-			}
-			all = append(all, &m)
-			if m.Type() == msgType {
-				return all
+			if m.ParentID() == parent {
+				return &m
 			}
 		case <-time.After(c.patience):
-			require.FailNow(t, "no "+msgType+" came")
+			require.FailNow(t, "no "+wanted+" came")
 		}
 	}
 }
@@ -97,9 +119,13 @@ func (c conversation) stdin(t *testing.T) {
 	assert.Equal(t, "name? ", asked.Prompt)
 	answer := wire.NewBuilder("alice").New(wire.Stdin, wire.TypeInputReply, request.Header, map[string]string{"status": "ok", "value": "Zoë ⊗"})
 	c.write(&answer)
-	out := c.reply(t, id, wire.TypeStream, nil)
-	assert.Equal(t, "hello Zoë ⊗\n", wire.Member(out.Content, "text"))
-	c.until(t, id, wire.TypeExecuteReply)
+	printed := ""
+	for _, m := range c.whole(t, id) {
+		if m.Type() == wire.TypeStream {
+			printed += wire.Member(m.Content, "text")
+		}
+	}
+	assert.Equal(t, "hello Zoë ⊗\n", printed)
 }
 
 func (c conversation) questions(t *testing.T) {
@@ -211,7 +237,7 @@ h.update("two")
 clear_output(wait=True)
 display("three")`)
 	var types []string
-	for _, m := range c.until(t, id, wire.TypeExecuteReply) {
+	for _, m := range c.whole(t, id) {
 		if m.Channel == wire.IOPub && m.Type() != wire.TypeStatus && m.Type() != wire.TypeExecuteInput {
 			types = append(types, m.Type())
 		}

@@ -287,7 +287,7 @@ func TestAStartThatNobodyWaitsForIsTakenBack(t *testing.T) {
 		select {
 		case e := <-events.ResultChan():
 			assert.Equal(t, want, string(e.Type))
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			require.Fail(t, "nothing was "+want)
 		}
 	}

@@ -177,7 +177,7 @@ func TestOnlyWhatTheClientAcknowledgesIsForgotten(t *testing.T) {
 	next()
 	next()
 	assert.Equal(t, "e1", c.Epoch)
-	require.Eventually(t, func() bool { return agent.ackedBy("s") == acknowledged }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return agent.ackedBy("s") == acknowledged }, patience, 5*time.Millisecond)
 	time.Sleep(3 * ackAfter)
 	assert.Equal(t, acknowledged, agent.ackedBy("s"), "what was only written to it is kept")
 	c.Close()

@@ -62,7 +62,7 @@ func TestFirstStartHoldsFramesAndLeavesNothingBehind(t *testing.T) {
 			assert.Equal(t, "42\n", wire.Member(out.Content, "text"))
 			p.next(wire.TypeExecuteReply)
 			assert.Equal(t, "idle", p.next(wire.TypeStatus).ExecutionState())
-			require.Eventually(t, func() bool { return agent.ackedBy("s") == 4 }, 5*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return agent.ackedBy("s") == 4 }, patience, 10*time.Millisecond)
 		})
 	}
 }
@@ -113,7 +113,7 @@ func TestParkedKernelComesBackWithTheNextCell(t *testing.T) {
 	assert.EqualValues(t, 1, w.kernel(id).Spec.Run)
 
 	exec := p.execute("x")
-	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, patience, 5*time.Millisecond)
 	shown := p.next(wire.TypeDisplayData)
 	assert.Equal(t, exec, parentOf(shown))
 	second := w.agent(id, 2)
@@ -146,7 +146,7 @@ func TestARequestThatReachedAnEndingAgentIsNotLost(t *testing.T) {
 	agent.receive(wire.TypeExecuteRequest) // and is never begun
 	agent.end("idle")
 	w.phase(id, v1alpha1.KernelParked, 1, "")
-	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, patience, 5*time.Millisecond)
 	second := w.agent(id, 2)
 	w.phase(id, v1alpha1.KernelReady, 2, second.ip)
 	assert.Equal(t, exec, second.receive(wire.TypeExecuteRequest).ID())
@@ -172,7 +172,7 @@ func TestSocketOnAParkedKernel(t *testing.T) {
 	p.execute("1")
 	other.execute("2") // both at once, as from two replicas
 	agent := w.agent(id, 2)
-	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, patience, 5*time.Millisecond)
 	w.phase(id, v1alpha1.KernelReady, 2, agent.ip)
 	agent.receive(wire.TypeExecuteRequest)
 	agent.receive(wire.TypeExecuteRequest)
@@ -218,7 +218,7 @@ func TestDeathIsToldAndNothingHangs(t *testing.T) {
 	assert.EqualValues(t, 1, w.kernel(id).Spec.Run)
 
 	p.execute("again")
-	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, patience, 5*time.Millisecond)
 	w.status(id, func(s *v1alpha1.JupyterKernelStatus) {
 		*s = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelDead, Run: 2, Cause: v1alpha1.CauseRefused, Message: "Your limit of 1 GPU is reached."}
 	})
@@ -326,9 +326,9 @@ func TestAClientThatReconnectsGetsWhatItMissed(t *testing.T) {
 	id, agent, p := ready(t, w, "s", wire.SubprotocolV1)
 	p.execute("1")
 	request := agent.receive(wire.TypeExecuteRequest)
-	require.Eventually(t, func() bool { return agent.ackedBy("s") == 4 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return agent.ackedBy("s") == 4 }, patience, 5*time.Millisecond)
 	_ = p.conn.CloseNow()
-	require.Eventually(t, func() bool { return w.server.activity.of(id).connections == 0 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return w.server.activity.of(id).connections == 0 }, patience, 5*time.Millisecond)
 	agent.run("s", request, "missed\n")
 	p = w.open("nb-alice", id, "s", wire.SubprotocolV1)
 	assert.Equal(t, "busy", p.next(wire.TypeStatus).ExecutionState())
@@ -342,7 +342,7 @@ func TestACellThatWaitsSurvivesABrokenConnection(t *testing.T) {
 	exec := p.execute("1")
 	shown := p.next(wire.TypeDisplayData)
 	_ = p.conn.CloseNow()
-	require.Eventually(t, func() bool { return w.server.activity.of(id).connections == 0 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return w.server.activity.of(id).connections == 0 }, patience, 5*time.Millisecond)
 	other := w.open("nb-alice", id, "other")
 	p = w.open("nb-alice", id, "s")
 	w.status(id, func(s *v1alpha1.JupyterKernelStatus) { s.Phase, s.Run, s.Node = v1alpha1.KernelStarting, 1, "n" })
@@ -362,7 +362,7 @@ func TestACellThatWaitsSurvivesABrokenConnection(t *testing.T) {
 func TestTwoSocketsOfOneSession(t *testing.T) {
 	w := newWorld(t)
 	id, agent, p := ready(t, w, "s")
-	require.Eventually(t, func() bool { return agent.ackedBy("s") == 4 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return agent.ackedBy("s") == 4 }, patience, 5*time.Millisecond)
 	q := w.open("nb-alice", id, "s")
 	p.execute("1")
 	agent.run("s", agent.receive(wire.TypeExecuteRequest), "here\n")
@@ -549,7 +549,7 @@ func TestAWakeSurvivesAnAPIServerThatIsDown(t *testing.T) {
 	for plainText(p.next(wire.TypeDisplayData, wire.TypeUpdateDisplayData)) != "The cluster does not answer; trying again…" {
 	}
 	w.failing.Store(false)
-	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, patience, 10*time.Millisecond)
 }
 
 func TestSocketsPerUser(t *testing.T) {
@@ -584,7 +584,7 @@ func TestSessionIDs(t *testing.T) {
 func TestAForeignOriginIsRefused(t *testing.T) {
 	w := newWorld(t)
 	id := w.start("nb-alice", "python-gpu")
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_, resp, err := websocket.Dial(ctx, w.url+"/api/kernels/"+id+"/channels", &websocket.DialOptions{
 		HTTPHeader: http.Header{"Authorization": {"token " + w.tokens["nb-alice"]}, "Origin": {"https://evil.example"}}})
@@ -647,5 +647,5 @@ func TestLargeFramesWaitForRoom(t *testing.T) {
 	bob.free()
 	assert.Len(t, wire.Member(p.next(wire.TypeStream).Content, "text"), 3<<20)
 	assert.Greater(t, len(agent.receive(wire.TypeCommMsg).Content), 3<<20)
-	require.Eventually(t, func() bool { return testutil.ToFloat64(w.server.metrics.large) == 0 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return testutil.ToFloat64(w.server.metrics.large) == 0 }, patience, 5*time.Millisecond)
 }
