@@ -40,7 +40,6 @@ type bench struct {
 	dir       string // of this run
 	began     time.Time
 	started   int // processes so far
-	agents    int // so far; each has a loopback address of its own
 	processes []*process
 	ours      *site
 	eg        *peer

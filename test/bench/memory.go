@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/elastichub/elastichub/test/bench/synthetic"
+	"github.com/elastichub/elastichub/test/loopback"
 )
 
 const (
@@ -144,7 +145,7 @@ func memory(ctx context.Context, b *bench) (_ any, err error) {
 func (s *site) crowd(ctx context.Context) ([]string, *process, error) {
 	ids, list := make([]string, memoryKernels), make([]synthetic.Agent, memoryKernels)
 	for i := range list {
-		list[i].IP = s.b.nextIP()
+		list[i].IP = loopback.IP()
 	}
 	if err := parallel(20, memoryKernels, func(i int) error {
 		id, secret, err := s.object(ctx, i%siteClients, list[i].IP)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -138,12 +139,6 @@ func meta(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name, Namespace: siteNamespace}
 }
 
-// nextIP is a loopback address of its own for every agent: the port is fixed.
-func (b *bench) nextIP() string {
-	b.agents++
-	return fmt.Sprintf("127.88.%d.%d", b.agents/250, b.agents%250+1)
-}
-
 // object writes a kernel that is Ready at ip, and returns its id and the
 // secret of its run. owner is the number of a client.
 func (s *site) object(ctx context.Context, owner int, ip string) (string, keys.Secret, error) {
@@ -167,7 +162,7 @@ func (s *site) object(ctx context.Context, owner int, ip string) (string, keys.S
 // kernel starts an agent process with the kernel that argv says, and returns
 // the kernel's id once the gateway has got an answer from it.
 func (s *site) kernel(ctx context.Context, argv []string) (string, *process, error) {
-	ip := s.b.nextIP()
+	ip := loopback.IP()
 	id, secret, err := s.object(ctx, 0, ip)
 	if err != nil {
 		return "", nil, err

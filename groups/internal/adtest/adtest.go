@@ -10,7 +10,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/elastichub/elastichub/groups/internal/certtest"
 	"github.com/elastichub/elastichub/outbound"
+	"github.com/elastichub/elastichub/test/loopback"
 )
 
 // The domain and its administrator.
@@ -73,7 +73,7 @@ func Start(t testing.TB, ldif string) *Server {
 		t.Skip(err)
 	}
 	dir := t.TempDir()
-	s := &Server{t: t, CAFile: filepath.Join(dir, "ca.pem"), address: freeAddress(t)}
+	s := &Server{t: t, CAFile: filepath.Join(dir, "ca.pem"), address: loopback.IP()}
 	s.URL, s.SecureURL = "ldap://"+s.address, "ldaps://"+s.address
 	certtest.Write(t, dir, net.ParseIP(s.address))
 	for _, name := range []string{"private", "state", "cache", "lock", "pid", "ncalrpc", "bind-dns", "sysvol/" + Domain + "/scripts"} {
@@ -173,29 +173,4 @@ func Entry(dn string, pairs ...string) string {
 	}
 	b.WriteByte('\n')
 	return b.String()
-}
-
-// freeAddress is a loopback address of which nobody uses the LDAP ports: Samba
-// knows no others.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		address := net.IPv4(127, byte(1+rand.N(254)), byte(rand.N(256)), byte(1+rand.N(254))).String()
-		if free(address) {
-			return address
-		}
-	}
-	t.Fatal("no loopback address has its LDAP ports free")
-	return ""
-}
-
-func free(address string) bool {
-	for _, port := range []string{"389", "636", "3268", "3269"} {
-		l, err := net.Listen("tcp", net.JoinHostPort(address, port))
-		if err != nil {
-			return false
-		}
-		l.Close()
-	}
-	return true
 }
