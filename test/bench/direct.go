@@ -68,7 +68,7 @@ func startTripper(ctx context.Context, b *bench, argv []string) (*direct, error)
 	for range 3 { // now and then ipykernel does not answer what comes while it starts
 		time.Sleep(time.Second)
 		m := execution(d.build, "pass")
-		if err := d.shell.Send(d.signer.AppendZMQ(nil, nil, &m)); err != nil {
+		if err := d.send(&m); err != nil {
 			return nil, err
 		}
 	}
@@ -90,7 +90,7 @@ func startFlooded(ctx context.Context, b *bench, argv []string) (*direct, error)
 	}()
 	for {
 		m := d.build.New(wire.Shell, wire.TypeKernelInfoRequest, nil, struct{}{})
-		if err := d.shell.Send(d.signer.AppendZMQ(nil, nil, &m)); err != nil {
+		if err := d.send(&m); err != nil {
 			return nil, err
 		}
 		select {
@@ -127,6 +127,10 @@ type idleAt struct {
 	at      time.Time
 }
 
+func (d *direct) send(m *wire.Message) error {
+	return d.shell.Send(d.signer.AppendZMQ(nil, nil, m))
+}
+
 func (d *direct) receive(channel wire.Channel, c *zmtp.Conn) (wire.Message, error) {
 	parts, err := c.Receive()
 	if err != nil {
@@ -141,7 +145,7 @@ func (d *direct) roundTrip(_ context.Context, code string) (reply, idle time.Dur
 	m := execution(d.build, code)
 	id := m.ID()
 	began := time.Now()
-	if err := d.shell.Send(d.signer.AppendZMQ(nil, nil, &m)); err != nil {
+	if err := d.send(&m); err != nil {
 		return 0, 0, err
 	}
 	for {
@@ -166,7 +170,7 @@ func (d *direct) roundTrip(_ context.Context, code string) (reply, idle time.Dur
 func (d *direct) flood(_ context.Context, kind string, count, size int) (flooded, error) {
 	m := execution(d.build, fmt.Sprintf("%s %d %d", kind, count, size))
 	id := m.ID()
-	if err := d.shell.Send(d.signer.AppendZMQ(nil, nil, &m)); err != nil {
+	if err := d.send(&m); err != nil {
 		return flooded{}, err
 	}
 	c := counting{size: size}
