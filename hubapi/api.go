@@ -32,12 +32,14 @@ type Servers interface {
 	State(ctx context.Context, key spawner.Key) (spawner.State, error)
 	// States is answered from memory.
 	States(ctx context.Context) ([]spawner.State, error)
-	// Running counts a user's servers, but for one, that count towards the
+	// Running counts a user's servers, but for the key's, that count towards the
 	// limit; from memory.
-	Running(ctx context.Context, user, except string) (int, error)
+	Running(ctx context.Context, key spawner.Key) (int, error)
 	// Stop keeps the volumes, Remove does not. Neither waits for the Pod to go.
 	Stop(ctx context.Context, key spawner.Key) error
 	Remove(ctx context.Context, key spawner.Key) error
+	// Rename gives a stopped server another name and keeps all that it has.
+	Rename(ctx context.Context, key spawner.Key, to string) error
 	// Events gives the events of one start after the one with id after, all
 	// of them when it is empty. The channel closes after a final event, and
 	// when ctx ends.
@@ -64,6 +66,7 @@ const (
 	routeOptions = "/users/:user/options"
 	routeCheck   = "/users/:user/options/check"
 	routeServer  = "/users/:user/server"
+	routeRename  = "/users/:user/server/rename"
 	routeEvents  = "/users/:user/server/events"
 	routeServers = "/servers"
 	routeOpenAPI = "/openapi.yaml"
@@ -125,6 +128,7 @@ func New(config Config, deps Dependencies) (*API, error) {
 	v1.PUT(routeServer, handle(a.start))
 	v1.GET(routeServer, handle(a.state))
 	v1.DELETE(routeServer, handle(a.stop))
+	v1.POST(routeRename, handle(a.rename))
 	v1.GET(routeEvents, handle(a.events))
 	v1.GET(routeServers, handle(a.states))
 	a.engine = engine

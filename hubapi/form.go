@@ -121,7 +121,7 @@ func language(form map[string][]string) string {
 func (a *API) page(ctx context.Context, server spawner.Key, input web.SpawnFormInput, msg *web.Messages) ([]byte, error) {
 	input.Server = server.Server
 	var err error
-	if input.Servers, err = a.deps.Servers.Running(ctx, server.User, server.Server); err != nil {
+	if input.Servers, err = a.deps.Servers.Running(ctx, server); err != nil {
 		return nil, err
 	}
 	a.addGPUs(ctx, server.User, &input)

@@ -65,6 +65,9 @@ func (a *API) start(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if request.Others, err = hubUsers(c, "others", maxOthers); err != nil {
+		return err
+	}
 	state, err := a.deps.Servers.Start(ctx, request)
 	if err != nil {
 		return err
@@ -104,6 +107,24 @@ func (a *API) states(c *gin.Context) error {
 		list.Servers[i] = wireState(state)
 	}
 	c.JSON(http.StatusOK, list)
+	return nil
+}
+
+// rename gives a stopped server another name.
+func (a *API) rename(c *gin.Context) error {
+	server, err := key(c, "name")
+	if err != nil {
+		return err
+	}
+	to, err := query(c, "to", maxServer)
+	if err != nil {
+		return err
+	}
+	if err := a.deps.Servers.Rename(c.Request.Context(), server, to); err != nil {
+		return err
+	}
+	c.Status(http.StatusNoContent)
+	c.Writer.WriteHeaderNow()
 	return nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
@@ -21,6 +23,9 @@ const (
 	maxStart   = 128
 	maxEventID = 128
 	maxQuery   = 8 << 10
+	maxHubUser = 64
+	// maxOthers is how many people may have had one name before.
+	maxOthers = 8
 )
 
 // user is the path's user name, unescaped: any characters, slashes included.
@@ -35,7 +40,8 @@ func user(c *gin.Context) (string, error) {
 	return name, nil
 }
 
-// key names a server by the path's user and the query parameter called parameter.
+// key names a server by the path's user, the query parameter called parameter, and
+// hub_user, by which a Hub says who the user is whatever they are called.
 func key(c *gin.Context, parameter string) (spawner.Key, error) {
 	name, err := user(c)
 	if err != nil {
@@ -45,7 +51,32 @@ func key(c *gin.Context, parameter string) (spawner.Key, error) {
 	if err != nil {
 		return spawner.Key{}, err
 	}
-	return spawner.Key{User: name, Server: server}, nil
+	person, err := hubUsers(c, "hub_user", 1)
+	if err != nil {
+		return spawner.Key{}, err
+	}
+	k := spawner.Key{User: name, Server: server}
+	if len(person) == 1 {
+		k.HubUser = person[0]
+	}
+	return k, nil
+}
+
+// hubUsers reads a comma-separated list of at most limit Hub users.
+func hubUsers(c *gin.Context, parameter string, limit int) ([]spawner.HubUser, error) {
+	text, err := query(c, parameter, limit*maxHubUser)
+	if err != nil || text == "" {
+		return nil, err
+	}
+	var people []spawner.HubUser
+	for part := range strings.SplitSeq(text, ",") {
+		person, err := spawner.ParseHubUser(part)
+		if err != nil || len(people) == limit || !person.Known() {
+			return nil, &malformed{"The query parameter " + parameter + " must be <id>@<RFC 3339 time>, at most " + strconv.Itoa(limit) + " of them."}
+		}
+		people = append(people, person)
+	}
+	return people, nil
 }
 
 // query is one parameter of the query string, empty when absent. A repeated

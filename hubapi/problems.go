@@ -6,9 +6,11 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/spawner"
@@ -26,6 +28,8 @@ type problem struct {
 	// Form is the form as it was entered, with the errors at its fields, for
 	// who asked for it.
 	Form string `json:"form,omitempty"`
+	// Owner is the Hub user whom a home was made for, where that is the question.
+	Owner string `json:"owner,omitempty"`
 }
 
 // fieldFault is one fault of one field.
@@ -114,12 +118,27 @@ var rows = []row{
 	{spawner.ErrInvalid, http.StatusUnprocessableEntity, "invalid-request", "Invalid request", "The request cannot be carried out.", false},
 	{spawner.ErrTooManyServers, http.StatusConflict, "too-many-servers", "Too many servers", "You run as many servers as you may have. Stop one first.", false},
 	{spawner.ErrNameTaken, http.StatusConflict, "name-taken", "Name is taken", "Something that is not this server has its name. An administrator can help.", false},
+	{spawner.ErrRunning, http.StatusConflict, "running", "Server runs", "The server runs. Stop it first.", false},
 	{spawner.ErrRemoving, http.StatusServiceUnavailable, "removing", "Being removed", "The former server is still being removed. Please try again in a moment.", true},
 	{spawner.ErrNotSynced, http.StatusServiceUnavailable, "not-synced", "State not known yet", "The service has just started and does not know the servers yet.", true},
 
 	{context.DeadlineExceeded, http.StatusGatewayTimeout, "deadline", "Took too long", "The request took too long. Please try again.", true},
 	{context.Canceled, statusClientGone, "cancelled", "Request cancelled", "", false},
 }
+
+// ownerUnclear says what an administrator needs to decide whose a home is.
+func ownerUnclear(e *spawner.UnclearOwnerError) string {
+	whose := "was made for a user of that name before there was this one"
+	if e.Owner.Known() {
+		whose = "was made for another user of that name, " + e.Owner.String() + " in the Hub's database"
+	}
+	return "The home volume " + e.Claim + " of " + e.User + " " + whose +
+		", so it is neither given to you nor left aside. If it is yours, an administrator hands it over with: " +
+		"kubectl annotate persistentvolumeclaim " + e.Claim + " " + v1alpha1.AnnotationAdopt + "=" + shellWord(e.User)
+}
+
+// shellWord is text as one word of a shell.
+func shellWord(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 // statusClientGone is never seen by anyone but the log and the metrics.
 const statusClientGone = 499
@@ -146,6 +165,11 @@ func describe(err error) (p problem, retry bool) {
 	if errors.As(err, &faults) {
 		return problem{Type: problemType + "invalid-request", Title: "Invalid request", Status: http.StatusUnprocessableEntity,
 			Detail: "The request cannot be carried out.", Errors: faults.faults}, false
+	}
+	var unclear *spawner.UnclearOwnerError
+	if errors.As(err, &unclear) {
+		return problem{Type: problemType + "owner-unclear", Title: "Whose home is it?", Status: http.StatusConflict,
+			Detail: ownerUnclear(unclear), Owner: unclear.Owner.String()}, false
 	}
 	var unreadable *malformed
 	if errors.As(err, &unreadable) {

@@ -37,6 +37,8 @@ var described = []struct {
 	{"spawner.ErrInvalid", spawner.ErrInvalid, http.StatusUnprocessableEntity, "invalid-request", false},
 	{"spawner.ErrTooManyServers", spawner.ErrTooManyServers, http.StatusConflict, "too-many-servers", false},
 	{"spawner.ErrNameTaken", spawner.ErrNameTaken, http.StatusConflict, "name-taken", false},
+	{"spawner.ErrRunning", spawner.ErrRunning, http.StatusConflict, "running", false},
+	{"unclear owner", &spawner.UnclearOwnerError{Claim: "claim-alice", User: "alice"}, http.StatusConflict, "owner-unclear", false},
 	{"spawner.ErrRemoving", spawner.ErrRemoving, http.StatusServiceUnavailable, "removing", true},
 	{"spawner.ErrNotSynced", spawner.ErrNotSynced, http.StatusServiceUnavailable, "not-synced", true},
 	{"deadline", context.DeadlineExceeded, http.StatusGatewayTimeout, "deadline", true},

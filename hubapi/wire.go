@@ -39,8 +39,10 @@ type startBody struct {
 
 // serverState is a server as the Hub sees it.
 type serverState struct {
-	User    string `json:"user"`
-	Server  string `json:"server"`
+	User   string `json:"user"`
+	Server string `json:"server"`
+	// HubUser is who the user is, for servers that a Hub which says it has started.
+	HubUser string `json:"hub_user,omitempty"`
 	Start   string `json:"start"`
 	Phase   string `json:"phase"`
 	Ready   bool   `json:"ready"`
@@ -67,7 +69,7 @@ type progressEvent struct {
 
 func wireState(s spawner.State) serverState {
 	w := serverState{
-		User: s.User, Server: s.Server, Start: s.Start, Phase: string(s.Phase),
+		User: s.User, Server: s.Server, HubUser: s.HubUser.String(), Start: s.Start, Phase: string(s.Phase),
 		Ready: s.Phase == v1alpha1.NotebookReady, Stopped: s.Phase == v1alpha1.NotebookStopped,
 		Reason: s.Reason, Message: s.Message,
 		LastActivity: instant(s.LastActivity), StopEligibleAt: instant(s.StopEligibleAt),

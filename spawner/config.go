@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -19,6 +20,9 @@ type Config struct {
 	ImagePullPolicy corev1.PullPolicy
 	// GatewayName is the JupyterGateway, in Namespace, of the Hub's servers.
 	GatewayName string
+	// AdoptHomesBefore lets a user have a home that bears their name and was made
+	// before this time, whoever it was noted for; the zero time lets nobody.
+	AdoptHomesBefore time.Time
 }
 
 // Validate returns every fault, joined.

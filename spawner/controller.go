@@ -103,6 +103,11 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if err := c.noteChannel(ctx, nb, &next); err != nil {
 		return ctrl.Result{}, err
 	}
+	if next.Phase == v1alpha1.NotebookStopped && nb.Status.Phase != v1alpha1.NotebookStopped {
+		if err := c.forgetEnvironment(ctx, nb); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
 	if err := c.writeStatus(ctx, nb, next); err != nil {
 		return ctrl.Result{}, err
 	}

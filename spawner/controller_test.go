@@ -151,7 +151,7 @@ func TestEnvironmentOfAnotherStartIsNotUsed(t *testing.T) {
 	c := newCluster(t)
 	c.gateway("default")
 	s := c.replica(true)
-	stale := envSecret(c.cfg, testRequest("kim", "", "s0"))
+	stale := envSecret(c.cfg, testRequest("kim", "", "s0"), "jupyter-kim")
 	nb := requested(testRequest("kim", "", "s1"))
 	nb.ObjectMeta = metav1.ObjectMeta{Namespace: c.namespace, Name: nb.Name, Labels: objectLabels(nb.Name, keyOf(nb))}
 	require.NoError(t, c.client.Create(t.Context(), stale))

@@ -32,7 +32,7 @@ func (c *controller) environment(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	if err != nil {
 		return fmt.Errorf("read environment: %w", err)
 	}
-	if secret.Labels[v1alpha1.LabelNotebook] != nb.Name || secret.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
+	if !isEnvOf(&secret, nb.Name) {
 		return nil // somebody's own
 	}
 	if secret.Annotations[v1alpha1.AnnotationStart] != nb.Spec.Start {
@@ -77,9 +77,46 @@ func (c *controller) ensureClaim(ctx context.Context, o *observed) error {
 	if o.claim.DeletionTimestamp != nil {
 		return pending(ReasonWaitingForVolume, "The former volume %s is being removed.", o.claim.Name)
 	}
-	// A claim made beforehand, or named in spec, bears no labels of ours.
-	if user, ok := o.claim.Annotations[v1alpha1.LabelHubUsername]; ok && nb.Spec.Storage.Home.Claim == "" && user != nb.Spec.User {
+	if isOthersHome(o.claim, nb) {
 		return failed(ReasonVolumeTaken, "The volume %s belongs to another user.", o.claim.Name)
+	}
+	return nil
+}
+
+// isOthersHome tells that a claim for one person is noted as another's. A claim
+// made beforehand, or named in spec, bears no notes of ours. The Service has
+// decided whose it is; this keeps what it decided.
+func isOthersHome(claim *corev1.PersistentVolumeClaim, nb *v1alpha1.JupyterNotebook) bool {
+	template, requested := nb.Annotations[v1alpha1.AnnotationClaimTemplate]
+	if requested && !personal(template) || !requested && nb.Spec.Storage.Home.Claim != "" {
+		return false
+	}
+	if owner := hubUserOf(claim); owner.Known() && hubUserOf(nb).Known() {
+		return !owner.Is(hubUserOf(nb))
+	}
+	user, named := claim.Annotations[v1alpha1.LabelHubUsername]
+	return named && user != nb.Spec.User
+}
+
+// forgetEnvironment removes the Secret with the environment of a start that has
+// stopped: its token is of no more use to anybody. That of a newer start stays.
+func (c *controller) forgetEnvironment(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
+	if nb.Spec.EnvSecret == "" {
+		return nil
+	}
+	var secret corev1.Secret
+	err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.EnvSecret}, &secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read environment: %w", err)
+	case !isEnvOf(&secret, nb.Name), secret.Annotations[v1alpha1.AnnotationStart] != nb.Spec.Start:
+		return nil
+	}
+	err = c.client.Delete(ctx, &secret, client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete environment: %w", err)
 	}
 	return nil
 }

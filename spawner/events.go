@@ -28,10 +28,11 @@ func (s *Service) Events(ctx context.Context, k Key, start, after string) (<-cha
 			return nil, fmt.Errorf("%w: event id", ErrInvalid)
 		}
 	}
-	if nb := s.snapshot.find(k); nb == nil || nb.Spec.Start != start {
+	nb := s.snapshot.find(k)
+	if nb == nil || nb.Spec.Start != start {
 		// This replica may only not have heard of it yet.
-		nb, err := s.get(ctx, k)
-		if err != nil {
+		var err error
+		if nb, err = s.get(ctx, k); err != nil {
 			return nil, err
 		}
 		s.snapshot.put(nb)
@@ -39,17 +40,17 @@ func (s *Service) Events(ctx context.Context, k Key, start, after string) (<-cha
 	events := make(chan Event)
 	go func() {
 		defer close(events)
-		s.stream(ctx, k, start, last, after != "", events)
+		s.stream(ctx, nb.Name, start, last, after != "", events)
 	}()
 	return events, nil
 }
 
 // stream sends until the final event. known tells that the start has been seen
 // by someone, so that an object that names another start has left it behind.
-func (s *Service) stream(ctx context.Context, k Key, start string, last int64, known bool, events chan<- Event) {
+func (s *Service) stream(ctx context.Context, name, start string, last int64, known bool, events chan<- Event) {
 	progress := 0
 	for {
-		nb, changed := s.snapshot.watch(k)
+		nb, changed := s.snapshot.watch(name)
 		named := nb != nil && nb.Spec.Start == start
 		known = known || named
 		var batch []Event

@@ -54,6 +54,14 @@ func Name(k Key) string {
 	return namePrefix + readable(k.User, each) + "--" + readable(k.Server, each) + "---" + digest(hashDigits, k.User, k.Server)
 }
 
+// ownName is the name of a server's JupyterNotebook where Name is taken by that
+// of another Hub user, who had the name before, or of another server of the user,
+// which was renamed. It has the form of a name with a hash.
+func ownName(k Key) string {
+	parts := []string{k.User, k.Server, k.HubUser.String()}
+	return namePrefix + readable(k.User, maxSlug-len("---")-hashDigits) + "---" + digest(hashDigits, parts...)
+}
+
 func isPlain(part string) bool { return plainName.MatchString(part) && !strings.Contains(part, "--") }
 
 // readable keeps what people recognise of a name: never empty, without "--",

@@ -99,7 +99,7 @@ func FuzzName(f *testing.F) {
 				t.Skip() // Start refuses such keys
 			}
 		}
-		one, two := Key{user, server}, Key{user2, server2}
+		one, two := Key{User: user, Server: server}, Key{User: user2, Server: server2}
 		name := Name(one)
 		if faults := validation.IsDNS1035Label(name); len(faults) > 0 || len(name) > maxName {
 			t.Fatalf("%q: %s: %v", one, name, faults)

@@ -25,7 +25,7 @@ const (
 )
 
 func keyOf(nb *v1alpha1.JupyterNotebook) Key {
-	return Key{User: nb.Spec.User, Server: nb.Spec.Server}
+	return Key{User: nb.Spec.User, Server: nb.Spec.Server, HubUser: hubUserOf(nb)}
 }
 
 func meta(nb *v1alpha1.JupyterNotebook, name string) metav1.ObjectMeta {
@@ -70,7 +70,10 @@ func claim(nb *v1alpha1.JupyterNotebook) *corev1.PersistentVolumeClaim {
 	}
 	object := meta(nb, ClaimName(nb))
 	object.OwnerReferences = nil
-	object.Annotations = rawNames(nb)
+	object.Annotations = rawNames(keyOf(nb))
+	if template, ok := nb.Annotations[v1alpha1.AnnotationClaimTemplate]; ok && object.Annotations != nil {
+		object.Annotations[v1alpha1.AnnotationClaimTemplate] = template
+	}
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: object,
 		Spec: corev1.PersistentVolumeClaimSpec{
@@ -83,15 +86,20 @@ func claim(nb *v1alpha1.JupyterNotebook) *corev1.PersistentVolumeClaim {
 	}
 }
 
-// rawNames are the unescaped names beside the slugs of the labels.
-func rawNames(nb *v1alpha1.JupyterNotebook) map[string]string {
-	if nb.Spec.User == "" {
+// rawNames are the unescaped names beside the slugs of the labels, and who the
+// user is.
+func rawNames(k Key) map[string]string {
+	if k.User == "" {
 		return nil
 	}
-	return map[string]string{
-		v1alpha1.LabelHubUsername:   nb.Spec.User,
-		v1alpha1.LabelHubServername: nb.Spec.Server,
+	names := map[string]string{
+		v1alpha1.LabelHubUsername:   k.User,
+		v1alpha1.LabelHubServername: k.Server,
 	}
+	if k.HubUser.Known() {
+		names[v1alpha1.AnnotationHubUser] = k.HubUser.String()
+	}
+	return names
 }
 
 // service has a cluster address rather than none: names of headless Services
@@ -157,7 +165,7 @@ func podLabels(nb *v1alpha1.JupyterNotebook, own map[string]string) map[string]s
 func podAnnotations(nb *v1alpha1.JupyterNotebook, own map[string]string, authVersion string) map[string]string {
 	annotations := map[string]string{}
 	maps.Copy(annotations, own)
-	maps.Copy(annotations, rawNames(nb))
+	maps.Copy(annotations, rawNames(keyOf(nb)))
 	annotations[v1alpha1.AnnotationStart] = nb.Spec.Start
 	if authVersion != "" {
 		annotations[annotationAuth] = authVersion

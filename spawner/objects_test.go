@@ -56,9 +56,13 @@ func testRequest(user, server, start string) Request {
 
 // requested is the object that Start writes for a request.
 func requested(req Request) *v1alpha1.JupyterNotebook {
+	name, home := Name(req.Key), ""
+	if template, ok := templateOf(req); ok {
+		home = explicit(claimOfName(template, req.User, name), name)
+	}
 	return &v1alpha1.JupyterNotebook{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "hub", Name: Name(req.Key), UID: "00000000-0000-0000-0000-000000000001", Generation: 7},
-		Spec:       notebookSpec(testConfig(), req),
+		ObjectMeta: metav1.ObjectMeta{Namespace: "hub", Name: name, UID: "00000000-0000-0000-0000-000000000001", Generation: 7},
+		Spec:       notebookSpec(testConfig(), req, name, home),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -81,15 +82,16 @@ func check(req Request) error {
 	return nil
 }
 
-// notebookSpec is the whole spec of a requested server.
-func notebookSpec(cfg Config, req Request) v1alpha1.JupyterNotebookSpec {
+// notebookSpec is the whole spec of a requested server whose object has that
+// name. home is the claim of its home volume, empty for the one named after it.
+func notebookSpec(cfg Config, req Request, name, home string) v1alpha1.JupyterNotebookSpec {
 	spec := v1alpha1.JupyterNotebookSpec{
 		Gateway:       &corev1.ObjectReference{Name: cfg.GatewayName},
 		Template:      &v1alpha1.PodTemplate{PodTemplateSpec: requestTemplate(cfg, req)},
 		User:          req.User,
 		Server:        req.Server,
 		Start:         req.Start,
-		EnvSecret:     Name(req.Key) + envSecretSuffix,
+		EnvSecret:     name + envSecretSuffix,
 		Storage:       req.Storage.DeepCopy(),
 		KernelOptions: req.KernelOptions.DeepCopy(),
 
@@ -98,7 +100,7 @@ func notebookSpec(cfg Config, req Request) v1alpha1.JupyterNotebookSpec {
 		ImageChannel:   req.ImageChannel,
 	}
 	if spec.Storage != nil && spec.Storage.Home != nil {
-		spec.Storage.Home.Claim = strings.ReplaceAll(spec.Storage.Home.Claim, usernameMark, userSlug(req.User))
+		spec.Storage.Home.Claim = home
 	}
 	if req.ServerIdleSeconds > 0 {
 		spec.IdleStop = &v1alpha1.IdleStop{Seconds: req.ServerIdleSeconds}
@@ -154,8 +156,7 @@ func literal(words []string) []string {
 
 // envSecret holds the environment of one start. The annotation tells for
 // which: the controller uses it for no other.
-func envSecret(cfg Config, req Request) *corev1.Secret {
-	name := Name(req.Key)
+func envSecret(cfg Config, req Request, name string) *corev1.Secret {
 	data := make(map[string][]byte, len(req.Env))
 	for key, value := range req.Env {
 		data[key] = []byte(value)
@@ -170,6 +171,11 @@ func envSecret(cfg Config, req Request) *corev1.Secret {
 	}
 }
 
+// isEnvOf tells that a Secret was made to be the environment of that notebook.
+func isEnvOf(secret *corev1.Secret, notebook string) bool {
+	return secret.Labels[v1alpha1.LabelNotebook] == notebook && secret.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy
+}
+
 // objectLabels are on everything that belongs to a notebook.
 func objectLabels(notebook string, k Key) map[string]string {
 	labels := map[string]string{
@@ -181,6 +187,9 @@ func objectLabels(notebook string, k Key) map[string]string {
 	if k.User != "" {
 		labels[v1alpha1.LabelHubUsername] = labelValue(k.User)
 		labels[v1alpha1.LabelHubServername] = labelValue(k.Server)
+	}
+	if k.HubUser.Known() {
+		labels[v1alpha1.LabelHubUserID] = strconv.FormatInt(k.HubUser.ID, 10)
 	}
 	return labels
 }

@@ -2,22 +2,21 @@ package spawner
 
 import "context"
 
-// Running counts the user's servers, but for the one called except, that the
-// limit on servers counts: those that run or are to run. It is what this
-// replica knows, for people to read; the limit itself is kept by Start.
-func (s *Service) Running(_ context.Context, user, except string) (int, error) {
-	return s.snapshot.running(user, except)
-}
+// Running counts the user's servers, but for the key's own, that the limit on
+// servers counts: those that run or are to run. It is what this replica knows,
+// for people to read; the limit itself is kept by Start.
+func (s *Service) Running(_ context.Context, k Key) (int, error) { return s.snapshot.running(k) }
 
-func (s *snapshot) running(user, except string) (int, error) {
+func (s *snapshot) running(k Key) (int, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if !s.synced() {
 		return 0, ErrNotSynced
 	}
 	n := 0
-	for key, nb := range s.servers {
-		if key.User == user && key.Server != except && !nb.Spec.Stopped && !givenUp(nb) && nb.DeletionTimestamp == nil {
+	for _, nb := range s.servers {
+		theirs := nb.Spec.User == k.User && !isOthers(nb, k) || hubUserOf(nb).Is(k.HubUser)
+		if theirs && nb.Spec.Server != k.Server && !nb.Spec.Stopped && !givenUp(nb) && nb.DeletionTimestamp == nil {
 			n++
 		}
 	}

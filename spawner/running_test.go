@@ -20,7 +20,7 @@ func TestRunningCountsWhatTheLimitCounts(t *testing.T) {
 		}
 		s.put(nb)
 	}
-	_, err := s.running("a", "")
+	_, err := s.running(Key{User: "a"})
 	assert.ErrorIs(t, err, ErrNotSynced)
 	s.synced = func() bool { return true }
 	put("a", "", nil)
@@ -30,7 +30,7 @@ func TestRunningCountsWhatTheLimitCounts(t *testing.T) {
 	put("a", "going", func(nb *v1alpha1.JupyterNotebook) { nb.DeletionTimestamp = &metav1.Time{} })
 	put("b", "", nil)
 	for except, want := range map[string]int{"": 1, "two": 1, "stopped": 2, "new": 2} {
-		got, err := s.running("a", except)
+		got, err := s.running(Key{User: "a", Server: except})
 		assert.NoError(t, err)
 		assert.Equal(t, want, got, "without %q", except)
 	}

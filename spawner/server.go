@@ -17,18 +17,27 @@ var (
 	ErrTooManyServers = errors.New("spawner: too many servers")
 	// ErrNotSynced: the state is not known yet; nothing may be concluded.
 	ErrNotSynced = errors.New("spawner: state not known yet")
+	// ErrRunning: what was asked for needs a stopped server.
+	ErrRunning = errors.New("spawner: server runs")
 )
 
 // Key names a server: a Hub user and a server name, both unescaped; the
-// default server's name is empty. Distinct keys never share an object name.
+// default server's name is empty. Where HubUser is known it says who is meant, and
+// User is only how they are called at the moment. Servers of two people never
+// share an object.
 type Key struct {
 	User   string
 	Server string
+	// HubUser is nobody where the Hub is of a release that does not say it.
+	HubUser HubUser
 }
 
 // Request is one start of a server, already checked against the allowance.
 type Request struct {
 	Key
+	// Others are Hub users of today who are not the Key's: what is theirs is not
+	// taken for a former home of the Key's user.
+	Others []HubUser
 	// Start identifies this start; a repeated request with the same Start
 	// changes nothing.
 	Start string
@@ -61,6 +70,7 @@ type Request struct {
 
 // State is what is known of a server.
 type State struct {
+	// Key has the names that the server was last started with.
 	Key
 	Start string
 	Phase v1alpha1.NotebookPhase

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -81,60 +83,134 @@ func (s *Service) Start(ctx context.Context, req Request) (State, error) {
 }
 
 func (s *Service) start(ctx context.Context, req Request) (State, error) {
-	nb, err := s.get(ctx, req.Key)
+	nb, name, err := s.locate(ctx, s.requester(req))
 	switch {
-	case errors.Is(err, ErrNotFound):
-		nb = nil
 	case err != nil:
 		return State{}, err
+	case nb == nil:
 	case nb.DeletionTimestamp != nil:
 		return State{}, ErrRemoving
 	case nb.Spec.Start == req.Start:
 		if !nb.Spec.Stopped {
 			// A racing start may have left its own environment behind.
-			if _, err := s.writeEnv(ctx, req, nb); err != nil {
+			if _, err := s.writeEnv(ctx, req, nb, name); err != nil {
 				return State{}, err
 			}
 		}
 		return s.snapshot.put(nb), nil
 	}
-	if err := s.ledger.take(ctx, req.Key, req.Start, req.ServersPerUser); err != nil {
-		return State{}, err
-	}
-	created, err := s.writeEnv(ctx, req, nb)
+	home, err := s.homeClaim(ctx, req, nb, name)
 	if err != nil {
 		return State{}, err
 	}
-	written, err := s.writeNotebook(ctx, req, nb)
+	if err := s.ledger.take(ctx, req.Key, name, req.Start, req.ServersPerUser); err != nil {
+		return State{}, err
+	}
+	created, err := s.writeEnv(ctx, req, nb, name)
+	if err != nil {
+		return State{}, err
+	}
+	written, err := s.writeNotebook(ctx, req, nb, name, home)
 	if err != nil {
 		if refused(err) {
-			s.rollback(ctx, req, created)
+			s.rollback(ctx, req, name, created)
 		}
 		return State{}, err
 	}
 	return s.snapshot.put(written), nil
 }
 
+func (s *Service) requester(req Request) requester {
+	return requester{Key: req.Key, others: req.Others, adoptBefore: s.cfg.AdoptHomesBefore}
+}
+
 // get reads a server from the API server: its cache may not hold it yet.
 func (s *Service) get(ctx context.Context, k Key) (*v1alpha1.JupyterNotebook, error) {
-	var nb v1alpha1.JupyterNotebook
-	err := s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: Name(k)}, &nb)
-	if apierrors.IsNotFound(err) {
+	nb, _, err := s.locate(ctx, s.requester(Request{Key: k}))
+	if err == nil && nb == nil {
 		return nil, ErrNotFound
+	}
+	return nb, err
+}
+
+// locate reads a server, nil if there is none, and tells what its object is
+// called or would be. What the snapshot knows is looked at first; before it says
+// that there is none, it has asked the API server for every name and for all of the
+// person's. Error: ErrNameTaken.
+func (s *Service) locate(ctx context.Context, who requester) (nb *v1alpha1.JupyterNotebook, name string, err error) {
+	if known := s.snapshot.find(who.Key); known != nil {
+		nb, err := s.read(ctx, known.Name)
+		if err != nil || nb != nil && isServer(nb, who) {
+			return nb, known.Name, err
+		}
+	}
+	name = Name(who.Key)
+	nb, err = s.read(ctx, name)
+	switch {
+	case err != nil, nb != nil && isServer(nb, who):
+		return nb, name, err
+	case nb != nil && (nb.Spec.User == "" || !who.HubUser.Known()):
+		return nil, "", ErrNameTaken
+	case nb != nil:
+		name = ownName(who.Key)
+		if own, err := s.read(ctx, name); err != nil || own != nil && isServer(own, who) {
+			return own, name, err
+		} else if own != nil {
+			return nil, "", ErrNameTaken
+		}
+	}
+	renamed, err := s.findRenamed(ctx, who)
+	if renamed != nil {
+		name = renamed.Name
+	}
+	return renamed, name, err
+}
+
+// read gives nil if there is no such notebook.
+func (s *Service) read(ctx context.Context, name string) (*v1alpha1.JupyterNotebook, error) {
+	var nb v1alpha1.JupyterNotebook
+	err := s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: name}, &nb)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read notebook: %w", err)
 	}
-	if keyOf(&nb) != k {
-		return nil, ErrNameTaken
-	}
 	return &nb, nil
+}
+
+// isServer tells that a notebook is the server that somebody asks for.
+func isServer(nb *v1alpha1.JupyterNotebook, who requester) bool {
+	return nb.Spec.User != "" && nb.Spec.Server == who.Server && notebookOwnership(nb, who) == ownershipOwn
+}
+
+// findRenamed looks through all notebooks of a person, nil if none is the server.
+func (s *Service) findRenamed(ctx context.Context, who requester) (*v1alpha1.JupyterNotebook, error) {
+	if !who.HubUser.Known() {
+		return nil, nil
+	}
+	var own v1alpha1.JupyterNotebookList
+	if err := s.live.List(ctx, &own, client.InNamespace(s.cfg.Namespace), ofHubUser(who.HubUser)); err != nil {
+		return nil, fmt.Errorf("list notebooks: %w", err)
+	}
+	for i := range own.Items {
+		if isServer(&own.Items[i], who) {
+			return &own.Items[i], nil
+		}
+	}
+	return nil, nil
+}
+
+// ofHubUser selects by id alone: whether it is the same person is to be asked
+// of what is found.
+func ofHubUser(u HubUser) client.MatchingLabels {
+	return client.MatchingLabels{v1alpha1.LabelHubUserID: strconv.FormatInt(u.ID, 10)}
 }
 
 // writeEnv makes the Secret hold the environment of this start, and returns it
 // if it was not there before.
-func (s *Service) writeEnv(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook) (*corev1.Secret, error) {
-	want := envSecret(s.cfg, req)
+func (s *Service) writeEnv(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook, name string) (*corev1.Secret, error) {
+	want := envSecret(s.cfg, req, name)
 	if nb != nil {
 		want.OwnerReferences = meta(nb, "").OwnerReferences
 	}
@@ -149,7 +225,7 @@ func (s *Service) writeEnv(ctx context.Context, req Request, nb *v1alpha1.Jupyte
 	if err != nil {
 		return nil, fmt.Errorf("read environment: %w", err)
 	}
-	if have.Labels[v1alpha1.LabelNotebook] != Name(req.Key) || have.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
+	if !isEnvOf(&have, name) {
 		return nil, ErrNameTaken
 	}
 	if nb != nil && nb.Spec.Start == req.Start && have.Annotations[v1alpha1.AnnotationStart] == req.Start {
@@ -162,21 +238,26 @@ func (s *Service) writeEnv(ctx context.Context, req Request, nb *v1alpha1.Jupyte
 	return nil, nil
 }
 
-func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook) (*v1alpha1.JupyterNotebook, error) {
+func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook, name, home string) (*v1alpha1.JupyterNotebook, error) {
 	if nb == nil {
-		nb = &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Namespace: s.cfg.Namespace, Name: Name(req.Key)}}
+		nb = &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Namespace: s.cfg.Namespace, Name: name}}
 	} else {
 		nb = nb.DeepCopy()
 	}
 	nb.Labels = merged(nb.Labels, objectLabels(nb.Name, req.Key))
-	annotations := map[string]string{v1alpha1.LabelHubUsername: req.User, v1alpha1.LabelHubServername: req.Server}
+	annotations := rawNames(req.Key)
+	delete(nb.Annotations, v1alpha1.AnnotationClaimTemplate)
+	if template, ok := templateOf(req); ok {
+		annotations[v1alpha1.AnnotationClaimTemplate] = template
+	}
 	if req.Options != nil {
 		annotations[v1alpha1.AnnotationOptions] = string(req.Options)
 	}
 	nb.Annotations = merged(nb.Annotations, annotations)
 	delete(nb.Annotations, annotationStopCause)
 	delete(nb.Annotations, annotationStopTime)
-	nb.Spec = notebookSpec(s.cfg, req)
+	delete(nb.Annotations, v1alpha1.AnnotationAdopt)
+	nb.Spec = notebookSpec(s.cfg, req, name, home)
 	var err error
 	if nb.ResourceVersion == "" {
 		err = s.client.Create(ctx, nb)
@@ -198,10 +279,10 @@ func refused(err error) bool {
 // rollback gives back the slot of a start that cannot be, and removes its
 // Secret if there was none before. Failing that, the slot counts for slotGrace,
 // and the next start of the same server reuses the Secret.
-func (s *Service) rollback(ctx context.Context, req Request, secret *corev1.Secret) {
+func (s *Service) rollback(ctx context.Context, req Request, name string, secret *corev1.Secret) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
-	_ = s.ledger.release(ctx, req.Key, req.Start)
+	_ = s.ledger.release(ctx, req.User, name, req.Start)
 	if secret != nil {
 		_ = s.client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
 	}
@@ -232,45 +313,93 @@ func (s *Service) Stop(ctx context.Context, k Key) error {
 // A claim that spec names, or that was there before, may be shared and stays.
 // It does not wait, and removing what is not there does nothing.
 func (s *Service) Remove(ctx context.Context, k Key) error {
-	name := Name(k)
-	nb, err := s.get(ctx, k)
-	switch {
-	case err == nil:
+	nb, name, err := s.locate(ctx, s.requester(Request{Key: k}))
+	if err != nil {
+		return err
+	}
+	if nb != nil {
 		policy := metav1.DeletePropagationBackground
 		err := s.client.Delete(ctx, nb, client.Preconditions{UID: &nb.UID}, &client.DeleteOptions{PropagationPolicy: &policy})
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete notebook: %w", err)
 		}
 		s.snapshot.drop(nb)
-	case !errors.Is(err, ErrNotFound):
+	}
+	if err := s.removeClaims(ctx, k, name); err != nil {
 		return err
 	}
-	var volume corev1.PersistentVolumeClaim
-	if err := s.removeOwn(ctx, name, claimPrefix+name, &volume, k); err != nil {
-		return fmt.Errorf("delete home volume: %w", err)
+	if err := s.removeEnv(ctx, name, k); err != nil {
+		return err
 	}
-	var secret corev1.Secret
-	if err := s.removeOwn(ctx, name, name+envSecretSuffix, &secret, k); err != nil {
-		return fmt.Errorf("delete environment: %w", err)
-	}
-	if err := s.ledger.release(ctx, k, ""); err != nil {
+	if err := s.ledger.release(ctx, k.User, name, ""); err != nil {
 		return fmt.Errorf("release the server's slot: %w", err)
 	}
 	return nil
 }
 
-// removeOwn deletes an object if it was made for the notebook of that name.
-func (s *Service) removeOwn(ctx context.Context, notebook, name string, object client.Object, k Key) error {
-	if err := s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: name}, object); err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	labels := object.GetLabels()
-	if labels[v1alpha1.LabelNotebook] != notebook || labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy ||
-		labels[v1alpha1.LabelHubUsername] != labelValue(k.User) {
+// removeEnv deletes the environment of the notebook of that name, if it is the user's.
+func (s *Service) removeEnv(ctx context.Context, notebook string, k Key) error {
+	var secret corev1.Secret
+	err := s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: notebook + envSecretSuffix}, &secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read environment: %w", err)
+	case !isEnvOf(&secret, notebook), secret.Labels[v1alpha1.LabelHubUsername] != labelValue(k.User):
 		return nil
 	}
-	uid := object.GetUID()
-	return client.IgnoreNotFound(s.client.Delete(ctx, object, client.Preconditions{UID: &uid}))
+	if err := s.client.Delete(ctx, &secret, client.Preconditions{UID: &secret.UID}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete environment: %w", err)
+	}
+	return nil
+}
+
+// Rename gives a stopped server another name. Its object, its home and its
+// kernels stay what they are; renaming what is not there does nothing. Errors:
+// ErrRunning, ErrNameTaken when there is a server of the new name already.
+func (s *Service) Rename(ctx context.Context, k Key, to string) error {
+	if !utf8.ValidString(to) {
+		return fmt.Errorf("%w: server must be UTF-8", ErrInvalid)
+	}
+	renamed := k
+	renamed.Server = to
+	if there, _, err := s.locate(ctx, s.requester(Request{Key: renamed})); err != nil {
+		return err
+	} else if there != nil {
+		return ErrNameTaken
+	}
+	nb, _, err := s.locate(ctx, s.requester(Request{Key: k}))
+	switch {
+	case err != nil:
+		return err
+	case nb != nil && !nb.Spec.Stopped && !givenUp(nb):
+		return ErrRunning
+	}
+	home, err := s.ownClaim(ctx, k, "")
+	if err != nil {
+		return err
+	}
+	if home != nil {
+		if err := s.noteOwner(ctx, home, renamed, ""); err != nil {
+			return err
+		}
+	}
+	if nb == nil {
+		return nil
+	}
+	before := nb.DeepCopy()
+	nb.Spec.Server = to
+	nb.Labels = merged(nb.Labels, objectLabels(nb.Name, renamed))
+	nb.Annotations = merged(nb.Annotations, rawNames(renamed))
+	if home != nil {
+		nb.Annotations[v1alpha1.AnnotationClaimTemplate] = ""
+	}
+	if err := s.client.Patch(ctx, nb, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("rename notebook: %w", err)
+	}
+	s.snapshot.put(nb)
+	return nil
 }
 
 // State is answered from memory. Errors: ErrNotFound, ErrNotSynced.

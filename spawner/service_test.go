@@ -274,12 +274,12 @@ func TestServersPerUser(t *testing.T) {
 	require.NoError(t, start("dave", "", "a", 0))
 	require.ErrorIs(t, start("dave", "two", "b", 0), ErrTooManyServers, "0 means one")
 	var secret corev1.Secret
-	require.True(t, apierrors.IsNotFound(c.get(Name(Key{"dave", "two"})+"-env", &secret)), "nothing half made")
+	require.True(t, apierrors.IsNotFound(c.get(Name(Key{User: "dave", Server: "two"})+"-env", &secret)), "nothing half made")
 	require.NoError(t, start("dave", "two", "b", 2))
 	require.ErrorIs(t, start("dave", "three", "c", 2), ErrTooManyServers)
 	require.NoError(t, start("dave", "two", "b2", 2), "itself does not count")
 	require.NoError(t, start("Dave", "", "d", 1), "another user")
-	require.NoError(t, s.Stop(t.Context(), Key{"dave", ""}))
+	require.NoError(t, s.Stop(t.Context(), Key{User: "dave"}))
 	require.NoError(t, start("dave", "three", "c", 2), "stopped ones do not count")
 }
 

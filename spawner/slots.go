@@ -189,17 +189,14 @@ func lostRace(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
-// take makes sure that the server has a slot for this start. The error is
-// ErrTooManyServers when limit others are in use.
-func (l ledger) take(ctx context.Context, k Key, start string, limit int32) error {
-	name := Name(k)
+// take makes sure that the server, whose notebook has that name, has a slot for
+// this start. The error is ErrTooManyServers when limit others are in use.
+func (l ledger) take(ctx context.Context, k Key, name, start string, limit int32) error {
 	return l.change(ctx, k.User, func(cm *corev1.ConfigMap, s slots) (bool, error) {
-		var notebooks v1alpha1.JupyterNotebookList
-		err := l.live.List(ctx, &notebooks, client.InNamespace(l.namespace), client.MatchingLabels{v1alpha1.LabelHubUsername: labelValue(k.User)})
+		own, err := l.notebooksOf(ctx, k)
 		if err != nil {
-			return false, fmt.Errorf("count servers: %w", err)
+			return false, err
 		}
-		own := slices.DeleteFunc(notebooks.Items, func(nb v1alpha1.JupyterNotebook) bool { return nb.Spec.User != k.User })
 		taken := s.taken(own, l.now())
 		others := maps.Clone(taken)
 		delete(others, name)
@@ -215,6 +212,39 @@ func (l ledger) take(ctx context.Context, k Key, start string, limit int32) erro
 	})
 }
 
+// notebooksOf reads a person's notebooks from the API server: those that bear
+// the user's name, and those that run since before the user was renamed, which
+// every cache knows.
+func (l ledger) notebooksOf(ctx context.Context, k Key) ([]v1alpha1.JupyterNotebook, error) {
+	var named v1alpha1.JupyterNotebookList
+	err := l.live.List(ctx, &named, client.InNamespace(l.namespace), client.MatchingLabels{v1alpha1.LabelHubUsername: labelValue(k.User)})
+	if err != nil {
+		return nil, fmt.Errorf("count servers: %w", err)
+	}
+	own := slices.DeleteFunc(named.Items, func(nb v1alpha1.JupyterNotebook) bool {
+		return nb.Spec.User != k.User || isOthers(&nb, k)
+	})
+	if !k.HubUser.Known() {
+		return own, nil
+	}
+	var noted v1alpha1.JupyterNotebookList
+	if err := l.client.List(ctx, &noted, client.InNamespace(l.namespace), ofHubUser(k.HubUser)); err != nil {
+		return nil, fmt.Errorf("count servers: %w", err)
+	}
+	for _, nb := range noted.Items {
+		if nb.Spec.User != k.User && hubUserOf(&nb).Is(k.HubUser) {
+			own = append(own, nb)
+		}
+	}
+	return own, nil
+}
+
+// isOthers tells that a notebook of the user's name is noted as somebody else's.
+func isOthers(nb *v1alpha1.JupyterNotebook, k Key) bool {
+	noted := hubUserOf(nb)
+	return noted.Known() && k.HubUser.Known() && !noted.Is(k.HubUser)
+}
+
 // confirm notes that the notebook is about to get a Pod. A slot that was given
 // away is taken anew if there is one; otherwise the error is ErrTooManyServers.
 func (l ledger) confirm(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
@@ -222,7 +252,7 @@ func (l ledger) confirm(ctx context.Context, nb *v1alpha1.JupyterNotebook) error
 	if !errors.Is(err, errNoSlot) {
 		return err
 	}
-	if err := l.take(ctx, keyOf(nb), nb.Spec.Start, nb.Spec.ServersPerUser); err != nil {
+	if err := l.take(ctx, keyOf(nb), nb.Name, nb.Spec.Start, nb.Spec.ServersPerUser); err != nil {
 		return err
 	}
 	return l.confirmSlot(ctx, nb)
@@ -246,15 +276,15 @@ func (l ledger) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebook) e
 	})
 }
 
-// release gives a slot back before its time, if it is still of that start; an
+// release gives the slot of a notebook back before its time, if it is still of that start; an
 // empty start means of any.
-func (l ledger) release(ctx context.Context, k Key, start string) error {
-	return l.change(ctx, k.User, func(cm *corev1.ConfigMap, s slots) (bool, error) {
-		held, ok := s[Name(k)]
+func (l ledger) release(ctx context.Context, user, name, start string) error {
+	return l.change(ctx, user, func(cm *corev1.ConfigMap, s slots) (bool, error) {
+		held, ok := s[name]
 		if !ok || start != "" && held.Start != start {
 			return false, nil
 		}
-		delete(s, Name(k))
+		delete(s, name)
 		return true, nil
 	})
 }

@@ -86,7 +86,7 @@ func TestSlotsAreOwnedAndGivenBack(t *testing.T) {
 	assert.False(t, held[nb.Name].Confirmed.IsZero())
 
 	// The slot was lost, and another server has taken the place.
-	require.NoError(t, s.ledger.release(t.Context(), key, "s1"))
+	require.NoError(t, s.ledger.release(t.Context(), key.User, Name(key), "s1"))
 	require.NoError(t, c.client.Create(t.Context(), &v1alpha1.JupyterNotebook{
 		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "other", Labels: map[string]string{v1alpha1.LabelHubUsername: labelValue("Zoë")}},
 		Spec:       v1alpha1.JupyterNotebookSpec{User: "Zoë", Template: &v1alpha1.PodTemplate{}},
@@ -94,10 +94,10 @@ func TestSlotsAreOwnedAndGivenBack(t *testing.T) {
 	late := requested(testRequest("Zoë", "late", "s1"))
 	late.Namespace, late.UID, late.Generation = c.namespace, "", 0
 	late.Labels = map[string]string{v1alpha1.LabelHubUsername: labelValue("Zoë")}
-	secret := envSecret(s.cfg, testRequest("Zoë", "late", "s1"))
+	secret := envSecret(s.cfg, testRequest("Zoë", "late", "s1"), Name(Key{User: "Zoë", Server: "late"}))
 	require.NoError(t, c.client.Create(t.Context(), secret))
 	require.NoError(t, c.client.Create(t.Context(), late))
-	state := c.phase(s, Key{"Zoë", "late"}, v1alpha1.NotebookFailed)
+	state := c.phase(s, Key{User: "Zoë", Server: "late"}, v1alpha1.NotebookFailed)
 	assert.Equal(t, "TooManyServers", state.Reason)
 	assert.Equal(t, "As many servers run as the policy allows, 1. Stop one of them first.", state.Message)
 	assert.True(t, apierrors.IsNotFound(c.get("home-"+late.Name, &corev1.PersistentVolumeClaim{})), "not even a volume")
@@ -107,7 +107,7 @@ func TestSlotsAreOwnedAndGivenBack(t *testing.T) {
 	assert.NotContains(t, held, Name(key))
 
 	// A ledger of a start that never came to anything is swept, others are not.
-	require.NoError(t, s.ledger.take(t.Context(), Key{User: "yan"}, "s1", 1))
+	require.NoError(t, s.ledger.take(t.Context(), Key{User: "yan"}, "jupyter-yan", "s1", 1))
 	later := s.ledger
 	later.now = func() time.Time { return time.Now().Add(slotGrace - time.Second) }
 	require.NoError(t, later.sweep(t.Context()))

@@ -20,18 +20,33 @@ type snapshot struct {
 
 	mu      sync.RWMutex
 	synced  func() bool
-	servers map[Key]*v1alpha1.JupyterNotebook
+	servers map[string]*v1alpha1.JupyterNotebook // by their names
+	// byUser and byHubUser lead to the names of servers.
+	byUser    map[serverOfUser]names
+	byHubUser map[serverOfHubUser]names
 	// changed is closed and replaced when a server's object changes; only
 	// servers that somebody waits for have one.
-	changed map[Key]chan struct{}
+	changed map[string]chan struct{}
+}
+
+type names map[string]struct{}
+
+type serverOfUser struct{ user, server string }
+
+// serverOfHubUser has the id alone: times of one person may differ by a second.
+type serverOfHubUser struct {
+	id     int64
+	server string
 }
 
 func newSnapshot(namespace string) *snapshot {
 	return &snapshot{
 		namespace: namespace,
 		synced:    func() bool { return false },
-		servers:   map[Key]*v1alpha1.JupyterNotebook{},
-		changed:   map[Key]chan struct{}{},
+		servers:   map[string]*v1alpha1.JupyterNotebook{},
+		byUser:    map[serverOfUser]names{},
+		byHubUser: map[serverOfHubUser]names{},
+		changed:   map[string]chan struct{}{},
 	}
 }
 
@@ -64,19 +79,55 @@ func (s *snapshot) seen(object any) {
 }
 
 // put takes an object unless a newer version of it is known, and returns the
-// state of the one it was given. Objects whose name is not that of their key
-// are not servers of the Hub.
+// state of the one it was given. Objects that are noted as no Hub user's and whose
+// name is not that of their key are not servers of the Hub.
 func (s *snapshot) put(nb *v1alpha1.JupyterNotebook) State {
 	key := keyOf(nb)
-	if nb.Namespace == s.namespace && key.User != "" && nb.Name == Name(key) {
+	if nb.Namespace == s.namespace && key.User != "" && (key.HubUser.Known() || nb.Name == Name(key)) {
 		s.mu.Lock()
-		if known := s.servers[key]; known == nil || !older(nb, known) {
-			s.servers[key] = nb
-			s.wake(key)
+		if known := s.servers[nb.Name]; known == nil || !older(nb, known) {
+			s.unlist(known)
+			s.list(nb)
+			s.wake(nb.Name)
 		}
 		s.mu.Unlock()
 	}
 	return stateOf(nb)
+}
+
+// list is called with mu held.
+func (s *snapshot) list(nb *v1alpha1.JupyterNotebook) {
+	key := keyOf(nb)
+	s.servers[nb.Name] = nb
+	add(s.byUser, serverOfUser{key.User, key.Server}, nb.Name)
+	if key.HubUser.Known() {
+		add(s.byHubUser, serverOfHubUser{key.HubUser.ID, key.Server}, nb.Name)
+	}
+}
+
+// unlist is called with mu held; nil is no server.
+func (s *snapshot) unlist(nb *v1alpha1.JupyterNotebook) {
+	if nb == nil {
+		return
+	}
+	key := keyOf(nb)
+	delete(s.servers, nb.Name)
+	remove(s.byUser, serverOfUser{key.User, key.Server}, nb.Name)
+	remove(s.byHubUser, serverOfHubUser{key.HubUser.ID, key.Server}, nb.Name)
+}
+
+func add[K comparable](index map[K]names, key K, name string) {
+	if index[key] == nil {
+		index[key] = names{}
+	}
+	index[key][name] = struct{}{}
+}
+
+func remove[K comparable](index map[K]names, key K, name string) {
+	delete(index[key], name)
+	if len(index[key]) == 0 {
+		delete(index, key)
+	}
 }
 
 func older(a, than *v1alpha1.JupyterNotebook) bool {
@@ -91,25 +142,42 @@ func older(a, than *v1alpha1.JupyterNotebook) bool {
 func (s *snapshot) drop(nb *v1alpha1.JupyterNotebook) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := keyOf(nb)
-	if known := s.servers[key]; known != nil && known.UID == nb.UID {
-		delete(s.servers, key)
-		s.wake(key)
+	if known := s.servers[nb.Name]; known != nil && known.UID == nb.UID {
+		s.unlist(known)
+		s.wake(nb.Name)
 	}
 }
 
 // wake is called with mu held.
-func (s *snapshot) wake(key Key) {
-	if waiting, ok := s.changed[key]; ok {
+func (s *snapshot) wake(name string) {
+	if waiting, ok := s.changed[name]; ok {
 		close(waiting)
-		delete(s.changed, key)
+		delete(s.changed, name)
 	}
+}
+
+// look finds the server of a key, nil if there is none: the person's, else the
+// name's. It is called with mu held.
+func (s *snapshot) look(k Key) *v1alpha1.JupyterNotebook {
+	who := requester{Key: k}
+	for _, found := range []names{s.byHubUser[serverOfHubUser{k.HubUser.ID, k.Server}], s.byUser[serverOfUser{k.User, k.Server}]} {
+		var newest *v1alpha1.JupyterNotebook
+		for name := range found {
+			if nb := s.servers[name]; isServer(nb, who) && (newest == nil || newest.CreationTimestamp.Before(&nb.CreationTimestamp)) {
+				newest = nb
+			}
+		}
+		if newest != nil {
+			return newest
+		}
+	}
+	return nil
 }
 
 func (s *snapshot) state(key Key) (State, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if nb := s.servers[key]; nb != nil {
+	if nb := s.look(key); nb != nil {
 		return stateOf(nb), nil
 	}
 	if !s.synced() {
@@ -134,22 +202,22 @@ func (s *snapshot) states() ([]State, error) {
 func (s *snapshot) find(key Key) *v1alpha1.JupyterNotebook {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.servers[key]
+	return s.look(key)
 }
 
-// watch gives a server's object, nil if there is none, and a channel that is
-// closed when that changes.
-func (s *snapshot) watch(key Key) (*v1alpha1.JupyterNotebook, <-chan struct{}) {
+// watch gives the object of that name, nil if there is none, and a channel that
+// is closed when that changes.
+func (s *snapshot) watch(name string) (*v1alpha1.JupyterNotebook, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	nb := s.servers[key]
+	nb := s.servers[name]
 	if nb == nil {
 		return nil, nil // nobody waits for what is not there
 	}
-	waiting, ok := s.changed[key]
+	waiting, ok := s.changed[name]
 	if !ok {
 		waiting = make(chan struct{})
-		s.changed[key] = waiting
+		s.changed[name] = waiting
 	}
 	return nb, waiting
 }

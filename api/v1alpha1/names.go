@@ -25,6 +25,19 @@ const (
 	AnnotationPolicies = "elastichub.io/policies"
 	// AnnotationStart names the start that a notebook Pod belongs to.
 	AnnotationStart = "elastichub.io/start"
+	// AnnotationHubUser tells whose an object is by what a Hub never changes of a
+	// user: "<id>@<when the user was made, RFC 3339>". It outlives every rename.
+	AnnotationHubUser = "elastichub.io/hub-user"
+	// LabelHubUserID is the id of AnnotationHubUser alone, to select by.
+	LabelHubUserID = "elastichub.io/hub-user-id"
+	// AnnotationClaimTemplate keeps, on a notebook and on its home claim, the name
+	// of the claim as the policy writes it; empty for a claim of one server.
+	AnnotationClaimTemplate = "elastichub.io/claim-template"
+	// AnnotationAdopt is set by an administrator on a home claim or a notebook whose owner
+	// cannot be told: the Hub user of this name gets it at the next start.
+	AnnotationAdopt = "elastichub.io/adopt"
+	// AnnotationOwnerLeft is when the Hub user of a home claim was deleted.
+	AnnotationOwnerLeft = "elastichub.io/owner-left"
 	// AnnotationOptions keeps the last accepted user options, as JSON.
 	AnnotationOptions = "elastichub.io/options"
 

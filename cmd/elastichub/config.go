@@ -56,6 +56,8 @@ type notebooksConfig struct {
 	Image      string
 	PullPolicy string
 	Gateway    string
+	// AdoptHomesBefore is RFC 3339, or empty.
+	AdoptHomesBefore string
 }
 
 type kernelsConfig struct {
@@ -178,6 +180,9 @@ func (c serveConfig) validate() error {
 	require("notebooks.gateway", c.Notebooks.Gateway)
 	require("kernels.serviceImage", c.Kernels.ServiceImage)
 	require("kernels.image", c.Kernels.Image)
+	if _, err := c.Notebooks.adoptBefore(); err != nil {
+		faults = append(faults, fmt.Errorf("notebooks.adoptHomesBefore: %q is not a time such as 2026-11-28T00:00:00Z", c.Notebooks.AdoptHomesBefore))
+	}
 	for path, policy := range map[string]string{
 		"notebooks.pullPolicy": c.Notebooks.PullPolicy, "kernels.pullPolicy": c.Kernels.PullPolicy,
 	} {
@@ -190,6 +195,14 @@ func (c serveConfig) validate() error {
 		faults = append(faults, fmt.Errorf("policies.matching: %w", err))
 	}
 	return errors.Join(faults...)
+}
+
+// adoptBefore is the zero time where nothing is said.
+func (c notebooksConfig) adoptBefore() (time.Time, error) {
+	if c.AdoptHomesBefore == "" {
+		return time.Time{}, nil
+	}
+	return time.Parse(time.RFC3339, c.AdoptHomesBefore)
 }
 
 // readSecret reads a mounted secret without the white space around it.

@@ -69,6 +69,7 @@ func TestConfigRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"duration, no unit":   {minimal, []string{"ELASTICHUB_GROUPS_CACHETTL=30"}, []string{"30"}},
 		"not YAML":            {"{", nil, []string{"configuration file"}},
 		"matching":            {minimal + "policies: {matching: sum}\n", nil, []string{`policies.matching: "sum" is not one of priority, union`}},
+		"adopt homes":         {minimal, []string{"ELASTICHUB_NOTEBOOKS_ADOPTHOMESBEFORE=yesterday"}, []string{`notebooks.adoptHomesBefore: "yesterday"`}},
 		"all faults together": {"log: {level: loud}\n", nil, []string{"log.level", "namespace", "notebooks.image", "kernels.image", "groups: at least one"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -83,11 +83,16 @@ func serve(ctx context.Context, config serveConfig) error {
 	defer members.Close()
 	allowances := groups.NewService(members, policyLister{mgr.GetClient(), config.Namespace}, groups.Matching(config.Policies.Matching), members.witnesses...)
 
+	adoptBefore, err := config.Notebooks.adoptBefore()
+	if err != nil {
+		return fmt.Errorf("notebooks.adoptHomesBefore: %w", err)
+	}
 	spawnerConfig := spawner.Config{
-		Namespace:       config.Namespace,
-		DefaultImage:    config.Notebooks.Image,
-		ImagePullPolicy: corev1.PullPolicy(config.Notebooks.PullPolicy),
-		GatewayName:     config.Notebooks.Gateway,
+		Namespace:        config.Namespace,
+		DefaultImage:     config.Notebooks.Image,
+		ImagePullPolicy:  corev1.PullPolicy(config.Notebooks.PullPolicy),
+		GatewayName:      config.Notebooks.Gateway,
+		AdoptHomesBefore: adoptBefore,
 	}
 	asker, err := probe.New()
 	if err != nil {

@@ -113,6 +113,7 @@ notebooks:
   image: {{ required "notebooks.image is required" .Values.notebooks.image | quote }}
   pullPolicy: {{ .Values.notebooks.pullPolicy }}
   gateway: {{ .Values.notebooks.gateway }}
+  adoptHomesBefore: {{ .Values.notebooks.adoptHomesBefore | quote }}
 kernels:
   serviceImage: {{ include "elastichub.image" . | quote }}
   image: {{ required "kernels.image is required" .Values.kernels.image | quote }}

@@ -23,7 +23,7 @@ type Servers struct {
 	now func() time.Time
 
 	mu        sync.Mutex
-	servers   map[spawner.Key]*server
+	servers   map[spawner.Key]*server // by person
 	notSynced bool
 }
 
@@ -49,11 +49,24 @@ func (s *Servers) SetSynced(synced bool) {
 	s.notSynced = !synced
 }
 
+// person is a key without what may change of it.
+func person(key spawner.Key) spawner.Key {
+	if key.HubUser.Known() {
+		key.User = ""
+	}
+	return key
+}
+
+func sameUser(held, asked spawner.Key) bool {
+	asked = person(asked)
+	return held.User == asked.User && held.HubUser == asked.HubUser
+}
+
 // Request is what the last start of a server asked for.
 func (s *Servers) Request(key spawner.Key) (spawner.Request, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sv, found := s.servers[key]; found {
+	if sv, found := s.servers[person(key)]; found {
 		return sv.request, true
 	}
 	return spawner.Request{}, false
@@ -66,7 +79,7 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 	if s.notSynced {
 		return spawner.State{}, spawner.ErrNotSynced
 	}
-	old := s.servers[request.Key]
+	old := s.servers[person(request.Key)]
 	if old != nil && old.request.Start == request.Start {
 		return old.state, nil
 	}
@@ -79,7 +92,7 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 	sv := &server{request: request, grown: make(chan struct{}), state: spawner.State{
 		Key: request.Key, Start: request.Start, Phase: v1alpha1.NotebookPending, Options: request.Options, LastActivity: s.now(),
 	}}
-	s.servers[request.Key] = sv
+	s.servers[person(request.Key)] = sv
 	s.advance(sv, v1alpha1.NotebookPending, "", "Server requested.")
 	if s.run != nil {
 		s.advance(sv, v1alpha1.NotebookStarting, "", "Starting the process.")
@@ -98,7 +111,7 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 func (s *Servers) running(except spawner.Key) int {
 	n := 0
 	for key, sv := range s.servers {
-		if key.User == except.User && key != except && sv.state.Phase != v1alpha1.NotebookStopped {
+		if sameUser(key, except) && key != person(except) && sv.state.Phase != v1alpha1.NotebookStopped {
 			n++
 		}
 	}
@@ -109,14 +122,14 @@ func (s *Servers) running(except spawner.Key) int {
 func (s *Servers) Advance(key spawner.Key, phase v1alpha1.NotebookPhase, url, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.advance(s.servers[key], phase, url, message)
+	s.advance(s.servers[person(key)], phase, url, message)
 }
 
 // AutoStop stops a server as the spawner does by itself.
 func (s *Servers) AutoStop(key spawner.Key, stop spawner.AutoStop) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sv := s.servers[key]
+	sv := s.servers[person(key)]
 	sv.state.AutoStop = &stop
 	s.advance(sv, v1alpha1.NotebookStopped, "", "The server was stopped.")
 }
@@ -147,7 +160,7 @@ func (s *Servers) State(_ context.Context, key spawner.Key) (spawner.State, erro
 	if s.notSynced {
 		return spawner.State{}, spawner.ErrNotSynced
 	}
-	sv, found := s.servers[key]
+	sv, found := s.servers[person(key)]
 	if !found {
 		return spawner.State{}, spawner.ErrNotFound
 	}
@@ -155,7 +168,7 @@ func (s *Servers) State(_ context.Context, key spawner.Key) (spawner.State, erro
 }
 
 // Running implements hubapi.Servers.
-func (s *Servers) Running(_ context.Context, user, except string) (int, error) {
+func (s *Servers) Running(_ context.Context, except spawner.Key) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.notSynced {
@@ -163,7 +176,7 @@ func (s *Servers) Running(_ context.Context, user, except string) (int, error) {
 	}
 	n := 0
 	for key, sv := range s.servers {
-		if key.User == user && key.Server != except && sv.state.Phase != v1alpha1.NotebookStopped && sv.state.Phase != v1alpha1.NotebookFailed {
+		if sameUser(key, except) && key.Server != except.Server && sv.state.Phase != v1alpha1.NotebookStopped && sv.state.Phase != v1alpha1.NotebookFailed {
 			n++
 		}
 	}
@@ -200,7 +213,7 @@ func (s *Servers) States(context.Context) ([]spawner.State, error) {
 func (s *Servers) Stop(_ context.Context, key spawner.Key) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sv, found := s.servers[key]
+	sv, found := s.servers[person(key)]
 	if !found {
 		return spawner.ErrNotFound
 	}
@@ -219,7 +232,28 @@ func (s *Servers) Remove(ctx context.Context, key spawner.Key) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.servers, key)
+	delete(s.servers, person(key))
+	return nil
+}
+
+// Rename implements hubapi.Servers.
+func (s *Servers) Rename(_ context.Context, key spawner.Key, to string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	renamed := key
+	renamed.Server = to
+	sv, found := s.servers[person(key)]
+	switch _, taken := s.servers[person(renamed)]; {
+	case taken:
+		return spawner.ErrNameTaken
+	case !found:
+		return nil
+	case sv.end != nil:
+		return spawner.ErrRunning
+	}
+	delete(s.servers, person(key))
+	s.servers[person(renamed)] = sv
+	sv.state.Server = to
 	return nil
 }
 
@@ -239,7 +273,7 @@ func (s *Servers) Close() {
 func (s *Servers) Events(ctx context.Context, key spawner.Key, start, after string) (<-chan spawner.Event, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sv, found := s.servers[key]
+	sv, found := s.servers[person(key)]
 	if !found || sv.request.Start != start {
 		return nil, spawner.ErrNotFound
 	}

@@ -1,0 +1,254 @@
+package spawner
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// Which claim is whose home. A home belongs to a person, not to a name: the
+// claim bears the Hub user (AnnotationHubUser) and how the policy writes its
+// name (AnnotationClaimTemplate), and a start looks for
+//
+//	the claim that the server has had, if the policy still writes it so;
+//	a claim of this person by the same template (the user or server was renamed);
+//	the claim of the name: theirs, made by an administrator, or not there yet;
+//	if it is another person's, one with a hash of the person in its name, empty at first.
+//
+// Where nobody can tell whose the claim of the name is, the start is refused.
+
+// templateOf is how the policy names the home claim; ok is false without a home.
+func templateOf(req Request) (template string, ok bool) {
+	if req.Storage == nil || req.Storage.Home == nil {
+		return "", false
+	}
+	return req.Storage.Home.Claim, true
+}
+
+// personal tells that a claim is made for one person: its template is empty, for
+// one server, or has {username} in it.
+func personal(template string) bool {
+	return template == "" || strings.Contains(template, usernameMark)
+}
+
+// homeClaim decides which claim becomes the home of a start, and notes the
+// person on one that is there already. nb is the server's object, nil if there
+// is none yet, and name what it is or will be called. Error: UnclearOwnerError.
+func (s *Service) homeClaim(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook, name string) (string, error) {
+	template, has := templateOf(req)
+	switch {
+	case !has:
+		return "", nil
+	case !personal(template):
+		return template, nil
+	}
+	if !req.HubUser.Known() {
+		return explicit(claimOfName(template, req.User, name), name), nil
+	}
+	if former := formerClaim(nb, template); former != "" {
+		return explicit(former, name), nil
+	}
+	own, err := s.ownClaim(ctx, req.Key, template)
+	if err != nil {
+		return "", err
+	}
+	if own != nil {
+		return explicit(own.Name, name), s.noteOwner(ctx, own, req.Key, template)
+	}
+	for _, candidate := range claimCandidates(template, req.Key, name) {
+		claim := &corev1.PersistentVolumeClaim{}
+		err := s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: candidate.name}, claim)
+		if apierrors.IsNotFound(err) {
+			if candidate.formerly {
+				continue
+			}
+			return explicit(candidate.name, name), nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("read home volume: %w", err)
+		}
+		switch s.claimOwnership(claim, req, template) {
+		case ownershipNone, ownershipOwn:
+			return explicit(candidate.name, name), s.noteOwner(ctx, claim, req.Key, template)
+		case ownershipUnclear:
+			return "", &UnclearOwnerError{Claim: claim.Name, User: req.User, Owner: hubUserOf(claim), Made: claim.CreationTimestamp.Time}
+		case ownershipOther:
+		}
+	}
+	return "", ErrNameTaken
+}
+
+// claimOwnership is that of a claim for a server: one that was made for another
+// server of the same person is not this one's.
+func (s *Service) claimOwnership(claim *corev1.PersistentVolumeClaim, req Request, template string) ownership {
+	owned := ownershipOf(claim.Annotations, claim.CreationTimestamp.Time, s.requester(req))
+	server, noted := claim.Annotations[v1alpha1.LabelHubServername]
+	if owned == ownershipOwn && template == "" && noted && server != req.Server {
+		return ownershipOther
+	}
+	return owned
+}
+
+type claimCandidate struct {
+	name string
+	// formerly: it is looked at, for whose it is, but would not be made.
+	formerly bool
+}
+
+// claimCandidates are the names under which a person's home may be or become,
+// best first.
+func claimCandidates(template string, k Key, notebook string) []claimCandidate {
+	if template == "" && notebook != Name(k) {
+		return []claimCandidate{{claimPrefix + Name(k), true}, {claimPrefix + notebook, false}}
+	}
+	byName := claimOfName(template, k.User, notebook)
+	return []claimCandidate{{byName, false}, {byName + "---" + digest(hashDigits, k.HubUser.String()), false}}
+}
+
+// claimOfName is the claim that a template names for a user and a notebook.
+func claimOfName(template, user, notebook string) string {
+	if template == "" {
+		return claimPrefix + notebook
+	}
+	return strings.ReplaceAll(template, usernameMark, userSlug(user))
+}
+
+// explicit is a claim as spec names it: not at all where it is named after the
+// notebook.
+func explicit(claim, notebook string) string {
+	if claim == claimPrefix+notebook {
+		return ""
+	}
+	return claim
+}
+
+// formerClaim is the claim that a server has had by the same template; empty if
+// none is noted.
+func formerClaim(nb *v1alpha1.JupyterNotebook, template string) string {
+	if nb == nil || !hubUserOf(nb).Known() {
+		return ""
+	}
+	if noted, ok := nb.Annotations[v1alpha1.AnnotationClaimTemplate]; !ok || noted != template {
+		return ""
+	}
+	return ClaimName(nb)
+}
+
+// ownClaim finds a person's claim by the template it was made from, nil if there
+// is none: for one server if the template is empty, else for all of the person's.
+func (s *Service) ownClaim(ctx context.Context, k Key, template string) (*corev1.PersistentVolumeClaim, error) {
+	claims, err := s.claimsOf(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	for i := range claims {
+		if isFor(&claims[i], k, template) {
+			return &claims[i], nil
+		}
+	}
+	return nil, nil
+}
+
+// isFor tells that a claim was made from a template for a server of its owner.
+func isFor(claim *corev1.PersistentVolumeClaim, k Key, template string) bool {
+	noted, ok := claim.Annotations[v1alpha1.AnnotationClaimTemplate]
+	return ok && noted == template && claim.DeletionTimestamp == nil &&
+		(template != "" || claim.Annotations[v1alpha1.LabelHubServername] == k.Server)
+}
+
+// claimsOf lists the home claims that are noted as a person's.
+func (s *Service) claimsOf(ctx context.Context, k Key) ([]corev1.PersistentVolumeClaim, error) {
+	if !k.HubUser.Known() {
+		return nil, nil
+	}
+	var claims corev1.PersistentVolumeClaimList
+	if err := s.live.List(ctx, &claims, client.InNamespace(s.cfg.Namespace), ofHubUser(k.HubUser)); err != nil {
+		return nil, fmt.Errorf("list home volumes: %w", err)
+	}
+	var own []corev1.PersistentVolumeClaim
+	for _, claim := range claims.Items {
+		if hubUserOf(&claim).Is(k.HubUser) {
+			own = append(own, claim)
+		}
+	}
+	return own, nil
+}
+
+// noteOwner writes on a claim whose it is and how its owner is called now.
+func (s *Service) noteOwner(ctx context.Context, claim *corev1.PersistentVolumeClaim, k Key, template string) error {
+	before := claim.DeepCopy()
+	labels := objectLabels(claim.Labels[v1alpha1.LabelNotebook], k)
+	for _, name := range []string{v1alpha1.LabelHubUserID, v1alpha1.LabelHubUsername, v1alpha1.LabelHubServername} {
+		metav1.SetMetaDataLabel(&claim.ObjectMeta, name, labels[name])
+	}
+	claim.Annotations = merged(claim.Annotations, rawNames(k))
+	claim.Annotations[v1alpha1.AnnotationClaimTemplate] = template
+	delete(claim.Annotations, v1alpha1.AnnotationAdopt)
+	delete(claim.Annotations, v1alpha1.AnnotationOwnerLeft)
+	return s.patchClaim(ctx, before, claim)
+}
+
+// patchClaim writes what differs, if anything does.
+func (s *Service) patchClaim(ctx context.Context, before, after *corev1.PersistentVolumeClaim) error {
+	if equality.Semantic.DeepEqual(before, after) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := s.client.Patch(ctx, after, patch); err != nil {
+		return fmt.Errorf("note the owner of home volume %s: %w", after.Name, err)
+	}
+	return nil
+}
+
+// removeClaims deletes the claims that were made for one server. With the default
+// server, the person is leaving the Hub: claims of all their servers stay, and say so.
+func (s *Service) removeClaims(ctx context.Context, k Key, notebook string) error {
+	claims, err := s.claimsOf(ctx, k)
+	if err != nil {
+		return err
+	}
+	for i := range claims {
+		claim := &claims[i]
+		switch {
+		case isFor(claim, k, "") && claim.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy:
+			if err := s.deleteClaim(ctx, claim); err != nil {
+				return err
+			}
+		case k.Server == "" && claim.Annotations[v1alpha1.AnnotationOwnerLeft] == "":
+			before := claim.DeepCopy()
+			claim.Annotations[v1alpha1.AnnotationOwnerLeft] = s.now().UTC().Format(time.RFC3339)
+			if err := s.patchClaim(ctx, before, claim); err != nil {
+				return err
+			}
+		}
+	}
+	// One of a release that did not note its owner.
+	var claim corev1.PersistentVolumeClaim
+	err = s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: claimPrefix + notebook}, &claim)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read home volume: %w", err)
+	case claim.Labels[v1alpha1.LabelNotebook] != notebook || claim.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy,
+		ownershipOf(claim.Annotations, claim.CreationTimestamp.Time, s.requester(Request{Key: k})) != ownershipOwn:
+		return nil
+	}
+	return s.deleteClaim(ctx, &claim)
+}
+
+func (s *Service) deleteClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	if err := s.client.Delete(ctx, claim, client.Preconditions{UID: &claim.UID}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete home volume: %w", err)
+	}
+	return nil
+}
