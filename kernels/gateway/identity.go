@@ -23,6 +23,9 @@ type Identity struct {
 	// User is the Hub user or the name of a client; empty for a notebook that
 	// belongs to nobody.
 	User string
+	// HubUserID tells people apart who have had one name, as the Hub counts them;
+	// empty where no Hub has said it.
+	HubUserID string
 	// Notebook is the name of the JupyterNotebook; empty for a client.
 	Notebook string
 	// NotebookUID is its UID.
@@ -35,11 +38,13 @@ type Identity struct {
 }
 
 // owner names who owns what this identity starts. A user and a notebook of the
-// same name are different owners.
-func (i Identity) owner() string { return owner(i.User, i.Notebook) }
+// same name are different owners, and so are two people who have had one name.
+func (i Identity) owner() string { return owner(i.User, i.HubUserID, i.Notebook) }
 
-func owner(user, notebook string) string {
+func owner(user, hubUserID, notebook string) string {
 	switch {
+	case user != "" && hubUserID != "":
+		return "user/" + user + "#" + hubUserID
 	case user != "":
 		return "user/" + user
 	case notebook != "":
@@ -51,8 +56,16 @@ func owner(user, notebook string) string {
 
 // owns tells whether a kernel is the identity's own.
 func (i Identity) owns(k *v1alpha1.JupyterKernel) bool {
-	o := owner(k.Spec.User, k.Spec.Notebook)
+	hubUserID := k.Labels[v1alpha1.LabelHubUserID]
+	if hubUserID == "" && i.NotebookUID != "" && isOwnedBy(k, i.NotebookUID) {
+		hubUserID = i.HubUserID // of a release that did not note it
+	}
+	o := owner(k.Spec.User, hubUserID, k.Spec.Notebook)
 	return o != "" && o == i.owner()
+}
+
+func isOwnedBy(k *v1alpha1.JupyterKernel, notebook types.UID) bool {
+	return slices.ContainsFunc(k.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == notebook })
 }
 
 // maxToken bounds what is taken for a token at all, in bytes.
@@ -147,7 +160,7 @@ func (a *authenticator) notebook(ctx context.Context, claim tokens.Notebook) (Id
 	if err := notebookHolds(&nb, claim, a.namespace, a.gateway); err != nil {
 		return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", err)
 	}
-	id := Identity{User: nb.Spec.User, Notebook: nb.Name, NotebookUID: nb.UID}
+	id := Identity{User: nb.Spec.User, HubUserID: nb.Labels[v1alpha1.LabelHubUserID], Notebook: nb.Name, NotebookUID: nb.UID}
 	if o := nb.Spec.KernelOptions; o != nil {
 		id.Policies, id.Groups, id.IdleTimeoutSeconds = slices.Clone(o.Policies), slices.Clone(o.Groups), o.IdleTimeoutSeconds
 	}

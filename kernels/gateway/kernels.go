@@ -117,7 +117,7 @@ func newKernel(gw *v1alpha1.JupyterGateway, ks *v1alpha1.JupyterKernelSpec, id I
 		name = uuid.NewString()
 	}
 	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
-	for key, value := range map[string]string{v1alpha1.LabelGateway: gw.Name, v1alpha1.LabelNotebook: id.Notebook} {
+	for key, value := range map[string]string{v1alpha1.LabelGateway: gw.Name, v1alpha1.LabelNotebook: id.Notebook, v1alpha1.LabelHubUserID: id.HubUserID} {
 		if value != "" && len(validation.IsValidLabelValue(value)) == 0 {
 			labels[key] = value
 		}
