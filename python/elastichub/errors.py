@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextvars import ContextVar
+from enum import Enum
 from html import escape
 
 from tornado import web
@@ -24,7 +25,15 @@ class Problem(Exception):
     """
 
     def __init__(
-        self, status, kind="", title="", detail="", instance="", form="", errors=()
+        self,
+        status,
+        kind="",
+        title="",
+        detail="",
+        instance="",
+        form="",
+        owner="",
+        errors=(),
     ):
         super().__init__(f"{status} {kind or 'unexpected answer'} ({instance})")
         self.status = status
@@ -33,6 +42,8 @@ class Problem(Exception):
         self.detail = detail
         self.instance = instance
         self.form = form
+        # With owner-unclear: whom a home was made for.
+        self.owner = owner
         self.errors = list(errors)
 
     @classmethod
@@ -49,7 +60,7 @@ class Problem(Exception):
             kind.removeprefix(_PREFIX),
             *(
                 str(document.get(key) or "")
-                for key in ("title", "detail", "instance", "form")
+                for key in ("title", "detail", "instance", "form", "owner")
             ),
             errors=[
                 {key: str(e.get(key) or "") for key in ("field", "code", "message")}
@@ -75,21 +86,47 @@ class Problem(Exception):
         faults = [(e["field"] or "options", e["message"]) for e in self.errors]
         if self.status == 401:
             return (
-                "The notebook service does not accept the Hub's token. "
-                "An administrator must mend this.",
+                "The notebook service does not accept the Hub's token. An administrator must "
+                "mend c.ElasticSpawner.service_token or service_token_file.",
                 [],
             )
         if self.detail:
             return self.detail, faults
+        if not self.kind:
+            return (
+                f"Something else than the notebook service answers at its address, with status {self.status}. "
+                "An administrator must mend c.ElasticSpawner.api_url.",
+                [],
+            )
         return "The notebook service refused the request.", faults
+
+
+class Down(Enum):
+    """Why the service cannot be reached, and what of the Hub's configuration it depends on."""
+
+    ADDRESS = "nothing answers at the address in c.ElasticSpawner.api_url"
+    NAME = "the host in c.ElasticSpawner.api_url is not known"
+    CERTIFICATE = "its certificate is not trusted; c.ElasticSpawner.ca_file says whose is"
+    TOKEN = "the file in c.ElasticSpawner.service_token_file cannot be read"
+    SILENT = "it does not answer in time"
+    BROKEN = "the connection broke"
 
 
 class ServiceDown(Exception):
     """The service cannot be reached. Nothing may be concluded about servers."""
 
+    def __init__(self, why, text):
+        super().__init__(f"{why.value}: {text}")
+        self.why = why
+
+    @property
+    def perhaps_delivered(self):
+        """The service may have got the request, and may be carrying it out."""
+        return self.why in (Down.SILENT, Down.BROKEN)
+
     def words(self):
         return (
-            "The notebook service cannot be reached at the moment. "
+            f"The notebook service cannot be reached: {self.why.value}. "
             "Running servers are not affected. Please try again in a minute.",
             [],
         )
@@ -124,6 +161,8 @@ _REFUSALS = {
     "invalid-policy": (500, "policy"),
     "too-many-servers": (409, "quota"),
     "name-taken": (409, "request"),
+    "owner-unclear": (409, "request"),
+    "running": (409, "request"),
     "directory-unavailable": (503, "directory"),
 }
 

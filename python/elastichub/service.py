@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import socket
+import ssl
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
+from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 
-from .errors import Problem, ServiceDown
+from .errors import Down, Problem, ServiceDown
 
 PREFIX = "/api/spawner/v1"
 
@@ -28,6 +32,14 @@ MAX_EVENT_BYTES = 64 << 10
 
 # What is read of a server's state.
 STATE = ("start", "phase", "ready", "stopped")
+
+
+class ServerKey(NamedTuple):
+    """Names a server. hub_user, id@time, says who the user is whatever they are called."""
+
+    user: str
+    server: str
+    hub_user: str = ""
 
 
 class Service:
@@ -49,59 +61,65 @@ class Service:
 
     # sign_in is what the Hub knows of the user's sign-in, where groups come from it.
 
-    async def form(self, user, server, languages="", sign_in=None):
-        query = {"server": server, **({"lang": languages} if languages else {})}
+    async def form(self, key, languages="", sign_in=None):
+        query = {"server": key.server, **({"lang": languages} if languages else {})}
         body = _with(sign_in)
         method = "POST" if body else "GET"
         page = await self._call(
-            method, user, "form", query, body or None, seconds=CHOICE_SECONDS
+            method, key, "form", query, body or None, seconds=CHOICE_SECONDS
         )
         return page.decode(errors="replace")
 
-    async def decode(self, user, server, form, again=False, sign_in=None):
+    async def decode(self, key, form, again=False, sign_in=None):
         """With again, a Problem of the choices has the form that shows its errors."""
-        query = {"server": server, **({"form": "true"} if again else {})}
+        query = {"server": key.server, **({"form": "true"} if again else {})}
         body = {"form": form, **_with(sign_in)}
-        return await self._options(user, "options", query, body)
+        return await self._options(key, "options", query, body)
 
-    async def check(self, user, server, options, sign_in=None):
-        query, body = {"server": server}, {"options": options, **_with(sign_in)}
-        return await self._options(user, "options/check", query, body)
+    async def check(self, key, options, sign_in=None):
+        query, body = {"server": key.server}, {"options": options, **_with(sign_in)}
+        return await self._options(key, "options/check", query, body)
 
-    async def _options(self, user, path, query, body):
-        answer = await self._call("POST", user, path, query, body, CHOICE_SECONDS)
+    async def _options(self, key, path, query, body):
+        answer = await self._call("POST", key, path, query, body, CHOICE_SECONDS)
         return _parsed(answer, "options")["options"]
 
     # --- servers
 
-    async def start(self, user, server, request):
-        answer = await self._call("PUT", user, "server", {"name": server}, request)
+    async def start(self, key, request, others=()):
+        """others are Hub users who are known to be somebody else."""
+        query = {"name": key.server, **({"others": ",".join(others)} if others else {})}
+        answer = await self._call("PUT", key, "server", query, request)
         return _parsed(answer, *STATE)
 
-    async def state(self, user, server):
+    async def state(self, key):
         """The state as of now, None when there is no such server."""
         try:
-            answer = await self._call("GET", user, "server", {"name": server})
+            answer = await self._call("GET", key, "server", {"name": key.server})
             return _parsed(answer, *STATE)
         except Problem as problem:
             if problem.kind == "no-server":
                 return None
             raise
 
-    async def stop(self, user, server):
-        await self._delete(user, {"name": server})
+    async def stop(self, key):
+        await self._delete(key, {"name": key.server})
 
-    async def remove(self, user, server):
-        await self._delete(user, {"name": server, "forever": "true"})
+    async def remove(self, key):
+        await self._delete(key, {"name": key.server, "forever": "true"})
 
-    async def _delete(self, user, query):
+    async def _delete(self, key, query):
         try:
-            await self._call("DELETE", user, "server", query)
+            await self._call("DELETE", key, "server", query)
         except Problem as problem:
             if problem.kind != "no-server":
                 raise
 
-    async def events(self, user, server, start, after, note):
+    async def rename(self, key, to):
+        """Give a stopped server another name; it keeps all that it has."""
+        await self._call("POST", key, "server/rename", {"name": key.server, "to": to})
+
+    async def events(self, key, start, after, note):
         """Call note(id, type, data) for each event of a start, for a while.
 
         Returns when a final event came, the stream ended, or it is time to renew it.
@@ -114,7 +132,7 @@ class Service:
             await self._fetch(
                 self._streams,
                 "GET",
-                _path(user, "server/events", {"name": server, "start": start}),
+                _path(key, "server/events", {"name": key.server, "start": start}),
                 headers=headers,
                 seconds=STREAM_SECONDS,
                 streaming_callback=parser.feed,
@@ -126,7 +144,7 @@ class Service:
     # --- all servers at once
 
     async def snapshot(self, newer_than=float("-inf")):
-        """{(user, server): state} as of a request begun after newer_than (loop time).
+        """A Snapshot as of a request begun after newer_than (loop time).
 
         None when the service is down or does not know yet: nothing may be concluded.
         """
@@ -145,10 +163,7 @@ class Service:
                 answer = await self._fetch(
                     self._calls, "GET", f"{PREFIX}/servers", seconds=SNAPSHOT_SECONDS
                 )
-                servers = {
-                    (s["user"], s["server"]): _has(s, *STATE)
-                    for s in _parsed(answer, "servers")["servers"]
-                }
+                servers = Snapshot(_parsed(answer, "servers")["servers"])
             except (Problem, ServiceDown, KeyError, TypeError):
                 servers = None
             self._servers, self._servers_began = servers, began
@@ -157,15 +172,17 @@ class Service:
 
     # --- HTTP
 
-    async def _call(self, method, user, path, query, body=None, seconds=None):
+    async def _call(self, method, key, path, query, body=None, seconds=None):
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
             body = json.dumps(body)
+        elif method == "POST":
+            body = b""
         return await self._fetch(
             self._calls,
             method,
-            _path(user, path, query),
+            _path(key, path, query),
             seconds=seconds or REQUEST_SECONDS,
             headers=headers,
             body=body,
@@ -174,10 +191,14 @@ class Service:
     async def _fetch(self, client, method, path, *, seconds, headers=None, **more):
         """The body of a successful answer. Raises Problem or ServiceDown, nothing else."""
         try:
+            token = self._token()
+        except OSError as error:
+            raise ServiceDown(Down.TOKEN, str(error)) from None
+        try:
             request = HTTPRequest(
                 self.url + path,
                 method=method,
-                headers={"Authorization": f"Bearer {self._token()}", **(headers or {})},
+                headers={"Authorization": f"Bearer {token}", **(headers or {})},
                 connect_timeout=min(CONNECT_SECONDS, seconds),
                 request_timeout=seconds,
                 follow_redirects=False,
@@ -186,12 +207,58 @@ class Service:
                 **more,
             )
             return (await client.fetch(request)).body
+        except HTTPTimeoutError as error:
+            raise ServiceDown(_why_late(error), str(error)) from None
         except HTTPClientError as error:
             if error.code == 599 or error.response is None:
-                raise ServiceDown(str(error)) from None
+                raise ServiceDown(Down.BROKEN, str(error)) from None
             raise Problem.parse(error.code, error.response.body) from None
-        except OSError as error:  # refused, reset, no such name, no token file
-            raise ServiceDown(str(error)) from None
+        except OSError as error:
+            cause = getattr(error, "real_error", None) or error
+            raise ServiceDown(_why(cause), str(cause)) from None
+
+
+def _why(error):
+    """Of an error from a connection, before or while it was open."""
+    if isinstance(error, ssl.SSLError):
+        return Down.CERTIFICATE
+    if isinstance(error, socket.gaierror):
+        return Down.NAME
+    if isinstance(error, FileNotFoundError):  # the CA file: the token has been read
+        return Down.CERTIFICATE
+    if isinstance(error, ConnectionRefusedError):
+        return Down.ADDRESS
+    if getattr(error, "errno", None) in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return Down.ADDRESS
+    return Down.BROKEN
+
+
+def _why_late(error):
+    """Tornado says in words alone which of its time-outs it was (simple_httpclient.py)."""
+    return Down.ADDRESS if "connect" in str(error) else Down.SILENT
+
+
+class Snapshot:
+    """The states of all servers, as the service lists them."""
+
+    def __init__(self, states):
+        self._by_start, self._by_person, self._by_name = {}, {}, {}
+        for state in states:
+            _has(state, *STATE)
+            self._by_start[state["start"]] = state
+            self._by_person[state.get("hub_user") or None, state["server"]] = state
+            self._by_name[state["user"], state["server"]] = state
+
+    def find(self, key, start=""):
+        """The state of a start, or of a server whose start is not known; None for none."""
+        if start:
+            return self._by_start.get(start)
+        found = self._by_person.get((key.hub_user, key.server))
+        if found is None:
+            found = self._by_name.get((key.user, key.server))
+            if found and key.hub_user and found.get("hub_user"):
+                return None  # somebody else's, who has had the name
+        return found
 
 
 class EventParser:
@@ -231,10 +298,12 @@ def _with(sign_in):
     return {"sign_in": sign_in} if sign_in else {}
 
 
-def _path(user, path, query):
-    segment = quote(user, safe="")
+def _path(key, path, query):
+    segment = quote(key.user, safe="")
     if not segment.strip("."):  # "." and ".." would be taken for steps in the path
         segment = segment.replace(".", "%2E")
+    if key.hub_user:
+        query = {**query, "hub_user": key.hub_user}
     return f"{PREFIX}/users/{segment}/{path}?{urlencode(query)}"
 
 

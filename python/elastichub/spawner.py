@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 import weakref
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
+from jupyterhub import orm
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import url_path_join
-from traitlets import Bool, Enum, Integer, List, Unicode, default
+from traitlets import Bool, Dict, Enum, Integer, List, Unicode, default
 
 from .errors import (
     FormRefused,
@@ -22,14 +24,18 @@ from .errors import (
     alert,
     form_again,
 )
-from .service import Service
+from .service import ServerKey, Service
 
 # How long a start is asked for again while the service restarts.
-START_RETRY_SECONDS = 15
+START_RETRY_SECONDS = 3
 # For this long after a start or stop, another replica may not have seen it yet.
 SETTLE_SECONDS = 10
 # How long a cancelled or failed start waits for its stop to be accepted.
 CLEANUP_SECONDS = 5
+# How long a stop is asked for again when it is refused, by a wrong token say.
+STOP_REFUSED_SECONDS = 10
+# How many people may have had one name.
+MAX_OTHERS = 8
 
 _ENDED = {"Stopped": 0, "Failed": 1}
 
@@ -37,20 +43,43 @@ _ENDED = {"Stopped": 0, "Failed": 1}
 _services = weakref.WeakKeyDictionary()
 
 
+class _UserOptions(Dict):
+    """user_options as they may lie in a Hub's database.
+
+    JupyterHub up to 5 stores any JSON value that a client sends before anything looks at
+    it, and gives it to the constructor of every spawner when it starts again. What is no
+    object is not the user's wish, and must not keep the Hub from starting.
+    """
+
+    def validate(self, obj, value):
+        obj._options_unreadable = not isinstance(value, dict)
+        return super().validate(obj, {} if obj._options_unreadable else value)
+
+
 class ElasticSpawner(Spawner):
     """Starts notebook servers through elastichub.
 
-    Every key is derived from user and server name, so nothing is lost with the Hub's state.
+    A server is found by who its user is in the Hub's database and by its own name, so
+    nothing is lost with the Hub's state, nor when the user is renamed.
+
+    JupyterHub's own Spawner has an attribute `api_token`, the token of the user's
+    server: no option of ours has the name of one of its.
     """
+
+    _options_unreadable = False
+    user_options = _UserOptions()
 
     api_url = Unicode(
         help="Address of elastichub, such as http://elastichub.hub.svc:8080."
     ).tag(config=True)
-    api_token = Unicode(
-        help="Bearer token of elastichub. Prefer api_token_file."
+    service_token = Unicode(
+        help="Bearer token of elastichub. Prefer service_token_file."
+    ).tag(config=True)
+    service_token_file = Unicode(
+        help="File that holds the bearer token; read for every request, so it may change."
     ).tag(config=True)
     api_token_file = Unicode(
-        help="File that holds the bearer token; read for every request, so it may change."
+        help="Deprecated name of service_token_file."
     ).tag(config=True)
     ca_file = Unicode(
         help="Certificates that may sign elastichub's, PEM. Default: the system's."
@@ -101,6 +130,10 @@ class ElasticSpawner(Spawner):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
+        self._take_deprecated_options()
+        if self._options_unreadable:
+            self._forget_options()
+        self._names = None
         self._start_id = ""
         self._url = ""
         self._starting = False
@@ -108,14 +141,33 @@ class ElasticSpawner(Spawner):
         self._changed_at = float("-inf")
         self._log = StartLog()
 
+    def _take_deprecated_options(self):
+        """Configurations of former releases go on to work.
+
+        `api_token` cannot be a trait: JupyterHub sets the attribute of that name itself.
+        """
+        for cls in type(self).__mro__:
+            section = self.config.get(cls.__name__) or {}
+            if issubclass(cls, ElasticSpawner) and isinstance(
+                section.get("api_token"), str
+            ):
+                self.service_token = self.service_token or section["api_token"]
+                _warn_once(self.log, cls.__name__, "api_token", "service_token")
+                break
+        if self.api_token_file:
+            self.service_token_file = self.service_token_file or self.api_token_file
+            _warn_once(
+                self.log, type(self).__name__, "api_token_file", "service_token_file"
+            )
+
     @property
     def _service(self):
-        if not self.api_url or not (self.api_token or self.api_token_file):
+        if not self.api_url or not (self.service_token or self.service_token_file):
             raise ValueError(
-                "ElasticSpawner needs api_url and api_token or api_token_file"
+                "ElasticSpawner needs api_url and service_token or service_token_file"
             )
         services = _services.setdefault(asyncio.get_running_loop(), {})
-        key = (self.api_url, self.api_token, self.api_token_file, self.ca_file)
+        key = (self.api_url, self.service_token, self.service_token_file, self.ca_file)
         if key not in services:
             _, token, file, ca_file = key
             services[key] = Service(
@@ -124,6 +176,35 @@ class ElasticSpawner(Spawner):
                 ca_file,
             )
         return services[key]
+
+    @property
+    def _hub_user(self):
+        """Who the user is, whatever they are called: id and when the Hub made the user.
+
+        An id alone would be another's in another database. The time is rounded as those
+        databases do it that keep whole seconds.
+        """
+        row = getattr(self.user, "orm_user", None)
+        return "" if row is None else _person(row)
+
+    @property
+    def _key(self):
+        """The server under the names of today: what is asked for is for these."""
+        return ServerKey(self.user.name, self.name, self._hub_user)
+
+    @property
+    def _running_key(self):
+        """The server under the names that it was started with."""
+        user, server = self._names or (self.user.name, self.name)
+        return ServerKey(user, server, self._hub_user)
+
+    def _is_somebody_else(self, owner):
+        """Whether a person, id@time, is another user of this Hub today."""
+        number, _, _ = owner.partition("@")
+        if not number.isdigit() or owner == self._hub_user:
+            return False
+        row = self.user.db.query(orm.User).filter_by(id=int(number)).one_or_none()
+        return row is not None and owner in (_person(row, s) for s in (-1, 0, 1))
 
     async def _sign_in(self):
         """What elastichub is to know of the user's sign-in, None for nothing."""
@@ -142,18 +223,28 @@ class ElasticSpawner(Spawner):
         super().load_state(state)
         self._start_id = state.get("start", "")
         self._url = state.get("url", "")
+        # A former release has kept no names: they are those of now, whatever comes.
+        self._names = (
+            state.get("user", self.user.name if self.user else ""),
+            state.get("server", self.name),
+        )
 
     def get_state(self):
         state = super().get_state()
         if self._start_id:
             state["start"] = self._start_id
             state["url"] = self._url
+            state["user"], state["server"] = self._names or (self.user.name, self.name)
         return state
 
     def clear_state(self):
         super().clear_state()
         self._start_id = ""
         self._url = ""
+        self._names = None
+        # The Hub clears it when a server has stopped, and before a start, of which
+        # nothing has been asked for yet: should that fail, there is nothing to stop.
+        self._nothing_runs = True
         # A start begins with this, and so may its viewers.
         self._log = StartLog()
 
@@ -167,7 +258,7 @@ class ElasticSpawner(Spawner):
         }
         try:
             choice = await self._service.decode(
-                self.user.name, self.name, fields, True, await self._sign_in()
+                self._key, fields, True, await self._sign_in()
             )
             if self.active:
                 raise AlreadyStarted(self)
@@ -188,7 +279,7 @@ class ElasticSpawner(Spawner):
         if fields:
             try:
                 return await self._service.decode(
-                    self.user.name, self.name, fields, sign_in=await self._sign_in()
+                    self._key, fields, sign_in=await self._sign_in()
                 )
             except ServiceDown as error:
                 raise SpawnRefused(error) from error
@@ -202,7 +293,7 @@ class ElasticSpawner(Spawner):
     async def _decode_link(self, fields):
         try:
             return await self._service.decode(
-                self.user.name, self.name, fields, sign_in=await self._sign_in()
+                self._key, fields, sign_in=await self._sign_in()
             )
         except (Problem, ServiceDown) as error:
             raise SpawnRefused(error) from error
@@ -223,7 +314,7 @@ class ElasticSpawner(Spawner):
     async def start(self):
         self._start_id = uuid.uuid4().hex
         self._url = ""
-        self._nothing_runs = False
+        self._names = (self.user.name, self.name)
         self._starting = True
         try:
             await self._request_start()
@@ -235,8 +326,9 @@ class ElasticSpawner(Spawner):
         except (SpawnRefused, SpawnFailed):
             # poll says so at once, and the Hub does not call stop: the user is not kept
             # waiting for the reason.
-            await self._clean_up()
-            self._nothing_runs = True
+            if not self._nothing_runs:
+                await self._clean_up()
+                self._nothing_runs = True
             raise
         finally:
             self._starting = False
@@ -245,6 +337,7 @@ class ElasticSpawner(Spawner):
         return self._url
 
     async def _request_start(self):
+        """Ask for the start. Refused, `_nothing_runs` says whether that is certain."""
         request = {
             "start": self._start_id,
             "options": self.user_options,
@@ -257,17 +350,35 @@ class ElasticSpawner(Spawner):
             request["sign_in"] = sign_in
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_RETRY_SECONDS
+        others = []
+        self._nothing_runs = True
         while True:
             try:
                 # Repeating it is safe: the start id stays the same.
-                await self._service.start(self.user.name, self.name, request)
+                await self._service.start(self._key, request, others)
+                self._nothing_runs = False
                 return
             except (Problem, ServiceDown) as error:
+                if self._may_ignore(error, others):
+                    continue
+                if _perhaps_done(error):
+                    self._nothing_runs = False
                 again = isinstance(error, ServiceDown) or error.transient
                 if not again or loop.time() > deadline:
                     raise self._refuse(error) from error
                 self.log.warning("Repeating the start of %s: %s", self._log_name, error)
                 await asyncio.sleep(1)
+
+    def _may_ignore(self, error, others):
+        """Whether it asks for nothing but whose a home is, and that is known: then it is
+        added to others, and the start is to be repeated."""
+        owner = error.owner if isinstance(error, Problem) else ""
+        if not owner or owner in others or len(others) == MAX_OTHERS:
+            return False
+        if not self._is_somebody_else(owner):
+            return False
+        others.append(owner)
+        return True
 
     async def _until_ready(self):
         """Follow the events; look at the state whenever a stream ends, whyever it did.
@@ -279,8 +390,7 @@ class ElasticSpawner(Spawner):
         while True:
             try:
                 await self._service.events(
-                    self.user.name,
-                    self.name,
+                    self._running_key,
                     self._start_id,
                     self._log.last_id,
                     self._log.note,
@@ -288,7 +398,7 @@ class ElasticSpawner(Spawner):
             except (Problem, ServiceDown) as error:
                 self.log.warning("No events of %s: %s", self._log_name, error)
             try:
-                state = await self._service.state(self.user.name, self.name)
+                state = await self._service.state(self._running_key)
             except (Problem, ServiceDown) as error:
                 self.log.warning("No state of %s: %s", self._log_name, error)
             else:
@@ -309,7 +419,7 @@ class ElasticSpawner(Spawner):
     async def _clean_up(self):
         try:
             await asyncio.wait_for(
-                self._service.stop(self.user.name, self.name), CLEANUP_SECONDS
+                self._service.stop(self._running_key), CLEANUP_SECONDS
             )
         except (Problem, ServiceDown, asyncio.TimeoutError) as error:
             self.log.error("%s was not stopped: %s", self._log_name, error)
@@ -335,8 +445,8 @@ class ElasticSpawner(Spawner):
             return None
         if servers is None:
             return None
-        state = servers.get((self.user.name, self.name))
-        if state is None or (self._start_id and state["start"] != self._start_id):
+        state = servers.find(self._running_key, self._start_id)
+        if state is None:
             settled = asyncio.get_running_loop().time() - self._changed_at
             return 0 if settled > SETTLE_SECONDS else None
         self._url = state.get("url") or self._url
@@ -346,7 +456,7 @@ class ElasticSpawner(Spawner):
         """Asked when the Hub has restarted. A start that was in flight is waited for."""
         if not self._url:
             try:
-                state = await self._service.state(self.user.name, self.name)
+                state = await self._service.state(self._running_key)
                 if state is not None:
                     self._start_id = state["start"]
                     self._url = state.get("url") or await asyncio.wait_for(
@@ -360,22 +470,25 @@ class ElasticSpawner(Spawner):
 
     async def stop(self, now=False):
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.stop_timeout
+        began = loop.time()
+        deadline = began + self.stop_timeout
         asked = False
         pause = 0.25
         while True:
             try:
                 if not asked:
-                    await self._service.stop(self.user.name, self.name)
+                    await self._service.stop(self._running_key)
                     asked = True
-                state = await self._service.state(self.user.name, self.name)
+                state = await self._service.state(self._running_key)
                 if state is None or state["stopped"]:
                     break
             except (Problem, ServiceDown) as error:
                 self.log.warning("Stopping %s: %s", self._log_name, error)
+                if isinstance(error, Problem) and not error.transient:
+                    deadline = min(deadline, began + STOP_REFUSED_SECONDS)
             if loop.time() > deadline:
                 raise TimeoutError(
-                    f"{self._log_name} did not stop in {self.stop_timeout} seconds"
+                    f"{self._log_name} did not stop in {deadline - began:.0f} seconds"
                 )
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2)
@@ -385,10 +498,24 @@ class ElasticSpawner(Spawner):
     async def delete_forever(self):
         """The home volume goes too. The Hub swallows what is raised here, so it is logged."""
         try:
-            await self._service.remove(self.user.name, self.name)
+            await self._service.remove(self._key)
         except (Problem, ServiceDown) as error:
             self.log.error("%s was not removed: %s", self._log_name, error)
             raise
+
+    async def rename(self, old_name, new_name):
+        """JupyterHub 6 gives a stopped server another name. What is raised prevents it."""
+        try:
+            await self._service.rename(self._key._replace(server=old_name), new_name)
+        except (Problem, ServiceDown) as error:
+            raise SpawnRefused(error) from error
+
+    def _forget_options(self):
+        """Take options that mean nothing out of the Hub's database: JupyterHub would use
+        them for every start that says nothing of options."""
+        if self.orm_spawner is not None:
+            self.orm_spawner.user_options = None
+            self.user.db.commit()
 
 
 class NothingChosen(SpawnRefused):
@@ -465,7 +592,7 @@ async def _render_form(spawner):
         languages = spawner.handler.request.headers.get("Accept-Language", "")[:1024]
     try:
         return await spawner._service.form(
-            spawner.user.name, spawner.name, languages, await spawner._sign_in()
+            spawner._key, languages, await spawner._sign_in()
         )
     except (Problem, ServiceDown) as error:
         spawner.log.warning("No form for %s: %s", spawner._log_name, error)
@@ -475,11 +602,41 @@ async def _render_form(spawner):
 async def _check_options(spawner, user_options):
     """For callers of the Hub's REST API, who see no form, before anything is prepared."""
     try:
+        if spawner._options_unreadable:
+            raise Problem(
+                422, "invalid-options", detail="The options must be one JSON object."
+            )
         spawner.user_options = await spawner._service.check(
-            spawner.user.name,
-            spawner.name,
-            user_options or {},
-            await spawner._sign_in(),
+            spawner._key, user_options or {}, await spawner._sign_in()
         )
     except (Problem, ServiceDown) as error:
+        if isinstance(error, Problem) and error.kind == "invalid-options":
+            spawner._forget_options()
         raise spawner._refuse(error) from error
+
+
+def _person(row, off=0):
+    """id@time of a row of the Hub's users (jupyterhub.orm.User).
+
+    off is in seconds: databases that keep whole seconds round in different ways.
+    """
+    created = row.created or datetime(1970, 1, 1)
+    whole = (created + timedelta(seconds=off + 0.5)).replace(microsecond=0)
+    return f"{row.id}@{whole.isoformat()}Z"
+
+
+def _perhaps_done(error):
+    """Whether a request that failed so may have been carried out all the same."""
+    if isinstance(error, ServiceDown):
+        return error.perhaps_delivered
+    return error.status >= 500
+
+
+_warned = set()
+
+
+def _warn_once(log, owner, former, name):
+    """A spawner is made for every server."""
+    if (owner, former) not in _warned:
+        _warned.add((owner, former))
+        log.warning("c.%s.%s is deprecated: it is called %s now", owner, former, name)

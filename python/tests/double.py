@@ -66,7 +66,7 @@ def _kind(request):
 
 
 @asynccontextmanager
-async def double():
+async def double(tls=None):
     d = Double()
 
     class Handler(RequestHandler):
@@ -81,9 +81,9 @@ async def double():
         get = post = put = delete = answer
 
     socket, port = bind_unused_port()
-    server = HTTPServer(Application([(".*", Handler)]))
+    server = HTTPServer(Application([(".*", Handler)]), ssl_options=tls)
     server.add_socket(socket)
-    d.url = f"http://127.0.0.1:{port}"
+    d.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     try:
         yield d
     finally:

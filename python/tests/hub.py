@@ -42,7 +42,7 @@ c.JupyterHub.services = [{{"name": "test", "api_token": "{token}"}}]
 c.JupyterHub.load_roles = [{{"name": "test", "services": ["test"], "scopes": [
     "admin:users", "admin:servers", "tokens", "access:servers", "read:hub"]}}]
 c.ElasticSpawner.api_url = "{api_url}"
-c.ElasticSpawner.api_token_file = "{directory}/token"
+c.ElasticSpawner.service_token_file = "{directory}/token"
 c.ElasticSpawner.http_timeout = 60
 c.ElasticSpawner.poll_interval = 1
 c.ElasticSpawner.consecutive_failure_limit = 3

@@ -6,6 +6,7 @@ import pytest
 from double import EXCHANGES, double
 
 from elastichub.errors import Problem, ServiceDown
+from elastichub.service import ServerKey as K
 from elastichub.service import Service
 
 ODD = "org/ü+ser #1"
@@ -20,6 +21,8 @@ START = {
     "args": ["--debug"],
 }
 
+PERSON = "17@2026-01-02T03:04:05Z"
+
 SIGN_IN = {
     "id_token": "an-id-token",
     "access_token": "an-access-token",
@@ -30,7 +33,7 @@ SIGN_IN = {
 async def events(service, user, start):
     noted = []
     await service.events(
-        user, "", start, "", lambda *event: noted.append(event)
+        K(user, ""), start, "", lambda *event: noted.append(event)
     )
     return noted
 
@@ -44,90 +47,102 @@ def field(name, code):
 CALLS = {
     "options of a form": (
         lambda s: s.decode(
-            "researcher", "", {"cpu": ["2"], "memory": ["4"], "image": ["next"]}
+            K("researcher", ""), {"cpu": ["2"], "memory": ["4"], "image": ["next"]}
         ),
         lambda r: r == {"cpu": "2", "memory": "4Gi", "image": "next"},
     ),
     "form beyond the bounds": (
         lambda s: s.decode(
-            "analyst",
-            "",
+            K("analyst", ""),
             {"cpu": ["99"], "memory": ["-1"], "image": ["evil/image:latest"], "<b>": ["1"]},
         ),
         ("invalid-options", field("cpu", "above_max")),
     ),
     "form for an unknown user": (
-        lambda s: s.decode("nobody", "", {}),
+        lambda s: s.decode(
+            K("nobody", ""), {}),
         ("unknown-user", lambda p: p.status == 404),
     ),
     "form of a user with odd characters": (
         lambda s: s.decode(
-            ODD, "café 1", {"cpu": ["1"], "memory": ["2"], "image": ["stable"]}
+            K(ODD, "café 1"), {"cpu": ["1"], "memory": ["2"], "image": ["stable"]}
         ),
         lambda r: r["memory"] == "2Gi",
     ),
     "no options mean the defaults": (
-        lambda s: s.check("researcher", "", {}),
+        lambda s: s.check(
+            K("researcher", ""), {}),
         lambda r: r == {"cpu": "2", "memory": "2Gi", "image": "stable"},
     ),
     "options beyond the bounds": (
-        lambda s: s.check("analyst", "", {"cpu": "99", "privileged": True}),
+        lambda s: s.check(
+            K("analyst", ""), {"cpu": "99", "privileged": True}),
         ("invalid-options", field("privileged", "unknown")),
     ),
     "options with a sign-in": (
-        lambda s: s.check("researcher", "", {"cpu": "1"}, SIGN_IN),
+        lambda s: s.check(
+            K("researcher", ""), {"cpu": "1"}, SIGN_IN),
         lambda r: r["cpu"] == "1",
     ),
     "form page of an unknown user": (
-        lambda s: s.form("nobody", "", sign_in={"groups": []}),
+        lambda s: s.form(
+            K("nobody", ""), sign_in={"groups": []}),
         ("unknown-user", lambda p: p.status == 404),
     ),
     "no policy": (
-        lambda s: s.check("guest", "", {}),
+        lambda s: s.check(
+            K("guest", ""), {}),
         ("no-policy", lambda p: not p.transient and "policy" in p.words()[0].lower()),
     ),
     "directory down": (
-        lambda s: s.check("researcher", "", {}),
+        lambda s: s.check(
+            K("researcher", ""), {}),
         ("directory-unavailable", lambda p: not p.transient),
     ),
     "start": (
-        lambda s: s.start("researcher", "", START),
+        lambda s: s.start(
+            K("researcher", ""), START),
         lambda r: r["start"] == "s1" and not r["ready"],
     ),
     "start beyond the bounds": (
         lambda s: s.start(
-            "researcher", "", {**START, "options": {"memory": "1Ti"}}
+            K("researcher", ""), {**START, "options": {"memory": "1Ti"}}
         ),
         ("invalid-options", field("memory", "above_max")),
     ),
     "start of a third server": (
-        lambda s: s.start("researcher", "third", {**START, "start": "s3"}),
+        lambda s: s.start(
+            K("researcher", "third"), {**START, "start": "s3"}),
         ("too-many-servers", lambda p: p.status == 409),
     ),
     "start that cannot be": (
         lambda s: s.start(
-            "researcher",
-            "",
+            K("researcher", ""),
             {"start": "a b", "options": {}, "env": {"A=B": "1"}, "cmd": [], "args": []},
         ),
         ("invalid-request", field("cmd", "missing")),
     ),
     "state of a ready server": (
-        lambda s: s.state("researcher", ""),
+        lambda s: s.state(
+            K("researcher", "")),
         lambda r: r["url"] == "http://nb.hub.svc:8888" and r["ready"],
     ),
     "state of no server": (
-        lambda s: s.state("researcher", "other"),
+        lambda s: s.state(
+            K("researcher", "other")),
         lambda r: r is None,
     ),
     "all servers": (
         lambda s: s.snapshot(),
-        lambda r: {key: state["phase"] for key, state in r.items()}
+        lambda r: {
+            key: r.find(key)["phase"]
+            for key in (K("researcher", ""), K("researcher", "second"), K("analyst", ""), K(ODD, "café 1"))
+        }
         == {
-            ("researcher", ""): "Ready",
-            ("researcher", "second"): "Stopped",
-            ("analyst", ""): "Failed",
-            (ODD, "café 1"): "Starting",
+            ("researcher", "", ""): "Ready",
+            ("researcher", "second", ""): "Stopped",
+            ("analyst", "", ""): "Failed",
+            (ODD, "café 1", ""): "Starting",
         },
     ),
     "all servers, not known yet": (lambda s: s.snapshot(), lambda r: r is None),
@@ -141,9 +156,20 @@ CALLS = {
         lambda r: r[-1][1] == "failed"
         and r[-1][2]["message"] == "The image does not exist.",
     ),
-    "stop": (lambda s: s.stop("researcher", ""), lambda r: r is None),
-    "stop of no server": (lambda s: s.stop("researcher", ""), lambda r: r is None),
-    "remove": (lambda s: s.remove("researcher", ""), lambda r: r is None),
+    "stop": (lambda s: s.stop(
+            K("researcher", "")), lambda r: r is None),
+    "stop of no server": (lambda s: s.stop(
+            K("researcher", "")), lambda r: r is None),
+    "remove": (lambda s: s.remove(
+            K("researcher", "")), lambda r: r is None),
+    "rename": (
+        lambda s: s.rename(K("researcher", "second", PERSON), "third"),
+        lambda r: r is None,
+    ),
+    "rename of a running server": (
+        lambda s: s.rename(K("researcher", "", PERSON), "third"),
+        ("running", lambda p: p.status == 409 and not p.transient),
+    ),
     "no token": (lambda s: s.snapshot(), lambda r: r is None),
 }
 
@@ -158,7 +184,7 @@ async def test_exchange(name):
     request = EXCHANGES[name]["request"]
     token = request.get("token", "the-token")
     async with double() as d:
-        for kind in ("start", "state", "stop", "form", "options", "check", "servers", "events"):
+        for kind in ("start", "state", "stop", "form", "options", "check", "servers", "events", "rename"):
             d.will(**{kind: name})
         service = Service(d.url, lambda: token)
         if callable(expected):
@@ -195,7 +221,7 @@ async def test_answers_of_somebody_else_are_problems_without_a_kind(answer):
         d.will(state=answer, servers=answer)
         service = Service(d.url, lambda: "t")
         with pytest.raises(Problem) as raised:
-            await service.state("u", "")
+            await service.state(K("u", ""))
         assert (raised.value.status, raised.value.kind) == (answer[0], "")
         assert await service.snapshot() is None
 
@@ -205,7 +231,7 @@ async def test_a_bulk_answer_that_is_none_says_nothing(body):
     async with double() as d:
         d.will(servers=(200, {}, body), state=(200, {}, body))
         with pytest.raises(Problem):
-            await Service(d.url, lambda: "t").state("u", "")
+            await Service(d.url, lambda: "t").state(K("u", ""))
         assert await Service(d.url, lambda: "t").snapshot() is None
 
 
@@ -214,13 +240,13 @@ async def test_nobody_there():
         pass
     service = Service(d.url, lambda: "t")
     with pytest.raises(ServiceDown):
-        await service.state("u", "")
+        await service.state(K("u", ""))
     with pytest.raises(ServiceDown):
-        await service.events("u", "", "s", "", print)
+        await service.events(K("u", ""), "s", "", print)
     assert await service.snapshot() is None
 
     def unreadable():
         raise FileNotFoundError("token")
 
     with pytest.raises(ServiceDown):
-        await Service(d.url, unreadable).state("u", "")
+        await Service(d.url, unreadable).state(K("u", ""))

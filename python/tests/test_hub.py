@@ -50,7 +50,7 @@ def test_start_progress_running_stop(hub):
     server = until(lambda: hub.server("researcher"), 10)
     assert server["ready"] is True
     assert server["user_options"] == options
-    assert set(server["state"]) == {"start", "url"}
+    assert set(server["state"]) == {"start", "url", "user", "server"}
     with urlopen(server["state"]["url"] + "/user/researcher/api") as answer:
         assert answer.status == 200 and b"version" in answer.read()
 
@@ -127,3 +127,40 @@ def test_a_server_that_ended_is_noticed(hub, service):
     with urlopen(request) as answer:
         assert answer.status == 202
     until(lambda: hub.server("analyst") is None, 20, lambda: hub.log)
+
+
+def test_no_body_keeps_the_hub_from_starting_again(patient_hub):
+    """JupyterHub 5 stores what a client sends before anybody has looked at it."""
+    hub = patient_hub
+    for user, body in (
+        ("one", ["cpu", "99"]),
+        ("two", hub.options({"__jupyterhub_bytes__": True, "data": "aGVsbG8="})),
+        ("three", "cpu=99"),
+        ("analyst", hub.options({"__jupyterhub_bytes__": True, "data": "aGVsbG8="})),
+    ):
+        hub.user(user)
+        status, answer = hub.api("POST", f"/users/{user}/server", body)
+        assert 400 <= status < 500, answer
+    hub.kill()
+    hub.start()
+    start(hub, "analyst")  # without a body: what was refused is nobody's wish
+    for user in ("one", "two", "three"):
+        status, answer = hub.api("DELETE", f"/users/{user}")
+        assert status == 204, answer
+
+
+def test_a_renamed_user_keeps_the_server(hub):
+    start(hub, "analyst")
+    before = hub.server("analyst")["state"]
+    status, answer = hub.api("PATCH", "/users/analyst", {"name": "researcher"})
+    assert status == 200, answer
+    time.sleep(4)  # several polls
+    assert hub.server("researcher")["state"] == before
+    hub.kill()
+    hub.start()
+    assert hub.server("researcher")["ready"] is True, hub.log
+    status, answer = hub.api("DELETE", "/users/researcher/server")
+    assert status in (202, 204), answer
+    until(lambda: hub.server("researcher") is None, 30, lambda: hub.log)
+    with pytest.raises(OSError):
+        urlopen(before["url"] + "/user/analyst/api", timeout=2)

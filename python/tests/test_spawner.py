@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+import ssl
+import subprocess
 import time
+from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
 from double import answer, double
+from jupyterhub.spawner import Spawner as HubSpawner
 from tornado import web
+from traitlets.config import Config
 
 import elastichub.service
 import elastichub.spawner
@@ -23,7 +28,7 @@ class Spawner(ElasticSpawner):
 
 
 def spawner_at(url, user="researcher"):
-    s = Spawner(api_url=url, api_token="t")
+    s = Spawner(api_url=url, service_token="t")
     s.user = SimpleNamespace(name=user, url="/user/x", escaped_name=user)
     s.handler = SimpleNamespace(
         settings={}, request=SimpleNamespace(headers={"Accept-Language": "de"})
@@ -49,6 +54,21 @@ def hurry(monkeypatch):
     monkeypatch.setattr(elastichub.service, "SNAPSHOT_INTERVAL", 0.05)
     monkeypatch.setattr(elastichub.spawner, "SETTLE_SECONDS", 0.3)
     monkeypatch.setattr(elastichub.spawner, "START_RETRY_SECONDS", 3)
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory):
+    """A server's context with a certificate that nobody trusts."""
+    made = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        + ["-nodes", "-keyout", made / "key", "-out", made / "cert", "-subj", "/CN=127.0.0.1"],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made / "cert", made / "key")
+    return context
 
 
 # --- the form
@@ -207,7 +227,12 @@ async def test_start_sends_everything_and_returns_the_url():
             "cmd": ["run"],
             "args": ["--x"],
         }
-        assert s.get_state() == {"start": d.start, "url": "http://nb:8888"}
+        assert s.get_state() == {
+            "start": d.start,
+            "url": "http://nb:8888",
+            "user": "researcher",
+            "server": "",
+        }
         events = await viewer
         assert [e["message"] for e in events] == [
             "Server requested.",
@@ -223,7 +248,7 @@ async def _all(generator):
 
 
 async def test_bind_address_is_the_pods():
-    s = ElasticSpawner(api_url="http://x", api_token="t")
+    s = ElasticSpawner(api_url="http://x", service_token="t")
     assert (s.ip, s.port, s.env_keep) == ("0.0.0.0", 8888, [])
 
 
@@ -429,7 +454,12 @@ async def test_a_start_in_flight_is_adopted():
         s = spawner_at(d.url)
         s.load_state({})
         assert await s.get_url() == "http://nb:8888"
-        assert s.get_state() == {"start": "s1", "url": "http://nb:8888"}
+        assert s.get_state() == {
+            "start": "s1",
+            "url": "http://nb:8888",
+            "user": "researcher",
+            "server": "",
+        }
 
 
 async def test_get_url_never_raises(monkeypatch):
@@ -503,5 +533,271 @@ def test_configuration_faults_are_told():
     async def use():
         return ElasticSpawner(api_url="http://x")._service
 
-    with pytest.raises(ValueError, match="api_token"):
+    with pytest.raises(ValueError, match="service_token"):
         asyncio.run(use())
+
+
+# --- names of options
+
+
+def test_no_option_or_attribute_of_ours_is_one_of_the_hubs():
+    """JupyterHub sets attributes of its Spawner at any time: ours must have other names."""
+    hubs = HubSpawner()
+    overridden = {"user_options"}  # on purpose: what it holds is the Hub's
+    own = set(ElasticSpawner.class_own_traits()) - overridden
+    assert "service_token" in own
+    assert not own & set(hubs.traits())
+    assert not own & set(dir(HubSpawner))
+    ours = ElasticSpawner()
+    attributes = set(vars(ours)) - set(vars(hubs))
+    assert "_start_id" in attributes
+    assert not attributes & set(dir(HubSpawner))
+
+
+def test_a_token_of_a_former_configuration_is_taken_and_never_the_users():
+    for section in ("ElasticSpawner", "Spawner"):
+        config = Config()
+        config[section].api_token = "the service's"
+        s = ElasticSpawner(config=config, api_url="http://x")
+        s.api_token = "the user's"
+        expected = "the service's" if section == "ElasticSpawner" else ""
+        assert s.service_token == expected, section
+    s = ElasticSpawner(api_url="http://x", api_token_file="/a/file")
+    assert s.service_token_file == "/a/file"
+
+
+async def test_the_users_token_is_never_sent_to_the_service():
+    async with double() as d:
+        d.will(check="no options mean the defaults", start="start", stop="stop of no server")
+        d.will(servers=answer({"servers": []}))
+        s = spawner_at(d.url)
+        s.api_token = "the user's"
+        await s._run_apply_user_options({})
+        await s.poll()
+        assert len(d.requests) > 1
+        for request in d.requests:
+            assert request.headers["Authorization"] == "Bearer t"
+
+
+# --- a service that cannot be used
+
+
+async def refusal_of(s):
+    """What a start says, and the seconds it took, as JupyterHub goes about it."""
+    s.clear_state()
+    began = time.monotonic()
+    with pytest.raises(web.HTTPError) as raised:
+        await s._run_apply_user_options({})
+        await s.start()
+    assert await s.poll() == 1, "nothing runs, so there is nothing to stop"
+    return raised.value, time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "fault, named",
+    [
+        ("down", "c.ElasticSpawner.api_url"),
+        ("no such host", "c.ElasticSpawner.api_url"),
+        ("another service", "c.ElasticSpawner.api_url"),
+        ("wrong token", "c.ElasticSpawner.service_token"),
+        ("no token file", "c.ElasticSpawner.service_token_file"),
+        ("wrong certificate", "c.ElasticSpawner.ca_file"),
+        ("no CA file", "c.ElasticSpawner.ca_file"),
+        ("plain HTTP", "c.ElasticSpawner.ca_file"),
+    ],
+)
+async def test_a_start_names_what_is_wrong_and_leaves_nothing(fault, named, tls, tmp_path):
+    async def plain(_, writer):
+        # As Go's server answers what is no HTTP.
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    other = await asyncio.start_server(plain, "127.0.0.1", 0)
+    port = other.sockets[0].getsockname()[1]
+    async with double() as d, double(tls) as secure, other:
+        d.will(check=(404, {"Content-Type": "text/html"}, "<h1>Not found</h1>"))
+        url = {
+            "down": "http://127.0.0.1:1",
+            "no such host": "http://elastichub.invalid:8080",
+            "wrong certificate": secure.url,
+            "no CA file": secure.url,
+            "plain HTTP": f"https://127.0.0.1:{port}",
+        }.get(fault, d.url)
+        s = spawner_at(url)
+        if fault == "wrong token":
+            problem = {"type": "urn:elastichub:problem:unauthenticated", "status": 401}
+            d.will(check=answer(problem, 401))
+        if fault == "no token file":
+            s.service_token_file = str(tmp_path / "none")
+        if fault == "no CA file":
+            s.ca_file = str(tmp_path / "none")
+        error, seconds = await refusal_of(s)
+        assert error.status_code == 503
+        assert named in error.jupyterhub_message
+        assert seconds < 5
+        assert not d.of("stop")
+
+
+async def test_a_start_that_was_perhaps_delivered_is_taken_back(monkeypatch):
+    monkeypatch.setattr(elastichub.spawner, "START_RETRY_SECONDS", 0)
+    async with double() as d:
+        d.will(start=(500, {}, ""), stop="stop of no server")
+        s = spawner_at(d.url)
+        s.clear_state()
+        with pytest.raises(web.HTTPError):
+            await s.start()
+        assert len(d.of("stop")) == 1
+        assert await s.poll() == 1
+
+
+async def test_a_stop_that_is_refused_is_not_asked_for_until_the_end(monkeypatch):
+    monkeypatch.setattr(elastichub.spawner, "STOP_REFUSED_SECONDS", 0.5)
+    async with double() as d:
+        problem = {"type": "urn:elastichub:problem:unauthenticated", "status": 401}
+        d.will(stop=answer(problem, 401))
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await spawner_at(d.url).stop()
+        assert time.monotonic() - began < 5
+
+
+# --- options in the Hub's database
+
+
+@pytest.mark.parametrize("stored", [["cpu", "99"], b"hello", "cpu=99", 5, True])
+async def test_whatever_the_database_holds_a_spawner_can_be_made(stored):
+    commits = []
+    row = SimpleNamespace(user_options=stored, state=None, server=None, name="")
+    user = SimpleNamespace(
+        name="researcher", db=SimpleNamespace(commit=lambda: commits.append(1))
+    )
+    s = ElasticSpawner(user_options=stored, user=user)
+    s.orm_spawner = row
+    assert s.user_options == {}
+    # Sent now, JupyterHub 5 has stored it before anybody looks at it.
+    s = spawner_at("http://127.0.0.1:1")
+    s.user.db, s.orm_spawner = user.db, row
+    s.user_options = stored
+    with pytest.raises(web.HTTPError) as raised:
+        await s._run_apply_user_options(s.user_options)
+    assert raised.value.status_code == 422
+    assert "JSON object" in raised.value.jupyterhub_message
+    assert row.user_options is None and commits, "the next start asks for the defaults"
+
+
+async def test_refused_options_are_not_the_next_starts():
+    async with double() as d:
+        d.will(check="options beyond the bounds")
+        s = spawner_at(d.url)
+        row = SimpleNamespace(user_options={"cpu": "99"}, server=None, name="")
+        s.orm_spawner, s.user.db = row, SimpleNamespace(commit=lambda: None)
+        with pytest.raises(web.HTTPError):
+            await s._run_apply_user_options({"cpu": "99"})
+        assert row.user_options is None
+
+
+# --- whose server it is
+
+
+def person(number, created):
+    return SimpleNamespace(id=number, created=created)
+
+
+def test_a_person_is_an_id_and_a_time_in_whole_seconds():
+    made = datetime(2026, 1, 2, 3, 4, 5)
+    s = spawner_at("http://x")
+    assert s._hub_user == "", "no row, as in tests of others"
+    for microseconds, second in ((0, "05"), (499_999, "05"), (500_000, "06")):
+        s.user.orm_user = person(17, made.replace(microsecond=microseconds))
+        assert s._hub_user == f"17@2026-01-02T03:04:{second}Z"
+    s.user.orm_user = person(1, None)
+    assert s._hub_user == "1@1970-01-01T00:00:00Z"
+
+
+async def test_a_renamed_users_server_is_found_stopped_and_polled(monkeypatch):
+    async with double() as d:
+        s = spawner_at(d.url)
+        s.user.orm_user = person(17, datetime(2026, 1, 2, 3, 4, 5))
+        who = "17@2026-01-02T03:04:05Z"
+        s.load_state({"start": "s1", "url": "http://nb:8888", "user": "alice", "server": ""})
+        s.user.name = "alicia"
+        newcomers = state("n1", user="alice", hub_user="42@2026-05-01T00:00:00Z")
+        mine = state("s1", user="alice", hub_user=who)
+        d.will(servers=answer({"servers": [mine, newcomers]}))
+        assert await s.poll() is None
+        d.will(stop=(202, {}, ""), state=answer(state("s1", "Stopped", user="alice")))
+        await s.stop()
+        (stop,) = d.of("stop")
+        assert "/users/alice/server?" in stop.uri and "hub_user=17%40" in stop.uri
+        s.clear_state()
+        d.will(
+            start=lambda: answer(state(d.start, "Pending", user="alicia")),
+            events=(200, {}, ""),
+            state=lambda: answer(state(d.start, user="alicia")),
+        )
+        await s.start()
+        assert "/users/alicia/server?" in d.of("start")[0].uri
+
+
+async def test_a_home_of_somebody_whom_the_hub_knows_is_passed_by():
+    made = datetime(2026, 1, 2, 3, 4, 5)
+    unclear = {
+        "type": "urn:elastichub:problem:owner-unclear",
+        "status": 409,
+        "detail": "The home volume claim-alice …",
+        "owner": "12@2026-01-02T03:04:05Z",
+    }
+
+    class Users:
+        """As much of SQLAlchemy's query as is used."""
+
+        def __init__(self, rows):
+            self.rows = rows
+
+        def query(self, _):
+            return self
+
+        def filter_by(self, id):
+            return Users([row for row in self.rows if row.id == id])
+
+        def one_or_none(self):
+            return self.rows[0] if self.rows else None
+
+    for rows, starts in (
+        ([person(12, made)], 2),
+        ([person(12, made.replace(second=6))], 2),  # another rounding
+        ([person(12, made.replace(minute=9))], 1),  # another database
+        ([], 1),
+    ):
+        async with double() as d:
+            d.will(
+                start=[
+                    answer(unclear, 409),
+                    lambda: answer(state(d.start, "Pending")),
+                ],
+                events=(200, {}, ""),
+                state=lambda: answer(state(d.start)),
+            )
+            s = spawner_at(d.url)
+            s.user.orm_user, s.user.db = person(42, made), Users(rows)
+            if starts == 2:
+                await s.start()
+                assert "others=12%40" in d.of("start")[1].uri
+            else:
+                with pytest.raises(web.HTTPError) as raised:
+                    await s.start()
+                assert raised.value.status_code == 409
+                assert "claim-alice" in raised.value.jupyterhub_message
+            assert len(d.of("start")) == starts
+
+
+async def test_a_rename_that_is_refused_is_prevented():
+    async with double() as d:
+        d.will(rename="rename of a running server")
+        s = spawner_at(d.url)
+        with pytest.raises(web.HTTPError) as raised:
+            await s.rename("one", "two")
+        assert raised.value.status_code == 409
+        assert "name=one&to=two" in d.requests[0].uri
+        d.will(rename="rename")
+        await s.rename("one", "two")

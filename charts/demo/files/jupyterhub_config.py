@@ -48,7 +48,7 @@ c.Authenticator.admin_users = {"admin"}
 
 c.JupyterHub.spawner_class = "elastichub"
 c.ElasticSpawner.api_url = os.environ["ELASTICHUB_URL"]
-c.ElasticSpawner.api_token_file = "/etc/elastichub/token"
+c.ElasticSpawner.service_token_file = "/etc/elastichub/token"
 c.Spawner.default_url = "/lab"
 c.Spawner.start_timeout = 300
 c.Spawner.http_timeout = 60
