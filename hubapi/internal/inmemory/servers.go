@@ -57,6 +57,21 @@ func person(key spawner.Key) spawner.Key {
 	return key
 }
 
+// id is under what a server is kept: the person's, else, for those that say
+// nothing of persons or that were started so, the name's. It is called with mu held.
+func (s *Servers) id(key spawner.Key) spawner.Key {
+	if _, found := s.servers[person(key)]; found {
+		return person(key)
+	}
+	for id, sv := range s.servers {
+		unsaid := !key.HubUser.Known() || !sv.state.HubUser.Known()
+		if unsaid && sv.state.User == key.User && sv.state.Server == key.Server {
+			return id
+		}
+	}
+	return person(key)
+}
+
 func sameUser(held, asked spawner.Key) bool {
 	asked = person(asked)
 	return held.User == asked.User && held.HubUser == asked.HubUser
@@ -66,7 +81,7 @@ func sameUser(held, asked spawner.Key) bool {
 func (s *Servers) Request(key spawner.Key) (spawner.Request, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sv, found := s.servers[person(key)]; found {
+	if sv, found := s.servers[s.id(key)]; found {
 		return sv.request, true
 	}
 	return spawner.Request{}, false
@@ -79,7 +94,7 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 	if s.notSynced {
 		return spawner.State{}, spawner.ErrNotSynced
 	}
-	old := s.servers[person(request.Key)]
+	old := s.servers[s.id(request.Key)]
 	if old != nil && old.request.Start == request.Start {
 		return old.state, nil
 	}
@@ -92,7 +107,7 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 	sv := &server{request: request, grown: make(chan struct{}), state: spawner.State{
 		Key: request.Key, Start: request.Start, Phase: v1alpha1.NotebookPending, Options: request.Options, LastActivity: s.now(),
 	}}
-	s.servers[person(request.Key)] = sv
+	s.servers[s.id(request.Key)] = sv
 	s.advance(sv, v1alpha1.NotebookPending, "", "Server requested.")
 	if s.run != nil {
 		s.advance(sv, v1alpha1.NotebookStarting, "", "Starting the process.")
@@ -111,7 +126,7 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 func (s *Servers) running(except spawner.Key) int {
 	n := 0
 	for key, sv := range s.servers {
-		if sameUser(key, except) && key != person(except) && sv.state.Phase != v1alpha1.NotebookStopped {
+		if sameUser(key, except) && key != s.id(except) && sv.state.Phase != v1alpha1.NotebookStopped {
 			n++
 		}
 	}
@@ -122,14 +137,14 @@ func (s *Servers) running(except spawner.Key) int {
 func (s *Servers) Advance(key spawner.Key, phase v1alpha1.NotebookPhase, url, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.advance(s.servers[person(key)], phase, url, message)
+	s.advance(s.servers[s.id(key)], phase, url, message)
 }
 
 // AutoStop stops a server as the spawner does by itself.
 func (s *Servers) AutoStop(key spawner.Key, stop spawner.AutoStop) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sv := s.servers[person(key)]
+	sv := s.servers[s.id(key)]
 	sv.state.AutoStop = &stop
 	s.advance(sv, v1alpha1.NotebookStopped, "", "The server was stopped.")
 }
@@ -160,7 +175,7 @@ func (s *Servers) State(_ context.Context, key spawner.Key) (spawner.State, erro
 	if s.notSynced {
 		return spawner.State{}, spawner.ErrNotSynced
 	}
-	sv, found := s.servers[person(key)]
+	sv, found := s.servers[s.id(key)]
 	if !found {
 		return spawner.State{}, spawner.ErrNotFound
 	}
@@ -213,7 +228,7 @@ func (s *Servers) States(context.Context) ([]spawner.State, error) {
 func (s *Servers) Stop(_ context.Context, key spawner.Key) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sv, found := s.servers[person(key)]
+	sv, found := s.servers[s.id(key)]
 	if !found {
 		return spawner.ErrNotFound
 	}
@@ -232,7 +247,7 @@ func (s *Servers) Remove(ctx context.Context, key spawner.Key) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.servers, person(key))
+	delete(s.servers, s.id(key))
 	return nil
 }
 
@@ -242,17 +257,17 @@ func (s *Servers) Rename(_ context.Context, key spawner.Key, to string) error {
 	defer s.mu.Unlock()
 	renamed := key
 	renamed.Server = to
-	sv, found := s.servers[person(key)]
-	switch _, taken := s.servers[person(renamed)]; {
+	sv, found := s.servers[s.id(key)]
+	switch _, taken := s.servers[s.id(renamed)]; {
 	case taken:
 		return spawner.ErrNameTaken
 	case !found:
 		return nil
-	case sv.end != nil:
+	case sv.state.Phase != v1alpha1.NotebookStopped && sv.state.Phase != v1alpha1.NotebookFailed:
 		return spawner.ErrRunning
 	}
-	delete(s.servers, person(key))
-	s.servers[person(renamed)] = sv
+	delete(s.servers, s.id(key))
+	s.servers[s.id(renamed)] = sv
 	sv.state.Server = to
 	return nil
 }
@@ -273,7 +288,7 @@ func (s *Servers) Close() {
 func (s *Servers) Events(ctx context.Context, key spawner.Key, start, after string) (<-chan spawner.Event, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sv, found := s.servers[person(key)]
+	sv, found := s.servers[s.id(key)]
 	if !found || sv.request.Start != start {
 		return nil, spawner.ErrNotFound
 	}
