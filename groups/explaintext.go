@@ -179,7 +179,7 @@ func (t text) storage() {
 		return
 	}
 	if s.Home != nil {
-		t.line("home", "", "%s at %s", s.Home.Size.String(), homePath(s.Home))
+		t.line("home", "", "%s at %s", s.Home.Size.String(), s.Home.Path())
 	}
 	for _, v := range s.Shared {
 		mode := "read and write"

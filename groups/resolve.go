@@ -9,9 +9,6 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
-// defaultGPUResource is what GPUs are counted in unless a policy says otherwise.
-const defaultGPUResource = "nvidia.com/gpu"
-
 // Matching says what happens when several policies match a user.
 type Matching string
 
@@ -174,7 +171,7 @@ func allow(m Membership, policy v1alpha1.GroupPolicy) Allowance {
 	for i := range a.Presets {
 		a.Presets[i].Title = cmp.Or(a.Presets[i].Title, a.Presets[i].Name)
 	}
-	a.Kernels.GPUResource = cmp.Or(a.Kernels.GPUResource, defaultGPUResource)
+	a.Kernels.GPUResource = cmp.Or(a.Kernels.GPUResource, v1alpha1.DefaultGPUResource)
 	a.Kernels.AtLimit = cmp.Or(a.Kernels.AtLimit, v1alpha1.AtLimitQueue)
 	a.Kernels.Weight = cmp.Or(a.Kernels.Weight, 1)
 	if k := a.Kernels; k.GPUsPerKernel > 0 {

@@ -11,9 +11,6 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
-// defaultHome is where a home volume is mounted unless its policy says otherwise.
-const defaultHome = "/home/jovyan"
-
 // union is what policies give together, the highest priority first. One alone
 // stays as it is. Of several,
 //
@@ -160,7 +157,7 @@ func unionStorage(parts []Allowance) *v1alpha1.NotebookStorage {
 			continue
 		}
 		for _, v := range a.Storage.Shared {
-			if u.Home != nil && path.Clean(v.MountPath) == homePath(u.Home) {
+			if u.Home != nil && path.Clean(v.MountPath) == u.Home.Path() {
 				continue
 			}
 			if i, taken := at[v.MountPath]; taken {
@@ -179,8 +176,6 @@ func unionStorage(parts []Allowance) *v1alpha1.NotebookStorage {
 	}
 	return &u
 }
-
-func homePath(h *v1alpha1.HomeVolume) string { return path.Clean(cmp.Or(h.MountPath, defaultHome)) }
 
 // unused makes a name of a volume that no other has.
 func unused(name string, taken map[string]bool) string {

@@ -195,7 +195,7 @@ func givesNothingNew(t *testing.T, u Allowance, parts []Allowance) {
 	if u.Storage != nil {
 		mounts, volumes := map[string]bool{}, map[string]bool{}
 		if u.Storage.Home != nil {
-			mounts[homePath(u.Storage.Home)] = true
+			mounts[u.Storage.Home.Path()] = true
 		}
 		for _, v := range u.Storage.Shared {
 			assert.False(t, mounts[v.MountPath], "two volumes at %s", v.MountPath)

@@ -189,7 +189,7 @@ func validateStorage(s *v1alpha1.NotebookStorage, at *field.Path) field.ErrorLis
 		if h.Size.Sign() <= 0 {
 			faults = append(faults, field.Invalid(here.Child("size"), h.Size.String(), "must be more than 0"))
 		}
-		mount(cmp.Or(h.MountPath, defaultHome), here.Child("mountPath"))
+		mount(cmp.Or(h.MountPath, v1alpha1.DefaultHome), here.Child("mountPath"))
 		if h.Claim != "" {
 			faults = append(faults, validateClaim(h.Claim, here.Child("claim"))...)
 		}

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Environment of the agent; see kernels/agent.
@@ -47,29 +48,6 @@ func (e *environment) add(vars ...corev1.EnvVar) {
 
 func (e *environment) set(name, value string) { e.add(corev1.EnvVar{Name: name, Value: value}) }
 
-// literal neutralises the references $(NAME) that Kubernetes would expand in
-// a value, and only those: a value that is already in Kubernetes' notation
-// ($$ for $) stays as it is, so applying it twice changes nothing.
-func literal(value string) string {
-	var b strings.Builder
-	for i := 0; i < len(value); i++ {
-		if value[i] != '$' || i+1 == len(value) {
-			b.WriteByte(value[i])
-			continue
-		}
-		switch value[i+1] {
-		case '$': // an escaped dollar
-			b.WriteString("$$")
-			i++
-		case '(':
-			b.WriteString("$$")
-		default:
-			b.WriteByte('$')
-		}
-	}
-	return b.String()
-}
-
 // clientEnv checks what a client sent. It must be plain values: a reference
 // would read Secrets with our rights.
 func clientEnv(vars []corev1.EnvVar) ([]corev1.EnvVar, error) {
@@ -86,7 +64,7 @@ func clientEnv(vars []corev1.EnvVar) ([]corev1.EnvVar, error) {
 		case strings.ContainsRune(v.Value, 0):
 			return nil, invalid(at+".value", "must not contain NUL")
 		}
-		checked = append(checked, corev1.EnvVar{Name: v.Name, Value: literal(v.Value)})
+		checked = append(checked, corev1.EnvVar{Name: v.Name, Value: podrules.WithoutReferences(v.Value)})
 	}
 	return checked, nil
 }
@@ -96,7 +74,7 @@ func policyEnv(policies []v1alpha1.GroupPolicy) []corev1.EnvVar {
 	var e environment
 	for _, p := range slices.Backward(policies) {
 		for _, v := range p.Spec.Env {
-			e.set(v.Name, literal(v.Value))
+			e.set(v.Name, podrules.Literal(v.Value))
 		}
 	}
 	return e.vars

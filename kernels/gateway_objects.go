@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 // gatewayLabels select the Pods of one gateway. The key is our own, so that
 // no label of a user's can collide.
 func gatewayLabels(gw *v1alpha1.JupyterGateway) map[string]string {
-	return map[string]string{v1alpha1.LabelGateway: labelValue(gw.Name), v1alpha1.LabelComponent: v1alpha1.ComponentGateway}
+	return map[string]string{v1alpha1.LabelGateway: podrules.ObjectLabel(gw.Name), v1alpha1.LabelComponent: v1alpha1.ComponentGateway}
 }
 
 func gatewayMeta(gw *v1alpha1.JupyterGateway, name string) metav1.ObjectMeta {
@@ -65,7 +67,8 @@ func gatewayImage(cfg Config, gw *v1alpha1.JupyterGateway) (image string, replac
 // gatewayLogLevels maps the names of elastic-jupyter-operator to slog's.
 var gatewayLogLevels = map[v1alpha1.LogLevel]string{"DEBUG": "debug", "INFO": "info", "WARNING": "warn"}
 
-func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway) *appsv1.Deployment {
+// gatewayDeployment runs Pods that selector selects.
+func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[string]string) *appsv1.Deployment {
 	image, _ := gatewayImage(cfg, gw)
 	level := gatewayLogLevels[ptr.Deref(gw.Spec.LogLevel, "INFO")]
 	if level == "" {
@@ -130,12 +133,13 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway) *appsv1.Deployme
 		},
 	}
 	// A changed public key takes a new process: tokens of the old one must not live on.
-	pod.Annotations = map[string]string{"elastichub.io/token-public-key": cfg.TokenPublicKey}
+	pod.Annotations = map[string]string{v1alpha1.AnnotationTokenPublicKey: cfg.TokenPublicKey}
+	maps.Copy(pod.Labels, selector)
 	return &appsv1.Deployment{
 		ObjectMeta: gatewayMeta(gw, gw.Name),
 		Spec: appsv1.DeploymentSpec{
 			Replicas: ptr.To(ptr.Deref(gw.Spec.Replicas, 1)),
-			Selector: &metav1.LabelSelector{MatchLabels: gatewayLabels(gw)},
+			Selector: &metav1.LabelSelector{MatchLabels: selector},
 			Template: pod,
 			Strategy: appsv1.DeploymentStrategy{
 				Type:          appsv1.RollingUpdateDeploymentStrategyType,
@@ -184,12 +188,12 @@ func clientTokens(gw *v1alpha1.JupyterGateway) corev1.VolumeSource {
 // gatewayAccount names the ServiceAccount, its Role and binding, and the ConfigMap.
 func gatewayAccount(gw *v1alpha1.JupyterGateway) string { return gw.Name + "-gateway" }
 
-func gatewayService(gw *v1alpha1.JupyterGateway) *corev1.Service {
+func gatewayService(gw *v1alpha1.JupyterGateway, selector map[string]string) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: gatewayMeta(gw, gw.Name),
 		Spec: corev1.ServiceSpec{
 			Type:     corev1.ServiceTypeClusterIP,
-			Selector: gatewayLabels(gw),
+			Selector: selector,
 			Ports: []corev1.ServicePort{
 				{Name: "http", Port: v1alpha1.GatewayPort, TargetPort: intstr.FromString("http"), Protocol: corev1.ProtocolTCP},
 			},

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Conditions of a JupyterGateway, beside those of its Deployment.
@@ -84,13 +85,17 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 	if err := ensureKey(ctx, r.client, r.live, gw); err != nil {
 		return 0, err
 	}
+	selector, err := r.selector(ctx, gw)
+	if err != nil {
+		return 0, err
+	}
 	account := gatewayAccount(gw)
 	for _, desired := range []client.Object{
 		&corev1.ServiceAccount{ObjectMeta: gatewayMeta(gw, account)},
 		&rbacv1.Role{ObjectMeta: gatewayMeta(gw, account), Rules: gatewayRules()},
 		gatewayBinding(gw, account, roleRef("Role", account)),
 		&corev1.ConfigMap{ObjectMeta: gatewayMeta(gw, account), Data: map[string]string{publicKeyName: r.cfg.TokenPublicKey}},
-		gatewayService(gw),
+		gatewayService(gw, selector),
 	} {
 		if err := r.put(ctx, gw, desired); err != nil {
 			return 0, err
@@ -100,7 +105,7 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 	if err != nil {
 		return 0, err
 	}
-	deployment := gatewayDeployment(r.cfg, gw)
+	deployment := gatewayDeployment(r.cfg, gw, selector)
 	if err := r.put(ctx, gw, deployment); err != nil {
 		return 0, err
 	}
@@ -124,6 +129,20 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 	}
 	r.checkReady(gw, status)
 	return again, nil
+}
+
+// selector is that of the gateway's Deployment, which cannot be changed: a
+// former release may have made one with another label value for the same name.
+func (r *gatewayReconciler) selector(ctx context.Context, gw *v1alpha1.JupyterGateway) (map[string]string, error) {
+	var existing appsv1.Deployment
+	err := r.client.Get(ctx, client.ObjectKeyFromObject(gw), &existing)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, wrap(err, "read", &existing)
+	}
+	if err == nil && metav1.IsControlledBy(&existing, gw) && existing.Spec.Selector != nil {
+		return existing.Spec.Selector.MatchLabels, nil
+	}
+	return gatewayLabels(gw), nil
 }
 
 // put makes an object what it should be. What the API server filled in stays;
@@ -309,12 +328,5 @@ func (r *gatewayReconciler) checkReady(gw *v1alpha1.JupyterGateway, status *v1al
 }
 
 func (r *gatewayReconciler) condition(status *v1alpha1.JupyterGatewayStatus, gw *v1alpha1.JupyterGateway, kind string, is bool, reason, message string) {
-	value := metav1.ConditionFalse
-	if is {
-		value = metav1.ConditionTrue
-	}
-	meta.SetStatusCondition(&status.GatewayConditions, metav1.Condition{
-		Type: kind, Status: value, Reason: reason, Message: message,
-		ObservedGeneration: gw.Generation, LastTransitionTime: metav1.Time{Time: r.now()},
-	})
+	podrules.SetCondition(&status.GatewayConditions, gw.Generation, r.now(), kind, is, reason, message)
 }

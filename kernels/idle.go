@@ -6,10 +6,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
-)
 
-// annotationIdle keeps, on a kernel's Pod, the rule that its agent follows.
-const annotationIdle = "elastichub.io/idle"
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
 
 // idleRule is when a kernel is parked.
 type idleRule struct {
@@ -35,4 +34,6 @@ func (r idleRule) String() string {
 }
 
 // obeyed tells whether the agent of a Pod is known to follow a rule.
-func (r idleRule) obeyed(pod *corev1.Pod) bool { return pod.Annotations[annotationIdle] == r.String() }
+func (r idleRule) obeyed(pod *corev1.Pod) bool {
+	return pod.Annotations[v1alpha1.AnnotationIdle] == r.String()
+}

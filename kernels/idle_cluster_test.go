@@ -38,7 +38,7 @@ func TestIdleTimeReachesRunningKernels(t *testing.T) {
 			return a.timeout == timeout && a.cull == cull && a.calls > 0
 		})
 		c.eventually("and that is noted", func() bool {
-			return c.get(pod.Name, pod) && pod.Annotations[annotationIdle] == idleRule{int64(timeout.Seconds()), cull}.String()
+			return c.get(pod.Name, pod) && pod.Annotations[v1alpha1.AnnotationIdle] == idleRule{int64(timeout.Seconds()), cull}.String()
 		})
 	}
 	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](90) })

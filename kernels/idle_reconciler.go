@@ -76,7 +76,7 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("kernels: tell agent its idle time: %w", err)
 	}
 	told := pod.DeepCopy()
-	told.Annotations[annotationIdle] = rule.String()
+	told.Annotations[v1alpha1.AnnotationIdle] = rule.String()
 	if err := r.client.Patch(ctx, told, client.MergeFrom(pod)); err != nil && !apierrors.IsNotFound(err) {
 		return reconcile.Result{}, fmt.Errorf("kernels: note idle time: %w", err)
 	}

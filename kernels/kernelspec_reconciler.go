@@ -8,11 +8,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Conditions of a JupyterKernelSpec; ConditionReady is shared with gateways.
@@ -86,12 +86,5 @@ func (r *specReconciler) try(ctx context.Context, ks *v1alpha1.JupyterKernelSpec
 }
 
 func (r *specReconciler) condition(status *v1alpha1.JupyterKernelSpecStatus, ks *v1alpha1.JupyterKernelSpec, kind string, is bool, reason, message string) {
-	value := metav1.ConditionFalse
-	if is {
-		value = metav1.ConditionTrue
-	}
-	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-		Type: kind, Status: value, Reason: reason, Message: message,
-		ObservedGeneration: ks.Generation, LastTransitionTime: metav1.Time{Time: r.now()},
-	})
+	podrules.SetCondition(&status.Conditions, ks.Generation, r.now(), kind, is, reason, message)
 }

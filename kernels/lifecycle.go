@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Conditions of a JupyterKernel. The first three are elastic-jupyter-operator's.
@@ -55,7 +56,7 @@ type step struct {
 // another of the same kernel is left.
 func next(v view) step {
 	s := step{status: *v.kernel.Status.DeepCopy()}
-	wanted := max(v.kernel.Spec.Run, 1)
+	wanted := v.kernel.WantedRun()
 	if s.status.Phase == "" || s.status.Run < wanted {
 		s.enqueue(wanted, v)
 	}
@@ -222,19 +223,13 @@ func (s *step) discard(v view, pods []*corev1.Pod) {
 
 // setCondition sets a condition; its time advances only when its status does.
 func (s *step) setCondition(now time.Time, kind string, is bool, reason, message string) {
-	status := metav1.ConditionFalse
-	if is {
-		status = metav1.ConditionTrue
-	}
 	if reason == "" {
 		reason = "Unknown"
 	}
 	if old := meta.FindStatusCondition(s.status.Conditions, kind); old == nil && !is && kind == ConditionRunning && reason == "Queued" {
 		return // nothing to take back
 	}
-	meta.SetStatusCondition(&s.status.Conditions, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: metav1.Time{Time: now},
-	})
+	podrules.SetCondition(&s.status.Conditions, 0, now, kind, is, reason, message)
 }
 
 func ready(pod *corev1.Pod) bool {

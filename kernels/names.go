@@ -3,14 +3,13 @@ package kernels
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 )
 
 const (
-	maxName  = 63 // of a Pod that is to have a host name of its own, and of a label value
+	maxName  = 63 // of a Pod that is to have a host name of its own
 	hashSize = 8
 )
 
@@ -33,17 +32,18 @@ func squeeze(text, of string, size int) string {
 }
 
 var (
-	plainLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	notInLabel = regexp.MustCompile(`[^a-z0-9]+`)
+	formerPlainLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	notInFormerLabel = regexp.MustCompile(`[^a-z0-9]+`)
 )
 
-// labelValue is text as a label value: itself when that is possible in plain
-// lower case, else a slug with a hash, so that distinct texts stay distinct.
-func labelValue(text string) string {
-	if text == "" || plainLabel.MatchString(text) && !strings.Contains(text, "--") {
+// formerLabel is the label value for a kernel's name on Pods that releases
+// before podrules made. They may run for days: they must be found until none is
+// left, and no longer than the release after this one.
+func formerLabel(text string) string {
+	if formerPlainLabel.MatchString(text) && !strings.Contains(text, "--") {
 		return text
 	}
-	slug := strings.Trim(notInLabel.ReplaceAllString(strings.ToLower(text), "-"), "-")
+	slug := strings.Trim(notInFormerLabel.ReplaceAllString(strings.ToLower(text), "-"), "-")
 	if slug == "" {
 		slug = "x"
 	}
@@ -52,10 +52,3 @@ func labelValue(text string) string {
 
 // KeySecretName is the Secret that holds a gateway's key.
 func KeySecretName(gateway string) string { return gateway + "-gateway-key" }
-
-func homeClaim(notebook, claim string) string {
-	if claim != "" {
-		return claim
-	}
-	return fmt.Sprintf("home-%s", notebook)
-}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 const (
@@ -53,8 +54,8 @@ func buildPod(cfg Config, in parts) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPod("spec.template", in.Kernel.Namespace, template); err != nil {
-		return nil, within(err, object)
+	if err := checkTemplate(in.Kernel.Namespace, template); err != nil {
+		return nil, err.in(object)
 	}
 	pod := newPod(cfg, in, template)
 	main := kernelContainer(&pod.Spec)
@@ -83,6 +84,16 @@ func buildPod(cfg Config, in parts) (*corev1.Pod, error) {
 	return pod, nil
 }
 
+func checkTemplate(namespace string, t *corev1.PodTemplateSpec) *InvalidError {
+	if t.Namespace != "" && t.Namespace != namespace {
+		return invalid("spec.template.metadata.namespace", "must be %s", namespace)
+	}
+	if fault := podrules.TemplateFault(t); fault != nil {
+		return invalid("spec.template."+fault.Path, "%s", fault.Problem)
+	}
+	return nil
+}
+
 // buildFromTemplate runs a complete template as it is, apart from what Pod
 // Security demands.
 func buildFromTemplate(cfg Config, in parts) (*corev1.Pod, error) {
@@ -90,8 +101,8 @@ func buildFromTemplate(cfg Config, in parts) (*corev1.Pod, error) {
 		return nil, invalid("spec.kernelSpec", "one of kernelSpec and template is required").in(objectName(in.Kernel))
 	}
 	template := &in.Kernel.Spec.Template.PodTemplateSpec
-	if err := checkPod("spec.template", in.Kernel.Namespace, template); err != nil {
-		return nil, within(err, objectName(in.Kernel))
+	if err := checkTemplate(in.Kernel.Namespace, template); err != nil {
+		return nil, err.in(objectName(in.Kernel))
 	}
 	if len(template.Spec.Containers) == 0 {
 		return nil, invalid("spec.template.spec.containers", "must not be empty").in(objectName(in.Kernel))
@@ -143,10 +154,10 @@ func newPod(cfg Config, in parts, template *corev1.PodTemplateSpec) *corev1.Pod 
 		pod.Name = k.Name
 		pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(in.Gateway, v1alpha1.GroupVersion.WithKind("JupyterGateway"))}
 	}
-	delete(pod.Annotations, annotationWarm)
-	delete(pod.Annotations, annotationIdle)
+	delete(pod.Annotations, v1alpha1.AnnotationWarm)
+	delete(pod.Annotations, v1alpha1.AnnotationIdle)
 	if in.Spec != nil {
-		pod.Annotations[annotationIdle] = idleRuleOf(cfg, in).String()
+		pod.Annotations[v1alpha1.AnnotationIdle] = idleRuleOf(cfg, in).String()
 	}
 	return pod
 }
@@ -158,14 +169,15 @@ func kernelLabels(k *v1alpha1.JupyterKernel, run int64) map[string]string {
 		v1alpha1.LabelName:           v1alpha1.AppName,
 		v1alpha1.LabelComponent:      v1alpha1.ComponentKernel,
 		v1alpha1.LabelComponentShort: v1alpha1.ComponentKernel,
-		v1alpha1.LabelKernel:         labelValue(k.Name),
+		v1alpha1.LabelKernel:         podrules.ObjectLabel(k.Name),
 		v1alpha1.LabelRun:            strconv.FormatInt(run, 10),
 	}
 	for key, value := range map[string]string{
-		v1alpha1.LabelGateway: k.Spec.Gateway, v1alpha1.LabelNotebook: k.Spec.Notebook, v1alpha1.LabelHubUsername: k.Spec.User,
+		v1alpha1.LabelGateway: podrules.ObjectLabel(k.Spec.Gateway), v1alpha1.LabelNotebook: podrules.ObjectLabel(k.Spec.Notebook),
+		v1alpha1.LabelHubUsername: podrules.LabelValue(k.Spec.User),
 	} {
 		if value != "" {
-			labels[key] = labelValue(value)
+			labels[key] = value
 		}
 	}
 	return labels
@@ -305,10 +317,10 @@ func finish(cfg Config, pod *corev1.Pod, in parts) {
 			}
 		}
 	}
-	hardenPod(&pod.Spec)
+	podrules.Harden(&pod.Spec)
 }
 
-func runOf(k *v1alpha1.JupyterKernel) int64 { return max(k.Status.Run, k.Spec.Run, 1) }
+func runOf(k *v1alpha1.JupyterKernel) int64 { return max(k.Status.Run, k.WantedRun()) }
 
 // within names the object that an InvalidError is about.
 func within(err error, object string) error {

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules/podrulestest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -155,22 +156,6 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-func TestLiteral(t *testing.T) {
-	for value, want := range map[string]string{
-		"":             "",
-		"plain $HOME":  "plain $HOME",
-		"$(HOME)":      "$$(HOME)",
-		"$$(HOME)":     "$$(HOME)", // already in Kubernetes' notation
-		"$$$(HOME)":    "$$$$(HOME)",
-		"100$":         "100$",
-		"$$":           "$$",
-		"a$(b$(c))\n$": "a$$(b$$(c))\n$",
-	} {
-		assert.Equal(t, want, literal(value), value)
-		assert.Equal(t, want, literal(want), "twice: %s", value)
-	}
-}
-
 func TestIdleTimeout(t *testing.T) {
 	cfg := testConfig("ns")
 	for name, tc := range map[string]struct {
@@ -266,50 +251,84 @@ func TestWorkingDirectory(t *testing.T) {
 	}
 }
 
-func TestRefusedPods(t *testing.T) {
-	container := func(s corev1.SecurityContext) func(*corev1.PodTemplateSpec) {
-		return func(t *corev1.PodTemplateSpec) { t.Spec.Containers[0].SecurityContext = &s }
-	}
-	volume := func(s corev1.VolumeSource) func(*corev1.PodTemplateSpec) {
-		return func(t *corev1.PodTemplateSpec) { t.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: s}} }
-	}
-	for path, change := range map[string]func(*corev1.PodTemplateSpec){
-		"spec.template.metadata.namespace":                func(t *corev1.PodTemplateSpec) { t.Namespace = "kube-system" },
-		"spec.template.spec.hostNetwork":                  func(t *corev1.PodTemplateSpec) { t.Spec.HostNetwork = true },
-		"spec.template.spec.hostPID":                      func(t *corev1.PodTemplateSpec) { t.Spec.HostPID = true },
-		"spec.template.spec.serviceAccountName":           func(t *corev1.PodTemplateSpec) { t.Spec.ServiceAccountName = "admin" },
-		"spec.template.spec.automountServiceAccountToken": func(t *corev1.PodTemplateSpec) { t.Spec.AutomountServiceAccountToken = ptr.To(true) },
-		"spec.template.spec.securityContext.runAsUser": func(t *corev1.PodTemplateSpec) {
-			t.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](0)}
-		},
-		"spec.template.spec.securityContext.runAsNonRoot": func(t *corev1.PodTemplateSpec) {
-			t.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(false)}
-		},
-		"spec.template.spec.containers[0].securityContext.privileged":          container(corev1.SecurityContext{Privileged: ptr.To(true)}),
-		"spec.template.spec.containers[0].securityContext.runAsUser":           container(corev1.SecurityContext{RunAsUser: ptr.To[int64](0)}),
-		"spec.template.spec.containers[0].securityContext.capabilities.add[0]": container(corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}}),
-		"spec.template.spec.containers[0].securityContext.seccompProfile.type": container(corev1.SecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}}),
-		"spec.template.spec.initContainers[0].securityContext.privileged": func(t *corev1.PodTemplateSpec) {
-			t.Spec.InitContainers = []corev1.Container{{SecurityContext: &corev1.SecurityContext{Privileged: ptr.To(true)}}}
-		},
-		"spec.template.spec.containers[0].ports[0].hostPort":                     func(t *corev1.PodTemplateSpec) { t.Spec.Containers[0].Ports = []corev1.ContainerPort{{HostPort: 22}} },
-		"spec.template.spec.volumes[0].hostPath":                                 volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}),
-		"spec.template.spec.volumes[0]":                                          volume(corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "x", Path: "/"}}),
-		"spec.template.spec.volumes[0].projected.sources[0].serviceAccountToken": volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{}}}}}),
-	} {
-		t.Run(path, func(t *testing.T) {
-			template := &v1alpha1.PodTemplate{}
-			template.Spec.Containers = []corev1.Container{{Name: "kernel", Image: "i"}}
-			change(&template.PodTemplateSpec)
+// TestRefusedTemplates holds the table that notebooks are held to as well.
+func TestRefusedTemplates(t *testing.T) {
+	for name, row := range podrulestest.Templates() {
+		t.Run(name, func(t *testing.T) {
+			template := &v1alpha1.PodTemplate{PodTemplateSpec: podrulestest.Template(row)}
 			in := sample()
 			in.Template = &v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "tmpl"}, Spec: v1alpha1.JupyterKernelTemplateSpec{Template: template}}
-			_, err := buildPod(testConfig("ns"), in)
-			var invalid *InvalidError
-			require.ErrorAs(t, err, &invalid)
-			assert.Equal(t, path, invalid.Path)
-			assert.Equal(t, "JupyterKernelTemplate tmpl", invalid.Object)
+			complete := parts{Kernel: newKernel("k", "", "", func(k *v1alpha1.JupyterKernel) {
+				k.Spec.Template = template
+			})}
+			for object, in := range map[string]parts{"JupyterKernelTemplate tmpl": in, "JupyterKernel k": complete} {
+				_, err := buildPod(testConfig("ns"), in)
+				if row.Path == "" {
+					require.NoError(t, err)
+					continue
+				}
+				var invalid *InvalidError
+				require.ErrorAs(t, err, &invalid)
+				assert.Equal(t, "spec.template."+row.Path, invalid.Path)
+				assert.Equal(t, object, invalid.Object)
+			}
 		})
 	}
+}
+
+func TestTemplateOfAnotherNamespace(t *testing.T) {
+	in := sample()
+	template := &v1alpha1.PodTemplate{}
+	template.Namespace = "kube-system"
+	in.Template = &v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "tmpl"}, Spec: v1alpha1.JupyterKernelTemplateSpec{Template: template}}
+	_, err := buildPod(testConfig("ns"), in)
+	var invalid *InvalidError
+	require.ErrorAs(t, err, &invalid)
+	assert.Equal(t, "spec.template.metadata.namespace", invalid.Path)
+}
+
+// TestLabelsOfUsers: those of a user's kernels are those of their notebooks.
+func TestLabelsOfUsers(t *testing.T) {
+	for user, label := range podrulestest.Users() {
+		in := sample()
+		in.Kernel.Spec.User = user
+		pod, err := buildPod(testConfig("ns"), in)
+		require.NoError(t, err)
+		assert.Equal(t, label, pod.Labels[v1alpha1.LabelHubUsername], user)
+		assert.Equal(t, user, pod.Annotations[v1alpha1.LabelHubUsername])
+	}
+}
+
+// TestLabelOfTheNotebook: it is the notebook's name, as its own Pod has it.
+func TestLabelOfTheNotebook(t *testing.T) {
+	for _, name := range []string{"nb-ann", "jupyter-ann--work", "jupyter-x---25f4b213"} {
+		in := sample()
+		in.Kernel.Spec.Notebook, in.Notebook.Name = name, name
+		pod, err := buildPod(testConfig("ns"), in)
+		require.NoError(t, err)
+		assert.Equal(t, name, pod.Labels[v1alpha1.LabelNotebook])
+	}
+}
+
+// TestPathsOfTheAgentAreTaken however a notebook writes them.
+func TestPathsOfTheAgentAreTaken(t *testing.T) {
+	for _, at := range []string{"/opt/elastichub", "/opt//elastichub/", "/opt/./elastichub/x", "/opt", "/var/run/elastichub"} {
+		in := sample()
+		in.Notebook.Spec.Storage.Shared[0].MountPath = at
+		_, err := buildPod(testConfig("ns"), in)
+		var invalid *InvalidError
+		require.ErrorAs(t, err, &invalid, at)
+		assert.Equal(t, "JupyterNotebook nb-ann", invalid.Object)
+	}
+}
+
+// TestPolicyVariablesAreLiteral, as they are in a notebook's Secret.
+func TestPolicyVariablesAreLiteral(t *testing.T) {
+	in := sample()
+	in.Policies[0].Spec.Env = []v1alpha1.PolicyEnv{{Name: "PASSWORD_HASH", Value: "$$1$x$(HOME)"}}
+	pod, err := buildPod(testConfig("ns"), in)
+	require.NoError(t, err)
+	assert.Contains(t, pod.Spec.Containers[0].Env, corev1.EnvVar{Name: "PASSWORD_HASH", Value: "$$$$1$$x$$(HOME)"})
 }
 
 func TestClientEnvironment(t *testing.T) {
@@ -336,14 +355,6 @@ func TestNames(t *testing.T) {
 			assert.False(t, names[name], name)
 			names[name] = true
 		}
-	}
-	labels := map[string]bool{}
-	for _, user := range []string{"ann", "Ann", "ANN", "ann@example.org", "ann-example-org", "анна", "анни", long, long + "y", "-", "--"} {
-		label := labelValue(user)
-		assert.Regexp(t, `^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`, label, user)
-		assert.LessOrEqual(t, len(label), 63)
-		assert.False(t, labels[label], label)
-		labels[label] = true
 	}
 }
 

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -16,15 +19,20 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // errChanged means that an object is no longer what the cache showed.
 var errChanged = errors.New("kernels: changed meanwhile")
 
-func kernelSelector(kernel string) client.MatchingLabels {
-	return client.MatchingLabels{
-		v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: v1alpha1.ComponentKernel, v1alpha1.LabelKernel: labelValue(kernel),
+// kernelSelector selects the Pods of a kernel, of this release and the former.
+func kernelSelector(kernel string) client.MatchingLabelsSelector {
+	selector := labels.SelectorFromSet(labels.Set(kernelPods))
+	names := slices.Compact([]string{podrules.ObjectLabel(kernel), formerLabel(kernel)})
+	if named, err := labels.NewRequirement(v1alpha1.LabelKernel, selection.In, names); err == nil {
+		selector = selector.Add(*named)
 	}
+	return client.MatchingLabelsSelector{Selector: selector}
 }
 
 func ownedByUID(o client.Object, uid types.UID) bool {
@@ -175,7 +183,7 @@ func (r *kernelReconciler) sameRun(ctx context.Context, k *v1alpha1.JupyterKerne
 		return nil, fmt.Errorf("kernels: read kernel: %w", err)
 	}
 	run := current.Status.Run
-	if current.UID != k.UID || current.DeletionTimestamp != nil || run != k.Status.Run || max(current.Spec.Run, 1) > run {
+	if current.UID != k.UID || current.DeletionTimestamp != nil || run != k.Status.Run || current.WantedRun() > run {
 		return nil, errChanged
 	}
 	return &current, nil

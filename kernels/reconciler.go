@@ -93,7 +93,7 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 		return reconcile.Result{}, err
 	}
 	now := r.now()
-	if isClaim(k.Status) && max(k.Spec.Run, 1) == k.Status.Run {
+	if isClaim(k.Status) && k.WantedRun() == k.Status.Run {
 		pod, told, result, err := r.take(ctx, k, pods)
 		if err != nil || !told {
 			return result, err
@@ -187,7 +187,7 @@ func happened(e *corev1.Event) time.Time {
 
 // counted tells whether admission counts a kernel by its status.
 func counted(s v1alpha1.JupyterKernelStatus) bool {
-	return s.Phase == v1alpha1.KernelStarting || s.Phase == v1alpha1.KernelReady || len(s.Held) > 0
+	return s.Phase.HasPod() || len(s.Held) > 0
 }
 
 // behind tells whether the API server has a living Pod of the kernel that the

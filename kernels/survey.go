@@ -172,7 +172,7 @@ func (a *admitter) place(ctx context.Context, s *survey, k *v1alpha1.JupyterKern
 	if since := k.Status.QueuedSince; since != nil && (s.oldest.IsZero() || since.Time.Before(s.oldest)) {
 		s.oldest = since.Time
 	}
-	if max(k.Spec.Run, 1) > k.Status.Run {
+	if k.WantedRun() > k.Status.Run {
 		return nil // its next run is about to be queued
 	}
 	if t := k.Status.NotBefore; t != nil && t.After(a.now()) {
@@ -283,7 +283,7 @@ func policyOf(p *v1alpha1.GroupPolicy) admission.Policy {
 		Refuse: k.AtLimit == v1alpha1.AtLimitRefuse, Weight: int64(k.Weight),
 	}
 	if policy.GPUResource == "" {
-		policy.GPUResource = "nvidia.com/gpu" // as the CRD's default has it
+		policy.GPUResource = v1alpha1.DefaultGPUResource // as the CRD's default has it
 	}
 	if k.GPUPool != nil {
 		pool := int64(*k.GPUPool)

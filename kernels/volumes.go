@@ -10,62 +10,45 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
-const defaultHome = "/home/jovyan"
-
 // mountNotebook gives a kernel the volumes of its notebook at the same paths,
-// and the working directory of its notebook file. A mount of the template at
-// one of these paths gives way.
+// and the working directory of its notebook file.
 func mountNotebook(spec *corev1.PodSpec, main *corev1.Container, in parts) error {
 	if in.Notebook == nil {
 		return nil
 	}
-	var mounts []corev1.VolumeMount
-	var volumes []corev1.Volume
-	claim := func(volume, claim, at string, readOnly bool) {
-		mounts = append(mounts, corev1.VolumeMount{Name: volume, MountPath: at, ReadOnly: readOnly})
-		volumes = append(volumes, corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim, ReadOnly: readOnly},
-		}})
+	object := "JupyterNotebook " + in.Notebook.Name
+	if fault := podrules.StorageFault(in.Notebook.Spec.Storage); fault != nil {
+		return invalid("spec.storage."+fault.Path, "%s", fault.Problem).in(object)
 	}
-	home := defaultHome
-	if storage := in.Notebook.Spec.Storage; storage != nil {
-		if h := storage.Home; h != nil {
-			if h.MountPath != "" {
-				home = h.MountPath
-			}
-			claim("notebook-home", homeClaim(in.Notebook.Name, h.Claim), home, false)
-		}
-		for i, shared := range storage.Shared {
-			claim(fmt.Sprintf("notebook-shared-%d", i), shared.Claim, shared.MountPath, shared.ReadOnly)
-		}
-	}
-	if len(mounts) == 0 {
+	claims := podrules.Claims(in.Notebook)
+	if len(claims) == 0 {
 		return nil
 	}
-	for i, m := range mounts {
+	home := v1alpha1.DefaultHome
+	if h := in.Notebook.Spec.Storage.Home; h != nil {
+		home = h.Path()
+	}
+	for i := range claims {
+		claim := &claims[i]
 		for _, taken := range []string{agentDir, keyDir} {
-			if below(m.MountPath, taken) || below(taken, m.MountPath) {
-				return invalid("spec.storage", "the mount path %s is needed for the agent", mounts[i].MountPath).in("JupyterNotebook " + in.Notebook.Name)
+			if below(claim.Path, taken) || below(taken, claim.Path) {
+				return invalid("spec.storage", "the mount path %s is needed for the agent", claim.Path).in(object)
 			}
 		}
+		// A kernel's template may have a volume of the name that it has in the notebook.
+		claim.Volume = fmt.Sprintf("notebook-%d", i)
 	}
-	main.VolumeMounts = slices.DeleteFunc(main.VolumeMounts, func(old corev1.VolumeMount) bool {
-		return slices.ContainsFunc(mounts, func(m corev1.VolumeMount) bool { return path.Clean(m.MountPath) == path.Clean(old.MountPath) })
-	})
-	spec.Volumes = slices.DeleteFunc(spec.Volumes, func(old corev1.Volume) bool {
-		return slices.ContainsFunc(volumes, func(v corev1.Volume) bool { return v.Name == old.Name })
-	})
-	main.VolumeMounts = append(main.VolumeMounts, mounts...)
-	spec.Volumes = append(spec.Volumes, volumes...)
-	main.WorkingDir = workingDir(in.Kernel.Spec.WorkingDir, home, mounts)
+	podrules.Mount(spec, main, claims)
+	main.WorkingDir = workingDir(in.Kernel.Spec.WorkingDir, home, claims)
 	return nil
 }
 
 // workingDir is the wish if it lies on one of the mounts, else home.
-func workingDir(wish, home string, mounts []corev1.VolumeMount) string {
-	if wish != "" && path.IsAbs(wish) && slices.ContainsFunc(mounts, func(m corev1.VolumeMount) bool { return below(path.Clean(wish), path.Clean(m.MountPath)) }) {
+func workingDir(wish, home string, claims []podrules.Claim) string {
+	if wish != "" && path.IsAbs(wish) && slices.ContainsFunc(claims, func(c podrules.Claim) bool { return below(path.Clean(wish), c.Path) }) {
 		return path.Clean(wish)
 	}
 	return home

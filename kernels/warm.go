@@ -32,9 +32,6 @@ import (
 // the owner reference, written over the version that was read, is what makes
 // two kernels of one Pod impossible.
 
-// annotationWarm keeps the class of a Pod that was made for the pool.
-const annotationWarm = "elastichub.io/warm"
-
 const warmPrefix = "warm-"
 
 // newWarmName is unlike any kernel's UID, and never the same twice.
@@ -43,11 +40,11 @@ func newWarmName() string { return warmPrefix + uuid.NewString() }
 // isWarm tells whether a Pod belongs to a gateway's pool.
 func isWarm(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOf(pod)
-	return owner != nil && owner.Kind == "JupyterGateway" && pod.Annotations[annotationWarm] != ""
+	return owner != nil && owner.Kind == "JupyterGateway" && pod.Annotations[v1alpha1.AnnotationWarm] != ""
 }
 
 // tookOver tells whether a Pod was made for the pool, whoever has it now.
-func tookOver(pod *corev1.Pod) bool { return pod.Annotations[annotationWarm] != "" }
+func tookOver(pod *corev1.Pod) bool { return pod.Annotations[v1alpha1.AnnotationWarm] != "" }
 
 // isClaim tells whether a kernel has been promised a warm Pod that it does not
 // have for sure yet.
@@ -69,7 +66,7 @@ func warmClass(pod *corev1.Pod) string {
 	}
 	for key, value := range pod.Annotations {
 		switch key {
-		case v1alpha1.LabelHubUsername, v1alpha1.AnnotationPolicies, annotationIdle, annotationWarm:
+		case v1alpha1.LabelHubUsername, v1alpha1.AnnotationPolicies, v1alpha1.AnnotationIdle, v1alpha1.AnnotationWarm:
 		default:
 			annotations[key] = value
 		}
@@ -169,6 +166,6 @@ func buildWarm(ctx context.Context, cfg Config, reader client.Reader, gw *v1alph
 	}
 	delete(pod.Annotations, v1alpha1.AnnotationPolicies) // it is accounted to none
 	pod.Spec.ActiveDeadlineSeconds = nil
-	pod.Annotations[annotationWarm] = warmClass(pod)
+	pod.Annotations[v1alpha1.AnnotationWarm] = warmClass(pod)
 	return pod, nil
 }

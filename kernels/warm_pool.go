@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 )
@@ -149,7 +150,7 @@ func (a *admitter) shelve(s *survey, places []place) {
 		if s.warm.claimed[name] {
 			continue
 		}
-		class := pod.Annotations[annotationWarm]
+		class := pod.Annotations[v1alpha1.AnnotationWarm]
 		var h admission.Holder
 		a.locate(s, &h, pod, places)
 		spare := admission.Spare{
@@ -244,7 +245,7 @@ func (a *admitter) superfluous(s *survey, d admission.Decision, taken map[string
 	end := slices.Clone(s.warm.ended)
 	for _, pod := range s.warm.ended {
 		if now.Sub(pod.CreationTimestamp.Time) < warmLives {
-			a.pool.fail(pod.Annotations[annotationWarm], pod.Name, now)
+			a.pool.fail(pod.Annotations[v1alpha1.AnnotationWarm], pod.Name, now)
 		}
 	}
 	spares := slices.Clone(s.input.Spares)

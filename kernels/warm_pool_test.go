@@ -30,7 +30,7 @@ func poolOf(count int64, pods ...*corev1.Pod) *survey {
 func warmPod(name string, made time.Time, change func(*corev1.PodStatus)) *corev1.Pod {
 	pod := &corev1.Pod{}
 	pod.Name, pod.UID, pod.CreationTimestamp = name, "uid-of-it", metav1.Time{Time: made}
-	pod.Annotations = map[string]string{annotationWarm: "c"}
+	pod.Annotations = map[string]string{v1alpha1.AnnotationWarm: "c"}
 	change(&pod.Status)
 	return pod
 }

@@ -92,15 +92,15 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 	if err != nil {
 		return nil, lostIfUnbuildable(err)
 	}
-	if warmClass(own) != pod.Annotations[annotationWarm] || !sameResources(extended(&pod.Spec), fromList(k.Status.Held)) {
+	if warmClass(own) != pod.Annotations[v1alpha1.AnnotationWarm] || !sameResources(extended(&pod.Spec), fromList(k.Status.Held)) {
 		return nil, fmt.Errorf("%w: the kernelspec has changed", errLost)
 	}
 	joined := pod.DeepCopy()
 	joined.OwnerReferences = own.OwnerReferences
 	joined.Labels = own.Labels
-	idle := pod.Annotations[annotationIdle] // it knows no other yet
+	idle := pod.Annotations[v1alpha1.AnnotationIdle] // it knows no other yet
 	joined.Annotations = maps.Clone(own.Annotations)
-	joined.Annotations[annotationWarm], joined.Annotations[annotationIdle] = pod.Annotations[annotationWarm], idle
+	joined.Annotations[v1alpha1.AnnotationWarm], joined.Annotations[v1alpha1.AnnotationIdle] = pod.Annotations[v1alpha1.AnnotationWarm], idle
 	if d := own.Spec.ActiveDeadlineSeconds; d != nil && pod.Status.StartTime != nil {
 		joined.Spec.ActiveDeadlineSeconds = ptr.To(*d + int64(r.now().Sub(pod.Status.StartTime.Time)/time.Second))
 	}

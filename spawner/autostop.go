@@ -32,10 +32,6 @@ const (
 	questions = 2
 	askSoon   = 5 * time.Second
 
-	// annotationStopCause on a stopped notebook says why elastichub stopped it,
-	// and annotationStopTime when (RFC 3339).
-	annotationStopCause = "elastichub.io/stop-cause"
-	annotationStopTime  = "elastichub.io/stop-time"
 	// envToken and envPrefix are JupyterHub's names in a server's environment.
 	envToken  = "JUPYTERHUB_API_TOKEN"
 	envPrefix = "JUPYTERHUB_SERVICE_PREFIX"
@@ -82,7 +78,7 @@ func deadlineOf(nb *v1alpha1.JupyterNotebook, status v1alpha1.JupyterNotebookSta
 	}
 	for i := range kernels {
 		k := &kernels[i]
-		if holds(k) {
+		if k.HasPodOrWaits() {
 			return d // whatever the clock says
 		}
 		if end := k.Status.CompletionTime; end != nil && end.After(d.idleSince) {
@@ -93,16 +89,6 @@ func deadlineOf(nb *v1alpha1.JupyterNotebook, status v1alpha1.JupyterNotebookSta
 		d.at, d.cause = idle, v1alpha1.StopIdle
 	}
 	return d
-}
-
-// holds tells that a kernel has a Pod, or is to have one.
-func holds(k *v1alpha1.JupyterKernel) bool {
-	switch k.Status.Phase {
-	case v1alpha1.KernelParked, v1alpha1.KernelDead:
-		return max(k.Spec.Run, 1) > k.Status.Run
-	default: // also a phase that is not written yet
-		return true
-	}
 }
 
 // watchTime completes a status by the time of the next automatic stop, and
@@ -232,7 +218,7 @@ func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cau
 	stopped := nb.DeepCopy()
 	stopped.Spec.Stopped = true
 	stopped.Annotations = merged(stopped.Annotations, map[string]string{
-		annotationStopCause: string(cause), annotationStopTime: c.now().UTC().Format(time.RFC3339),
+		v1alpha1.AnnotationStopCause: string(cause), v1alpha1.AnnotationStopTime: c.now().UTC().Format(time.RFC3339),
 	})
 	if err := c.client.Update(ctx, stopped); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -268,7 +254,7 @@ func autoStopOf(nb *v1alpha1.JupyterNotebook) *AutoStop {
 		return nil
 	}
 	stop := &AutoStop{
-		Cause:      v1alpha1.StopCause(nb.Annotations[annotationStopCause]),
+		Cause:      v1alpha1.StopCause(nb.Annotations[v1alpha1.AnnotationStopCause]),
 		KeepsFiles: nb.Spec.Storage != nil && nb.Spec.Storage.Home != nil,
 	}
 	switch {
@@ -279,7 +265,7 @@ func autoStopOf(nb *v1alpha1.JupyterNotebook) *AutoStop {
 	default:
 		return nil
 	}
-	if at, err := time.Parse(time.RFC3339, nb.Annotations[annotationStopTime]); err == nil {
+	if at, err := time.Parse(time.RFC3339, nb.Annotations[v1alpha1.AnnotationStopTime]); err == nil {
 		stop.At = at
 	}
 	return stop

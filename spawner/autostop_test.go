@@ -133,7 +133,7 @@ func TestIdleServerIsStoppedAfterItWasAsked(t *testing.T) {
 	assert.WithinDuration(t, time.Now(), state.AutoStop.At, 10*time.Second)
 	assert.NotEmpty(t, c.asker.all(), "never without asking")
 	require.NoError(t, c.get("jupyter-alice", &nb))
-	assert.Equal(t, "Idle", nb.Annotations[annotationStopCause])
+	assert.Equal(t, "Idle", nb.Annotations[v1alpha1.AnnotationStopCause])
 	events := c.all(s, req.Key, "s1", "")
 	require.NotEmpty(t, events)
 
@@ -146,8 +146,8 @@ func TestIdleServerIsStoppedAfterItWasAsked(t *testing.T) {
 	state = c.phase(s, req.Key, v1alpha1.NotebookReady)
 	assert.Nil(t, state.AutoStop)
 	require.NoError(t, c.get("jupyter-alice", &nb))
-	assert.NotContains(t, nb.Annotations, annotationStopCause)
-	assert.NotContains(t, nb.Annotations, annotationStopTime)
+	assert.NotContains(t, nb.Annotations, v1alpha1.AnnotationStopCause)
+	assert.NotContains(t, nb.Annotations, v1alpha1.AnnotationStopTime)
 	require.NoError(t, s.Stop(t.Context(), req.Key))
 	c.deployment("jupyter-alice", "s2", 0)
 	c.end(pod)
@@ -166,16 +166,16 @@ func TestAutoStop(t *testing.T) {
 		idle        *v1alpha1.IdleStop
 		want        *AutoStop
 	}{
-		{"idle", true, map[string]string{annotationStopCause: "Idle", annotationStopTime: "2026-01-02T03:04:05Z"}, &v1alpha1.IdleStop{Seconds: 90},
+		{"idle", true, map[string]string{v1alpha1.AnnotationStopCause: "Idle", v1alpha1.AnnotationStopTime: "2026-01-02T03:04:05Z"}, &v1alpha1.IdleStop{Seconds: 90},
 			&AutoStop{Cause: v1alpha1.StopIdle, After: 90 * time.Second, At: at}},
-		{"the longest run", true, map[string]string{annotationStopCause: "MaxRun", annotationStopTime: "2026-01-02T03:04:05Z"}, nil,
+		{"the longest run", true, map[string]string{v1alpha1.AnnotationStopCause: "MaxRun", v1alpha1.AnnotationStopTime: "2026-01-02T03:04:05Z"}, nil,
 			&AutoStop{Cause: v1alpha1.StopMaxRun, After: time.Hour, At: at}},
-		{"nobody knows when", true, map[string]string{annotationStopCause: "MaxRun", annotationStopTime: "today"}, nil,
+		{"nobody knows when", true, map[string]string{v1alpha1.AnnotationStopCause: "MaxRun", v1alpha1.AnnotationStopTime: "today"}, nil,
 			&AutoStop{Cause: v1alpha1.StopMaxRun, After: time.Hour}},
 		{"by hand", true, nil, &v1alpha1.IdleStop{Seconds: 90}, nil},
-		{"a cause that is none", true, map[string]string{annotationStopCause: "Whim"}, &v1alpha1.IdleStop{Seconds: 90}, nil},
-		{"without an idle time", true, map[string]string{annotationStopCause: "Idle"}, nil, nil},
-		{"not stopped", false, map[string]string{annotationStopCause: "MaxRun"}, nil, nil},
+		{"a cause that is none", true, map[string]string{v1alpha1.AnnotationStopCause: "Whim"}, &v1alpha1.IdleStop{Seconds: 90}, nil},
+		{"without an idle time", true, map[string]string{v1alpha1.AnnotationStopCause: "Idle"}, nil, nil},
+		{"not stopped", false, map[string]string{v1alpha1.AnnotationStopCause: "MaxRun"}, nil, nil},
 	} {
 		nb := &v1alpha1.JupyterNotebook{}
 		nb.Annotations, nb.Spec.Stopped, nb.Spec.IdleStop, nb.Spec.MaxRunSeconds = row.annotations, row.stopped, row.idle, 3600
@@ -185,7 +185,7 @@ func TestAutoStop(t *testing.T) {
 
 func TestOnlyAHomeKeepsFiles(t *testing.T) {
 	nb := &v1alpha1.JupyterNotebook{}
-	nb.Annotations, nb.Spec.Stopped, nb.Spec.MaxRunSeconds = map[string]string{annotationStopCause: "MaxRun"}, true, 3600
+	nb.Annotations, nb.Spec.Stopped, nb.Spec.MaxRunSeconds = map[string]string{v1alpha1.AnnotationStopCause: "MaxRun"}, true, 3600
 	for _, storage := range []*v1alpha1.NotebookStorage{nil, {}} {
 		nb.Spec.Storage = storage
 		assert.False(t, autoStopOf(nb).KeepsFiles)

@@ -153,7 +153,7 @@ func (c *controller) observe(ctx context.Context, nb *v1alpha1.JupyterNotebook) 
 		return o, fmt.Errorf("read deployment: %w", err)
 	}
 	about := []types.UID{}
-	if name := ClaimName(nb); name != "" {
+	if name := nb.HomeClaim(); name != "" {
 		var claim corev1.PersistentVolumeClaim
 		switch err := c.client.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: name}, &claim); {
 		case err == nil:
@@ -195,17 +195,12 @@ func madeBy(pod *corev1.Pod, deployment string) bool {
 // act builds or takes away; a stopError says what stands in the way.
 func (c *controller) act(ctx context.Context, o *observed) error {
 	nb := o.notebook
-	if nb.Spec.Stopped || givenUp(nb) {
+	if nb.Spec.Stopped || nb.StartHasFailed() {
 		return c.scale(ctx, o.deployment, 0)
 	}
-	if why := refuse(nb); why != nil {
-		if err := c.scale(ctx, o.deployment, 0); err != nil {
-			return err
-		}
-		return failed(why.reason, "%s", why.message)
-	}
 	if built(o.deployment, nb) {
-		// Runs, whatever became of gateway and Secrets since. They are made
+		// Runs, whatever became of gateway and Secrets since, and of the rules: a
+		// former release may have built what this one refuses. They are made
 		// again only for a Pod that still needs them.
 		if nb.Status.Phase == v1alpha1.NotebookReady {
 			return nil
@@ -214,6 +209,12 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 			return err
 		}
 		return nil
+	}
+	if why := refuse(nb); why != nil {
+		if err := c.scale(ctx, o.deployment, 0); err != nil {
+			return err
+		}
+		return failed(why.reason, "%s", why.message)
 	}
 	if nb.Spec.Gateway != nil && !o.gateway {
 		return pending(ReasonWaitingForGateway, "Waiting for the JupyterGateway %s.", nb.Spec.Gateway.Name)
@@ -255,7 +256,7 @@ func (c *controller) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebo
 // built tells that a Deployment is what this generation asks for. Its template
 // is not compared: another version of elastichub may have built it.
 func built(d *appsv1.Deployment, nb *v1alpha1.JupyterNotebook) bool {
-	return d != nil && d.Annotations[annotationGeneration] == strconv.FormatInt(nb.Generation, 10) &&
+	return d != nil && d.Annotations[v1alpha1.AnnotationGeneration] == strconv.FormatInt(nb.Generation, 10) &&
 		d.Spec.Replicas != nil && *d.Spec.Replicas == 1
 }
 

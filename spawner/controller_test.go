@@ -109,6 +109,31 @@ func TestRunningPodIsLeftAlone(t *testing.T) {
 	assert.Equal(t, "another version", d.Spec.Template.Annotations["from"])
 }
 
+// A former release built what this one refuses: it runs on, and only what is
+// asked for next is refused.
+func TestRefusalTakesNoRunningServerAway(t *testing.T) {
+	c := newCluster(t)
+	nfs := corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "nfs", Path: "/"}}}
+	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "former"}}
+	nb.Spec.Template = &v1alpha1.PodTemplate{}
+	nb.Spec.Template.Spec.Containers = []corev1.Container{{Name: "notebook", Image: "notebook:1"}}
+	nb.Spec.Template.Spec.Volumes = []corev1.Volume{nfs}
+	require.NoError(t, c.client.Create(t.Context(), nb))
+	built := deployment(c.cfg, nb, "")
+	require.NoError(t, c.client.Create(t.Context(), built))
+	c.ready(c.pod(built))
+	c.replica(true)
+	c.notebook("former", inPhase(v1alpha1.NotebookReady))
+
+	require.NoError(t, c.get("former", nb))
+	nb.Spec.Template.Spec.Containers[0].Image = "notebook:2"
+	require.NoError(t, c.client.Update(t.Context(), nb))
+	failed := c.notebook("former", inPhase(v1alpha1.NotebookFailed))
+	assert.Equal(t, "TemplateRefused", failed.Status.Reason)
+	assert.Contains(t, failed.Status.Message, "spec.template.spec.volumes[0]: ")
+	c.deployment("former", "", 0)
+}
+
 func TestPodRefusedByQuota(t *testing.T) {
 	c := newCluster(t)
 	c.gateway("default")

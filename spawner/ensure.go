@@ -51,7 +51,7 @@ func (c *controller) environment(ctx context.Context, nb *v1alpha1.JupyterNotebo
 
 func (c *controller) ensureClaim(ctx context.Context, o *observed) error {
 	nb := o.notebook
-	if ClaimName(nb) == "" {
+	if nb.HomeClaim() == "" {
 		return nil
 	}
 	if o.claim == nil {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Which claim is whose home. A home belongs to a person, not to a name: the
@@ -108,16 +109,16 @@ type claimCandidate struct {
 // best first.
 func claimCandidates(template string, k Key, notebook string) []claimCandidate {
 	if template == "" && notebook != Name(k) {
-		return []claimCandidate{{claimPrefix + Name(k), true}, {claimPrefix + notebook, false}}
+		return []claimCandidate{{v1alpha1.DefaultHomeClaim(Name(k)), true}, {v1alpha1.DefaultHomeClaim(notebook), false}}
 	}
 	byName := claimOfName(template, k.User, notebook)
-	return []claimCandidate{{byName, false}, {byName + "---" + digest(hashDigits, k.HubUser.String()), false}}
+	return []claimCandidate{{byName, false}, {byName + "---" + podrules.Digest(hashDigits, k.HubUser.String()), false}}
 }
 
 // claimOfName is the claim that a template names for a user and a notebook.
 func claimOfName(template, user, notebook string) string {
 	if template == "" {
-		return claimPrefix + notebook
+		return v1alpha1.DefaultHomeClaim(notebook)
 	}
 	return strings.ReplaceAll(template, usernameMark, userSlug(user))
 }
@@ -125,7 +126,7 @@ func claimOfName(template, user, notebook string) string {
 // explicit is a claim as spec names it: not at all where it is named after the
 // notebook.
 func explicit(claim, notebook string) string {
-	if claim == claimPrefix+notebook {
+	if claim == v1alpha1.DefaultHomeClaim(notebook) {
 		return ""
 	}
 	return claim
@@ -140,7 +141,7 @@ func formerClaim(nb *v1alpha1.JupyterNotebook, template string) string {
 	if noted, ok := nb.Annotations[v1alpha1.AnnotationClaimTemplate]; !ok || noted != template {
 		return ""
 	}
-	return ClaimName(nb)
+	return nb.HomeClaim()
 }
 
 // ownClaim finds a person's claim by the template it was made from, nil if there
@@ -233,7 +234,7 @@ func (s *Service) removeClaims(ctx context.Context, k Key, notebook string) erro
 	}
 	// One of a release that did not note its owner.
 	var claim corev1.PersistentVolumeClaim
-	err = s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: claimPrefix + notebook}, &claim)
+	err = s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: v1alpha1.DefaultHomeClaim(notebook)}, &claim)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil

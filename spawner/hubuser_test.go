@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 func TestHubUserIsReadAsItIsWritten(t *testing.T) {
@@ -110,7 +111,7 @@ func (c *cluster) home(notebook, start string) string {
 	c.t.Helper()
 	d := c.deployment(notebook, start, 1)
 	for _, volume := range d.Spec.Template.Spec.Volumes {
-		if volume.Name == homeVolume {
+		if volume.Name == "home" {
 			return volume.PersistentVolumeClaim.ClaimName
 		}
 	}
@@ -198,7 +199,7 @@ func TestADeletedUsersHomeIsNobodysAndANewcomersIsEmpty(t *testing.T) {
 	require.NoError(t, err)
 	c.eventually("a home of their own", func() bool {
 		nb := &v1alpha1.JupyterNotebook{}
-		return c.get("jupyter-alice", nb) == nil && nb.Spec.Start == "n1" && ClaimName(nb) == "claim-alice---"+digest(hashDigits, newcomer.String())
+		return c.get("jupyter-alice", nb) == nil && nb.Spec.Start == "n1" && nb.HomeClaim() == "claim-alice---"+podrules.Digest(hashDigits, newcomer.String())
 	})
 }
 
@@ -252,7 +253,7 @@ func TestAHomeWhoseOwnerCannotBeToldIsNeitherGivenNorPassedBy(t *testing.T) {
 	c.claimOf("claim-dave", map[string]string{v1alpha1.LabelHubUsername: "da_ve"})
 	_, err = c.start(s, "dave", "", "s1", hubUser(9), template)
 	require.NoError(t, err)
-	assert.Equal(t, "claim-dave---"+digest(hashDigits, hubUser(9).String()), c.home("jupyter-dave", "s1"))
+	assert.Equal(t, "claim-dave---"+podrules.Digest(hashDigits, hubUser(9).String()), c.home("jupyter-dave", "s1"))
 }
 
 func TestARenamedServerKeepsItsObjectAndHome(t *testing.T) {

@@ -1,10 +1,10 @@
 package spawner
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"regexp"
 	"strings"
+
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Lengths of object names. A Deployment's Pod is called <name>-<up to 10>-<5>
@@ -16,20 +16,13 @@ const (
 	// hashDigits is 64 bits: names made of a hash alone (user names outside
 	// ASCII) must not collide among any number of users. KubeSpawner has 32.
 	hashDigits = 16
-	// labelHashDigits is KubeSpawner's, which dashboards know.
-	labelHashDigits = 8
 
-	claimPrefix         = "home-"
 	envSecretSuffix     = "-env"
 	gatewaySecretSuffix = "-gateway"
 	authSecretSuffix    = "-auth"
 )
 
-var (
-	plainName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
-	plainLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
-	unsafeRun  = regexp.MustCompile(`[^a-z0-9]+`)
-)
+var plainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
 // Name is the name of a server's JupyterNotebook, and of its Deployment and
 // Service. Like KubeSpawner's safe slugs: a user name that can stand in a name
@@ -48,10 +41,10 @@ func Name(k Key) string {
 	}
 	room := maxSlug - len("---") - hashDigits
 	if k.Server == "" {
-		return namePrefix + readable(k.User, room) + "---" + digest(hashDigits, k.User)
+		return namePrefix + podrules.Readable(k.User, room) + "---" + podrules.Digest(hashDigits, k.User)
 	}
 	each := (room - len("--")) / 2
-	return namePrefix + readable(k.User, each) + "--" + readable(k.Server, each) + "---" + digest(hashDigits, k.User, k.Server)
+	return namePrefix + podrules.Readable(k.User, each) + "--" + podrules.Readable(k.Server, each) + "---" + podrules.Digest(hashDigits, k.User, k.Server)
 }
 
 // ownName is the name of a server's JupyterNotebook where Name is taken by that
@@ -59,35 +52,10 @@ func Name(k Key) string {
 // which was renamed. It has the form of a name with a hash.
 func ownName(k Key) string {
 	parts := []string{k.User, k.Server, k.HubUser.String()}
-	return namePrefix + readable(k.User, maxSlug-len("---")-hashDigits) + "---" + digest(hashDigits, parts...)
+	return namePrefix + podrules.Readable(k.User, maxSlug-len("---")-hashDigits) + "---" + podrules.Digest(hashDigits, parts...)
 }
 
 func isPlain(part string) bool { return plainName.MatchString(part) && !strings.Contains(part, "--") }
-
-// readable keeps what people recognise of a name: never empty, without "--",
-// and with no dash at either end.
-func readable(part string, limit int) string {
-	text := strings.TrimLeft(unsafeRun.ReplaceAllString(strings.ToLower(part), "-"), "-")
-	text = strings.TrimRight(text[:min(len(text), limit)], "-")
-	if text == "" {
-		return "x"
-	}
-	return text
-}
-
-// digest separates parts by a byte that UTF-8 never contains.
-func digest(digits int, parts ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\xff")))
-	return hex.EncodeToString(sum[:])[:digits]
-}
-
-// labelValue is KubeSpawner's slug of a user or server name as a label.
-func labelValue(name string) string {
-	if name == "" || len(name) <= 63 && plainLabel.MatchString(name) && !strings.Contains(name, "--") {
-		return name
-	}
-	return readable(name, 63-len("---")-labelHashDigits) + "---" + digest(labelHashDigits, name)
-}
 
 // userSlug names a user within the name of a claim: a plain name as it is, any
 // other with a hash, so that no two users share one.
@@ -95,5 +63,5 @@ func userSlug(user string) string {
 	if isPlain(user) && len(user) <= maxSlug {
 		return user
 	}
-	return readable(user, maxSlug-len("---")-hashDigits) + "---" + digest(hashDigits, user)
+	return podrules.Readable(user, maxSlug-len("---")-hashDigits) + "---" + podrules.Digest(hashDigits, user)
 }

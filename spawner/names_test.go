@@ -10,6 +10,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 func TestNameForms(t *testing.T) {
@@ -83,10 +86,10 @@ func TestNamesNeverMeet(t *testing.T) {
 		seen[name] = key
 		require.Empty(t, validation.IsDNS1035Label(name), "%q", key)
 		require.LessOrEqual(t, len(name+"-0123456789-01234"), 63, "%q", key)
-		require.Empty(t, validation.IsDNS1123Label(claimPrefix+name), "%q", key)
+		require.Empty(t, validation.IsDNS1123Label(v1alpha1.DefaultHomeClaim(name)), "%q", key)
 		require.Empty(t, validation.IsDNS1123Label(name+gatewaySecretSuffix), "%q", key)
-		require.Empty(t, validation.IsValidLabelValue(labelValue(key.User)), "%q", key)
-		require.Empty(t, validation.IsValidLabelValue(labelValue(key.Server)), "%q", key)
+		require.Empty(t, validation.IsValidLabelValue(podrules.LabelValue(key.User)), "%q", key)
+		require.Empty(t, validation.IsValidLabelValue(podrules.LabelValue(key.Server)), "%q", key)
 	}
 }
 

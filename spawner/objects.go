@@ -13,12 +13,6 @@ import (
 )
 
 const (
-	// annotationGeneration on a Deployment is the generation of the notebook
-	// its Pod template was built from.
-	annotationGeneration = "elastichub.io/generation"
-	// annotationAuth on a Pod template changes when the auth Secret does.
-	annotationAuth = "elastichub.io/auth-version"
-
 	tokenKey = "token"
 
 	progressDeadlineSeconds = 600
@@ -49,18 +43,6 @@ func selector(nb *v1alpha1.JupyterNotebook) map[string]string {
 	}
 }
 
-// ClaimName is the name of a notebook's home claim, empty if it has none.
-func ClaimName(nb *v1alpha1.JupyterNotebook) string {
-	switch {
-	case nb.Spec.Storage == nil || nb.Spec.Storage.Home == nil:
-		return ""
-	case nb.Spec.Storage.Home.Claim != "":
-		return nb.Spec.Storage.Home.Claim
-	default:
-		return claimPrefix + nb.Name
-	}
-}
-
 // claim has no owner: it outlives its notebook.
 func claim(nb *v1alpha1.JupyterNotebook) *corev1.PersistentVolumeClaim {
 	home := nb.Spec.Storage.Home
@@ -68,7 +50,7 @@ func claim(nb *v1alpha1.JupyterNotebook) *corev1.PersistentVolumeClaim {
 	if len(modes) == 0 {
 		modes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
 	}
-	object := meta(nb, ClaimName(nb))
+	object := meta(nb, nb.HomeClaim())
 	object.OwnerReferences = nil
 	object.Annotations = rawNames(keyOf(nb))
 	if template, ok := nb.Annotations[v1alpha1.AnnotationClaimTemplate]; ok && object.Annotations != nil {
@@ -135,8 +117,8 @@ func deployment(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) *a
 	replicas, revisions, deadline := int32(1), int32(0), int32(progressDeadlineSeconds)
 	object := meta(nb, nb.Name)
 	object.Annotations = map[string]string{
-		annotationGeneration:     strconv.FormatInt(nb.Generation, 10),
-		v1alpha1.AnnotationStart: nb.Spec.Start,
+		v1alpha1.AnnotationGeneration: strconv.FormatInt(nb.Generation, 10),
+		v1alpha1.AnnotationStart:      nb.Spec.Start,
 	}
 	return &appsv1.Deployment{
 		ObjectMeta: object,
@@ -168,7 +150,7 @@ func podAnnotations(nb *v1alpha1.JupyterNotebook, own map[string]string, authVer
 	maps.Copy(annotations, rawNames(keyOf(nb)))
 	annotations[v1alpha1.AnnotationStart] = nb.Spec.Start
 	if authVersion != "" {
-		annotations[annotationAuth] = authVersion
+		annotations[v1alpha1.AnnotationAuthVersion] = authVersion
 	}
 	return annotations
 }

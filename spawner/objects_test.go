@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules/podrulestest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -111,13 +112,13 @@ func TestHomeClaimOfEachUser(t *testing.T) {
 		req.Storage.Home.Claim = "claim-{username}"
 		nb := requested(req)
 		assert.Equal(t, "claim-{username}", req.Storage.Home.Claim, "the policy's own is left alone")
-		assert.Empty(t, validation.IsDNS1123Subdomain(ClaimName(nb)), user)
-		assert.LessOrEqual(t, len(ClaimName(nb)), 63)
-		assert.NotContains(t, claims, ClaimName(nb), user)
-		claims[ClaimName(nb)] = user
+		assert.Empty(t, validation.IsDNS1123Subdomain(nb.HomeClaim()), user)
+		assert.LessOrEqual(t, len(nb.HomeClaim()), 63)
+		assert.NotContains(t, claims, nb.HomeClaim(), user)
+		claims[nb.HomeClaim()] = user
 		other := req
 		other.Server = ""
-		assert.Equal(t, ClaimName(nb), ClaimName(requested(other)), "all servers of a user share it")
+		assert.Equal(t, nb.HomeClaim(), requested(other).HomeClaim(), "all servers of a user share it")
 	}
 	assert.Equal(t, "alice", claims["claim-alice"])
 }
@@ -207,13 +208,6 @@ func TestAuthSecret(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	yes, no, zero := true, false, int64(0)
-	pod := func(change func(*corev1.PodSpec)) func(*v1alpha1.JupyterNotebook) {
-		return func(nb *v1alpha1.JupyterNotebook) { change(&nb.Spec.Template.Spec) }
-	}
-	box := func(s corev1.SecurityContext) func(*v1alpha1.JupyterNotebook) {
-		return pod(func(p *corev1.PodSpec) { p.Containers[0].SecurityContext = &s })
-	}
 	home := func(change func(*v1alpha1.NotebookStorage)) func(*v1alpha1.JupyterNotebook) {
 		return func(nb *v1alpha1.JupyterNotebook) { change(nb.Spec.Storage) }
 	}
@@ -221,41 +215,16 @@ func TestRefusals(t *testing.T) {
 		change func(*v1alpha1.JupyterNotebook)
 		want   Reason
 	}{
-		"as requested":        {func(*v1alpha1.JupyterNotebook) {}, ""},
-		"own namespace":       {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Namespace = "hub" }, ""},
-		"other namespace":     {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Namespace = "kube-system" }, ReasonGatewayRefused},
-		"nameless gateway":    {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Name = "" }, ReasonGatewayRefused},
-		"dotted name":         {func(nb *v1alpha1.JupyterNotebook) { nb.Name = "a.b" }, ReasonNameInvalid},
-		"host network":        {pod(func(p *corev1.PodSpec) { p.HostNetwork = true }), ReasonTemplateRefused},
-		"host pid":            {pod(func(p *corev1.PodSpec) { p.HostPID = true }), ReasonTemplateRefused},
-		"service account":     {pod(func(p *corev1.PodSpec) { p.ServiceAccountName = "admin" }), ReasonTemplateRefused},
-		"old service account": {pod(func(p *corev1.PodSpec) { p.DeprecatedServiceAccount = "admin" }), ReasonTemplateRefused},
-		"account token":       {pod(func(p *corev1.PodSpec) { p.AutomountServiceAccountToken = &yes }), ReasonTemplateRefused},
-		"node name":           {pod(func(p *corev1.PodSpec) { p.NodeName = "n" }), ReasonTemplateRefused},
-		"root pod":            {pod(func(p *corev1.PodSpec) { p.SecurityContext = &corev1.PodSecurityContext{RunAsUser: &zero} }), ReasonTemplateRefused},
-		"host path": {pod(func(p *corev1.PodSpec) {
-			p.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}}
-		}), ReasonTemplateRefused},
-		"projected token": {pod(func(p *corev1.PodSpec) {
-			p.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-				Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "t"}}}}}}}
-		}), ReasonTemplateRefused},
-		"host port": {pod(func(p *corev1.PodSpec) {
-			p.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 8888, HostPort: 80}}
-		}), ReasonTemplateRefused},
-		"privileged":  {box(corev1.SecurityContext{Privileged: &yes}), ReasonTemplateRefused},
-		"escalation":  {box(corev1.SecurityContext{AllowPrivilegeEscalation: &yes}), ReasonTemplateRefused},
-		"capability":  {box(corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"NET_RAW"}}}), ReasonTemplateRefused},
-		"root":        {box(corev1.SecurityContext{RunAsUser: &zero}), ReasonTemplateRefused},
-		"may be root": {box(corev1.SecurityContext{RunAsNonRoot: &no}), ReasonTemplateRefused},
-		"init root": {pod(func(p *corev1.PodSpec) {
-			p.InitContainers = []corev1.Container{{Name: "i", SecurityContext: &corev1.SecurityContext{RunAsUser: &zero}}}
-		}), ReasonTemplateRefused},
-		"relative path":   {home(func(s *v1alpha1.NotebookStorage) { s.Home.MountPath = "home" }), ReasonStorageRefused},
-		"root path":       {home(func(s *v1alpha1.NotebookStorage) { s.Home.MountPath = "//" }), ReasonStorageRefused},
-		"same path twice": {home(func(s *v1alpha1.NotebookStorage) { s.Shared[0].MountPath = "/home/jovyan/" }), ReasonStorageRefused},
-		"no size":         {home(func(s *v1alpha1.NotebookStorage) { s.Home.Size = resource.Quantity{} }), ReasonStorageRefused},
-		"bad volume name": {home(func(s *v1alpha1.NotebookStorage) { s.Shared[0].Name = "A b" }), ReasonStorageRefused},
+		"as requested":     {func(*v1alpha1.JupyterNotebook) {}, ""},
+		"own namespace":    {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Namespace = "hub" }, ""},
+		"other namespace":  {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Namespace = "kube-system" }, ReasonGatewayRefused},
+		"nameless gateway": {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Name = "" }, ReasonGatewayRefused},
+		"dotted name":      {func(nb *v1alpha1.JupyterNotebook) { nb.Name = "a.b" }, ReasonNameInvalid},
+		"relative path":    {home(func(s *v1alpha1.NotebookStorage) { s.Home.MountPath = "home" }), ReasonStorageRefused},
+		"root path":        {home(func(s *v1alpha1.NotebookStorage) { s.Home.MountPath = "//" }), ReasonStorageRefused},
+		"same path twice":  {home(func(s *v1alpha1.NotebookStorage) { s.Shared[0].MountPath = "/home/jovyan/" }), ReasonStorageRefused},
+		"no size":          {home(func(s *v1alpha1.NotebookStorage) { s.Home.Size = resource.Quantity{} }), ReasonStorageRefused},
+		"bad volume name":  {home(func(s *v1alpha1.NotebookStorage) { s.Shared[0].Name = "A b" }), ReasonStorageRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nb := requested(testRequest("alice", "", "s1"))
@@ -269,6 +238,33 @@ func TestRefusals(t *testing.T) {
 			assert.Equal(t, row.want, why.reason)
 			assert.NotEmpty(t, why.message)
 		})
+	}
+}
+
+// TestRefusedTemplates holds the table that kernels are held to as well.
+func TestRefusedTemplates(t *testing.T) {
+	for name, row := range podrulestest.Templates() {
+		t.Run(name, func(t *testing.T) {
+			nb := requested(testRequest("alice", "", "s1"))
+			nb.Spec.Template.PodTemplateSpec = podrulestest.Template(row)
+			why := refuse(nb)
+			if row.Path == "" {
+				assert.Nil(t, why)
+				return
+			}
+			require.NotNil(t, why)
+			assert.Equal(t, ReasonTemplateRefused, why.reason)
+			assert.Contains(t, why.message, "spec.template."+row.Path+": ")
+		})
+	}
+}
+
+// TestLabelsOfUsers: those of a user's notebooks are those of their kernels.
+func TestLabelsOfUsers(t *testing.T) {
+	for user, label := range podrulestest.Users() {
+		template := deployment(testConfig(), requested(testRequest(user, "", "s1")), "").Spec.Template
+		assert.Equal(t, label, template.Labels[v1alpha1.LabelHubUsername], user)
+		assert.Equal(t, user, template.Annotations[v1alpha1.LabelHubUsername])
 	}
 }
 

@@ -2,25 +2,18 @@ package spawner
 
 import (
 	"fmt"
-	"path"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 const (
-	defaultHome        = "/home/jovyan"
-	homeVolume         = "home"
-	sharedVolumePrefix = "shared-"
-	authVolume         = "auth"
-	authPath           = "/etc/elastichub/auth"
-
-	// User and group of Jupyter's own images.
-	notebookUser  = 1000
-	notebookGroup = 100
+	authVolume = "auth"
+	authPath   = "/etc/elastichub/auth"
 
 	// A notebook server has nothing to hand over: its kernels are elsewhere.
 	graceSeconds = 10
@@ -57,18 +50,19 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) c
 	if len(pod.Containers) == 0 {
 		pod.Containers = []corev1.Container{standalone()}
 	}
-	no, grace := false, int64(graceSeconds)
+	grace := int64(graceSeconds)
 	pod.RestartPolicy = corev1.RestartPolicyAlways // the only one of Deployments
-	pod.AutomountServiceAccountToken = &no
-	pod.EnableServiceLinks = &no
 	if pod.TerminationGracePeriodSeconds == nil {
 		pod.TerminationGracePeriodSeconds = &grace
 	}
-	securePod(pod)
+	podrules.Harden(pod)
 
 	container := notebookContainer(pod)
 	completeContainer(cfg, nb, container)
-	mountStorage(nb, pod, container)
+	podrules.Mount(pod, container, podrules.Claims(nb))
+	if container.WorkingDir == "" && nb.HomeClaim() != "" {
+		container.WorkingDir = nb.Spec.Storage.Home.Path()
+	}
 	if authVersion != "" {
 		mountAuth(nb, pod, container)
 	}
@@ -149,7 +143,8 @@ func addEnv(c *corev1.Container, variables ...corev1.EnvVar) {
 }
 
 // limitsEnv is JupyterHub's convention, read by jupyter-resource-usage: bytes
-// and cores.
+// and cores. It counts over what the Hub or a policy says, which is true of
+// other limits than the Pod's.
 func limitsEnv(r corev1.ResourceRequirements) []corev1.EnvVar {
 	var env []corev1.EnvVar
 	for _, list := range []struct {
@@ -178,70 +173,4 @@ func gatewayEnv(nb *v1alpha1.JupyterNotebook) []corev1.EnvVar {
 		{Name: "JUPYTER_GATEWAY_RETRY_INTERVAL_MAX", Value: gatewayRetryIntervalMax},
 		{Name: "JUPYTER_GATEWAY_RETRY_MAX", Value: gatewayRetryMax},
 	}
-}
-
-func homePath(home *v1alpha1.HomeVolume) string {
-	if home.MountPath == "" {
-		return defaultHome
-	}
-	return path.Clean(home.MountPath)
-}
-
-func mountStorage(nb *v1alpha1.JupyterNotebook, pod *corev1.PodSpec, c *corev1.Container) {
-	storage := nb.Spec.Storage
-	if storage == nil {
-		return
-	}
-	mount := func(volume, claim, mountPath string, readOnly bool) {
-		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim, ReadOnly: readOnly},
-		}})
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volume, MountPath: mountPath, ReadOnly: readOnly})
-	}
-	if home := storage.Home; home != nil {
-		mount(homeVolume, ClaimName(nb), homePath(home), false)
-		if c.WorkingDir == "" {
-			c.WorkingDir = homePath(home)
-		}
-	}
-	for _, shared := range storage.Shared {
-		mount(sharedVolumePrefix+shared.Name, shared.Claim, path.Clean(shared.MountPath), shared.ReadOnly)
-	}
-}
-
-// securePod meets Pod Security "restricted" wherever a template leaves it open.
-func securePod(pod *corev1.PodSpec) {
-	yes, user, group := true, int64(notebookUser), int64(notebookGroup)
-	onMismatch := corev1.FSGroupChangeOnRootMismatch
-	if pod.SecurityContext == nil {
-		pod.SecurityContext = &corev1.PodSecurityContext{}
-	}
-	s := pod.SecurityContext
-	s.RunAsNonRoot = &yes
-	if s.RunAsUser == nil {
-		s.RunAsUser = &user
-	}
-	if s.FSGroup == nil {
-		s.FSGroup = &group
-	}
-	if s.FSGroupChangePolicy == nil {
-		s.FSGroupChangePolicy = &onMismatch // large homes: do not walk them each time
-	}
-	if s.SeccompProfile == nil {
-		s.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
-	}
-	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
-		for i := range containers {
-			secureContainer(&containers[i])
-		}
-	}
-}
-
-func secureContainer(c *corev1.Container) {
-	no := false
-	if c.SecurityContext == nil {
-		c.SecurityContext = &corev1.SecurityContext{}
-	}
-	c.SecurityContext.AllowPrivilegeEscalation = &no
-	c.SecurityContext.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}
 }

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // ErrInvalid: a request that can never become a server. Its faults are
@@ -141,15 +142,14 @@ func pullSecrets(names []v1alpha1.PullSecret) []corev1.LocalObjectReference {
 	return all
 }
 
-// literal keeps the kubelet from expanding $(NAME) in words that came from a
-// user: "$$" is a dollar sign there.
+// literal keeps the kubelet from expanding $(NAME) in words that came from a user.
 func literal(words []string) []string {
 	if words == nil {
 		return nil
 	}
 	out := make([]string, len(words))
 	for i, word := range words {
-		out[i] = strings.ReplaceAll(word, "$", "$$")
+		out[i] = podrules.Literal(word)
 	}
 	return out
 }
@@ -185,8 +185,8 @@ func objectLabels(notebook string, k Key) map[string]string {
 		v1alpha1.LabelNotebook:  notebook,
 	}
 	if k.User != "" {
-		labels[v1alpha1.LabelHubUsername] = labelValue(k.User)
-		labels[v1alpha1.LabelHubServername] = labelValue(k.Server)
+		labels[v1alpha1.LabelHubUsername] = podrules.LabelValue(k.User)
+		labels[v1alpha1.LabelHubServername] = podrules.LabelValue(k.Server)
 	}
 	if k.HubUser.Known() {
 		labels[v1alpha1.LabelHubUserID] = strconv.FormatInt(k.HubUser.ID, 10)

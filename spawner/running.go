@@ -16,7 +16,7 @@ func (s *snapshot) running(k Key) (int, error) {
 	n := 0
 	for _, nb := range s.servers {
 		theirs := nb.Spec.User == k.User && !isOthers(nb, k) || hubUserOf(nb).Is(k.HubUser)
-		if theirs && nb.Spec.Server != k.Server && !nb.Spec.Stopped && !givenUp(nb) && nb.DeletionTimestamp == nil {
+		if theirs && nb.Spec.Server != k.Server && nb.CountsAsRunning() {
 			n++
 		}
 	}

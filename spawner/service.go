@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 var (
@@ -254,8 +255,8 @@ func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.J
 		annotations[v1alpha1.AnnotationOptions] = string(req.Options)
 	}
 	nb.Annotations = merged(nb.Annotations, annotations)
-	delete(nb.Annotations, annotationStopCause)
-	delete(nb.Annotations, annotationStopTime)
+	delete(nb.Annotations, v1alpha1.AnnotationStopCause)
+	delete(nb.Annotations, v1alpha1.AnnotationStopTime)
 	delete(nb.Annotations, v1alpha1.AnnotationAdopt)
 	nb.Spec = notebookSpec(s.cfg, req, name, home)
 	var err error
@@ -297,7 +298,7 @@ func (s *Service) Stop(ctx context.Context, k Key) error {
 		return err
 	}
 	if !nb.Spec.Stopped {
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+annotationStopCause+`":null,"`+annotationStopTime+`":null}},"spec":{"stopped":true}}`))
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationStopCause+`":null,"`+v1alpha1.AnnotationStopTime+`":null}},"spec":{"stopped":true}}`))
 		if err := s.client.Patch(ctx, nb, patch); err != nil {
 			if apierrors.IsNotFound(err) {
 				return ErrNotFound
@@ -346,7 +347,7 @@ func (s *Service) removeEnv(ctx context.Context, notebook string, k Key) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("read environment: %w", err)
-	case !isEnvOf(&secret, notebook), secret.Labels[v1alpha1.LabelHubUsername] != labelValue(k.User):
+	case !isEnvOf(&secret, notebook), secret.Labels[v1alpha1.LabelHubUsername] != podrules.LabelValue(k.User):
 		return nil
 	}
 	if err := s.client.Delete(ctx, &secret, client.Preconditions{UID: &secret.UID}); client.IgnoreNotFound(err) != nil {
@@ -373,7 +374,7 @@ func (s *Service) Rename(ctx context.Context, k Key, to string) error {
 	switch {
 	case err != nil:
 		return err
-	case nb != nil && !nb.Spec.Stopped && !givenUp(nb):
+	case nb != nil && !nb.Spec.Stopped && !nb.StartHasFailed():
 		return ErrRunning
 	}
 	home, err := s.ownClaim(ctx, k, "")

@@ -117,7 +117,7 @@ func byNotebook(_ context.Context, object client.Object) []reconcile.Request {
 func holdingChanged(e event.UpdateEvent) bool {
 	old, ok1 := e.ObjectOld.(*v1alpha1.JupyterKernel)
 	current, ok2 := e.ObjectNew.(*v1alpha1.JupyterKernel)
-	return ok1 && ok2 && holds(old) != holds(current)
+	return ok1 && ok2 && old.HasPodOrWaits() != current.HasPodOrWaits()
 }
 
 // byPolicy leads from a policy to the servers that were started under it.

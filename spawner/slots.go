@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // How many servers a user runs is exact, whatever replicas do at once: every
@@ -73,7 +74,7 @@ func (s slots) taken(notebooks []v1alpha1.JupyterNotebook, now time.Time) map[st
 	for i := range notebooks {
 		nb := &notebooks[i]
 		starts[nb.Name] = nb.Spec.Start
-		if !nb.Spec.Stopped && !givenUp(nb) && nb.DeletionTimestamp == nil {
+		if nb.CountsAsRunning() {
 			taken[nb.Name] = true
 		}
 	}
@@ -111,7 +112,7 @@ func (l ledger) read(ctx context.Context, user string) (*corev1.ConfigMap, slots
 			Namespace: l.namespace, Name: slotsName(user),
 			Labels: map[string]string{
 				v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelName: v1alpha1.AppName,
-				v1alpha1.LabelComponent: componentSlots, v1alpha1.LabelHubUsername: labelValue(user),
+				v1alpha1.LabelComponent: componentSlots, v1alpha1.LabelHubUsername: podrules.LabelValue(user),
 			},
 			Annotations: map[string]string{v1alpha1.LabelHubUsername: user},
 		}}
@@ -217,7 +218,7 @@ func (l ledger) take(ctx context.Context, k Key, name, start string, limit int32
 // every cache knows.
 func (l ledger) notebooksOf(ctx context.Context, k Key) ([]v1alpha1.JupyterNotebook, error) {
 	var named v1alpha1.JupyterNotebookList
-	err := l.live.List(ctx, &named, client.InNamespace(l.namespace), client.MatchingLabels{v1alpha1.LabelHubUsername: labelValue(k.User)})
+	err := l.live.List(ctx, &named, client.InNamespace(l.namespace), client.MatchingLabels{v1alpha1.LabelHubUsername: podrules.LabelValue(k.User)})
 	if err != nil {
 		return nil, fmt.Errorf("count servers: %w", err)
 	}

@@ -209,7 +209,7 @@ func (w *world) running() []string {
 	var names []string
 	for _, o := range w.api.objects {
 		nb, ok := o.(*v1alpha1.JupyterNotebook)
-		if ok && !nb.Spec.Stopped && !givenUp(nb) && w.pods[nb.Name] != "" {
+		if ok && !nb.Spec.Stopped && !nb.StartHasFailed() && w.pods[nb.Name] != "" {
 			names = append(names, nb.Name)
 		}
 	}
@@ -246,7 +246,7 @@ func (w *world) lead(ctx context.Context, c *controller, seed uint64) {
 		w.api.mu.Unlock()
 		for _, key := range slices.Sorted(maps.Keys(cache)) {
 			nb := cache[key]
-			if nb.Spec.Stopped || givenUp(nb) || pods[nb.Name] == nb.Spec.Start {
+			if nb.Spec.Stopped || nb.StartHasFailed() || pods[nb.Name] == nb.Spec.Start {
 				continue
 			}
 			err := c.confirmSlot(context.Background(), nb)
@@ -362,7 +362,7 @@ func anyOrder(t *testing.T, seed uint64) {
 		assert.Len(t, w.running(), min(int(w.limit), servers), "seed %d", seed)
 		for _, o := range w.api.objects {
 			if nb, ok := o.(*v1alpha1.JupyterNotebook); ok {
-				assert.False(t, givenUp(nb), "seed %d: what was accepted runs: %s", seed, nb.Name)
+				assert.False(t, nb.StartHasFailed(), "seed %d: what was accepted runs: %s", seed, nb.Name)
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 func TestTakenSlots(t *testing.T) {
@@ -88,12 +89,12 @@ func TestSlotsAreOwnedAndGivenBack(t *testing.T) {
 	// The slot was lost, and another server has taken the place.
 	require.NoError(t, s.ledger.release(t.Context(), key.User, Name(key), "s1"))
 	require.NoError(t, c.client.Create(t.Context(), &v1alpha1.JupyterNotebook{
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "other", Labels: map[string]string{v1alpha1.LabelHubUsername: labelValue("Zoë")}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "other", Labels: map[string]string{v1alpha1.LabelHubUsername: podrules.LabelValue("Zoë")}},
 		Spec:       v1alpha1.JupyterNotebookSpec{User: "Zoë", Template: &v1alpha1.PodTemplate{}},
 	}))
 	late := requested(testRequest("Zoë", "late", "s1"))
 	late.Namespace, late.UID, late.Generation = c.namespace, "", 0
-	late.Labels = map[string]string{v1alpha1.LabelHubUsername: labelValue("Zoë")}
+	late.Labels = map[string]string{v1alpha1.LabelHubUsername: podrules.LabelValue("Zoë")}
 	secret := envSecret(s.cfg, testRequest("Zoë", "late", "s1"), Name(Key{User: "Zoë", Server: "late"}))
 	require.NoError(t, c.client.Create(t.Context(), secret))
 	require.NoError(t, c.client.Create(t.Context(), late))

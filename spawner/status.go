@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // troubleGrace is how long a Pod may be in a trouble that sometimes passes,
@@ -38,14 +39,6 @@ type blocked struct {
 	message string
 }
 
-// givenUp tells that this start has failed for good: its Pod is taken away and
-// stays away until spec changes. Only starts of a Hub end that way.
-func givenUp(nb *v1alpha1.JupyterNotebook) bool {
-	s := nb.Status
-	return nb.Spec.Start != "" && !nb.Spec.Stopped && s.Phase == v1alpha1.NotebookFailed &&
-		s.Start == nb.Spec.Start && s.ObservedGeneration == nb.Generation
-}
-
 // verdict is the changing part of a status.
 type verdict struct {
 	phase   v1alpha1.NotebookPhase
@@ -61,7 +54,7 @@ type verdict struct {
 func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	nb := o.notebook
 	next := *nb.Status.DeepCopy()
-	if givenUp(nb) {
+	if nb.StartHasFailed() {
 		return next, 0
 	}
 	restarted := next.Start != nb.Spec.Start ||
@@ -115,18 +108,7 @@ func holdBack(o observed, next *v1alpha1.JupyterNotebookStatus, v *verdict) time
 }
 
 func setCondition(o observed, next *v1alpha1.JupyterNotebookStatus, kind string, is bool, reason Reason, message string) {
-	status := metav1.ConditionFalse
-	if is {
-		status = metav1.ConditionTrue
-	}
-	condition := metav1.Condition{
-		Type: kind, Status: status, Reason: string(reason), Message: message,
-		ObservedGeneration: o.notebook.Generation,
-	}
-	if old := apimeta.FindStatusCondition(next.Conditions, kind); old == nil || old.Status != status {
-		condition.LastTransitionTime = metav1.NewTime(o.now)
-	}
-	apimeta.SetStatusCondition(&next.Conditions, condition)
+	podrules.SetCondition(&next.Conditions, o.notebook.Generation, o.now, kind, is, string(reason), message)
 }
 
 func judge(o observed) verdict {

@@ -123,7 +123,7 @@ func TestTroubleMustLast(t *testing.T) {
 	o.notebook.Spec.Start, o.pods[0].Annotations[v1alpha1.AnnotationStart] = "", ""
 	pass(0)
 	assert.Equal(t, v1alpha1.NotebookFailed, pass(troubleGrace))
-	assert.False(t, givenUp(o.notebook))
+	assert.False(t, o.notebook.StartHasFailed())
 	o.pods[0].Status.ContainerStatuses = nil
 	podCondition(corev1.PodReady, corev1.ConditionTrue, "", "")(&o)
 	assert.Equal(t, v1alpha1.NotebookReady, pass(troubleGrace+time.Second))

@@ -40,6 +40,27 @@ const (
 	AnnotationOwnerLeft = "elastichub.io/owner-left"
 	// AnnotationOptions keeps the last accepted user options, as JSON.
 	AnnotationOptions = "elastichub.io/options"
+	// AnnotationGeneration on a notebook's Deployment is the generation of the
+	// notebook that its Pod template was built from.
+	AnnotationGeneration = "elastichub.io/generation"
+	// AnnotationAuthVersion on a notebook's Pod changes when its auth Secret does.
+	AnnotationAuthVersion = "elastichub.io/auth-version"
+	// AnnotationStopCause on a stopped notebook says why elastichub stopped it,
+	// and AnnotationStopTime when (RFC 3339).
+	AnnotationStopCause = "elastichub.io/stop-cause"
+	AnnotationStopTime  = "elastichub.io/stop-time"
+
+	// AnnotationIdle keeps, on a kernel's Pod, the rule that its agent follows.
+	AnnotationIdle = "elastichub.io/idle"
+	// AnnotationWarm keeps the class of a Pod that was made for the pool.
+	AnnotationWarm = "elastichub.io/warm"
+	// AnnotationInterrupted on a kernel is when a user interrupted it while it
+	// was not running: every replica of its gateway then gives up the cells that
+	// wait for it.
+	AnnotationInterrupted = "elastichub.io/interrupted"
+	// AnnotationTokenPublicKey on a gateway's Pod is the key that it checks
+	// tokens with.
+	AnnotationTokenPublicKey = "elastichub.io/token-public-key"
 
 	ManagedBy         = "elastichub"
 	ComponentNotebook = "singleuser-server"

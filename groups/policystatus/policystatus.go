@@ -58,13 +58,6 @@ func account(nb *v1alpha1.JupyterNotebook) string {
 	return nb.Spec.KernelOptions.Policies[0]
 }
 
-// runs tells whether a server runs or is to run, as the limit on servers has it.
-func runs(nb *v1alpha1.JupyterNotebook) bool {
-	s := nb.Status
-	failed := nb.Spec.Start != "" && s.Phase == v1alpha1.NotebookFailed && s.Start == nb.Spec.Start && s.ObservedGeneration == nb.Generation
-	return !nb.Spec.Stopped && !failed && nb.DeletionTimestamp == nil
-}
-
 func byPolicy(_ context.Context, object client.Object) []reconcile.Request {
 	nb, ok := object.(*v1alpha1.JupyterNotebook)
 	if !ok || account(nb) == "" {
@@ -76,7 +69,7 @@ func byPolicy(_ context.Context, object client.Object) []reconcile.Request {
 func countChanged(e event.UpdateEvent) bool {
 	old, ok1 := e.ObjectOld.(*v1alpha1.JupyterNotebook)
 	current, ok2 := e.ObjectNew.(*v1alpha1.JupyterNotebook)
-	return ok1 && ok2 && (runs(old) != runs(current) || account(old) != account(current))
+	return ok1 && ok2 && (old.CountsAsRunning() != current.CountsAsRunning() || account(old) != account(current))
 }
 
 // Reconcile implements reconcile.Reconciler.
@@ -114,7 +107,7 @@ func status(p *v1alpha1.GroupPolicy, notebooks []v1alpha1.JupyterNotebook, fault
 	members, all := map[string]bool{}, map[string]int32{}
 	for i := range notebooks {
 		nb := &notebooks[i]
-		if nb.Spec.User == "" || !runs(nb) {
+		if nb.Spec.User == "" || !nb.CountsAsRunning() {
 			continue
 		}
 		all[nb.Spec.User]++

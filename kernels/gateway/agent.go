@@ -40,8 +40,7 @@ type target struct {
 
 // targetOf returns where a kernel's agent is, if it can have one now.
 func targetOf(k *v1alpha1.JupyterKernel) (target, bool) {
-	phase := phaseOf(k)
-	if phase != v1alpha1.KernelStarting && phase != v1alpha1.KernelReady || net.ParseIP(k.Status.PodIP) == nil {
+	if !phaseOf(k).HasPod() || net.ParseIP(k.Status.PodIP) == nil {
 		return target{}, false
 	}
 	return target{uid: string(k.UID), run: k.Status.Run, ip: k.Status.PodIP, warm: k.Status.Warm}, true

@@ -60,7 +60,7 @@ func (s *Server) restartKernel(w http.ResponseWriter, c *call) error {
 		err = s.agents.restart(c.Context(), t)
 	case phase == v1alpha1.KernelReady:
 		return fail(kindUnavailable, "The kernel cannot be reached now.")
-	case phase == v1alpha1.KernelParked, phase == v1alpha1.KernelDead:
+	case phase.IsOver():
 		err = s.store.wake(c.Context(), k)
 	}
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/elastichub/elastichub/podrules"
 )
 
 const (
@@ -88,8 +90,7 @@ func readEnv(env map[string]string, allowed []string) (wishes, error) {
 		if err := checkValue(value); err != nil {
 			return wishes{}, fail(kindInvalid, fmt.Sprintf("env: the value of %s %s.", name, err))
 		}
-		// Kubernetes expands $(NAME) in values; a doubled dollar stands for itself.
-		w.env = append(w.env, corev1.EnvVar{Name: name, Value: strings.ReplaceAll(value, "$", "$$")})
+		w.env = append(w.env, corev1.EnvVar{Name: name, Value: podrules.Literal(value)})
 	}
 	return w, nil
 }

@@ -388,7 +388,7 @@ func TestRestartAndInterrupt(t *testing.T) {
 	post := func(what string) int { return w.call("nb-bob", "POST", "/api/kernels/"+id+"/"+what, "{}").status }
 
 	assert.Equal(t, http.StatusNoContent, post("interrupt"))
-	assert.NotEmpty(t, w.kernel(id).Annotations[AnnotationInterrupted])
+	assert.NotEmpty(t, w.kernel(id).Annotations[v1alpha1.AnnotationInterrupted])
 	assert.Equal(t, http.StatusOK, post("restart"), "not running yet: fresh anyway")
 	assert.EqualValues(t, 1, w.kernel(id).Spec.Run)
 

@@ -159,7 +159,7 @@ func (s *socket) begin(k *v1alpha1.JupyterKernel) {
 	frames, shown := s.srv.left.collect(s.key())
 	s.ledger.adopt(frames)
 	s.tell.adopt(shown)
-	s.interrupted = k.Annotations[AnnotationInterrupted]
+	s.interrupted = k.Annotations[v1alpha1.AnnotationInterrupted]
 	s.known = k.Spec.Run - 1
 	switch phaseOf(k) {
 	case v1alpha1.KernelQueued, v1alpha1.KernelStarting:
@@ -226,7 +226,7 @@ func (s *socket) situation(k *v1alpha1.JupyterKernel, now time.Time) situation {
 	case s.dialing != nil:
 		sit.link = linkDialing
 	}
-	over := k != nil && (phaseOf(k) == v1alpha1.KernelParked || phaseOf(k) == v1alpha1.KernelDead)
+	over := k != nil && phaseOf(k).IsOver()
 	switch {
 	case !over:
 		s.endedSince = time.Time{}

@@ -39,7 +39,7 @@ func (s *socket) abandon() {
 // interrupt gives up the cells that wait, when the user has interrupted a
 // kernel that does not run.
 func (s *socket) interrupt(k *v1alpha1.JupyterKernel) {
-	if at := k.Annotations[AnnotationInterrupted]; at != s.interrupted {
+	if at := k.Annotations[v1alpha1.AnnotationInterrupted]; at != s.interrupted {
 		s.interrupted = at
 		s.giveUp()
 	}

@@ -18,11 +18,6 @@ import (
 // apiTimeout bounds one call to the API server.
 const apiTimeout = 10 * time.Second
 
-// AnnotationInterrupted is set to the time at which a user interrupted a
-// kernel that was not running: every replica then gives up the cells that wait
-// for it.
-const AnnotationInterrupted = "elastichub.io/interrupted"
-
 // store reads kernels from the cache and writes them to the API server.
 type store struct {
 	namespace, gateway string
@@ -179,7 +174,7 @@ func (s *store) interrupted(ctx context.Context, k *v1alpha1.JupyterKernel, now 
 	if next.Annotations == nil {
 		next.Annotations = map[string]string{}
 	}
-	next.Annotations[AnnotationInterrupted] = now.UTC().Format(time.RFC3339Nano)
+	next.Annotations[v1alpha1.AnnotationInterrupted] = now.UTC().Format(time.RFC3339Nano)
 	return s.patch(ctx, next, client.MergeFrom(k))
 }
 

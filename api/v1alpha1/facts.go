@@ -1,0 +1,58 @@
+package v1alpha1
+
+import (
+	"cmp"
+	"path"
+)
+
+// What holds unless an object says otherwise.
+const (
+	// DefaultHome is where a home volume is mounted.
+	DefaultHome = "/home/jovyan"
+	// DefaultGPUResource is what GPUs are counted in.
+	DefaultGPUResource = "nvidia.com/gpu"
+)
+
+// HasPod tells that a kernel in this phase has a Pod, or that one is being made.
+func (p KernelPhase) HasPod() bool { return p == KernelStarting || p == KernelReady }
+
+// IsOver tells that a kernel's run has ended in this phase; only another run
+// gives it a Pod again.
+func (p KernelPhase) IsOver() bool { return p == KernelParked || p == KernelDead }
+
+// WantedRun is the run that spec asks for, the first if it names none.
+func (k *JupyterKernel) WantedRun() int64 { return max(k.Spec.Run, 1) }
+
+// HasPodOrWaits tells that a kernel has a Pod, or is to have one.
+func (k *JupyterKernel) HasPodOrWaits() bool {
+	// A phase that is not written yet, or not known, is not over.
+	return !k.Status.Phase.IsOver() || k.WantedRun() > k.Status.Run
+}
+
+// StartHasFailed tells that the start which spec names has failed for good:
+// there is no Pod until spec changes. Only starts of a Hub end that way.
+func (nb *JupyterNotebook) StartHasFailed() bool {
+	s := nb.Status
+	return nb.Spec.Start != "" && !nb.Spec.Stopped && s.Phase == NotebookFailed &&
+		s.Start == nb.Spec.Start && s.ObservedGeneration == nb.Generation
+}
+
+// CountsAsRunning tells that a server runs or is to run, as the limit on
+// servers counts it.
+func (nb *JupyterNotebook) CountsAsRunning() bool {
+	return !nb.Spec.Stopped && !nb.StartHasFailed() && nb.DeletionTimestamp == nil
+}
+
+// HomeClaim is the name of a notebook's home claim, empty if it has none.
+func (nb *JupyterNotebook) HomeClaim() string {
+	if nb.Spec.Storage == nil || nb.Spec.Storage.Home == nil {
+		return ""
+	}
+	return cmp.Or(nb.Spec.Storage.Home.Claim, DefaultHomeClaim(nb.Name))
+}
+
+// DefaultHomeClaim is the home claim of a notebook that names none.
+func DefaultHomeClaim(notebook string) string { return "home-" + notebook }
+
+// Path is where a home volume is mounted, without needless parts.
+func (h *HomeVolume) Path() string { return path.Clean(cmp.Or(h.MountPath, DefaultHome)) }

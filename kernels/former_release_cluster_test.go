@@ -1,0 +1,75 @@
+package kernels
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// TestPodsOfTheFormerReleaseAreKept: its labels for users and for dotted names
+// of kernels were others. Nothing that runs is lost, made twice or counted twice.
+func TestPodsOfTheFormerReleaseAreKept(t *testing.T) {
+	c := startCluster(t)
+	c.node("former", 4)
+	c.gateway("gw")
+	dotted := "my.kernel"
+	c.create(gpuSpec("gpu", 1), newKernel(dotted, "gw", "gpu", func(k *v1alpha1.JupyterKernel) { k.Spec.User = "first.last" }))
+	pod := c.ready(dotted, 1, "former")
+	c.stop()
+	require.True(t, c.get(pod.Name, pod))
+	pod.Labels[v1alpha1.LabelKernel] = "my-kernel--e0ab1d7b"
+	pod.Labels[v1alpha1.LabelHubUsername] = "first-last--23e1b5a0"
+	require.NoError(t, c.api.Update(c.ctx, pod))
+
+	c.start()
+	c.create(newKernel("next", "gw", "gpu", func(k *v1alpha1.JupyterKernel) { k.Spec.User = "first.last" }))
+	c.ready("next", 1, "former")
+	time.Sleep(300 * time.Millisecond)
+	k := c.kernel(dotted)
+	assert.Equal(t, v1alpha1.KernelReady, k.Status.Phase)
+	assert.Equal(t, int64(1), k.Status.Run)
+	var pods corev1.PodList
+	require.NoError(t, c.api.List(c.ctx, &pods, client.InNamespace(c.namespace)))
+	assert.Len(t, pods.Items, 2)
+	reader := &Catalogue{cfg: c.cfg, reader: c.api}
+	held, _, err := reader.Held(c.ctx, "first.last")
+	require.NoError(t, err)
+	assert.Equal(t, int64(2), held["nvidia.com/gpu"])
+
+	// Its end is seen.
+	c.report(pod, exited(0, "Completed", `{"reason":"idle","message":"Idle for 60 s.","exitCode":0}`))
+	c.phase(dotted, 1, v1alpha1.KernelParked)
+	c.gone(pod)
+}
+
+// TestGatewayOfTheFormerReleaseIsUpdated although its selector, which nobody
+// can change, has another label value for the same name.
+func TestGatewayOfTheFormerReleaseIsUpdated(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	c.stop()
+	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "a--b"}}
+	c.create(gw)
+	former := map[string]string{v1alpha1.LabelGateway: "a-b--90827a2e", v1alpha1.LabelComponent: v1alpha1.ComponentGateway}
+	old := c.cfg
+	old.Image = "elastichub:former"
+	c.create(gatewayDeployment(old, gw, former), gatewayService(gw, former))
+
+	c.start()
+	var d appsv1.Deployment
+	c.eventually("new image", func() bool {
+		return c.get("a--b", &d) && d.Spec.Template.Spec.Containers[0].Image == "elastichub:test"
+	})
+	var svc corev1.Service
+	require.True(t, c.get("a--b", &svc))
+	assert.Equal(t, former, d.Spec.Selector.MatchLabels)
+	assert.Equal(t, former, svc.Spec.Selector)
+	assert.Equal(t, "a-b--90827a2e", d.Spec.Template.Labels[v1alpha1.LabelGateway])
+}

@@ -1,0 +1,104 @@
+package podrules
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+const (
+	homeVolume         = "home"
+	sharedVolumePrefix = "shared-"
+	maxVolumeName      = 63
+)
+
+// Claim is a volume of a notebook, mounted at the same path in its Pod and in
+// those of its kernels.
+type Claim struct {
+	// Volume is the volume's name in the notebook's Pod.
+	Volume   string
+	Name     string
+	Path     string
+	ReadOnly bool
+}
+
+// Claims are a notebook's volumes, its home first.
+func Claims(nb *v1alpha1.JupyterNotebook) []Claim {
+	storage := nb.Spec.Storage
+	if storage == nil {
+		return nil
+	}
+	var claims []Claim
+	if storage.Home != nil {
+		claims = append(claims, Claim{Volume: homeVolume, Name: nb.HomeClaim(), Path: storage.Home.Path()})
+	}
+	for _, shared := range storage.Shared {
+		claims = append(claims, Claim{
+			Volume: sharedVolumePrefix + shared.Name, Name: shared.Claim, Path: path.Clean(shared.MountPath), ReadOnly: shared.ReadOnly,
+		})
+	}
+	return claims
+}
+
+// Mount gives a container of a Pod these volumes. A mount of its template at
+// one of their paths gives way, and so does a volume of one of their names.
+func Mount(pod *corev1.PodSpec, c *corev1.Container, claims []Claim) {
+	c.VolumeMounts = slices.DeleteFunc(c.VolumeMounts, func(old corev1.VolumeMount) bool {
+		return slices.ContainsFunc(claims, func(claim Claim) bool { return claim.Path == path.Clean(old.MountPath) })
+	})
+	pod.Volumes = slices.DeleteFunc(pod.Volumes, func(old corev1.Volume) bool {
+		return slices.ContainsFunc(claims, func(claim Claim) bool { return claim.Volume == old.Name })
+	})
+	for _, claim := range claims {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: claim.Volume, MountPath: claim.Path, ReadOnly: claim.ReadOnly})
+		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: claim.Volume, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim.Name, ReadOnly: claim.ReadOnly},
+		}})
+	}
+}
+
+// StorageFault returns the first reason to refuse a notebook's storage, nil if
+// there is none. Its path is below spec.storage.
+func StorageFault(storage *v1alpha1.NotebookStorage) *Fault {
+	if storage == nil {
+		return nil
+	}
+	paths := map[string]bool{}
+	pathFault := func(at, mountPath string) *Fault {
+		clean := path.Clean(mountPath)
+		switch {
+		case !path.IsAbs(mountPath), clean == "/", strings.Contains(mountPath, ":"), strings.Contains(mountPath, ".."):
+			return fault(at, fmt.Sprintf("%q must be absolute and not the root", mountPath))
+		case paths[clean]:
+			return fault(at, fmt.Sprintf("%q is used twice", mountPath))
+		}
+		paths[clean] = true
+		return nil
+	}
+	if home := storage.Home; home != nil {
+		if home.Size.Sign() <= 0 {
+			return fault("home.size", "must be positive")
+		}
+		if f := pathFault("home.mountPath", home.Path()); f != nil {
+			return f
+		}
+	}
+	names := map[string]bool{}
+	for i, shared := range storage.Shared {
+		at := fmt.Sprintf("shared[%d]", i)
+		if faults := validation.IsDNS1123Label(shared.Name); len(faults) > 0 || len(sharedVolumePrefix+shared.Name) > maxVolumeName || names[shared.Name] {
+			return fault(at+".name", fmt.Sprintf("%q must be unique and a DNS label of at most %d characters", shared.Name, maxVolumeName-len(sharedVolumePrefix)))
+		}
+		names[shared.Name] = true
+		if f := pathFault(at+".mountPath", shared.MountPath); f != nil {
+			return f
+		}
+	}
+	return nil
+}
