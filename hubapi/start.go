@@ -92,7 +92,7 @@ func startRequest(key spawner.Key, b startBody, a groups.Allowance, o forms.Opti
 	return spawner.Request{
 		Key:               key,
 		Start:             b.Start,
-		Env:               environment(b.Env, a.Env, o, cpuRequest, memoryRequest),
+		Env:               environment(b.Env, a.Env),
 		Command:           b.Command,
 		Args:              b.Args,
 		Image:             image,

@@ -33,7 +33,7 @@ func TestStartRequest(t *testing.T) {
 	}
 	idle := int64(60)
 	key := spawner.Key{User: "u/1", Server: "s"}
-	b := startBody{Start: "s1", Env: map[string]string{"JUPYTERHUB_API_TOKEN": "secret", "MEM_LIMIT": "1"}, Command: []string{"c"}, Args: []string{"--a"}}
+	b := startBody{Start: "s1", Env: map[string]string{"JUPYTERHUB_API_TOKEN": "secret"}, Command: []string{"c"}, Args: []string{"--a"}}
 	o := forms.Options{CPU: resource.MustParse("2"), Memory: resource.MustParse("4Gi"), Image: "old"}
 
 	got, err := startRequest(key, b, a, o)
@@ -44,8 +44,8 @@ func TestStartRequest(t *testing.T) {
 	got.MemoryRequest = resource.Quantity{}
 	assert.Equal(t, spawner.Request{
 		Key: key, Start: "s1", Command: []string{"c"}, Args: []string{"--a"},
-		Env: map[string]string{"HF_HOME": "/data", "JUPYTERHUB_API_TOKEN": "secret",
-			"CPU_LIMIT": "2", "CPU_GUARANTEE": "0.67", "MEM_LIMIT": "4294967296", "MEM_GUARANTEE": "4294967296"},
+		// CPU_* and MEM_* are the spawner's.
+		Env:   map[string]string{"HF_HOME": "/data", "JUPYTERHUB_API_TOKEN": "secret"},
 		Image: "r/nb:0", ImageChannel: "old", CPULimit: resource.MustParse("2"), MemoryLimit: resource.MustParse("4Gi"),
 		NodeSelector: map[string]string{"pool": "n"}, Tolerations: tolerations, PriorityClassName: "low", Storage: storage,
 		Affinity: affinity, ImagePullSecrets: secrets,
