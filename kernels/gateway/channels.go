@@ -41,15 +41,15 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	sub.seed(k)
+	sub.bind(k, func(k *v1alpha1.JupyterKernel) bool { return s.store.belongs(c.id, k) })
 	if !s.enter() {
 		return fail(kindUnavailable, "The gateway is stopping.")
 	}
 	defer s.sockets.Done()
-	if err := s.activity.open(k.Name, c.id.owner()); err != nil {
+	if err := s.activity.open(k.UID, c.id.owner()); err != nil {
 		return err
 	}
-	defer s.activity.close(k.Name, c.id.owner())
+	defer s.activity.close(k.UID, c.id.owner())
 
 	conn, err := websocket.Accept(w, c.Request, &websocket.AcceptOptions{Subprotocols: []string{subprotocolResume, wire.SubprotocolV1}})
 	if err != nil {
@@ -63,7 +63,7 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	defer gauge.Dec()
 	log := s.log.With("kernel", k.Name, "owner", c.id.owner(), "request", c.requestID)
 	sock := &socket{
-		srv: s, log: log, identity: c.id, token: c.token, session: session, id: k.Name, patience: patience,
+		srv: s, log: log, identity: c.id, token: c.token, session: session, uid: k.UID, patience: patience,
 		sub: sub, client: client, ledger: newLedger(s.cfg.HeldBytes, s.metrics.held), tell: &teller{client: client},
 		from:  from,
 		ready: make(chan struct{}, 1), kick: make(chan struct{}, 1), woken: make(chan error, 1),

@@ -27,7 +27,7 @@ func (s *Server) models(ctx context.Context, kernels []*v1alpha1.JupyterKernel) 
 	slots := make(chan struct{}, askAtOnce)
 	var wg sync.WaitGroup
 	for i, k := range kernels {
-		known := s.activity.of(k.Name)
+		known := s.activity.of(k.UID)
 		t, reachable := targetOf(k)
 		if known.state != "" || !reachable || phaseOf(k) != v1alpha1.KernelReady {
 			models[i] = model(k, known)
@@ -66,7 +66,7 @@ func (s *Server) restartKernel(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, model(k, s.activity.of(k.Name)))
+	writeJSON(w, http.StatusOK, model(k, s.activity.of(k.UID)))
 	return nil
 }
 

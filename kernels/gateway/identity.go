@@ -54,13 +54,17 @@ func owner(user, hubUserID, notebook string) string {
 	}
 }
 
+// ownerOf is that of a kernel, as it was noted when the kernel was made.
+func ownerOf(k *v1alpha1.JupyterKernel) string {
+	return owner(k.Spec.User, k.Labels[v1alpha1.LabelHubUserID], k.Spec.Notebook)
+}
+
 // owns tells whether a kernel is the identity's own.
 func (i Identity) owns(k *v1alpha1.JupyterKernel) bool {
-	hubUserID := k.Labels[v1alpha1.LabelHubUserID]
-	if hubUserID == "" && i.NotebookUID != "" && isOwnedBy(k, i.NotebookUID) {
-		hubUserID = i.HubUserID // of a release that did not note it
+	o := ownerOf(k)
+	if k.Labels[v1alpha1.LabelHubUserID] == "" && i.NotebookUID != "" && isOwnedBy(k, i.NotebookUID) {
+		o = owner(k.Spec.User, i.HubUserID, k.Spec.Notebook) // of a release that did not note it
 	}
-	o := owner(k.Spec.User, hubUserID, k.Spec.Notebook)
 	return o != "" && o == i.owner()
 }
 

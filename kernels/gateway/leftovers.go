@@ -3,6 +3,8 @@ package gateway
 import (
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
@@ -24,7 +26,10 @@ type leftovers struct {
 	bytes int64
 }
 
-type sessionKey struct{ kernel, owner, session string }
+type sessionKey struct {
+	kernel         types.UID
+	owner, session string
+}
 
 type leftover struct {
 	frames []frame

@@ -49,15 +49,17 @@ type link struct {
 	room         *share // for large frames
 	metrics      *metrics
 
+	over <-chan struct{} // closed when the kernel is no longer the client's: nothing may pass any more
+
 	acks chan struct{} // capacity 1: there is something to acknowledge
 
 	mu   sync.Mutex
 	seen resume
 	// delivering is held while one message goes to the client and is noted as
-	// seen; over is set under it, before the last acknowledgement: what the
+	// seen; ended is set under it, before the last acknowledgement: what the
 	// client was given is acknowledged, and nothing is given to it afterwards.
 	delivering sync.Mutex
-	over       bool
+	ended      bool
 	// parting: the client has closed its connection in order.
 	parting atomic.Bool
 }
@@ -108,7 +110,12 @@ func (l *link) run(ctx context.Context) error {
 		defer cancel()
 		writeErr = l.write(ctx)
 	})
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-l.over:
+		_ = l.conn.CloseNow()
+		cancel()
+	}
 	// With the last acknowledgement the agent forgets what the client has.
 	select {
 	case <-written:
@@ -189,7 +196,7 @@ func (l *link) binary(data []byte) error {
 	seq := binary.LittleEndian.Uint64(data)
 	l.delivering.Lock()
 	defer l.delivering.Unlock()
-	if l.over {
+	if l.ended || l.isOver() {
 		return context.Canceled
 	}
 	l.mu.Lock()
@@ -229,6 +236,9 @@ func (l *link) write(ctx context.Context) error {
 	}
 	for {
 		for {
+			if l.isOver() {
+				return context.Canceled
+			}
 			f, ok := l.ledger.next()
 			if !ok {
 				break
@@ -241,7 +251,7 @@ func (l *link) write(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			l.delivering.Lock()
-			l.over = true
+			l.ended = true
 			l.delivering.Unlock()
 			_ = ack()
 			return ctx.Err()
@@ -254,6 +264,15 @@ func (l *link) write(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+}
+
+func (l *link) isOver() bool {
+	select {
+	case <-l.over:
+		return true
+	default:
+		return false
 	}
 }
 

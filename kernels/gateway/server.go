@@ -85,8 +85,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		registry: deps.Registry, metrics: newMetrics(deps.Registry),
 		auth: newAuthenticator(cfg, deps.Cache, now), store: newStore(cfg, deps.Cache, deps.API, now), cache: deps.Cache,
 		agents: &agents{key: &reread[[]byte]{now: now, load: func() ([]byte, error) { return loadKey(cfg.KeyFile) }}},
-		infos:  newInfos(), activity: newActivity(cfg.SocketsPerUser), watch: newWatch(), left: newLeftovers(now),
+		infos:  newInfos(), activity: newActivity(cfg.SocketsPerUser), left: newLeftovers(now),
 	}
+	s.watch = newWatch(s.store.resting.rest)
 	s.large = newBudget(cfg.LargeFrameBytes, s.metrics.large)
 	s.serving, s.stop = context.WithCancel(context.Background())
 	_, keyErr := s.agents.key.get()

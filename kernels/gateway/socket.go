@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/wire"
@@ -26,7 +27,7 @@ type socket struct {
 	session  string // the agent's key for what it keeps of the output
 	spec     *v1alpha1.JupyterKernelSpec
 	infoKey  string
-	id       string        // of the kernel
+	uid      types.UID     // of the kernel
 	patience time.Duration // with which a kernel_info_request waits
 
 	sub    *subscription
@@ -150,7 +151,7 @@ func (s *socket) run(ctx context.Context) (end endReason) {
 }
 
 func (s *socket) key() sessionKey {
-	return sessionKey{kernel: s.id, owner: s.identity.owner(), session: s.session}
+	return sessionKey{kernel: s.uid, owner: s.identity.owner(), session: s.session}
 }
 
 // begin takes the kernel's state at the time the socket opened, and what the
@@ -270,7 +271,7 @@ func (s *socket) stop(end endReason) {
 		s.link.parting.Store(end == endClient && s.inOrder.Load())
 		s.unlink()
 		<-s.unlinked
-		s.srv.activity.link(s.id, -1)
+		s.srv.activity.link(s.uid, -1)
 	}
 	if end != endClient {
 		_ = s.client.conn.Close(end.closeAs())

@@ -55,14 +55,14 @@ func (s *socket) connected(ctx context.Context, wg *sync.WaitGroup, r dialResult
 	s.srv.metrics.dials.WithLabelValues("ok").Inc()
 	s.backoff, s.nextDial = 0, time.Time{}
 	l := newLink(r, s.from)
-	l.ledger, l.ready, l.metrics = s.ledger, s.ready, s.srv.metrics
+	l.ledger, l.ready, l.metrics, l.over = s.ledger, s.ready, s.srv.metrics, s.sub.over
 	l.deliver, l.greet, l.acknowledges = s.deliver, s.greet, s.client.framing == framingResume
 	l.room = &share{budget: s.srv.large, owner: s.identity.owner()}
 	s.link = l
 	s.mu.Lock()
 	s.current, s.acking = r.target.run, l
 	s.mu.Unlock()
-	s.srv.activity.link(s.id, 1)
+	s.srv.activity.link(s.uid, 1)
 	ctx, s.unlink = context.WithCancel(ctx)
 	s.unlinked = make(chan error, 1)
 	unlinked := s.unlinked
@@ -84,7 +84,7 @@ func (s *socket) disconnected(err error) endReason {
 	s.from = s.link.from()
 	s.unlink()
 	s.link = nil
-	s.srv.activity.link(s.id, -1)
+	s.srv.activity.link(s.uid, -1)
 	var closed websocket.CloseError
 	switch {
 	case errors.Is(err, errClientGone):
@@ -132,7 +132,7 @@ func (s *socket) deliver(m *wire.Message, frame []byte) error {
 			return nil
 		}
 	case wire.Stdin:
-		s.srv.activity.note(s.id, "", s.srv.now())
+		s.srv.activity.note(s.uid, "", s.srv.now())
 	}
 	if err := s.client.pass(m, frame); err != nil {
 		return fmt.Errorf("%w: %w", errClientGone, err)
@@ -153,7 +153,7 @@ func (s *socket) published(m *wire.Message) (pass bool, err error) {
 			s.ledger.restarted()
 		}
 	}
-	s.srv.activity.note(s.id, state, s.srv.now())
+	s.srv.activity.note(s.uid, state, s.srv.now())
 	pass = state != wire.StateDead
 	if !s.ledger.following() {
 		return pass, nil
@@ -168,7 +168,7 @@ func (s *socket) published(m *wire.Message) (pass bool, err error) {
 // replied learns from a reply, which is not to be passed on if the request has
 // been answered in the kernel's stead.
 func (s *socket) replied(m *wire.Message) (pass bool) {
-	s.srv.activity.note(s.id, "", s.srv.now())
+	s.srv.activity.note(s.uid, "", s.srv.now())
 	if m.Type() == wire.TypeKernelInfoReply {
 		s.srv.infos.learn(s.infoKey, m.Content)
 	}

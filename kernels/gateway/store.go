@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -9,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -29,6 +29,8 @@ type store struct {
 
 	mu     sync.Mutex
 	unseen map[string]unseen // kernels made here that the cache lacks, by id
+
+	resting *resting
 }
 
 // unseen is a kernel that was made here. unseenFor bounds how long it counts
@@ -43,7 +45,7 @@ const unseenFor = time.Minute
 func newStore(cfg Config, cache client.Reader, api client.Client, now func() time.Time) *store {
 	return &store{
 		namespace: cfg.Namespace, gateway: cfg.Name, cache: cache, api: api, now: now,
-		unseen: map[string]unseen{}, perUser: cfg.KernelsPerUser,
+		unseen: map[string]unseen{}, perUser: cfg.KernelsPerUser, resting: newResting(now),
 	}
 }
 
@@ -66,10 +68,16 @@ func (s *store) kernel(ctx context.Context, id Identity, kernelID string) (*v1al
 		return nil, errNoKernel
 	case err != nil:
 		return nil, unreadable(err)
-	case !s.ours(k) || !id.owns(k):
+	case !s.belongs(id, k):
 		return nil, errNoKernel
 	}
 	return k, nil
+}
+
+// belongs tells whether a kernel is there for the identity: this gateway's, its
+// own, and not on its way out.
+func (s *store) belongs(id Identity, k *v1alpha1.JupyterKernel) bool {
+	return s.ours(k) && id.owns(k)
 }
 
 // ours tells whether a kernel is this gateway's and not on its way out.
@@ -85,15 +93,19 @@ func (s *store) kernels(ctx context.Context, id Identity) ([]*v1alpha1.JupyterKe
 	}
 	var own []*v1alpha1.JupyterKernel
 	for i := range list.Items {
-		if k := &list.Items[i]; s.ours(k) && id.owns(k) {
+		if k := &list.Items[i]; s.belongs(id, k) {
 			own = append(own, k)
 		}
 	}
 	return own, nil
 }
 
-// create writes a new kernel, unless its owner has too many.
+// create writes a new kernel, unless its owner has too many or its id was
+// somebody else's a moment ago.
 func (s *store) create(ctx context.Context, id Identity, k *v1alpha1.JupyterKernel) error {
+	if s.resting.rests(k.Name, id.owner()) {
+		return fail(kindConflict, "This id was in use until recently. Choose another one.")
+	}
 	if err := s.reserve(ctx, id, k.Name); err != nil {
 		return err
 	}
@@ -132,7 +144,10 @@ func (s *store) reserve(ctx context.Context, id Identity, kernelID string) error
 	for i := range list.Items {
 		k := &list.Items[i]
 		delete(s.unseen, k.Name)
-		if s.ours(k) && id.owns(k) {
+		if k.Name == kernelID && !id.owns(k) { // removed or not, the cache still shows it
+			return fail(kindConflict, "A kernel with this id exists already.")
+		}
+		if s.belongs(id, k) {
 			count++
 		}
 	}
@@ -168,14 +183,21 @@ func (s *store) wake(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 	return s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
 }
 
-// interrupted tells every replica that the user gave up waiting.
+// interrupted tells every replica that the user gave up waiting. It names the
+// UID: by now another object may have the name.
 func (s *store) interrupted(ctx context.Context, k *v1alpha1.JupyterKernel, now time.Time) error {
-	next := k.DeepCopy()
-	if next.Annotations == nil {
-		next.Annotations = map[string]string{}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid":         k.UID,
+		"annotations": map[string]string{v1alpha1.AnnotationInterrupted: now.UTC().Format(time.RFC3339Nano)},
+	}})
+	if err != nil {
+		return err
 	}
-	next.Annotations[v1alpha1.AnnotationInterrupted] = now.UTC().Format(time.RFC3339Nano)
-	return s.patch(ctx, next, client.MergeFrom(k))
+	err = s.patch(ctx, k.DeepCopy(), client.RawPatch(types.MergePatchType, patch))
+	if apierrors.IsInvalid(err) { // a UID cannot change: it is another object
+		return errNoKernel
+	}
+	return err
 }
 
 func (s *store) patch(ctx context.Context, k *v1alpha1.JupyterKernel, patch client.Patch) error {
@@ -197,6 +219,7 @@ func (s *store) patch(ctx context.Context, k *v1alpha1.JupyterKernel, patch clie
 // remove deletes a kernel; its Pod and the rest follow in the background.
 func (s *store) remove(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 	s.forget(k.Name)
+	s.resting.rest(k)
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	uid := k.UID
@@ -221,13 +244,4 @@ func unwritable(err error) error {
 		return failBecause(kindTimeout, "The cluster did not answer in time.", err)
 	}
 	return failBecause(kindUnavailable, "The cluster does not accept changes now.", err)
-}
-
-func tombstoneName(obj any) (string, bool) {
-	t, ok := obj.(toolscache.DeletedFinalStateUnknown)
-	if !ok {
-		return "", false
-	}
-	_, name, err := toolscache.SplitMetaNamespaceKey(t.Key)
-	return name, err == nil
 }

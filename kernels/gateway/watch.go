@@ -3,7 +3,8 @@ package gateway
 import (
 	"sync"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -11,26 +12,41 @@ import (
 // watch passes changes of JupyterKernels on to the sockets that are open on
 // them. A slow socket misses intermediate states, never the last one.
 type watch struct {
+	removed func(k *v1alpha1.JupyterKernel) // called with every object that is no more
+
 	mu   sync.Mutex
 	subs map[string]map[*subscription]struct{} // by kernel id
 }
 
-func newWatch() *watch { return &watch{subs: map[string]map[*subscription]struct{}{}} }
+func newWatch(removed func(k *v1alpha1.JupyterKernel)) *watch {
+	return &watch{removed: removed, subs: map[string]map[*subscription]struct{}{}}
+}
 
-// subscription is one socket's view of one kernel.
+// subscription is one socket's view of one kernel: of the object with the UID
+// it was bound to, for as long as that is the socket's owner's. An id can be
+// used again, by somebody else too; a subscription that has ended stays so.
+//
+//	subscribe ── bind ──▶ follows ── gone, another UID, another owner ──▶ over
 type subscription struct {
 	watch   *watch
 	id      string
 	changed chan struct{} // capacity 1
+	over    chan struct{} // closed once the kernel is gone or not the owner's
 
 	mu     sync.Mutex
-	kernel *v1alpha1.JupyterKernel // nil once it is gone
+	uid    types.UID // empty before bind
+	owned  func(*v1alpha1.JupyterKernel) bool
+	kernel *v1alpha1.JupyterKernel               // nil once it is over
+	early  map[types.UID]*v1alpha1.JupyterKernel // states that came before bind; nil for gone
 }
 
-// subscribe must be called before the kernel that is passed to seed is read,
+// subscribe must be called before the kernel that is passed to bind is read,
 // so that no change falls between.
 func (w *watch) subscribe(id string) *subscription {
-	s := &subscription{watch: w, id: id, changed: make(chan struct{}, 1)}
+	s := &subscription{
+		watch: w, id: id, changed: make(chan struct{}, 1), over: make(chan struct{}),
+		early: map[types.UID]*v1alpha1.JupyterKernel{},
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.subs[id] == nil {
@@ -40,16 +56,35 @@ func (w *watch) subscribe(id string) *subscription {
 	return s
 }
 
-// seed sets the first state unless a change came first.
-func (s *subscription) seed(k *v1alpha1.JupyterKernel) {
+// bind ties the subscription to the object that k shows. owned is asked at
+// every change of it.
+func (s *subscription) bind(k *v1alpha1.JupyterKernel, owned func(*v1alpha1.JupyterKernel) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.kernel == nil {
-		s.kernel = k
+	s.uid, s.owned = k.UID, owned
+	if newer, came := s.early[k.UID]; came {
+		k = newer
 	}
+	s.early = nil
+	s.take(k)
 }
 
-// latest returns the kernel, or nil once it is gone or on its way out.
+// take is set for the object itself; mu is held. A nil kernel is gone.
+func (s *subscription) take(k *v1alpha1.JupyterKernel) {
+	select {
+	case <-s.over:
+		return
+	default:
+	}
+	if k == nil || k.UID != s.uid || !s.owned(k) {
+		s.kernel = nil
+		close(s.over)
+		return
+	}
+	s.kernel = k
+}
+
+// latest returns the kernel, or nil once the subscription is over.
 func (s *subscription) latest() *v1alpha1.JupyterKernel {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,33 +100,41 @@ func (s *subscription) close() {
 	}
 }
 
-func (s *subscription) set(k *v1alpha1.JupyterKernel) {
+// set takes a state of the object with that UID; nil if it is no more.
+func (s *subscription) set(uid types.UID, k *v1alpha1.JupyterKernel) {
 	s.mu.Lock()
-	s.kernel = k
-	s.mu.Unlock()
-	select {
-	case s.changed <- struct{}{}:
-	default:
+	defer s.mu.Unlock()
+	switch {
+	case s.uid == "":
+		s.early[uid] = k
+		return
+	case k == nil && uid != s.uid:
+		return // an earlier object of that name
 	}
+	s.take(k)
+	signal(s.changed)
 }
 
 // publish tells of a kernel's new state.
 func (w *watch) publish(k *v1alpha1.JupyterKernel) {
 	if k.DeletionTimestamp != nil {
-		w.gone(k.Name)
+		w.each(k.Name, k.UID, nil)
 		return
 	}
-	w.each(k.Name, k)
+	w.each(k.Name, k.UID, k)
 }
 
 // gone tells that a kernel is no more.
-func (w *watch) gone(id string) { w.each(id, nil) }
+func (w *watch) gone(k *v1alpha1.JupyterKernel) {
+	w.removed(k)
+	w.each(k.Name, k.UID, nil)
+}
 
-func (w *watch) each(id string, k *v1alpha1.JupyterKernel) {
+func (w *watch) each(id string, uid types.UID, k *v1alpha1.JupyterKernel) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for s := range w.subs[id] {
-		s.set(k)
+		s.set(uid, k)
 	}
 }
 
@@ -100,17 +143,23 @@ func (w *watch) each(id string, k *v1alpha1.JupyterKernel) {
 // OnAdd is called for every kernel there is and every new one.
 func (w *watch) OnAdd(obj any, _ bool) { w.onObject(obj) }
 
-// OnUpdate is called for every change and resync.
-func (w *watch) OnUpdate(_, obj any) { w.onObject(obj) }
-
-// OnDelete may get a tombstone that knows the name only.
-func (w *watch) OnDelete(obj any) {
-	if k, ok := obj.(client.Object); ok {
-		w.gone(k.GetName())
-		return
+// OnUpdate is called for every change and resync. After the watch broke off it
+// may show another object of the same name, with nothing said of the first.
+func (w *watch) OnUpdate(old, obj any) {
+	before, ok := old.(*v1alpha1.JupyterKernel)
+	if k, now := obj.(*v1alpha1.JupyterKernel); ok && now && before.UID != k.UID {
+		w.gone(before)
 	}
-	if name, ok := tombstoneName(obj); ok {
-		w.gone(name)
+	w.onObject(obj)
+}
+
+// OnDelete gets a tombstone with the last known state if the watch broke off.
+func (w *watch) OnDelete(obj any) {
+	if t, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
+		obj = t.Obj
+	}
+	if k, ok := obj.(*v1alpha1.JupyterKernel); ok {
+		w.gone(k)
 	}
 }
 
