@@ -163,7 +163,7 @@ func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
 		argv = []string{"python", "-m", "ipykernel_launcher", "-f", "{connection_file}"}
 	}
 	metadata := map[string]any{"elastichub": map[string]any{"resources": extendedResources(ks)}}
-	if language(ks) == "python" {
+	if offersDebugger(ks) {
 		metadata["debugger"] = true // JupyterLab offers its debugger only if told
 	}
 	return specModel{
@@ -175,6 +175,10 @@ func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
 		Resources: resourcesOf(ks),
 	}
 }
+
+// offersDebugger tells whether a kernelspec's kernels are taken to speak the
+// debugger's protocol, as ipykernel does.
+func offersDebugger(ks *v1alpha1.JupyterKernelSpec) bool { return language(ks) == "python" }
 
 func language(ks *v1alpha1.JupyterKernelSpec) string {
 	if ks == nil || ks.Spec.Language == "" {

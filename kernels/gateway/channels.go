@@ -71,7 +71,6 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	if ks := (&v1alpha1.JupyterKernelSpec{}); s.cache.Get(c.Context(), types.NamespacedName{Namespace: s.cfg.Namespace, Name: k.Spec.KernelSpec}, ks) == nil {
 		sock.spec = ks
 	}
-	sock.infoKey = infoKey(k.Spec.KernelSpec, sock.spec)
 	log.Debug("socket opened", "framing", string(client.framing))
 	end := sock.run(s.serving)
 	s.metrics.endSockets.WithLabelValues(string(end)).Inc()

@@ -26,7 +26,6 @@ type socket struct {
 	token    string
 	session  string // the agent's key for what it keeps of the output
 	spec     *v1alpha1.JupyterKernelSpec
-	infoKey  string
 	uid      types.UID     // of the kernel
 	patience time.Duration // with which a kernel_info_request waits
 

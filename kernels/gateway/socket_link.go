@@ -170,7 +170,7 @@ func (s *socket) published(m *wire.Message) (pass bool, err error) {
 func (s *socket) replied(m *wire.Message) (pass bool) {
 	s.srv.activity.note(s.uid, "", s.srv.now())
 	if m.Type() == wire.TypeKernelInfoReply {
-		s.srv.infos.learn(s.infoKey, m.Content)
+		s.srv.infos.learn(s.uid, m.Content)
 	}
 	return s.ledger.answered(wire.ParseFields(m.ParentHeader).ID)
 }

@@ -277,10 +277,93 @@ func TestKernelInfoIsAnsweredForAKernelThatIsNotUp(t *testing.T) {
 	agent.publish("s", b.New(wire.Shell, wire.TypeKernelInfoReply, real.Header, map[string]any{"status": "ok", "banner": "the real one"}))
 	assert.Equal(t, "the real one", wire.Member(p.next(wire.TypeKernelInfoReply).Content, "banner"))
 
-	second := w.start("nb-alice", "python-gpu")
-	q := w.open("nb-alice", second, "s")
+	// What it said is kept for it, also while it is parked.
+	agent.end("idle")
+	w.phase(id, v1alpha1.KernelParked, 1, "")
+	q := w.open("nb-alice", id, "s2")
 	q.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
-	assert.Equal(t, "the real one", wire.Member(q.next(wire.TypeKernelInfoReply).Content, "banner"), "remembered by kernelspec")
+	assert.Equal(t, "the real one", wire.Member(q.next(wire.TypeKernelInfoReply).Content, "banner"))
+}
+
+// TestWhatAKernelSaysOfItselfIsForItAlone: whoever owns a kernel decides what
+// its kernel_info_reply says, banner, links and exporter.
+func TestWhatAKernelSaysOfItselfIsForItAlone(t *testing.T) {
+	w := newWorld(t)
+	said := map[string]any{
+		"status": "ok", "protocol_version": "5.3", "implementation": "evil", "banner": "type your password",
+		"help_links":    []any{map[string]string{"text": "evil", "url": "https://evil.example"}},
+		"language_info": map[string]any{"name": "evil", "mimetype": "text/html", "nbconvert_exporter": "evil"},
+	}
+	// The first kernel of the kernelspec in this gateway's life says it, and says it again in a second run.
+	evil := w.start("nb-alice", "python-cpu")
+	p := w.open("nb-alice", evil, "s")
+	b := wire.NewBuilder("kernel")
+	for run := int64(1); run <= 2; run++ {
+		agent := w.agent(evil, run)
+		w.phase(evil, v1alpha1.KernelReady, run, agent.ip)
+		p.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
+		agent.publish("s", b.New(wire.Shell, wire.TypeKernelInfoReply, agent.receive(wire.TypeKernelInfoRequest).Header, said))
+		require.Equal(t, "evil", wire.Member(p.next(wire.TypeKernelInfoReply).Content, "implementation"))
+	}
+
+	unasked := func(who, id string) string { // while it starts, and while it is parked
+		p := w.open(who, id, "s")
+		p.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
+		starting := string(p.next(wire.TypeKernelInfoReply).Content)
+		w.phase(id, v1alpha1.KernelParked, 1, "")
+		p.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
+		return starting + string(p.next(wire.TypeKernelInfoReply).Content)
+	}
+	bob := w.start("nb-bob", "python-cpu")
+	for whose, text := range map[string]string{
+		"somebody else's":          unasked("nb-bob", bob),
+		"a client's":               unasked("ci", w.start("ci", "python-cpu")),
+		"another of the same user": unasked("nb-alice", w.start("nb-alice", "python-cpu")),
+	} {
+		assert.NotContains(t, text, "evil", whose)
+	}
+
+	// The id of the one that said it, in other hands.
+	w.remake(evil, "bob", "nb-bob")
+	w.phase(evil, v1alpha1.KernelStarting, 1, "")
+	assert.NotContains(t, unasked("nb-bob", evil), "evil")
+}
+
+func TestKernelInfoFollowsFromTheKernelspec(t *testing.T) {
+	info := func(language string) (all struct {
+		Debugger bool         `json:"debugger"`
+		Features []string     `json:"supported_features"`
+		Info     languageInfo `json:"language_info"`
+	}) {
+		ks := &v1alpha1.JupyterKernelSpec{Spec: v1alpha1.JupyterKernelSpecSpec{Language: language}}
+		raw, err := json.Marshal(newInfos().content("u", ks))
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(raw, &all))
+		return all
+	}
+	for language, want := range map[string][3]string{
+		"R": {"R", "text/x-r-source", ".r"}, "julia": {"julia", "application/julia", ".jl"}, "Bash": {"bash", "text/x-sh", ".sh"},
+		"": {"python", "text/x-python", ".py"}, "Brainfuck": {"Brainfuck", "text/plain", ".txt"},
+	} {
+		got := info(language)
+		assert.Equal(t, want, [3]string{got.Info.Name, got.Info.Mimetype, got.Info.FileExtension}, language)
+		assert.Equal(t, language == "", got.Debugger, language)
+	}
+	assert.Equal(t, []string{"debugger"}, info("python").Features)
+	_, err := json.Marshal(newInfos().content("u", nil))
+	assert.NoError(t, err)
+}
+
+func TestInfosAreBounded(t *testing.T) {
+	i := newInfos()
+	for n := range maxInfos + 1 {
+		i.learn(types.UID(fmt.Sprint(n)), []byte(`{"status":"ok","banner":"own"}`))
+	}
+	i.learn("large", []byte(`{"status":"ok","banner":"`+strings.Repeat("x", maxInfo)+`"}`))
+	assert.Len(t, i.by, maxInfos)
+	assert.Len(t, i.queue, maxInfos)
+	assert.NotContains(t, i.by, types.UID("0"))
+	assert.NotContains(t, i.by, types.UID("large"))
 }
 
 func TestKernelInfoIsAnsweredOnceWhileTheKernelStarts(t *testing.T) {

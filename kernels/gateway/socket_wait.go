@@ -94,7 +94,7 @@ func (s *socket) speakOfKernel(parked bool, now time.Time) time.Duration {
 	}
 	asked, oldest := s.ledger.speakFor(func(r *request) bool { return r.kind == wire.TypeKernelInfoRequest }, before)
 	for _, r := range asked {
-		_ = s.tell.answer(r, s.srv.infos.content(s.infoKey, language(s.spec)))
+		_ = s.tell.answer(r, s.srv.infos.content(s.uid, s.spec))
 	}
 	if len(asked) > 0 && !parked { // it is not idle, as the answer made it seem
 		_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateStarting)} })
