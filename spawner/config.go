@@ -18,7 +18,8 @@ type Config struct {
 	DefaultImage string
 	// ImagePullPolicy of notebook containers whose template sets none.
 	ImagePullPolicy corev1.PullPolicy
-	// GatewayName is the JupyterGateway, in Namespace, of the Hub's servers.
+	// GatewayName is the JupyterGateway, in Namespace, of the Hub's servers;
+	// empty means that they have no remote kernels.
 	GatewayName string
 	// AdoptHomesBefore lets a user have a home that bears their name and was made
 	// before this time, whoever it was noted for; the zero time lets nobody.
@@ -37,8 +38,10 @@ func (c Config) Validate() error {
 	if !slices.Contains([]corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}, c.ImagePullPolicy) {
 		faults = append(faults, fmt.Errorf("imagePullPolicy: %q is none of Always, IfNotPresent, Never", c.ImagePullPolicy))
 	}
-	for _, reason := range validation.IsDNS1035Label(c.GatewayName) {
-		faults = append(faults, fmt.Errorf("gatewayName: %s", reason))
+	if c.GatewayName != "" {
+		for _, reason := range validation.IsDNS1035Label(c.GatewayName) {
+			faults = append(faults, fmt.Errorf("gatewayName: %s", reason))
+		}
 	}
 	return errors.Join(faults...)
 }

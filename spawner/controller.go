@@ -173,15 +173,10 @@ func (c *controller) observe(ctx context.Context, nb *v1alpha1.JupyterNotebook) 
 			}
 		}
 	}
-	if nb.Spec.Gateway != nil {
-		err := c.client.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.Gateway.Name}, &v1alpha1.JupyterGateway{})
-		if client.IgnoreNotFound(err) != nil {
-			return o, fmt.Errorf("read gateway: %w", err)
-		}
-		o.gateway = err == nil
-	}
 	o.events = c.events(about...)
-	return o, nil
+	var err error
+	o.remote, err = c.observeRemote(ctx, nb)
+	return o, err
 }
 
 // madeBy tells that a Pod belongs to a ReplicaSet of that Deployment, by the
@@ -215,9 +210,6 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 			return err
 		}
 		return failed(why.reason, "%s", why.message)
-	}
-	if nb.Spec.Gateway != nil && !o.gateway {
-		return pending(ReasonWaitingForGateway, "Waiting for the JupyterGateway %s.", nb.Spec.Gateway.Name)
 	}
 	if err := c.environment(ctx, nb); err != nil {
 		return err

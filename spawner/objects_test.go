@@ -296,7 +296,12 @@ func TestCheckRequest(t *testing.T) {
 func TestConfigValidate(t *testing.T) {
 	require.NoError(t, testConfig().Validate())
 	err := Config{}.Validate()
-	for _, path := range []string{"namespace:", "defaultImage:", "imagePullPolicy:", "gatewayName:"} {
+	for _, path := range []string{"namespace:", "defaultImage:", "imagePullPolicy:"} {
 		assert.ErrorContains(t, err, path)
 	}
+	config := testConfig()
+	config.GatewayName = ""
+	require.NoError(t, config.Validate(), "no remote kernels")
+	config.GatewayName = "a.b"
+	assert.ErrorContains(t, config.Validate(), "gatewayName:")
 }

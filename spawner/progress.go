@@ -2,6 +2,7 @@ package spawner
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -55,6 +56,7 @@ func steps(o observed, v verdict, log []v1alpha1.NotebookProgress) []step {
 	if v.phase == v1alpha1.NotebookPending || v.reason == ReasonReplacing {
 		all = append(all, step{percent: 5, message: v.message})
 	}
+	all = append(all, shortages(o)...)
 	all = append(all, claimSteps(o)...)
 	all = append(all, eventSteps(o, log)...)
 	switch v.phase {
@@ -71,6 +73,35 @@ func steps(o observed, v verdict, log []v1alpha1.NotebookProgress) []step {
 	case v1alpha1.NotebookPending:
 	}
 	return all
+}
+
+// shortages tell what a server that starts all the same will not have.
+func shortages(o observed) []step {
+	nb := o.notebook
+	if nb.Spec.Stopped {
+		return nil
+	}
+	var all []step
+	if short := judgeRemote(nb, o.remote); short != nil {
+		all = append(all, step{percent: 4, message: short.message})
+	}
+	// Who writes a JupyterNotebook by hand chooses its volumes.
+	if nb.Spec.Start != "" && !keepsFiles(nb.Spec.Storage) {
+		all = append(all, step{percent: 4, message: fmt.Sprintf(
+			"This server has no home volume: its files are lost when it stops, until an administrator sets spec.storage.home in the policy %s.", enumerate(policiesOf(nb)))})
+	}
+	return all
+}
+
+// keepsFiles tells that what is in the home directory outlives the Pod.
+func keepsFiles(storage *v1alpha1.NotebookStorage) bool {
+	if storage == nil {
+		return false
+	}
+	return storage.Home != nil || slices.ContainsFunc(storage.Shared, func(shared v1alpha1.SharedVolume) bool {
+		at := path.Clean(shared.MountPath)
+		return !shared.ReadOnly && (at == defaultHome || strings.HasPrefix(defaultHome, at+"/"))
+	})
 }
 
 func claimSteps(o observed) []step {

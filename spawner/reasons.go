@@ -6,7 +6,6 @@ type Reason string
 // Why a notebook is in its phase.
 const (
 	// Pending: something it needs is missing, and may come.
-	ReasonWaitingForGateway     Reason = "WaitingForGateway"
 	ReasonWaitingForEnvironment Reason = "WaitingForEnvironment"
 	ReasonWaitingForVolume      Reason = "WaitingForVolume"
 	ReasonWaitingForRemoval     Reason = "WaitingForRemoval"
@@ -17,7 +16,6 @@ const (
 	ReasonUnschedulable Reason = "Unschedulable"
 	ReasonPodStarting   Reason = "PodStarting"
 
-	ReasonFound    Reason = "Found"
 	ReasonReady    Reason = "ServerReady"
 	ReasonStopping Reason = "Stopping"
 	ReasonStopped  Reason = "Stopped"
@@ -25,6 +23,11 @@ const (
 	// Stopped without anyone asking.
 	ReasonStoppedIdle   Reason = "StoppedIdle"
 	ReasonStoppedMaxRun Reason = "StoppedMaxRun"
+
+	// Of the condition GatewayFound.
+	ReasonFound           Reason = "Found"
+	ReasonGatewayMissing  Reason = "GatewayMissing"
+	ReasonGatewayNotReady Reason = "GatewayNotReady"
 
 	// Of the condition Answers.
 	ReasonAnswers  Reason = "Answers"
@@ -36,12 +39,13 @@ const (
 	ReasonImageRedirected Reason = "Redirected"
 	ReasonImageWithdrawn  Reason = "Withdrawn"
 
-	// Troubles of a Pod: Starting with that reason for a while, then Failed.
+	// Troubles of a Pod or its volume: Starting with that reason for a while, then Failed.
 	ReasonImagePullFailed Reason = "ImagePullFailed"
 	ReasonContainerConfig Reason = "ContainerConfigInvalid"
 	ReasonCrashed         Reason = "Crashed"
 	ReasonOutOfMemory     Reason = "OutOfMemory"
 	ReasonPodRefused      Reason = "PodRefused"
+	ReasonNoStorageClass  Reason = "NoStorageClass"
 
 	// Failed before there was a Pod.
 	ReasonRefused         Reason = "Refused"
@@ -58,7 +62,9 @@ const (
 const (
 	// ConditionReady mirrors the phase, for kubectl wait.
 	ConditionReady = "Ready"
-	// ConditionGateway tells whether the gateway that spec names exists.
+	// ConditionGateway tells whether the gateway that spec names exists, and
+	// while the server starts, whether it is ready. A notebook that names none
+	// does not have it.
 	ConditionGateway = "GatewayFound"
 	// ConditionTrouble is true while the Pod is in a trouble that becomes a
 	// failure when it lasts; its transition time is when it began.
@@ -69,4 +75,11 @@ const (
 	// ConditionImage is false when the next start would offer another image
 	// than the one that runs.
 	ConditionImage = "ImageCurrent"
+)
+
+// What servers lack that start all the same; GatewayFound has the first two.
+const (
+	ReasonNoKernelAllowed   Reason = "NoKernelAllowed"
+	ReasonNoKernelOffered   Reason = "NoKernelOffered"
+	ReasonKernelSpecMissing Reason = "KernelSpecMissing"
 )

@@ -87,7 +87,6 @@ func check(req Request) error {
 // name. home is the claim of its home volume, empty for the one named after it.
 func notebookSpec(cfg Config, req Request, name, home string) v1alpha1.JupyterNotebookSpec {
 	spec := v1alpha1.JupyterNotebookSpec{
-		Gateway:       &corev1.ObjectReference{Name: cfg.GatewayName},
 		Template:      &v1alpha1.PodTemplate{PodTemplateSpec: requestTemplate(cfg, req)},
 		User:          req.User,
 		Server:        req.Server,
@@ -99,6 +98,9 @@ func notebookSpec(cfg Config, req Request, name, home string) v1alpha1.JupyterNo
 		ServersPerUser: max(req.ServersPerUser, 1),
 		MaxRunSeconds:  req.MaxRunSeconds,
 		ImageChannel:   req.ImageChannel,
+	}
+	if cfg.GatewayName != "" {
+		spec.Gateway = &corev1.ObjectReference{Name: cfg.GatewayName}
 	}
 	if spec.Storage != nil && spec.Storage.Home != nil {
 		spec.Storage.Home.Claim = home

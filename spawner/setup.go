@@ -67,7 +67,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 		Owns(&corev1.Service{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
-		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(c.byGateway)).
+		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(c.byGateway), builder.WithPredicates(predicate.Funcs{UpdateFunc: availabilityChanged})).
 		Watches(&v1alpha1.JupyterKernel{}, handler.EnqueueRequestsFromMapFunc(byNotebook), builder.WithPredicates(predicate.Funcs{UpdateFunc: holdingChanged})).
 		Watches(&v1alpha1.GroupPolicy{}, handler.EnqueueRequestsFromMapFunc(c.byPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(eventSource(events, mgr.GetClient())).
@@ -128,11 +128,19 @@ func (c *controller) byPolicy(ctx context.Context, policy client.Object) []recon
 	})
 }
 
-// byGateway wakes the notebooks that wait for a gateway.
+// byGateway leads from a gateway to the notebooks whose status speaks of it.
 func (c *controller) byGateway(ctx context.Context, gateway client.Object) []reconcile.Request {
 	return c.notebooksWhere(ctx, gateway.GetNamespace(), func(nb *v1alpha1.JupyterNotebook) bool {
-		return nb.Spec.Gateway != nil && nb.Spec.Gateway.Name == gateway.GetName() && nb.Status.Phase == v1alpha1.NotebookPending
+		return nb.Spec.Gateway != nil && nb.Spec.Gateway.Name == gateway.GetName() && !nb.Spec.Stopped
 	})
+}
+
+// availabilityChanged is true when a gateway has become ready or is so no more;
+// what else changes in its status concerns no notebook.
+func availabilityChanged(e event.UpdateEvent) bool {
+	old, ok1 := e.ObjectOld.(*v1alpha1.JupyterGateway)
+	current, ok2 := e.ObjectNew.(*v1alpha1.JupyterGateway)
+	return ok1 && ok2 && (old.Status.ReadyReplicas == 0) != (current.Status.ReadyReplicas == 0)
 }
 
 func (c *controller) notebooksWhere(ctx context.Context, namespace string, is func(*v1alpha1.JupyterNotebook) bool) []reconcile.Request {

@@ -1,6 +1,7 @@
 package spawner
 
 import (
+	"fmt"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -27,8 +28,7 @@ type observed struct {
 	events []corev1.Event
 	// blocked is why nothing is built for this generation, nil if it is.
 	blocked *blocked
-	// gateway tells whether the gateway of spec exists.
-	gateway bool
+	remote  remote
 	now     time.Time
 }
 
@@ -78,13 +78,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 		next.URL = serverURL(nb)
 	}
 	setCondition(o, &next, ConditionReady, v.phase == v1alpha1.NotebookReady, v.reason, v.message)
-	if nb.Spec.Gateway == nil {
-		apimeta.RemoveStatusCondition(&next.Conditions, ConditionGateway)
-	} else if o.gateway {
-		setCondition(o, &next, ConditionGateway, true, ReasonFound, "")
-	} else {
-		setCondition(o, &next, ConditionGateway, false, ReasonWaitingForGateway, "There is no JupyterGateway "+nb.Spec.Gateway.Name+".")
-	}
+	setGatewayCondition(o, &next)
 	next.Progress = advance(next.Progress, steps(o, v, next.Progress), o.now)
 	return next, wait
 }
@@ -107,6 +101,27 @@ func holdBack(o observed, next *v1alpha1.JupyterNotebookStatus, v *verdict) time
 	return min(left, troubleGrace)
 }
 
+// setGatewayCondition speaks of readiness only until a server is ready: a
+// gateway's own status tells it, and need not be copied to all its notebooks.
+func setGatewayCondition(o observed, next *v1alpha1.JupyterNotebookStatus) {
+	switch {
+	case o.notebook.Spec.Gateway == nil:
+		apimeta.RemoveStatusCondition(&next.Conditions, ConditionGateway)
+		return
+	case o.notebook.Spec.Stopped:
+		return // not looked for
+	}
+	short := judgeRemote(o.notebook, o.remote)
+	switch {
+	case short != nil && short.reason == ReasonGatewayMissing:
+		setCondition(o, next, ConditionGateway, false, short.reason, short.message)
+	case short != nil && short.reason == ReasonGatewayNotReady && next.Phase != v1alpha1.NotebookReady:
+		setCondition(o, next, ConditionGateway, true, short.reason, short.message)
+	default:
+		setCondition(o, next, ConditionGateway, true, ReasonFound, "")
+	}
+}
+
 func setCondition(o observed, next *v1alpha1.JupyterNotebookStatus, kind string, is bool, reason Reason, message string) {
 	podrules.SetCondition(&next.Conditions, o.notebook.Generation, o.now, kind, is, string(reason), message)
 }
@@ -124,6 +139,9 @@ func judge(o observed) verdict {
 	case o.deployment == nil:
 		return verdict{phase: v1alpha1.NotebookStarting, reason: ReasonCreating, message: "The server is being created."}
 	}
+	if v := judgeClaim(o); v != nil {
+		return *v
+	}
 	pod := current(nb, o.pods)
 	if pod == nil {
 		return judgeNoPod(o)
@@ -131,6 +149,34 @@ func judge(o observed) verdict {
 	v := judgePod(pod)
 	v.pod = pod.Name
 	return v
+}
+
+// judgeClaim knows the one trouble of a claim that waiting does not cure: it
+// names no storage class and the cluster gave it none, which the volume
+// controller says in an event FailedBinding (pkg/controller/volume/events). nil
+// means no trouble.
+func judgeClaim(o observed) *verdict {
+	if o.claim == nil || o.claim.Status.Phase == corev1.ClaimBound || o.claim.Spec.VolumeName != "" {
+		return nil
+	}
+	if class := o.claim.Spec.StorageClassName; class != nil && *class != "" {
+		return nil
+	}
+	for i := range o.events {
+		if o.events[i].InvolvedObject.UID == o.claim.UID && o.events[i].Reason == "FailedBinding" {
+			return &verdict{reason: ReasonNoStorageClass, message: noStorageClass(o.notebook), trouble: &trouble{troubleGrace}}
+		}
+	}
+	return nil
+}
+
+func noStorageClass(nb *v1alpha1.JupyterNotebook) string {
+	field := "spec.storage.home.storageClassName of the JupyterNotebook"
+	if policies := policiesOf(nb); len(policies) > 0 {
+		field = "spec.storage.home.storageClassName of the policy " + enumerate(policies)
+	}
+	return fmt.Sprintf("The home volume %s cannot be made, because it names no storage class and the cluster has no default one: "+
+		"an administrator names one in %s and deletes this claim, or makes one the default.", ClaimName(nb), field)
 }
 
 // gone tells that there is no Pod and that none is on its way.

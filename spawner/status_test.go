@@ -16,13 +16,21 @@ import (
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
+// lending is a gateway that has what testRequest's policy allows.
+func lending() remote {
+	gateway := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Namespace: "hub", Name: "default"}}
+	gateway.Spec.Kernels = []string{"python-cpu", "python-gpu"}
+	gateway.Status.ReadyReplicas = 1
+	return remote{gateway: gateway, allowed: []string{"python-gpu", "python-cpu"}, specs: []string{"python-cpu", "python-gpu"}}
+}
+
 // starting is a server whose Pod of the current start exists.
 func starting(change ...func(*observed)) observed {
 	nb := requested(testRequest("alice", "", "s1"))
 	d := deployment(testConfig(), nb, "")
 	pod := corev1.Pod{ObjectMeta: *d.Spec.Template.ObjectMeta.DeepCopy()}
 	pod.Name, pod.UID = "jupyter-alice-1-2", "pod"
-	o := observed{notebook: nb, deployment: d, pods: []corev1.Pod{pod}, gateway: true, now: noon}
+	o := observed{notebook: nb, deployment: d, pods: []corev1.Pod{pod}, remote: lending(), now: noon}
 	for _, c := range change {
 		c(&o)
 	}
@@ -42,6 +50,25 @@ func podCondition(kind corev1.PodConditionType, status corev1.ConditionStatus, r
 		o.pods[0].Status.Conditions = append(o.pods[0].Status.Conditions, corev1.PodCondition{Type: kind, Status: status, Reason: reason, Message: message})
 	}
 }
+
+// unbound is a server whose home claim waits, with an event about it.
+func unbound(class, reason string) func(*observed) {
+	return func(o *observed) {
+		o.claim = claim(o.notebook)
+		o.claim.UID, o.claim.Spec.StorageClassName = "claim", nil
+		if class != "" {
+			o.claim.Spec.StorageClassName = &class
+		}
+		o.events = []corev1.Event{{
+			ObjectMeta:     metav1.ObjectMeta{Name: "home.1"},
+			InvolvedObject: corev1.ObjectReference{Kind: "PersistentVolumeClaim", UID: "claim"},
+			Reason:         reason, Type: corev1.EventTypeNormal, FirstTimestamp: metav1.NewTime(noon),
+		}}
+	}
+}
+
+const noClass = "The home volume home-jupyter-alice cannot be made, because it names no storage class and the cluster has no default one: " +
+	"an administrator names one in spec.storage.home.storageClassName of the policy ml and deletes this claim, or makes one the default."
 
 func TestDecide(t *testing.T) {
 	isReady := podCondition(corev1.PodReady, corev1.ConditionTrue, "", "")
@@ -79,7 +106,13 @@ func TestDecide(t *testing.T) {
 		"stopping":           {starting(isReady, stopped), v1alpha1.NotebookStopping, ReasonStopping, "The server is being stopped.", 0},
 		"stopped":            {starting(stopped, scaled), v1alpha1.NotebookStopped, ReasonStopped, "The server is stopped.", 0},
 		"pod may still come": {starting(stopped, scaled, func(o *observed) { o.deployment.Generation = 5 }), v1alpha1.NotebookStopping, ReasonStopping, "The server is being stopped.", 0},
-		"blocked":            {starting(func(o *observed) { o.blocked = &blocked{v1alpha1.NotebookPending, ReasonWaitingForGateway, "m"} }), v1alpha1.NotebookPending, ReasonWaitingForGateway, "m", 0},
+		"blocked":            {starting(func(o *observed) { o.blocked = &blocked{v1alpha1.NotebookPending, ReasonWaitingForVolume, "m"} }), v1alpha1.NotebookPending, ReasonWaitingForVolume, "m", 0},
+		"no gateway":         {starting(isReady, func(o *observed) { o.remote = remote{} }), v1alpha1.NotebookReady, ReasonReady, "The server answers.", 0},
+		"no storage class":   {starting(unbound("", "FailedBinding")), v1alpha1.NotebookStarting, ReasonNoStorageClass, noClass, troubleGrace},
+		"class comes late":   {starting(unbound("standard", "FailedBinding")), v1alpha1.NotebookStarting, ReasonPodStarting, "The server is starting.", 0},
+		"waits for consumer": {starting(unbound("", "WaitForFirstConsumer")), v1alpha1.NotebookStarting, ReasonPodStarting, "The server is starting.", 0},
+		"bound after all": {starting(unbound("", "FailedBinding"), func(o *observed) { o.claim.Status.Phase = corev1.ClaimBound }), v1alpha1.NotebookStarting, ReasonPodStarting,
+			"The server is starting.", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, wait := decide(row.observed)
@@ -127,6 +160,21 @@ func TestTroubleMustLast(t *testing.T) {
 	o.pods[0].Status.ContainerStatuses = nil
 	podCondition(corev1.PodReady, corev1.ConditionTrue, "", "")(&o)
 	assert.Equal(t, v1alpha1.NotebookReady, pass(troubleGrace+time.Second))
+}
+
+// A start does not wait for a volume that nobody will make.
+func TestNoStorageClassEndsTheStart(t *testing.T) {
+	o := starting(unbound("", "FailedBinding"))
+	o.notebook.Status, _ = decide(o)
+	log := o.notebook.Status.Progress
+	assert.Equal(t, noClass, log[len(log)-1].Message, "said at once")
+	assert.Empty(t, log[len(log)-1].Outcome)
+	o.now = noon.Add(troubleGrace)
+	o.notebook.Status, _ = decide(o)
+	log = o.notebook.Status.Progress
+	assert.Equal(t, v1alpha1.NotebookFailed, o.notebook.Status.Phase)
+	assert.Equal(t, noClass, log[len(log)-1].Message)
+	assert.Equal(t, v1alpha1.OutcomeFailed, log[len(log)-1].Outcome)
 }
 
 func TestNewStartBeginsANewLog(t *testing.T) {

@@ -55,7 +55,8 @@ type policiesConfig struct {
 type notebooksConfig struct {
 	Image      string
 	PullPolicy string
-	Gateway    string
+	// Gateway is the JupyterGateway of the Hub's servers; empty: none.
+	Gateway string
 	// AdoptHomesBefore is RFC 3339, or empty.
 	AdoptHomesBefore string
 }
@@ -177,7 +178,6 @@ func (c serveConfig) validate() error {
 	require("metrics.listen", c.Metrics.Listen)
 	require("signing.seedFile", c.Signing.SeedFile)
 	require("notebooks.image", c.Notebooks.Image)
-	require("notebooks.gateway", c.Notebooks.Gateway)
 	require("kernels.serviceImage", c.Kernels.ServiceImage)
 	require("kernels.image", c.Kernels.Image)
 	if _, err := c.Notebooks.adoptBefore(); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +55,24 @@ func TestConfigFileAndEnvironmentOverDefaults(t *testing.T) {
 	want.Kernels.ClusterCapacity = false
 	want.Policies.Matching = "union"
 	assert.Equal(t, want, config)
+}
+
+// Empty means no remote kernels; only what is not said at all is the default.
+func TestEmptyGatewayIsNotTheDefault(t *testing.T) {
+	for name, test := range map[string]struct {
+		text    string
+		environ []string
+		want    string
+	}{
+		"not said":           {minimal, nil, "default"},
+		"empty in the file":  {strings.Replace(minimal, "notebook:1", `notebook:1, gateway: ""`, 1), nil, ""},
+		"empty variable":     {minimal, []string{"ELASTICHUB_NOTEBOOKS_GATEWAY="}, ""},
+		"variable over file": {strings.Replace(minimal, "notebook:1", `notebook:1, gateway: ""`, 1), []string{"ELASTICHUB_NOTEBOOKS_GATEWAY=gpus"}, "gpus"},
+	} {
+		config, err := loadServeConfig(writeConfig(t, test.text), test.environ)
+		require.NoError(t, err, name)
+		assert.Equal(t, test.want, config.Notebooks.Gateway, name)
+	}
 }
 
 func TestConfigRefusesWhatItDoesNotUnderstand(t *testing.T) {

@@ -12,10 +12,14 @@ import (
 // hubapi and kernels do not know each other.
 type catalogue struct {
 	kernels *kernels.Catalogue
+	// gateway is empty where servers have no remote kernels.
 	gateway string
 }
 
 func (c catalogue) Kernels(ctx context.Context, allowance groups.Allowance) ([]web.KernelChoice, error) {
+	if c.gateway == "" {
+		return nil, nil
+	}
 	offers, err := c.kernels.Offers(ctx, c.gateway, allowance.Policies)
 	if err != nil {
 		return nil, err
