@@ -112,7 +112,8 @@ policies:
 notebooks:
   image: {{ required "notebooks.image is required" .Values.notebooks.image | quote }}
   pullPolicy: {{ .Values.notebooks.pullPolicy }}
-  gateway: {{ .Values.notebooks.gateway }}
+  {{- /* Quoted: nothing at all would become the service's default. */}}
+  gateway: {{ .Values.notebooks.gateway | default "" | quote }}
   adoptHomesBefore: {{ .Values.notebooks.adoptHomesBefore | quote }}
 kernels:
   serviceImage: {{ include "elastichub.image" . | quote }}
