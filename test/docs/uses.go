@@ -1,0 +1,84 @@
+package docs
+
+import "fmt"
+
+// Use is what becomes of a block.
+type Use string
+
+const (
+	// Typed is run as it stands, by a shell, in an empty namespace.
+	Typed Use = "typed"
+	// Served is run so, and ends with the test.
+	Served Use = "served"
+	// Values are the elastichub chart's, rendered by Helm against its schema.
+	Values Use = "values"
+	// Objects are decoded strictly as the kinds they name.
+	Objects Use = "objects"
+	// HubConfig and ServerConfig are Python of a JupyterHub and of a jupyter_server,
+	// whose options python/tests/test_pages.py looks up.
+	HubConfig    Use = "Hub configuration"
+	ServerConfig Use = "server configuration"
+	// Elsewhere is typed by another target of make test.
+	Elsewhere Use = "elsewhere"
+	// Shown is nothing to type.
+	Shown Use = "shown"
+)
+
+// use of one block. Those of Values, Objects and HubConfig whose first line
+// names a file are written to it for the commands that follow.
+type use struct {
+	page, first string
+	use         Use
+	// why a block is not run, or by which target it is.
+	why string
+}
+
+// uses lists every block of every page, in the order in which they are typed.
+// A block that is not listed fails the tests.
+var uses = []use{
+	{"README.md", "make run     # a real single-node Kubernetes, a Hub, a directory; prints a URL and three accounts", Elsewhere, "make run, make test"},
+	{"README.md", "browser ─▶ JupyterHub ──▶ elastichub serve ──▶ JupyterNotebook ──▶ notebook Pod (CPU only)", Shown, "a drawing"},
+	{"README.md", "make dist/elastichub", Typed, ""},
+	{"README.md", "# values.yaml", Values, ""},
+	{"README.md", "kubectl create namespace jupyterhub      # where your Hub has none yet", Typed, ""},
+	{notes, "kubectl -n {{ .Release.Namespace }} get grouppolicies,jupyterkernelspecs,jupytergateways", Typed, ""},
+	{"README.md", "# lending.yaml", Objects, ""},
+	{"README.md", "kubectl -n jupyterhub apply -f lending.yaml", Typed, ""},
+	{"README.md", "hub:", HubConfig, ""},
+	{"README.md", "pip install jupyterhub ./python", Typed, ""},
+	{notes, "kubectl -n {{ .Release.Namespace }} get secret {{ include \"elastichub.hubSecret\" . }} -o go-template='{{ \"{{ .data.token | base64decode }}\" }}' > /etc/elastichub/token", Typed, ""},
+	{notes, `c.JupyterHub.spawner_class = "elastichub"`, HubConfig, ""},
+	{"README.md", "# jupyterhub_config.py, with your authenticator", HubConfig, ""},
+	{"README.md", "jupyterhub --config jupyterhub_config.py", Served, ""},
+
+	{"docs/policies.md", "kubectl -n jupyterhub apply -f examples/policies/three-groups.yaml", Typed, ""},
+
+	{"docs/groups.md", "groups:", Values, ""},
+	{"docs/groups.md", `user      "alice"`, Shown, "what policy explain prints"},
+	{"docs/groups.md", "c.Authenticator.enable_auth_state = True      # and JUPYTERHUB_CRYPT_KEY", HubConfig, ""},
+	{"docs/groups.md", "c.ElasticSpawner.send_groups = True", HubConfig, ""},
+	{"docs/groups.md", `c.JupyterHub.services = [{"name": "elastichub-groups", "api_token": "…"}]`, HubConfig, ""},
+	{"docs/form.md", `c.ElasticSpawner.language = "ru"`, HubConfig, ""},
+	{"docs/kernels.md", "kind: JupyterGateway", Objects, ""},
+	{"docs/notebook-image.md", "COPY python /tmp/elastichub", Shown, "lines of a Dockerfile, which make images builds as a part of images/notebook/Dockerfile"},
+	{"docs/notebook-image.md", "# jupyter_server_config.py", ServerConfig, ""},
+	{"docs/architecture.md", "            ┌───────────── JupyterHub ─────────────┐", Shown, "a drawing"},
+	{"docs/benchmarks.md", "make bench                          # all; the last parts need the demo: make run", Shown, "takes an hour, and measures what runs beside it"},
+
+	{"python/README.md", "# jupyterhub_config.py", HubConfig, ""},
+	{"python/README.md", "# jupyter_server_config.py", ServerConfig, ""},
+	{"python/README.md", "python/test.sh                      # JupyterHub 5", Elsewhere, "make python"},
+
+	{"localcluster/README.md", "$ cd localcluster && go build -o ~/.cache/elastichub/bin/localcluster ./cmd/localcluster", Elsewhere, "make cluster, which make run is made of"},
+	{"localcluster/README.md", "$ go test ./...                     # the pure parts; golden files: go test ./internal/cluster -update", Elsewhere, "make unit"},
+}
+
+// UseOf tells what becomes of a block.
+func UseOf(b Block) (Use, error) {
+	for _, u := range uses {
+		if u.page == b.Page && u.first == b.First() {
+			return u.use, nil
+		}
+	}
+	return "", fmt.Errorf("%s: nobody says what becomes of the block that begins with %q: give it a row in test/docs/uses.go", b, b.First())
+}
