@@ -100,7 +100,7 @@ func keepsFiles(storage *v1alpha1.NotebookStorage) bool {
 	}
 	return storage.Home != nil || slices.ContainsFunc(storage.Shared, func(shared v1alpha1.SharedVolume) bool {
 		at := path.Clean(shared.MountPath)
-		return !shared.ReadOnly && (at == defaultHome || strings.HasPrefix(defaultHome, at+"/"))
+		return !shared.ReadOnly && (at == v1alpha1.DefaultHome || strings.HasPrefix(v1alpha1.DefaultHome, at+"/"))
 	})
 }
 

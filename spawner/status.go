@@ -176,7 +176,7 @@ func noStorageClass(nb *v1alpha1.JupyterNotebook) string {
 		field = "spec.storage.home.storageClassName of the policy " + enumerate(policies)
 	}
 	return fmt.Sprintf("The home volume %s cannot be made, because it names no storage class and the cluster has no default one: "+
-		"an administrator names one in %s and deletes this claim, or makes one the default.", ClaimName(nb), field)
+		"an administrator names one in %s and deletes this claim, or makes one the default.", nb.HomeClaim(), field)
 }
 
 // gone tells that there is no Pod and that none is on its way.
