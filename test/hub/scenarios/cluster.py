@@ -1,0 +1,73 @@
+"""What is in the cluster, and one's files on a server."""
+
+import json
+import os
+import subprocess
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+NAMESPACE = os.environ["HUB_NAMESPACE"]
+HUB_USER = "elastichub.io/hub-user"
+KINDS = ("jupyternotebooks", "deployments", "services", "secrets", "pods", "persistentvolumeclaims")
+
+
+def kubectl(*arguments):
+    command = [os.environ["KUBECTL"], "--namespace", NAMESPACE, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
+    return done.stdout
+
+
+def objects(kind, user):
+    """The objects of a kind that bear the name of this user of the Hub."""
+    items = json.loads(kubectl("get", kind, "--output", "json"))["items"]
+    return [item for item in items if _user(item) == user]
+
+
+def _user(item):
+    annotations = item["metadata"].get("annotations", {})
+    return annotations.get("hub.jupyter.org/username") or item.get("spec", {}).get("user")
+
+
+def notebooks(user):
+    return objects("jupyternotebooks", user)
+
+
+def notebook(user):
+    (only,) = notebooks(user)
+    return only
+
+
+def pods(user):
+    """Those that are not on their way out."""
+    return [p for p in objects("pods", user) if "deletionTimestamp" not in p["metadata"]]
+
+
+def name_of(item):
+    return item["metadata"]["name"]
+
+
+def uid(item):
+    return item["metadata"]["uid"]
+
+
+def left_of(name):
+    """Everything called after the JupyterNotebook of this name."""
+    listed = kubectl("get", ",".join(KINDS), "--output", "name").split()
+    return [found for found in listed if name in found]
+
+
+def write_file(url, name, text):
+    request = Request(f"{url}/files/{name}", method="PUT", data=text.encode())
+    with urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def read_file(url, name):
+    """None when there is no such file."""
+    try:
+        with urlopen(f"{url}/files/{name}", timeout=10) as answer:
+            return answer.read().decode()
+    except HTTPError as error:
+        assert error.code == 404, error.read()
+        return None

@@ -1,0 +1,228 @@
+"""A pytest plugin that puts JupyterHub's own tests on ElasticSpawner.
+
+The tests' mock spawners, made for local processes, become subclasses of ElasticSpawner
+which start Pods through the real service. Those that replace start, stop or poll are Pods
+that listen late, never, or end at once. not_applicable.yaml says what cannot apply.
+"""
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+import jupyterhub
+import jupyterhub.spawner
+import pytest
+import yaml
+from elastichub import ElasticSpawner
+from traitlets import default
+
+VERSION = jupyterhub.__version__
+# What the service knows; the tests make other options up.
+OPTIONS = {"cpu", "memory", "image"}
+
+
+class Service:
+    """The client of the service, kept from what these tests make up."""
+
+    def __init__(self, service, spawner):
+        self._service = service
+        self._spawner = spawner
+
+    def __getattr__(self, name):
+        return getattr(self._service, name)
+
+    async def check(self, user, server, options, *more):
+        made_up = {name: value for name, value in options.items() if name not in OPTIONS}
+        known = {name: value for name, value in options.items() if name in OPTIONS}
+        return {**await self._service.check(user, server, known, *more), **made_up}
+
+    async def start(self, user, server, request):
+        command, image = self._spawner.in_pod()
+        request = {
+            **request,
+            "options": {
+                "image": image,
+                **{n: v for n, v in request["options"].items() if n in OPTIONS},
+            },
+            "cmd": command,
+        }
+        return await self._service.start(user, server, request)
+
+
+class SuiteSpawner(ElasticSpawner):
+    """The base of the mock spawners, in the place of SimpleLocalProcessSpawner."""
+
+    server_flags = ()
+
+    @default("api_url")
+    def _url_of_the_service(self):
+        return os.environ["ELASTICHUB_URL"]
+
+    @default("api_token_file")
+    def _token_of_the_service(self):
+        return os.environ["ELASTICHUB_TOKEN_FILE"]
+
+    @default("send_groups")
+    def _anybody(self):
+        return True
+
+    @default("options_form")
+    def _no_form(self):
+        return ""
+
+    @default("options_from_form")
+    def _as_it_comes(self):
+        return lambda form: form
+
+    async def options_from_query(self, query):
+        return self.options_from_form(query)
+
+    @property
+    def _service(self):
+        return Service(super()._service, self)
+
+    def in_pod(self):
+        """(command, image channel) instead of a Python of this machine."""
+        if "jupyterhub.singleuser" in self.cmd:
+            return ["jupyterhub-singleuser"], "notebook"
+        return ["/server", *self.server_flags], "server"
+
+    def user_env(self, env):
+        return env
+
+    def get_env(self):
+        return self.user_env(super().get_env())
+
+    def get_state(self):
+        state = super().get_state()
+        if state:
+            state["pid"] = 0
+        return state
+
+
+_local = jupyterhub.spawner.SimpleLocalProcessSpawner
+jupyterhub.spawner.SimpleLocalProcessSpawner = SuiteSpawner
+try:
+    from jupyterhub.tests import mocking
+finally:
+    jupyterhub.spawner.SimpleLocalProcessSpawner = _local
+
+
+class Slow(mocking.MockSpawner):
+    """Listens late and takes its time to end. A test may say when it begins."""
+
+    delay = 2
+    _start_future = None
+
+    @property
+    def server_flags(self):
+        return ("-listen-after", f"{self.delay}s", "-linger", f"{self.delay}s")
+
+    async def start(self):
+        if self._start_future is not None:
+            await self._start_future
+        return await super().start()
+
+
+class Never(mocking.MockSpawner):
+    """Never listens."""
+
+    server_flags = ("-never-listen",)
+
+    @default("start_timeout")
+    def _short(self):
+        return 2
+
+
+class Bad(mocking.MockSpawner):
+    """Ends at once."""
+
+    server_flags = ("-fail", "I don't work!")
+
+
+class SlowBad(mocking.MockSpawner):
+    """Ends after a moment."""
+
+    server_flags = ("-listen-after", "500ms", "-fail", "I don't work!")
+
+
+mocking.SlowSpawner = Slow
+mocking.NeverSpawner = Never
+mocking.BadSpawner = Bad
+mocking.SlowBadSpawner = SlowBad
+
+
+class Hub(mocking.MockHub):
+    """Pods reach it."""
+
+    @default("hub_ip")
+    def _everywhere(self):
+        return "0.0.0.0"
+
+    @default("hub_connect_ip")
+    def _from_pods(self):
+        return os.environ["HUB_ADDRESS"]
+
+
+mocking.MockHub = Hub
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_namespace():
+    """Every module has a Hub with a database of its own, and a namespace belongs to one Hub."""
+    yield
+    subprocess.run(
+        [os.environ["KUBECTL"], "--namespace", os.environ["HUB_NAMESPACE"], "delete", "--all",
+         "jupyternotebooks"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+# --- what does not apply
+
+
+def _not_applicable():
+    """{module::test: reason} of this release."""
+    text = (Path(__file__).parent / "not_applicable.yaml").read_text()
+    releases = yaml.safe_load(text)
+    return {**releases["all"], **releases.get(VERSION.split(".")[0], {})}
+
+
+def _names(item):
+    """module::test, with and without parameters."""
+    module = item.module.__name__.rpartition(".")[2]
+    return {f"{module}::{item.name}", f"{module}::{item.originalname}"}
+
+
+class Selection:
+    def __init__(self):
+        self.reasons = {}
+
+    def pytest_collection_modifyitems(self, config, items):
+        listed = _not_applicable()
+        modules = {item.module.__name__.rpartition(".")[2] for item in items}
+        found = set()
+        left_out = []
+        for item in items:
+            for name in _names(item) & listed.keys():
+                found.add(name)
+                left_out.append(item)
+        gone = {name for name in listed.keys() - found if name.split("::")[0] in modules}
+        if gone and not config.option.keyword:
+            raise pytest.UsageError(f"no such test in JupyterHub {VERSION}: {', '.join(sorted(gone))}")
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+        self.left_out = len(left_out)
+
+    def pytest_terminal_summary(self, terminalreporter):
+        count = {kind: len(terminalreporter.stats.get(kind, ())) for kind in ("passed", "failed", "error", "skipped")}
+        terminalreporter.line(
+            f"JupyterHub {VERSION}: {count['passed']} passed, {count['failed'] + count['error']} failed, "
+            f"{self.left_out} not applicable, {count['skipped']} skipped by the suite itself"
+        )
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Selection())
