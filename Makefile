@@ -85,6 +85,10 @@ race: $(LOCALCLUSTER) ## The same with the race detector; needs a C compiler
 python: ## Tests of the Python distribution against a real JupyterHub
 	@python/test.sh
 
+.PHONY: hub-tests
+hub-tests: cluster images ## JupyterHub's own tests, 5.x and 6.x, on ElasticSpawner with real Pods
+	@test/hub/all.sh
+
 .PHONY: e2e
 e2e: ## The journeys in Chromium, on the running demo
 	@test/e2e/run.sh

@@ -9,6 +9,9 @@ venv=${ELASTICHUB_CACHE:-$HOME/.cache/elastichub}/venvs/python-$slug
 
 # Made anew when what it is made of has changed, or lies elsewhere: it is an
 # editable install.
+mkdir -p "$(dirname "$venv")"
+exec 9>"$venv.lock"
+flock 9
 made_of=$(cat pyproject.toml - <<<"$* $PWD" | sha256sum)
 if [ "$(cat "$venv/.made-of" 2>/dev/null)" != "$made_of" ]; then
   echo "python: making $venv" >&2

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -57,7 +58,8 @@ def free_port():
 
 
 class Hub:
-    def __init__(self, directory, api_url, token, slow_spawn_timeout=10):
+    def __init__(self, directory, api_url, token, slow_spawn_timeout=10, more=""):
+        """more is appended to the configuration."""
         self.directory = Path(directory)
         self.port = free_port()
         (self.directory / "token").write_text(token + "\n")
@@ -70,8 +72,10 @@ class Hub:
                 token=API_TOKEN,
                 slow_spawn_timeout=slow_spawn_timeout,
             )
+            + more
         )
         self.process = None
+        self._begun = []
 
     @property
     def log(self):
@@ -119,6 +123,15 @@ class Hub:
                 return answer.status, _parse(answer.read())
         except HTTPError as error:
             return error.code, _parse(error.read())
+
+    def begin(self, method, path, body=None):
+        """Send a request and do not wait for the answer."""
+        connection = HTTPConnection("127.0.0.1", self.port)
+        headers = {"Authorization": f"token {API_TOKEN}", "Content-Type": "application/json"}
+        connection.request(
+            method, f"/hub/api{path}", None if body is None else json.dumps(body), headers
+        )
+        self._begun.append(connection)
 
     def user(self, name):
         self.api("POST", f"/users/{name}")

@@ -21,7 +21,7 @@ trap finish EXIT
 
 echo "hub: preparing for JupyterHub $version"
 # The wheel of a release holds the tests of its source distribution, byte for byte.
-venv=$(python/venv.sh "jupyterhub==$version" 'beautifulsoup4[html5lib]' cryptography mock requests-mock)
+venv=$(python/venv.sh "jupyterhub==$version" 'beautifulsoup4[html5lib]' cryptography mock pytest-timeout requests-mock)
 proxy=$ELASTICHUB_CACHE/hub-proxy
 mkdir -p "$proxy"
 (

@@ -33,21 +33,19 @@ class Service:
         return getattr(self._service, name)
 
     async def check(self, user, server, options, *more):
-        made_up = {name: value for name, value in options.items() if name not in OPTIONS}
-        known = {name: value for name, value in options.items() if name in OPTIONS}
-        return {**await self._service.check(user, server, known, *more), **made_up}
+        """The Hub keeps what the test chose, without the service's defaults."""
+        await self._service.check(user, server, _known(options), *more)
+        return options
 
     async def start(self, user, server, request):
-        command, image = self._spawner.in_pod()
-        request = {
-            **request,
-            "options": {
-                "image": image,
-                **{n: v for n, v in request["options"].items() if n in OPTIONS},
-            },
-            "cmd": command,
-        }
+        command, choice = self._spawner.in_pod()
+        options = {**choice, **_known(request["options"])}
+        request = {**request, "options": options, "cmd": command}
         return await self._service.start(user, server, request)
+
+
+def _known(options):
+    return {name: value for name, value in options.items() if name in OPTIONS}
 
 
 class SuiteSpawner(ElasticSpawner):
@@ -83,10 +81,10 @@ class SuiteSpawner(ElasticSpawner):
         return Service(super()._service, self)
 
     def in_pod(self):
-        """(command, image channel) instead of a Python of this machine."""
+        """(command, options) instead of a Python of this machine."""
         if "jupyterhub.singleuser" in self.cmd:
-            return ["jupyterhub-singleuser"], "notebook"
-        return ["/server", *self.server_flags], "server"
+            return ["jupyterhub-singleuser"], {"image": "notebook", "memory": "512Mi"}
+        return ["/server", *self.server_flags], {"image": "server"}
 
     def user_env(self, env):
         return env
