@@ -5,7 +5,6 @@ which start Pods through the real service. Those that replace start, stop or pol
 that listen late, never, or end at once. not_applicable.yaml says what cannot apply.
 """
 
-import asyncio
 import os
 import subprocess
 from pathlib import Path
@@ -171,11 +170,15 @@ def empty_namespace():
     """Every module has a Hub with a database of its own, and a namespace belongs to one Hub."""
     yield
     subprocess.run(
-        [os.environ["KUBECTL"], "--namespace", os.environ["HUB_NAMESPACE"], "delete", "--all",
-         "jupyternotebooks"],
+        [
+            os.environ["KUBECTL"],
+            "--namespace",
+            os.environ["HUB_NAMESPACE"],
+            *("delete", "jupyternotebooks", "--all"),
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
 
 
 # --- what does not apply
@@ -209,13 +212,18 @@ class Selection:
                 left_out.append(item)
         gone = {name for name in listed.keys() - found if name.split("::")[0] in modules}
         if gone and not config.option.keyword:
-            raise pytest.UsageError(f"no such test in JupyterHub {VERSION}: {', '.join(sorted(gone))}")
+            raise pytest.UsageError(
+                f"no such test in JupyterHub {VERSION}: {', '.join(sorted(gone))}"
+            )
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
         self.left_out = len(left_out)
 
     def pytest_terminal_summary(self, terminalreporter):
-        count = {kind: len(terminalreporter.stats.get(kind, ())) for kind in ("passed", "failed", "error", "skipped")}
+        count = {
+            kind: len(terminalreporter.stats.get(kind, ()))
+            for kind in ("passed", "failed", "error", "skipped")
+        }
         terminalreporter.line(
             f"JupyterHub {VERSION}: {count['passed']} passed, {count['failed'] + count['error']} failed, "
             f"{self.left_out} not applicable, {count['skipped']} skipped by the suite itself"

@@ -11,11 +11,34 @@ HUB_USER = "elastichub.io/hub-user"
 KINDS = ("jupyternotebooks", "deployments", "services", "secrets", "pods", "persistentvolumeclaims")
 
 
-def kubectl(*arguments):
+def kubectl(*arguments, stdin=None):
     command = [os.environ["KUBECTL"], "--namespace", NAMESPACE, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
     return done.stdout
+
+
+def apply(manifest):
+    kubectl("apply", "--filename", "-", stdin=manifest)
+
+
+def away():
+    """Nothing of the service runs."""
+    kubectl("scale", "deployment/elastichub", "--replicas=0")
+    kubectl(
+        "wait",
+        "--for=delete",
+        "pod",
+        "--selector=app.kubernetes.io/component=service",
+        "--timeout=60s",
+    )
+
+
+def back():
+    kubectl("scale", "deployment/elastichub", "--replicas=1")
+    kubectl("rollout", "status", "deployment/elastichub", "--timeout=60s")
 
 
 def objects(kind, user):

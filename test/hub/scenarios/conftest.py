@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import jupyterhub
 import pytest
-from cluster import kubectl, name_of, notebooks
+from cluster import kubectl
 from hub import Hub, until
 
 URL = os.environ["ELASTICHUB_URL"]
@@ -47,7 +47,9 @@ class Administrator:
         assert status == 201, answer
         for group in groups:
             self.hub.api("POST", f"/groups/{group}")
-            status, answer = self.hub.api("POST", f"/groups/{group}/users", {"users": [answer["name"]]})
+            status, answer = self.hub.api(
+                "POST", f"/groups/{group}/users", {"users": [answer["name"]]}
+            )
             assert status == 200, answer
         return name
 

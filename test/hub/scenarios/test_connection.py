@@ -37,7 +37,9 @@ def test_f1_a_token_in_the_configuration(make_hub, wire, trait):
     """As README told, and tells: the service gets this token and never the user's."""
     wire.open()
     wire.sent = b""
-    admin = make_hub(wire.url, f'c.ElasticSpawner.{trait} = "{TOKEN}"\nc.ElasticSpawner.api_token_file = ""\n')
+    admin = make_hub(
+        wire.url, f'c.ElasticSpawner.{trait} = "{TOKEN}"\nc.ElasticSpawner.api_token_file = ""\n'
+    )
     user = admin.person("f1")
     for _ in range(2):  # the Hub sets its own api_token before a start and empties it after a stop
         status, answer = admin.post(user)
@@ -64,7 +66,10 @@ FAULTS = {
     "nobody listens": (lambda wire, hub: wire.close(), "reach"),
     "nobody answers": (lambda wire, hub: wire.open("silent"), "reach"),
     "somebody else answers": (lambda wire, hub: wire.open("other"), "address"),
-    "the token is another": (lambda wire, hub: (hub.directory / "token").write_text("x" * 32), "token"),
+    "the token is another": (
+        lambda wire, hub: (hub.directory / "token").write_text("x" * 32),
+        "token",
+    ),
 }
 
 

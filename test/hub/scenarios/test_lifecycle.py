@@ -5,7 +5,7 @@ import time
 from urllib.parse import quote
 
 import pytest
-from cluster import kubectl, left_of, name_of, notebook, notebooks, objects, pods, uid
+from cluster import away, back, kubectl, left_of, name_of, notebook, notebooks, objects, pods, uid
 from conftest import MAJOR, after, at_once
 from hub import until
 
@@ -43,7 +43,14 @@ def test_a_stopped_server_keeps_no_token(admin):
     environment = notebook(user)["spec"]["envSecret"]
 
     def token():
-        return kubectl("get", "secret", environment, "--ignore-not-found", "--output", "jsonpath={.data.JUPYTERHUB_API_TOKEN}")
+        return kubectl(
+            "get",
+            "secret",
+            environment,
+            "--ignore-not-found",
+            "--output",
+            "jsonpath={.data.JUPYTERHUB_API_TOKEN}",
+        )
 
     assert token()
     admin.stop(user)
@@ -83,19 +90,25 @@ def test_s3_a_hub_killed_during_stops_loses_nothing(admin):
     admin.hub.kill()
     admin.hub.start()
     for user in users:
-        # Stopped in both places, or running and known in both.
-        until(lambda: (admin.model(user) is None) == (not pods(user)), 15,
-              lambda: f"{admin.model(user)} {kubectl('get', 'pods')} {admin.log()}")  # fmt: skip
+        agreed(admin, user)
         admin.stop(user)
         stopped_as_ever(user)
+
+
+def agreed(admin, user):
+    """Stopped in both places, or running and known in both."""
+
+    def differ():
+        return f"{admin.model(user)} {kubectl('get', 'pods')} {admin.log()}"
+
+    until(lambda: (admin.model(user) is None) == (not pods(user)), 15, differ)
 
 
 def test_s4_a_service_that_is_away(admin):
     staying, leaving = users = [admin.person("s4") for _ in range(2)]
     at_once(admin.start, users)
     before = [uid(pod) for pod in pods(staying)]
-    kubectl("scale", "deployment/elastichub", "--replicas=0")
-    kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=service", "--timeout=60s")
+    away()
     admin.hub.kill()
     admin.hub.start()
     try:
@@ -105,8 +118,7 @@ def test_s4_a_service_that_is_away(admin):
             assert admin.model(staying)["ready"] is True
             time.sleep(1)
     finally:
-        kubectl("scale", "deployment/elastichub", "--replicas=1")
-        kubectl("rollout", "status", "deployment/elastichub", "--timeout=60s")
+        back()
     admin.gone(leaving)
     stopped_as_ever(leaving)
     assert admin.model(staying)["ready"] is True
@@ -132,7 +144,7 @@ def test_s5_refusals_cost_nothing(admin, make_hub, deferred):
                 assert status in (202, refusal), answer
             else:
                 assert (status, said in answer["message"]) == (refusal, True), answer
-            until(lambda: patient.model(who, server) is None, 10)
+            patient.gone(who, server)
     time.sleep(3)  # it would exit two seconds after it had decided to
     assert patient.hub.process.poll() is None, patient.hub.log
     assert [name_of(nb) for nb in notebooks(user)] == [f"jupyter-{user}"]
@@ -179,7 +191,20 @@ def test_s7_three_starts_at_once_are_one(admin):
     admin.stop(user)
 
 
-SERVERS = ["a.b", "x" * 60, "x" * 250, "Ünïcode-名前", "with space", "A", "a", "a--b", "..", "-", "%2e", "🚀"]
+SERVERS = [
+    "a.b",
+    "x" * 60,
+    "x" * 250,
+    "Ünïcode-名前",
+    "with space",
+    "A",
+    "a",
+    "a--b",
+    "..",
+    "-",
+    "%2e",
+    "🚀",
+]
 # JupyterHub 6 makes these of whatever it is given, and takes nothing else.
 SLUGS = ["a", "a-b", "x" * 30]
 USERS = ["s8@example.org", "s8-müller", "S8-Capitals", "s8_under_score", "s8" + "y" * 68]
@@ -202,7 +227,11 @@ def test_s8_odd_names(admin):
     for person in people:
         status, answer = admin.hub.api("DELETE", f"/users/{quote(person, safe='')}")
         assert status == 204, answer
-    until(lambda: not [left for name in names for left in left_of(name)], 30, lambda: kubectl("get", "all"))
+    until(
+        lambda: not [left for name in names for left in left_of(name)],
+        30,
+        lambda: kubectl("get", "all"),
+    )
 
     refused = ["a/b"] if MAJOR < 6 else [server for server in SERVERS if server not in SLUGS]
     for server in refused:

@@ -1,10 +1,14 @@
 """F3 to F6: whoever is renamed keeps server and files, and nobody else gets them."""
 
+import shlex
 import time
 
 import pytest
 from cluster import (
     HUB_USER,
+    apply,
+    away,
+    back,
     kubectl,
     left_of,
     name_of,
@@ -34,27 +38,24 @@ def read_mark(url):
     return read_file(url, "marker")
 
 
-def home_of(admin, word):
+def home_of(admin, word, group=HOMES):
     """A user with a stopped server whose home is marked."""
-    user = admin.person(word, HOMES)
+    user = admin.person(word, group)
     mark(admin.start(user), user)
     admin.stop(user)
     return user
 
 
-def hub_user(admin, user):
-    model = admin.hub.api("GET", f"/users/{user}")[1]
-    return model["created"]
-
-
 def test_objects_say_whose_they_are(admin):
     user = admin.person("owner", HOMES)
     admin.start(user)
-    notes = {item["metadata"]["annotations"].get(HUB_USER) for item in [notebook(user), *claims(user)]}
+    notes = {
+        item["metadata"]["annotations"].get(HUB_USER) for item in [notebook(user), *claims(user)]
+    }
     assert len(notes) == 1, notes
     identity, _, created = notes.pop().partition("@")
     assert identity.isdigit()
-    assert created[:19] == hub_user(admin, user)[:19]
+    assert created[:19] == admin.hub.api("GET", f"/users/{user}")[1]["created"][:19]
     assert notebook(user)["metadata"]["labels"]["elastichub.io/hub-user-id"] == identity
     admin.stop(user)
 
@@ -111,10 +112,10 @@ def test_f4_a_renamed_user_keeps_the_home(admin):
     assert [uid(c) for c in claims(new)] == [uid(claim)]
     admin.stop(new)
 
-    back = admin.rename(new, old)
-    assert read_mark(admin.start(back)) == f"belongs to {old}"
-    admin.stop(back)
-    admin.remove(back)
+    assert admin.rename(new, old) == old  # and back
+    assert read_mark(admin.start(old)) == f"belongs to {old}"
+    admin.stop(old)
+    admin.remove(old)
     until(lambda: not left_of(name), 30, lambda: left_of(name))
 
 
@@ -132,7 +133,10 @@ def test_f5_a_freed_name_comes_with_an_empty_home(admin, first):
     own = admin.ready(renamed) if first == "the former owner" else admin.start(renamed)
     assert read_mark(own) == f"belongs to {old}"
     assert name_of(notebook(newcomer)) != name_of(notebook(renamed))
-    assert notebook(newcomer)["metadata"]["annotations"][HUB_USER] != notebook(renamed)["metadata"]["annotations"][HUB_USER]
+    assert (
+        notebook(newcomer)["metadata"]["annotations"][HUB_USER]
+        != notebook(renamed)["metadata"]["annotations"][HUB_USER]
+    )
 
     # Neither takes the other's away.
     admin.stop(newcomer)
@@ -143,27 +147,24 @@ def test_f5_a_freed_name_comes_with_an_empty_home(admin, first):
     admin.stop(renamed)
 
 
-def test_f5_a_user_who_is_made_anew_has_an_empty_home(admin):
-    """Deleted in the Hub while the service was away: the home was left behind."""
+def hand_over(answer):
+    """Do as the refusal says."""
+    command = shlex.split(answer["message"][answer["message"].index("kubectl ") :])
+    kubectl(*command[1:])
+
+
+def test_f5_a_user_who_was_deleted_unnoticed_leaves_no_home_to_a_namesake(admin):
+    """The service was away: nobody can tell any more whose the home is."""
     user = home_of(admin, "f5")
-    kubectl("scale", "deployment/elastichub", "--replicas=0")
-    kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=service", "--timeout=60s")
+    away()
     try:
         admin.remove(user)
     finally:
-        kubectl("scale", "deployment/elastichub", "--replicas=1")
-        kubectl("rollout", "status", "deployment/elastichub", "--timeout=60s")
+        back()
     again = admin.user(user, HOMES)
-    status, answer = until(lambda: _settled(admin.post(again)), 30)
-    if status == 409:
-        assert again in answer["message"], answer
-    else:
-        assert read_mark(admin.ready(again)) is None
-        admin.stop(again)
-
-
-def _settled(answer):
-    return answer if answer[0] != 503 else None
+    status, answer = admin.post(again)
+    assert status == 409, answer
+    assert admin.model(again) is None
 
 
 def test_f5_a_hub_made_anew_does_not_guess(admin, make_hub):
@@ -173,14 +174,76 @@ def test_f5_a_hub_made_anew_does_not_guess(admin, make_hub):
     another.user(user, HOMES)
     status, answer = another.post(user)
     assert status == 409, answer
-    assert "kubectl" in answer["message"], answer
     assert another.model(user) is None
-
-    command = answer["message"][answer["message"].index("kubectl ") :].split(". ")[0].strip("`.").split()
-    kubectl(*command[1:])
+    hand_over(answer)
     assert read_mark(another.start(user)) == f"belongs to {user}"
     another.stop(user)
     another.hub.kill()
+
+
+@pytest.mark.parametrize("group", [HOMES, "claims"])
+def test_f5_a_home_made_before_homes_knew_their_owner(admin, group):
+    """It is the user's of its name, if the user is older; renames are followed from then on."""
+    user = home_of(admin, "f5", group)
+    forget = [f"{HUB_USER}-", "elastichub.io/claim-template-"]
+    for kind, item in [
+        ("jupyternotebook", notebook(user)),
+        *(("persistentvolumeclaim", c) for c in claims(user)),
+    ]:
+        kubectl("annotate", kind, name_of(item), *forget)
+        kubectl("label", kind, name_of(item), "elastichub.io/hub-user-id-")
+    assert read_mark(admin.start(user)) == f"belongs to {user}"
+    admin.stop(user)
+    renamed = admin.rename(user, f"{user}-new")
+    newcomer = admin.user(user, group)
+    assert read_mark(admin.start(newcomer)) is None
+    assert read_mark(admin.start(renamed)) == f"belongs to {user}"
+    admin.stop(newcomer)
+    admin.stop(renamed)
+
+
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: claim-{user}
+  annotations: {{hub.jupyter.org/username: {user}, hub.jupyter.org/servername: ""}}
+  labels: {{app.kubernetes.io/managed-by: kubespawner, hub.jupyter.org/username: {user}}}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {{requests: {{storage: 16Mi}}}}
+"""
+
+
+def test_f5_a_claim_of_kubespawner(admin):
+    user = admin.person("f5", "claims")
+    time.sleep(1)  # times have a second's precision
+    apply(CLAIM.format(user=user))
+    (claim,) = claims(user)
+    mark(admin.start(user), user)
+    assert [uid(c) for c in claims(user)] == [uid(claim)]
+    admin.stop(user)
+
+    renamed = admin.rename(user, f"{user}-new")
+    newcomer = admin.user(user, "claims")
+    assert read_mark(admin.start(newcomer)) is None
+    assert read_mark(admin.start(renamed)) == f"belongs to {user}"
+    admin.stop(newcomer)
+    admin.stop(renamed)
+    admin.remove(renamed)
+    assert uid(claim) in kubectl("get", "pvc", "--output", "jsonpath={.items[*].metadata.uid}")
+
+
+def test_f5_a_claim_of_kubespawner_older_than_the_user(admin):
+    user = f"{admin.person('f5')}-later"
+    apply(CLAIM.format(user=user))
+    time.sleep(1)
+    admin.user(user, "claims")
+    status, answer = admin.post(user)
+    assert status == 409, answer
+    hand_over(answer)
+    admin.start(user)
+    admin.stop(user)
 
 
 @pytest.mark.skipif(MAJOR < 6, reason="JupyterHub 5 cannot rename servers")
