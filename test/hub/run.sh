@@ -58,19 +58,23 @@ END
 "$KUBECTL" --namespace "$NAMESPACE" get secret elastichub-hub-token -o 'jsonpath={.data.token}' | base64 -d >"$work/token"
 node=$("$KUBECTL" get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
 
+# The suite of JupyterHub 5 leaves files where it runs.
+mkdir "$work/run"
+here=$PWD
 in_cluster() {
-  unshare --mount bash -c 'mount --bind "$0" /etc/resolv.conf && exec "$@"' "$work/resolv.conf" \
-    env PATH="$venv/bin:$proxy/node_modules/.bin:$PATH" PYTHONPATH="$PWD/test/hub:$PWD/python/tests" \
+  unshare --mount --wd="$work/run" bash -c 'mount --bind "$0" /etc/resolv.conf && exec "$@"' "$work/resolv.conf" \
+    env PATH="$venv/bin:$proxy/node_modules/.bin:$PATH" PYTHONPATH="$here/test/hub:$here/python/tests" \
     ELASTICHUB_URL="http://elastichub.$NAMESPACE.svc:8080" ELASTICHUB_TOKEN_FILE="$work/token" \
     HUB_ADDRESS="$node" HUB_NAMESPACE="$NAMESPACE" KUBECTL="$KUBECTL" "$@"
 }
 status=0
 if [ "${HUB_SUITE:-suite}" = suite ]; then
+  packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   modules="test_api test_named_servers test_pages test_spawner test_user"
   # shellcheck disable=SC2086
-  in_cluster python -m pytest -c test/hub/suite.ini --rootdir "$(dirname "$("$venv/bin/python" -c "import jupyterhub; print(jupyterhub.__path__[0])")")" -p suite "$@" --pyargs ${HUB_MODULES:-$(printf 'jupyterhub.tests.%s ' $modules)} || status=$?
+  in_cluster python -m pytest -c "$here/test/hub/suite.ini" --rootdir "$packages" -p suite "$@" --pyargs ${HUB_MODULES:-$(printf 'jupyterhub.tests.%s ' $modules)} || status=$?
 fi
 if [ "${HUB_SUITE:-scenarios}" = scenarios ]; then
-  in_cluster python -m pytest -c test/hub/scenarios.ini "$@" test/hub/scenarios || status=$?
+  in_cluster python -m pytest -c "$here/test/hub/scenarios.ini" --rootdir "$here/test/hub" "$@" "$here/test/hub/scenarios" || status=$?
 fi
 exit $status
