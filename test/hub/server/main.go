@@ -2,7 +2,7 @@
 // and not about Jupyter: small enough that a Pod with it is ready at once.
 //
 // It listens where JUPYTERHUB_SERVICE_URL says and answers any path with that
-// path, …/args with its arguments and …/env with its environment, as the
+// path as it was sent, …/args with its arguments and …/env with its environment, as the
 // single-user server of JupyterHub's own tests does (jupyterhub/tests/mocksu.py).
 // PUT …/files/NAME keeps a file in the working directory, GET reads it.
 package main
@@ -74,7 +74,8 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	case name == "env":
 		respond(w, environment())
 	default:
-		fmt.Fprint(w, r.URL.Path)
+		asked, _, _ := strings.Cut(r.RequestURI, "?")
+		fmt.Fprint(w, asked)
 	}
 }
 
