@@ -156,7 +156,7 @@ type resume struct {
 }
 
 // dial opens the channels WebSocket of a session. The caller closes it.
-func (a *agents) dial(ctx context.Context, t target, session string, from resume, limit int64) (*websocket.Conn, error) {
+func (a *agents) dial(ctx context.Context, t target, session string, from resume) (*websocket.Conn, error) {
 	c, secret, err := a.client(t)
 	if err != nil {
 		return nil, err
@@ -180,6 +180,6 @@ func (a *agents) dial(ctx context.Context, t target, session string, from resume
 		_ = conn.CloseNow()
 		return nil, errors.New("gateway: the agent speaks another protocol")
 	}
-	conn.SetReadLimit(limit)
+	conn.SetReadLimit(-1) // the link leaves out what is too large and goes on
 	return conn, nil
 }

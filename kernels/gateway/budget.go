@@ -10,30 +10,92 @@ import (
 	"github.com/elastichub/elastichub/kernels/slab"
 )
 
-// errNoRoom means that the large frames of this moment leave no room for
-// another one. What it is about is still with its sender.
-var errNoRoom = errors.New("gateway: no memory for a large frame now")
+// errNoRoom means that what is in memory at this moment leaves no room for
+// more. What it is about is still with its sender.
+var errNoRoom = errors.New("gateway: no memory for a message now")
 
-// smallFrame is the size up to which a frame is read without asking the budget, in bytes.
-const smallFrame = slab.Smallest
+// smallFrame is the size up to which a frame on its way is read without asking
+// the budget, in bytes: what a socket costs anyway.
+const smallFrame = 64 << 10
 
-// budget bounds what the large frames of all sockets take together. No owner
-// may have more than half of it, and one frame may exceed it if there is no
-// other. It is safe for concurrent use.
+// Parts of a budget, as divisors of its limit. A frame's buffer has up to
+// twice its size and is copied when it grows or is held: a largest frame takes
+// three times its size for a moment, which an owner's part has room for beside
+// all that he may have held.
+const (
+	perOwner   = 2 // of all, for one owner
+	heldOfAll  = 2 // of all, for what waits for a kernel; the rest is for what is on its way
+	heldOfEach = 8 // of all, for what waits for the kernels of one owner
+	perFrame   = 8 // of all, for one frame
+)
+
+// budget bounds the memory that messages of all sockets take together: those
+// on their way in either direction, and those held for kernels that are not
+// up. It is safe for concurrent use.
 type budget struct {
-	limit int64
-	gauge prometheus.Gauge
+	limit   int64
+	gauge   prometheus.Gauge // of all
+	heldNow prometheus.Gauge
 
-	mu    sync.Mutex
-	taken int64
-	by    map[string]int64 // owner
+	mu     sync.Mutex
+	taken  int64
+	held   int64 // part of taken
+	by     map[string]int64
+	heldBy map[string]int64 // part of by
 }
 
-func newBudget(limit int64, gauge prometheus.Gauge) *budget {
-	return &budget{limit: limit, gauge: gauge, by: map[string]int64{}}
+func newBudget(limit int64, gauge, held prometheus.Gauge) *budget {
+	return &budget{limit: limit, gauge: gauge, heldNow: held, by: map[string]int64{}, heldBy: map[string]int64{}}
 }
 
-// share is one frame's part of the budget. Give it back with free.
+// maxFrame is the size of the largest frame there may ever be room for.
+func (b *budget) maxFrame() int64 { return b.limit / perFrame }
+
+// fits tells whether an owner may take n more bytes; mu is held.
+func (b *budget) fits(owner string, n int64) bool {
+	return b.taken+n <= b.limit && b.by[owner]+n <= b.limit/perOwner
+}
+
+// add takes n bytes, or gives them back; mu is held.
+func (b *budget) add(owner string, n int64) {
+	b.taken += n
+	addTo(b.by, owner, n)
+	b.gauge.Set(float64(b.taken))
+}
+
+func addTo(by map[string]int64, owner string, n int64) {
+	if by[owner] += n; by[owner] == 0 {
+		delete(by, owner)
+	}
+}
+
+// hold takes n bytes for a message that waits, or errNoRoom. Give them back
+// with release.
+func (b *budget) hold(owner string, n int64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.fits(owner, n) || b.held+n > b.limit/heldOfAll || b.heldBy[owner]+n > b.limit/heldOfEach {
+		return errNoRoom
+	}
+	b.addHeld(owner, n)
+	return nil
+}
+
+func (b *budget) release(owner string, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.addHeld(owner, -n)
+}
+
+func (b *budget) addHeld(owner string, n int64) {
+	b.add(owner, n)
+	b.held += n
+	addTo(b.heldBy, owner, n)
+	b.heldNow.Set(float64(b.held))
+}
+
+// share is the part of the budget that one connection's frame on its way has.
+// Give it back with free.
 type share struct {
 	budget *budget
 	owner  string
@@ -45,46 +107,48 @@ func (s *share) grow(n int64) error {
 	b := s.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	others := b.taken - s.bytes
-	mine := b.by[s.owner] - s.bytes
-	want := s.bytes + n
-	if others > 0 && others+want > b.limit || mine > 0 && mine+want > b.limit/2 {
+	if !b.fits(s.owner, n) {
 		return errNoRoom
 	}
 	s.bytes += n
-	b.taken += n
-	b.by[s.owner] += n
-	b.gauge.Set(float64(b.taken))
+	b.add(s.owner, n)
 	return nil
 }
 
-func (s *share) free() {
-	if s.bytes == 0 {
+func (s *share) free() { s.shrink(s.bytes) }
+
+func (s *share) shrink(n int64) {
+	if n == 0 {
 		return
 	}
-	b := s.budget
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.taken -= s.bytes
-	if b.by[s.owner] -= s.bytes; b.by[s.owner] == 0 {
-		delete(b.by, s.owner)
+	s.budget.mu.Lock()
+	defer s.budget.mu.Unlock()
+	s.bytes -= n
+	s.budget.add(s.owner, -n)
+}
+
+// counted is what a frame's buffer takes of the budget.
+func counted(buffer []byte) int64 {
+	if cap(buffer) <= smallFrame {
+		return 0
 	}
-	s.bytes = 0
-	b.gauge.Set(float64(b.taken))
+	return int64(cap(buffer))
 }
 
 // read appends r, to its end, to buffer, as far as there is room. After
-// errNoRoom it can be called again with the buffer it returned.
+// errNoRoom it can be called again with the buffer it returned. While the
+// buffer grows both the old and the new one count.
 func (s *share) read(buffer []byte, r io.Reader) ([]byte, error) {
 	for {
 		if len(buffer) == cap(buffer) {
-			size := max(4096, 2*cap(buffer))
+			old, size := counted(buffer), max(4096, 2*cap(buffer))
 			if size > smallFrame {
-				if err := s.grow(int64(size) - s.bytes); err != nil {
+				if err := s.grow(int64(size)); err != nil {
 					return buffer, err
 				}
 			}
 			buffer = slab.Grow(buffer, size-len(buffer))
+			s.shrink(old)
 		}
 		n, err := r.Read(buffer[len(buffer):cap(buffer)])
 		buffer = buffer[:len(buffer)+n]

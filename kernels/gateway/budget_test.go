@@ -4,40 +4,44 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 func TestBudget(t *testing.T) {
-	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"})
-	b := newBudget(100, gauge)
+	b := roomFor(800)
 	of := func(owner string) *share { return &share{budget: b, owner: owner} }
-	huge := of("alice")
-	require.NoError(t, huge.grow(300), "one frame may exceed it")
-	other := of("bob")
-	assert.ErrorIs(t, other.grow(1), errNoRoom)
-	huge.free()
-	huge.free()
-	assert.Zero(t, b.taken)
-
 	first, second := of("alice"), of("alice")
-	require.NoError(t, first.grow(30))
-	require.NoError(t, second.grow(20))
-	assert.ErrorIs(t, second.grow(1), errNoRoom, "half is the most for one owner")
-	require.NoError(t, other.grow(50))
-	assert.ErrorIs(t, of("carol").grow(1), errNoRoom)
-	assert.InDelta(t, 100, testutil.ToFloat64(gauge), 0)
+	assert.ErrorIs(t, first.grow(401), errNoRoom, "half is the most for one owner")
+	require.NoError(t, first.grow(250))
+	require.NoError(t, second.grow(50))
+	require.NoError(t, b.hold("alice", 100))
+	assert.ErrorIs(t, b.hold("alice", 1), errNoRoom, "an eighth may wait")
+	assert.ErrorIs(t, second.grow(1), errNoRoom)
+	for _, owner := range []string{"bob", "carol", "dora"} {
+		require.NoError(t, b.hold(owner, 100))
+	}
+	assert.ErrorIs(t, b.hold("eve", 1), errNoRoom, "half of all may wait")
+	other := of("eve")
+	require.NoError(t, other.grow(100))
+	assert.ErrorIs(t, other.grow(1), errNoRoom, "that is all there is")
+	assert.InDelta(t, 800, testutil.ToFloat64(b.gauge), 0)
+	assert.InDelta(t, 400, testutil.ToFloat64(b.heldNow), 0)
 	first.free()
-	require.NoError(t, of("carol").grow(30))
+	first.free()
+	require.NoError(t, other.grow(250))
 	second.free()
 	other.free()
-	assert.Equal(t, map[string]int64{"carol": 30}, b.by)
+	for _, owner := range []string{"alice", "bob", "carol"} {
+		b.release(owner, 100)
+	}
+	assert.Equal(t, map[string]int64{"dora": 100}, b.by)
+	assert.Equal(t, map[string]int64{"dora": 100}, b.heldBy)
 }
 
 func TestReadWithinABudget(t *testing.T) {
-	b := newBudget(4<<20, prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"}))
+	b := roomFor(16 << 20)
 	s := &share{budget: b, owner: "alice"}
 	small, err := s.read(nil, bytes.NewReader(make([]byte, smallFrame/2)))
 	require.NoError(t, err)
@@ -47,9 +51,10 @@ func TestReadWithinABudget(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, large, 3<<20)
 	assert.Equal(t, int64(cap(large)), s.bytes)
-	more := &share{budget: b, owner: "bob"}
-	_, err = more.read(nil, bytes.NewReader(make([]byte, 3<<20)))
+	more := &share{budget: b, owner: "alice"}
+	buffer, err := more.read(nil, bytes.NewReader(make([]byte, 3<<20)))
 	assert.ErrorIs(t, err, errNoRoom)
+	assert.Equal(t, int64(cap(buffer)), more.bytes)
 	more.free()
 	s.free()
 	assert.Zero(t, b.taken)

@@ -18,7 +18,7 @@ const (
 	// answer a ping.
 	stallLimit = 60 * time.Second
 	// keepBuffer is the size above which a rendering buffer is let go, in bytes.
-	keepBuffer = 1 << 20
+	keepBuffer = smallFrame
 )
 
 // clientConn is the client's end of a socket. Writes block while the client

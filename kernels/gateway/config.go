@@ -31,14 +31,16 @@ type Config struct {
 	// AllowedEnv are names that clients may set in a kernel's environment
 	// beside KERNEL_*.
 	AllowedEnv []string
-	// MaxFrameBytes bounds one WebSocket message in either direction.
+	// MaxFrameBytes bounds one WebSocket message in either direction, as does
+	// an eighth of MessageBytes.
 	MaxFrameBytes int64
 	// HeldBytes bounds what one socket may have waiting for its kernel. One
 	// frame may exceed it.
 	HeldBytes int64
-	// LargeFrameBytes bounds what the messages over 1 MiB of all sockets take
-	// together while they are on their way. One may exceed it.
-	LargeFrameBytes int64
+	// MessageBytes bounds the memory that the messages of all sockets take
+	// together, those on their way and those held. One owner may have half of
+	// it, an eighth for what is held; one message an eighth.
+	MessageBytes int64
 	// KernelsPerUser bounds the JupyterKernel objects of one user, parked ones
 	// included.
 	KernelsPerUser int
@@ -46,16 +48,19 @@ type Config struct {
 	SocketsPerUser int
 }
 
+// maxFrame is the largest message, in bytes.
+func (c Config) maxFrame() int64 { return min(c.MaxFrameBytes, c.MessageBytes/perFrame) }
+
 // Default is a configuration that lacks only names and files.
 func Default() Config {
 	return Config{
-		Listen:          ":8888",
-		Health:          ":8081",
-		MaxFrameBytes:   256 << 20,
-		HeldBytes:       32 << 20,
-		LargeFrameBytes: 256 << 20,
-		KernelsPerUser:  100,
-		SocketsPerUser:  200,
+		Listen:         ":8888",
+		Health:         ":8081",
+		MaxFrameBytes:  256 << 20,
+		HeldBytes:      32 << 20,
+		MessageBytes:   1 << 30,
+		KernelsPerUser: 100,
+		SocketsPerUser: 200,
 	}
 }
 
@@ -94,8 +99,8 @@ func (c Config) Validate() error {
 	if c.HeldBytes < 1<<20 {
 		fault("heldBytes", "must be at least 1 MiB")
 	}
-	if c.LargeFrameBytes < 1<<20 {
-		fault("largeFrameBytes", "must be at least 1 MiB")
+	if c.MessageBytes < 1<<20 {
+		fault("messageBytes", "must be at least 1 MiB")
 	}
 	if c.KernelsPerUser < 1 {
 		fault("kernelsPerUser", "must be at least 1")

@@ -84,8 +84,8 @@ func TestEveryCauseIsPutIntoWords(t *testing.T) {
 }
 
 func TestLedgerCountsWhatItHolds(t *testing.T) {
-	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"})
-	l := newLedger(10_000, gauge)
+	room := roomFor(1 << 20)
+	l := newLedger(10_000, room, "alice")
 	b := wire.NewBuilder("a")
 	add := func(kind string, size int) *request {
 		m := b.New(wire.Shell, kind, nil, map[string]string{"code": strings.Repeat("x", size)})
@@ -100,10 +100,11 @@ func TestLedgerCountsWhatItHolds(t *testing.T) {
 		_, ok := l.next()
 		require.True(t, ok)
 	}
-	assert.Equal(t, int64(len(first.frame)+len(second.frame)), l.bytes, "kept until the kernel shows a sign")
+	assert.Equal(t, first.cost()+second.cost()+int64(cap(first.frame)+cap(second.frame)), l.bytes, "kept until the kernel shows a sign")
 	assert.Same(t, first, l.heard([]byte(first.id)))
 	assert.Nil(t, l.heard([]byte(first.id)), "the first time only")
-	assert.Equal(t, int64(len(second.frame)), l.bytes)
+	assert.Equal(t, first.cost()+second.cost()+int64(cap(second.frame)), l.bytes)
+	assert.Equal(t, l.bytes, room.held)
 	third := add(wire.TypeExecuteRequest, 100)
 	assert.Equal(t, []*request{first}, l.lost(true))
 	var order []string
@@ -122,31 +123,57 @@ func TestLedgerCountsWhatItHolds(t *testing.T) {
 	assert.ErrorIs(t, err, errHeldFull, "one frame may exceed the bound, the next may not")
 	l.close()
 	assert.Zero(t, l.bytes)
+	assert.Zero(t, room.taken)
 }
 
-func TestLeftoversAreBoundedInTimeAndSize(t *testing.T) {
+// roomFor is a budget.
+func roomFor(limit int64) *budget {
+	gauge := func() prometheus.Gauge { return prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"}) }
+	return newBudget(limit, gauge(), gauge())
+}
+
+func TestLeftoversAreBoundedInTimeAndCount(t *testing.T) {
 	now := time.Now()
-	l := newLeftovers(func() time.Time { return now })
-	a, b := sessionKey{"k", "o", "a"}, sessionKey{"k", "o", "b"}
-	l.leave(a, []frame{{data: make([]byte, maxLeft-10)}}, nil)
-	l.leave(b, []frame{{data: make([]byte, 11)}}, nil)
-	frames, _ := l.collect(b)
-	assert.Empty(t, frames)
-	frames, _ = l.collect(sessionKey{"k", "other", "a"})
+	room := roomFor(1 << 20)
+	l := newLeftovers(func() time.Time { return now }, room)
+	a := sessionKey{"k", "o", "a"}
+	leave := func(key sessionKey) { // as a ledger that was given it
+		from := newLedger(1<<20, room, key.owner)
+		m := wire.NewBuilder("a").New(wire.Shell, wire.TypeExecuteRequest, nil, struct{}{})
+		_, err := from.add(&m, m.AppendV1(nil), now)
+		require.NoError(t, err)
+		l.leave(key, from.leave(), nil)
+		from.close()
+	}
+	leave(a)
+	frames, _ := l.collect(sessionKey{"k", "other", "a"})
 	assert.Empty(t, frames)
 	frames, _ = l.collect(a)
 	assert.Len(t, frames, 1)
+	assert.Equal(t, held(frames), room.held, "what is handed over still counts")
+	to := newLedger(1<<20, room, "o")
+	to.adopt(frames)
+	to.close()
+	assert.Zero(t, room.taken)
 	frames, _ = l.collect(a)
 	assert.Empty(t, frames)
-	l.leave(a, []frame{{data: make([]byte, 10)}}, nil)
+	leave(a)
+	leave(a)
+	assert.NotZero(t, room.held)
 	now = now.Add(leftFor + time.Second)
 	frames, _ = l.collect(a)
 	assert.Empty(t, frames)
-	assert.Zero(t, l.bytes)
+	assert.Zero(t, room.taken)
+	leave(a)
+	leave(sessionKey{"k", "o", "b"})
+	now = now.Add(leftFor + time.Second)
+	l.sweep()
+	assert.Zero(t, room.taken)
+	assert.Empty(t, l.by)
 }
 
 func TestANoticeDoesNotComeTooLate(t *testing.T) {
-	l := newLedger(1<<20, prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"}))
+	l := newLedger(1<<20, roomFor(16<<20), "alice")
 	m := wire.NewBuilder("a").New(wire.Shell, wire.TypeExecuteRequest, nil, struct{}{})
 	r, err := l.add(&m, m.AppendV1(nil), time.Now())
 	require.NoError(t, err)

@@ -80,6 +80,26 @@ func (f framing) render(dst []byte, m *wire.Message, b *wire.Builder) (frame []b
 // in the same cell.
 func standIn(m *wire.Message, b *wire.Builder) wire.Message {
 	text := fmt.Sprintf("A message of %.1f MiB was not delivered: this notebook server takes no more than 10 MiB at once.", float64(m.Size())/(1<<20))
+	return sayInstead(m, b, text)
+}
+
+// instead is the agent's frame, a number and a message, in place of one of size
+// bytes, of which data is only the beginning.
+func instead(data []byte, size, limit int64) []byte {
+	frame := append(make([]byte, 0, 4096), data[:seqSize]...)
+	m, err := wire.ParseV1Head(data[seqSize:], uint64(size-seqSize))
+	if err != nil {
+		return append(frame, data[seqSize:2*seqSize]...) // as unreadable as it was
+	}
+	b := wire.NewBuilder("kernel")
+	b.Session = string(wire.ParseFields(m.Header).Session)
+	text := fmt.Sprintf("A message of %.1f MiB was not delivered: the kernel gateway takes no more than %.1f MiB at once.", float64(size)/(1<<20), float64(limit)/(1<<20))
+	said := sayInstead(&m, b, text)
+	return said.AppendV1(frame)
+}
+
+// sayInstead is a reply that failed, or a line in the cell.
+func sayInstead(m *wire.Message, b *wire.Builder, text string) wire.Message {
 	parent := m.ParentHeader
 	if len(parent) > maxLegacyFrame/2 {
 		parent = nil

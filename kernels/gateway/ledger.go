@@ -7,8 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/elastichub/elastichub/kernels/slab"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -18,6 +17,11 @@ const (
 	// maxOpenRequests bounds how many requests of one socket are followed.
 	// Those beyond pass through, and are not answered if the kernel dies.
 	maxOpenRequests = 4096
+	// maxHeader is the longest header of a client's message, in bytes. Headers
+	// of requests are kept until they are answered; real ones have 300 bytes.
+	maxHeader = 16 << 10
+	// requestOverhead is what a message costs beside its bytes.
+	requestOverhead = 512
 	// maxKeptFrame is the size up to which a sent frame is kept until the
 	// kernel shows a sign of it, in bytes.
 	maxKeptFrame = 1 << 20
@@ -38,6 +42,9 @@ type request struct {
 	spoken  bool // it was answered in the kernel's stead after it was sent
 }
 
+// cost is what is kept of a request, beside its frame, until it is answered.
+func (r *request) cost() int64 { return requestOverhead + int64(len(r.header)) }
+
 func (r *request) executes() bool { return r.kind == wire.TypeExecuteRequest }
 
 // frame is one message on its way to the kernel, in the v1 framing.
@@ -46,11 +53,30 @@ type frame struct {
 	request *request // nil if no reply is expected, or none is waited for
 }
 
+// size is what is kept of a frame in the queue, beside its request.
+func (f frame) size() int64 {
+	if f.request == nil {
+		return requestOverhead + int64(cap(f.data))
+	}
+	return int64(cap(f.data))
+}
+
+// compact makes data, which is to be kept, stand for no more memory than it has bytes.
+func compact(data []byte) []byte {
+	if cap(data) <= len(data)+len(data)/8 {
+		return data
+	}
+	kept := append(make([]byte, 0, len(data)), data...)
+	slab.Put(data)
+	return kept
+}
+
 // ledger keeps what a client has sent: the frames that wait for a link, and
 // the requests that are not answered. It is safe for concurrent use.
 type ledger struct {
-	limit int64 // of bytes held; one frame may exceed it
-	held  prometheus.Gauge
+	limit  int64 // of bytes held; one frame may exceed it
+	budget *budget
+	owner  string
 
 	mu    sync.Mutex
 	queue []frame
@@ -59,10 +85,13 @@ type ledger struct {
 	last  []byte // header of the last execute_request that was sent
 }
 
-func newLedger(limit int64, held prometheus.Gauge) *ledger { return &ledger{limit: limit, held: held} }
+func newLedger(limit int64, b *budget, owner string) *ledger {
+	return &ledger{limit: limit, budget: b, owner: owner}
+}
 
 // add takes a message; data is its v1 frame and belongs to the ledger from
-// now on. errHeldFull if there is no room: the request is then not followed.
+// now on. errHeldFull if there is no room, here or in the budget: the request
+// is then not followed.
 func (l *ledger) add(m *wire.Message, data []byte, now time.Time) (*request, error) {
 	fields := m.Fields()
 	var r *request
@@ -71,23 +100,29 @@ func (l *ledger) add(m *wire.Message, data []byte, now time.Time) (*request, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) >= maxHeldFrames || l.bytes > 0 && l.bytes+int64(len(data)) > l.limit {
+	f := frame{data: data, request: r}
+	if r != nil && len(l.open) >= maxOpenRequests {
+		f.request = nil
+	}
+	cost := f.size()
+	if f.request != nil {
+		cost += r.cost()
+	}
+	if len(l.queue) >= maxHeldFrames || l.bytes > 0 && l.bytes+cost > l.limit || l.budget.hold(l.owner, cost) != nil {
 		return r, errHeldFull
 	}
-	if r != nil && len(l.open) >= maxOpenRequests {
-		r = nil
-	}
-	if r != nil {
+	l.bytes += cost
+	l.queue = append(l.queue, f)
+	if f.request != nil {
 		l.open = append(l.open, r)
 	}
-	l.queue = append(l.queue, frame{data: data, request: r})
-	l.count(int64(len(data)))
-	return r, nil
+	return f.request, nil
 }
 
-func (l *ledger) count(n int64) {
-	l.bytes += n
-	l.held.Add(float64(n))
+// give lets go of n bytes; mu is held.
+func (l *ledger) give(n int64) {
+	l.bytes -= n
+	l.budget.release(l.owner, n)
 }
 
 // next takes the first frame out of the queue, to be sent.
@@ -102,7 +137,7 @@ func (l *ledger) next() (frame, bool) {
 	l.queue[0] = frame{}
 	l.queue = l.queue[1:]
 	if f.request == nil {
-		l.count(-int64(len(f.data)))
+		l.give(f.size())
 		return f, true
 	}
 	f.request.sent = true
@@ -117,7 +152,9 @@ func (l *ledger) next() (frame, bool) {
 
 // drop lets go of a request's frame.
 func (l *ledger) drop(r *request) {
-	l.count(-int64(len(r.frame)))
+	if r.frame != nil {
+		l.give(int64(cap(r.frame)))
+	}
 	r.frame = nil
 }
 
@@ -152,6 +189,7 @@ func (l *ledger) answered(parentID []byte) (first bool) {
 		}
 		first = !r.spoken
 		l.drop(r)
+		l.give(r.cost())
 		return true
 	})
 	return first
@@ -201,7 +239,7 @@ func (l *ledger) take(pick func(*request) bool) []*request {
 		if !pick(f.request) {
 			return false
 		}
-		l.count(-int64(len(f.data)))
+		l.give(f.size())
 		if f.request != nil {
 			f.request.frame = nil
 			taken = append(taken, f.request)
@@ -267,7 +305,13 @@ func (l *ledger) has(id []byte) bool {
 }
 
 func (l *ledger) forget(gone []*request) {
-	l.open = slices.DeleteFunc(l.open, func(r *request) bool { return slices.Contains(gone, r) })
+	l.open = slices.DeleteFunc(l.open, func(r *request) bool {
+		if !slices.Contains(gone, r) {
+			return false
+		}
+		l.give(r.cost())
+		return true
+	})
 }
 
 // lost ends everything that was sent to a run that is over. Requests that the
@@ -307,6 +351,7 @@ func (l *ledger) restarted() {
 			return false
 		}
 		l.drop(r)
+		l.give(r.cost())
 		return true
 	})
 }
@@ -318,25 +363,36 @@ func (l *ledger) lastExecute() []byte {
 	return l.last
 }
 
-// leave takes out everything that waits, for adopt.
-func (l *ledger) leave() []frame {
+// leave takes out everything that waits, for adopt. The budget goes on
+// counting it: whoever throws it away releases held.
+func (l *ledger) leave() (frames []frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	frames := l.queue
-	l.queue = nil
-	for _, f := range frames {
-		l.count(-int64(len(f.data)))
-	}
+	frames, l.queue = l.queue, nil
+	l.bytes -= held(frames)
+	l.open = slices.DeleteFunc(l.open, func(r *request) bool {
+		return slices.ContainsFunc(frames, func(f frame) bool { return f.request == r })
+	})
 	return frames
 }
 
-// adopt takes over what another ledger of the same session left.
+// held is what frames that wait take of the budget, with their requests.
+func held(frames []frame) (n int64) {
+	for _, f := range frames {
+		if n += f.size(); f.request != nil {
+			n += f.request.cost()
+		}
+	}
+	return n
+}
+
+// adopt takes over what another ledger of the same owner's session left.
 func (l *ledger) adopt(frames []frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue = append(frames, l.queue...)
+	l.bytes += held(frames)
 	for _, f := range frames {
-		l.count(int64(len(f.data)))
 		if f.request != nil {
 			l.open = append(l.open, f.request)
 		}
@@ -348,5 +404,5 @@ func (l *ledger) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue, l.open = nil, nil
-	l.count(-l.bytes)
+	l.give(l.bytes)
 }

@@ -7,23 +7,20 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-const (
-	// leftFor is how long what a client had waiting is kept for its return:
-	// jupyter_server tries for about 31 s.
-	leftFor = 2 * time.Minute
-	// maxLeft bounds what is kept for all clients together, in bytes.
-	maxLeft = 128 << 20
-)
+// leftFor is how long what a client had waiting is kept for its return:
+// jupyter_server tries for about 31 s.
+const leftFor = 2 * time.Minute
 
 // leftovers keeps what a client had waiting for its kernel when its connection
 // broke, for the same session's return to this replica. Without it the cell
-// would wait for ever: clients do not send a request twice.
+// would wait for ever: clients do not send a request twice. It goes on to count
+// in the budget, as held for its owner.
 type leftovers struct {
-	now func() time.Time
+	now    func() time.Time
+	budget *budget
 
-	mu    sync.Mutex
-	by    map[sessionKey]leftover
-	bytes int64
+	mu sync.Mutex
+	by map[sessionKey]leftover
 }
 
 type sessionKey struct {
@@ -34,33 +31,34 @@ type sessionKey struct {
 type leftover struct {
 	frames []frame
 	shown  *notice
-	bytes  int64
 	at     time.Time
 }
 
-func newLeftovers(now func() time.Time) *leftovers {
-	return &leftovers{now: now, by: map[sessionKey]leftover{}}
+func newLeftovers(now func() time.Time, b *budget) *leftovers {
+	return &leftovers{now: now, budget: b, by: map[sessionKey]leftover{}}
 }
 
-// leave keeps frames, unless they are too many.
+// leave keeps frames for a while.
 func (l *leftovers) leave(key sessionKey, frames []frame, shown *notice) {
-	left := leftover{frames: frames, shown: shown, at: l.now()}
-	for _, f := range frames {
-		left.bytes += int64(len(f.data))
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for other, o := range l.by {
-		if left.at.Sub(o.at) > leftFor {
-			l.remove(other)
-		}
-	}
-	l.remove(key)
-	if len(frames) == 0 || l.bytes+left.bytes > maxLeft {
+	l.drop(key)
+	if len(frames) == 0 {
 		return
 	}
-	l.by[key] = left
-	l.bytes += left.bytes
+	l.by[key] = leftover{frames: frames, shown: shown, at: l.now()}
+	time.AfterFunc(leftFor+time.Second, l.sweep)
+}
+
+// sweep throws away what nobody has come back for.
+func (l *leftovers) sweep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, left := range l.by {
+		if l.now().Sub(left.at) > leftFor {
+			l.drop(key)
+		}
+	}
 }
 
 // collect returns what was left, once, and not too late.
@@ -68,14 +66,18 @@ func (l *leftovers) collect(key sessionKey) ([]frame, *notice) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	left, ok := l.by[key]
-	l.remove(key)
 	if !ok || l.now().Sub(left.at) > leftFor {
+		l.drop(key)
 		return nil, nil
 	}
+	delete(l.by, key)
 	return left.frames, left.shown
 }
 
-func (l *leftovers) remove(key sessionKey) {
-	l.bytes -= l.by[key].bytes
-	delete(l.by, key)
+// drop throws away what was left, if anything; mu is held.
+func (l *leftovers) drop(key sessionKey) {
+	if left, ok := l.by[key]; ok {
+		l.budget.release(key.owner, held(left.frames))
+		delete(l.by, key)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,8 @@ type link struct {
 	// written to it.
 	acknowledges bool
 	room         *share // for large frames
+	maxFrame     int64  // of a message of the kernel's, in bytes
+	renders      bool   // delivering makes a copy
 	metrics      *metrics
 
 	over <-chan struct{} // closed when the kernel is no longer the client's: nothing may pass any more
@@ -153,8 +156,16 @@ func (l *link) read() error {
 		if err != nil {
 			return err
 		}
-		if buffer, err = l.room.read(buffer[:0], r); err != nil {
+		if buffer, err = l.room.read(buffer[:0], io.LimitReader(r, seqSize+l.maxFrame+1)); err != nil {
 			return err
+		}
+		if int64(len(buffer)) > seqSize+l.maxFrame {
+			rest, err := io.Copy(io.Discard, r)
+			if err != nil {
+				return err
+			}
+			buffer = instead(buffer, int64(len(buffer))+rest, l.maxFrame)
+			l.metrics.dropped.WithLabelValues("too_large").Inc()
 		}
 		if kind == websocket.MessageText {
 			if err := l.text(buffer); err != nil {
@@ -162,14 +173,19 @@ func (l *link) read() error {
 			}
 			continue
 		}
+		if l.renders && len(buffer) > smallFrame && len(buffer) <= maxLegacyFrame {
+			if err := l.room.grow(2 * int64(len(buffer))); err != nil {
+				return err
+			}
+		}
 		if err := l.binary(buffer); err != nil {
 			return err
 		}
 		if cap(buffer) > smallFrame {
 			slab.Put(buffer)
 			buffer = nil
-			l.room.free()
 		}
+		l.room.free()
 	}
 }
 

@@ -13,7 +13,7 @@ type metrics struct {
 	toClient   traffic
 	dropped    *prometheus.CounterVec // reason
 	held       prometheus.Gauge
-	large      prometheus.Gauge
+	memory     prometheus.Gauge
 	noRoom     prometheus.Counter
 	dials      *prometheus.CounterVec // result
 	wakes      *prometheus.CounterVec // result
@@ -47,7 +47,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		toClient: direction("to_client"),
 		dropped:  f.NewCounterVec(prometheus.CounterOpts{Name: p + "frames_dropped_total", Help: "Messages not passed on, by reason."}, []string{"reason"}),
 		held:     f.NewGauge(prometheus.GaugeOpts{Name: p + "held_bytes", Help: "Bytes of messages that wait for a kernel."}),
-		large:    f.NewGauge(prometheus.GaugeOpts{Name: p + "large_frame_bytes", Help: "Bytes of large messages on their way."}),
+		memory:   f.NewGauge(prometheus.GaugeOpts{Name: p + "message_bytes", Help: "Bytes of messages in memory: held, and large ones on their way."}),
 		noRoom:   f.NewCounter(prometheus.CounterOpts{Name: p + "large_frame_waits_total", Help: "Large messages that had to wait for room."}),
 		dials:    f.NewCounterVec(prometheus.CounterOpts{Name: p + "agent_dials_total", Help: "Attempts to reach an agent, by result."}, []string{"result"}),
 		wakes:    f.NewCounterVec(prometheus.CounterOpts{Name: p + "wakes_total", Help: "Requests for a kernel's next run, by result."}, []string{"result"}),

@@ -517,7 +517,7 @@ func TestKeyFile(t *testing.T) {
 func TestConfigReportsEveryFault(t *testing.T) {
 	err := Config{AllowedEnv: []string{"OK", "LD_PRELOAD", "jupyter_token"}}.Validate()
 	require.Error(t, err)
-	for _, field := range []string{"namespace", "name", "listen", "health", "keyFile", "tokenKeyFile", "allowedEnv[1]", "allowedEnv[2]", "maxFrameBytes", "heldBytes", "largeFrameBytes", "kernelsPerUser", "socketsPerUser"} {
+	for _, field := range []string{"namespace", "name", "listen", "health", "keyFile", "tokenKeyFile", "allowedEnv[1]", "allowedEnv[2]", "maxFrameBytes", "heldBytes", "messageBytes", "kernelsPerUser", "socketsPerUser"} {
 		assert.Contains(t, err.Error(), field+":")
 	}
 	assert.NotContains(t, err.Error(), "allowedEnv[0]")

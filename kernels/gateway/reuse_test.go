@@ -95,7 +95,7 @@ func TestASocketDoesNotFollowItsIDToAnotherKernel(t *testing.T) {
 			require.NoError(t, err)
 			defer conn.CloseNow()
 			conn.SetReadLimit(-1)
-			for i := range 80 { // each is answered with three messages that repeat its header
+			for i := range 1600 { // each is answered with three messages that repeat its header
 				data := fmt.Sprintf(`{"channel":"shell","header":{"msg_id":"m%d","msg_type":"kernel_info_request","pad":%q},"content":{}}`,
 					i, strings.Repeat("x", 200<<10))
 				require.NoError(t, conn.Write(context.Background(), websocket.MessageText, []byte(data)))

@@ -59,7 +59,7 @@ type Server struct {
 	activity *activity
 	watch    *watch
 	left     *leftovers
-	large    *budget
+	memory   *budget
 
 	mu       sync.Mutex
 	stopping bool
@@ -85,10 +85,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		registry: deps.Registry, metrics: newMetrics(deps.Registry),
 		auth: newAuthenticator(cfg, deps.Cache, now), store: newStore(cfg, deps.Cache, deps.API, now), cache: deps.Cache,
 		agents: &agents{key: &reread[[]byte]{now: now, load: func() ([]byte, error) { return loadKey(cfg.KeyFile) }}},
-		infos:  newInfos(), activity: newActivity(cfg.SocketsPerUser), left: newLeftovers(now),
+		infos:  newInfos(), activity: newActivity(cfg.SocketsPerUser),
 	}
 	s.watch = newWatch(s.store.resting.rest)
-	s.large = newBudget(cfg.LargeFrameBytes, s.metrics.large)
+	s.memory = newBudget(cfg.MessageBytes, s.metrics.memory, s.metrics.held)
+	s.left = newLeftovers(now, s.memory)
 	s.serving, s.stop = context.WithCancel(context.Background())
 	_, keyErr := s.agents.key.get()
 	_, verifierErr := s.auth.verifier.get()

@@ -321,7 +321,7 @@ func (s *socket) answeredWake(err error) {
 // read takes the client's frames until it ends, and tells whether the client
 // itself closed the connection.
 func (s *socket) read() (inOrder bool) {
-	room := &share{budget: s.srv.large, owner: s.identity.owner()}
+	room := &share{budget: s.srv.memory, owner: s.identity.owner()}
 	defer room.free()
 	for {
 		kind, data, err := s.receive(room)
@@ -351,6 +351,10 @@ func (s *socket) receive(room *share) (websocket.MessageType, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	late := time.AfterFunc(frameLimit, func() {
+		_ = s.client.conn.Close(websocket.StatusPolicyViolation, "a message took too long to arrive")
+	})
+	defer late.Stop()
 	data, err := room.read(nil, r)
 	for waited := time.Duration(0); errors.Is(err, errNoRoom); waited += roomAgain {
 		if waited == 0 {
@@ -375,6 +379,9 @@ const (
 	roomAgain = 50 * time.Millisecond
 	// roomWait is how long it is tried.
 	roomWait = 10 * time.Second
+	// frameLimit is how long a client may take to send one frame: half of one
+	// takes room from others.
+	frameLimit = 2 * time.Minute
 )
 
 // acknowledged takes a client's {"ack": n, "epoch": "…"}.
@@ -399,23 +406,28 @@ func (s *socket) acknowledged(data []byte) {
 // that loses its socket for it would only come back and do it again.
 func (s *socket) take(kind websocket.MessageType, data []byte) {
 	m, err := s.client.framing.parse(kind, data)
-	if err != nil || m.Channel == wire.IOPub {
+	if err != nil || m.Channel == wire.IOPub || len(m.Header) > maxHeader {
 		s.srv.metrics.dropped.WithLabelValues("malformed").Inc()
 		s.log.Debug("frame dropped", "bytes", len(data), "error", err)
 		return
 	}
-	if s.client.framing == framingLegacy || kind != websocket.MessageBinary {
-		data = m.AppendV1(make([]byte, 0, m.SizeV1()))
-	}
 	if s.client.framing == framingResume && s.ledger.has(m.Fields().ID) {
 		return // it came back to this replica, and sends again
+	}
+	if s.client.framing == framingLegacy || kind != websocket.MessageBinary {
+		data = m.AppendV1(make([]byte, 0, m.SizeV1()))
+	} else {
+		data = compact(data)
 	}
 	r, err := s.ledger.add(&m, data, s.srv.now())
 	if err != nil {
 		s.srv.metrics.dropped.WithLabelValues("held_full").Inc()
 		if r != nil {
 			_ = s.tell.refuse([]*request{r}, "TooMuchWaiting", "Too much is waiting for the kernel already.")
+			return
 		}
+		// Nobody waits for an answer to it, so nobody would know that it is lost.
+		_ = s.client.conn.Close(websocket.StatusTryAgainLater, "too much is waiting for the kernel")
 		return
 	}
 	signal(s.ready)

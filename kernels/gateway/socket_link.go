@@ -33,13 +33,10 @@ func (s *socket) dial(ctx context.Context, wg *sync.WaitGroup, t target) {
 	results := s.dialed
 	s.link = nil
 	wg.Go(func() {
-		conn, err := s.srv.agents.dial(ctx, t, s.session, from, s.srv.cfg.MaxFrameBytes+frameSlack)
+		conn, err := s.srv.agents.dial(ctx, t, s.session, from)
 		results <- dialResult{target: t, conn: conn, err: err}
 	})
 }
-
-// frameSlack is what framing may add to a message, in bytes.
-const frameSlack = 1 << 20
 
 // connected takes the result of dial.
 func (s *socket) connected(ctx context.Context, wg *sync.WaitGroup, r dialResult) {
@@ -57,7 +54,8 @@ func (s *socket) connected(ctx context.Context, wg *sync.WaitGroup, r dialResult
 	l := newLink(r, s.from)
 	l.ledger, l.ready, l.metrics, l.over = s.ledger, s.ready, s.srv.metrics, s.sub.over
 	l.deliver, l.greet, l.acknowledges = s.deliver, s.greet, s.client.framing == framingResume
-	l.room = &share{budget: s.srv.large, owner: s.identity.owner()}
+	l.room, l.maxFrame = &share{budget: s.srv.memory, owner: s.identity.owner()}, s.srv.cfg.maxFrame()
+	l.renders = s.client.framing == framingLegacy
 	s.link = l
 	s.mu.Lock()
 	s.current, s.acking = r.target.run, l

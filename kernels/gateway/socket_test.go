@@ -713,10 +713,11 @@ func TestASlowClientStopsTheReading(t *testing.T) {
 // TestLargeFramesWaitForRoom: what takes memory beyond the budget waits in the
 // agent, or in the client, and arrives.
 func TestLargeFramesWaitForRoom(t *testing.T) {
-	w := newWorldWith(t, func(c *Config) { c.LargeFrameBytes = 8 << 20 })
+	w := newWorldWith(t, func(c *Config) { c.MessageBytes = 40 << 20 })
 	_, agent, p := ready(t, w, "s", wire.SubprotocolV1)
-	bob := &share{budget: w.server.large, owner: "user/bob"}
-	require.NoError(t, bob.grow(7<<20))
+	bob, carol := &share{budget: w.server.memory, owner: "user/bob"}, &share{budget: w.server.memory, owner: "user/carol"}
+	require.NoError(t, bob.grow(20<<20))
+	require.NoError(t, carol.grow(19<<20))
 	b := wire.Builder{Session: "kernel-session", Now: time.Now}
 	agent.publish("s", b.Stream(nil, "stdout", strings.Repeat("x", 3<<20)))
 	p.silent(300*time.Millisecond, wire.TypeStream)
@@ -730,5 +731,6 @@ func TestLargeFramesWaitForRoom(t *testing.T) {
 	bob.free()
 	assert.Len(t, wire.Member(p.next(wire.TypeStream).Content, "text"), 3<<20)
 	assert.Greater(t, len(agent.receive(wire.TypeCommMsg).Content), 3<<20)
-	require.Eventually(t, func() bool { return testutil.ToFloat64(w.server.metrics.large) == 0 }, patience, 5*time.Millisecond)
+	carol.free()
+	require.Eventually(t, func() bool { return testutil.ToFloat64(w.server.metrics.memory) == 0 }, patience, 5*time.Millisecond)
 }

@@ -10,6 +10,14 @@ func ParseV1(data []byte) (Message, error) {
 	if len(data) > MaxFrame {
 		return Message{}, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(data))
 	}
+	return parseV1(data, uint64(len(data)))
+}
+
+// ParseV1Head reads channel, header and parent header of a frame of size bytes
+// of which data is the beginning; the rest of the message is left empty.
+func ParseV1Head(data []byte, size uint64) (Message, error) { return parseV1(data, size) }
+
+func parseV1(data []byte, size uint64) (Message, error) {
 	if len(data) < 8 {
 		return Message{}, ErrTruncated
 	}
@@ -25,7 +33,7 @@ func ParseV1(data []byte) (Message, error) {
 	previous := uint64(head)
 	for i := 8; i < head; i += 8 {
 		offset := binary.LittleEndian.Uint64(data[i:])
-		if offset < previous || offset > uint64(len(data)) {
+		if offset < previous || offset > size {
 			return Message{}, ErrOffsets
 		}
 		previous = offset
@@ -34,9 +42,16 @@ func ParseV1(data []byte) (Message, error) {
 		from, to := binary.LittleEndian.Uint64(data[8*(i+1):]), binary.LittleEndian.Uint64(data[8*(i+2):])
 		return data[from:to:to]
 	}
+	whole := uint64(len(data)) == size
+	if !whole && binary.LittleEndian.Uint64(data[8*4:]) > uint64(len(data)) {
+		return Message{}, ErrTruncated // before the end of the parent header
+	}
 	channel, err := ParseChannel(part(0))
 	if err != nil {
 		return Message{}, err
+	}
+	if !whole {
+		return Message{Channel: channel, Header: part(1), ParentHeader: part(2)}, nil
 	}
 	m := Message{Channel: channel, Header: part(1), ParentHeader: part(2), Metadata: part(3), Content: part(4)}
 	if n := int(count) - 6; n > 0 {
