@@ -118,8 +118,10 @@ func shortType(name string) string {
 	return folded
 }
 
-// commonName is the value of the first RDN: its cn, or else its first attribute.
-func commonName(text string) (string, error) {
+// groupName is the name that a policy may name a group by: the cn of its first
+// RDN. One that is named by something else gets that, type and all, which is
+// the name of no group: ou=staff is not staff.
+func groupName(text string) (string, error) {
 	dn, err := parseDN(text)
 	if err != nil {
 		return "", err
@@ -130,7 +132,12 @@ func commonName(text string) (string, error) {
 			return a.Value, nil
 		}
 	}
-	return first[0].Value, nil
+	return shortType(first[0].Type) + "=" + first[0].Value, nil
+}
+
+// below tells whether an entry is a base or in its subtree; both are canonical.
+func below(entry, base string) bool {
+	return base == "" || entry == base || strings.HasSuffix(entry, ","+base)
 }
 
 func parseDN(text string) (*ldap.DN, error) {

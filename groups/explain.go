@@ -90,7 +90,7 @@ func verdicts(ranked []match, matching Matching) []PolicyVerdict {
 		for _, fault := range ValidatePolicy(*m.policy) {
 			v.Faults = append(v.Faults, fault.Error())
 		}
-		claim := "names " + groupNames(m.groups)
+		claim := "names " + groupNames(m.groups) + namesakes(m)
 		if len(m.groups) == 0 {
 			claim = "is a default and no policy names a group of the user"
 		}

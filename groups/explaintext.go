@@ -18,6 +18,24 @@ func groupNames(all []Group) string {
 	return strings.Join(names, ", ")
 }
 
+// namesakes says which plain names of a policy mean several groups of the
+// user, so that whoever wrote it can tell whether all of them are meant.
+func namesakes(m match) string {
+	var b strings.Builder
+	for _, entry := range m.policy.Spec.Groups {
+		var dns []string
+		for _, g := range m.groups {
+			if g.DN != "" && !looksLikeDN(entry) && SameName(g.Name, entry) {
+				dns = append(dns, g.DN)
+			}
+		}
+		if len(dns) > 1 {
+			fmt.Fprintf(&b, " (%q is the name of %d groups: %s; name the DN of the one that is meant)", entry, len(dns), strings.Join(dns, " and "))
+		}
+	}
+	return b.String()
+}
+
 // WriteText writes the explanation for a person at a terminal.
 func (e Explanation) WriteText(w io.Writer) error {
 	var b strings.Builder

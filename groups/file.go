@@ -77,7 +77,7 @@ func (f *File) read() (map[string][]Group, error) {
 			g := Group{Name: name}
 			if looksLikeDN(name) {
 				g.DN = name
-				if g.Name, err = commonName(name); err != nil {
+				if g.Name, err = groupName(name); err != nil {
 					return nil, fmt.Errorf("groups file: user %q: group %q: %w", user, name, err)
 				}
 			}

@@ -27,8 +27,10 @@ const (
 // directories ignore spaces, widths and more, and are not relied upon.
 type LDAP struct {
 	config LDAPConfig
+	base   string // of groups, canonical; empty if they count wherever they are
 	pool   *ldapPool
 	now    func() time.Time
+	odd    oddValues
 }
 
 // NewLDAP reads the files once, to find faults early, and connects at the first lookup.
@@ -40,7 +42,13 @@ func NewLDAP(config LDAPConfig, now func() time.Time) (*LDAP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("groups: ldap: %w", err)
 	}
-	return &LDAP{config: config, pool: pool, now: now}, nil
+	s := &LDAP{config: config, pool: pool, now: now}
+	if config.GroupBase != "" {
+		if s.base, err = canonicalDN(config.GroupBase); err != nil {
+			return nil, fmt.Errorf("groups: ldap: groupBase: %w", err)
+		}
+	}
+	return s, nil
 }
 
 // Close ends the connections that are not in use; those in use end after it.
@@ -79,19 +87,27 @@ func (s *LDAP) lookup(ctx context.Context, c *ldapConn, user string) (groups []G
 	if err != nil {
 		return nil, false, err
 	}
+	// What is searched has passed the filter, and need not be read one by one.
+	searched := newGroupSet()
+	if s.config.searches() {
+		if err := s.addFound(ctx, c, groupFilter(s.config, entry.DN, name, primary), searched); err != nil {
+			return nil, false, err
+		}
+	}
 	found := newGroupSet()
+	found.passed = searched.seen
 	if s.config.MemberOfAttribute != "" {
 		if err := s.addMemberOf(ctx, c, entry, found); err != nil {
 			return nil, false, err
 		}
 		if primary != "" {
-			if err := found.add(primary); err != nil {
+			if err := s.addNamed(ctx, c, primary, found); err != nil {
 				return nil, false, err
 			}
 		}
 	}
-	if s.config.GroupBase != "" {
-		if err := s.addFound(ctx, c, groupFilter(s.config, entry.DN, name, primary), found); err != nil {
+	for _, g := range searched.groups {
+		if err := found.add(g.DN); err != nil {
 			return nil, false, err
 		}
 	}

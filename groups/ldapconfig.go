@@ -40,13 +40,15 @@ type LDAPConfig struct {
 	// MemberOfAttribute of the user's entry lists DNs of groups; empty means
 	// it is not read.
 	MemberOfAttribute string
-	// GroupBase is where groups that list their members are searched; empty
-	// means they are not searched.
+	// GroupBase is where groups are: those elsewhere do not count, whoever names
+	// them. Groups that list their members are searched there. Empty means that
+	// they are not searched, and that those in MemberOfAttribute count wherever
+	// they are.
 	GroupBase string
 	// GroupFilter further restricts what is a group.
 	GroupFilter string
 	// GroupMemberAttributes list the members: memberUid by user name, every
-	// other by DN.
+	// other by DN. None means that groups are not searched.
 	GroupMemberAttributes []string
 	// NestedGroups says whether groups of groups count, and NestingDepth how
 	// many levels above the user's own groups are followed; a directory with
@@ -161,8 +163,8 @@ func (c LDAPConfig) Validate() error {
 	if c.MemberOfAttribute == "" && c.GroupBase == "" {
 		fault("groupBase", "set groupBase, memberOfAttribute or both")
 	}
-	if c.GroupBase != "" && len(c.GroupMemberAttributes) == 0 {
-		fault("groupMemberAttributes", "name at least one")
+	if c.MemberOfAttribute == "" && len(c.GroupMemberAttributes) == 0 {
+		fault("groupMemberAttributes", "name at least one, or memberOfAttribute")
 	}
 	for i, name := range c.GroupMemberAttributes {
 		if !attributeName(name) {
@@ -194,6 +196,9 @@ func (c LDAPConfig) Validate() error {
 	}
 	return errors.Join(faults...)
 }
+
+// searches tells whether groups are searched by their members.
+func (c LDAPConfig) searches() bool { return c.GroupBase != "" && len(c.GroupMemberAttributes) > 0 }
 
 func (c LDAPConfig) validateURL(raw string) error {
 	u, err := url.Parse(raw)

@@ -19,18 +19,60 @@ const (
 	maxGroupReads = 1000
 )
 
-// addMemberOf adds the groups that an entry says it is a member of.
+// addMemberOf adds the groups that an entry says it is a member of, as far as
+// they count.
 func (s *LDAP) addMemberOf(ctx context.Context, c *ldapConn, entry *ldap.Entry, found *groupSet) error {
 	dns, err := s.values(ctx, c, entry, s.config.MemberOfAttribute, maxGroups)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.config.MemberOfAttribute, err)
 	}
 	for _, dn := range dns {
-		if err := found.add(dn); err != nil {
+		if err := s.addNamed(ctx, c, dn, found); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addNamed adds a group that an entry names, if it is below GroupBase and
+// passes GroupFilter. What is no DN is left out: no policy can name it.
+func (s *LDAP) addNamed(ctx context.Context, c *ldapConn, dn string, found *groupSet) error {
+	key, err := canonicalDN(dn)
+	if err != nil {
+		s.odd.tell(s.config.MemberOfAttribute, dn, err)
+		return nil
+	}
+	if found.seen[key] || found.refused[key] || !below(key, s.base) {
+		return nil
+	}
+	if s.config.GroupFilter != "" && !found.passed[key] {
+		passes, err := s.passes(ctx, c, dn, found)
+		if err != nil {
+			return err
+		}
+		if !passes {
+			found.refused[key] = true
+			return nil
+		}
+	}
+	return found.add(dn)
+}
+
+// passes tells whether an entry is a group as GroupFilter has it. One that is
+// not there, or that we may not see, is none.
+func (s *LDAP) passes(ctx context.Context, c *ldapConn, dn string, found *groupSet) (bool, error) {
+	if err := found.read(); err != nil {
+		return false, err
+	}
+	answer, err := s.searchPage(ctx, c, ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases,
+		1, s.serverSeconds(), false, and(s.config.GroupFilter, "(objectClass=*)"), []string{"1.1"}, nil))
+	if ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read group: %w", err)
+	}
+	return len(answer.Entries) > 0, nil
 }
 
 // addFound adds the groups below GroupBase that a filter finds.
@@ -52,7 +94,7 @@ func (s *LDAP) addFound(ctx context.Context, c *ldapConn, filter string, found *
 // is asked about once, so that circles end.
 func (s *LDAP) addNested(ctx context.Context, c *ldapConn, found *groupSet) error {
 	expand := s.addParentsByRead
-	if s.config.GroupBase != "" {
+	if s.config.searches() {
 		expand = s.addParentsBySearch
 	}
 	done := 0
@@ -85,8 +127,8 @@ func (s *LDAP) addParentsBySearch(ctx context.Context, c *ldapConn, children []G
 
 func (s *LDAP) addParentsByRead(ctx context.Context, c *ldapConn, children []Group, found *groupSet) error {
 	for _, group := range children {
-		if found.reads++; found.reads > maxGroupReads {
-			return fmt.Errorf("%w: more than %d groups to read", errOneUser, maxGroupReads)
+		if err := found.read(); err != nil {
+			return err
 		}
 		entry, err := s.read(ctx, c, group.DN, s.config.MemberOfAttribute)
 		if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
@@ -149,9 +191,22 @@ type groupSet struct {
 	seen   map[string]bool
 	// reads counts the groups that were read one by one.
 	reads int
+	// passed are those of which it is known that GroupFilter lets them pass,
+	// refused those that it does not.
+	passed, refused map[string]bool
 }
 
-func newGroupSet() *groupSet { return &groupSet{seen: map[string]bool{}} }
+func newGroupSet() *groupSet {
+	return &groupSet{seen: map[string]bool{}, refused: map[string]bool{}}
+}
+
+// read counts one more group to read.
+func (g *groupSet) read() error {
+	if g.reads++; g.reads > maxGroupReads {
+		return fmt.Errorf("%w: more than %d groups to read", errOneUser, maxGroupReads)
+	}
+	return nil
+}
 
 func (g *groupSet) add(dn string) error {
 	key, err := canonicalDN(dn)
@@ -164,7 +219,7 @@ func (g *groupSet) add(dn string) error {
 	if len(g.groups) >= maxGroups {
 		return fmt.Errorf("%w: more than %d groups", errOneUser, maxGroups)
 	}
-	name, err := commonName(dn)
+	name, err := groupName(dn)
 	if err != nil {
 		return fmt.Errorf("%w: group: %w", errOneUser, err)
 	}

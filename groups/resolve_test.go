@@ -38,7 +38,7 @@ func member(names ...string) Membership {
 		g := Group{Name: name}
 		if looksLikeDN(name) {
 			g.DN = name
-			g.Name, _ = commonName(name)
+			g.Name, _ = groupName(name)
 		}
 		m.Groups = append(m.Groups, g)
 	}

@@ -18,6 +18,7 @@ type Service struct {
 	policies  PolicyLister
 	matching  Matching
 	witnesses []Witness
+	names     nameWatch
 }
 
 // NewService combines members with the policies. The witnesses are those of
@@ -45,7 +46,15 @@ func (s *Service) Allowance(ctx context.Context, user string) (Allowance, error)
 // moment ago counts. Starts use it; forms and polls use Allowance. While the
 // source is down it answers as Allowance does.
 func (s *Service) AllowanceNow(ctx context.Context, user string) (Allowance, error) {
-	return s.resolve(ctx, user, s.members.Refresh)
+	return s.resolve(ctx, user, func(ctx context.Context, user string) (Membership, error) {
+		m, err := s.members.Refresh(ctx, user)
+		if err == nil {
+			if policies, err := s.policies.Policies(ctx); err == nil {
+				s.names.note(m, policies)
+			}
+		}
+		return m, err
+	})
 }
 
 func (s *Service) resolve(ctx context.Context, user string, lookup func(context.Context, string) (Membership, error)) (Allowance, error) {

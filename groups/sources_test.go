@@ -185,7 +185,7 @@ func FuzzCommonName(f *testing.F) {
 			return
 		}
 		dn := "cn=" + ldap.EscapeDN(value) + ",dc=org"
-		got, err := commonName(dn)
+		got, err := groupName(dn)
 		require.NoError(t, err)
 		assert.Equal(t, value, got)
 	})
