@@ -33,6 +33,5 @@ func agentSecretOf(ctx context.Context, live client.Reader, k *v1alpha1.JupyterK
 	if err != nil {
 		return keys.Secret{}, err
 	}
-	id, number := v1alpha1.AgentID(string(k.UID), k.Status.Run, k.Status.Warm)
-	return keys.Derive(key, id, number)
+	return keys.ForRun(key, string(k.UID), k.Status.Run, k.Status.Warm)
 }

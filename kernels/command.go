@@ -5,20 +5,18 @@ import (
 	"strings"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
-
-// connectionFile is filled in by the agent, which alone knows the path.
-const connectionFile = "{connection_file}"
 
 // standardCommands start a kernel of a language, by the language in lower
 // case. They are the argv of the kernelspecs that the kernels install.
 var standardCommands = map[string][]string{
-	"python":     {"python3", "-m", "ipykernel_launcher", "-f", connectionFile},
-	"r":          {"R", "--slave", "-e", "IRkernel::main()", "--args", connectionFile},
-	"julia":      {"julia", "-i", "--color=yes", "-e", "import IJulia; IJulia.run_kernel()", connectionFile},
-	"bash":       {"python3", "-m", "bash_kernel", "-f", connectionFile},
-	"typescript": {"deno", "jupyter", "--kernel", "--conn", connectionFile},
-	"go":         {"gonb", "--kernel", connectionFile},
+	"python":     {"python3", "-m", "ipykernel_launcher", "-f", protocol.ConnectionFile},
+	"r":          {"R", "--slave", "-e", "IRkernel::main()", "--args", protocol.ConnectionFile},
+	"julia":      {"julia", "-i", "--color=yes", "-e", "import IJulia; IJulia.run_kernel()", protocol.ConnectionFile},
+	"bash":       {"python3", "-m", "bash_kernel", "-f", protocol.ConnectionFile},
+	"typescript": {"deno", "jupyter", "--kernel", "--conn", protocol.ConnectionFile},
+	"go":         {"gonb", "--kernel", protocol.ConnectionFile},
 }
 
 // launcherMarks betray a command written for Enterprise Gateway: its

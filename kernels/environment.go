@@ -9,26 +9,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/podrules"
 )
 
-// Environment of the agent; see kernels/agent.
-const (
-	envKeyFile       = "ELASTICHUB_AGENT_KEY_FILE"
-	envKernelID      = "ELASTICHUB_KERNEL_ID"
-	envKernelName    = "ELASTICHUB_KERNEL_NAME"
-	envIdleTimeout   = "ELASTICHUB_IDLE_TIMEOUT"
-	envCullConnected = "ELASTICHUB_CULL_CONNECTED"
-	envGPUs          = "ELASTICHUB_GPUS"
-	envParkNotice    = "ELASTICHUB_PARK_NOTICE"
-	envMessageRate   = "ELASTICHUB_IOPUB_MESSAGE_RATE"
-	envByteRate      = "ELASTICHUB_IOPUB_BYTE_RATE"
-	// envNvidiaDevices: an image that sets it to "all" would otherwise see
-	// every GPU of a node without having asked for one.
-	envNvidiaDevices = "NVIDIA_VISIBLE_DEVICES"
-
-	reservedPrefix = "ELASTICHUB_"
-)
+// envNvidiaDevices: an image that sets it to "all" would otherwise see every
+// GPU of a node without having asked for one.
+const envNvidiaDevices = "NVIDIA_VISIBLE_DEVICES"
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
@@ -57,7 +44,7 @@ func clientEnv(vars []corev1.EnvVar) ([]corev1.EnvVar, error) {
 		switch {
 		case !envName.MatchString(v.Name):
 			return nil, invalid(at+".name", "%q is not the name of a variable", v.Name)
-		case strings.HasPrefix(v.Name, reservedPrefix), v.Name == envNvidiaDevices:
+		case strings.HasPrefix(v.Name, protocol.EnvReservedPrefix), v.Name == envNvidiaDevices:
 			return nil, invalid(at+".name", "%s is reserved", v.Name)
 		case v.ValueFrom != nil:
 			return nil, invalid(at+".valueFrom", "only plain values are allowed")

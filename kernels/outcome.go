@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 const (
@@ -28,20 +29,13 @@ const (
 // exitKilled is the exit code of SIGKILL.
 const exitKilled = 137
 
-// agentEnd is the termination message of the agent; see docs/agent-protocol.md.
-type agentEnd struct {
-	Reason   string `json:"reason"`
-	Message  string `json:"message"`
-	ExitCode int    `json:"exitCode"`
-}
-
 // agentCauses maps every reason of the protocol.
-var agentCauses = map[string]v1alpha1.KernelCause{
-	"idle":          v1alpha1.CauseIdle,
-	"shutdown":      v1alpha1.CauseShutdown,
-	"kernel-exited": v1alpha1.CauseKernelExited,
-	"start-failed":  v1alpha1.CauseStartFailed,
-	"orphaned":      v1alpha1.CauseOrphaned,
+var agentCauses = map[protocol.Reason]v1alpha1.KernelCause{
+	protocol.ReasonIdle:         v1alpha1.CauseIdle,
+	protocol.ReasonShutdown:     v1alpha1.CauseShutdown,
+	protocol.ReasonKernelExited: v1alpha1.CauseKernelExited,
+	protocol.ReasonStartFailed:  v1alpha1.CauseStartFailed,
+	protocol.ReasonOrphaned:     v1alpha1.CauseOrphaned,
 }
 
 // ending is how a Pod came to its end.
@@ -75,9 +69,9 @@ func ended(pod *corev1.Pod) *ending {
 	if state == nil {
 		return &ending{Cause: v1alpha1.CauseUnknown, Message: sentence("The kernel's Pod ended", pod.Status.Message)}
 	}
-	var said agentEnd
+	var said protocol.Result
 	if json.Unmarshal([]byte(state.Message), &said) != nil {
-		said = agentEnd{}
+		said = protocol.Result{}
 	}
 	said.Message = clip(said.Message)
 	cause, known := agentCauses[said.Reason]
@@ -89,7 +83,7 @@ func ended(pod *corev1.Pod) *ending {
 		return &ending{Cause: v1alpha1.CauseOutOfMemory, Message: memoryMessage(pod)}
 	case known:
 		return &ending{Cause: cause, Message: said.Message}
-	case said.Reason == "terminated":
+	case said.Reason == protocol.ReasonTerminated:
 		return &ending{Cause: v1alpha1.CauseUnknown, Taken: true, Message: "The kernel's Pod was deleted."}
 	case state.Reason == "ContainerCannotRun", state.Reason == "StartError":
 		return &ending{Cause: v1alpha1.CauseStartFailed, Message: sentence("The kernel's container could not start", clip(state.Message))}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -203,13 +204,13 @@ func injectAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, argv []str
 	main.TerminationMessagePath, main.TerminationMessagePolicy = corev1.TerminationMessagePathDefault, corev1.TerminationMessageReadFile
 	main.StartupProbe, main.LivenessProbe, main.Lifecycle = nil, nil, nil
 	main.ReadinessProbe = &corev1.Probe{
-		ProbeHandler:     corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Scheme: corev1.URISchemeHTTPS, Path: "/readyz", Port: intstr.FromInt32(v1alpha1.AgentPort)}},
+		ProbeHandler:     corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Scheme: corev1.URISchemeHTTPS, Path: protocol.PathReady, Port: intstr.FromInt32(protocol.Port)}},
 		PeriodSeconds:    1,
 		TimeoutSeconds:   2,
 		FailureThreshold: 3,
 	}
-	main.Ports = append(slices.DeleteFunc(main.Ports, func(p corev1.ContainerPort) bool { return p.ContainerPort == v1alpha1.AgentPort }),
-		corev1.ContainerPort{Name: "agent", ContainerPort: v1alpha1.AgentPort})
+	main.Ports = append(slices.DeleteFunc(main.Ports, func(p corev1.ContainerPort) bool { return p.ContainerPort == protocol.Port }),
+		corev1.ContainerPort{Name: "agent", ContainerPort: protocol.Port})
 	main.VolumeMounts = append(main.VolumeMounts,
 		corev1.VolumeMount{Name: agentVolume, MountPath: agentDir, ReadOnly: true},
 		corev1.VolumeMount{Name: keyVolume, MountPath: keyDir, ReadOnly: true})
@@ -240,17 +241,17 @@ func (in parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([
 	e.add(in.Spec.Spec.Env...)
 	e.add(client...)
 	e.add(policyEnv(in.Policies)...)
-	e.set(envKeyFile, keyDir+"/"+keyName)
-	e.set(envKernelID, in.Kernel.Name)
-	e.set(envKernelName, in.Spec.Name)
+	e.set(protocol.EnvKeyFile, keyDir+"/"+keyName)
+	e.set(protocol.EnvKernelID, in.Kernel.Name)
+	e.set(protocol.EnvKernelName, in.Spec.Name)
 	idle := idleRuleOf(cfg, in)
-	e.set(envIdleTimeout, strconv.FormatInt(idle.TimeoutSeconds, 10))
-	e.set(envCullConnected, strconv.FormatBool(idle.CullConnected))
-	e.set(envParkNotice, strconv.FormatInt(max(ptr.Deref(in.Gateway.Spec.ParkNoticeSeconds, defaultParkNotice), 0), 10))
-	e.set(envGPUs, strconv.FormatInt(gpus, 10))
+	e.set(protocol.EnvIdleTimeout, strconv.FormatInt(idle.TimeoutSeconds, 10))
+	e.set(protocol.EnvCullConnected, strconv.FormatBool(idle.CullConnected))
+	e.set(protocol.EnvParkNotice, strconv.FormatInt(max(ptr.Deref(in.Gateway.Spec.ParkNoticeSeconds, defaultParkNotice), 0), 10))
+	e.set(protocol.EnvGPUs, strconv.FormatInt(gpus, 10))
 	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
-	e.set(envMessageRate, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
-	e.set(envByteRate, strconv.FormatInt(max(limits.BytesPerSecond, 0), 10))
+	e.set(protocol.EnvIOPubMessages, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
+	e.set(protocol.EnvIOPubBytes, strconv.FormatInt(max(limits.BytesPerSecond, 0), 10))
 	if gpus == 0 {
 		e.set(envNvidiaDevices, "void")
 	}

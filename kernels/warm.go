@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 // A warm Pod runs a kernel that is nobody's. It belongs to its gateway, holds
@@ -81,7 +82,7 @@ func warmClass(pod *corev1.Pod) string {
 	for i := range spec.Containers {
 		for j := range spec.Containers[i].Env {
 			switch v := &spec.Containers[i].Env[j]; v.Name {
-			case envKernelID, envIdleTimeout, envCullConnected:
+			case protocol.EnvKernelID, protocol.EnvIdleTimeout, protocol.EnvCullConnected:
 				v.Value = ""
 			}
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 // spares lists the living warm Pods that are nobody's, by name.
@@ -61,7 +62,7 @@ func TestWarmStart(t *testing.T) {
 		assert.True(t, metav1.IsControlledBy(&pod, gw))
 		assert.Empty(t, pod.Labels[v1alpha1.LabelHubUsername])
 		for _, v := range pod.Spec.Containers[0].Env {
-			if v.Name == envIdleTimeout {
+			if v.Name == protocol.EnvIdleTimeout {
 				assert.Equal(t, "0", v.Value, "it is never idle by itself")
 			}
 		}

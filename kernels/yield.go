@@ -193,8 +193,7 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 			}
 			gatewayKeys[k.Spec.Gateway] = key
 		}
-		id, number := v1alpha1.AgentID(string(k.UID), k.Status.Run, k.Status.Warm)
-		secret, err := keys.Derive(key, id, number)
+		secret, err := keys.ForRun(key, string(k.UID), k.Status.Run, k.Status.Warm)
 		if err != nil {
 			return nil, err
 		}

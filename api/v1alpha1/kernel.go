@@ -58,15 +58,6 @@ type JupyterKernelCRDSpec struct {
 	IdleTimeoutSeconds *int64 `json:"idleTimeoutSeconds,omitempty"`
 }
 
-// AgentID is what the secret of an agent is derived from, an id and a number,
-// by the kernel's UID and run and by status.warm. See docs/agent-protocol.md.
-func AgentID(uid string, run int64, warm string) (id string, number int64) {
-	if warm != "" {
-		return warm, 0
-	}
-	return uid, run
-}
-
 // KernelPhase is where a kernel is in its life.
 // +kubebuilder:validation:Enum=Queued;Starting;Ready;Parked;Dead
 type KernelPhase string

@@ -71,6 +71,5 @@ const (
 	NotebookContainer = "notebook"
 	NotebookPort      = 8888
 	GatewayPort       = 8888
-	AgentPort         = 8443
 	DefaultKernelName = "python_kubernetes"
 )

@@ -28,6 +28,7 @@ import (
 	"github.com/elastichub/elastichub/groups/policystatus"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/kernels"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/probe"
@@ -112,7 +113,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		TokenPublicKey:  issuer.PublicKey(),
 		IdleSeconds:     config.Kernels.IdleTimeoutSeconds,
 		ClusterCapacity: config.Kernels.ClusterCapacity,
-	}, remote.NewCaller(v1alpha1.AgentPort), registry)
+	}, remote.NewCaller(protocol.Port), registry)
 	if err != nil {
 		return fmt.Errorf("kernels: %w", err)
 	}

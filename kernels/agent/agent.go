@@ -25,6 +25,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -62,46 +63,46 @@ type agent struct {
 // Run starts the kernel that argv says and serves it until it ends. Ending ctx
 // ends it with ReasonTerminated. As pid 1 it reaps orphans. The error is that
 // of a run that could not even begin; its Result says start-failed.
-func Run(ctx context.Context, cfg Config, argv []string) (Result, error) {
+func Run(ctx context.Context, cfg Config, argv []string) (protocol.Result, error) {
 	result, err := run(ctx, cfg, argv)
 	if err != nil {
-		result = Result{Reason: ReasonStartFailed, Message: err.Error()}
+		result = protocol.Result{Reason: protocol.ReasonStartFailed, Message: err.Error()}
 	}
 	if cfg.TerminationLog != "" {
-		if e := result.write(cfg.TerminationLog); e != nil {
+		if e := writeResult(cfg.TerminationLog, result); e != nil {
 			err = errors.Join(err, fmt.Errorf("agent: termination log: %w", e))
 		}
 	}
 	return result, err
 }
 
-func run(ctx context.Context, cfg Config, argv []string) (Result, error) {
+func run(ctx context.Context, cfg Config, argv []string) (protocol.Result, error) {
 	if err := cfg.Validate(); err != nil {
-		return Result{}, err
+		return protocol.Result{}, err
 	}
 	if len(argv) == 0 {
-		return Result{}, errors.New("agent: no kernel command")
+		return protocol.Result{}, errors.New("agent: no kernel command")
 	}
 	serverTLS, err := cfg.Secret.ServerTLS()
 	if err != nil {
-		return Result{}, err
+		return protocol.Result{}, err
 	}
 	conn, err := newConnection(cfg.KernelName)
 	if err != nil {
-		return Result{}, err
+		return protocol.Result{}, err
 	}
 	dir, err := os.MkdirTemp("", "kernel-")
 	if err != nil {
-		return Result{}, fmt.Errorf("agent: %w", err)
+		return protocol.Result{}, fmt.Errorf("agent: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	path, err := conn.write(dir)
 	if err != nil {
-		return Result{}, fmt.Errorf("agent: connection file: %w", err)
+		return protocol.Result{}, fmt.Errorf("agent: connection file: %w", err)
 	}
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
-		return Result{}, fmt.Errorf("agent: %w", err)
+		return protocol.Result{}, fmt.Errorf("agent: %w", err)
 	}
 
 	a := &agent{
@@ -126,11 +127,11 @@ func run(ctx context.Context, cfg Config, argv []string) (Result, error) {
 }
 
 // serve runs server and supervisor until the supervisor is done.
-func (a *agent) serve(ctx context.Context, listener net.Listener) (Result, error) {
+func (a *agent) serve(ctx context.Context, listener net.Listener) (protocol.Result, error) {
 	server := a.server()
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(batchListener{listener}) }()
-	supervised := make(chan Result, 1)
+	supervised := make(chan protocol.Result, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { supervised <- a.supervise(ctx) }()
@@ -141,7 +142,7 @@ func (a *agent) serve(ctx context.Context, listener net.Listener) (Result, error
 		broken = fmt.Errorf("agent: server: %w", err)
 		cancel()
 		<-supervised
-		return Result{}, broken
+		return protocol.Result{}, broken
 	case result := <-supervised:
 		a.end()
 		closing, cancel := context.WithTimeout(context.Background(), time.Second)

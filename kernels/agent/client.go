@@ -13,43 +13,16 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
-// Subprotocol of the channels WebSocket.
-const Subprotocol = "v1.agent.elastichub.io"
-
-// Close codes of the channels WebSocket.
 const (
-	closeEnded    websocket.StatusCode = 4000
-	closeReplaced websocket.StatusCode = 4001
-)
-
-const (
-	sessionBytes = 256
 	batchBytes   = 1 << 20  // taken from the replay buffer at once
 	wholeBytes   = 32 << 10 // a larger message is not copied to have its number put in front
 	writeTimeout = 30 * time.Second
 	pingEvery    = 30 * time.Second
 )
-
-// Hello is the first text frame to a client.
-type Hello struct {
-	Epoch          string     `json:"epoch"`
-	First          uint64     `json:"first"`
-	Next           uint64     `json:"next"`
-	ExecutionState wire.State `json:"executionState"`
-	Dropped        uint64     `json:"dropped"`
-}
-
-// fromAgent and fromGateway are the text frames.
-type fromAgent struct {
-	Hello *Hello `json:"hello,omitempty"`
-}
-
-type fromGateway struct {
-	Ack uint64 `json:"ack"`
-}
 
 // client is one connection of a session, of which there may be several.
 type client struct {
@@ -69,15 +42,15 @@ type ending struct {
 
 func (a *agent) getChannels(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	id := query.Get("session")
-	if id == "" || len(id) > sessionBytes {
+	id := query.Get(protocol.QuerySession)
+	if id == "" || len(id) > protocol.SessionBytes {
 		problem(w, http.StatusBadRequest, "BadSession", "session must have 1 to 256 bytes")
 		return
 	}
 	var resume uint64
-	if query.Has("resume") && query.Get("epoch") == a.epoch {
+	if query.Has(protocol.QueryResume) && query.Get(protocol.QueryEpoch) == a.epoch {
 		var err error
-		if resume, err = strconv.ParseUint(query.Get("resume"), 10, 64); err != nil {
+		if resume, err = strconv.ParseUint(query.Get(protocol.QueryResume), 10, 64); err != nil {
 			problem(w, http.StatusBadRequest, "BadResume", "resume must be a sequence number")
 			return
 		}
@@ -92,7 +65,7 @@ func (a *agent) getChannels(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:       []string{Subprotocol},
+		Subprotocols:       []string{protocol.Subprotocol},
 		InsecureSkipVerify: true, // no browser comes here; the bearer token decides
 		CompressionMode:    websocket.CompressionDisabled,
 	})
@@ -100,8 +73,8 @@ func (a *agent) getChannels(w http.ResponseWriter, r *http.Request) {
 		return // Accept has answered
 	}
 	defer ws.CloseNow()
-	if ws.Subprotocol() != Subprotocol {
-		_ = ws.Close(websocket.StatusPolicyViolation, "subprotocol "+Subprotocol+" is required")
+	if ws.Subprotocol() != protocol.Subprotocol {
+		_ = ws.Close(websocket.StatusPolicyViolation, "subprotocol "+protocol.Subprotocol+" is required")
 		return
 	}
 	ws.SetReadLimit(int64(a.cfg.MaxMessage))
@@ -158,7 +131,7 @@ func (a *agent) read(ctx context.Context, s *session, c *client) error {
 			return err
 		}
 		if kind == websocket.MessageText {
-			var f fromGateway
+			var f protocol.FromGateway
 			if err := json.Unmarshal(data, &f); err != nil {
 				return errors.Join(err, c.ws.Close(websocket.StatusInvalidFramePayloadData, "no JSON"))
 			}
@@ -196,7 +169,7 @@ func (a *agent) forward(s *session, m wire.Message) error {
 // write sends hello, what is kept and what comes, until the connection fails
 // or write is told how to end it.
 func (a *agent) write(ctx context.Context, c *client, p position) (e ending, told bool) {
-	hello, err := json.Marshal(fromAgent{Hello: &Hello{
+	hello, err := json.Marshal(protocol.FromAgent{Hello: &protocol.Hello{
 		Epoch: a.epoch, First: p.first, Next: p.next, Dropped: p.dropped, ExecutionState: a.stateNow().ExecutionState,
 	}})
 	if err != nil || c.ws.Write(ctx, websocket.MessageText, hello) != nil {
@@ -258,7 +231,7 @@ func (c *client) writeLarge(ctx context.Context, n numbered) error {
 	if err != nil {
 		return err
 	}
-	var seq [8]byte
+	var seq [protocol.SequenceBytes]byte
 	binary.LittleEndian.PutUint64(seq[:], n.seq)
 	if _, err := w.Write(seq[:]); err != nil {
 		return err
@@ -280,7 +253,7 @@ func (s *session) admit(c *client) {
 	s.clients = append(s.clients, c)
 	if over := len(s.clients) - mostClients; over > 0 {
 		for _, old := range s.clients[:over] {
-			old.close(ending{code: closeReplaced, reason: "replaced by a newer connection"})
+			old.close(ending{code: protocol.CloseReplaced, reason: "replaced by a newer connection"})
 		}
 	}
 }

@@ -11,15 +11,7 @@ import (
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/agent/keys"
-)
-
-// InterruptMode is how a kernel is interrupted, as kernelspecs name it.
-type InterruptMode string
-
-// The modes.
-const (
-	InterruptMessage InterruptMode = "message" // interrupt_request on control
-	InterruptSignal  InterruptMode = "signal"  // SIGINT to the kernel's process group
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 // Config of an agent. Begin with DefaultConfig or ConfigFromEnv.
@@ -31,7 +23,7 @@ type Config struct {
 
 	IdleTimeout   time.Duration // 0: the kernel is never parked
 	CullConnected bool          // park also while a session is connected
-	InterruptMode InterruptMode
+	InterruptMode protocol.InterruptMode
 	GPUs          int // that the kernel holds; said in the notice of parking
 	// ParkNotice is how long before it is parked the kernel announces it; 0: not
 	// at all. An idle time that is no longer is not announced.
@@ -59,9 +51,9 @@ type Config struct {
 // DefaultConfig is complete but for the secret and the kernel's names.
 func DefaultConfig() Config {
 	return Config{
-		Listen:         ":8443",
+		Listen:         fmt.Sprintf(":%d", protocol.Port),
 		CullConnected:  true,
-		InterruptMode:  InterruptMessage,
+		InterruptMode:  protocol.InterruptMessage,
 		OrphanAfter:    24 * time.Hour,
 		TerminationLog: "/dev/termination-log",
 		StartTimeout:   2 * time.Minute,
@@ -73,25 +65,6 @@ func DefaultConfig() Config {
 		Output:         os.Stdout,
 	}
 }
-
-// The environment of an agent.
-const (
-	EnvKeyFile        = "ELASTICHUB_AGENT_KEY_FILE" // path of a file with the agent secret in hex
-	EnvKernelID       = "ELASTICHUB_KERNEL_ID"
-	EnvKernelName     = "ELASTICHUB_KERNEL_NAME"
-	EnvIdleTimeout    = "ELASTICHUB_IDLE_TIMEOUT" // whole seconds; 0: never
-	EnvCullConnected  = "ELASTICHUB_CULL_CONNECTED"
-	EnvInterruptMode  = "ELASTICHUB_INTERRUPT_MODE"
-	EnvGPUs           = "ELASTICHUB_GPUS"
-	EnvTerminationLog = "ELASTICHUB_TERMINATION_LOG"
-	EnvListen         = "ELASTICHUB_LISTEN"
-	EnvParkNotice     = "ELASTICHUB_PARK_NOTICE"        // whole seconds; 0: not announced
-	EnvIOPubMessages  = "ELASTICHUB_IOPUB_MESSAGE_RATE" // per second; 0: any number
-	EnvIOPubBytes     = "ELASTICHUB_IOPUB_BYTE_RATE"    // per second; 0: any number
-)
-
-// envAgentPrefix begins the names that a kernel does not get to see.
-const envAgentPrefix = "ELASTICHUB_AGENT_"
 
 // ConfigFromEnv is DefaultConfig with what the environment says. It reads the
 // key file. The error tells every malformed value; Validate is the caller's.
@@ -108,10 +81,10 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	text := func(target *string) func(string) error {
 		return func(value string) error { *target = value; return nil }
 	}
-	if _, ok := lookup(EnvKeyFile); !ok {
-		faults = append(faults, fmt.Errorf("%s: required", EnvKeyFile))
+	if _, ok := lookup(protocol.EnvKeyFile); !ok {
+		faults = append(faults, fmt.Errorf("%s: required", protocol.EnvKeyFile))
 	}
-	each(EnvKeyFile, func(path string) error {
+	each(protocol.EnvKeyFile, func(path string) error {
 		raw, err := os.ReadFile(path)
 		if err != nil {
 			return err
@@ -119,8 +92,8 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		c.Secret, err = keys.Parse(string(raw))
 		return err
 	})
-	each(EnvKernelID, text(&c.KernelID))
-	each(EnvKernelName, text(&c.KernelName))
+	each(protocol.EnvKernelID, text(&c.KernelID))
+	each(protocol.EnvKernelName, text(&c.KernelName))
 	seconds := func(target *time.Duration) func(string) error {
 		return func(value string) error {
 			n, err := strconv.ParseUint(value, 10, 31)
@@ -135,18 +108,18 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 			return err
 		}
 	}
-	each(EnvIdleTimeout, seconds(&c.IdleTimeout))
-	each(EnvParkNotice, seconds(&c.ParkNotice))
-	each(EnvIOPubMessages, count(&c.IOPubMessages))
-	each(EnvIOPubBytes, count(&c.IOPubBytes))
-	each(EnvCullConnected, func(value string) (err error) {
+	each(protocol.EnvIdleTimeout, seconds(&c.IdleTimeout))
+	each(protocol.EnvParkNotice, seconds(&c.ParkNotice))
+	each(protocol.EnvIOPubMessages, count(&c.IOPubMessages))
+	each(protocol.EnvIOPubBytes, count(&c.IOPubBytes))
+	each(protocol.EnvCullConnected, func(value string) (err error) {
 		c.CullConnected, err = strconv.ParseBool(value)
 		return err
 	})
-	each(EnvInterruptMode, func(value string) error { c.InterruptMode = InterruptMode(value); return nil })
-	each(EnvGPUs, count(&c.GPUs))
-	each(EnvTerminationLog, text(&c.TerminationLog))
-	each(EnvListen, text(&c.Listen))
+	each(protocol.EnvInterruptMode, func(value string) error { c.InterruptMode = protocol.InterruptMode(value); return nil })
+	each(protocol.EnvGPUs, count(&c.GPUs))
+	each(protocol.EnvTerminationLog, text(&c.TerminationLog))
+	each(protocol.EnvListen, text(&c.Listen))
 	return c, errors.Join(faults...)
 }
 
@@ -164,8 +137,8 @@ func (c *Config) Validate() error {
 	_, _, err := net.SplitHostPort(c.Listen)
 	check(err == nil, "Listen", "%q is no host:port", c.Listen)
 	check(c.IdleTimeout >= 0, "IdleTimeout", "%v is negative", c.IdleTimeout)
-	check(c.InterruptMode == InterruptMessage || c.InterruptMode == InterruptSignal, "InterruptMode",
-		"%q is neither %q nor %q", c.InterruptMode, InterruptMessage, InterruptSignal)
+	check(c.InterruptMode == protocol.InterruptMessage || c.InterruptMode == protocol.InterruptSignal, "InterruptMode",
+		"%q is neither %q nor %q", c.InterruptMode, protocol.InterruptMessage, protocol.InterruptSignal)
 	check(c.GPUs >= 0, "GPUs", "%d is negative", c.GPUs)
 	check(c.ParkNotice >= 0, "ParkNotice", "%v is negative", c.ParkNotice)
 	check(c.OrphanAfter > 0, "OrphanAfter", "%v is not positive", c.OrphanAfter)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 func env(pairs map[string]string) func(string) (string, bool) {
@@ -26,17 +27,17 @@ func TestConfigFromEnv(t *testing.T) {
 
 	want := DefaultConfig()
 	want.Secret = secret
-	got, err := ConfigFromEnv(env(map[string]string{EnvKeyFile: file}))
+	got, err := ConfigFromEnv(env(map[string]string{protocol.EnvKeyFile: file}))
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 
 	want.KernelID, want.KernelName, want.Listen, want.TerminationLog = "id", "python3", ":1", "/t"
-	want.IdleTimeout, want.CullConnected, want.InterruptMode, want.GPUs = 90*time.Second, false, InterruptSignal, 2
+	want.IdleTimeout, want.CullConnected, want.InterruptMode, want.GPUs = 90*time.Second, false, protocol.InterruptSignal, 2
 	want.ParkNotice, want.IOPubMessages, want.IOPubBytes = 30*time.Second, 1000, 1<<20
 	got, err = ConfigFromEnv(env(map[string]string{
-		EnvKeyFile: file, EnvKernelID: "id", EnvKernelName: "python3", EnvIdleTimeout: "90", EnvCullConnected: "false",
-		EnvInterruptMode: "signal", EnvGPUs: "2", EnvTerminationLog: "/t", EnvListen: ":1",
-		EnvParkNotice: "30", EnvIOPubMessages: "1000", EnvIOPubBytes: "1048576",
+		protocol.EnvKeyFile: file, protocol.EnvKernelID: "id", protocol.EnvKernelName: "python3", protocol.EnvIdleTimeout: "90", protocol.EnvCullConnected: "false",
+		protocol.EnvInterruptMode: "signal", protocol.EnvGPUs: "2", protocol.EnvTerminationLog: "/t", protocol.EnvListen: ":1",
+		protocol.EnvParkNotice: "30", protocol.EnvIOPubMessages: "1000", protocol.EnvIOPubBytes: "1048576",
 	}))
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
@@ -45,16 +46,16 @@ func TestConfigFromEnv(t *testing.T) {
 
 func TestConfigFromEnvTellsEveryFault(t *testing.T) {
 	_, err := ConfigFromEnv(env(map[string]string{
-		EnvKeyFile: "/nonexistent", EnvIdleTimeout: "1m", EnvCullConnected: "perhaps", EnvGPUs: "-1",
+		protocol.EnvKeyFile: "/nonexistent", protocol.EnvIdleTimeout: "1m", protocol.EnvCullConnected: "perhaps", protocol.EnvGPUs: "-1",
 	}))
-	for _, name := range []string{EnvKeyFile, EnvIdleTimeout, EnvCullConnected, EnvGPUs} {
+	for _, name := range []string{protocol.EnvKeyFile, protocol.EnvIdleTimeout, protocol.EnvCullConnected, protocol.EnvGPUs} {
 		assert.ErrorContains(t, err, name+": ")
 	}
 	_, err = ConfigFromEnv(env(nil))
-	assert.EqualError(t, err, EnvKeyFile+": required")
+	assert.EqualError(t, err, protocol.EnvKeyFile+": required")
 	for _, value := range []string{"", "-1", "1.5", " 1", "9999999999"} {
-		_, err := ConfigFromEnv(env(map[string]string{EnvIdleTimeout: value}))
-		assert.ErrorContains(t, err, EnvIdleTimeout, "%q", value)
+		_, err := ConfigFromEnv(env(map[string]string{protocol.EnvIdleTimeout: value}))
+		assert.ErrorContains(t, err, protocol.EnvIdleTimeout, "%q", value)
 	}
 }
 
@@ -106,13 +107,13 @@ func TestPump(t *testing.T) {
 func TestTerminationLogFits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	for _, text := range []string{"short", strings.Repeat("a", 10_000), strings.Repeat("\x00", 10_000), strings.Repeat("é", 10_000)} {
-		require.NoError(t, Result{Reason: ReasonStartFailed, Message: text + "END", ExitCode: 3}.write(path))
+		require.NoError(t, writeResult(path, protocol.Result{Reason: protocol.ReasonStartFailed, Message: text + "END", ExitCode: 3}))
 		raw, err := os.ReadFile(path)
 		require.NoError(t, err)
 		assert.LessOrEqual(t, len(raw), 4096)
-		var r Result
+		var r protocol.Result
 		require.NoError(t, json.Unmarshal(raw, &r))
-		assert.Equal(t, ReasonStartFailed, r.Reason)
+		assert.Equal(t, protocol.ReasonStartFailed, r.Reason)
 		assert.Equal(t, 3, r.ExitCode)
 		assert.True(t, strings.HasSuffix(r.Message, "END"))
 	}

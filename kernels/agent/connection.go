@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -61,7 +62,7 @@ func (c *connection) write(dir string) (path string, err error) {
 func fillCommand(argv []string, path string) []string {
 	filled := make([]string, len(argv))
 	for i, arg := range argv {
-		filled[i] = strings.ReplaceAll(arg, "{connection_file}", path)
+		filled[i] = strings.ReplaceAll(arg, protocol.ConnectionFile, path)
 	}
 	return filled
 }

@@ -28,6 +28,7 @@ import (
 
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
@@ -47,7 +48,7 @@ type running struct {
 	http   *http.Client
 	cancel context.CancelFunc
 	done   chan struct{}
-	result agent.Result
+	result protocol.Result
 	err    error
 	begun  time.Time
 
@@ -156,11 +157,11 @@ func (r *running) request(method, path string, body string) (status int, answer 
 	return res.StatusCode, string(raw)
 }
 
-func (r *running) state() agent.State {
+func (r *running) state() protocol.State {
 	r.t.Helper()
 	status, body := r.request("GET", "/v1/state", "")
 	require.Equal(r.t, 200, status, body)
-	var s agent.State
+	var s protocol.State
 	require.NoError(r.t, json.Unmarshal([]byte(body), &s))
 	return s
 }
@@ -174,7 +175,7 @@ func (r *running) waitReady() {
 }
 
 // ended waits for the agent's end and returns its termination log.
-func (r *running) ended() agent.Result {
+func (r *running) ended() protocol.Result {
 	r.t.Helper()
 	select {
 	case <-r.done:
@@ -183,7 +184,7 @@ func (r *running) ended() agent.Result {
 	}
 	raw, err := os.ReadFile(r.cfg.TerminationLog)
 	require.NoError(r.t, err)
-	var result agent.Result
+	var result protocol.Result
 	require.NoError(r.t, json.Unmarshal(raw, &result))
 	require.NoError(r.t, r.err)
 	return result
@@ -191,7 +192,7 @@ func (r *running) ended() agent.Result {
 
 // orderly leaves out of a result whether the kernel had to be hurried with
 // SIGTERM: an ipykernel on a busy machine may take seconds to exit.
-func orderly(t *testing.T, r agent.Result) agent.Result {
+func orderly(t *testing.T, r protocol.Result) protocol.Result {
 	t.Helper()
 	assert.Contains(t, []int{0, 128 + int(syscall.SIGTERM)}, r.ExitCode)
 	r.ExitCode = 0
@@ -203,7 +204,7 @@ type gateway struct {
 	t       testing.TB
 	session string
 	ws      *websocket.Conn
-	hello   agent.Hello
+	hello   protocol.Hello
 	build   *wire.Builder
 	seq     uint64 // of the message received last
 }
@@ -214,7 +215,7 @@ func (r *running) dial(session string, resume string) (*gateway, error) {
 	ws, res, err := websocket.Dial(ctx, "wss://"+r.base+"/v1/channels?session="+url.QueryEscape(session)+resume, &websocket.DialOptions{
 		HTTPClient:   &http.Client{Transport: r.http.Transport},
 		HTTPHeader:   http.Header{"Authorization": {"Bearer " + r.cfg.Secret.Bearer()}},
-		Subprotocols: []string{agent.Subprotocol},
+		Subprotocols: []string{protocol.Subprotocol},
 	})
 	if err != nil {
 		if res != nil {
@@ -229,7 +230,7 @@ func (r *running) dial(session string, resume string) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	var first struct{ Hello agent.Hello }
+	var first struct{ Hello protocol.Hello }
 	if err := json.Unmarshal(raw, &first); kind != websocket.MessageText || err != nil {
 		return nil, fmt.Errorf("no hello: %q, %w", raw, err)
 	}

@@ -4,19 +4,15 @@ import (
 	"errors"
 	"net/http"
 	"time"
-)
 
-// ParkRequest is the body of POST /v1/park.
-type ParkRequest struct {
-	// IfIdleSeconds is how long the kernel has to have been idle.
-	IfIdleSeconds *float64 `json:"ifIdleSeconds"`
-}
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
+)
 
 // postPark parks the kernel before its time, for somebody who waits for what it
 // holds, if it has been idle for so long. Whatever begins before that happens
 // keeps it.
 func (a *agent) postPark(w http.ResponseWriter, r *http.Request) {
-	var body ParkRequest
+	var body protocol.ParkRequest
 	if !understand(w, r, &body, func() error {
 		if body.IfIdleSeconds == nil || *body.IfIdleSeconds <= 0 || *body.IfIdleSeconds > float64(mostSeconds) {
 			return errors.New("ifIdleSeconds must be more than 0 and at most ten years")

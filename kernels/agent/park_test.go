@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/kernels/agent"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 func TestParkForSomebodyWhoWaits(t *testing.T) {
@@ -35,7 +36,7 @@ func TestParkForSomebodyWhoWaits(t *testing.T) {
 	assert.Equal(t, "idle", e.Reason)
 	want := "Kernel parked after 1 s without work, since somebody was waiting for its GPU. Run a cell to bring it back; variables are gone, files are kept."
 	result := r.ended()
-	assert.Equal(t, agent.Result{Reason: agent.ReasonIdle, Message: want}, orderly(t, result))
+	assert.Equal(t, protocol.Result{Reason: protocol.ReasonIdle, Message: want}, orderly(t, result))
 }
 
 // TestIdleTimeBegins: a kernel that waited for its user is not parked for that.
@@ -46,7 +47,7 @@ func TestIdleTimeBegins(t *testing.T) {
 	status, answer := r.request("PUT", "/v1/idle", `{"timeoutSeconds": 1, "cullConnected": true}`)
 	require.Equal(t, 204, status, answer)
 	assert.Less(t, r.state().IdleSeconds, 1.0)
-	assert.Equal(t, agent.ReasonIdle, r.ended().Reason)
+	assert.Equal(t, protocol.ReasonIdle, r.ended().Reason)
 }
 
 func TestCullConnectedCanChange(t *testing.T) {
@@ -60,5 +61,5 @@ func TestCullConnectedCanChange(t *testing.T) {
 	assert.Equal(t, "2\n", g.run("print(2)"), "a client holds it")
 	status, answer = r.request("PUT", "/v1/idle", `{"timeoutSeconds": 0.1, "cullConnected": true}`)
 	require.Equal(t, 204, status, answer)
-	assert.Equal(t, agent.ReasonIdle, r.ended().Reason)
+	assert.Equal(t, protocol.ReasonIdle, r.ended().Reason)
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 // drainTime is how long output is awaited after a kernel has gone: children
@@ -69,7 +71,7 @@ func startProcess(argv, env []string, out io.Writer, reap *reaper) (*process, er
 func kernelEnv(environ []string) []string {
 	var env []string
 	for _, e := range environ {
-		if !strings.HasPrefix(e, envAgentPrefix) && !strings.HasPrefix(e, "JPY_PARENT_PID=") {
+		if !strings.HasPrefix(e, protocol.EnvPrivatePrefix) && !strings.HasPrefix(e, "JPY_PARENT_PID=") {
 			env = append(env, e)
 		}
 	}

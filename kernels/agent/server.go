@@ -8,46 +8,23 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
 const bodyBytes = 4 << 10
 
-// State is the body of GET /v1/state.
-type State struct {
-	ExecutionState     wire.State      `json:"executionState"`
-	LastActivity       string          `json:"lastActivity"` // RFC 3339, six fraction digits, UTC
-	IdleSeconds        float64         `json:"idleSeconds"`
-	IdleTimeoutSeconds float64         `json:"idleTimeoutSeconds"`
-	Connections        int             `json:"connections"`
-	Restarts           int             `json:"restarts"`
-	KernelInfo         json.RawMessage `json:"kernelInfo,omitempty"`
-}
-
-// IdleTimeout is the body of PUT /v1/idle.
-type IdleTimeout struct {
-	TimeoutSeconds *float64 `json:"timeoutSeconds"`
-	// CullConnected: park also while a session is connected; absent: as before.
-	CullConnected *bool `json:"cullConnected,omitempty"`
-}
-
-// Problem is the body of an error.
-type Problem struct {
-	Reason  string `json:"reason"`
-	Message string `json:"message"`
-}
-
 func (a *agent) server() *http.Server {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /readyz", a.getReady)
+	mux.HandleFunc("GET "+protocol.PathReady, a.getReady)
 	private := http.NewServeMux()
-	private.HandleFunc("GET /v1/state", a.getState)
-	private.HandleFunc("POST /v1/interrupt", a.postInterrupt)
-	private.HandleFunc("POST /v1/restart", a.postRestart)
-	private.HandleFunc("PUT /v1/idle", a.putIdle)
-	private.HandleFunc("POST /v1/park", a.postPark)
-	private.HandleFunc("POST /v1/shutdown", a.postShutdown)
-	private.HandleFunc("GET /v1/channels", a.getChannels)
+	private.HandleFunc("GET "+protocol.PathState, a.getState)
+	private.HandleFunc("POST "+protocol.PathInterrupt, a.postInterrupt)
+	private.HandleFunc("POST "+protocol.PathRestart, a.postRestart)
+	private.HandleFunc("PUT "+protocol.PathIdle, a.putIdle)
+	private.HandleFunc("POST "+protocol.PathPark, a.postPark)
+	private.HandleFunc("POST "+protocol.PathShutdown, a.postShutdown)
+	private.HandleFunc("GET "+protocol.PathChannels, a.getChannels)
 	mux.Handle("/", a.authorized(private))
 	return &http.Server{
 		Handler:           mux,
@@ -73,7 +50,7 @@ func (a *agent) authorized(next http.Handler) http.Handler {
 }
 
 func problem(w http.ResponseWriter, status int, reason, message string) {
-	answer(w, status, Problem{Reason: reason, Message: message})
+	answer(w, status, protocol.Problem{Reason: reason, Message: message})
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
@@ -97,14 +74,14 @@ func (a *agent) getState(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, a.stateNow())
 }
 
-func (a *agent) stateNow() State {
+func (a *agent) stateNow() protocol.State {
 	connections := a.connections()
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	i := a.activity.judge(time.Now(), connections)
-	s := State{
+	s := protocol.State{
 		ExecutionState:     a.state,
-		LastActivity:       i.last.UTC().Format("2006-01-02T15:04:05.000000Z"),
+		LastActivity:       protocol.Instant{Time: i.last},
 		IdleSeconds:        i.idle.Seconds(),
 		IdleTimeoutSeconds: i.timeout.Seconds(),
 		Connections:        connections,
@@ -180,7 +157,7 @@ func understand(w http.ResponseWriter, r *http.Request, body any, check func() e
 }
 
 func (a *agent) putIdle(w http.ResponseWriter, r *http.Request) {
-	var body IdleTimeout
+	var body protocol.IdleTimeout
 	if !understand(w, r, &body, func() error {
 		switch {
 		case body.TimeoutSeconds == nil:

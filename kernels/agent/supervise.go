@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -60,7 +61,7 @@ const (
 )
 
 // supervise owns the kernel from the first start to the end.
-func (a *agent) supervise(ctx context.Context) Result {
+func (a *agent) supervise(ctx context.Context) protocol.Result {
 	var row crashes
 	var waiting []chan error // restarts that are not done
 	answer := func(err error) {
@@ -74,24 +75,24 @@ func (a *agent) supervise(ctx context.Context) Result {
 		a.oomKills = memory{cgroupRoot}.kills()
 		k, err := newKernel(a.ctx, a)
 		if err != nil {
-			return a.finish(nil, Result{Reason: ReasonStartFailed, Message: err.Error()})
+			return a.finish(nil, protocol.Result{Reason: protocol.ReasonStartFailed, Message: err.Error()})
 		}
 		a.log.Info("kernel started", slog.Int("pid", k.cmd.Process.Pid))
 		found := a.watch(ctx, k, &waiting, answer)
 		wasReady = wasReady || !k.up.IsZero()
 		switch found {
 		case verdictShutdown:
-			return a.finish(k, Result{Reason: ReasonShutdown})
+			return a.finish(k, protocol.Result{Reason: protocol.ReasonShutdown})
 		case verdictTerminated:
-			return a.finish(k, Result{Reason: ReasonTerminated, Message: "The agent was told to end."})
+			return a.finish(k, protocol.Result{Reason: protocol.ReasonTerminated, Message: "The agent was told to end."})
 		case verdictIdle:
-			return a.finish(k, Result{Reason: ReasonIdle})
+			return a.finish(k, protocol.Result{Reason: protocol.ReasonIdle})
 		case verdictOrphaned:
-			return a.finish(k, Result{Reason: ReasonOrphaned, Message: fmt.Sprintf(
+			return a.finish(k, protocol.Result{Reason: protocol.ReasonOrphaned, Message: fmt.Sprintf(
 				"Nobody has asked after the kernel for %s, and it was idle.", span(a.cfg.OrphanAfter))})
 		case verdictSilent:
 			if !wasReady {
-				return a.finish(k, Result{Reason: ReasonStartFailed, Message: fmt.Sprintf(
+				return a.finish(k, protocol.Result{Reason: protocol.ReasonStartFailed, Message: fmt.Sprintf(
 					"The kernel did not answer within %v.\n%s", a.cfg.StartTimeout, k.tail)})
 			}
 			answer(errNotReady)
@@ -101,14 +102,14 @@ func (a *agent) supervise(ctx context.Context) Result {
 			how := a.death(k)
 			if !wasReady {
 				k.leave()
-				return a.finish(nil, Result{Reason: ReasonStartFailed, ExitCode: k.exitCode(), Message: fmt.Sprintf(
+				return a.finish(nil, protocol.Result{Reason: protocol.ReasonStartFailed, ExitCode: k.exitCode(), Message: fmt.Sprintf(
 					"The kernel ended before it answered: %s.\n%s", how, k.tail)})
 			}
 			wait, giveUp := row.next(k.lived())
 			a.log.Warn("kernel crashed", slog.String("ending", how), slog.Int("in_a_row", int(row)))
 			a.crashed(k, how, giveUp)
 			if giveUp {
-				return a.finish(nil, Result{Reason: ReasonKernelExited, ExitCode: k.exitCode(), Message: fmt.Sprintf(
+				return a.finish(nil, protocol.Result{Reason: protocol.ReasonKernelExited, ExitCode: k.exitCode(), Message: fmt.Sprintf(
 					"The kernel crashed %d times in a row, at last with %s.\n%s", row, how, k.tail)})
 			}
 			select {
@@ -258,7 +259,7 @@ func (k *kernel) lived() time.Duration {
 
 // interrupt stops what the kernel is doing.
 func (k *kernel) interrupt() error {
-	if k.a.cfg.InterruptMode == InterruptSignal {
+	if k.a.cfg.InterruptMode == protocol.InterruptSignal {
 		return k.signal(syscall.SIGINT)
 	}
 	return k.order(wire.TypeInterruptRequest, struct{}{})
@@ -291,12 +292,12 @@ func (k *kernel) stop(grace time.Duration, restart bool) {
 }
 
 // finish ends the run: the clients are told, then the kernel is ended, if there still is one.
-func (a *agent) finish(k *kernel, r Result) Result {
+func (a *agent) finish(k *kernel, r protocol.Result) protocol.Result {
 	a.mu.Lock()
 	a.ending = true
 	a.state = wire.StateDead
 	a.mu.Unlock()
-	if r.Reason == ReasonIdle {
+	if r.Reason == protocol.ReasonIdle {
 		idle := a.activity.judge(time.Now(), 0)
 		r.Message = a.farewell(idle)
 		for _, s := range a.everySession() {
@@ -316,11 +317,11 @@ func (a *agent) finish(k *kernel, r Result) Result {
 }
 
 // hangUp lets clients read what there is, briefly, and closes their connections.
-func (a *agent) hangUp(reason Reason) {
+func (a *agent) hangUp(reason protocol.Reason) {
 	deadline := time.Now().Add(flushTime)
 	var all sync.WaitGroup
 	for _, s := range a.everySession() {
-		all.Go(func() { s.disconnect(deadline, closeEnded, string(reason)) })
+		all.Go(func() { s.disconnect(deadline, protocol.CloseEnded, string(reason)) })
 	}
 	all.Wait()
 }

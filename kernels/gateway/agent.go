@@ -16,17 +16,14 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
-	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 const (
-	agentSubprotocol = "v1.agent.elastichub.io"
-	dialTimeout      = 5 * time.Second
-	agentTimeout     = 10 * time.Second
+	dialTimeout  = 5 * time.Second
+	agentTimeout = 10 * time.Second
 	// restartTimeout is below the 42 s after which jupyter_server gives up.
 	restartTimeout = 40 * time.Second
-	// maxAgentBody bounds an answer of the agent's HTTP API, in bytes.
-	maxAgentBody = 1 << 20
 )
 
 // target is the agent of one run of a kernel.
@@ -58,45 +55,28 @@ func (a *agents) client(t target) (*http.Client, keys.Secret, error) {
 	if err != nil {
 		return nil, keys.Secret{}, failBecause(kindUnavailable, "The gateway's key cannot be read now.", err)
 	}
-	id, number := v1alpha1.AgentID(t.uid, t.run, t.warm)
-	secret, err := keys.Derive(key, id, number)
+	secret, err := keys.ForRun(key, t.uid, t.run, t.warm)
 	if err != nil {
 		return nil, keys.Secret{}, err
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			return &readAhead{Conn: conn}, nil
-		},
-		TLSClientConfig:     secret.ClientTLS(),
-		TLSHandshakeTimeout: dialTimeout,
-		DisableKeepAlives:   true,
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &readAhead{Conn: conn}, nil
 	}
-	return &http.Client{Transport: transport}, secret, nil
+	return protocol.Client(secret, dial, dialTimeout), secret, nil
 }
 
 func (t target) url(scheme, path string, query url.Values) string {
-	u := url.URL{
-		Scheme: scheme, Host: net.JoinHostPort(t.ip, strconv.Itoa(v1alpha1.AgentPort)),
-		Path: path, RawQuery: query.Encode(),
-	}
-	return u.String()
+	return protocol.URL(scheme, t.ip, protocol.Port, path, query)
 }
 
-// agentState is the agent's State.
-type agentState struct {
-	ExecutionState wire.State `json:"executionState"`
-	LastActivity   time.Time  `json:"lastActivity"`
-	Connections    int        `json:"connections"`
-}
-
-func (a *agents) state(ctx context.Context, t target) (agentState, error) {
-	var s agentState
-	err := a.call(ctx, t, http.MethodGet, "/v1/state", http.StatusOK, &s)
+func (a *agents) state(ctx context.Context, t target) (protocol.State, error) {
+	var s protocol.State
+	err := a.call(ctx, t, http.MethodGet, protocol.PathState, http.StatusOK, &s)
 	return s, err
 }
 
@@ -104,14 +84,14 @@ func (a *agents) state(ctx context.Context, t target) (agentState, error) {
 func (a *agents) interrupt(ctx context.Context, t target) error {
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
-	return a.call(ctx, t, http.MethodPost, "/v1/interrupt", http.StatusNoContent, nil)
+	return a.call(ctx, t, http.MethodPost, protocol.PathInterrupt, http.StatusNoContent, nil)
 }
 
 // restart replaces the kernel process; Pod and GPU stay.
 func (a *agents) restart(ctx context.Context, t target) error {
 	ctx, cancel := context.WithTimeout(ctx, restartTimeout)
 	defer cancel()
-	return a.call(ctx, t, http.MethodPost, "/v1/restart", http.StatusNoContent, nil)
+	return a.call(ctx, t, http.MethodPost, protocol.PathRestart, http.StatusNoContent, nil)
 }
 
 func (a *agents) call(ctx context.Context, t target, method, path string, want int, answer any) error {
@@ -124,7 +104,7 @@ func (a *agents) call(ctx context.Context, t target, method, path string, want i
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+secret.Bearer())
+	req.Header = protocol.Header(secret)
 	resp, err := c.Do(req)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -133,7 +113,7 @@ func (a *agents) call(ctx context.Context, t target, method, path string, want i
 		return failBecause(kindUnavailable, "The kernel cannot be reached now.", err)
 	}
 	defer resp.Body.Close()
-	body := io.LimitReader(resp.Body, maxAgentBody)
+	body := io.LimitReader(resp.Body, protocol.MaxBody)
 	switch {
 	case resp.StatusCode == http.StatusGatewayTimeout:
 		return fail(kindTimeout, "The kernel did not come back in time.")
@@ -161,22 +141,22 @@ func (a *agents) dial(ctx context.Context, t target, session string, from resume
 	if err != nil {
 		return nil, err
 	}
-	query := url.Values{"session": {session}}
+	query := url.Values{protocol.QuerySession: {session}}
 	if from.epoch != "" {
-		query.Set("epoch", from.epoch)
-		query.Set("resume", strconv.FormatUint(from.acked, 10))
+		query.Set(protocol.QueryEpoch, from.epoch)
+		query.Set(protocol.QueryResume, strconv.FormatUint(from.acked, 10))
 	}
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, t.url("wss", "/v1/channels", query), &websocket.DialOptions{
+	conn, _, err := websocket.Dial(ctx, t.url("wss", protocol.PathChannels, query), &websocket.DialOptions{
 		HTTPClient:   c,
-		HTTPHeader:   http.Header{"Authorization": {"Bearer " + secret.Bearer()}},
-		Subprotocols: []string{agentSubprotocol},
+		HTTPHeader:   protocol.Header(secret),
+		Subprotocols: []string{protocol.Subprotocol},
 	})
 	if err != nil {
 		return nil, err
 	}
-	if conn.Subprotocol() != agentSubprotocol {
+	if conn.Subprotocol() != protocol.Subprotocol {
 		_ = conn.CloseNow()
 		return nil, errors.New("gateway: the agent speaks another protocol")
 	}

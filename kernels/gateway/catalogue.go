@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 // catalogue is what one identity may start at this gateway.
@@ -160,7 +161,7 @@ func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
 	}
 	argv := ks.Spec.Command
 	if len(argv) == 0 {
-		argv = []string{"python", "-m", "ipykernel_launcher", "-f", "{connection_file}"}
+		argv = []string{"python", "-m", "ipykernel_launcher", "-f", protocol.ConnectionFile}
 	}
 	metadata := map[string]any{"elastichub": map[string]any{"resources": extendedResources(ks)}}
 	if offersDebugger(ks) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -65,12 +66,23 @@ func (c *clientConn) say(make func(b *wire.Builder) []wire.Message) error {
 	return nil
 }
 
+// hello is the gateway's first text frame to a client of the resume protocol;
+// see docs/resume-protocol.md.
+type hello struct {
+	Hello greeting `json:"hello"`
+}
+
+type greeting struct {
+	Epoch string `json:"epoch"` // names the agent process
+	Next  uint64 `json:"next"`  // the number of the next new message
+}
+
 // greet tells a client of the resume protocol which numbers follow.
 func (c *clientConn) greet(epoch string, next uint64) error {
 	if c.framing != framingResume {
 		return nil
 	}
-	text, err := json.Marshal(hello{Hello: &greeting{Epoch: epoch, Next: next}})
+	text, err := json.Marshal(hello{Hello: greeting{Epoch: epoch, Next: next}})
 	if err != nil {
 		return err
 	}
@@ -97,7 +109,7 @@ func (c *clientConn) write(m *wire.Message, data []byte) error {
 	switch {
 	case data == nil:
 	case c.framing == framingV1:
-		return c.put(websocket.MessageBinary, data[seqSize:])
+		return c.put(websocket.MessageBinary, data[protocol.SequenceBytes:])
 	case c.framing == framingResume:
 		return c.put(websocket.MessageBinary, data)
 	}

@@ -38,7 +38,7 @@ func (s *Server) models(ctx context.Context, kernels []*v1alpha1.JupyterKernel) 
 			defer func() { <-slots }()
 			if state, err := s.agents.state(ctx, t); err == nil {
 				known.state, known.connections = state.ExecutionState, max(known.connections, state.Connections)
-				known.activity = state.LastActivity
+				known.activity = state.LastActivity.Time
 			}
 			models[i] = model(k, known)
 		})

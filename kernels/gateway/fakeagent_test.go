@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/test/loopback"
 )
@@ -35,7 +35,7 @@ type fakeAgent struct {
 	server     *httptest.Server
 	restarts   atomic.Int32
 	interrupts atomic.Int32
-	state      atomic.Value // agentState
+	state      atomic.Value // protocol.State
 	got        chan wire.Message
 	connected  chan string // queries of connections
 
@@ -64,13 +64,13 @@ func newFakeAgent(t *testing.T, key []byte, uid string, run int64) *fakeAgent {
 	ip := loopback.IP()
 	a := &fakeAgent{t: t, ip: ip, got: make(chan wire.Message, 1000), connected: make(chan string, 100),
 		kept: map[string][]keptFrame{}, conns: map[string][]*websocket.Conn{}, acked: map[string]uint64{}}
-	a.state.Store(agentState{ExecutionState: wire.StateBusy})
+	a.state.Store(protocol.State{ExecutionState: wire.StateBusy})
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/state", func(rw http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(rw).Encode(a.state.Load()) })
-	mux.HandleFunc("POST /v1/restart", func(rw http.ResponseWriter, _ *http.Request) { a.restarts.Add(1); rw.WriteHeader(204) })
-	mux.HandleFunc("POST /v1/interrupt", func(rw http.ResponseWriter, _ *http.Request) { a.interrupts.Add(1); rw.WriteHeader(204) })
-	mux.HandleFunc("GET /v1/channels", a.channels)
-	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, v1alpha1.AgentPort))
+	mux.HandleFunc("GET "+protocol.PathState, func(rw http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(rw).Encode(a.state.Load()) })
+	mux.HandleFunc("POST "+protocol.PathRestart, func(rw http.ResponseWriter, _ *http.Request) { a.restarts.Add(1); rw.WriteHeader(204) })
+	mux.HandleFunc("POST "+protocol.PathInterrupt, func(rw http.ResponseWriter, _ *http.Request) { a.interrupts.Add(1); rw.WriteHeader(204) })
+	mux.HandleFunc("GET "+protocol.PathChannels, a.channels)
+	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, protocol.Port))
 	require.NoError(t, err)
 	a.server = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if !secret.Accepts(r.Header.Get("Authorization")) {
@@ -104,7 +104,7 @@ func (a *fakeAgent) end(reason string) {
 	a.conns = map[string][]*websocket.Conn{}
 	a.mu.Unlock()
 	for _, c := range slices.Concat(slices.Collect(maps.Values(conns))...) {
-		_ = c.Close(closeEnded, reason)
+		_ = c.Close(protocol.CloseEnded, reason)
 	}
 	a.server.Close()
 }
@@ -119,7 +119,7 @@ func (a *fakeAgent) cutOff() {
 }
 
 func (a *fakeAgent) channels(rw http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(rw, r, &websocket.AcceptOptions{Subprotocols: []string{agentSubprotocol}})
+	conn, err := websocket.Accept(rw, r, &websocket.AcceptOptions{Subprotocols: []string{protocol.Subprotocol}})
 	if err != nil {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -86,10 +87,10 @@ func standIn(m *wire.Message, b *wire.Builder) wire.Message {
 // instead is the agent's frame, a number and a message, in place of one of size
 // bytes, of which data is only the beginning.
 func instead(data []byte, size, limit int64) []byte {
-	frame := append(make([]byte, 0, 4096), data[:seqSize]...)
-	m, err := wire.ParseV1Head(data[seqSize:], uint64(size-seqSize))
+	frame := append(make([]byte, 0, 4096), data[:protocol.SequenceBytes]...)
+	m, err := wire.ParseV1Head(data[protocol.SequenceBytes:], uint64(size-protocol.SequenceBytes))
 	if err != nil {
-		return append(frame, data[seqSize:2*seqSize]...) // as unreadable as it was
+		return append(frame, data[protocol.SequenceBytes:2*protocol.SequenceBytes]...) // as unreadable as it was
 	}
 	b := wire.NewBuilder("kernel")
 	b.Session = string(wire.ParseFields(m.Header).Session)

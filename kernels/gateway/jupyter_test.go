@@ -25,6 +25,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
@@ -97,7 +98,7 @@ func (c *controllers) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 	}
 	cfg := agent.DefaultConfig()
 	cfg.Secret, cfg.KernelID, cfg.KernelName = secret, k.Name, k.Spec.KernelSpec
-	cfg.Listen, cfg.TerminationLog = fmt.Sprintf("%s:%d", ip, v1alpha1.AgentPort), ""
+	cfg.Listen, cfg.TerminationLog = fmt.Sprintf("%s:%d", ip, protocol.Port), ""
 	cfg.Log, cfg.Output = slog.New(slog.DiscardHandler), io.Discard
 	if c.change != nil {
 		c.change(&cfg)
@@ -124,7 +125,7 @@ func (c *controllers) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 	<-ready
 	update(func(s *v1alpha1.JupyterKernelStatus) {
 		s.Phase, s.Cause, s.Message, s.PodIP = v1alpha1.KernelDead, v1alpha1.CauseKernelExited, "", ""
-		if result.Reason == agent.ReasonIdle {
+		if result.Reason == protocol.ReasonIdle {
 			s.Phase, s.Cause = v1alpha1.KernelParked, v1alpha1.CauseIdle
 		}
 	})

@@ -13,14 +13,9 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/slab"
 	"github.com/elastichub/elastichub/kernels/wire"
-)
-
-// Close codes of the agent (docs/agent-protocol.md).
-const (
-	closeEnded    websocket.StatusCode = 4000
-	closeReplaced websocket.StatusCode = 4001
 )
 
 const (
@@ -137,17 +132,6 @@ func (l *link) run(ctx context.Context) error {
 
 var errClientGone = errors.New("gateway: the client cannot be written to")
 
-// hello is the agent's first text frame, and the gateway's to a client of the
-// resume protocol.
-type hello struct {
-	Hello *greeting `json:"hello"`
-}
-
-type greeting struct {
-	Epoch string `json:"epoch"` // names the agent process
-	Next  uint64 `json:"next"`  // the number of the next new message
-}
-
 func (l *link) read() error {
 	var buffer []byte
 	defer l.room.free()
@@ -156,10 +140,10 @@ func (l *link) read() error {
 		if err != nil {
 			return err
 		}
-		if buffer, err = l.room.read(buffer[:0], io.LimitReader(r, seqSize+l.maxFrame+1)); err != nil {
+		if buffer, err = l.room.read(buffer[:0], io.LimitReader(r, protocol.SequenceBytes+l.maxFrame+1)); err != nil {
 			return err
 		}
-		if int64(len(buffer)) > seqSize+l.maxFrame {
+		if int64(len(buffer)) > protocol.SequenceBytes+l.maxFrame {
 			rest, err := io.Copy(io.Discard, r)
 			if err != nil {
 				return err
@@ -190,7 +174,7 @@ func (l *link) read() error {
 }
 
 func (l *link) text(data []byte) error {
-	var h hello
+	var h protocol.FromAgent
 	if json.Unmarshal(data, &h) != nil || h.Hello == nil {
 		return nil // a newer agent's message
 	}
@@ -202,11 +186,8 @@ func (l *link) text(data []byte) error {
 	return l.greet(h.Hello.Epoch, h.Hello.Next)
 }
 
-// seqSize is the size of the sequence number before each message.
-const seqSize = 8
-
 func (l *link) binary(data []byte) error {
-	if len(data) < seqSize {
+	if len(data) < protocol.SequenceBytes {
 		return fmt.Errorf("gateway: the agent sent a frame of %d bytes", len(data))
 	}
 	seq := binary.LittleEndian.Uint64(data)
@@ -221,7 +202,7 @@ func (l *link) binary(data []byte) error {
 	if known {
 		return nil
 	}
-	m, err := wire.ParseV1(data[seqSize:])
+	m, err := wire.ParseV1(data[protocol.SequenceBytes:])
 	if err != nil {
 		l.metrics.dropped.WithLabelValues("unreadable").Inc()
 	} else if err := l.deliver(&m, data); err != nil {
@@ -246,7 +227,11 @@ func (l *link) write(ctx context.Context) error {
 		acks = l.acks
 		if n := l.from().acked; n > acked {
 			acked = n
-			return l.send(websocket.MessageText, fmt.Appendf(nil, `{"ack":%d}`, n))
+			text, err := json.Marshal(protocol.FromGateway{Ack: n})
+			if err != nil {
+				return err
+			}
+			return l.send(websocket.MessageText, text)
 		}
 		return nil
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -355,7 +356,7 @@ func TestStateIsAskedOfTheAgentAndAMissingOneIsNotWaitedFor(t *testing.T) {
 	mute := w.start("nb-bob", "python-cpu")
 	agent := w.agent(busy, 1)
 	at := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
-	agent.state.Store(agentState{ExecutionState: wire.StateBusy, LastActivity: at, Connections: 3})
+	agent.state.Store(protocol.State{ExecutionState: wire.StateBusy, LastActivity: protocol.Instant{Time: at}, Connections: 3})
 	w.phase(busy, v1alpha1.KernelReady, 1, agent.ip)
 	w.phase(mute, v1alpha1.KernelReady, 1, "127.77.200.200")
 	var l []kernelModel
@@ -365,7 +366,7 @@ func TestStateIsAskedOfTheAgentAndAMissingOneIsNotWaitedFor(t *testing.T) {
 	require.Len(t, l, 2)
 	for _, m := range l {
 		if m.ID == busy {
-			assert.Equal(t, kernelModel{ID: busy, Name: "python-cpu", LastActivity: at.Format(jupyterTime), ExecutionState: "busy", Connections: 3}, m)
+			assert.Equal(t, kernelModel{ID: busy, Name: "python-cpu", LastActivity: protocol.Instant{Time: at}.Format(jupyterTime), ExecutionState: "busy", Connections: 3}, m)
 		} else {
 			assert.Equal(t, "idle", m.ExecutionState)
 		}
@@ -401,7 +402,7 @@ func TestRestartAndInterrupt(t *testing.T) {
 		{v1alpha1.KernelStarting, wire.StateBusy, true}, // the object is behind
 		{v1alpha1.KernelReady, wire.StateIdle, true},
 	} {
-		agent.state.Store(agentState{ExecutionState: row.state})
+		agent.state.Store(protocol.State{ExecutionState: row.state})
 		agent.interrupts.Store(0)
 		agent.restarts.Store(0)
 		w.phase(id, row.phase, 1, agent.ip)

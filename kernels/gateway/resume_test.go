@@ -19,6 +19,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/test/client"
 	"github.com/elastichub/elastichub/test/loopback"
@@ -86,7 +87,7 @@ func realKernel(t *testing.T, w *world, id string) (ip string, links *wirecutter
 		assert.NoError(t, err)
 	}()
 	ip = loopback.IP()
-	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, v1alpha1.AgentPort))
+	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, protocol.Port))
 	require.NoError(t, err)
 	links = &wirecutter{}
 	go links.serve(l, address)

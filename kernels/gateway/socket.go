@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -247,7 +248,7 @@ func (e endReason) closeAs() (websocket.StatusCode, string) {
 	case endRevoked:
 		return websocket.StatusPolicyViolation, "the token is no longer valid"
 	case endReplaced:
-		return closeReplaced, "replaced by a newer connection of the same session"
+		return protocol.CloseReplaced, "replaced by a newer connection of the same session"
 	case endDeleted:
 		return websocket.StatusNormalClosure, "the kernel is gone"
 	case endShutdown:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -87,9 +88,9 @@ func (s *socket) disconnected(err error) endReason {
 	switch {
 	case errors.Is(err, errClientGone):
 		return endClient
-	case errors.As(err, &closed) && closed.Code == closeReplaced:
+	case errors.As(err, &closed) && closed.Code == protocol.CloseReplaced:
 		return endReplaced
-	case errors.As(err, &closed) && closed.Code == closeEnded:
+	case errors.As(err, &closed) && closed.Code == protocol.CloseEnded:
 		s.ended = s.linkRun
 		s.log.Info("kernel ended", "run", s.linkRun, "reason", clip(closed.Reason, 64))
 	default:

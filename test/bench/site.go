@@ -21,6 +21,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -172,9 +173,9 @@ func (s *site) kernel(ctx context.Context, argv []string) (string, *process, err
 		return "", nil, err
 	}
 	p, err := s.b.start("agent", []string{
-		"ELASTICHUB_AGENT_KEY_FILE=" + key, "ELASTICHUB_KERNEL_ID=" + id, "ELASTICHUB_KERNEL_NAME=bench",
-		"ELASTICHUB_LISTEN=" + ip + ":" + strconv.Itoa(v1alpha1.AgentPort),
-		"ELASTICHUB_TERMINATION_LOG=" + filepath.Join(s.b.dir, "termination-"+id),
+		protocol.EnvKeyFile + "=" + key, protocol.EnvKernelID + "=" + id, protocol.EnvKernelName + "=bench",
+		protocol.EnvListen + "=" + ip + ":" + strconv.Itoa(protocol.Port),
+		protocol.EnvTerminationLog + "=" + filepath.Join(s.b.dir, "termination-"+id),
 	}, append(append(s.b.elastichub("agent"), "--"), argv...)...)
 	if err != nil {
 		return "", nil, err

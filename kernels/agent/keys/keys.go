@@ -28,6 +28,15 @@ var ErrPeer = errors.New("keys: the peer does not hold this run's key")
 // Secret is the secret of one run of one kernel.
 type Secret [Size]byte
 
+// ForRun returns the secret of a kernel's run, by the kernel's UID and run, and
+// by status.warm: a warm Pod was made before it was anybody's, under its own name.
+func ForRun(gatewayKey []byte, kernelUID string, run int64, warm string) (Secret, error) {
+	if warm != "" {
+		return Derive(gatewayKey, warm, 0)
+	}
+	return Derive(gatewayKey, kernelUID, run)
+}
+
 // Derive returns the secret of a kernel's run. gatewayKey must have Size bytes.
 func Derive(gatewayKey []byte, kernelUID string, run int64) (Secret, error) {
 	if len(gatewayKey) != Size {
@@ -57,9 +66,12 @@ func (s Secret) Bearer() string {
 	return hex.EncodeToString(m[:])
 }
 
+// Authorization is the header value that presents the token.
+func (s Secret) Authorization() string { return "Bearer " + s.Bearer() }
+
 // Accepts tells, in constant time, whether an Authorization header value is that of the gateway.
 func (s Secret) Accepts(authorization string) bool {
-	return subtle.ConstantTimeCompare([]byte(authorization), []byte("Bearer "+s.Bearer())) == 1
+	return subtle.ConstantTimeCompare([]byte(authorization), []byte(s.Authorization())) == 1
 }
 
 func (s Secret) private() ed25519.PrivateKey {

@@ -80,3 +80,20 @@ func TestTLSPinsTheKey(t *testing.T) {
 	assert.NoError(t, shake(right, right))
 	assert.ErrorIs(t, shake(wrong, right), keys.ErrPeer)
 }
+
+// TestRunOfAWarmPod: the Pod got its secret before the kernel, and is known by
+// its own name, whatever kernel and run have it now.
+func TestRunOfAWarmPod(t *testing.T) {
+	t.Parallel()
+	gateway := make([]byte, keys.Size)
+	made, err := keys.Derive(gateway, "warm-1", 0)
+	require.NoError(t, err)
+	taken, err := keys.ForRun(gateway, "uid", 3, "warm-1")
+	require.NoError(t, err)
+	assert.Equal(t, made, taken)
+	cold, err := keys.Derive(gateway, "uid", 3)
+	require.NoError(t, err)
+	own, err := keys.ForRun(gateway, "uid", 3, "")
+	require.NoError(t, err)
+	assert.Equal(t, cold, own)
+}

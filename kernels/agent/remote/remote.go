@@ -11,17 +11,14 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/wire"
 )
 
-const (
-	dialTimeout = 2 * time.Second
-	// mostBody bounds an answer, in bytes: a State holds a kernel_info_reply.
-	mostBody = 1 << 20
-)
+const dialTimeout = 2 * time.Second
 
 // Caller makes one call at a time to agents that listen on one port. It keeps
 // no connections: an agent is called once in many minutes.
@@ -35,21 +32,19 @@ func NewCaller(port int) *Caller { return &Caller{port: port} }
 // SetIdle sets after how much idle time the kernel is parked, zero meaning
 // never, and whether also while a client is connected.
 func (c *Caller) SetIdle(ctx context.Context, ip string, secret keys.Secret, timeout time.Duration, cullConnected bool) error {
-	body := map[string]any{"timeoutSeconds": timeout.Seconds(), "cullConnected": cullConnected}
-	_, err := c.call(ctx, ip, secret, http.MethodPut, "/v1/idle", body, nil, http.StatusNoContent)
+	seconds := timeout.Seconds()
+	body := protocol.IdleTimeout{TimeoutSeconds: &seconds, CullConnected: &cullConnected}
+	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathIdle, body, nil, http.StatusNoContent)
 	return err
 }
 
 // Idle tells for how long the kernel has been idle; a busy one: not at all.
 func (c *Caller) Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
-	var state struct {
-		ExecutionState string  `json:"executionState"`
-		IdleSeconds    float64 `json:"idleSeconds"`
-	}
-	if _, err := c.call(ctx, ip, secret, http.MethodGet, "/v1/state", nil, &state, http.StatusOK); err != nil {
+	var state protocol.State
+	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
 		return 0, err
 	}
-	if state.ExecutionState != "idle" {
+	if state.ExecutionState != wire.StateIdle {
 		return 0, nil
 	}
 	return time.Duration(state.IdleSeconds * float64(time.Second)), nil
@@ -58,8 +53,9 @@ func (c *Caller) Idle(ctx context.Context, ip string, secret keys.Secret) (time.
 // Park ends the kernel as its idle time would, if it has been idle for so long,
 // and reports whether the agent agreed.
 func (c *Caller) Park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
-	body := map[string]any{"ifIdleSeconds": idle.Seconds()}
-	status, err := c.call(ctx, ip, secret, http.MethodPost, "/v1/park", body, nil, http.StatusAccepted, http.StatusConflict)
+	seconds := idle.Seconds()
+	body := protocol.ParkRequest{IfIdleSeconds: &seconds}
+	status, err := c.call(ctx, ip, secret, http.MethodPost, protocol.PathPark, body, nil, http.StatusAccepted, http.StatusConflict)
 	return err == nil && status == http.StatusAccepted, err
 }
 
@@ -76,18 +72,12 @@ func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method
 		}
 		content = bytes.NewReader(raw)
 	}
-	url := "https://" + net.JoinHostPort(ip, strconv.Itoa(c.port)) + path
-	req, err := http.NewRequestWithContext(ctx, method, url, content)
+	req, err := http.NewRequestWithContext(ctx, method, protocol.URL("https", ip, c.port, path, nil), content)
 	if err != nil {
 		return 0, fmt.Errorf("remote: %w", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+secret.Bearer())
-	client := &http.Client{Transport: &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:     secret.ClientTLS(),
-		TLSHandshakeTimeout: dialTimeout,
-		DisableKeepAlives:   true,
-	}}
+	req.Header = protocol.Header(secret)
+	client := protocol.Client(secret, (&net.Dialer{Timeout: dialTimeout}).DialContext, dialTimeout)
 	resp, err := client.Do(req)
 	if err != nil {
 		return 0, fmt.Errorf("remote: %w", err)
@@ -98,7 +88,7 @@ func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method
 			continue
 		}
 		if answer != nil {
-			if err := json.NewDecoder(io.LimitReader(resp.Body, mostBody)).Decode(answer); err != nil {
+			if err := json.NewDecoder(io.LimitReader(resp.Body, protocol.MaxBody)).Decode(answer); err != nil {
 				return 0, fmt.Errorf("remote: %s %s: %w", method, path, err)
 			}
 		}

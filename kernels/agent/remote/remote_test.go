@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
@@ -34,18 +34,18 @@ func TestCallsOfARealAgent(t *testing.T) {
 	ip := loopback.IP()
 	cfg := agent.DefaultConfig()
 	cfg.Secret = secret(t, "warm-1")
-	cfg.KernelID, cfg.KernelName, cfg.Listen = "k", "python3", net.JoinHostPort(ip, strconv.Itoa(v1alpha1.AgentPort))
+	cfg.KernelID, cfg.KernelName, cfg.Listen = "k", "python3", net.JoinHostPort(ip, strconv.Itoa(protocol.Port))
 	cfg.TerminationLog = filepath.Join(t.TempDir(), "log")
 	cfg.Log, cfg.Output = slog.New(slog.DiscardHandler), io.Discard
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan agent.Result, 1)
+	ended := make(chan protocol.Result, 1)
 	go func() {
 		result, _ := agent.Run(ctx, cfg, []string{python, "-m", "ipykernel_launcher", "-f", "{connection_file}"})
 		ended <- result
 	}()
 	t.Cleanup(cancel)
 
-	c := remote.NewCaller(v1alpha1.AgentPort)
+	c := remote.NewCaller(protocol.Port)
 	require.Eventually(t, func() bool {
 		idle, err := c.Idle(ctx, ip, cfg.Secret)
 		return err == nil && idle > 10*time.Millisecond
@@ -69,7 +69,7 @@ func TestCallsOfARealAgent(t *testing.T) {
 		will, err := c.Park(ctx, ip, cfg.Secret, 10*time.Millisecond)
 		return err == nil && will
 	}, 10*time.Second, 50*time.Millisecond)
-	assert.Equal(t, agent.ReasonIdle, (<-ended).Reason)
+	assert.Equal(t, protocol.ReasonIdle, (<-ended).Reason)
 
 	timed, stop := context.WithTimeout(ctx, time.Second)
 	defer stop()

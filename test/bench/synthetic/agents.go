@@ -13,8 +13,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -42,14 +42,14 @@ func Agents(r io.Reader, w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		l, err := net.Listen("tcp", net.JoinHostPort(a.IP, strconv.Itoa(v1alpha1.AgentPort)))
+		l, err := net.Listen("tcp", net.JoinHostPort(a.IP, strconv.Itoa(protocol.Port)))
 		if err != nil {
 			return err
 		}
 		k := &agentKernel{secret: secret, build: wire.NewBuilder("synthetic"), epoch: a.IP}
 		mux := http.NewServeMux()
-		mux.HandleFunc("GET /v1/state", k.state)
-		mux.HandleFunc("GET /v1/channels", k.channels)
+		mux.HandleFunc("GET "+protocol.PathState, k.state)
+		mux.HandleFunc("GET "+protocol.PathChannels, k.channels)
 		server := &http.Server{Handler: k.authorized(mux), TLSConfig: tlsConfig, ReadHeaderTimeout: 10 * time.Second}
 		go func() { failed <- server.ServeTLS(l, "", "") }()
 	}
@@ -77,12 +77,11 @@ func (k *agentKernel) authorized(next http.Handler) http.Handler {
 }
 
 func (k *agentKernel) state(w http.ResponseWriter, _ *http.Request) {
-	_ = json.NewEncoder(w).Encode(map[string]any{"executionState": wire.StateIdle,
-		"lastActivity": time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"), "connections": 1})
+	_ = json.NewEncoder(w).Encode(protocol.State{ExecutionState: wire.StateIdle, LastActivity: protocol.Instant{Time: time.Now()}, Connections: 1})
 }
 
 func (k *agentKernel) channels(w http.ResponseWriter, r *http.Request) {
-	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"v1.agent.elastichub.io"}, InsecureSkipVerify: true})
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{protocol.Subprotocol}, InsecureSkipVerify: true})
 	if err != nil {
 		return
 	}

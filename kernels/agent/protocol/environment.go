@@ -1,0 +1,37 @@
+package protocol
+
+// The environment of an agent.
+const (
+	EnvKeyFile        = "ELASTICHUB_AGENT_KEY_FILE" // path of a file with the agent secret in hex
+	EnvKernelID       = "ELASTICHUB_KERNEL_ID"
+	EnvKernelName     = "ELASTICHUB_KERNEL_NAME"
+	EnvIdleTimeout    = "ELASTICHUB_IDLE_TIMEOUT" // whole seconds; 0: never
+	EnvCullConnected  = "ELASTICHUB_CULL_CONNECTED"
+	EnvInterruptMode  = "ELASTICHUB_INTERRUPT_MODE" // an InterruptMode
+	EnvGPUs           = "ELASTICHUB_GPUS"
+	EnvTerminationLog = "ELASTICHUB_TERMINATION_LOG"
+	EnvListen         = "ELASTICHUB_LISTEN"
+	EnvParkNotice     = "ELASTICHUB_PARK_NOTICE"        // whole seconds; 0: not announced
+	EnvIOPubMessages  = "ELASTICHUB_IOPUB_MESSAGE_RATE" // per second; 0: any number
+	EnvIOPubBytes     = "ELASTICHUB_IOPUB_BYTE_RATE"    // per second; 0: any number
+)
+
+const (
+	// EnvReservedPrefix begins the names that nobody else may set in a kernel's Pod.
+	EnvReservedPrefix = "ELASTICHUB_"
+	// EnvPrivatePrefix begins those of them that a kernel does not get to see.
+	EnvPrivatePrefix = "ELASTICHUB_AGENT_"
+)
+
+// ConnectionFile, in the argv that an agent gets, stands for the path of the
+// kernel's connection file, which the agent alone knows.
+const ConnectionFile = "{connection_file}"
+
+// InterruptMode is how a kernel is interrupted, as kernelspecs name it.
+type InterruptMode string
+
+// The modes.
+const (
+	InterruptMessage InterruptMode = "message" // interrupt_request on control
+	InterruptSignal  InterruptMode = "signal"  // SIGINT to the kernel's process group
+)

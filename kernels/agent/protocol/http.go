@@ -1,0 +1,63 @@
+package protocol
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+// Port is where the agent of a Pod listens, for TLS.
+const Port = 8443
+
+// The calls of an agent, by path. All but Ready want the bearer token of the run.
+const (
+	PathReady     = "/readyz"       // GET: 200 once the kernel has answered, else 503
+	PathState     = "/v1/state"     // GET: a State
+	PathInterrupt = "/v1/interrupt" // POST
+	PathRestart   = "/v1/restart"   // POST
+	PathIdle      = "/v1/idle"      // PUT an IdleTimeout
+	PathPark      = "/v1/park"      // POST a ParkRequest
+	PathShutdown  = "/v1/shutdown"  // POST
+	PathChannels  = "/v1/channels"  // GET: the WebSocket
+)
+
+// State is the body of GET PathState.
+type State struct {
+	ExecutionState     wire.State      `json:"executionState"`
+	LastActivity       Instant         `json:"lastActivity"`
+	IdleSeconds        float64         `json:"idleSeconds"`
+	IdleTimeoutSeconds float64         `json:"idleTimeoutSeconds"`
+	Connections        int             `json:"connections"`
+	Restarts           int             `json:"restarts"`
+	KernelInfo         json.RawMessage `json:"kernelInfo,omitempty"` // content of a kernel_info_reply
+}
+
+// Instant is a time that is written as Jupyter writes it: RFC 3339, UTC, always
+// with six fraction digits.
+type Instant struct{ time.Time }
+
+// MarshalJSON implements json.Marshaler. Any RFC 3339 time can be read.
+func (i Instant) MarshalJSON() ([]byte, error) {
+	return []byte(i.UTC().Format(`"2006-01-02T15:04:05.000000Z"`)), nil
+}
+
+// IdleTimeout is the body of PUT PathIdle.
+type IdleTimeout struct {
+	// TimeoutSeconds without work until the kernel is parked; zero or less: never.
+	TimeoutSeconds *float64 `json:"timeoutSeconds"`
+	// CullConnected: park also while a session is connected; absent: as before.
+	CullConnected *bool `json:"cullConnected,omitempty"`
+}
+
+// ParkRequest is the body of POST PathPark.
+type ParkRequest struct {
+	// IfIdleSeconds is how long the kernel has to have been idle.
+	IfIdleSeconds *float64 `json:"ifIdleSeconds"`
+}
+
+// Problem is the body of an error.
+type Problem struct {
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
