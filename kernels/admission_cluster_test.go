@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 )
 
 func (c *cluster) queue(name string) *v1alpha1.QueueStatus { return c.kernel(name).Status.Queue }
@@ -46,13 +47,13 @@ func TestQueueForGPUs(t *testing.T) {
 	c := startCluster(t)
 	c.node("queue", 2)
 	c.gateway("gw")
-	c.create(gpuSpec("gpu", 1), gpuSpec("cpu", 0), policy("research", func(k *v1alpha1.PolicyKernels) {
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.GPUSpec("cpu", 0), kerneltest.Policy("research", func(k *v1alpha1.PolicyKernels) {
 		k.Allowed, k.GPUsPerKernel, k.GPUsPerUser = []string{"gpu", "cpu"}, 1, 1
 	}))
 	pods := map[string]*corev1.Pod{}
 	for i := 1; i <= 4; i++ {
 		name := fmt.Sprintf("k%d", i)
-		c.create(newKernel(name, "gw", "gpu", owned(name, "research")))
+		c.create(kerneltest.Kernel(name, "gw", "gpu", owned(name, "research")))
 		if i <= 2 {
 			pods[name] = c.ready(name, 1, "queue")
 		} else {
@@ -71,7 +72,7 @@ func TestQueueForGPUs(t *testing.T) {
 	assert.Equal(t, map[string]float64{"nvidia.com/gpu": 2}, c.gauge("elastichub_kernel_resources_held"))
 
 	// a kernel without GPU passes them all
-	c.create(newKernel("light", "gw", "cpu", owned("k1", "research")))
+	c.create(kerneltest.Kernel("light", "gw", "cpu", owned("k1", "research")))
 	c.pod("light", 1)
 
 	// a GPU is free as soon as the Pod has completed
@@ -88,7 +89,7 @@ func TestQueueForGPUs(t *testing.T) {
 	c.pod("k4", 1)
 
 	// a new node is used at once
-	c.create(newKernel("k5", "gw", "gpu", owned("k5", "research")))
+	c.create(kerneltest.Kernel("k5", "gw", "gpu", owned("k5", "research")))
 	c.phase("k5", 1, v1alpha1.KernelQueued)
 	c.node("queue-more", 1)
 	c.pod("k5", 1)
@@ -102,10 +103,10 @@ func TestForeignPodsCount(t *testing.T) {
 	other.Name = "training"
 	other.Namespace = "default"
 	other.Spec.NodeName = "foreign"
-	other.Spec.Containers = []corev1.Container{{Name: "c", Image: "i", Resources: corev1.ResourceRequirements{Limits: gpuSpec("", 1).Spec.Resources.Limits}}}
+	other.Spec.Containers = []corev1.Container{{Name: "c", Image: "i", Resources: corev1.ResourceRequirements{Limits: kerneltest.GPUSpec("", 1).Spec.Resources.Limits}}}
 	c.create(other)
 	t.Cleanup(func() { _ = c.api.Delete(context.Background(), other, client.GracePeriodSeconds(0)) })
-	c.create(gpuSpec("gpu", 1), newKernel("k", "gw", "gpu"))
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.Kernel("k", "gw", "gpu"))
 	c.eventually("place", func() bool { return c.queue("k") != nil })
 	assert.Equal(t, "The only nvidia.com/gpu of the cluster is in use.", c.queue("k").Reason)
 	require.NoError(t, c.api.Delete(t.Context(), other, client.GracePeriodSeconds(0)))
@@ -115,29 +116,29 @@ func TestForeignPodsCount(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw")
-	c.create(gpuSpec("gpu", 1), gpuSpec("gpu4", 4), gpuSpec("secret", 0),
-		policy("strict", func(k *v1alpha1.PolicyKernels) {
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.GPUSpec("gpu4", 4), kerneltest.GPUSpec("secret", 0),
+		kerneltest.Policy("strict", func(k *v1alpha1.PolicyKernels) {
 			k.Allowed, k.GPUsPerKernel, k.GPUsPerUser, k.AtLimit = []string{"gpu", "gpu4"}, 1, 1, v1alpha1.AtLimitRefuse
 		}))
 	for name, tc := range map[string]struct{ spec, message string }{
 		"many":    {"gpu4", "resources.limits[nvidia.com/gpu] of the kernel is 4, but spec.kernels.gpusPerKernel of policy strict allows 1."},
 		"unasked": {"secret", `The kernel "secret" is not among spec.kernels.allowed of policy strict.`},
 	} {
-		c.create(newKernel(name, "gw", tc.spec, owned("ann", "strict")))
+		c.create(kerneltest.Kernel(name, "gw", tc.spec, owned("ann", "strict")))
 		k := c.phase(name, 1, v1alpha1.KernelDead)
 		assert.Equal(t, v1alpha1.CauseRefused, k.Status.Cause)
 		assert.Equal(t, tc.message, k.Status.Message)
 	}
-	c.create(newKernel("first", "gw", "gpu", owned("ann", "strict")))
+	c.create(kerneltest.Kernel("first", "gw", "gpu", owned("ann", "strict")))
 	pod := c.ready("first", 1, "")
-	c.create(newKernel("second", "gw", "gpu", owned("ann", "strict")))
+	c.create(kerneltest.Kernel("second", "gw", "gpu", owned("ann", "strict")))
 	k := c.phase("second", 1, v1alpha1.KernelDead)
 	assert.Equal(t, v1alpha1.CauseRefused, k.Status.Cause)
 	assert.Equal(t, "You use 1 of the 1 nvidia.com/gpu that policy strict allows you (gpusPerUser).", k.Status.Message)
 	// asking again is refused again, another user is not
 	c.askRun("second", 2)
 	c.phase("second", 2, v1alpha1.KernelDead)
-	c.create(newKernel("bob", "gw", "gpu", owned("bob", "strict")))
+	c.create(kerneltest.Kernel("bob", "gw", "gpu", owned("bob", "strict")))
 	c.pod("bob", 1)
 	// a kernel that has run before queues
 	c.report(pod, exited(0, "Completed", `{"reason":"idle","message":"","exitCode":0}`))
@@ -156,13 +157,13 @@ func TestExactUnderLoad(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw")
 	pool := int32(limit)
-	c.create(gpuSpec("gpu", 1), policy("research", func(k *v1alpha1.PolicyKernels) {
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.Policy("research", func(k *v1alpha1.PolicyKernels) {
 		k.Allowed, k.GPUsPerKernel, k.GPUsPerUser, k.GPUPool = []string{"gpu"}, 1, 1, &pool
 	}))
 	created := make(chan error, total)
 	for i := range total {
 		go func() {
-			k := newKernel(fmt.Sprintf("k%03d", i), "gw", "gpu", owned(fmt.Sprintf("u%d", i), "research"))
+			k := kerneltest.Kernel(fmt.Sprintf("k%03d", i), "gw", "gpu", owned(fmt.Sprintf("u%d", i), "research"))
 			k.Namespace = c.namespace
 			created <- c.api.Create(c.ctx, k)
 		}()

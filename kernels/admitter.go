@@ -20,6 +20,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 const (
@@ -184,7 +185,7 @@ func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants a
 	now := a.now()
 	updated := k.DeepCopy()
 	updated.Status.Phase = v1alpha1.KernelStarting
-	updated.Status.Held = toList(wants)
+	updated.Status.Held = podspec.ToList(wants)
 	updated.Status.Warm, updated.Status.PodName = warm, warm
 	updated.Status.Queue, updated.Status.Message, updated.Status.Cause = nil, "", ""
 	updated.Status.LastReconcileTime = &metav1.Time{Time: now}
@@ -306,7 +307,7 @@ func (a *admitter) fenceAll(ctx context.Context) ([]client.Object, error) {
 		barrier = append(barrier, k)
 	}
 	var pods corev1.PodList
-	if err := a.live.List(ctx, &pods, client.InNamespace(a.cfg.Namespace), kernelPods); err != nil {
+	if err := a.live.List(ctx, &pods, client.InNamespace(a.cfg.Namespace), podspec.Selector); err != nil {
 		return nil, fmt.Errorf("kernels: list Pods: %w", err)
 	}
 	for i := range pods.Items {
@@ -324,8 +325,6 @@ func (a *admitter) fence(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 	k.Status.LastReconcileTime = &now
 	return a.write(ctx, k)
 }
-
-var kernelPods = client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: v1alpha1.ComponentKernel}
 
 // caughtUp tells whether the cache shows everything that was read, or newer.
 func (a *admitter) caughtUp(ctx context.Context, read []client.Object) (bool, error) {

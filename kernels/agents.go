@@ -4,9 +4,6 @@ import (
 	"context"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 )
 
@@ -25,13 +22,4 @@ type Agents interface {
 	// Park ends the kernel as its idle time would, if it still has been idle for
 	// so long, and reports whether it will. The agent alone decides.
 	Park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error)
-}
-
-// agentSecretOf is the secret of the agent of a kernel's present run.
-func agentSecretOf(ctx context.Context, live client.Reader, k *v1alpha1.JupyterKernel) (keys.Secret, error) {
-	key, err := readGatewayKey(ctx, live, k.Namespace, k.Spec.Gateway)
-	if err != nil {
-		return keys.Secret{}, err
-	}
-	return keys.ForRun(key, string(k.UID), k.Status.Run, k.Status.Warm)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // capacity tells what extended resources there are for kernels.
@@ -44,7 +45,7 @@ func (p place) takes(pod *corev1.PodSpec) bool {
 		if taint.Effect == corev1.TaintEffectPreferNoSchedule {
 			continue
 		}
-		if _, own := extended(pod)[taint.Key]; own {
+		if _, own := podspec.Extended(pod)[taint.Key]; own {
 			continue // the admission plugin ExtendedResourceToleration tolerates these
 		}
 		if !tolerates(pod.Tolerations, taint) {
@@ -124,7 +125,7 @@ func places(nodes []corev1.Node, pods []corev1.Pod, namespace string) []place {
 		n := &nodes[i]
 		total := admission.Resources{}
 		for name, quantity := range n.Status.Allocatable {
-			if isExtended(name) && quantity.Sign() > 0 {
+			if podspec.IsExtended(name) && quantity.Sign() > 0 {
 				total[string(name)] = quantity.Value()
 			}
 		}
@@ -140,10 +141,10 @@ func places(nodes []corev1.Node, pods []corev1.Pod, namespace string) []place {
 	for i := range pods {
 		pod := &pods[i]
 		at, known := index[pod.Spec.NodeName]
-		if !known || !alive(pod) || isKernelPod(pod) && pod.Namespace == namespace {
+		if !known || !alive(pod) || podspec.IsKernelPod(pod) && pod.Namespace == namespace {
 			continue
 		}
-		for name, n := range extended(&pod.Spec) {
+		for name, n := range podspec.Extended(&pod.Spec) {
 			if _, offered := list[at].Free[name]; offered {
 				list[at].Free[name] -= n
 			}
@@ -164,10 +165,6 @@ func usable(n *corev1.Node) bool {
 	return false
 }
 
-func isKernelPod(pod *corev1.Pod) bool {
-	return pod.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy && pod.Labels[v1alpha1.LabelComponent] == v1alpha1.ComponentKernel
-}
-
 // slimPod keeps what places looks at.
 func slimPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
@@ -176,7 +173,7 @@ func slimPod(object any) (any, error) {
 	}
 	slim := &corev1.Pod{}
 	slim.Name, slim.Namespace, slim.UID, slim.ResourceVersion = pod.Name, pod.Namespace, pod.UID, pod.ResourceVersion
-	if isKernelPod(pod) {
+	if podspec.IsKernelPod(pod) {
 		slim.Labels = map[string]string{
 			v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: v1alpha1.ComponentKernel,
 		}
@@ -184,7 +181,7 @@ func slimPod(object any) (any, error) {
 	slim.Spec.NodeName, slim.Status.Phase = pod.Spec.NodeName, pod.Status.Phase
 	keep := func(from []corev1.Container) (to []corev1.Container) {
 		for _, c := range from {
-			if len(extendedOf(c.Resources)) > 0 {
+			if len(podspec.ExtendedOf(c.Resources)) > 0 {
 				to = append(to, corev1.Container{RestartPolicy: c.RestartPolicy, Resources: corev1.ResourceRequirements{Requests: c.Resources.Requests, Limits: c.Resources.Limits}})
 			}
 		}

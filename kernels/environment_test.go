@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +29,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 var (
@@ -82,10 +82,11 @@ func needAPIServer(t *testing.T) {
 	t.Skip("KUBEBUILDER_ASSETS is not set")
 }
 
+// testPods is what every Pod of the tests is made with.
+var testPods = podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600}
+
 func testConfig(namespace string) Config {
-	cfg := Config{ImagePullPolicy: corev1.PullIfNotPresent, IdleSeconds: 3600, ClusterCapacity: true}
-	cfg.Namespace = namespace
-	cfg.Image, cfg.KernelImage = "elastichub:test", "kernel:test"
+	cfg := Config{Namespace: namespace, Pods: testPods, ClusterCapacity: true}
 	cfg.TokenPublicKey = base64.StdEncoding.EncodeToString(make([]byte, 32))
 	return cfg
 }
@@ -180,7 +181,7 @@ func (c *cluster) gateway(name string, change ...func(*v1alpha1.JupyterGateway))
 	}
 	c.create(gw)
 	c.eventually("gateway key", func() bool {
-		return c.get(KeySecretName(name), &corev1.Secret{})
+		return c.get(podspec.KeySecretName(name), &corev1.Secret{})
 	})
 	return gw
 }
@@ -236,7 +237,7 @@ func (c *cluster) phase(name string, run int64, phase v1alpha1.KernelPhase) *v1a
 func (c *cluster) pod(kernel string, run int64) *corev1.Pod {
 	c.Helper()
 	pod := &corev1.Pod{}
-	c.eventually("Pod of "+kernel, func() bool { return c.get(PodName(kernel, run), pod) })
+	c.eventually("Pod of "+kernel, func() bool { return c.get(podspec.PodName(kernel, run), pod) })
 	return pod
 }
 
@@ -300,32 +301,4 @@ func (c *cluster) gone(o client.Object) {
 	c.eventually("end of "+o.GetName(), func() bool {
 		return !c.get(o.GetName(), o.DeepCopyObject().(client.Object))
 	})
-}
-
-func newKernel(name, gateway, spec string, change ...func(*v1alpha1.JupyterKernel)) *v1alpha1.JupyterKernel {
-	k := &v1alpha1.JupyterKernel{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	k.Spec = v1alpha1.JupyterKernelCRDSpec{Gateway: gateway, KernelSpec: spec, User: "ann", Run: 1}
-	for _, f := range change {
-		f(k)
-	}
-	return k
-}
-
-func gpuSpec(name string, gpus int64) *v1alpha1.JupyterKernelSpec {
-	ks := &v1alpha1.JupyterKernelSpec{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	ks.Spec = v1alpha1.JupyterKernelSpecSpec{Language: "python", DisplayName: name, Image: "gpu:test"}
-	if gpus > 0 {
-		ks.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{"nvidia.com/gpu": *resource.NewQuantity(gpus, resource.DecimalSI)}}
-	}
-	return ks
-}
-
-func policy(name string, change func(*v1alpha1.PolicyKernels)) *v1alpha1.GroupPolicy {
-	p := &v1alpha1.GroupPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	p.Spec.Groups = []string{strings.ToLower(name)}
-	p.Spec.CPU.Min, p.Spec.Memory.Min = resource.MustParse("1"), resource.MustParse("1Gi")
-	p.Spec.CPU.Max, p.Spec.Memory.Max = resource.MustParse("1"), resource.MustParse("1Gi")
-	p.Spec.Images = []v1alpha1.ImageChannel{{ID: "stable", Image: "notebook:test"}}
-	change(&p.Spec.Kernels)
-	return p
 }

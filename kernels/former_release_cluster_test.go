@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 )
 
 // TestPodsOfTheFormerReleaseAreKept: its labels for users and for dotted names
@@ -21,7 +22,7 @@ func TestPodsOfTheFormerReleaseAreKept(t *testing.T) {
 	c.node("former", 4)
 	c.gateway("gw")
 	dotted := "my.kernel"
-	c.create(gpuSpec("gpu", 1), newKernel(dotted, "gw", "gpu", func(k *v1alpha1.JupyterKernel) { k.Spec.User = "first.last" }))
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.Kernel(dotted, "gw", "gpu", func(k *v1alpha1.JupyterKernel) { k.Spec.User = "first.last" }))
 	pod := c.ready(dotted, 1, "former")
 	c.stop()
 	require.True(t, c.get(pod.Name, pod))
@@ -30,7 +31,7 @@ func TestPodsOfTheFormerReleaseAreKept(t *testing.T) {
 	require.NoError(t, c.api.Update(c.ctx, pod))
 
 	c.start()
-	c.create(newKernel("next", "gw", "gpu", func(k *v1alpha1.JupyterKernel) { k.Spec.User = "first.last" }))
+	c.create(kerneltest.Kernel("next", "gw", "gpu", func(k *v1alpha1.JupyterKernel) { k.Spec.User = "first.last" }))
 	c.ready("next", 1, "former")
 	time.Sleep(300 * time.Millisecond)
 	k := c.kernel(dotted)
@@ -59,7 +60,7 @@ func TestGatewayOfTheFormerReleaseIsUpdated(t *testing.T) {
 	c.create(gw)
 	former := map[string]string{v1alpha1.LabelGateway: "a-b--90827a2e", v1alpha1.LabelComponent: v1alpha1.ComponentGateway}
 	old := c.cfg
-	old.Image = "elastichub:former"
+	old.Pods.Image = "elastichub:former"
 	c.create(gatewayDeployment(old, gw, former), gatewayService(gw, former))
 
 	c.start()

@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 func TestGatewayObjects(t *testing.T) {
@@ -82,7 +84,7 @@ func TestGatewayObjects(t *testing.T) {
 	assert.Equal(t, "http://gw."+c.namespace+".svc:8888", gw.Status.URL)
 
 	// a kernelspec that comes later
-	c.create(gpuSpec("absent", 0))
+	c.create(kerneltest.GPUSpec("absent", 0))
 	c.eventually("found", func() bool {
 		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.GatewayConditions, ConditionKernelSpecMissing) == nil
 	})
@@ -108,7 +110,7 @@ func TestGatewayObjects(t *testing.T) {
 	c.eventually("Service again", func() bool { return c.get("gw", &svc) })
 
 	// changes are followed; the key is not touched
-	key, err := readGatewayKey(t.Context(), c.api, c.namespace, "gw")
+	key, err := podspec.ReadGatewayKey(t.Context(), c.api, c.namespace, "gw")
 	require.NoError(t, err)
 	require.True(t, c.get("gw", gw))
 	before := gw.DeepCopy()
@@ -122,7 +124,7 @@ func TestGatewayObjects(t *testing.T) {
 	c.eventually("no replacement", func() bool {
 		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.GatewayConditions, ConditionImageReplaced) == nil
 	})
-	after, err := readGatewayKey(t.Context(), c.api, c.namespace, "gw")
+	after, err := podspec.ReadGatewayKey(t.Context(), c.api, c.namespace, "gw")
 	require.NoError(t, err)
 	assert.Equal(t, key, after)
 
@@ -136,7 +138,7 @@ func TestGatewayObjects(t *testing.T) {
 	c.eventually("ready", condition(ConditionReady, metav1.ConditionTrue))
 	assert.Equal(t, int32(2), gw.Status.ReadyReplicas)
 	version := gw.ResourceVersion
-	c.create(gpuSpec("another", 0)) // makes the gateway reconcile
+	c.create(kerneltest.GPUSpec("another", 0)) // makes the gateway reconcile
 	var ks v1alpha1.JupyterKernelSpec
 	c.eventually("kernelspec", func() bool {
 		return c.get("another", &ks) && meta.IsStatusConditionTrue(ks.Status.Conditions, ConditionReady)
@@ -160,10 +162,10 @@ func TestGatewayTakesNothingFromOthers(t *testing.T) {
 
 func TestKernelSpecConditions(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
-	ks := gpuSpec("eg", 0)
+	ks := kerneltest.GPUSpec("eg", 0)
 	ks.Spec.Template = &corev1.ObjectReference{Name: "tmpl", Namespace: c.namespace}
 	ks.Spec.Command = []string{"kubeflow-launcher", "--RemoteProcessProxy.kernel-id", "{kernel_id}"}
-	foreign := gpuSpec("foreign", 0)
+	foreign := kerneltest.GPUSpec("foreign", 0)
 	foreign.Spec.Template = &corev1.ObjectReference{Name: "tmpl", Namespace: "elsewhere"}
 	c.create(ks, foreign)
 	is := func(name, kind string, status metav1.ConditionStatus, reason string) func() bool {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -56,9 +57,9 @@ func isEnterpriseGateway(image string) bool {
 func gatewayImage(cfg Config, gw *v1alpha1.JupyterGateway) (image string, replaced bool) {
 	switch {
 	case gw.Spec.Image == "":
-		return cfg.Image, false
+		return cfg.Pods.Image, false
 	case isEnterpriseGateway(gw.Spec.Image):
-		return cfg.Image, true
+		return cfg.Pods.Image, true
 	default:
 		return gw.Spec.Image, false
 	}
@@ -77,7 +78,7 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 	env := []corev1.EnvVar{
 		{Name: "ELASTICHUB_GATEWAY_NAME", Value: gw.Name},
 		{Name: "ELASTICHUB_GATEWAY_NAMESPACE", Value: gw.Namespace},
-		{Name: "ELASTICHUB_GATEWAY_KEY_FILE", Value: gatewayKeyDir + "/" + keyName},
+		{Name: "ELASTICHUB_GATEWAY_KEY_FILE", Value: gatewayKeyDir + "/" + podspec.KeyName},
 		{Name: "ELASTICHUB_GATEWAY_TOKEN_PUBLIC_KEY_FILE", Value: gatewayTokensDir + "/" + publicKeyName},
 		{Name: "ELASTICHUB_GATEWAY_CLIENTS_DIR", Value: gatewayClientsDir},
 		{Name: "ELASTICHUB_GATEWAY_LISTEN", Value: fmt.Sprintf(":%d", v1alpha1.GatewayPort)},
@@ -105,7 +106,7 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
-				Name: "gateway", Image: image, ImagePullPolicy: cfg.ImagePullPolicy,
+				Name: "gateway", Image: image, ImagePullPolicy: cfg.Pods.ImagePullPolicy,
 				Command: []string{"/elastichub"}, Args: []string{"gateway"},
 				Env: env,
 				Ports: []corev1.ContainerPort{
@@ -126,7 +127,7 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 				},
 			}},
 			Volumes: []corev1.Volume{
-				{Name: "key", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: KeySecretName(gw.Name), DefaultMode: ptr.To[int32](0o440)}}},
+				{Name: "key", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: podspec.KeySecretName(gw.Name), DefaultMode: ptr.To[int32](0o440)}}},
 				{Name: "tokens", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: gatewayAccount(gw)}}}},
 				{Name: "clients", VolumeSource: clientTokens(gw)},
 			},

@@ -113,7 +113,7 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 	status.URL = GatewayURL(gw.Namespace, gw.Name)
 	_, replaced := gatewayImage(r.cfg, gw)
 	if replaced {
-		r.condition(status, gw, ConditionImageReplaced, true, "NotOurs", fmt.Sprintf("The image %s is replaced by %s.", gw.Spec.Image, r.cfg.Image))
+		r.condition(status, gw, ConditionImageReplaced, true, "NotOurs", fmt.Sprintf("The image %s is replaced by %s.", gw.Spec.Image, r.cfg.Pods.Image))
 	} else {
 		meta.RemoveStatusCondition(&status.GatewayConditions, ConditionImageReplaced)
 	}
@@ -275,15 +275,15 @@ func (r *gatewayReconciler) checkKernelSpecs(ctx context.Context, gw *v1alpha1.J
 		missing = append(missing, *d+" (the default is not among kernels)")
 	}
 	for _, name := range names {
-		err := find(ctx, r.client, gw.Namespace, name, &v1alpha1.JupyterKernelSpec{}, "", "")
-		if _, absent := err.(*MissingError); absent {
+		err := r.client.Get(ctx, types.NamespacedName{Namespace: gw.Namespace, Name: name}, &v1alpha1.JupyterKernelSpec{})
+		if apierrors.IsNotFound(err) {
 			if name != v1alpha1.DefaultKernelName {
 				missing = append(missing, name)
 			}
 			continue
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("kernels: JupyterKernelSpec %s: %w", name, err)
 		}
 	}
 	if len(missing) == 0 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // Held counts the extended resources that the kernels of a user hold now, and
@@ -28,7 +29,7 @@ func (c *Catalogue) Held(ctx context.Context, user string) (byUser admission.Res
 	}
 	byUser, byPolicy = admission.Resources{}, map[string]int64{}
 	for _, k := range kernels {
-		for resource, n := range extendedIn(k.Status.Held) {
+		for resource, n := range podspec.InList(k.Status.Held) {
 			if k.Spec.User == user {
 				byUser[resource] += n
 			}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // listed is a cache that holds these kernels and policies.
@@ -36,12 +38,12 @@ const (
 
 func holding(user string, phase v1alpha1.KernelPhase, held map[string]int64, policies ...string) v1alpha1.JupyterKernel {
 	k := v1alpha1.JupyterKernel{}
-	k.Spec.User, k.Spec.Policies, k.Status.Phase, k.Status.Held = user, policies, phase, toList(held)
+	k.Spec.User, k.Spec.Policies, k.Status.Phase, k.Status.Held = user, policies, phase, podspec.ToList(held)
 	return k
 }
 
 func giving(name, resource string, perKernel int32) v1alpha1.GroupPolicy {
-	return *policy(name, func(k *v1alpha1.PolicyKernels) {
+	return *kerneltest.Policy(name, func(k *v1alpha1.PolicyKernels) {
 		k.Allowed, k.GPUResource, k.GPUsPerKernel, k.GPUsPerUser = []string{"python"}, resource, perKernel, perKernel
 	})
 }

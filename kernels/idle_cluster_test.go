@@ -10,6 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 func change[T client.Object](c *cluster, name string, into T, f func(T)) {
@@ -24,8 +26,8 @@ func change[T client.Object](c *cluster, name string, into T, f func(T)) {
 func TestIdleTimeReachesRunningKernels(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](60) })
-	c.create(gpuSpec("cpu", 0), gpuSpec("other", 0), policy("lab", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{"cpu"} }))
-	c.create(newKernel("k", "gw", "cpu", owned("ann", "lab")))
+	c.create(kerneltest.GPUSpec("cpu", 0), kerneltest.GPUSpec("other", 0), kerneltest.Policy("lab", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{"cpu"} }))
+	c.create(kerneltest.Kernel("k", "gw", "cpu", owned("ann", "lab")))
 	pod := c.ready("k", 1, "")
 	const ip = "10.0.0.9"
 	time.Sleep(100 * time.Millisecond)
@@ -38,7 +40,7 @@ func TestIdleTimeReachesRunningKernels(t *testing.T) {
 			return a.timeout == timeout && a.cull == cull && a.calls > 0
 		})
 		c.eventually("and that is noted", func() bool {
-			return c.get(pod.Name, pod) && pod.Annotations[v1alpha1.AnnotationIdle] == idleRule{int64(timeout.Seconds()), cull}.String()
+			return c.get(pod.Name, pod) && pod.Annotations[v1alpha1.AnnotationIdle] == podspec.IdleRule{TimeoutSeconds: int64(timeout.Seconds()), CullConnected: cull}.String()
 		})
 	}
 	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](90) })

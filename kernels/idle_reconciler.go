@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 const (
@@ -55,24 +56,24 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err := r.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Status.PodName}, pod); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err) // its end is the kernel's matter
 	}
-	if !ownedByUID(pod, k.UID) || pod.Status.PodIP != k.Status.PodIP || pod.DeletionTimestamp != nil || !alive(pod) {
+	if !podspec.BelongsTo(pod, k.UID) || pod.Status.PodIP != k.Status.PodIP || pod.DeletionTimestamp != nil || !alive(pod) {
 		return reconcile.Result{}, nil
 	}
-	in, err := gather(ctx, r.cfg, r.client, k)
+	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, k)
 	if err != nil {
-		return reconcile.Result{}, ignoreUnbuildable(err) // what it started with still holds
+		return reconcile.Result{}, podspec.IgnoreUnbuildable(err) // what it started with still holds
 	}
-	rule := idleRuleOf(r.cfg, in)
-	if rule.obeyed(pod) {
+	rule := podspec.IdleRuleOf(r.cfg.Pods, in)
+	if rule.Obeyed(pod) {
 		return reconcile.Result{}, nil
 	}
-	secret, err := agentSecretOf(ctx, r.live, k)
+	secret, err := podspec.AgentSecret(ctx, r.live, k)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	calling, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
-	if err := r.agents.SetIdle(calling, k.Status.PodIP, secret, rule.timeout(), rule.CullConnected); err != nil {
+	if err := r.agents.SetIdle(calling, k.Status.PodIP, secret, rule.Timeout(), rule.CullConnected); err != nil {
 		return reconcile.Result{}, fmt.Errorf("kernels: tell agent its idle time: %w", err)
 	}
 	told := pod.DeepCopy()

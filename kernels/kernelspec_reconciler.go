@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -35,9 +36,9 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err := r.client.Get(ctx, req.NamespacedName, ks); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	problem := r.try(ctx, ks)
-	var missing *MissingError
-	var invalid *InvalidError
+	problem := podspec.Trial(ctx, r.cfg.Pods, r.client, ks)
+	var missing *podspec.MissingError
+	var invalid *podspec.InvalidError
 	status := *ks.Status.DeepCopy()
 	switch {
 	case problem == nil:
@@ -49,7 +50,7 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	default:
 		return reconcile.Result{}, problem
 	}
-	if isLauncher(ks.Spec.Command) {
+	if podspec.IsLauncher(ks.Spec.Command) {
 		r.condition(&status, ks, ConditionCommandReplaced, true, "EnterpriseGatewayLauncher", "The standard command of the language is used.")
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, ConditionCommandReplaced)
@@ -64,25 +65,6 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	return reconcile.Result{}, nil
-}
-
-// try builds a Pod for a kernel that nobody has.
-func (r *specReconciler) try(ctx context.Context, ks *v1alpha1.JupyterKernelSpec) error {
-	k := &v1alpha1.JupyterKernel{}
-	k.Name, k.Namespace = "trial", ks.Namespace
-	in := parts{Kernel: k, Spec: ks, Gateway: &v1alpha1.JupyterGateway{}}
-	template, err := templateRef(ks)
-	if err != nil {
-		return err
-	}
-	if template != "" {
-		in.Template = &v1alpha1.JupyterKernelTemplate{}
-		if err := find(ctx, r.client, ks.Namespace, template, in.Template, "TemplateMissing", "JupyterKernelTemplate"); err != nil {
-			return err
-		}
-	}
-	_, err = buildPod(r.cfg, in)
-	return err
 }
 
 func (r *specReconciler) condition(status *v1alpha1.JupyterKernelSpecStatus, ks *v1alpha1.JupyterKernelSpec, kind string, is bool, reason, message string) {

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -86,7 +87,7 @@ func (s *step) enqueue(run int64, v view) {
 
 // observe follows the Pod of an admitted run.
 func (s *step) observe(v view) {
-	pod, others := split(v.pods, podNameOf(v.kernel.Name, s.status))
+	pod, others := split(v.pods, podspec.CurrentPodName(v.kernel.Name, s.status))
 	if len(others) > 0 {
 		s.remove, s.force = sortOut(others, v.now)
 	}
@@ -276,12 +277,10 @@ func overdue(pod *corev1.Pod, now time.Time) (time.Duration, []*corev1.Pod) {
 	return left, nil
 }
 
-// podNameOf is the Pod of a kernel's present run.
-func podNameOf(kernel string, s v1alpha1.JupyterKernelStatus) string {
-	if s.Warm != "" {
-		return s.Warm
-	}
-	return PodName(kernel, s.Run)
-}
-
 func ptrTo(t metav1.Time) *metav1.Time { return &t }
+
+// isClaim tells whether a kernel has been promised a warm Pod that it does not
+// have for sure yet.
+func isClaim(s v1alpha1.JupyterKernelStatus) bool {
+	return s.Phase == v1alpha1.KernelStarting && s.Warm != "" && s.StartTime == nil
+}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 func (c *cluster) askRun(name string, run int64) {
@@ -31,20 +33,20 @@ func TestLifeOfAKernel(t *testing.T) {
 	c := startCluster(t)
 	c.node("life", 2)
 	gw := c.gateway("gw")
-	c.create(gpuSpec("gpu", 1), newKernel("k1", "gw", "gpu"))
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.Kernel("k1", "gw", "gpu"))
 
 	// admitted at once, with its key and its GPU
 	pod := c.pod("k1", 1)
 	k := c.phase("k1", 1, v1alpha1.KernelStarting)
-	assert.Equal(t, int64(1), fromList(k.Status.Held)["nvidia.com/gpu"])
+	assert.Equal(t, int64(1), podspec.FromList(k.Status.Held)["nvidia.com/gpu"])
 	assert.Equal(t, "10", fmt.Sprint(*pod.Spec.TerminationGracePeriodSeconds))
 	var secret corev1.Secret
 	require.True(t, c.get("k1-1", &secret))
-	key, err := readGatewayKey(t.Context(), c.api, c.namespace, "gw")
+	key, err := podspec.ReadGatewayKey(t.Context(), c.api, c.namespace, "gw")
 	require.NoError(t, err)
 	derived, err := keys.Derive(key, string(k.UID), 1)
 	require.NoError(t, err)
-	assert.Equal(t, derived.Hex(), string(secret.Data[keyName]))
+	assert.Equal(t, derived.Hex(), string(secret.Data[podspec.KeyName]))
 	assert.True(t, metav1.IsControlledBy(&secret, k))
 	assert.True(t, metav1.IsControlledBy(pod, k))
 	c.eventually("owner", func() bool { return ownerUID(c.kernel("k1"), "JupyterGateway") == gw.UID })
@@ -101,7 +103,7 @@ func TestLifeOfAKernel(t *testing.T) {
 func TestEndsOfAPod(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw")
-	ks := gpuSpec("gpu", 1)
+	ks := kerneltest.GPUSpec("gpu", 1)
 	ks.Spec.Template = &corev1.ObjectReference{Name: "hour"}
 	hour := &v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "hour"}}
 	hour.Spec.Template = &v1alpha1.PodTemplate{}
@@ -139,7 +141,7 @@ func TestEndsOfAPod(t *testing.T) {
 			c := *c
 			c.T, c.ctx = t, t.Context()
 			name := strings.ReplaceAll(name, " ", "-")
-			c.create(newKernel(name, "gw", "gpu"))
+			c.create(kerneltest.Kernel(name, "gw", "gpu"))
 			pod := c.pod(name, 1)
 			if tc.cause != v1alpha1.CauseImage {
 				c.bind(pod, "far")
@@ -165,7 +167,7 @@ func failed(reason, message string) func(*corev1.PodStatus) {
 func TestPodTakenAway(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw")
-	c.create(newKernel("k", "gw", v1alpha1.DefaultKernelName))
+	c.create(kerneltest.Kernel("k", "gw", v1alpha1.DefaultKernelName))
 	pod := c.ready("k", 1, "")
 	require.NoError(t, c.api.Delete(t.Context(), pod, client.GracePeriodSeconds(0)))
 	k := c.phase("k", 1, v1alpha1.KernelDead)
@@ -177,7 +179,7 @@ func TestPodTakenAway(t *testing.T) {
 func TestIdleDeletes(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) { gw.Spec.OnIdle = v1alpha1.OnIdleDelete })
-	c.create(newKernel("k", "gw", v1alpha1.DefaultKernelName))
+	c.create(kerneltest.Kernel("k", "gw", v1alpha1.DefaultKernelName))
 	pod := c.ready("k", 1, "")
 	c.report(pod, exited(0, "Completed", `{"reason":"idle","message":"","exitCode":0}`))
 	c.gone(c.kernel("k"))
@@ -186,7 +188,7 @@ func TestIdleDeletes(t *testing.T) {
 
 func TestReferencesMayComeLater(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
-	c.create(newKernel("k", "gw", "late", func(k *v1alpha1.JupyterKernel) { k.Spec.Notebook = "nb" }))
+	c.create(kerneltest.Kernel("k", "gw", "late", func(k *v1alpha1.JupyterKernel) { k.Spec.Notebook = "nb" }))
 	waitsFor := func(reason string) {
 		t.Helper()
 		c.eventually(reason, func() bool {
@@ -198,7 +200,7 @@ func TestReferencesMayComeLater(t *testing.T) {
 	waitsFor("GatewayMissing")
 	c.gateway("gw")
 	waitsFor("KernelSpecMissing")
-	ks := gpuSpec("late", 0)
+	ks := kerneltest.GPUSpec("late", 0)
 	ks.Spec.Template = &corev1.ObjectReference{Name: "tmpl", Namespace: c.namespace}
 	c.create(ks)
 	waitsFor("TemplateMissing")
@@ -222,9 +224,9 @@ func TestReferencesMayComeLater(t *testing.T) {
 func TestInvalidIsSaidAndMakesNothing(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw")
-	noImage := gpuSpec("bare", 0)
+	noImage := kerneltest.GPUSpec("bare", 0)
 	noImage.Spec.Image = ""
-	c.create(noImage, newKernel("k1", "gw", "bare"))
+	c.create(noImage, kerneltest.Kernel("k1", "gw", "bare"))
 	k := c.phase("k1", 1, v1alpha1.KernelDead)
 	assert.Equal(t, v1alpha1.CauseInvalid, k.Status.Cause)
 	assert.Equal(t, "JupyterKernelSpec bare: spec.image: neither the kernelspec nor its template names an image", k.Status.Message)
@@ -237,9 +239,9 @@ func TestInvalidIsSaidAndMakesNothing(t *testing.T) {
 	assert.Equal(t, "JupyterKernel k2: spec.template.spec.hostNetwork: must not be true", k.Status.Message)
 
 	// what only the API server finds wrong
-	odd := gpuSpec("odd", 0)
+	odd := kerneltest.GPUSpec("odd", 0)
 	odd.Spec.Env = []corev1.EnvVar{{Name: "A=B", Value: "x"}}
-	c.create(odd, newKernel("k3", "gw", "odd"))
+	c.create(odd, kerneltest.Kernel("k3", "gw", "odd"))
 	k = c.phase("k3", 1, v1alpha1.KernelDead)
 	assert.Equal(t, v1alpha1.CauseInvalid, k.Status.Cause)
 	assert.Contains(t, k.Status.Message, "The cluster refused the kernel's Pod")
@@ -281,8 +283,8 @@ func TestStartIsQuick(t *testing.T) {
 	for i := range 15 {
 		name := fmt.Sprintf("k%d", i)
 		begin := time.Now()
-		c.create(newKernel(name, "gw", v1alpha1.DefaultKernelName))
-		for !c.get(PodName(name, 1), &corev1.Pod{}) {
+		c.create(kerneltest.Kernel(name, "gw", v1alpha1.DefaultKernelName))
+		for !c.get(podspec.PodName(name, 1), &corev1.Pod{}) {
 			require.Less(t, time.Since(begin), 10*time.Second)
 			time.Sleep(time.Millisecond)
 		}

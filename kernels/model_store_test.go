@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // modelStore is the part of an API server that the admitter meets, without
@@ -50,7 +51,7 @@ func (s *modelStore) Get(_ context.Context, key client.ObjectKey, into client.Ob
 			return nil
 		}
 	case *corev1.Secret:
-		o.Data = map[string][]byte{keyName: []byte(strings.Repeat("0f", 32))}
+		o.Data = map[string][]byte{podspec.KeyName: []byte(strings.Repeat("0f", 32))}
 		return nil
 	case *v1alpha1.JupyterGateway:
 		if gw, ok := s.fixed[key].(*v1alpha1.JupyterGateway); ok {

@@ -22,6 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // model is a world in which the cache is as old as chance wants, writes are
@@ -130,12 +132,12 @@ const (
 func newModel(t *testing.T, seed uint64) *model {
 	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 3)), cache: map[types.NamespacedName]*v1alpha1.JupyterKernel{}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	pool := int32(modelPool)
-	research := policy("research", func(k *v1alpha1.PolicyKernels) {
+	research := kerneltest.Policy("research", func(k *v1alpha1.PolicyKernels) {
 		k.Allowed, k.GPUsPerKernel, k.GPUsPerUser, k.GPUPool = []string{"gpu"}, 1, modelPerUser, &pool
 	})
 	research.Namespace = "ns"
 	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw", Namespace: "ns"}}
-	ks := gpuSpec("gpu", 1)
+	ks := kerneltest.GPUSpec("gpu", 1)
 	ks.Namespace = "ns"
 	m.store = &modelStore{fixed: map[types.NamespacedName]client.Object{}, kernels: map[types.NamespacedName]*v1alpha1.JupyterKernel{}, pods: map[string]*corev1.Pod{}}
 	gw.Spec.WarmKernels = []v1alpha1.WarmKernel{{KernelSpec: "gpu", Count: 2}}
@@ -210,7 +212,7 @@ func (m *model) step() string {
 			return "delete"
 		}
 		m.next++
-		k := newKernel(fmt.Sprintf("k%d", m.next), "gw", "gpu", owned(fmt.Sprintf("u%d", m.rng.IntN(modelUsers)), "research"))
+		k := kerneltest.Kernel(fmt.Sprintf("k%d", m.next), "gw", "gpu", owned(fmt.Sprintf("u%d", m.rng.IntN(modelUsers)), "research"))
 		k.Namespace, k.UID = "ns", types.UID(k.Name)
 		k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelQueued, Run: 1, QueuedSince: &metav1.MicroTime{Time: m.now.Add(-time.Duration(m.rng.IntN(120)) * time.Second)}} // any may come before any
 		m.store.put(k)
@@ -309,7 +311,7 @@ func TestNewLeaderReadsBeforeItDecides(t *testing.T) {
 	m := newModel(t, 1)
 	m.reliable = true
 	add := func(name string, phase v1alpha1.KernelPhase) *v1alpha1.JupyterKernel {
-		k := newKernel(name, "gw", "gpu", owned(name, "research"))
+		k := kerneltest.Kernel(name, "gw", "gpu", owned(name, "research"))
 		k.Namespace, k.UID = "ns", types.UID(name)
 		k.Status = v1alpha1.JupyterKernelStatus{Phase: phase, Run: 1, QueuedSince: &metav1.MicroTime{Time: m.now}}
 		m.store.put(k)
@@ -325,7 +327,7 @@ func TestNewLeaderReadsBeforeItDecides(t *testing.T) {
 	for i := range modelPool {
 		k := add(fmt.Sprintf("old%d", i), v1alpha1.KernelQueued)
 		sync(k.Name) // the cache stays here
-		k.Status.Phase, k.Status.Held = v1alpha1.KernelStarting, toList(map[string]int64{"nvidia.com/gpu": 1})
+		k.Status.Phase, k.Status.Held = v1alpha1.KernelStarting, podspec.ToList(map[string]int64{"nvidia.com/gpu": 1})
 		m.store.put(k)
 	}
 	add("new", v1alpha1.KernelQueued)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // Offer is a kernelspec as somebody who chooses sees it.
@@ -55,7 +56,7 @@ func (c *Catalogue) Capacity(ctx context.Context) (free, total admission.Resourc
 		return nil, nil, false, err
 	}
 	for _, k := range kernels {
-		for resource, n := range extendedIn(k.Status.Held) {
+		for resource, n := range podspec.InList(k.Status.Held) {
 			free[resource] -= n
 		}
 	}
@@ -84,18 +85,18 @@ func (c *Catalogue) Offers(ctx context.Context, gateway string, policies []strin
 	}
 	var offers []Offer
 	for _, name := range names {
-		in, err := gather(ctx, cfg, reader, &v1alpha1.JupyterKernel{
+		in, err := podspec.Gather(ctx, cfg.Pods, reader, &v1alpha1.JupyterKernel{
 			ObjectMeta: metav1.ObjectMeta{Name: "offer", Namespace: cfg.Namespace},
 			Spec:       v1alpha1.JupyterKernelCRDSpec{Gateway: gateway, KernelSpec: name, Policies: policies, Run: 1},
 		})
-		if err = ignoreUnbuildable(err); err != nil {
+		if err = podspec.IgnoreUnbuildable(err); err != nil {
 			return nil, err
 		}
 		if in.Spec == nil || !allowedBy(in.Policies, name) {
 			continue
 		}
-		pod, err := buildPod(cfg, in)
-		if errors.As(err, new(*InvalidError)) {
+		pod, err := podspec.Build(cfg.Pods, in)
+		if errors.As(err, new(*podspec.InvalidError)) {
 			continue
 		}
 		if err != nil {
@@ -103,7 +104,7 @@ func (c *Catalogue) Offers(ctx context.Context, gateway string, policies []strin
 		}
 		offers = append(offers, Offer{
 			Name: name, DisplayName: in.Spec.Spec.DisplayName,
-			Extended: extended(&pod.Spec), IdleSeconds: idleSeconds(cfg, in),
+			Extended: podspec.Extended(&pod.Spec), IdleSeconds: podspec.IdleSeconds(cfg.Pods, in),
 		})
 	}
 	return offers, nil

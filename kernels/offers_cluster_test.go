@@ -9,6 +9,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 )
 
 func TestOffersSayEveryExtendedResource(t *testing.T) {
@@ -16,10 +17,10 @@ func TestOffersSayEveryExtendedResource(t *testing.T) {
 	allow := func(names ...string) func(*v1alpha1.PolicyKernels) {
 		return func(k *v1alpha1.PolicyKernels) { k.Allowed, k.IdleSeconds = names, 90 }
 	}
-	mixed := gpuSpec("mixed", 2)
+	mixed := kerneltest.GPUSpec("mixed", 2)
 	mixed.Spec.Resources.Limits[slice] = resource.MustParse("3")
 	mixed.Spec.Resources.Limits["cpu"] = resource.MustParse("1")
-	c.create(gpuSpec("plain", 0), gpuSpec("whole", 1), mixed, gpuSpec("forbidden", 1), policy("one", allow("plain", "whole")), policy("two", allow("mixed", "absent")))
+	c.create(kerneltest.GPUSpec("plain", 0), kerneltest.GPUSpec("whole", 1), mixed, kerneltest.GPUSpec("forbidden", 1), kerneltest.Policy("one", allow("plain", "whole")), kerneltest.Policy("two", allow("mixed", "absent")))
 	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
 		gw.Spec.Kernels = []string{"whole", "mixed", "forbidden", "plain", "absent"}
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 const (
@@ -105,7 +106,7 @@ func disrupted(pod *corev1.Pod) *ending {
 		return &ending{Cause: v1alpha1.CauseEvicted, Taken: true, Message: sentence("The node evicted the kernel's Pod", clip(pod.Status.Message))}
 	case "DeadlineExceeded":
 		text := "The kernel's Pod has run for the longest time that is allowed."
-		if d := pod.Spec.ActiveDeadlineSeconds; d != nil && !tookOver(pod) {
+		if d := pod.Spec.ActiveDeadlineSeconds; d != nil && !podspec.MadeWarm(pod) {
 			text = fmt.Sprintf("The kernel's Pod has run for %s, the longest that is allowed.", time.Duration(*d)*time.Second)
 		}
 		return &ending{Cause: v1alpha1.CauseDeadline, Message: text}
@@ -147,7 +148,7 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	if len(pod.Spec.Containers) == 0 {
 		return nil
 	}
-	name := kernelContainer(&pod.Spec).Name
+	name := podspec.KernelContainer(&pod.Spec).Name
 	for _, s := range pod.Status.ContainerStatuses {
 		if s.Name == name && s.State.Terminated != nil {
 			return s.State.Terminated
@@ -214,7 +215,7 @@ func troubled(pod *corev1.Pod) *trouble {
 }
 
 func memoryMessage(pod *corev1.Pod) string {
-	if limit, ok := kernelContainer(&pod.Spec).Resources.Limits[corev1.ResourceMemory]; ok {
+	if limit, ok := podspec.KernelContainer(&pod.Spec).Resources.Limits[corev1.ResourceMemory]; ok {
 		return fmt.Sprintf("The kernel exceeded its memory limit of %s.", limit.String())
 	}
 	return "The kernel ran out of memory."

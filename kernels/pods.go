@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,32 +16,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/kernels/admission"
-	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // errChanged means that an object is no longer what the cache showed.
 var errChanged = errors.New("kernels: changed meanwhile")
 
-// kernelSelector selects the Pods of a kernel, of this release and the former.
-func kernelSelector(kernel string) client.MatchingLabelsSelector {
-	selector := labels.SelectorFromSet(labels.Set(kernelPods))
-	names := slices.Compact([]string{podrules.ObjectLabel(kernel), formerLabel(kernel)})
-	if named, err := labels.NewRequirement(v1alpha1.LabelKernel, selection.In, names); err == nil {
-		selector = selector.Add(*named)
-	}
-	return client.MatchingLabelsSelector{Selector: selector}
-}
-
-func ownedByUID(o client.Object, uid types.UID) bool {
-	owner := metav1.GetControllerOf(o)
-	return owner != nil && owner.UID == uid
-}
-
 // podsOf returns a kernel's own Pods, and those of former kernels of its name.
 func (r *kernelReconciler) podsOf(ctx context.Context, name types.NamespacedName, uid types.UID) (own, strangers []*corev1.Pod, err error) {
 	var list corev1.PodList
-	if err := r.client.List(ctx, &list, client.InNamespace(name.Namespace), kernelSelector(name.Name)); err != nil {
+	if err := r.client.List(ctx, &list, client.InNamespace(name.Namespace), podspec.SelectorOf(name.Name)); err != nil {
 		return nil, nil, fmt.Errorf("kernels: list Pods: %w", err)
 	}
 	for i := range list.Items {
@@ -63,13 +45,13 @@ func (r *kernelReconciler) podsOf(ctx context.Context, name types.NamespacedName
 
 // lastOf returns how the Pod of the current run looked before it vanished.
 func (r *kernelReconciler) lastOf(k *v1alpha1.JupyterKernel) *corev1.Pod {
-	name := podNameOf(k.Name, k.Status)
+	name := podspec.CurrentPodName(k.Name, k.Status)
 	value, ok := r.last.LoadAndDelete(name)
 	if !ok {
 		return nil
 	}
 	pod := value.(*corev1.Pod)
-	if !ownedByUID(pod, k.UID) {
+	if !podspec.BelongsTo(pod, k.UID) {
 		return nil
 	}
 	return pod
@@ -104,15 +86,15 @@ func (r *kernelReconciler) remove(ctx context.Context, pod *corev1.Pod, opts ...
 // create makes the Pod of an admitted run. It reads the kernel anew: a stale
 // cache must not bring a Pod back that has already lived.
 func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel, s *step) error {
-	in, err := gather(ctx, r.cfg, r.client, k)
+	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, k)
 	var pod *corev1.Pod
 	if err == nil {
-		pod, err = buildPod(r.cfg, in)
+		pod, err = podspec.Build(r.cfg.Pods, in)
 	}
 	if err != nil {
 		return r.judge(s, err)
 	}
-	if !sameResources(extended(&pod.Spec), fromList(k.Status.Held)) {
+	if !maps.Equal(podspec.Extended(&pod.Spec), podspec.FromList(k.Status.Held)) {
 		// the kernelspec has changed since admission: ask again
 		s.status.Phase, s.status.Held = v1alpha1.KernelQueued, nil
 		return nil
@@ -127,7 +109,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 		})
 	}
 	if err := g.Wait(); err != nil {
-		var missing *MissingError
+		var missing *podspec.MissingError
 		if errors.As(err, &missing) {
 			return r.judge(s, err)
 		}
@@ -152,7 +134,7 @@ func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKer
 		if err := r.live.Get(ctx, client.ObjectKeyFromObject(pod), &existing); err != nil {
 			return errChanged
 		}
-		if !ownedByUID(&existing, k.UID) {
+		if !podspec.BelongsTo(&existing, k.UID) {
 			if !existing.DeletionTimestamp.IsZero() {
 				return errChanged // it is on its way out
 			}
@@ -201,30 +183,11 @@ func (r *kernelReconciler) unchanged(ctx context.Context, k *v1alpha1.JupyterKer
 	return nil
 }
 
-// agentSecret holds the key of the run's agent.
+// agentSecret is the Secret of the present run.
 func (r *kernelReconciler) agentSecret(ctx context.Context, k *v1alpha1.JupyterKernel) (*corev1.Secret, error) {
-	agent, err := agentSecretOf(ctx, r.live, k)
+	agent, err := podspec.AgentSecret(ctx, r.live, k)
 	if err != nil {
 		return nil, err
 	}
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: PodName(k.Name, k.Status.Run), Namespace: k.Namespace, Labels: kernelLabels(k, k.Status.Run),
-			OwnerReferences: []metav1.OwnerReference{ownedBy(k)},
-		},
-		Immutable:  ptr.To(true),
-		StringData: map[string]string{keyName: agent.Hex()},
-	}, nil
-}
-
-func sameResources(a, b admission.Resources) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for name, n := range a {
-		if b[name] != n {
-			return false
-		}
-	}
-	return true
+	return podspec.RunSecret(k, agent), nil
 }

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // shortly is when to look again at something that changed under our hands:
@@ -148,7 +149,7 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 // hintOf is the last warning about the Pod of a kernel that does not start, for
 // people; empty if there is none, or if it cannot be read.
 func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) string {
-	pod, _ := split(pods, podNameOf(k.Name, k.Status))
+	pod, _ := split(pods, podspec.CurrentPodName(k.Name, k.Status))
 	if pod == nil || k.Status.Phase != v1alpha1.KernelStarting || pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil ||
 		k.Status.StartTime == nil || r.now().Sub(k.Status.StartTime.Time) < hintAfter || ready(pod) || !alive(pod) {
 		return ""
@@ -194,7 +195,7 @@ func counted(s v1alpha1.JupyterKernelStatus) bool {
 // cache does not show as alive.
 func (r *kernelReconciler) behind(ctx context.Context, k *v1alpha1.JupyterKernel, cached []*corev1.Pod) (bool, error) {
 	var list corev1.PodList
-	if err := r.live.List(ctx, &list, client.InNamespace(k.Namespace), kernelSelector(k.Name)); err != nil {
+	if err := r.live.List(ctx, &list, client.InNamespace(k.Namespace), podspec.SelectorOf(k.Name)); err != nil {
 		return false, fmt.Errorf("kernels: list Pods: %w", err)
 	}
 	seen := map[types.UID]bool{}
@@ -202,7 +203,7 @@ func (r *kernelReconciler) behind(ctx context.Context, k *v1alpha1.JupyterKernel
 		seen[pod.UID] = true // as it is; a newer state of it will be an event of its own
 	}
 	for i := range list.Items {
-		if pod := &list.Items[i]; ownedByUID(pod, k.UID) && alive(pod) && !seen[pod.UID] {
+		if pod := &list.Items[i]; podspec.BelongsTo(pod, k.UID) && alive(pod) && !seen[pod.UID] {
 			return true, nil
 		}
 	}
@@ -214,17 +215,17 @@ func (r *kernelReconciler) behind(ctx context.Context, k *v1alpha1.JupyterKernel
 func (r *kernelReconciler) examine(ctx context.Context, k *v1alpha1.JupyterKernel, s *step) error {
 	queued := k.DeepCopy()
 	queued.Status = s.status
-	in, err := gather(ctx, r.cfg, r.client, queued)
+	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, queued)
 	if err == nil {
-		_, err = buildPod(r.cfg, in)
+		_, err = podspec.Build(r.cfg.Pods, in)
 	}
 	return r.judge(s, err)
 }
 
 // judge takes note of an error of gather or buildPod; others it returns.
 func (r *kernelReconciler) judge(s *step, err error) error {
-	var missing *MissingError
-	var invalid *InvalidError
+	var missing *podspec.MissingError
+	var invalid *podspec.InvalidError
 	now := r.now()
 	switch {
 	case err == nil:

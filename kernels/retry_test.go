@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 )
 
 func TestRetryPause(t *testing.T) {
@@ -24,7 +25,7 @@ func TestRetryPause(t *testing.T) {
 // TestBackOff plays a kernel that ends at once, run after run.
 func TestBackOff(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	k := newKernel("k", "gw", "gpu")
+	k := kerneltest.Kernel("k", "gw", "gpu")
 	run := func(n int64) v1alpha1.JupyterKernelStatus {
 		k.Spec.Run = n
 		k.Status = next(view{kernel: k, now: now}).status
@@ -73,7 +74,7 @@ func TestBackOff(t *testing.T) {
 func TestTakenBeforeItWasReady(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw")
-	c.create(gpuSpec("gpu", 1), newKernel("k", "gw", "gpu"))
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.Kernel("k", "gw", "gpu"))
 	pod := c.pod("k", 1)
 	c.bind(pod, "far")
 	first := pod.UID
@@ -104,7 +105,7 @@ func TestTakenBeforeItWasReady(t *testing.T) {
 // TestRefusedByEveryNode ends a kernel after some attempts.
 func TestRefusedByEveryNode(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	k := newKernel("k", "gw", "gpu")
+	k := kerneltest.Kernel("k", "gw", "gpu")
 	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, PodName: "k-1"}
 	pod := &corev1.Pod{}
 	pod.Name, pod.Spec.NodeName = "k-1", "n"
@@ -128,7 +129,7 @@ func TestRefusedByEveryNode(t *testing.T) {
 // it does not last for ever.
 func TestNeverComesUp(t *testing.T) {
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	k := newKernel("k", "gw", "gpu")
+	k := kerneltest.Kernel("k", "gw", "gpu")
 	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, PodName: "k-1", StartTime: &metav1.Time{Time: begin}}
 	pod := &corev1.Pod{}
 	pod.Name, pod.Spec.NodeName, pod.Status.Phase = "k-1", "n", corev1.PodPending
@@ -174,7 +175,7 @@ func TestHints(t *testing.T) {
 	event("b", "Warning", "FailedCreatePodSandBox", "", time.Second)
 	event("c", "Normal", "Pulling", "", 0)
 	event("d", "Warning", "Foreign", "other", 0)
-	k := newKernel("k", "gw", "gpu")
+	k := kerneltest.Kernel("k", "gw", "gpu")
 	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, StartTime: &metav1.Time{Time: time.Now().Add(-hintAfter)}}
 	r := &kernelReconciler{live: c.api, now: time.Now}
 	assert.Equal(t, "FailedCreatePodSandBox: it is so", r.hintOf(t.Context(), k, []*corev1.Pod{pod}))
@@ -188,11 +189,11 @@ func TestDeletedOnItsWay(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw")
 	pool := int32(1)
-	c.create(gpuSpec("gpu", 1), policy("research", func(k *v1alpha1.PolicyKernels) {
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.Policy("research", func(k *v1alpha1.PolicyKernels) {
 		k.Allowed, k.GPUsPerKernel, k.GPUsPerUser, k.GPUPool = []string{"gpu"}, 1, 1, &pool
 	}))
 	for _, name := range []string{"starts", "waits", "last"} {
-		c.create(newKernel(name, "gw", "gpu", owned(name, "research")))
+		c.create(kerneltest.Kernel(name, "gw", "gpu", owned(name, "research")))
 		if name == "starts" {
 			c.pod(name, 1)
 		} else {

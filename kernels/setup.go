@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // kernelsAtOnce bounds how many kernels are reconciled at a time.
@@ -116,7 +117,7 @@ func (r *kernelReconciler) podEvents() handler.EventHandler {
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueue(e.Object, q) },
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueue(e.ObjectNew, q) },
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
-			if pod, ok := e.Object.(*corev1.Pod); ok && isKernelPod(pod) {
+			if pod, ok := e.Object.(*corev1.Pod); ok && podspec.IsKernelPod(pod) {
 				r.last.Store(pod.Name, pod)
 			}
 			enqueue(e.Object, q)
@@ -178,7 +179,7 @@ func kernelMatters(e event.UpdateEvent) bool {
 
 func isKernelObject(o client.Object) bool {
 	pod, ok := o.(*corev1.Pod)
-	return ok && isKernelPod(pod)
+	return ok && podspec.IsKernelPod(pod)
 }
 
 func podMatters(e event.UpdateEvent) bool {
@@ -187,7 +188,7 @@ func podMatters(e event.UpdateEvent) bool {
 	if !ok1 || !ok2 {
 		return true
 	}
-	if isWarm(old) && (!isWarm(current) || ready(old) != ready(current) || (old.DeletionTimestamp == nil) != (current.DeletionTimestamp == nil)) {
+	if podspec.IsWarm(old) && (!podspec.IsWarm(current) || ready(old) != ready(current) || (old.DeletionTimestamp == nil) != (current.DeletionTimestamp == nil)) {
 		return true
 	}
 	return alive(old) != alive(current) || old.Spec.NodeName != current.Spec.NodeName || unschedulable(old) != unschedulable(current)
@@ -205,7 +206,7 @@ func unschedulable(pod *corev1.Pod) bool {
 // foreignPodMatters lets through Pods of others that hold extended resources.
 func foreignPodMatters(namespace string) predicate.TypedPredicate[*corev1.Pod] {
 	holds := func(pod *corev1.Pod) bool {
-		return !(isKernelPod(pod) && pod.Namespace == namespace) && len(extended(&pod.Spec)) > 0
+		return !(podspec.IsKernelPod(pod) && pod.Namespace == namespace) && len(podspec.Extended(&pod.Spec)) > 0
 	}
 	return predicate.TypedFuncs[*corev1.Pod]{
 		CreateFunc: func(e event.TypedCreateEvent[*corev1.Pod]) bool { return holds(e.Object) },

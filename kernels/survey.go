@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // survey is one look at everything that admission decides on.
@@ -63,7 +64,7 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 		return nil, fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	var pods corev1.PodList
-	if err := a.client.List(ctx, &pods, client.InNamespace(a.cfg.Namespace), kernelPods); err != nil {
+	if err := a.client.List(ctx, &pods, client.InNamespace(a.cfg.Namespace), podspec.Selector); err != nil {
 		return nil, fmt.Errorf("kernels: list Pods: %w", err)
 	}
 	var policies v1alpha1.GroupPolicyList
@@ -91,7 +92,7 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 		return nil, fmt.Errorf("kernels: list gateways: %w", err)
 	}
 	var err error
-	if s.warm.stocks, err = stocksOf(ctx, a.cfg, a.client, gateways.Items); err != nil {
+	if s.warm.stocks, err = stocksOf(ctx, a.cfg.Pods, a.client, gateways.Items); err != nil {
 		return nil, err
 	}
 	if err := a.fill(ctx, s, kernels.Items, pods.Items, places); err != nil {
@@ -109,7 +110,7 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 		exists[string(kernels[i].UID)] = true
 	}
 	sort := func(pod *corev1.Pod) {
-		if isWarm(pod) {
+		if podspec.IsWarm(pod) {
 			s.warm.pods[pod.Name] = pod
 			return
 		}
@@ -123,10 +124,10 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 		seen[pods[i].Name] = true
 		if alive(&pods[i]) {
 			sort(&pods[i])
-		} else if isWarm(&pods[i]) {
+		} else if podspec.IsWarm(&pods[i]) {
 			s.warm.ended = append(s.warm.ended, &pods[i])
 		}
-		if alive(&pods[i]) && unschedulable(&pods[i]) && !isWarm(&pods[i]) {
+		if alive(&pods[i]) && unschedulable(&pods[i]) && !podspec.IsWarm(&pods[i]) {
 			s.warm.homeless = true
 		}
 	}
@@ -179,35 +180,27 @@ func (a *admitter) place(ctx context.Context, s *survey, k *v1alpha1.JupyterKern
 		s.wake(t.Sub(a.now()))
 		return nil
 	}
-	in, err := gather(ctx, a.cfg, a.client, k)
+	in, err := podspec.Gather(ctx, a.cfg.Pods, a.client, k)
 	if err != nil {
-		return ignoreUnbuildable(err) // the reconciler tells the user
+		return podspec.IgnoreUnbuildable(err) // the reconciler tells the user
 	}
-	pod, err := buildPod(a.cfg, in)
+	pod, err := podspec.Build(a.cfg.Pods, in)
 	if err != nil {
-		return ignoreUnbuildable(err)
+		return podspec.IgnoreUnbuildable(err)
 	}
 	r := admission.Request{
 		ID: id, User: accountOf(k), Policies: k.Spec.Policies, KernelSpec: k.Spec.KernelSpec,
-		Since: since(k), Wants: extended(&pod.Spec), Returning: returning(k),
+		Since: since(k), Wants: podspec.Extended(&pod.Spec), Returning: returning(k),
 	}
 	if a.places != nil && len(r.Wants) > 0 {
 		r.Eligible = eligible(places, &pod.Spec)
 	}
 	if len(s.warm.pods) > 0 && in.Spec != nil {
-		r.Class = warmClass(pod)
+		r.Class = podspec.WarmClass(pod)
 	}
 	s.kernels[id], s.wants[id] = k, r.Wants
 	s.input.Requests = append(s.input.Requests, r)
 	return nil
-}
-
-func ignoreUnbuildable(err error) error {
-	switch err.(type) {
-	case *MissingError, *InvalidError:
-		return nil
-	}
-	return err
 }
 
 func since(k *v1alpha1.JupyterKernel) time.Time {
@@ -229,9 +222,9 @@ func returning(k *v1alpha1.JupyterKernel) bool {
 
 // kernelHolder counts a kernel by its status, or by its Pods if they hold more.
 func (a *admitter) kernelHolder(s *survey, k *v1alpha1.JupyterKernel, pods []*corev1.Pod, places []place) admission.Holder {
-	h := admission.Holder{ID: string(k.UID), User: accountOf(k), Policies: k.Spec.Policies, Holds: fromList(k.Status.Held)}
+	h := admission.Holder{ID: string(k.UID), User: accountOf(k), Policies: k.Spec.Policies, Holds: podspec.FromList(k.Status.Held)}
 	for _, pod := range pods {
-		for name, n := range extended(&pod.Spec) {
+		for name, n := range podspec.Extended(&pod.Spec) {
 			h.Holds[name] = max(h.Holds[name], n)
 		}
 		a.locate(s, &h, pod, places)
@@ -241,7 +234,7 @@ func (a *admitter) kernelHolder(s *survey, k *v1alpha1.JupyterKernel, pods []*co
 
 // podHolder counts a Pod whose kernel is gone.
 func (a *admitter) podHolder(s *survey, pod *corev1.Pod, places []place) admission.Holder {
-	h := admission.Holder{ID: "Pod " + string(pod.UID) + pod.Name, Holds: extended(&pod.Spec)}
+	h := admission.Holder{ID: "Pod " + string(pod.UID) + pod.Name, Holds: podspec.Extended(&pod.Spec)}
 	switch {
 	case pod.Annotations[v1alpha1.LabelHubUsername] != "":
 		h.User = "user " + pod.Annotations[v1alpha1.LabelHubUsername]

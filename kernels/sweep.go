@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 const (
@@ -57,12 +58,12 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
 	defer cancel()
 	var pods corev1.PodList
-	if err := s.live.List(ctx, &pods, client.InNamespace(s.cfg.Namespace), kernelPods); err != nil {
+	if err := s.live.List(ctx, &pods, client.InNamespace(s.cfg.Namespace), podspec.Selector); err != nil {
 		return fmt.Errorf("kernels: list Pods: %w", err)
 	}
 	secrets := metav1.PartialObjectMetadataList{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	if err := s.live.List(ctx, &secrets, client.InNamespace(s.cfg.Namespace), kernelPods); err != nil {
+	if err := s.live.List(ctx, &secrets, client.InNamespace(s.cfg.Namespace), podspec.Selector); err != nil {
 		return fmt.Errorf("kernels: list Secrets: %w", err)
 	}
 	var kernels v1alpha1.JupyterKernelList

@@ -11,16 +11,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 func TestSweep(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw")
-	c.create(newKernel("kept", "gw", v1alpha1.DefaultKernelName))
+	c.create(kerneltest.Kernel("kept", "gw", v1alpha1.DefaultKernelName))
 	kept := c.ready("kept", 1, "")
 	c.stop() // what is left behind while nobody looks
 	object := func(name string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Name: name, Labels: kernelLabels(newKernel("lost", "gw", ""), 1)}
+		return metav1.ObjectMeta{Name: name, Labels: podspec.KernelLabels(kerneltest.Kernel("lost", "gw", ""), 1)}
 	}
 	unowned := &corev1.Pod{ObjectMeta: object("unowned"), Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
 	secret := &corev1.Secret{ObjectMeta: object("lost-1")}

@@ -16,6 +16,8 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // spares lists the living warm Pods that are nobody's, by name.
@@ -24,7 +26,7 @@ func (c *cluster) spares() []corev1.Pod {
 	var list corev1.PodList
 	require.NoError(c, c.api.List(c.ctx, &list, client.InNamespace(c.namespace)))
 	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
-		return !isWarm(&p) || !alive(&p) || p.DeletionTimestamp != nil
+		return !podspec.IsWarm(&p) || !alive(&p) || p.DeletionTimestamp != nil
 	})
 }
 
@@ -70,7 +72,7 @@ func TestWarmStart(t *testing.T) {
 		assert.True(t, metav1.IsControlledBy(&secret, &pod))
 	}
 
-	c.create(newKernel("k1", "gw", v1alpha1.DefaultKernelName))
+	c.create(kerneltest.Kernel("k1", "gw", v1alpha1.DefaultKernelName))
 	k := c.phase("k1", 1, v1alpha1.KernelReady)
 	taken := slices.IndexFunc(spares, func(p corev1.Pod) bool { return p.Name == k.Status.Warm })
 	require.GreaterOrEqual(t, taken, 0)
@@ -87,12 +89,12 @@ func TestWarmStart(t *testing.T) {
 	assert.Equal(t, "ann", pod.Labels[v1alpha1.LabelHubUsername])
 
 	// the agent has the secret that gateways derive, and knows its idle time
-	key, err := readGatewayKey(t.Context(), c.api, c.namespace, "gw")
+	key, err := podspec.ReadGatewayKey(t.Context(), c.api, c.namespace, "gw")
 	require.NoError(t, err)
 	want, err := keys.Derive(key, k.Status.Warm, 0)
 	require.NoError(t, err)
 	require.True(t, c.get(k.Status.Warm, &secret))
-	assert.Equal(t, want.Hex(), string(secret.Data[keyName]))
+	assert.Equal(t, want.Hex(), string(secret.Data[podspec.KeyName]))
 	agent := c.agents.state(k.Status.PodIP)
 	assert.Equal(t, want, agent.secret)
 	assert.Equal(t, 600*time.Second, agent.timeout)
@@ -119,28 +121,28 @@ func TestWarmStart(t *testing.T) {
 func TestNotWarm(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw", warmGateway(1))
-	lab := policy("lab", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{v1alpha1.DefaultKernelName} })
+	lab := kerneltest.Policy("lab", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{v1alpha1.DefaultKernelName} })
 	lab.Spec.Env = []v1alpha1.PolicyEnv{{Name: "LAB", Value: "1"}}
-	plain := policy("plain", func(k *v1alpha1.PolicyKernels) {
+	plain := kerneltest.Policy("plain", func(k *v1alpha1.PolicyKernels) {
 		k.Allowed, k.IdleSeconds = []string{v1alpha1.DefaultKernelName}, 77
 	})
 	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: "nb"}}
 	nb.Spec.Gateway = &corev1.ObjectReference{Name: "gw"}
 	nb.Spec.Storage = &v1alpha1.NotebookStorage{Shared: []v1alpha1.SharedVolume{{Name: "d", Claim: "d", MountPath: "/d"}}}
-	c.create(lab, plain, nb, gpuSpec("other", 0))
+	c.create(lab, plain, nb, kerneltest.GPUSpec("other", 0))
 	c.warmUp(1, "")
 	for name, k := range map[string]*v1alpha1.JupyterKernel{
-		"env":     newKernel("env", "gw", v1alpha1.DefaultKernelName, func(k *v1alpha1.JupyterKernel) { k.Spec.Env = []corev1.EnvVar{{Name: "KERNEL_X", Value: "1"}} }),
-		"volumes": newKernel("volumes", "gw", v1alpha1.DefaultKernelName, func(k *v1alpha1.JupyterKernel) { k.Spec.Notebook = "nb" }),
-		"policy":  newKernel("policy", "gw", v1alpha1.DefaultKernelName, owned("bob", "lab")),
-		"spec":    newKernel("spec", "gw", "other"),
+		"env":     kerneltest.Kernel("env", "gw", v1alpha1.DefaultKernelName, func(k *v1alpha1.JupyterKernel) { k.Spec.Env = []corev1.EnvVar{{Name: "KERNEL_X", Value: "1"}} }),
+		"volumes": kerneltest.Kernel("volumes", "gw", v1alpha1.DefaultKernelName, func(k *v1alpha1.JupyterKernel) { k.Spec.Notebook = "nb" }),
+		"policy":  kerneltest.Kernel("policy", "gw", v1alpha1.DefaultKernelName, owned("bob", "lab")),
+		"spec":    kerneltest.Kernel("spec", "gw", "other"),
 	} {
 		c.create(k)
 		c.pod(name, 1)
 		assert.Empty(t, c.kernel(name).Status.Warm, name)
 	}
 	// a policy that changes nothing in the Pod is no obstacle, its idle time is told
-	c.create(newKernel("same", "gw", v1alpha1.DefaultKernelName, owned("bob", "plain")))
+	c.create(kerneltest.Kernel("same", "gw", v1alpha1.DefaultKernelName, owned("bob", "plain")))
 	k := c.phase("same", 1, v1alpha1.KernelReady)
 	assert.NotEmpty(t, k.Status.Warm)
 	assert.Equal(t, 77*time.Second, c.agents.state(k.Status.PodIP).timeout)
@@ -156,13 +158,13 @@ func TestNotWarm(t *testing.T) {
 		return len(s) == 1 && slices.ContainsFunc(s[0].Spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "LAB" })
 	})
 	c.warmUp(1, "")
-	c.create(newKernel("lab", "gw", v1alpha1.DefaultKernelName, owned("bob", "lab")))
+	c.create(kerneltest.Kernel("lab", "gw", v1alpha1.DefaultKernelName, owned("bob", "lab")))
 	assert.NotEmpty(t, c.phase("lab", 1, v1alpha1.KernelReady).Status.Warm)
 }
 
 func TestPoolFollowsTheKernelspec(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
-	ks := gpuSpec("cpu", 0)
+	ks := kerneltest.GPUSpec("cpu", 0)
 	c.create(ks)
 	c.gateway("gw", warmGateway(2), func(gw *v1alpha1.JupyterGateway) { gw.Spec.Kernels = []string{"cpu"} })
 	old := c.warmUp(2, "")
@@ -187,7 +189,7 @@ func TestPoolFollowsTheKernelspec(t *testing.T) {
 func TestPoolGivesWay(t *testing.T) {
 	c := startCluster(t)
 	c.node("warm", 2)
-	c.create(gpuSpec("gpu", 1), gpuSpec("other", 1), policy("one", func(k *v1alpha1.PolicyKernels) {
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.GPUSpec("other", 1), kerneltest.Policy("one", func(k *v1alpha1.PolicyKernels) {
 		k.Allowed, k.GPUsPerKernel, k.GPUsPerUser = []string{"gpu", "other"}, 1, 1
 	}))
 	c.gateway("gw", warmGateway(5), func(gw *v1alpha1.JupyterGateway) { gw.Spec.Kernels = []string{"gpu"} })
@@ -197,7 +199,7 @@ func TestPoolGivesWay(t *testing.T) {
 		return c.get("one", &p) && p.Status.GPUs == 0
 	})
 
-	c.create(newKernel("other", "gw", "other", owned("bob", "one")))
+	c.create(kerneltest.Kernel("other", "gw", "other", owned("bob", "one")))
 	c.eventually("one is given up", func() bool { return len(c.spares()) == 1 })
 	assert.Equal(t, v1alpha1.KernelQueued, c.kernel("other").Status.Phase)
 	var list corev1.PodList
@@ -210,11 +212,11 @@ func TestPoolGivesWay(t *testing.T) {
 	c.ready("other", 1, "warm")
 
 	// the other is taken, and counts for who has it
-	c.create(newKernel("k1", "gw", "gpu", owned("ann", "one")))
+	c.create(kerneltest.Kernel("k1", "gw", "gpu", owned("ann", "one")))
 	k := c.phase("k1", 1, v1alpha1.KernelReady)
 	assert.NotEmpty(t, k.Status.Warm)
-	assert.Equal(t, int64(1), fromList(k.Status.Held)["nvidia.com/gpu"])
-	c.create(newKernel("k2", "gw", "gpu", owned("ann", "one")))
+	assert.Equal(t, int64(1), podspec.FromList(k.Status.Held)["nvidia.com/gpu"])
+	c.create(kerneltest.Kernel("k2", "gw", "gpu", owned("ann", "one")))
 	c.eventually("place", func() bool { return c.queue("k2") != nil })
 	assert.Equal(t, "You use 1 of the 1 nvidia.com/gpu that policy one allows you (gpusPerUser).", c.queue("k2").Reason)
 	assert.Empty(t, c.spares(), "there is no room for the pool")
@@ -234,7 +236,7 @@ func TestTakingSurvives(t *testing.T) {
 	for round := range 4 {
 		name := func(i int) string { return fmt.Sprintf("k%d-%d", round, i) }
 		for i := range 5 {
-			c.create(newKernel(name(i), "gw", v1alpha1.DefaultKernelName))
+			c.create(kerneltest.Kernel(name(i), "gw", v1alpha1.DefaultKernelName))
 		}
 		time.Sleep(time.Duration(round*7) * time.Millisecond)
 		c.stop()
@@ -249,7 +251,7 @@ func TestTakingSurvives(t *testing.T) {
 					continue
 				}
 				pod := &corev1.Pod{}
-				if c.get(podNameOf(k.Name, k.Status), pod) && !ready(pod) {
+				if c.get(podspec.CurrentPodName(k.Name, k.Status), pod) && !ready(pod) {
 					c.warmed++
 					c.report(pod, running(fmt.Sprintf("10.1.0.%d", c.warmed), true))
 				}
@@ -278,7 +280,7 @@ func TestTakingSurvives(t *testing.T) {
 	var pods corev1.PodList
 	require.NoError(t, c.api.List(t.Context(), &pods, client.InNamespace(c.namespace)))
 	for i := range pods.Items {
-		if p := &pods.Items[i]; p.DeletionTimestamp == nil && alive(p) && !isWarm(p) {
+		if p := &pods.Items[i]; p.DeletionTimestamp == nil && alive(p) && !podspec.IsWarm(p) {
 			assert.NotEmpty(t, has[p.Name], "%s is a leak", p.Name)
 		}
 	}
@@ -292,7 +294,7 @@ func TestWarmPodThatDoesNotAnswer(t *testing.T) {
 	pod := c.warmUp(1, "")[0]
 	require.True(t, c.get(pod.Name, &pod))
 	c.agents.at(pod.Status.PodIP, func(a *fakeAgent) { a.silent = true })
-	c.create(newKernel("k1", "gw", v1alpha1.DefaultKernelName))
+	c.create(kerneltest.Kernel("k1", "gw", v1alpha1.DefaultKernelName))
 	c.eventually("end of the mute one", func() bool { return !c.get(pod.Name, &pod) || pod.DeletionTimestamp != nil })
 	c.kill(&pod)
 	c.ready("k1", 1, "")

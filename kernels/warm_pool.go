@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -22,6 +21,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 const (
@@ -155,7 +155,7 @@ func (a *admitter) shelve(s *survey, places []place) {
 		a.locate(s, &h, pod, places)
 		spare := admission.Spare{
 			ID: name, Class: class, Ready: ready(pod), Going: a.pool.left(pod, now),
-			Holds: extended(&pod.Spec), Node: h.Node, Eligible: h.Eligible, Unschedulable: h.Unschedulable || unschedulable(pod),
+			Holds: podspec.Extended(&pod.Spec), Node: h.Node, Eligible: h.Eligible, Unschedulable: h.Unschedulable || unschedulable(pod),
 		}
 		s.input.Spares = append(s.input.Spares, spare)
 		if spare.Ready {
@@ -174,7 +174,7 @@ func (a *admitter) shelve(s *survey, places []place) {
 			s.wake(wait)
 			continue
 		}
-		stock := admission.Stock{ID: st.class, Missing: min(missing, madeAtOnce), Wants: extended(&st.sample.Spec)}
+		stock := admission.Stock{ID: st.class, Missing: min(missing, madeAtOnce), Wants: podspec.Extended(&st.sample.Spec)}
 		if a.places != nil {
 			stock.Eligible = eligible(places, &st.sample.Spec)
 		}
@@ -207,7 +207,7 @@ func (a *admitter) tendPool(ctx context.Context, s *survey, d admission.Decision
 		for range d.Make[st.class] {
 			g.Go(func() error {
 				err := a.makeWarm(ctx, st)
-				var missing *MissingError
+				var missing *podspec.MissingError
 				if errors.As(err, &missing) {
 					early.Store(true) // the gateway's key is about to be made, and Secrets are not watched
 					return nil
@@ -323,12 +323,12 @@ func (a *admitter) endWarm(ctx context.Context, pod *corev1.Pod) error {
 func (a *admitter) makeWarm(ctx context.Context, st *stock) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	name := newWarmName()
-	pod, err := buildWarm(ctx, a.cfg, a.client, st.gateway, st.want, name)
+	name := podspec.NewWarmName()
+	pod, err := podspec.BuildWarm(ctx, a.cfg.Pods, a.client, st.gateway, st.want, name)
 	if err != nil {
-		return ignoreUnbuildable(err)
+		return podspec.IgnoreUnbuildable(err)
 	}
-	key, err := readGatewayKey(ctx, a.live, pod.Namespace, st.gateway.Name)
+	key, err := podspec.ReadGatewayKey(ctx, a.live, pod.Namespace, st.gateway.Name)
 	if err != nil {
 		return err
 	}
@@ -347,14 +347,7 @@ func (a *admitter) makeWarm(ctx context.Context, st *stock) error {
 		}
 		return fmt.Errorf("kernels: create warm Pod: %w", err)
 	}
-	err = a.client.Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Namespace: pod.Namespace, Labels: pod.Labels,
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID, Controller: ptr.To(true)}},
-		},
-		Immutable:  ptr.To(true),
-		StringData: map[string]string{keyName: secret.Hex()},
-	})
+	err = a.client.Create(ctx, podspec.WarmSecret(pod, secret))
 	if err == nil || apierrors.IsAlreadyExists(err) {
 		return nil
 	}

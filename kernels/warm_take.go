@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // errLost means that a warm Pod that was promised cannot be had any more.
@@ -72,27 +73,27 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 	if err != nil {
 		return nil, fmt.Errorf("kernels: read warm Pod: %w", err)
 	}
-	if ownedByUID(pod, k.UID) {
+	if podspec.BelongsTo(pod, k.UID) {
 		return pod, nil
 	}
-	if !isWarm(pod) || !alive(pod) || pod.DeletionTimestamp != nil {
+	if !podspec.IsWarm(pod) || !alive(pod) || pod.DeletionTimestamp != nil {
 		return nil, fmt.Errorf("%w: it has ended or is another's", errLost)
 	}
 	if err := r.claims(ctx, k); err != nil {
 		return nil, err
 	}
-	in, err := gather(ctx, r.cfg, r.client, k)
+	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, k)
 	if err != nil {
 		return nil, lostIfUnbuildable(err)
 	}
 	if !metav1.IsControlledBy(pod, in.Gateway) {
 		return nil, fmt.Errorf("%w: it is of another gateway", errLost)
 	}
-	own, err := buildPod(r.cfg, in)
+	own, err := podspec.Build(r.cfg.Pods, in)
 	if err != nil {
 		return nil, lostIfUnbuildable(err)
 	}
-	if warmClass(own) != pod.Annotations[v1alpha1.AnnotationWarm] || !sameResources(extended(&pod.Spec), fromList(k.Status.Held)) {
+	if podspec.WarmClass(own) != pod.Annotations[v1alpha1.AnnotationWarm] || !maps.Equal(podspec.Extended(&pod.Spec), podspec.FromList(k.Status.Held)) {
 		return nil, fmt.Errorf("%w: the kernelspec has changed", errLost)
 	}
 	joined := pod.DeepCopy()
@@ -117,7 +118,7 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 }
 
 func lostIfUnbuildable(err error) error {
-	if ignoreUnbuildable(err) == nil {
+	if podspec.IgnoreUnbuildable(err) == nil {
 		return fmt.Errorf("%w: %w", errLost, err)
 	}
 	return err
@@ -151,18 +152,18 @@ func (r *kernelReconciler) brief(ctx context.Context, k *v1alpha1.JupyterKernel,
 		}
 		return errNotReady
 	}
-	in, err := gather(ctx, r.cfg, r.client, k)
+	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, k)
 	if err != nil {
 		return lostIfUnbuildable(err)
 	}
-	secret, err := agentSecretOf(ctx, r.live, k)
+	secret, err := podspec.AgentSecret(ctx, r.live, k)
 	if err != nil {
 		return err
 	}
-	rule := idleRuleOf(r.cfg, in)
+	rule := podspec.IdleRuleOf(r.cfg.Pods, in)
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
-	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secret, rule.timeout(), rule.CullConnected); err != nil {
+	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secret, rule.Timeout(), rule.CullConnected); err != nil {
 		return fmt.Errorf("%w: its agent does not answer: %w", errLost, err)
 	}
 	return nil

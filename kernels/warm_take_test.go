@@ -11,6 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // TestJoin: a Pod is joined to the kernel that was promised it, once, and to no
@@ -22,7 +24,7 @@ func TestJoin(t *testing.T) {
 	c.stop()
 	claim := func(name string) *v1alpha1.JupyterKernel {
 		t.Helper()
-		k := newKernel(name, "gw", v1alpha1.DefaultKernelName)
+		k := kerneltest.Kernel(name, "gw", v1alpha1.DefaultKernelName)
 		c.create(k)
 		k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, Warm: spare.Name, PodName: spare.Name}
 		require.NoError(t, c.api.Status().Update(t.Context(), k))
@@ -49,7 +51,7 @@ func TestJoin(t *testing.T) {
 	assert.ErrorIs(t, err, errChanged)
 	pod := &corev1.Pod{}
 	require.True(t, c.get(spare.Name, pod))
-	assert.True(t, isWarm(pod), "none of them has it")
+	assert.True(t, podspec.IsWarm(pod), "none of them has it")
 
 	first, second := claim("first"), claim("second")
 	joined, err := r.join(t.Context(), first)

@@ -16,6 +16,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 const (
@@ -188,7 +189,7 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 		key, known := gatewayKeys[k.Spec.Gateway]
 		if !known {
 			var err error
-			if key, err = readGatewayKey(ctx, y.live, k.Namespace, k.Spec.Gateway); err != nil {
+			if key, err = podspec.ReadGatewayKey(ctx, y.live, k.Namespace, k.Spec.Gateway); err != nil {
 				return nil, err
 			}
 			gatewayKeys[k.Spec.Gateway] = key

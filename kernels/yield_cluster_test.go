@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 )
 
 // TestTheLongestIdleYields: who waits for a GPU gets that of the kernel that has
@@ -17,7 +18,7 @@ func TestTheLongestIdleYields(t *testing.T) {
 	c := startCluster(t)
 	c.node("yield", 3)
 	c.gateway("gw")
-	c.create(gpuSpec("gpu", 1), gpuSpec("cpu", 0))
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.GPUSpec("cpu", 0))
 	ip := func(i int) string { return fmt.Sprintf("10.2.0.%d", i) }
 	pods := map[int]*corev1.Pod{}
 	for i, idle := range []time.Duration{0, time.Hour, 2 * time.Hour, 0} {
@@ -25,14 +26,14 @@ func TestTheLongestIdleYields(t *testing.T) {
 			continue // no kernel
 		}
 		name := fmt.Sprintf("k%d", i)
-		c.create(newKernel(name, "gw", "gpu", owned(name)))
+		c.create(kerneltest.Kernel(name, "gw", "gpu", owned(name)))
 		pods[i] = c.pod(name, 1)
 		c.bind(pods[i], "yield")
 		c.agents.at(ip(i), func(a *fakeAgent) { a.idle = idle })
 		c.report(pods[i], running(ip(i), true))
 		c.phase(name, 1, v1alpha1.KernelReady)
 	}
-	c.create(newKernel("waits", "gw", "gpu", owned("dora")))
+	c.create(kerneltest.Kernel("waits", "gw", "gpu", owned("dora")))
 	c.eventually("place", func() bool { return c.queue("waits") != nil })
 	time.Sleep(yieldPause + 500*time.Millisecond)
 	for i := 1; i <= 3; i++ {

@@ -30,6 +30,7 @@ import (
 	"github.com/elastichub/elastichub/kernels"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
+	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/probe"
 	"github.com/elastichub/elastichub/tokens"
@@ -106,12 +107,14 @@ func serve(ctx context.Context, config serveConfig) error {
 		return err
 	}
 	lending, err := kernels.SetupWithManager(mgr, kernels.Config{
-		Namespace:       config.Namespace,
-		Image:           config.Kernels.ServiceImage,
-		ImagePullPolicy: corev1.PullPolicy(config.Kernels.PullPolicy),
-		KernelImage:     config.Kernels.Image,
+		Namespace: config.Namespace,
+		Pods: podspec.Config{
+			Image:           config.Kernels.ServiceImage,
+			ImagePullPolicy: corev1.PullPolicy(config.Kernels.PullPolicy),
+			KernelImage:     config.Kernels.Image,
+			IdleSeconds:     config.Kernels.IdleTimeoutSeconds,
+		},
 		TokenPublicKey:  issuer.PublicKey(),
-		IdleSeconds:     config.Kernels.IdleTimeoutSeconds,
 		ClusterCapacity: config.Kernels.ClusterCapacity,
 	}, remote.NewCaller(protocol.Port), registry)
 	if err != nil {

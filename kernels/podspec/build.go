@@ -1,13 +1,13 @@
-package kernels
+package podspec
 
 import (
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -22,7 +22,6 @@ const (
 	agentBinary = agentDir + "/elastichub"
 	agentVolume = "elastichub-agent"
 	keyDir      = "/var/run/elastichub/agent"
-	keyName     = "key" // in the Secret and in keyDir
 	keyVolume   = "elastichub-agent-key"
 
 	graceSeconds = 10
@@ -30,24 +29,9 @@ const (
 	defaultParkNotice = 60
 )
 
-// parts is everything a kernel's Pod is made from. Gateway and Spec are nil
-// for a kernel that is a complete template.
-type parts struct {
-	Kernel   *v1alpha1.JupyterKernel
-	Gateway  *v1alpha1.JupyterGateway
-	Spec     *v1alpha1.JupyterKernelSpec
-	Template *v1alpha1.JupyterKernelTemplate
-	Notebook *v1alpha1.JupyterNotebook
-	// Policies that exist, in the kernel's order; the first decides where it runs.
-	Policies []v1alpha1.GroupPolicy
-	// Warm: the Pod is to be nobody's. It is named after Kernel, which does not
-	// exist, and belongs to Gateway.
-	Warm bool
-}
-
-// buildPod makes the Pod of the run that status.run (or, before there is one,
+// Build makes the Pod of the run that status.run (or, before there is one,
 // spec.run) speaks of. Every error is an *InvalidError.
-func buildPod(cfg Config, in parts) (*corev1.Pod, error) {
+func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	if in.Spec == nil {
 		return buildFromTemplate(cfg, in)
 	}
@@ -59,7 +43,7 @@ func buildPod(cfg Config, in parts) (*corev1.Pod, error) {
 		return nil, err.in(object)
 	}
 	pod := newPod(cfg, in, template)
-	main := kernelContainer(&pod.Spec)
+	main := KernelContainer(&pod.Spec)
 	if main.Image == "" {
 		main.Image = in.Spec.Spec.Image
 	}
@@ -75,7 +59,7 @@ func buildPod(cfg Config, in parts) (*corev1.Pod, error) {
 		return nil, err
 	}
 	injectAgent(cfg, pod, main, argv)
-	env, err := in.environment(cfg, main.Env, extended(&pod.Spec).Sum())
+	env, err := in.environment(cfg, main.Env, units(Extended(&pod.Spec)))
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +81,7 @@ func checkTemplate(namespace string, t *corev1.PodTemplateSpec) *InvalidError {
 
 // buildFromTemplate runs a complete template as it is, apart from what Pod
 // Security demands.
-func buildFromTemplate(cfg Config, in parts) (*corev1.Pod, error) {
+func buildFromTemplate(cfg Config, in Parts) (*corev1.Pod, error) {
 	if in.Kernel.Spec.Template == nil {
 		return nil, invalid("spec.kernelSpec", "one of kernelSpec and template is required").in(objectName(in.Kernel))
 	}
@@ -121,7 +105,7 @@ func buildFromTemplate(cfg Config, in parts) (*corev1.Pod, error) {
 func objectName(k *v1alpha1.JupyterKernel) string { return "JupyterKernel " + k.Name }
 
 // template is the Pod to start from, and what to call it in messages.
-func (in parts) template() (*corev1.PodTemplateSpec, string, error) {
+func (in Parts) template() (*corev1.PodTemplateSpec, string, error) {
 	if in.Kernel.Spec.Template != nil {
 		return nil, "", invalid("spec.template", "cannot be given together with spec.kernelSpec").in(objectName(in.Kernel))
 	}
@@ -131,7 +115,7 @@ func (in parts) template() (*corev1.PodTemplateSpec, string, error) {
 	return &in.Template.Spec.Template.PodTemplateSpec, "JupyterKernelTemplate " + in.Template.Name, nil
 }
 
-func newPod(cfg Config, in parts, template *corev1.PodTemplateSpec) *corev1.Pod {
+func newPod(cfg Config, in Parts, template *corev1.PodTemplateSpec) *corev1.Pod {
 	k := in.Kernel
 	run := runOf(k)
 	pod := &corev1.Pod{Spec: *template.Spec.DeepCopy()}
@@ -139,7 +123,7 @@ func newPod(cfg Config, in parts, template *corev1.PodTemplateSpec) *corev1.Pod 
 	pod.Labels, pod.Annotations = map[string]string{}, map[string]string{}
 	maps.Copy(pod.Labels, template.Labels)
 	maps.Copy(pod.Annotations, template.Annotations)
-	maps.Copy(pod.Labels, kernelLabels(k, run))
+	maps.Copy(pod.Labels, KernelLabels(k, run))
 	if k.Spec.User != "" {
 		pod.Annotations[v1alpha1.LabelHubUsername] = k.Spec.User
 	} else {
@@ -150,7 +134,7 @@ func newPod(cfg Config, in parts, template *corev1.PodTemplateSpec) *corev1.Pod 
 		names, _ := json.Marshal(k.Spec.Policies) // strings always encode
 		pod.Annotations[v1alpha1.AnnotationPolicies] = string(names)
 	}
-	pod.OwnerReferences = []metav1.OwnerReference{ownedBy(k)}
+	pod.OwnerReferences = []metav1.OwnerReference{ownerReference(k)}
 	if in.Warm {
 		pod.Name = k.Name
 		pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(in.Gateway, v1alpha1.GroupVersion.WithKind("JupyterGateway"))}
@@ -158,38 +142,13 @@ func newPod(cfg Config, in parts, template *corev1.PodTemplateSpec) *corev1.Pod 
 	delete(pod.Annotations, v1alpha1.AnnotationWarm)
 	delete(pod.Annotations, v1alpha1.AnnotationIdle)
 	if in.Spec != nil {
-		pod.Annotations[v1alpha1.AnnotationIdle] = idleRuleOf(cfg, in).String()
+		pod.Annotations[v1alpha1.AnnotationIdle] = IdleRuleOf(cfg, in).String()
 	}
 	return pod
 }
 
-// kernelLabels identify the Pod and the Secret of one run.
-func kernelLabels(k *v1alpha1.JupyterKernel, run int64) map[string]string {
-	labels := map[string]string{
-		v1alpha1.LabelManagedBy:      v1alpha1.ManagedBy,
-		v1alpha1.LabelName:           v1alpha1.AppName,
-		v1alpha1.LabelComponent:      v1alpha1.ComponentKernel,
-		v1alpha1.LabelComponentShort: v1alpha1.ComponentKernel,
-		v1alpha1.LabelKernel:         podrules.ObjectLabel(k.Name),
-		v1alpha1.LabelRun:            strconv.FormatInt(run, 10),
-	}
-	for key, value := range map[string]string{
-		v1alpha1.LabelGateway: podrules.ObjectLabel(k.Spec.Gateway), v1alpha1.LabelNotebook: podrules.ObjectLabel(k.Spec.Notebook),
-		v1alpha1.LabelHubUsername: podrules.LabelValue(k.Spec.User),
-	} {
-		if value != "" {
-			labels[key] = value
-		}
-	}
-	return labels
-}
-
-func ownedBy(k *v1alpha1.JupyterKernel) metav1.OwnerReference {
-	return *metav1.NewControllerRef(k, v1alpha1.GroupVersion.WithKind("JupyterKernel"))
-}
-
-// kernelContainer is the one named "kernel", else the first, else a new one.
-func kernelContainer(spec *corev1.PodSpec) *corev1.Container {
+// KernelContainer is the one named "kernel", else the first, else a new one.
+func KernelContainer(spec *corev1.PodSpec) *corev1.Container {
 	if len(spec.Containers) == 0 {
 		spec.Containers = []corev1.Container{{Name: v1alpha1.KernelContainer}}
 	}
@@ -217,7 +176,7 @@ func injectAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, argv []str
 	pod.Spec.Volumes = append(pod.Spec.Volumes,
 		corev1.Volume{Name: agentVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
 		corev1.Volume{Name: keyVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
-			SecretName: pod.Name, DefaultMode: ptr.To[int32](0o440), Items: []corev1.KeyToPath{{Key: keyName, Path: keyName}},
+			SecretName: pod.Name, DefaultMode: ptr.To[int32](0o440), Items: []corev1.KeyToPath{{Key: KeyName, Path: KeyName}},
 		}}})
 	install := corev1.Container{
 		Name: "agent", Image: cfg.Image, ImagePullPolicy: cfg.ImagePullPolicy,
@@ -227,53 +186,6 @@ func injectAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, argv []str
 	}
 	pod.Spec.InitContainers = append([]corev1.Container{install}, pod.Spec.InitContainers...)
 	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](graceSeconds)
-}
-
-// environment: the kernelspec's over the template's, the client's over those,
-// the policies' over what clients say, and ours over everything.
-func (in parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([]corev1.EnvVar, error) {
-	client, err := clientEnv(in.Kernel.Spec.Env)
-	if err != nil {
-		return nil, within(err, objectName(in.Kernel))
-	}
-	var e environment
-	e.add(template...)
-	e.add(in.Spec.Spec.Env...)
-	e.add(client...)
-	e.add(policyEnv(in.Policies)...)
-	e.set(protocol.EnvKeyFile, keyDir+"/"+keyName)
-	e.set(protocol.EnvKernelID, in.Kernel.Name)
-	e.set(protocol.EnvKernelName, in.Spec.Name)
-	idle := idleRuleOf(cfg, in)
-	e.set(protocol.EnvIdleTimeout, strconv.FormatInt(idle.TimeoutSeconds, 10))
-	e.set(protocol.EnvCullConnected, strconv.FormatBool(idle.CullConnected))
-	e.set(protocol.EnvParkNotice, strconv.FormatInt(max(ptr.Deref(in.Gateway.Spec.ParkNoticeSeconds, defaultParkNotice), 0), 10))
-	e.set(protocol.EnvGPUs, strconv.FormatInt(gpus, 10))
-	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
-	e.set(protocol.EnvIOPubMessages, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
-	e.set(protocol.EnvIOPubBytes, strconv.FormatInt(max(limits.BytesPerSecond, 0), 10))
-	if gpus == 0 {
-		e.set(envNvidiaDevices, "void")
-	}
-	return e.vars, nil
-}
-
-// idleSeconds until the kernel is taken back; zero means never.
-func idleSeconds(cfg Config, in parts) int64 {
-	for _, given := range []*int64{in.Kernel.Spec.IdleTimeoutSeconds, in.Spec.Spec.IdleTimeoutSeconds} {
-		if given != nil {
-			return max(*given, 0)
-		}
-	}
-	for _, p := range in.Policies {
-		if p.Spec.Kernels.IdleSeconds > 0 {
-			return p.Spec.Kernels.IdleSeconds
-		}
-	}
-	if t := in.Gateway.Spec.CullIdleTimeout; t != nil {
-		return max(int64(*t), 0)
-	}
-	return max(cfg.IdleSeconds, 0)
 }
 
 // longestRun is how many seconds a Pod may run under the most generous of the
@@ -290,7 +202,7 @@ func longestRun(policies []v1alpha1.GroupPolicy) int64 {
 }
 
 // finish applies what holds for every Pod of ours.
-func finish(cfg Config, pod *corev1.Pod, in parts) {
+func finish(cfg Config, pod *corev1.Pod, in Parts) {
 	if len(in.Policies) > 0 {
 		p := &in.Policies[0].Spec
 		if len(p.NodeSelector) > 0 && pod.Spec.NodeSelector == nil {
@@ -329,4 +241,12 @@ func within(err error, object string) error {
 		return e.in(object)
 	}
 	return err
+}
+
+// agentResources are what copying the agent takes; the file it writes counts as cache.
+func agentResources() corev1.ResourceRequirements {
+	return corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
+		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("128Mi")},
+	}
 }

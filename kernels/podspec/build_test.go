@@ -1,4 +1,4 @@
-package kernels
+package podspec
 
 import (
 	"errors"
@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/podrules/podrulestest"
 )
 
@@ -42,8 +43,8 @@ func decode[T any](t *testing.T, text string) *T {
 }
 
 // sample is what gather finds for a kernel of a Hub user.
-func sample() parts {
-	k := newKernel("5f0c0f4e-5d0a-4c9b-9f4d-2d8b6c1f7a11", "default", "python-gpu", func(k *v1alpha1.JupyterKernel) {
+func sample() Parts {
+	k := kerneltest.Kernel("5f0c0f4e-5d0a-4c9b-9f4d-2d8b6c1f7a11", "default", "python-gpu", func(k *v1alpha1.JupyterKernel) {
 		k.Namespace, k.UID = "ns", "uid-1"
 		k.Spec.User, k.Spec.Policies, k.Spec.Notebook = "Ann@Example.org", []string{"research"}, "nb-ann"
 		k.Spec.Env = []corev1.EnvVar{{Name: "KERNEL_X", Value: "$(ELASTICHUB_KERNEL_ID) $$(HOME) 5$"}}
@@ -51,7 +52,7 @@ func sample() parts {
 	})
 	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: "ns"}}
 	gw.Spec.CullIdleTimeout = ptr.To[int32](60)
-	ks := gpuSpec("python-gpu", 1)
+	ks := kerneltest.GPUSpec("python-gpu", 1)
 	ks.Namespace = "ns"
 	ks.Spec.Env = []corev1.EnvVar{{Name: "HF_HOME", Value: "/data/hf"}}
 	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: "nb-ann", Namespace: "ns"}}
@@ -59,16 +60,16 @@ func sample() parts {
 		Home:   &v1alpha1.HomeVolume{Size: resource.MustParse("10Gi")},
 		Shared: []v1alpha1.SharedVolume{{Name: "data", Claim: "datasets", MountPath: "/data", ReadOnly: true}},
 	}
-	research := policy("research", func(*v1alpha1.PolicyKernels) {})
+	research := kerneltest.Policy("research", func(*v1alpha1.PolicyKernels) {})
 	research.Spec.NodeSelector = map[string]string{"pool": "gpu"}
 	research.Spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
 	research.Spec.PriorityClassName = "interactive"
 	research.Spec.Env = []v1alpha1.PolicyEnv{{Name: "MLFLOW_TRACKING_URI", Value: "http://mlflow"}}
-	return parts{Kernel: k, Gateway: gw, Spec: ks, Notebook: nb, Policies: []v1alpha1.GroupPolicy{*research}}
+	return Parts{Kernel: k, Gateway: gw, Spec: ks, Notebook: nb, Policies: []v1alpha1.GroupPolicy{*research}}
 }
 
 func TestPodOfAHubUser(t *testing.T) {
-	pod, err := buildPod(testConfig("ns"), sample())
+	pod, err := Build(testPods, sample())
 	require.NoError(t, err)
 	golden(t, "pod-hub-user", pod)
 }
@@ -77,8 +78,8 @@ func TestPodOfAHubUser(t *testing.T) {
 // elastic-jupyter-operator as they are: stray scalars under metadata, a
 // container without image, restartPolicy Always, a launcher command.
 func TestPodOfTheOperatorsSamples(t *testing.T) {
-	in := parts{
-		Kernel:  newKernel("0a1b", "jupytergateway-sample", "python-kubernetes"),
+	in := Parts{
+		Kernel:  kerneltest.Kernel("0a1b", "jupytergateway-sample", "python-kubernetes"),
 		Gateway: &v1alpha1.JupyterGateway{},
 		Spec: decode[v1alpha1.JupyterKernelSpec](t, `
 apiVersion: kubeflow.tkestack.io/v1alpha1
@@ -110,7 +111,7 @@ spec:
 	name, err := templateRef(in.Spec)
 	require.NoError(t, err)
 	assert.Equal(t, "jupyterkerneltemplate-elastic", name)
-	pod, err := buildPod(testConfig("default"), in)
+	pod, err := Build(testPods, in)
 	require.NoError(t, err)
 	golden(t, "pod-operator-sample", pod)
 
@@ -123,7 +124,7 @@ spec:
   image: kernel-py:1
   command: [python, /usr/local/share/jupyter/kernels/python_kubernetes/scripts/launch_kubernetes.py, --RemoteProcessProxy.kernel-id, "{kernel_id}"]
 `)
-	pod, err = buildPod(testConfig("default"), in)
+	pod, err = Build(testPods, in)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"/opt/elastichub/elastichub", "agent", "--", "python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"}, pod.Spec.Containers[0].Command)
 	assert.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)
@@ -157,29 +158,29 @@ func TestCommands(t *testing.T) {
 }
 
 func TestIdleTimeout(t *testing.T) {
-	cfg := testConfig("ns")
+	cfg := testPods
 	for name, tc := range map[string]struct {
-		change func(*parts)
+		change func(*Parts)
 		want   int64
 	}{
-		"gateway":            {func(*parts) {}, 60},
-		"service":            {func(p *parts) { p.Gateway.Spec.CullIdleTimeout = nil }, 3600},
-		"gateway says never": {func(p *parts) { p.Gateway.Spec.CullIdleTimeout = ptr.To[int32](-1) }, 0},
-		"policy":             {func(p *parts) { p.Policies[0].Spec.Kernels.IdleSeconds = 90 }, 90},
-		"kernelspec": {func(p *parts) {
+		"gateway":            {func(*Parts) {}, 60},
+		"service":            {func(p *Parts) { p.Gateway.Spec.CullIdleTimeout = nil }, 3600},
+		"gateway says never": {func(p *Parts) { p.Gateway.Spec.CullIdleTimeout = ptr.To[int32](-1) }, 0},
+		"policy":             {func(p *Parts) { p.Policies[0].Spec.Kernels.IdleSeconds = 90 }, 90},
+		"kernelspec": {func(p *Parts) {
 			p.Policies[0].Spec.Kernels.IdleSeconds = 90
 			p.Spec.Spec.IdleTimeoutSeconds = ptr.To[int64](7)
 		}, 7},
-		"kernel": {func(p *parts) {
+		"kernel": {func(p *Parts) {
 			p.Spec.Spec.IdleTimeoutSeconds = ptr.To[int64](7)
 			p.Kernel.Spec.IdleTimeoutSeconds = ptr.To[int64](5)
 		}, 5},
-		"kernel that never is":  {func(p *parts) { p.Kernel.Spec.IdleTimeoutSeconds = ptr.To[int64](0) }, 0},
-		"kernelspec that never": {func(p *parts) { p.Spec.Spec.IdleTimeoutSeconds = ptr.To[int64](-3) }, 0},
+		"kernel that never is":  {func(p *Parts) { p.Kernel.Spec.IdleTimeoutSeconds = ptr.To[int64](0) }, 0},
+		"kernelspec that never": {func(p *Parts) { p.Spec.Spec.IdleTimeoutSeconds = ptr.To[int64](-3) }, 0},
 	} {
 		in := sample()
 		tc.change(&in)
-		assert.Equal(t, tc.want, idleSeconds(cfg, in), name)
+		assert.Equal(t, tc.want, IdleSeconds(cfg, in), name)
 	}
 }
 
@@ -187,7 +188,7 @@ func TestGatewaySettingsOfTheAgent(t *testing.T) {
 	env := func(change func(*v1alpha1.JupyterGatewaySpec)) map[string]string {
 		in := sample()
 		change(&in.Gateway.Spec)
-		pod, err := buildPod(testConfig("ns"), in)
+		pod, err := Build(testPods, in)
 		require.NoError(t, err)
 		found := map[string]string{}
 		for _, v := range pod.Spec.Containers[0].Env {
@@ -215,7 +216,7 @@ func TestPlacementByPolicy(t *testing.T) {
 	p.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
 	p.ImagePullSecrets = []v1alpha1.PullSecret{{Name: "registry"}}
 	p.Kernels.MaxRunSeconds = 3600
-	pod, err := buildPod(testConfig("ns"), in)
+	pod, err := Build(testPods, in)
 	require.NoError(t, err)
 	assert.Equal(t, p.Affinity, pod.Spec.Affinity)
 	assert.Equal(t, []corev1.LocalObjectReference{{Name: "registry"}}, pod.Spec.ImagePullSecrets)
@@ -223,11 +224,11 @@ func TestPlacementByPolicy(t *testing.T) {
 
 	more.Spec.Kernels.MaxRunSeconds = 7200
 	in.Policies = append(in.Policies, more)
-	pod, err = buildPod(testConfig("ns"), in)
+	pod, err = Build(testPods, in)
 	require.NoError(t, err)
 	assert.Equal(t, int64(7200), *pod.Spec.ActiveDeadlineSeconds, "the most generous counts")
 	in.Policies[1].Spec.Kernels.MaxRunSeconds = 0
-	pod, err = buildPod(testConfig("ns"), in)
+	pod, err = Build(testPods, in)
 	require.NoError(t, err)
 	assert.Nil(t, pod.Spec.ActiveDeadlineSeconds)
 }
@@ -245,7 +246,7 @@ func TestWorkingDirectory(t *testing.T) {
 	} {
 		in := sample()
 		in.Kernel.Spec.WorkingDir = wish
-		pod, err := buildPod(testConfig("ns"), in)
+		pod, err := Build(testPods, in)
 		require.NoError(t, err)
 		assert.Equal(t, want, pod.Spec.Containers[0].WorkingDir, wish)
 	}
@@ -258,11 +259,11 @@ func TestRefusedTemplates(t *testing.T) {
 			template := &v1alpha1.PodTemplate{PodTemplateSpec: podrulestest.Template(row)}
 			in := sample()
 			in.Template = &v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "tmpl"}, Spec: v1alpha1.JupyterKernelTemplateSpec{Template: template}}
-			complete := parts{Kernel: newKernel("k", "", "", func(k *v1alpha1.JupyterKernel) {
+			complete := Parts{Kernel: kerneltest.Kernel("k", "", "", func(k *v1alpha1.JupyterKernel) {
 				k.Spec.Template = template
 			})}
-			for object, in := range map[string]parts{"JupyterKernelTemplate tmpl": in, "JupyterKernel k": complete} {
-				_, err := buildPod(testConfig("ns"), in)
+			for object, in := range map[string]Parts{"JupyterKernelTemplate tmpl": in, "JupyterKernel k": complete} {
+				_, err := Build(testPods, in)
 				if row.Path == "" {
 					require.NoError(t, err)
 					continue
@@ -281,7 +282,7 @@ func TestTemplateOfAnotherNamespace(t *testing.T) {
 	template := &v1alpha1.PodTemplate{}
 	template.Namespace = "kube-system"
 	in.Template = &v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "tmpl"}, Spec: v1alpha1.JupyterKernelTemplateSpec{Template: template}}
-	_, err := buildPod(testConfig("ns"), in)
+	_, err := Build(testPods, in)
 	var invalid *InvalidError
 	require.ErrorAs(t, err, &invalid)
 	assert.Equal(t, "spec.template.metadata.namespace", invalid.Path)
@@ -292,7 +293,7 @@ func TestLabelsOfUsers(t *testing.T) {
 	for user, label := range podrulestest.Users() {
 		in := sample()
 		in.Kernel.Spec.User = user
-		pod, err := buildPod(testConfig("ns"), in)
+		pod, err := Build(testPods, in)
 		require.NoError(t, err)
 		assert.Equal(t, label, pod.Labels[v1alpha1.LabelHubUsername], user)
 		assert.Equal(t, user, pod.Annotations[v1alpha1.LabelHubUsername])
@@ -304,7 +305,7 @@ func TestLabelOfTheNotebook(t *testing.T) {
 	for _, name := range []string{"nb-ann", "jupyter-ann--work", "jupyter-x---25f4b213"} {
 		in := sample()
 		in.Kernel.Spec.Notebook, in.Notebook.Name = name, name
-		pod, err := buildPod(testConfig("ns"), in)
+		pod, err := Build(testPods, in)
 		require.NoError(t, err)
 		assert.Equal(t, name, pod.Labels[v1alpha1.LabelNotebook])
 	}
@@ -315,7 +316,7 @@ func TestPathsOfTheAgentAreTaken(t *testing.T) {
 	for _, at := range []string{"/opt/elastichub", "/opt//elastichub/", "/opt/./elastichub/x", "/opt", "/var/run/elastichub"} {
 		in := sample()
 		in.Notebook.Spec.Storage.Shared[0].MountPath = at
-		_, err := buildPod(testConfig("ns"), in)
+		_, err := Build(testPods, in)
 		var invalid *InvalidError
 		require.ErrorAs(t, err, &invalid, at)
 		assert.Equal(t, "JupyterNotebook nb-ann", invalid.Object)
@@ -326,7 +327,7 @@ func TestPathsOfTheAgentAreTaken(t *testing.T) {
 func TestPolicyVariablesAreLiteral(t *testing.T) {
 	in := sample()
 	in.Policies[0].Spec.Env = []v1alpha1.PolicyEnv{{Name: "PASSWORD_HASH", Value: "$$1$x$(HOME)"}}
-	pod, err := buildPod(testConfig("ns"), in)
+	pod, err := Build(testPods, in)
 	require.NoError(t, err)
 	assert.Contains(t, pod.Spec.Containers[0].Env, corev1.EnvVar{Name: "PASSWORD_HASH", Value: "$$$$1$$x$$(HOME)"})
 }
@@ -358,10 +359,5 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestConfigValidate(t *testing.T) {
-	assert.NoError(t, testConfig("ns").Validate())
-	err := Config{ImagePullPolicy: "Sometimes"}.Validate()
-	for _, path := range []string{"kernels.namespace", "kernels.image", "kernels.kernelImage", "kernels.imagePullPolicy", "kernels.tokenPublicKey"} {
-		assert.ErrorContains(t, err, path)
-	}
-}
+// testPods is what every Pod of the tests of this package is made with.
+var testPods = Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600}

@@ -1,4 +1,4 @@
-package kernels
+package podspec
 
 import (
 	"iter"
@@ -7,24 +7,22 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-
-	"github.com/elastichub/elastichub/kernels/admission"
 )
 
-// isExtended tells whether a resource is an extended one, such as
+// IsExtended tells whether a resource is an extended one, such as
 // nvidia.com/gpu: of a domain that is not Kubernetes' own.
-func isExtended(name corev1.ResourceName) bool {
+func IsExtended(name corev1.ResourceName) bool {
 	domain, _, qualified := strings.Cut(string(name), "/")
 	return qualified && domain != "kubernetes.io" && !strings.HasSuffix(domain, ".kubernetes.io")
 }
 
-// extended is what a Pod takes of extended resources while it runs: that of
+// Extended is what a Pod takes of extended resources while it runs: that of
 // its containers and sidecars, or of its greediest init container if more.
-func extended(spec *corev1.PodSpec) admission.Resources {
-	total, sidecars, peak := admission.Resources{}, admission.Resources{}, admission.Resources{}
+func Extended(spec *corev1.PodSpec) map[string]int64 {
+	total, sidecars, peak := map[string]int64{}, map[string]int64{}, map[string]int64{}
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
-		own := extendedOf(c.Resources)
+		own := ExtendedOf(c.Resources)
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 			for name, n := range own {
 				sidecars[name] += n
@@ -37,7 +35,7 @@ func extended(spec *corev1.PodSpec) admission.Resources {
 	}
 	maps.Copy(total, sidecars)
 	for i := range spec.Containers {
-		for name, n := range extendedOf(spec.Containers[i].Resources) {
+		for name, n := range ExtendedOf(spec.Containers[i].Resources) {
 			total[name] += n
 		}
 	}
@@ -47,11 +45,11 @@ func extended(spec *corev1.PodSpec) admission.Resources {
 	return total
 }
 
-func extendedOf(r corev1.ResourceRequirements) admission.Resources {
-	own := admission.Resources{}
+func ExtendedOf(r corev1.ResourceRequirements) map[string]int64 {
+	own := map[string]int64{}
 	for _, list := range []corev1.ResourceList{r.Requests, r.Limits} {
 		for name, quantity := range list {
-			if isExtended(name) && quantity.Sign() > 0 {
+			if IsExtended(name) && quantity.Sign() > 0 {
 				own[string(name)] = quantity.Value()
 			}
 		}
@@ -59,7 +57,8 @@ func extendedOf(r corev1.ResourceRequirements) admission.Resources {
 	return own
 }
 
-func toList(r admission.Resources) corev1.ResourceList {
+// ToList is the inverse of fromList; of nothing it is nil.
+func ToList(r map[string]int64) corev1.ResourceList {
 	if len(r) == 0 {
 		return nil
 	}
@@ -70,15 +69,16 @@ func toList(r admission.Resources) corev1.ResourceList {
 	return list
 }
 
-func fromList(list corev1.ResourceList) admission.Resources {
-	return maps.Collect(extendedIn(list))
+// FromList counts the extended resources of a list.
+func FromList(list corev1.ResourceList) map[string]int64 {
+	return maps.Collect(InList(list))
 }
 
-// extendedIn are the extended resources of a list, in no order.
-func extendedIn(list corev1.ResourceList) iter.Seq2[string, int64] {
+// InList are the extended resources of a list, in no order.
+func InList(list corev1.ResourceList) iter.Seq2[string, int64] {
 	return func(yield func(string, int64) bool) {
 		for name, quantity := range list {
-			if isExtended(name) && !yield(string(name), quantity.Value()) {
+			if IsExtended(name) && !yield(string(name), quantity.Value()) {
 				return
 			}
 		}
@@ -106,11 +106,20 @@ func overlay(under corev1.ResourceRequirements, over *corev1.ResourceRequirement
 	// extended resources cannot be overcommitted: a template's request must
 	// not contradict the kernelspec's limit
 	for name, limit := range over.Limits {
-		if _, given := over.Requests[name]; isExtended(name) && !given && merged.Requests != nil {
+		if _, given := over.Requests[name]; IsExtended(name) && !given && merged.Requests != nil {
 			if _, stale := merged.Requests[name]; stale {
 				merged.Requests[name] = limit
 			}
 		}
 	}
 	return merged
+}
+
+// units counts the units of all resources together.
+func units(resources map[string]int64) int64 {
+	var n int64
+	for _, v := range resources {
+		n += v
+	}
+	return n
 }

@@ -1,4 +1,4 @@
-package kernels
+package podspec
 
 import (
 	"slices"
@@ -26,8 +26,8 @@ var launcherMarks = []string{
 	"{port_range}", "{response_address}", "{public_key}", "RemoteProcessProxy.",
 }
 
-// isLauncher tells whether a command is one of Enterprise Gateway's.
-func isLauncher(command []string) bool {
+// IsLauncher tells whether a command is one of Enterprise Gateway's.
+func IsLauncher(command []string) bool {
 	return slices.ContainsFunc(command, func(arg string) bool {
 		return slices.ContainsFunc(launcherMarks, func(mark string) bool { return strings.Contains(arg, mark) })
 	})
@@ -36,7 +36,7 @@ func isLauncher(command []string) bool {
 // kernelArgv is the argv that the agent gets. A kernelspec without language
 // and command is Python, as it was for elastic-jupyter-operator.
 func kernelArgv(spec v1alpha1.JupyterKernelSpecSpec, kernelID string) ([]string, error) {
-	if len(spec.Command) == 0 || isLauncher(spec.Command) {
+	if len(spec.Command) == 0 || IsLauncher(spec.Command) {
 		language := strings.ToLower(spec.Language)
 		if language == "" {
 			language = "python"

@@ -1,4 +1,4 @@
-package kernels
+package podspec
 
 import (
 	"fmt"
@@ -7,15 +7,15 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
 )
 
 // mountNotebook gives a kernel the volumes of its notebook at the same paths,
-// and the working directory of its notebook file.
-func mountNotebook(spec *corev1.PodSpec, main *corev1.Container, in parts) error {
+// and the working directory of its notebook file. A mount of the template at
+// one of these paths gives way.
+func mountNotebook(spec *corev1.PodSpec, main *corev1.Container, in Parts) error {
 	if in.Notebook == nil {
 		return nil
 	}
@@ -57,25 +57,4 @@ func workingDir(wish, home string, claims []podrules.Claim) string {
 // below tells whether a is dir or lies in it; both are clean.
 func below(a, dir string) bool {
 	return a == dir || strings.HasPrefix(a, strings.TrimSuffix(dir, "/")+"/")
-}
-
-// agentResources are what copying the agent takes; the file it writes counts as cache.
-func agentResources() corev1.ResourceRequirements {
-	return corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
-		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("128Mi")},
-	}
-}
-
-// missing tells what a kernelspec's template reference names that is not in
-// the kernel's namespace.
-func templateRef(ks *v1alpha1.JupyterKernelSpec) (string, error) {
-	ref := ks.Spec.Template
-	if ref == nil || ref.Name == "" {
-		return "", nil
-	}
-	if ref.Namespace != "" && ref.Namespace != ks.Namespace {
-		return "", invalid("spec.template.namespace", "must be %s", ks.Namespace).in("JupyterKernelSpec " + ks.Name)
-	}
-	return ref.Name, nil
 }

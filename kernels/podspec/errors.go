@@ -1,6 +1,9 @@
-package kernels
+package podspec
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // InvalidError means that a Pod can never be made from these objects as they
 // are. Path names the field, in the object that Object names.
@@ -37,3 +40,11 @@ type MissingError struct {
 }
 
 func (e *MissingError) Error() string { return e.Object + " does not exist" }
+
+// IgnoreUnbuildable is err unless it says that, for now, no Pod can be made.
+func IgnoreUnbuildable(err error) error {
+	if errors.As(err, new(*MissingError)) || errors.As(err, new(*InvalidError)) {
+		return nil
+	}
+	return err
+}

@@ -1,4 +1,4 @@
-package kernels
+package podspec
 
 import (
 	"crypto/sha256"
@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
 const (
@@ -50,5 +52,10 @@ func formerLabel(text string) string {
 	return squeeze(slug, text, maxName)
 }
 
-// KeySecretName is the Secret that holds a gateway's key.
-func KeySecretName(gateway string) string { return gateway + "-gateway-key" }
+// CurrentPodName is the Pod of a kernel's present run.
+func CurrentPodName(kernel string, s v1alpha1.JupyterKernelStatus) string {
+	if s.Warm != "" {
+		return s.Warm
+	}
+	return PodName(kernel, s.Run)
+}

@@ -1,4 +1,4 @@
-package kernels
+package podspec
 
 import (
 	"context"
@@ -33,30 +33,24 @@ import (
 // the owner reference, written over the version that was read, is what makes
 // two kernels of one Pod impossible.
 
-const warmPrefix = "warm-"
+const WarmPrefix = "warm-"
 
-// newWarmName is unlike any kernel's UID, and never the same twice.
-func newWarmName() string { return warmPrefix + uuid.NewString() }
+// NewWarmName is unlike any kernel's UID, and never the same twice.
+func NewWarmName() string { return WarmPrefix + uuid.NewString() }
 
-// isWarm tells whether a Pod belongs to a gateway's pool.
-func isWarm(pod *corev1.Pod) bool {
+// IsWarm tells whether a Pod belongs to a gateway's pool.
+func IsWarm(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOf(pod)
 	return owner != nil && owner.Kind == "JupyterGateway" && pod.Annotations[v1alpha1.AnnotationWarm] != ""
 }
 
-// tookOver tells whether a Pod was made for the pool, whoever has it now.
-func tookOver(pod *corev1.Pod) bool { return pod.Annotations[v1alpha1.AnnotationWarm] != "" }
+// MadeWarm tells whether a Pod was made for the pool, whoever has it now.
+func MadeWarm(pod *corev1.Pod) bool { return pod.Annotations[v1alpha1.AnnotationWarm] != "" }
 
-// isClaim tells whether a kernel has been promised a warm Pod that it does not
-// have for sure yet.
-func isClaim(s v1alpha1.JupyterKernelStatus) bool {
-	return s.Phase == v1alpha1.KernelStarting && s.Warm != "" && s.StartTime == nil
-}
-
-// warmClass is the same for Pods that can stand in for each other: those that
+// WarmClass is the same for Pods that can stand in for each other: those that
 // differ in nothing but whose they are, the kernel's id, and what the agent can
 // be told while it runs.
-func warmClass(pod *corev1.Pod) string {
+func WarmClass(pod *corev1.Pod) string {
 	labels, annotations := map[string]string{}, map[string]string{}
 	for key, value := range pod.Labels {
 		switch key {
@@ -92,81 +86,22 @@ func warmClass(pod *corev1.Pod) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// stock is a number of warm Pods of one class that a gateway wants.
-type stock struct {
-	class   string
-	gateway *v1alpha1.JupyterGateway
-	want    v1alpha1.WarmKernel
-	count   int64
-	// sample is such a Pod, of no name that is used.
-	sample *corev1.Pod
-}
-
-// warmWanted lists what a gateway says, that of the default kernel first.
-func warmWanted(gw *v1alpha1.JupyterGateway) []v1alpha1.WarmKernel {
-	var wanted []v1alpha1.WarmKernel
-	if gw.Spec.Warm > 0 {
-		name := v1alpha1.DefaultKernelName
-		if len(gw.Spec.Kernels) > 0 {
-			name = gw.Spec.Kernels[0]
-		}
-		if d := gw.Spec.DefaultKernel; d != nil && *d != "" {
-			name = *d
-		}
-		wanted = append(wanted, v1alpha1.WarmKernel{KernelSpec: name, Count: gw.Spec.Warm})
-	}
-	return append(wanted, gw.Spec.WarmKernels...)
-}
-
-// stocksOf reads what all gateways want. What no Pod can be made from, now, is
-// left out: the kernelspec's conditions say why.
-func stocksOf(ctx context.Context, cfg Config, reader client.Reader, gateways []v1alpha1.JupyterGateway) ([]*stock, error) {
-	var stocks []*stock
-	byClass := map[string]*stock{}
-	for i := range gateways {
-		gw := &gateways[i]
-		if gw.DeletionTimestamp != nil {
-			continue
-		}
-		for _, want := range warmWanted(gw) {
-			if want.Count <= 0 {
-				continue
-			}
-			pod, err := buildWarm(ctx, cfg, reader, gw, want, warmPrefix+"sample")
-			if err != nil {
-				if err = ignoreUnbuildable(err); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			class := warmClass(pod)
-			if s := byClass[class]; s != nil {
-				s.count += int64(want.Count)
-				continue
-			}
-			byClass[class] = &stock{class: class, gateway: gw, want: want, count: int64(want.Count), sample: pod}
-			stocks = append(stocks, byClass[class])
-		}
-	}
-	return stocks, nil
-}
-
-// buildWarm makes a warm Pod of that name. Errors are those of gather and buildPod.
-func buildWarm(ctx context.Context, cfg Config, reader client.Reader, gw *v1alpha1.JupyterGateway, want v1alpha1.WarmKernel, name string) (*corev1.Pod, error) {
+// BuildWarm makes a warm Pod of that name. Errors are those of gather and buildPod.
+func BuildWarm(ctx context.Context, cfg Config, reader client.Reader, gw *v1alpha1.JupyterGateway, want v1alpha1.WarmKernel, name string) (*corev1.Pod, error) {
 	k := &v1alpha1.JupyterKernel{}
 	k.Name, k.Namespace, k.UID = name, gw.Namespace, types.UID(name)
 	k.Spec = v1alpha1.JupyterKernelCRDSpec{Gateway: gw.Name, KernelSpec: want.KernelSpec, Policies: want.Policies, Run: 1}
-	in, err := gather(ctx, cfg, reader, k)
+	in, err := Gather(ctx, cfg, reader, k)
 	if err != nil {
 		return nil, err
 	}
 	in.Gateway, in.Warm = gw, true
-	pod, err := buildPod(cfg, in)
+	pod, err := Build(cfg, in)
 	if err != nil {
 		return nil, err
 	}
 	delete(pod.Annotations, v1alpha1.AnnotationPolicies) // it is accounted to none
 	pod.Spec.ActiveDeadlineSeconds = nil
-	pod.Annotations[v1alpha1.AnnotationWarm] = warmClass(pod)
+	pod.Annotations[v1alpha1.AnnotationWarm] = WarmClass(pod)
 	return pod, nil
 }

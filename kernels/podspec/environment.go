@@ -1,12 +1,14 @@
-package kernels
+package podspec
 
 import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
@@ -65,4 +67,33 @@ func policyEnv(policies []v1alpha1.GroupPolicy) []corev1.EnvVar {
 		}
 	}
 	return e.vars
+}
+
+// environment: the kernelspec's over the template's, the client's over those,
+// the policies' over what clients say, and ours over everything.
+func (in Parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([]corev1.EnvVar, error) {
+	client, err := clientEnv(in.Kernel.Spec.Env)
+	if err != nil {
+		return nil, within(err, objectName(in.Kernel))
+	}
+	var e environment
+	e.add(template...)
+	e.add(in.Spec.Spec.Env...)
+	e.add(client...)
+	e.add(policyEnv(in.Policies)...)
+	e.set(protocol.EnvKeyFile, keyDir+"/"+KeyName)
+	e.set(protocol.EnvKernelID, in.Kernel.Name)
+	e.set(protocol.EnvKernelName, in.Spec.Name)
+	idle := IdleRuleOf(cfg, in)
+	e.set(protocol.EnvIdleTimeout, strconv.FormatInt(idle.TimeoutSeconds, 10))
+	e.set(protocol.EnvCullConnected, strconv.FormatBool(idle.CullConnected))
+	e.set(protocol.EnvParkNotice, strconv.FormatInt(max(ptr.Deref(in.Gateway.Spec.ParkNoticeSeconds, defaultParkNotice), 0), 10))
+	e.set(protocol.EnvGPUs, strconv.FormatInt(gpus, 10))
+	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
+	e.set(protocol.EnvIOPubMessages, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
+	e.set(protocol.EnvIOPubBytes, strconv.FormatInt(max(limits.BytesPerSecond, 0), 10))
+	if gpus == 0 {
+		e.set(envNvidiaDevices, "void")
+	}
+	return e.vars, nil
 }

@@ -1,0 +1,16 @@
+package podspec
+
+import corev1 "k8s.io/api/core/v1"
+
+// Config is what every Pod of a kernel is made with.
+type Config struct {
+	// Image is that of the service: gateways run it, and kernel Pods take the agent from it.
+	Image string
+	// ImagePullPolicy is for Image and, where a template says nothing, for kernel images.
+	ImagePullPolicy corev1.PullPolicy
+	// KernelImage is that of the built-in kernel python_kubernetes.
+	KernelImage string
+	// IdleSeconds until a kernel is parked, where nobody else says anything; zero
+	// or less means never.
+	IdleSeconds int64
+}

@@ -1,0 +1,137 @@
+package podspec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// builtinSpec is the kernelspec python_kubernetes of gateways that name none,
+// used unless an object of that name exists.
+func builtinSpec(cfg Config, namespace string) *v1alpha1.JupyterKernelSpec {
+	ks := &v1alpha1.JupyterKernelSpec{}
+	ks.Name, ks.Namespace = v1alpha1.DefaultKernelName, namespace
+	ks.Spec = v1alpha1.JupyterKernelSpecSpec{Language: "python", DisplayName: "Python 3", Image: cfg.KernelImage}
+	return ks
+}
+
+// Gather reads everything a kernel's Pod is made from. Errors are a
+// *MissingError, an *InvalidError, or those of the reader.
+func Gather(ctx context.Context, cfg Config, reader client.Reader, k *v1alpha1.JupyterKernel) (Parts, error) {
+	in := Parts{Kernel: k}
+	if err := gatherPolicies(ctx, reader, k, &in); err != nil {
+		return Parts{}, err
+	}
+	if k.Spec.KernelSpec == "" {
+		return in, nil // a complete template, or refused by buildPod
+	}
+	if k.Spec.Gateway == "" {
+		return Parts{}, invalid("spec.gateway", "must be set with spec.kernelSpec").in(objectName(k))
+	}
+	in.Gateway = &v1alpha1.JupyterGateway{}
+	if err := find(ctx, reader, k.Namespace, k.Spec.Gateway, in.Gateway, "GatewayMissing", "JupyterGateway"); err != nil {
+		return Parts{}, err
+	}
+	in.Spec = &v1alpha1.JupyterKernelSpec{}
+	err := find(ctx, reader, k.Namespace, k.Spec.KernelSpec, in.Spec, "KernelSpecMissing", "JupyterKernelSpec")
+	if errors.As(err, new(*MissingError)) && k.Spec.KernelSpec == v1alpha1.DefaultKernelName {
+		in.Spec, err = builtinSpec(cfg, k.Namespace), nil
+	}
+	if err != nil {
+		return Parts{}, err
+	}
+	if err := gatherTemplate(ctx, reader, in.Spec, &in); err != nil {
+		return Parts{}, err
+	}
+	if k.Spec.Notebook != "" {
+		in.Notebook = &v1alpha1.JupyterNotebook{}
+		if err := find(ctx, reader, k.Namespace, k.Spec.Notebook, in.Notebook, "NotebookMissing", "JupyterNotebook"); err != nil {
+			return Parts{}, err
+		}
+	}
+	return in, nil
+}
+
+// gatherTemplate finds the template that a kernelspec names, if any.
+func gatherTemplate(ctx context.Context, reader client.Reader, ks *v1alpha1.JupyterKernelSpec, in *Parts) error {
+	template, err := templateRef(ks)
+	if err != nil || template == "" {
+		return err
+	}
+	in.Template = &v1alpha1.JupyterKernelTemplate{}
+	return find(ctx, reader, ks.Namespace, template, in.Template, "TemplateMissing", "JupyterKernelTemplate")
+}
+
+// gatherPolicies takes those that exist; whether they suffice is admission's matter.
+func gatherPolicies(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel, in *Parts) error {
+	for _, name := range k.Spec.Policies {
+		var p v1alpha1.GroupPolicy
+		err := reader.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: name}, &p)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("kernels: policy %s: %w", name, err)
+		}
+		in.Policies = append(in.Policies, p)
+	}
+	return nil
+}
+
+func find(ctx context.Context, reader client.Reader, namespace, name string, into client.Object, reason, kind string) error {
+	err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, into)
+	if apierrors.IsNotFound(err) {
+		return &MissingError{Reason: reason, Object: kind + " " + name}
+	}
+	if err != nil {
+		return fmt.Errorf("kernels: %s %s: %w", kind, name, err)
+	}
+	return nil
+}
+
+// templateRef is the name of a kernelspec's template, which has to be in the
+// kernelspec's own namespace; empty if it has none.
+func templateRef(ks *v1alpha1.JupyterKernelSpec) (string, error) {
+	ref := ks.Spec.Template
+	if ref == nil || ref.Name == "" {
+		return "", nil
+	}
+	if ref.Namespace != "" && ref.Namespace != ks.Namespace {
+		return "", invalid("spec.template.namespace", "must be %s", ks.Namespace).in("JupyterKernelSpec " + ks.Name)
+	}
+	return ref.Name, nil
+}
+
+// Trial makes the Pod of a kernel that nobody has, and returns what keeps it
+// from being made: a *MissingError, an *InvalidError, or a fault of the reader.
+func Trial(ctx context.Context, cfg Config, reader client.Reader, ks *v1alpha1.JupyterKernelSpec) error {
+	k := &v1alpha1.JupyterKernel{}
+	k.Name, k.Namespace = "trial", ks.Namespace
+	in := Parts{Kernel: k, Spec: ks, Gateway: &v1alpha1.JupyterGateway{}}
+	if err := gatherTemplate(ctx, reader, ks, &in); err != nil {
+		return err
+	}
+	_, err := Build(cfg, in)
+	return err
+}
+
+// Parts is everything a kernel's Pod is made from. Gateway and Spec are nil
+// for a kernel that is a complete template.
+type Parts struct {
+	Kernel   *v1alpha1.JupyterKernel
+	Gateway  *v1alpha1.JupyterGateway
+	Spec     *v1alpha1.JupyterKernelSpec
+	Template *v1alpha1.JupyterKernelTemplate
+	Notebook *v1alpha1.JupyterNotebook
+	// Policies that exist, in the kernel's order; the first decides where it runs.
+	Policies []v1alpha1.GroupPolicy
+	// Warm: the Pod is to be nobody's. It is named after Kernel, which does not
+	// exist, and belongs to Gateway.
+	Warm bool
+}

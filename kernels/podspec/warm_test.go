@@ -1,0 +1,54 @@
+package podspec
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+func TestWarmClass(t *testing.T) {
+	build := func(change func(*Parts)) string {
+		in := sample()
+		in.Notebook, in.Kernel.Spec.Env = nil, nil
+		change(&in)
+		pod, err := Build(testPods, in)
+		require.NoError(t, err)
+		return WarmClass(pod)
+	}
+	same := build(func(*Parts) {})
+	for name, f := range map[string]func(*Parts){
+		"whose": func(p *Parts) {
+			p.Kernel.Name, p.Kernel.UID, p.Kernel.Spec.User, p.Kernel.Spec.Notebook = "other", "o", "bob", "nb-bob"
+		},
+		"run": func(p *Parts) { p.Kernel.Spec.Run = 7 },
+		"idle time": func(p *Parts) {
+			p.Gateway.Spec.CullIdleTimeout = new(int32(5))
+			p.Gateway.Spec.CullConnected = new(false)
+		},
+		"run time": func(p *Parts) { p.Policies[0].Spec.Kernels.MaxRunSeconds = 60 },
+		"warm":     func(p *Parts) { p.Warm = true },
+		"policies": func(p *Parts) { p.Kernel.Spec.Policies = []string{"research", "gone"} },
+	} {
+		assert.Equal(t, same, build(f), name)
+	}
+	seen := map[string]string{same: "sample"}
+	for name, f := range map[string]func(*Parts){
+		"image":         func(p *Parts) { p.Spec.Spec.Image = "gpu:next" },
+		"resources":     func(p *Parts) { p.Spec.Spec.Resources = nil },
+		"command":       func(p *Parts) { p.Spec.Spec.Command = []string{"k", "{kernel_id}"} },
+		"env":           func(p *Parts) { p.Kernel.Spec.Env = []corev1.EnvVar{{Name: "A", Value: "1"}} },
+		"policy's env":  func(p *Parts) { p.Policies[0].Spec.Env[0].Value = "x" },
+		"placement":     func(p *Parts) { p.Policies[0].Spec.NodeSelector = nil },
+		"volumes":       func(p *Parts) { p.Notebook = sample().Notebook },
+		"gateway":       func(p *Parts) { p.Gateway.Name, p.Kernel.Spec.Gateway = "two", "two" },
+		"output limits": func(p *Parts) { p.Gateway.Spec.IOPub = &v1alpha1.IOPubLimits{BytesPerSecond: 1} },
+	} {
+		class := build(f)
+		assert.Empty(t, seen[class], name)
+		seen[class] = name
+	}
+}
