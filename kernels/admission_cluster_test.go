@@ -14,6 +14,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 func (c *cluster) queue(name string) *v1alpha1.QueueStatus { return c.kernel(name).Status.Queue }
@@ -173,7 +174,7 @@ func TestExactUnderLoad(t *testing.T) {
 		require.NoError(t, c.api.List(t.Context(), &pods, client.InNamespace(c.namespace)))
 		n := 0
 		for i := range pods.Items {
-			if alive(&pods.Items[i]) {
+			if podstate.Alive(&pods.Items[i]) {
 				n++
 			}
 		}
@@ -192,7 +193,7 @@ func TestExactUnderLoad(t *testing.T) {
 		var pods corev1.PodList
 		require.NoError(t, c.api.List(t.Context(), &pods, client.InNamespace(c.namespace)))
 		for i := range pods.Items {
-			if p := &pods.Items[i]; alive(p) && len(ended) < 30 {
+			if p := &pods.Items[i]; podstate.Alive(p) && len(ended) < 30 {
 				p.Status.Phase = corev1.PodSucceeded
 				if c.api.Status().Update(t.Context(), p) == nil {
 					ended[p.UID] = true

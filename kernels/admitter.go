@@ -21,6 +21,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 const (
@@ -201,7 +202,7 @@ func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants a
 func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason string) error {
 	s := step{status: *k.Status.DeepCopy()}
 	s.status.Queue = nil
-	s.finish(view{now: a.now()}, ending{Cause: v1alpha1.CauseRefused, Message: reason})
+	s.finish(view{now: a.now()}, podstate.Ending{Cause: v1alpha1.CauseRefused, Message: reason})
 	updated := k.DeepCopy()
 	updated.Status = s.status
 	updated.Status.LastReconcileTime = &metav1.Time{Time: a.now()}

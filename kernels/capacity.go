@@ -16,6 +16,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 // capacity tells what extended resources there are for kernels.
@@ -141,7 +142,7 @@ func places(nodes []corev1.Node, pods []corev1.Pod, namespace string) []place {
 	for i := range pods {
 		pod := &pods[i]
 		at, known := index[pod.Spec.NodeName]
-		if !known || !alive(pod) || podspec.IsKernelPod(pod) && pod.Namespace == namespace {
+		if !known || !podstate.Alive(pod) || podspec.IsKernelPod(pod) && pod.Namespace == namespace {
 			continue
 		}
 		for name, n := range podspec.Extended(&pod.Spec) {

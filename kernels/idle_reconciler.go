@@ -23,6 +23,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 const (
@@ -56,7 +57,7 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err := r.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Status.PodName}, pod); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err) // its end is the kernel's matter
 	}
-	if !podspec.BelongsTo(pod, k.UID) || pod.Status.PodIP != k.Status.PodIP || pod.DeletionTimestamp != nil || !alive(pod) {
+	if !podspec.BelongsTo(pod, k.UID) || pod.Status.PodIP != k.Status.PodIP || pod.DeletionTimestamp != nil || !podstate.Alive(pod) {
 		return reconcile.Result{}, nil
 	}
 	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, k)

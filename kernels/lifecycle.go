@@ -10,6 +10,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -22,6 +23,17 @@ const (
 	ConditionResolved = "Resolved"
 	// ConditionStartable is false while something keeps the Pod from starting.
 	ConditionStartable = "Startable"
+)
+
+const (
+	// lostGrace is how long after its deadline a deleted Pod may linger before
+	// it is taken from the API server by force: its node does not answer.
+	lostGrace = 60 * time.Second
+	// startLimit is how long a Pod that has a node may take to become ready,
+	// its image included.
+	startLimit = 30 * time.Minute
+	// hintAfter is when a Pod that does not start is asked for its events.
+	hintAfter = 15 * time.Second
 )
 
 // view is what next looks at.
@@ -50,7 +62,7 @@ type step struct {
 	// again asks to look again after a time although nothing changes.
 	again time.Duration
 	// end is set in the step in which the run's end is first seen.
-	end *ending
+	end *podstate.Ending
 }
 
 // next decides the transition of one kernel. It never creates a Pod where
@@ -96,7 +108,7 @@ func (s *step) observe(v view) {
 			s.create = len(others) == 0
 			return
 		}
-		s.finish(v, vanished(v.last))
+		s.finish(v, podstate.Vanished(v.last))
 		return
 	}
 	if s.status.PodName == "" {
@@ -108,18 +120,18 @@ func (s *step) observe(v view) {
 	}
 	s.status.Node = pod.Spec.NodeName
 	s.status.PodIP = pod.Status.PodIP
-	if e := ended(pod); e != nil {
+	if e := podstate.EndingOf(pod); e != nil {
 		s.finish(v, *e)
 		return
 	}
 	if pod.DeletionTimestamp != nil {
 		s.again, s.force = overdue(pod, v.now)
-		if e := disrupted(pod); e != nil && e.Cause == v1alpha1.CauseNodeLost {
+		if e := podstate.Disruption(pod); e != nil && e.Cause == v1alpha1.CauseNodeLost {
 			s.finish(v, *e)
 		}
 		return
 	}
-	if ready(pod) {
+	if podstate.Ready(pod) {
 		if s.status.Phase != v1alpha1.KernelReady {
 			s.status.Phase = v1alpha1.KernelReady
 			s.status.ReadyTime = &metav1.Time{Time: v.now}
@@ -138,7 +150,7 @@ func (s *step) observe(v view) {
 
 // weigh decides whether what keeps a Pod from starting has lasted too long.
 func (s *step) weigh(v view, pod *corev1.Pod) {
-	t := troubled(pod)
+	t := podstate.TroubleOf(pod)
 	if t == nil && pod.Spec.NodeName != "" {
 		t = s.overLimit(v, pod)
 	}
@@ -159,15 +171,15 @@ func (s *step) weigh(v view, pod *corev1.Pod) {
 		s.again = left
 		return
 	}
-	s.finish(v, ending{Cause: t.Cause, Message: t.Message})
+	s.finish(v, podstate.Ending{Cause: t.Cause, Message: t.Message})
 }
 
 // overLimit is the trouble of a Pod that has a node and nothing wrong with it
 // that its status would say, or nil: what is amiss is in hint, if anywhere.
-func (s *step) overLimit(v view, pod *corev1.Pod) *trouble {
+func (s *step) overLimit(v view, pod *corev1.Pod) *podstate.Trouble {
 	age := v.now.Sub(s.status.StartTime.Time)
 	if age >= startLimit {
-		return &trouble{Reason: "NotReady", Cause: v1alpha1.CauseStartFailed, Message: sentence(fmt.Sprintf("The kernel did not come up within %s", startLimit), v.hint)}
+		return &podstate.Trouble{Reason: "NotReady", Cause: v1alpha1.CauseStartFailed, Message: podstate.Sentence(fmt.Sprintf("The kernel did not come up within %s", startLimit), v.hint)}
 	}
 	s.again = min(max(hintAfter-age, time.Second), hintAfter)
 	if age >= hintAfter {
@@ -176,11 +188,11 @@ func (s *step) overLimit(v view, pod *corev1.Pod) *trouble {
 	if v.hint == "" {
 		return nil
 	}
-	return &trouble{Reason: "Waiting", Message: sentence("The kernel's Pod does not start yet", v.hint)}
+	return &podstate.Trouble{Reason: "Waiting", Message: podstate.Sentence("The kernel's Pod does not start yet", v.hint)}
 }
 
 // finish ends the run: idle kernels are parked or deleted, the rest is dead.
-func (s *step) finish(v view, e ending) {
+func (s *step) finish(v view, e podstate.Ending) {
 	if s.retries(e) {
 		s.retry(v, e)
 		return
@@ -211,7 +223,7 @@ func (s *step) discard(v view, pods []*corev1.Pod) {
 	s.status.PodIP, s.status.PodName, s.status.Warm, s.status.Node = "", "", "", ""
 	s.remove, s.force = sortOut(pods, v.now)
 	for _, pod := range pods {
-		if !alive(pod) {
+		if !podstate.Alive(pod) {
 			continue
 		}
 		if pod.DeletionTimestamp != nil {
@@ -231,15 +243,6 @@ func (s *step) setCondition(now time.Time, kind string, is bool, reason, message
 		return // nothing to take back
 	}
 	podrules.SetCondition(&s.status.Conditions, 0, now, kind, is, reason, message)
-}
-
-func ready(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // split picks the Pod of that name.

@@ -180,9 +180,9 @@ func TestIdleDeletes(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) { gw.Spec.OnIdle = v1alpha1.OnIdleDelete })
 	c.create(kerneltest.Kernel("k", "gw", v1alpha1.DefaultKernelName))
-	pod := c.ready("k", 1, "")
+	pod, k := c.ready("k", 1, ""), c.kernel("k")
 	c.report(pod, exited(0, "Completed", `{"reason":"idle","message":"","exitCode":0}`))
-	c.gone(c.kernel("k"))
+	c.gone(k)
 	c.gone(pod)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 // errChanged means that an object is no longer what the cache showed.
@@ -138,12 +139,12 @@ func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKer
 			if !existing.DeletionTimestamp.IsZero() {
 				return errChanged // it is on its way out
 			}
-			s.finish(view{now: r.now()}, ending{Cause: v1alpha1.CauseInvalid, Message: fmt.Sprintf("The name %s is taken by a Pod that is not this kernel's.", pod.Name)})
+			s.finish(view{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: fmt.Sprintf("The name %s is taken by a Pod that is not this kernel's.", pod.Name)})
 			return nil
 		}
 		pod = &existing
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err):
-		s.finish(view{now: r.now()}, ending{Cause: v1alpha1.CauseInvalid, Message: sentence("The cluster refused the kernel's Pod", clip(err.Error()))})
+		s.finish(view{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's Pod", podstate.Clip(err.Error()))})
 		return nil
 	default:
 		return fmt.Errorf("kernels: create Pod: %w", err)

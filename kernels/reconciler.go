@@ -21,6 +21,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 // shortly is when to look again at something that changed under our hands:
@@ -151,7 +152,7 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) string {
 	pod, _ := split(pods, podspec.CurrentPodName(k.Name, k.Status))
 	if pod == nil || k.Status.Phase != v1alpha1.KernelStarting || pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil ||
-		k.Status.StartTime == nil || r.now().Sub(k.Status.StartTime.Time) < hintAfter || ready(pod) || !alive(pod) {
+		k.Status.StartTime == nil || r.now().Sub(k.Status.StartTime.Time) < hintAfter || podstate.Ready(pod) || !podstate.Alive(pod) {
 		return ""
 	}
 	var events corev1.EventList
@@ -170,7 +171,7 @@ func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel
 	if last == nil {
 		return ""
 	}
-	return clip(last.Reason + ": " + last.Message)
+	return podstate.Clip(last.Reason + ": " + last.Message)
 }
 
 // mostEvents bounds what is read of one Pod's events.
@@ -203,7 +204,7 @@ func (r *kernelReconciler) behind(ctx context.Context, k *v1alpha1.JupyterKernel
 		seen[pod.UID] = true // as it is; a newer state of it will be an event of its own
 	}
 	for i := range list.Items {
-		if pod := &list.Items[i]; podspec.BelongsTo(pod, k.UID) && alive(pod) && !seen[pod.UID] {
+		if pod := &list.Items[i]; podspec.BelongsTo(pod, k.UID) && podstate.Alive(pod) && !seen[pod.UID] {
 			return true, nil
 		}
 	}
@@ -238,11 +239,11 @@ func (r *kernelReconciler) judge(s *step, err error) error {
 			s.status.Phase, s.status.Held = v1alpha1.KernelQueued, nil
 		}
 		s.status.Queue = nil
-		s.status.Message = sentence("Waiting", missing.Error())
+		s.status.Message = podstate.Sentence("Waiting", missing.Error())
 		s.setCondition(now, ConditionResolved, false, missing.Reason, missing.Error())
 	case errors.As(err, &invalid):
 		s.status.Queue = nil
-		s.finish(view{now: now}, ending{Cause: v1alpha1.CauseInvalid, Message: invalid.Error()})
+		s.finish(view{now: now}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: invalid.Error()})
 	default:
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 const (
@@ -70,12 +71,12 @@ func (s *step) waitOut(now time.Time) {
 
 // retries tells whether a run whose Pod was taken away before it was ready is
 // begun anew: nothing is lost by that.
-func (s *step) retries(e ending) bool {
-	return e.Taken && s.status.Phase == v1alpha1.KernelStarting && s.status.ReadyTime == nil && s.status.Failures < mostRetries
+func (s *step) retries(e podstate.Ending) bool {
+	return e.Disrupted && s.status.Phase == v1alpha1.KernelStarting && s.status.ReadyTime == nil && s.status.Failures < mostRetries
 }
 
 // retry takes the run back to the queue, in its old place.
-func (s *step) retry(v view, e ending) {
+func (s *step) retry(v view, e podstate.Ending) {
 	s.status.Phase = v1alpha1.KernelQueued
 	s.status.Failures++
 	s.status.StartTime, s.status.Node = nil, ""

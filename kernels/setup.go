@@ -28,6 +28,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 // kernelsAtOnce bounds how many kernels are reconciled at a time.
@@ -188,19 +189,10 @@ func podMatters(e event.UpdateEvent) bool {
 	if !ok1 || !ok2 {
 		return true
 	}
-	if podspec.IsWarm(old) && (!podspec.IsWarm(current) || ready(old) != ready(current) || (old.DeletionTimestamp == nil) != (current.DeletionTimestamp == nil)) {
+	if podspec.IsWarm(old) && (!podspec.IsWarm(current) || podstate.Ready(old) != podstate.Ready(current) || (old.DeletionTimestamp == nil) != (current.DeletionTimestamp == nil)) {
 		return true
 	}
-	return alive(old) != alive(current) || old.Spec.NodeName != current.Spec.NodeName || unschedulable(old) != unschedulable(current)
-}
-
-func unschedulable(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled {
-			return c.Status == corev1.ConditionFalse
-		}
-	}
-	return false
+	return podstate.Alive(old) != podstate.Alive(current) || old.Spec.NodeName != current.Spec.NodeName || podstate.Unschedulable(old) != podstate.Unschedulable(current)
 }
 
 // foreignPodMatters lets through Pods of others that hold extended resources.

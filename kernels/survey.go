@@ -14,6 +14,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 // survey is one look at everything that admission decides on.
@@ -122,12 +123,12 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 	}
 	for i := range pods {
 		seen[pods[i].Name] = true
-		if alive(&pods[i]) {
+		if podstate.Alive(&pods[i]) {
 			sort(&pods[i])
 		} else if podspec.IsWarm(&pods[i]) {
 			s.warm.ended = append(s.warm.ended, &pods[i])
 		}
-		if alive(&pods[i]) && unschedulable(&pods[i]) && !podspec.IsWarm(&pods[i]) {
+		if podstate.Alive(&pods[i]) && podstate.Unschedulable(&pods[i]) && !podspec.IsWarm(&pods[i]) {
 			s.warm.homeless = true
 		}
 	}

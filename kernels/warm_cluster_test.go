@@ -18,6 +18,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 // spares lists the living warm Pods that are nobody's, by name.
@@ -26,7 +27,7 @@ func (c *cluster) spares() []corev1.Pod {
 	var list corev1.PodList
 	require.NoError(c, c.api.List(c.ctx, &list, client.InNamespace(c.namespace)))
 	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
-		return !podspec.IsWarm(&p) || !alive(&p) || p.DeletionTimestamp != nil
+		return !podspec.IsWarm(&p) || !podstate.Alive(&p) || p.DeletionTimestamp != nil
 	})
 }
 
@@ -36,7 +37,7 @@ func (c *cluster) warmUp(n int, node string) []corev1.Pod {
 	c.eventually(fmt.Sprintf("%d warm Pods", n), func() bool { return len(c.spares()) == n })
 	pods := c.spares()
 	for i := range pods {
-		if ready(&pods[i]) {
+		if podstate.Ready(&pods[i]) {
 			continue
 		}
 		if node != "" && pods[i].Spec.NodeName == "" {
@@ -251,7 +252,7 @@ func TestTakingSurvives(t *testing.T) {
 					continue
 				}
 				pod := &corev1.Pod{}
-				if c.get(podspec.CurrentPodName(k.Name, k.Status), pod) && !ready(pod) {
+				if c.get(podspec.CurrentPodName(k.Name, k.Status), pod) && !podstate.Ready(pod) {
 					c.warmed++
 					c.report(pod, running(fmt.Sprintf("10.1.0.%d", c.warmed), true))
 				}
@@ -280,7 +281,7 @@ func TestTakingSurvives(t *testing.T) {
 	var pods corev1.PodList
 	require.NoError(t, c.api.List(t.Context(), &pods, client.InNamespace(c.namespace)))
 	for i := range pods.Items {
-		if p := &pods.Items[i]; p.DeletionTimestamp == nil && alive(p) && !podspec.IsWarm(p) {
+		if p := &pods.Items[i]; p.DeletionTimestamp == nil && podstate.Alive(p) && !podspec.IsWarm(p) {
 			assert.NotEmpty(t, has[p.Name], "%s is a leak", p.Name)
 		}
 	}

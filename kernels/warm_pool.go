@@ -22,6 +22,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 const (
@@ -154,8 +155,8 @@ func (a *admitter) shelve(s *survey, places []place) {
 		var h admission.Holder
 		a.locate(s, &h, pod, places)
 		spare := admission.Spare{
-			ID: name, Class: class, Ready: ready(pod), Going: a.pool.left(pod, now),
-			Holds: podspec.Extended(&pod.Spec), Node: h.Node, Eligible: h.Eligible, Unschedulable: h.Unschedulable || unschedulable(pod),
+			ID: name, Class: class, Ready: podstate.Ready(pod), Going: a.pool.left(pod, now),
+			Holds: podspec.Extended(&pod.Spec), Node: h.Node, Eligible: h.Eligible, Unschedulable: h.Unschedulable || podstate.Unschedulable(pod),
 		}
 		s.input.Spares = append(s.input.Spares, spare)
 		if spare.Ready {
@@ -283,17 +284,17 @@ func b2i(b bool) int {
 
 // broken tells whether a warm Pod has had its time to become ready.
 func (a *admitter) broken(s *survey, pod *corev1.Pod) bool {
-	if ready(pod) {
+	if podstate.Ready(pod) {
 		return false
 	}
 	age := a.now().Sub(pod.CreationTimestamp.Time)
 	limit := warmStarts
-	switch t := troubled(pod); {
+	switch t := podstate.TroubleOf(pod); {
 	case t == nil:
 	case t.Cause == "":
 		limit = warmPlaced
 	default:
-		limit = t.Grace + containerGrace
+		limit = t.Grace + podstate.ContainerGrace
 	}
 	if left := limit - age; left > 0 {
 		s.wake(left)

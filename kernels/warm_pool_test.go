@@ -12,13 +12,15 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 // poolOf is a survey of warm Pods of one class, of which count are wanted.
 func poolOf(count int64, pods ...*corev1.Pod) *survey {
 	s := &survey{warm: warmSurvey{stocks: []*stock{{class: "c", count: count, sample: &corev1.Pod{}}}, pods: map[string]*corev1.Pod{}, claimed: map[string]bool{}}}
 	for _, pod := range pods {
-		if alive(pod) {
+		if podstate.Alive(pod) {
 			s.warm.pods[pod.Name] = pod
 		} else {
 			s.warm.ended = append(s.warm.ended, pod)
@@ -73,7 +75,7 @@ func TestPoolEndsWhatIsOfNoUse(t *testing.T) {
 		}(), end: []string{"a", "b"}},
 		"ended at once":       {survey: poolOf(1, warmPod("a", young, exited(1, "Error", ""))), end: []string{"a"}, failed: true},
 		"ended after a while": {survey: poolOf(1, warmPod("a", old, exited(1, "Error", `{"reason":"orphaned"}`))), end: []string{"a"}},
-		"no image":            {survey: poolOf(1, warmPod("a", now.Add(-imageGrace-containerGrace), noImage)), end: []string{"a"}, failed: true},
+		"no image":            {survey: poolOf(1, warmPod("a", now.Add(-podstate.ImageGrace-podstate.ContainerGrace), noImage)), end: []string{"a"}, failed: true},
 		"no image yet":        {survey: poolOf(1, warmPod("a", young, noImage))},
 		"no place":            {survey: poolOf(1, warmPod("a", now.Add(-warmPlaced), homeless)), end: []string{"a"}, failed: true},
 		"never ready":         {survey: poolOf(1, warmPod("a", now.Add(-warmStarts), starting)), end: []string{"a"}, failed: true},

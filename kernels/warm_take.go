@@ -20,6 +20,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 // errLost means that a warm Pod that was promised cannot be had any more.
@@ -76,7 +77,7 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 	if podspec.BelongsTo(pod, k.UID) {
 		return pod, nil
 	}
-	if !podspec.IsWarm(pod) || !alive(pod) || pod.DeletionTimestamp != nil {
+	if !podspec.IsWarm(pod) || !podstate.Alive(pod) || pod.DeletionTimestamp != nil {
 		return nil, fmt.Errorf("%w: it has ended or is another's", errLost)
 	}
 	if err := r.claims(ctx, k); err != nil {
@@ -140,13 +141,13 @@ func (r *kernelReconciler) claims(ctx context.Context, k *v1alpha1.JupyterKernel
 // begins with that. It returns errNotReady while there is no agent yet, and
 // errLost if there is not going to be one.
 func (r *kernelReconciler) brief(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) error {
-	if pod.DeletionTimestamp != nil || ended(pod) != nil {
+	if pod.DeletionTimestamp != nil || podstate.EndingOf(pod) != nil {
 		return fmt.Errorf("%w: it has ended", errLost)
 	}
-	if t := troubled(pod); t != nil && t.Cause != "" {
+	if t := podstate.TroubleOf(pod); t != nil && t.Cause != "" {
 		return fmt.Errorf("%w: %s", errLost, t.Message)
 	}
-	if !ready(pod) || pod.Status.PodIP == "" {
+	if !podstate.Ready(pod) || pod.Status.PodIP == "" {
 		if r.now().Sub(pod.CreationTimestamp.Time) > warmStarts {
 			return fmt.Errorf("%w: it does not become ready", errLost)
 		}

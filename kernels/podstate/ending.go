@@ -1,0 +1,156 @@
+package podstate
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/podspec"
+)
+
+// exitKilled is the exit code of SIGKILL.
+const exitKilled = 137
+
+// agentCauses maps every reason of the protocol.
+var agentCauses = map[protocol.Reason]v1alpha1.KernelCause{
+	protocol.ReasonIdle:         v1alpha1.CauseIdle,
+	protocol.ReasonShutdown:     v1alpha1.CauseShutdown,
+	protocol.ReasonKernelExited: v1alpha1.CauseKernelExited,
+	protocol.ReasonStartFailed:  v1alpha1.CauseStartFailed,
+	protocol.ReasonOrphaned:     v1alpha1.CauseOrphaned,
+}
+
+// Ending is how a Pod came to its end.
+type Ending struct {
+	Cause   v1alpha1.KernelCause
+	Message string
+	// Clean ends are no failure: idle, shutdown, or exit code 0 of a template's Pod.
+	Clean bool
+	// Disrupted: somebody or something outside took the Pod away.
+	Disrupted bool
+}
+
+// EndingOf returns how the Pod ended, or nil while it may still live.
+func EndingOf(pod *corev1.Pod) *Ending {
+	state := terminated(pod)
+	if state == nil && Alive(pod) {
+		return nil
+	}
+	if e := Disruption(pod); e != nil {
+		return e
+	}
+	if state == nil && pod.Status.Reason != "" {
+		return &Ending{Cause: v1alpha1.CauseRejected, Disrupted: true, Message: Sentence(fmt.Sprintf("The node %s would not run the kernel's Pod (%s)", pod.Spec.NodeName, pod.Status.Reason), Clip(pod.Status.Message))}
+	}
+	if state == nil {
+		return &Ending{Cause: v1alpha1.CauseUnknown, Message: Sentence("The kernel's Pod ended", pod.Status.Message)}
+	}
+	var said protocol.Result
+	if json.Unmarshal([]byte(state.Message), &said) != nil {
+		said = protocol.Result{}
+	}
+	said.Message = Clip(said.Message)
+	cause, known := agentCauses[said.Reason]
+	if known && state.ExitCode == 0 && (cause == v1alpha1.CauseIdle || cause == v1alpha1.CauseShutdown) {
+		return &Ending{Cause: cause, Message: said.Message, Clean: true}
+	}
+	switch {
+	case state.Reason == "OOMKilled": // also when it was the agent that saw it and reported an exit
+		return &Ending{Cause: v1alpha1.CauseOutOfMemory, Message: memoryMessage(pod)}
+	case known:
+		return &Ending{Cause: cause, Message: said.Message}
+	case said.Reason == protocol.ReasonTerminated:
+		return &Ending{Cause: v1alpha1.CauseUnknown, Disrupted: true, Message: "The kernel's Pod was deleted."}
+	case state.Reason == "ContainerCannotRun", state.Reason == "StartError":
+		return &Ending{Cause: v1alpha1.CauseStartFailed, Message: Sentence("The kernel's container could not start", Clip(state.Message))}
+	case state.Reason == "ContainerStatusUnknown", state.Reason == "Unknown":
+		return &Ending{Cause: v1alpha1.CauseNodeLost, Disrupted: true, Message: fmt.Sprintf("The node %s restarted or lost the kernel's container.", pod.Spec.NodeName)}
+	case state.ExitCode == exitKilled:
+		return &Ending{Cause: v1alpha1.CauseKernelExited, Message: "The kernel's container was killed from outside (exit code 137); most often its node had no memory left."}
+	case state.ExitCode == 0:
+		return &Ending{Cause: v1alpha1.CauseKernelExited, Message: "The kernel's container ended.", Clean: true}
+	default:
+		return &Ending{Cause: v1alpha1.CauseKernelExited, Message: fmt.Sprintf("The kernel's container ended with exit code %d.", state.ExitCode)}
+	}
+}
+
+// Disruption recognises ends that came from outside the Pod, or is nil.
+func Disruption(pod *corev1.Pod) *Ending {
+	switch pod.Status.Reason {
+	case "Evicted":
+		return &Ending{Cause: v1alpha1.CauseEvicted, Disrupted: true, Message: Sentence("The node evicted the kernel's Pod", Clip(pod.Status.Message))}
+	case "DeadlineExceeded":
+		text := "The kernel's Pod has run for the longest time that is allowed."
+		if d := pod.Spec.ActiveDeadlineSeconds; d != nil && !podspec.MadeWarm(pod) {
+			text = fmt.Sprintf("The kernel's Pod has run for %s, the longest that is allowed.", time.Duration(*d)*time.Second)
+		}
+		return &Ending{Cause: v1alpha1.CauseDeadline, Message: text}
+	case "NodeLost":
+		return &Ending{Cause: v1alpha1.CauseNodeLost, Disrupted: true, Message: lostMessage(pod)}
+	case "NodeShutdown", "Terminated", "Shutdown", "Preempting":
+		return &Ending{Cause: v1alpha1.CauseEvicted, Disrupted: true, Message: Sentence("The node ended the kernel's Pod", Clip(pod.Status.Message))}
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type != corev1.DisruptionTarget || c.Status != corev1.ConditionTrue {
+			continue
+		}
+		switch c.Reason {
+		case "DeletionByTaintManager", "DeletionByPodGC":
+			return &Ending{Cause: v1alpha1.CauseNodeLost, Disrupted: true, Message: lostMessage(pod)}
+		default: // PreemptionByScheduler, EvictionByEvictionAPI, TerminationByKubelet
+			return &Ending{Cause: v1alpha1.CauseEvicted, Disrupted: true, Message: Sentence("The kernel's Pod was evicted", Clip(c.Message))}
+		}
+	}
+	return nil
+}
+
+// Vanished is the end of a Pod that is gone before anyone saw how it ended;
+// last is how it looked last, if that is known.
+func Vanished(last *corev1.Pod) Ending {
+	if last != nil {
+		if e := Disruption(last); e != nil {
+			return *e
+		}
+	}
+	return Ending{Cause: v1alpha1.CauseUnknown, Disrupted: true, Message: "The kernel's Pod was deleted."}
+}
+
+// terminated is the final state of the kernel's container, or nil.
+func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
+	if Alive(pod) && pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
+		return nil // the kubelet will start it again
+	}
+	if len(pod.Spec.Containers) == 0 {
+		return nil
+	}
+	name := podspec.KernelContainer(&pod.Spec).Name
+	for _, s := range pod.Status.ContainerStatuses {
+		if s.Name == name && s.State.Terminated != nil {
+			return s.State.Terminated
+		}
+	}
+	for _, s := range pod.Status.InitContainerStatuses {
+		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
+			return &corev1.ContainerStateTerminated{
+				ExitCode: t.ExitCode, Reason: "StartError",
+				Message: fmt.Sprintf("its init container %s ended with exit code %d", s.Name, t.ExitCode),
+			}
+		}
+	}
+	return nil
+}
+
+func memoryMessage(pod *corev1.Pod) string {
+	if limit, ok := podspec.KernelContainer(&pod.Spec).Resources.Limits[corev1.ResourceMemory]; ok {
+		return fmt.Sprintf("The kernel exceeded its memory limit of %s.", limit.String())
+	}
+	return "The kernel ran out of memory."
+}
+
+func lostMessage(pod *corev1.Pod) string {
+	return fmt.Sprintf("The node %s, where the kernel ran, is gone.", pod.Spec.NodeName)
+}

@@ -1,0 +1,88 @@
+package podstate_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podstate"
+)
+
+func kernelPod(change func(*corev1.Pod)) *corev1.Pod {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		NodeName: "node-1", RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: v1alpha1.KernelContainer, Image: "gpu:test"}},
+	}}
+	pod.Status.Phase = corev1.PodRunning
+	change(pod)
+	return pod
+}
+
+func exited(code int32, reason, message string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: v1alpha1.KernelContainer, State: corev1.ContainerState{
+			Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message},
+		}}}
+	}
+}
+
+func TestEndings(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		change func(*corev1.Pod)
+		want   podstate.Ending
+	}{
+		"the agent says idle":     {exited(0, "Completed", `{"reason":"idle","message":"Idle."}`), podstate.Ending{Cause: v1alpha1.CauseIdle, Message: "Idle.", Clean: true}},
+		"idle, but it failed":     {exited(1, "Error", `{"reason":"idle","message":"Idle."}`), podstate.Ending{Cause: v1alpha1.CauseIdle, Message: "Idle."}},
+		"the agent says orphaned": {exited(1, "Error", `{"reason":"orphaned","message":"Alone."}`), podstate.Ending{Cause: v1alpha1.CauseOrphaned, Message: "Alone."}},
+		"told to end":             {exited(1, "Error", `{"reason":"terminated"}`), podstate.Ending{Cause: v1alpha1.CauseUnknown, Message: "The kernel's Pod was deleted.", Disrupted: true}},
+		"memory, whatever the agent says": {exited(1, "OOMKilled", `{"reason":"kernel-exited","message":"-9"}`),
+			podstate.Ending{Cause: v1alpha1.CauseOutOfMemory, Message: "The kernel ran out of memory."}},
+		"killed": {exited(137, "Error", ""), podstate.Ending{Cause: v1alpha1.CauseKernelExited,
+			Message: "The kernel's container was killed from outside (exit code 137); most often its node had no memory left."}},
+		"a template's Pod": {exited(0, "Completed", "done"), podstate.Ending{Cause: v1alpha1.CauseKernelExited, Message: "The kernel's container ended.", Clean: true}},
+		"evicted": {func(pod *corev1.Pod) {
+			pod.Status.Phase, pod.Status.Reason, pod.Status.Message = corev1.PodFailed, "Evicted", "disk"
+		}, podstate.Ending{Cause: v1alpha1.CauseEvicted, Message: "The node evicted the kernel's Pod: disk", Disrupted: true}},
+		"refused by its node": {func(pod *corev1.Pod) {
+			pod.Status.Phase, pod.Status.Reason, pod.Status.Message = corev1.PodFailed, "UnexpectedAdmissionError", "no devices"
+		}, podstate.Ending{Cause: v1alpha1.CauseRejected, Message: "The node node-1 would not run the kernel's Pod (UnexpectedAdmissionError): no devices", Disrupted: true}},
+	} {
+		got := podstate.EndingOf(kernelPod(row.change))
+		require.NotNil(t, got, name)
+		assert.Equal(t, row.want, *got, name)
+	}
+	assert.Nil(t, podstate.EndingOf(kernelPod(func(*corev1.Pod) {})), "it lives")
+	assert.Nil(t, podstate.EndingOf(kernelPod(func(pod *corev1.Pod) {
+		pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
+		exited(1, "Error", "")(pod)
+	})), "the kubelet will start it again")
+}
+
+func TestTroubles(t *testing.T) {
+	t.Parallel()
+	waiting := func(reason string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: v1alpha1.KernelContainer, State: corev1.ContainerState{
+				Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: "why"},
+			}}}
+		}
+	}
+	for reason, want := range map[string]podstate.Trouble{
+		"ImagePullBackOff":     {Reason: "ImagePullBackOff", Cause: v1alpha1.CauseImage, Grace: podstate.ImageGrace, Message: "The image gpu:test cannot be had (ImagePullBackOff): why"},
+		"InvalidImageName":     {Reason: "InvalidImageName", Cause: v1alpha1.CauseImage, Message: "The image gpu:test cannot be had (InvalidImageName): why"},
+		"CreateContainerError": {Reason: "CreateContainerError", Cause: v1alpha1.CauseStartFailed, Grace: podstate.ContainerGrace, Message: "The kernel's container cannot be created: why"},
+	} {
+		got := podstate.TroubleOf(kernelPod(waiting(reason)))
+		require.NotNil(t, got, reason)
+		assert.Equal(t, want, *got)
+	}
+	assert.Nil(t, podstate.TroubleOf(kernelPod(waiting("ContainerCreating"))))
+	unschedulable := kernelPod(func(pod *corev1.Pod) {
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes"}}
+	})
+	assert.True(t, podstate.Unschedulable(unschedulable))
+	assert.Empty(t, podstate.TroubleOf(unschedulable).Cause, "it waits for ever")
+}
