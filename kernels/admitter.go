@@ -20,8 +20,8 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
-	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 const (
@@ -48,7 +48,8 @@ type admitter struct {
 	// places is nil when only the policies limit.
 	places capacity
 	now    func() time.Time
-	meters *instruments
+	meters *queueMetrics
+	life   *lifecycle.Metrics
 
 	// yields is told who waits; nil when nobody has to know.
 	yields *yielder
@@ -74,7 +75,7 @@ func (a *admitter) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 	if !a.inOffice {
 		ok, err := a.takeOver(ctx)
 		if err != nil || !ok {
-			return reconcile.Result{RequeueAfter: shortly}, err
+			return reconcile.Result{RequeueAfter: lifecycle.Shortly}, err
 		}
 		a.inOffice = true
 		log.FromContext(ctx).Info("admission begins")
@@ -106,7 +107,7 @@ func (a *admitter) pass(ctx context.Context) (reconcile.Result, error) {
 		return reconcile.Result{}, err
 	}
 	if again || len(a.ledger.Doubtful()) > 0 {
-		return reconcile.Result{RequeueAfter: shortly}, nil
+		return reconcile.Result{RequeueAfter: lifecycle.Shortly}, nil
 	}
 	return reconcile.Result{RequeueAfter: s.again}, nil
 }
@@ -194,22 +195,19 @@ func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants a
 		return "", err
 	}
 	if since := k.Status.QueuedSince; since != nil {
-		a.meters.startSeconds.WithLabelValues(startQueued).Observe(max(now.Sub(since.Time), 0).Seconds())
+		a.life.Admitted(now.Sub(since.Time))
 	}
 	return updated.ResourceVersion, nil
 }
 
 func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason string) error {
-	s := step{status: *k.Status.DeepCopy()}
-	s.status.Queue = nil
-	s.finish(view{now: a.now()}, podstate.Ending{Cause: v1alpha1.CauseRefused, Message: reason})
 	updated := k.DeepCopy()
-	updated.Status = s.status
+	updated.Status = lifecycle.Refused(k.Status, reason, a.now())
 	updated.Status.LastReconcileTime = &metav1.Time{Time: a.now()}
 	if err := a.write(ctx, updated); err != nil {
 		return err
 	}
-	a.meters.ends.WithLabelValues(refusedReason).Inc()
+	a.life.Ended(v1alpha1.CauseRefused)
 	return nil
 }
 

@@ -4,83 +4,29 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"log/slog"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
-var (
-	apiServer *rest.Config // nil without KUBEBUILDER_ASSETS
-	scheme    = func() *runtime.Scheme {
-		s := runtime.NewScheme()
-		for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-			if err := add(s); err != nil {
-				panic(err)
-			}
-		}
-		return s
-	}()
-)
-
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	if os.Getenv("TEST_LOG") != "" {
-		ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, nil)))
-	}
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		os.Exit(m.Run())
-	}
-	environment := &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join("..", "charts", "elastichub", "crds")},
-		ErrorIfCRDPathMissing: true,
-	}
-	started, err := environment.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "envtest:", err)
-		os.Exit(1)
-	}
-	started.QPS, started.Burst = 500, 1000
-	apiServer = started
-	code := m.Run()
-	if err := environment.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "envtest:", err)
-	}
-	os.Exit(code)
-}
-
-func needAPIServer(t *testing.T) {
-	t.Helper()
-	if apiServer != nil {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("KUBEBUILDER_ASSETS must be set in CI")
-	}
-	t.Skip("KUBEBUILDER_ASSETS is not set")
-}
+func TestMain(m *testing.M) { os.Exit(kerneltest.Main(m, "..")) }
 
 // testPods is what every Pod of the tests is made with.
 var testPods = podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600}
@@ -106,8 +52,8 @@ type cluster struct {
 }
 
 func startCluster(t *testing.T, change ...func(*Config)) *cluster {
-	needAPIServer(t)
-	api, err := client.New(apiServer, client.Options{Scheme: scheme})
+	apiServer := kerneltest.APIServer(t)
+	api, err := client.New(apiServer, client.Options{Scheme: kerneltest.Scheme})
 	require.NoError(t, err)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "kernels-"}}
 	require.NoError(t, api.Create(t.Context(), ns))
@@ -127,8 +73,8 @@ func startCluster(t *testing.T, change ...func(*Config)) *cluster {
 // start runs the controllers until stop is called.
 func (c *cluster) start() {
 	c.Helper()
-	mgr, err := ctrl.NewManager(apiServer, ctrl.Options{
-		Scheme:     scheme,
+	mgr, err := ctrl.NewManager(kerneltest.APIServer(c.T), ctrl.Options{
+		Scheme:     kerneltest.Scheme,
 		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{c.namespace: {}}},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -73,7 +74,7 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request
 		gw.Status = status
 		if err := r.client.Status().Update(ctx, gw); err != nil {
 			if apierrors.IsConflict(err) {
-				return reconcile.Result{RequeueAfter: shortly}, nil
+				return reconcile.Result{RequeueAfter: lifecycle.Shortly}, nil
 			}
 			return reconcile.Result{}, client.IgnoreNotFound(err)
 		}

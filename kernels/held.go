@@ -8,6 +8,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
@@ -47,7 +48,7 @@ func (c *Catalogue) counted(ctx context.Context) ([]*v1alpha1.JupyterKernel, err
 	}
 	var holding []*v1alpha1.JupyterKernel
 	for i := range all.Items {
-		if k := &all.Items[i]; counted(k.Status) {
+		if k := &all.Items[i]; lifecycle.Counted(k.Status) {
 			holding = append(holding, k)
 		}
 	}

@@ -12,12 +12,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
@@ -49,7 +51,7 @@ func TestLifeOfAKernel(t *testing.T) {
 	assert.Equal(t, derived.Hex(), string(secret.Data[podspec.KeyName]))
 	assert.True(t, metav1.IsControlledBy(&secret, k))
 	assert.True(t, metav1.IsControlledBy(pod, k))
-	c.eventually("owner", func() bool { return ownerUID(c.kernel("k1"), "JupyterGateway") == gw.UID })
+	c.eventually("owner", func() bool { return owners(c.kernel("k1"))["JupyterGateway"] == gw.UID })
 
 	// the address is told while it starts, readiness when it is ready
 	c.bind(pod, "life")
@@ -63,7 +65,7 @@ func TestLifeOfAKernel(t *testing.T) {
 	k = c.phase("k1", 1, v1alpha1.KernelReady)
 	assert.NotNil(t, k.Status.StartTime)
 	assert.NotNil(t, k.Status.ReadyTime)
-	assert.True(t, meta.IsStatusConditionTrue(k.Status.Conditions, ConditionRunning))
+	assert.True(t, meta.IsStatusConditionTrue(k.Status.Conditions, lifecycle.ConditionRunning))
 
 	// idle: parked, the GPU free, Pod and Secret gone
 	c.report(pod, exited(0, "Completed", `{"reason":"idle","message":"Idle for 60 s.","exitCode":0}`))
@@ -193,7 +195,7 @@ func TestReferencesMayComeLater(t *testing.T) {
 		t.Helper()
 		c.eventually(reason, func() bool {
 			k := c.kernel("k")
-			cond := meta.FindStatusCondition(k.Status.Conditions, ConditionResolved)
+			cond := meta.FindStatusCondition(k.Status.Conditions, lifecycle.ConditionResolved)
 			return k.Status.Phase == v1alpha1.KernelQueued && cond != nil && cond.Reason == reason && k.Status.Message != ""
 		})
 	}
@@ -211,7 +213,7 @@ func TestReferencesMayComeLater(t *testing.T) {
 	c.create(nb)
 	c.pod("k", 1)
 	k := c.phase("k", 1, v1alpha1.KernelStarting)
-	assert.Equal(t, nb.UID, ownerUID(k, "JupyterNotebook"))
+	assert.Equal(t, nb.UID, owners(k)["JupyterNotebook"])
 	assert.Empty(t, k.Status.Message)
 
 	// the notebook stops: so does the kernel
@@ -266,13 +268,13 @@ func TestOperatorsOwnTemplate(t *testing.T) {
 	assert.Empty(t, pod.Spec.InitContainers)
 	c.report(pod, running("10.0.0.8", true))
 	k := c.phase("plain", 1, v1alpha1.KernelReady)
-	assert.True(t, meta.IsStatusConditionTrue(k.Status.Conditions, ConditionRunning))
+	assert.True(t, meta.IsStatusConditionTrue(k.Status.Conditions, lifecycle.ConditionRunning))
 	assert.NotNil(t, k.Status.StartTime)
 	assert.NotNil(t, k.Status.LastReconcileTime)
 	c.report(pod, exited(0, "Completed", ""))
 	k = c.phase("plain", 1, v1alpha1.KernelDead)
-	assert.True(t, meta.IsStatusConditionTrue(k.Status.Conditions, ConditionSucceeded))
-	assert.False(t, meta.IsStatusConditionTrue(k.Status.Conditions, ConditionRunning))
+	assert.True(t, meta.IsStatusConditionTrue(k.Status.Conditions, lifecycle.ConditionSucceeded))
+	assert.False(t, meta.IsStatusConditionTrue(k.Status.Conditions, lifecycle.ConditionRunning))
 	assert.NotNil(t, k.Status.CompletionTime)
 }
 
@@ -293,4 +295,13 @@ func TestStartIsQuick(t *testing.T) {
 	slices.Sort(took)
 	t.Logf("kernel created → Pod created: median %v, worst %v", took[len(took)/2], took[len(took)-1])
 	assert.Less(t, took[len(took)/2], time.Second)
+}
+
+// owners maps the kinds of an object's owners to their UIDs.
+func owners(o client.Object) map[string]types.UID {
+	uids := map[string]types.UID{}
+	for _, owner := range o.GetOwnerReferences() {
+		uids[owner.Kind] = owner.UID
+	}
+	return uids
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
@@ -149,9 +150,11 @@ func newModel(t *testing.T, seed uint64) *model {
 }
 
 func (m *model) elect() {
-	meters, err := newInstruments(prometheus.NewRegistry())
+	life, err := lifecycle.NewMetrics(prometheus.NewRegistry())
 	require.NoError(m.t, err)
-	m.leader = &admitter{cfg: testConfig("ns"), client: laggingClient{m.store, m}, live: m.store, now: func() time.Time { return m.now }, meters: meters}
+	meters, err := newQueueMetrics(prometheus.NewRegistry())
+	require.NoError(m.t, err)
+	m.leader = &admitter{cfg: testConfig("ns"), client: laggingClient{m.store, m}, live: m.store, now: func() time.Time { return m.now }, meters: meters, life: life}
 }
 
 func (m *model) kernels() []v1alpha1.JupyterKernel {

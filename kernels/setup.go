@@ -10,7 +10,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -24,15 +23,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
-
-// kernelsAtOnce bounds how many kernels are reconciled at a time.
-const kernelsAtOnce = 16
 
 // everything is the one request of the admitter.
 var everything = []reconcile.Request{{NamespacedName: types.NamespacedName{Name: "all"}}}
@@ -44,11 +40,15 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	meters, err := newInstruments(registry)
+	life, err := lifecycle.NewMetrics(registry)
 	if err != nil {
 		return nil, fmt.Errorf("kernels: metrics: %w", err)
 	}
-	admit := &admitter{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters}
+	meters, err := newQueueMetrics(registry)
+	if err != nil {
+		return nil, fmt.Errorf("kernels: metrics: %w", err)
+	}
+	admit := &admitter{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, life: life}
 	catalogue := &Catalogue{cfg: cfg, reader: mgr.GetClient()}
 	var cluster *ClusterCapacity
 	if cfg.ClusterCapacity {
@@ -60,85 +60,21 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 		}
 		admit.places, catalogue.places = cluster, cluster
 	}
-	kernels := &kernelReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, admit: admit, agents: agents}
 	admit.yields = newYielder(cfg, mgr.GetClient(), mgr.GetAPIReader(), agents, meters)
 	for _, setup := range []func() error{
-		func() error { return setupKernels(mgr, kernels) },
 		func() error {
-			return setupIdle(mgr, &idleReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), agents: agents}, kernels.kernelsWhere)
+			return lifecycle.SetupWithManager(mgr, cfg.Namespace, cfg.Pods, agents, admit.expect, life)
 		},
 		func() error { return setupAdmission(mgr, admit, cluster) },
 		func() error { return setupGateways(mgr, cfg) },
 		func() error { return setupSpecs(mgr, cfg) },
 		func() error { return mgr.Add(admit.yields) },
-		func() error {
-			return mgr.Add(&sweeper{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters})
-		},
 	} {
 		if err := setup(); err != nil {
 			return nil, fmt.Errorf("kernels: %w", err)
 		}
 	}
 	return catalogue, nil
-}
-
-func setupKernels(mgr manager.Manager, r *kernelReconciler) error {
-	waiting := func(ctx context.Context, _ client.Object) []reconcile.Request {
-		return r.kernelsWhere(ctx, func(k *v1alpha1.JupyterKernel) bool {
-			return k.Status.Phase == v1alpha1.KernelQueued || k.Status.Phase == ""
-		})
-	}
-	ofNotebook := func(ctx context.Context, o client.Object) []reconcile.Request {
-		return r.kernelsWhere(ctx, func(k *v1alpha1.JupyterKernel) bool { return k.Spec.Notebook == o.GetName() })
-	}
-	ofGateway := func(ctx context.Context, o client.Object) []reconcile.Request {
-		return r.kernelsWhere(ctx, func(k *v1alpha1.JupyterKernel) bool { return k.Spec.Gateway == o.GetName() })
-	}
-	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
-	return ctrl.NewControllerManagedBy(mgr).Named("kernel").
-		For(&v1alpha1.JupyterKernel{}).
-		Watches(&corev1.Pod{}, r.podEvents()).
-		Watches(&v1alpha1.JupyterKernelSpec{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
-		Watches(&v1alpha1.JupyterKernelTemplate{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
-		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(ofGateway), changed).
-		Watches(&v1alpha1.JupyterNotebook{}, handler.EnqueueRequestsFromMapFunc(ofNotebook), changed).
-		WithOptions(controller.Options{MaxConcurrentReconciles: kernelsAtOnce}).
-		Complete(r)
-}
-
-// podEvents enqueues the kernel of a Pod, and keeps how deleted Pods looked last.
-func (r *kernelReconciler) podEvents() handler.EventHandler {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	enqueue := func(o client.Object, q queue) {
-		if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == "JupyterKernel" {
-			q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: owner.Name}})
-		}
-	}
-	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueue(e.Object, q) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueue(e.ObjectNew, q) },
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
-			if pod, ok := e.Object.(*corev1.Pod); ok && podspec.IsKernelPod(pod) {
-				r.last.Store(pod.Name, pod)
-			}
-			enqueue(e.Object, q)
-		},
-	}
-}
-
-func (r *kernelReconciler) kernelsWhere(ctx context.Context, is func(*v1alpha1.JupyterKernel) bool) []reconcile.Request {
-	var list v1alpha1.JupyterKernelList
-	if err := r.client.List(ctx, &list, client.InNamespace(r.cfg.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "cannot list kernels")
-		return nil
-	}
-	var requests []reconcile.Request
-	for i := range list.Items {
-		if is(&list.Items[i]) {
-			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
-		}
-	}
-	return requests
 }
 
 func setupAdmission(mgr manager.Manager, a *admitter, cluster *ClusterCapacity) error {
@@ -174,7 +110,7 @@ func kernelMatters(e event.UpdateEvent) bool {
 	}
 	return old.Generation != current.Generation || old.Status.Phase != current.Status.Phase || old.Status.Run != current.Status.Run ||
 		(old.DeletionTimestamp == nil) != (current.DeletionTimestamp == nil) ||
-		meta.IsStatusConditionFalse(old.Status.Conditions, ConditionResolved) != meta.IsStatusConditionFalse(current.Status.Conditions, ConditionResolved) ||
+		meta.IsStatusConditionFalse(old.Status.Conditions, lifecycle.ConditionResolved) != meta.IsStatusConditionFalse(current.Status.Conditions, lifecycle.ConditionResolved) ||
 		!equality.Semantic.DeepEqual(old.Status.Held, current.Status.Held)
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
@@ -141,7 +142,7 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 	}
 	s.warm.claimed = a.ledger.Spares()
 	for i := range kernels {
-		if st := kernels[i].Status; isClaim(st) {
+		if st := kernels[i].Status; lifecycle.ClaimsWarmPod(st) {
 			s.warm.claimed[st.Warm] = true
 			if pod := s.warm.pods[st.Warm]; pod != nil {
 				living[string(kernels[i].UID)] = append(living[string(kernels[i].UID)], pod)
@@ -163,7 +164,7 @@ func (a *admitter) place(ctx context.Context, s *survey, k *v1alpha1.JupyterKern
 		s.input.Holders = append(s.input.Holders, claim.Holder)
 		return nil
 	}
-	if counted(k.Status) || len(pods) > 0 {
+	if lifecycle.Counted(k.Status) || len(pods) > 0 {
 		s.input.Holders = append(s.input.Holders, a.kernelHolder(s, k, pods, places))
 		return nil
 	}
@@ -217,7 +218,7 @@ func returning(k *v1alpha1.JupyterKernel) bool {
 	if k.Status.Run <= 1 {
 		return false
 	}
-	failed := meta.FindStatusCondition(k.Status.Conditions, ConditionFailed)
+	failed := meta.FindStatusCondition(k.Status.Conditions, lifecycle.ConditionFailed)
 	return failed == nil || failed.Reason != refusedReason
 }
 

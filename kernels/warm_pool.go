@@ -21,6 +21,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
@@ -28,8 +29,6 @@ import (
 const (
 	// madeAtOnce bounds the warm Pods that one pass makes.
 	madeAtOnce = 8
-	// warmStarts is how long a warm Pod may take to become ready, image included.
-	warmStarts = 30 * time.Minute
 	// warmPlaced is how long the scheduler may look for a node for one.
 	warmPlaced = time.Minute
 	// The pause after a warm Pod of a class has failed, and its bounds.
@@ -288,7 +287,7 @@ func (a *admitter) broken(s *survey, pod *corev1.Pod) bool {
 		return false
 	}
 	age := a.now().Sub(pod.CreationTimestamp.Time)
-	limit := warmStarts
+	limit := lifecycle.StartLimit
 	switch t := podstate.TroubleOf(pod); {
 	case t == nil:
 	case t.Cause == "":

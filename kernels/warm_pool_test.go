@@ -12,7 +12,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
-	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
@@ -78,7 +78,7 @@ func TestPoolEndsWhatIsOfNoUse(t *testing.T) {
 		"no image":            {survey: poolOf(1, warmPod("a", now.Add(-podstate.ImageGrace-podstate.ContainerGrace), noImage)), end: []string{"a"}, failed: true},
 		"no image yet":        {survey: poolOf(1, warmPod("a", young, noImage))},
 		"no place":            {survey: poolOf(1, warmPod("a", now.Add(-warmPlaced), homeless)), end: []string{"a"}, failed: true},
-		"never ready":         {survey: poolOf(1, warmPod("a", now.Add(-warmStarts), starting)), end: []string{"a"}, failed: true},
+		"never ready":         {survey: poolOf(1, warmPod("a", now.Add(-lifecycle.StartLimit), starting)), end: []string{"a"}, failed: true},
 		"an image takes time": {survey: poolOf(1, warmPod("a", old, starting))},
 	} {
 		t.Run(name, func(t *testing.T) {

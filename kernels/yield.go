@@ -16,6 +16,8 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
@@ -38,9 +40,9 @@ type yielder struct {
 	cfg    Config
 	client client.Client // reads from the cache
 	live   client.Reader // reads from the API server
-	agents Agents
+	agents parkingAgents
 	now    func() time.Time
-	meters *instruments
+	meters *queueMetrics
 	// wake is sent to, without waiting, when somebody waits for room.
 	wake chan struct{}
 
@@ -53,7 +55,7 @@ type yielder struct {
 	ending map[string]time.Time
 }
 
-func newYielder(cfg Config, c client.Client, live client.Reader, agents Agents, meters *instruments) *yielder {
+func newYielder(cfg Config, c client.Client, live client.Reader, agents parkingAgents, meters *queueMetrics) *yielder {
 	return &yielder{
 		cfg: cfg, client: c, live: live, agents: agents, now: time.Now, meters: meters,
 		wake: make(chan struct{}, 1), ending: map[string]time.Time{},
@@ -183,7 +185,7 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 	for i := range kernels.Items {
 		k := &kernels.Items[i]
 		g, yields := grace[k.Spec.Gateway]
-		if !yields || !holds[string(k.UID)] || !hasAgent(k) || k.Spec.KernelSpec == "" || k.Status.ReadyTime == nil || y.now().Sub(k.Status.ReadyTime.Time) < g {
+		if !yields || !holds[string(k.UID)] || !lifecycle.HasAgent(k) || k.Spec.KernelSpec == "" || k.Status.ReadyTime == nil || y.now().Sub(k.Status.ReadyTime.Time) < g {
 			continue
 		}
 		key, known := gatewayKeys[k.Spec.Gateway]
@@ -215,7 +217,7 @@ func (y *yielder) ask(ctx context.Context, candidates []candidate) map[string]ti
 	g.SetLimit(askedAtOnce)
 	for _, c := range candidates {
 		g.Go(func() error {
-			calling, cancel := context.WithTimeout(ctx, agentTimeout)
+			calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 			defer cancel()
 			if d, err := y.agents.Idle(calling, c.kernel.Status.PodIP, c.secret); err == nil && d >= c.grace {
 				mu.Lock()
@@ -231,7 +233,7 @@ func (y *yielder) ask(ctx context.Context, candidates []candidate) map[string]ti
 
 // park asks one agent to park its kernel, which it does if it still is idle.
 func (y *yielder) park(ctx context.Context, c candidate) {
-	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	ctx, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
 	will, err := y.agents.Park(ctx, c.kernel.Status.PodIP, c.secret, c.grace)
 	switch {

@@ -15,6 +15,10 @@ import (
 // kernel_info_reply.
 const MaxBody = 1 << 20
 
+// CallTimeout bounds one of the calls that an agent answers at once: all but
+// restart and the WebSocket.
+const CallTimeout = 2 * time.Second
+
 // URL is that of a call, with scheme https or, for PathChannels, wss.
 func URL(scheme, ip string, port int, path string, query url.Values) string {
 	u := url.URL{Scheme: scheme, Host: net.JoinHostPort(ip, strconv.Itoa(port)), Path: path, RawQuery: query.Encode()}

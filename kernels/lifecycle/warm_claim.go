@@ -1,4 +1,4 @@
-package kernels
+package lifecycle
 
 import (
 	"context"
@@ -19,25 +19,26 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
-// errLost means that a warm Pod that was promised cannot be had any more.
-var errLost = errors.New("kernels: the warm Pod cannot be taken")
+// errWarmPodLost means that a warm Pod that was promised cannot be had any more.
+var errWarmPodLost = errors.New("kernels: the warm Pod cannot be taken")
 
-// take brings a claim to its end: told is true once the Pod is the kernel's
+// resolveClaim brings a claim to its end: told is true once the Pod is the kernel's
 // and its agent knows its idle time. Otherwise the result says when to look
 // again; a claim that came to nothing is given back, and the kernel starts from
 // nothing. Every step can be repeated, by another leader too.
-func (r *kernelReconciler) take(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) (pod *corev1.Pod, told bool, result reconcile.Result, err error) {
+func (r *kernelReconciler) resolveClaim(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) (pod *corev1.Pod, told bool, result reconcile.Result, err error) {
 	if i := slices.IndexFunc(pods, func(p *corev1.Pod) bool { return p.Name == k.Status.Warm }); i >= 0 {
 		pod = pods[i]
 	} else {
 		pod, err = r.join(ctx, k)
 	}
 	if err == nil {
-		err = r.brief(ctx, k, pod)
+		err = r.tellIdleTime(ctx, k, pod)
 	}
 	switch {
 	case err == nil:
@@ -45,8 +46,8 @@ func (r *kernelReconciler) take(ctx context.Context, k *v1alpha1.JupyterKernel, 
 	case errors.Is(err, errNotReady):
 		return pod, false, reconcile.Result{RequeueAfter: warmPatience}, nil
 	case errors.Is(err, errChanged):
-		return nil, false, reconcile.Result{RequeueAfter: shortly}, nil
-	case !errors.Is(err, errLost):
+		return nil, false, reconcile.Result{RequeueAfter: Shortly}, nil
+	case !errors.Is(err, errWarmPodLost):
 		return nil, false, reconcile.Result{}, err
 	}
 	log.FromContext(ctx).Info("a warm Pod is lost, starting from nothing", "pod", k.Status.Warm, "why", err.Error())
@@ -55,12 +56,12 @@ func (r *kernelReconciler) take(ctx context.Context, k *v1alpha1.JupyterKernel, 
 	updated.Status.LastReconcileTime = &metav1.Time{Time: r.now()}
 	if err := r.client.Status().Update(ctx, updated); err != nil {
 		if apierrors.IsConflict(err) {
-			return nil, false, reconcile.Result{RequeueAfter: shortly}, nil
+			return nil, false, reconcile.Result{RequeueAfter: Shortly}, nil
 		}
 		return nil, false, reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	r.meters.warmStarts.WithLabelValues(warmLost).Inc()
-	return nil, false, reconcile.Result{RequeueAfter: shortly}, nil
+	return nil, false, reconcile.Result{RequeueAfter: Shortly}, nil
 }
 
 // join makes the kernel the owner of the Pod that it was promised. It goes by
@@ -69,7 +70,7 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 	pod := &corev1.Pod{}
 	err := r.live.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Status.Warm}, pod)
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("%w: it is gone", errLost)
+		return nil, fmt.Errorf("%w: it is gone", errWarmPodLost)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("kernels: read warm Pod: %w", err)
@@ -78,24 +79,24 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 		return pod, nil
 	}
 	if !podspec.IsWarm(pod) || !podstate.Alive(pod) || pod.DeletionTimestamp != nil {
-		return nil, fmt.Errorf("%w: it has ended or is another's", errLost)
+		return nil, fmt.Errorf("%w: it has ended or is another's", errWarmPodLost)
 	}
-	if err := r.claims(ctx, k); err != nil {
+	if err := r.checkClaim(ctx, k); err != nil {
 		return nil, err
 	}
-	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, k)
+	in, err := podspec.Gather(ctx, r.cfg, r.client, k)
 	if err != nil {
 		return nil, lostIfUnbuildable(err)
 	}
 	if !metav1.IsControlledBy(pod, in.Gateway) {
-		return nil, fmt.Errorf("%w: it is of another gateway", errLost)
+		return nil, fmt.Errorf("%w: it is of another gateway", errWarmPodLost)
 	}
-	own, err := podspec.Build(r.cfg.Pods, in)
+	own, err := podspec.Build(r.cfg, in)
 	if err != nil {
 		return nil, lostIfUnbuildable(err)
 	}
 	if podspec.WarmClass(own) != pod.Annotations[v1alpha1.AnnotationWarm] || !maps.Equal(podspec.Extended(&pod.Spec), podspec.FromList(k.Status.Held)) {
-		return nil, fmt.Errorf("%w: the kernelspec has changed", errLost)
+		return nil, fmt.Errorf("%w: the kernelspec has changed", errWarmPodLost)
 	}
 	joined := pod.DeepCopy()
 	joined.OwnerReferences = own.OwnerReferences
@@ -109,7 +110,7 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 	err = r.client.Patch(ctx, joined, client.MergeFromWithOptions(pod, client.MergeFromWithOptimisticLock{}))
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("%w: it is gone", errLost)
+		return nil, fmt.Errorf("%w: it is gone", errWarmPodLost)
 	case apierrors.IsConflict(err):
 		return nil, errChanged
 	case err != nil:
@@ -120,40 +121,40 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 
 func lostIfUnbuildable(err error) error {
 	if podspec.IgnoreUnbuildable(err) == nil {
-		return fmt.Errorf("%w: %w", errLost, err)
+		return fmt.Errorf("%w: %w", errWarmPodLost, err)
 	}
 	return err
 }
 
-// claims returns errChanged unless the API server itself shows this very claim.
-func (r *kernelReconciler) claims(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+// checkClaim returns errChanged unless the API server itself shows this very claim.
+func (r *kernelReconciler) checkClaim(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 	current, err := r.sameRun(ctx, k)
 	if err != nil {
 		return err
 	}
-	if !isClaim(current.Status) || current.Status.Warm != k.Status.Warm || !equality.Semantic.DeepEqual(current.Spec, k.Spec) {
+	if !ClaimsWarmPod(current.Status) || current.Status.Warm != k.Status.Warm || !equality.Semantic.DeepEqual(current.Spec, k.Spec) {
 		return errChanged
 	}
 	return nil
 }
 
-// brief tells the agent of a Pod that was joined when it is idle; its idle time
+// tellIdleTime tells the agent of a Pod that was joined when it is idle; its idle time
 // begins with that. It returns errNotReady while there is no agent yet, and
 // errLost if there is not going to be one.
-func (r *kernelReconciler) brief(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) error {
+func (r *kernelReconciler) tellIdleTime(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) error {
 	if pod.DeletionTimestamp != nil || podstate.EndingOf(pod) != nil {
-		return fmt.Errorf("%w: it has ended", errLost)
+		return fmt.Errorf("%w: it has ended", errWarmPodLost)
 	}
 	if t := podstate.TroubleOf(pod); t != nil && t.Cause != "" {
-		return fmt.Errorf("%w: %s", errLost, t.Message)
+		return fmt.Errorf("%w: %s", errWarmPodLost, t.Message)
 	}
 	if !podstate.Ready(pod) || pod.Status.PodIP == "" {
-		if r.now().Sub(pod.CreationTimestamp.Time) > warmStarts {
-			return fmt.Errorf("%w: it does not become ready", errLost)
+		if r.now().Sub(pod.CreationTimestamp.Time) > StartLimit {
+			return fmt.Errorf("%w: it does not become ready", errWarmPodLost)
 		}
 		return errNotReady
 	}
-	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, k)
+	in, err := podspec.Gather(ctx, r.cfg, r.client, k)
 	if err != nil {
 		return lostIfUnbuildable(err)
 	}
@@ -161,11 +162,11 @@ func (r *kernelReconciler) brief(ctx context.Context, k *v1alpha1.JupyterKernel,
 	if err != nil {
 		return err
 	}
-	rule := podspec.IdleRuleOf(r.cfg.Pods, in)
-	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	rule := podspec.IdleRuleOf(r.cfg, in)
+	ctx, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
 	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secret, rule.Timeout(), rule.CullConnected); err != nil {
-		return fmt.Errorf("%w: its agent does not answer: %w", errLost, err)
+		return fmt.Errorf("%w: its agent does not answer: %w", errWarmPodLost, err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package kernels
+package lifecycle
 
 import (
 	"context"
@@ -86,14 +86,14 @@ func (r *kernelReconciler) remove(ctx context.Context, pod *corev1.Pod, opts ...
 
 // create makes the Pod of an admitted run. It reads the kernel anew: a stale
 // cache must not bring a Pod back that has already lived.
-func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel, s *step) error {
-	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, k)
+func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel, s *plan) error {
+	in, err := podspec.Gather(ctx, r.cfg, r.client, k)
 	var pod *corev1.Pod
 	if err == nil {
-		pod, err = podspec.Build(r.cfg.Pods, in)
+		pod, err = podspec.Build(r.cfg, in)
 	}
 	if err != nil {
-		return r.judge(s, err)
+		return r.noteUnbuildable(s, err)
 	}
 	if !maps.Equal(podspec.Extended(&pod.Spec), podspec.FromList(k.Status.Held)) {
 		// the kernelspec has changed since admission: ask again
@@ -112,7 +112,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 	if err := g.Wait(); err != nil {
 		var missing *podspec.MissingError
 		if errors.As(err, &missing) {
-			return r.judge(s, err)
+			return r.noteUnbuildable(s, err)
 		}
 		return err
 	}
@@ -124,8 +124,8 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 	return r.createPod(ctx, k, pod, s)
 }
 
-func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, s *step) error {
-	r.admit.expect(pod)
+func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, s *plan) error {
+	r.expect(pod)
 	err := r.client.Create(ctx, pod)
 	switch {
 	case err == nil:
@@ -139,12 +139,12 @@ func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKer
 			if !existing.DeletionTimestamp.IsZero() {
 				return errChanged // it is on its way out
 			}
-			s.finish(view{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: fmt.Sprintf("The name %s is taken by a Pod that is not this kernel's.", pod.Name)})
+			s.end(observed{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: fmt.Sprintf("The name %s is taken by a Pod that is not this kernel's.", pod.Name)})
 			return nil
 		}
 		pod = &existing
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err):
-		s.finish(view{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's Pod", podstate.Clip(err.Error()))})
+		s.end(observed{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's Pod", podstate.Clip(err.Error()))})
 		return nil
 	default:
 		return fmt.Errorf("kernels: create Pod: %w", err)

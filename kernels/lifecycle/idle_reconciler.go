@@ -1,4 +1,4 @@
-package kernels
+package lifecycle
 
 import (
 	"context"
@@ -22,6 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
@@ -38,7 +40,7 @@ const (
 // hold now. It is apart from the kernelReconciler so that agents that do not
 // answer hold up nothing else.
 type idleReconciler struct {
-	cfg    Config
+	cfg    podspec.Config
 	client client.Client // reads from the cache
 	live   client.Reader // reads from the API server
 	agents Agents
@@ -50,7 +52,7 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err := r.client.Get(ctx, req.NamespacedName, k); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if !hasAgent(k) || k.Spec.KernelSpec == "" {
+	if !HasAgent(k) || k.Spec.KernelSpec == "" {
 		return reconcile.Result{}, nil
 	}
 	pod := &corev1.Pod{}
@@ -60,11 +62,11 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if !podspec.BelongsTo(pod, k.UID) || pod.Status.PodIP != k.Status.PodIP || pod.DeletionTimestamp != nil || !podstate.Alive(pod) {
 		return reconcile.Result{}, nil
 	}
-	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, k)
+	in, err := podspec.Gather(ctx, r.cfg, r.client, k)
 	if err != nil {
 		return reconcile.Result{}, podspec.IgnoreUnbuildable(err) // what it started with still holds
 	}
-	rule := podspec.IdleRuleOf(r.cfg.Pods, in)
+	rule := podspec.IdleRuleOf(r.cfg, in)
 	if rule.Obeyed(pod) {
 		return reconcile.Result{}, nil
 	}
@@ -72,7 +74,7 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	calling, cancel := context.WithTimeout(ctx, agentTimeout)
+	calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
 	if err := r.agents.SetIdle(calling, k.Status.PodIP, secret, rule.Timeout(), rule.CullConnected); err != nil {
 		return reconcile.Result{}, fmt.Errorf("kernels: tell agent its idle time: %w", err)
@@ -86,15 +88,10 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	return reconcile.Result{}, nil
 }
 
-// hasAgent tells whether a kernel has a Pod whose agent answers.
-func hasAgent(k *v1alpha1.JupyterKernel) bool {
-	return k.Status.Phase == v1alpha1.KernelReady && k.Status.PodIP != "" && k.Status.PodName != "" && k.DeletionTimestamp == nil
-}
-
-func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Context, func(*v1alpha1.JupyterKernel) bool) []reconcile.Request) error {
+func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Context, client.Object, func(*v1alpha1.JupyterKernel) bool) []reconcile.Request) error {
 	each := func(is func(k *v1alpha1.JupyterKernel, changed string) bool) handler.EventHandler {
 		return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-			return where(ctx, func(k *v1alpha1.JupyterKernel) bool { return hasAgent(k) && is(k, o.GetName()) })
+			return where(ctx, o, func(k *v1alpha1.JupyterKernel) bool { return HasAgent(k) && is(k, o.GetName()) })
 		})
 	}
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
@@ -103,7 +100,7 @@ func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Contex
 			UpdateFunc: func(e event.UpdateEvent) bool {
 				old, ok1 := e.ObjectOld.(*v1alpha1.JupyterKernel)
 				current, ok2 := e.ObjectNew.(*v1alpha1.JupyterKernel)
-				return !ok1 || !ok2 || old.Generation != current.Generation || hasAgent(old) != hasAgent(current)
+				return !ok1 || !ok2 || old.Generation != current.Generation || HasAgent(old) != HasAgent(current)
 			},
 			DeleteFunc: func(event.DeleteEvent) bool { return false },
 		})).
@@ -115,4 +112,12 @@ func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Contex
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRulePause, mostRulePause),
 		}).
 		Complete(r)
+}
+
+// Agents reaches the agents of running kernels, by address and secret. An
+// error means that the call may or may not have been obeyed; it can be repeated.
+type Agents interface {
+	// SetIdle sets when the kernel is parked: after timeout without work, zero
+	// meaning never, and whether also while a client is connected.
+	SetIdle(ctx context.Context, ip string, secret keys.Secret, timeout time.Duration, cullConnected bool) error
 }

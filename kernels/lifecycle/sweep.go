@@ -1,4 +1,4 @@
-package kernels
+package lifecycle
 
 import (
 	"context"
@@ -26,11 +26,12 @@ const (
 // sweeper removes Pods and Secrets of kernels that are gone. Owner references
 // and the reconciler leave nothing for it; it is for what neither foresaw.
 type sweeper struct {
-	cfg    Config
-	client client.Client
-	live   client.Reader
-	now    func() time.Time
-	meters *instruments
+	// namespace is the one that is swept.
+	namespace string
+	client    client.Client
+	live      client.Reader
+	now       func() time.Time
+	meters    *Metrics
 }
 
 // NeedLeaderElection makes the leader sweep, and nobody else.
@@ -58,16 +59,16 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
 	defer cancel()
 	var pods corev1.PodList
-	if err := s.live.List(ctx, &pods, client.InNamespace(s.cfg.Namespace), podspec.Selector); err != nil {
+	if err := s.live.List(ctx, &pods, client.InNamespace(s.namespace), podspec.Selector); err != nil {
 		return fmt.Errorf("kernels: list Pods: %w", err)
 	}
 	secrets := metav1.PartialObjectMetadataList{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	if err := s.live.List(ctx, &secrets, client.InNamespace(s.cfg.Namespace), podspec.Selector); err != nil {
+	if err := s.live.List(ctx, &secrets, client.InNamespace(s.namespace), podspec.Selector); err != nil {
 		return fmt.Errorf("kernels: list Secrets: %w", err)
 	}
 	var kernels v1alpha1.JupyterKernelList
-	if err := s.live.List(ctx, &kernels, client.InNamespace(s.cfg.Namespace)); err != nil {
+	if err := s.live.List(ctx, &kernels, client.InNamespace(s.namespace)); err != nil {
 		return fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	uids := map[types.UID]bool{}

@@ -1,4 +1,4 @@
-package kernels
+package lifecycle
 
 import (
 	"context"
@@ -12,11 +12,11 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
-// settleOwner binds a kernel's life to that of its notebook, or of its gateway
+// ensureOwner binds a kernel's life to that of its notebook, or of its gateway
 // if it has no notebook. It deletes the kernel, and says so, when its notebook
 // is gone or stopped or its gateway is gone. A kernel that never had an owner
 // waits for it instead: objects may be applied in any order.
-func (r *kernelReconciler) settleOwner(ctx context.Context, k *v1alpha1.JupyterKernel) (gone bool, err error) {
+func (r *kernelReconciler) ensureOwner(ctx context.Context, k *v1alpha1.JupyterKernel) (gone bool, err error) {
 	if k.Spec.Notebook == "" && k.Spec.Gateway == "" {
 		return false, nil
 	}
@@ -27,7 +27,7 @@ func (r *kernelReconciler) settleOwner(ctx context.Context, k *v1alpha1.JupyterK
 			return r.deleted(ctx, k, over, "its notebook is gone or stopped", err)
 		}
 		if owner {
-			if err := r.adopt(ctx, k, notebook, "JupyterNotebook"); err != nil {
+			if err := r.addOwner(ctx, k, notebook, "JupyterNotebook"); err != nil {
 				return false, err
 			}
 		}
@@ -41,7 +41,7 @@ func (r *kernelReconciler) settleOwner(ctx context.Context, k *v1alpha1.JupyterK
 		return r.deleted(ctx, k, over, "its gateway is gone", err)
 	}
 	if owner && k.Spec.Notebook == "" {
-		return false, r.adopt(ctx, k, gateway, "JupyterGateway")
+		return false, r.addOwner(ctx, k, gateway, "JupyterGateway")
 	}
 	return false, nil
 }
@@ -88,7 +88,7 @@ func ownerUID(k *v1alpha1.JupyterKernel, kind string) types.UID {
 	return ""
 }
 
-func (r *kernelReconciler) adopt(ctx context.Context, k *v1alpha1.JupyterKernel, owner client.Object, kind string) error {
+func (r *kernelReconciler) addOwner(ctx context.Context, k *v1alpha1.JupyterKernel, owner client.Object, kind string) error {
 	if ownerUID(k, kind) != "" {
 		return nil
 	}

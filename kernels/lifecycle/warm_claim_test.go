@@ -1,4 +1,4 @@
-package kernels
+package lifecycle
 
 import (
 	"testing"
@@ -18,39 +18,42 @@ import (
 // TestJoin: a Pod is joined to the kernel that was promised it, once, and to no
 // other, whatever a cache may show.
 func TestJoin(t *testing.T) {
-	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
-	c.gateway("gw", warmGateway(1))
-	spare := c.warmUp(1, "")[0]
-	c.stop()
+	c := kerneltest.NewNamespace(t)
+	cfg := podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600}
+	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}
+	c.Make(gw)
+	spare, err := podspec.BuildWarm(t.Context(), cfg, c, gw, v1alpha1.WarmKernel{KernelSpec: v1alpha1.DefaultKernelName}, podspec.NewWarmName())
+	require.NoError(t, err)
+	c.Make(spare)
 	claim := func(name string) *v1alpha1.JupyterKernel {
 		t.Helper()
 		k := kerneltest.Kernel(name, "gw", v1alpha1.DefaultKernelName)
-		c.create(k)
+		c.Make(k)
 		k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, Warm: spare.Name, PodName: spare.Name}
-		require.NoError(t, c.api.Status().Update(t.Context(), k))
-		return c.kernel(name)
+		require.NoError(t, c.Status().Update(t.Context(), k))
+		return k
 	}
-	r := &kernelReconciler{cfg: c.cfg, client: c.api, live: c.api, now: time.Now, agents: c.agents}
+	r := &kernelReconciler{cfg: cfg, client: c, live: c, now: time.Now}
 
 	// what the claim was made for has changed, or the claim is old
 	other := claim("other")
 	other.Spec.Env = []corev1.EnvVar{{Name: "A", Value: "1"}}
-	require.NoError(t, c.api.Update(t.Context(), other))
-	_, err := r.join(t.Context(), other)
-	assert.ErrorIs(t, err, errLost)
+	require.NoError(t, c.Update(t.Context(), other))
+	_, err = r.join(t.Context(), other)
+	assert.ErrorIs(t, err, errWarmPodLost)
 	assert.ErrorContains(t, err, "the kernelspec has changed")
 	stale := claim("stale")
 	now := stale.DeepCopy()
 	now.Status.Warm, now.Status.PodName = "", ""
-	require.NoError(t, c.api.Status().Update(t.Context(), now))
+	require.NoError(t, c.Status().Update(t.Context(), now))
 	_, err = r.join(t.Context(), stale)
 	assert.ErrorIs(t, err, errChanged)
 	deleted := claim("deleted")
-	require.NoError(t, c.api.Delete(t.Context(), deleted))
+	require.NoError(t, c.Delete(t.Context(), deleted))
 	_, err = r.join(t.Context(), deleted)
 	assert.ErrorIs(t, err, errChanged)
 	pod := &corev1.Pod{}
-	require.True(t, c.get(spare.Name, pod))
+	require.True(t, c.Find(spare.Name, pod))
 	assert.True(t, podspec.IsWarm(pod), "none of them has it")
 
 	first, second := claim("first"), claim("second")
@@ -61,17 +64,17 @@ func TestJoin(t *testing.T) {
 	require.NoError(t, err, "repeating it changes nothing")
 	assert.Equal(t, joined.ResourceVersion, again.ResourceVersion)
 	_, err = r.join(t.Context(), second)
-	assert.ErrorIs(t, err, errLost)
-	require.True(t, c.get(spare.Name, pod))
+	assert.ErrorIs(t, err, errWarmPodLost)
+	require.True(t, c.Find(spare.Name, pod))
 	assert.Len(t, pod.OwnerReferences, 1)
 	assert.True(t, metav1.IsControlledBy(pod, first))
 
 	// its kernel is deleted: the Pod, in which somebody's code may have run, is nobody's any more
-	require.NoError(t, c.api.Delete(t.Context(), first))
+	require.NoError(t, c.Delete(t.Context(), first))
 	_, err = r.join(t.Context(), second)
-	assert.ErrorIs(t, err, errLost)
-	require.NoError(t, client.IgnoreNotFound(c.api.Delete(t.Context(), pod, client.GracePeriodSeconds(0))))
+	assert.ErrorIs(t, err, errWarmPodLost)
+	require.NoError(t, client.IgnoreNotFound(c.Delete(t.Context(), pod, client.GracePeriodSeconds(0))))
 	_, err = r.join(t.Context(), second)
-	assert.ErrorIs(t, err, errLost)
+	assert.ErrorIs(t, err, errWarmPodLost)
 	assert.ErrorContains(t, err, "gone")
 }

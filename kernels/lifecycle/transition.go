@@ -1,4 +1,4 @@
-package kernels
+package lifecycle
 
 import (
 	"fmt"
@@ -29,20 +29,20 @@ const (
 	// lostGrace is how long after its deadline a deleted Pod may linger before
 	// it is taken from the API server by force: its node does not answer.
 	lostGrace = 60 * time.Second
-	// startLimit is how long a Pod that has a node may take to become ready,
+	// StartLimit is how long a Pod that has a node may take to become ready,
 	// its image included.
-	startLimit = 30 * time.Minute
+	StartLimit = 30 * time.Minute
 	// hintAfter is when a Pod that does not start is asked for its events.
 	hintAfter = 15 * time.Second
 )
 
-// view is what next looks at.
-type view struct {
+// observed is what next looks at.
+type observed struct {
 	kernel *v1alpha1.JupyterKernel
 	// pods are all Pods of the kernel, of any run.
 	pods []*corev1.Pod
-	// last is how the run's Pod looked before it vanished, if known.
-	last *corev1.Pod
+	// vanished is how the run's Pod looked before it vanished, if known.
+	vanished *corev1.Pod
 	// hint is what the cluster last said about a Pod that does not start.
 	hint string
 	// onIdle is the gateway's.
@@ -50,8 +50,8 @@ type view struct {
 	now    time.Time
 }
 
-// step is what follows from a view.
-type step struct {
+// plan is what follows from a view.
+type plan struct {
 	status v1alpha1.JupyterKernelStatus
 	// create asks for the Pod of status.run.
 	create bool
@@ -59,35 +59,35 @@ type step struct {
 	remove, force []*corev1.Pod
 	// deleteKernel: the kernel itself is to go.
 	deleteKernel bool
-	// again asks to look again after a time although nothing changes.
-	again time.Duration
-	// end is set in the step in which the run's end is first seen.
-	end *podstate.Ending
+	// lookAgain asks to look again after a time although nothing changes.
+	lookAgain time.Duration
+	// ended is set in the step in which the run's end is first seen.
+	ended *podstate.Ending
 }
 
 // next decides the transition of one kernel. It never creates a Pod where
 // another of the same kernel is left.
-func next(v view) step {
-	s := step{status: *v.kernel.Status.DeepCopy()}
+func next(v observed) plan {
+	s := plan{status: *v.kernel.Status.DeepCopy()}
 	wanted := v.kernel.WantedRun()
 	if s.status.Phase == "" || s.status.Run < wanted {
 		s.enqueue(wanted, v)
 	}
 	switch s.status.Phase {
 	case v1alpha1.KernelStarting, v1alpha1.KernelReady:
-		s.observe(v)
+		s.followPod(v)
 	case v1alpha1.KernelQueued:
-		s.discard(v, v.pods)
+		s.removePods(v, v.pods)
 		s.waitOut(v.now)
 	case v1alpha1.KernelParked, v1alpha1.KernelDead:
-		s.discard(v, v.pods)
+		s.removePods(v, v.pods)
 	}
 	return s
 }
 
 // enqueue begins a run: the kernel waits for admission, and for the end of
 // whatever its former run left.
-func (s *step) enqueue(run int64, v view) {
+func (s *plan) enqueue(run int64, v observed) {
 	former := s.status
 	s.status = v1alpha1.JupyterKernelStatus{
 		Phase: v1alpha1.KernelQueued, Run: run, Held: former.Held,
@@ -97,18 +97,18 @@ func (s *step) enqueue(run int64, v view) {
 	s.backOff(former, v.now)
 }
 
-// observe follows the Pod of an admitted run.
-func (s *step) observe(v view) {
-	pod, others := split(v.pods, podspec.CurrentPodName(v.kernel.Name, s.status))
+// followPod follows the Pod of an admitted run.
+func (s *plan) followPod(v observed) {
+	pod, others := splitByName(v.pods, podspec.CurrentPodName(v.kernel.Name, s.status))
 	if len(others) > 0 {
-		s.remove, s.force = sortOut(others, v.now)
+		s.remove, s.force = deletions(others, v.now)
 	}
 	if pod == nil {
 		if s.status.PodName == "" {
 			s.create = len(others) == 0
 			return
 		}
-		s.finish(v, podstate.Vanished(v.last))
+		s.end(v, podstate.Vanished(v.vanished))
 		return
 	}
 	if s.status.PodName == "" {
@@ -121,13 +121,13 @@ func (s *step) observe(v view) {
 	s.status.Node = pod.Spec.NodeName
 	s.status.PodIP = pod.Status.PodIP
 	if e := podstate.EndingOf(pod); e != nil {
-		s.finish(v, *e)
+		s.end(v, *e)
 		return
 	}
 	if pod.DeletionTimestamp != nil {
-		s.again, s.force = overdue(pod, v.now)
+		s.lookAgain, s.force = overdue(pod, v.now)
 		if e := podstate.Disruption(pod); e != nil && e.Cause == v1alpha1.CauseNodeLost {
-			s.finish(v, *e)
+			s.end(v, *e)
 		}
 		return
 	}
@@ -144,12 +144,12 @@ func (s *step) observe(v view) {
 		return
 	}
 	if s.status.Phase == v1alpha1.KernelStarting {
-		s.weigh(v, pod)
+		s.watchStart(v, pod)
 	}
 }
 
-// weigh decides whether what keeps a Pod from starting has lasted too long.
-func (s *step) weigh(v view, pod *corev1.Pod) {
+// watchStart decides whether what keeps a Pod from starting has lasted too long.
+func (s *plan) watchStart(v observed, pod *corev1.Pod) {
 	t := podstate.TroubleOf(pod)
 	if t == nil && pod.Spec.NodeName != "" {
 		t = s.overLimit(v, pod)
@@ -168,22 +168,22 @@ func (s *step) weigh(v view, pod *corev1.Pod) {
 	}
 	since := meta.FindStatusCondition(s.status.Conditions, ConditionStartable).LastTransitionTime.Time
 	if left := t.Grace - v.now.Sub(since); left > 0 {
-		s.again = left
+		s.lookAgain = left
 		return
 	}
-	s.finish(v, podstate.Ending{Cause: t.Cause, Message: t.Message})
+	s.end(v, podstate.Ending{Cause: t.Cause, Message: t.Message})
 }
 
 // overLimit is the trouble of a Pod that has a node and nothing wrong with it
 // that its status would say, or nil: what is amiss is in hint, if anywhere.
-func (s *step) overLimit(v view, pod *corev1.Pod) *podstate.Trouble {
+func (s *plan) overLimit(v observed, pod *corev1.Pod) *podstate.Trouble {
 	age := v.now.Sub(s.status.StartTime.Time)
-	if age >= startLimit {
-		return &podstate.Trouble{Reason: "NotReady", Cause: v1alpha1.CauseStartFailed, Message: podstate.Sentence(fmt.Sprintf("The kernel did not come up within %s", startLimit), v.hint)}
+	if age >= StartLimit {
+		return &podstate.Trouble{Reason: "NotReady", Cause: v1alpha1.CauseStartFailed, Message: podstate.Sentence(fmt.Sprintf("The kernel did not come up within %s", StartLimit), v.hint)}
 	}
-	s.again = min(max(hintAfter-age, time.Second), hintAfter)
+	s.lookAgain = min(max(hintAfter-age, time.Second), hintAfter)
 	if age >= hintAfter {
-		s.again = hintAfter
+		s.lookAgain = hintAfter
 	}
 	if v.hint == "" {
 		return nil
@@ -191,13 +191,13 @@ func (s *step) overLimit(v view, pod *corev1.Pod) *podstate.Trouble {
 	return &podstate.Trouble{Reason: "Waiting", Message: podstate.Sentence("The kernel's Pod does not start yet", v.hint)}
 }
 
-// finish ends the run: idle kernels are parked or deleted, the rest is dead.
-func (s *step) finish(v view, e podstate.Ending) {
-	if s.retries(e) {
-		s.retry(v, e)
+// end ends the run: idle kernels are parked or deleted, the rest is dead.
+func (s *plan) end(v observed, e podstate.Ending) {
+	if s.startsAnew(e) {
+		s.startAnew(v, e)
 		return
 	}
-	s.end = &e
+	s.ended = &e
 	if e.Cause == v1alpha1.CauseIdle && v.onIdle == v1alpha1.OnIdleDelete {
 		s.deleteKernel = true
 	}
@@ -214,20 +214,20 @@ func (s *step) finish(v view, e podstate.Ending) {
 	} else {
 		s.setCondition(v.now, ConditionFailed, true, string(e.Cause), e.Message)
 	}
-	s.discard(v, v.pods)
+	s.removePods(v, v.pods)
 }
 
-// discard deletes Pods and frees what is held once none of them lives. The
+// removePods deletes Pods and frees what is held once none of them lives. The
 // kernel's place and address are gone at once.
-func (s *step) discard(v view, pods []*corev1.Pod) {
+func (s *plan) removePods(v observed, pods []*corev1.Pod) {
 	s.status.PodIP, s.status.PodName, s.status.Warm, s.status.Node = "", "", "", ""
-	s.remove, s.force = sortOut(pods, v.now)
+	s.remove, s.force = deletions(pods, v.now)
 	for _, pod := range pods {
 		if !podstate.Alive(pod) {
 			continue
 		}
 		if pod.DeletionTimestamp != nil {
-			s.again, _ = overdue(pod, v.now)
+			s.lookAgain, _ = overdue(pod, v.now)
 		}
 		return
 	}
@@ -235,7 +235,7 @@ func (s *step) discard(v view, pods []*corev1.Pod) {
 }
 
 // setCondition sets a condition; its time advances only when its status does.
-func (s *step) setCondition(now time.Time, kind string, is bool, reason, message string) {
+func (s *plan) setCondition(now time.Time, kind string, is bool, reason, message string) {
 	if reason == "" {
 		reason = "Unknown"
 	}
@@ -245,8 +245,8 @@ func (s *step) setCondition(now time.Time, kind string, is bool, reason, message
 	podrules.SetCondition(&s.status.Conditions, 0, now, kind, is, reason, message)
 }
 
-// split picks the Pod of that name.
-func split(pods []*corev1.Pod, name string) (own *corev1.Pod, others []*corev1.Pod) {
+// splitByName picks the Pod of that name.
+func splitByName(pods []*corev1.Pod, name string) (own *corev1.Pod, others []*corev1.Pod) {
 	for _, pod := range pods {
 		if pod.Name == name {
 			own = pod
@@ -257,8 +257,8 @@ func split(pods []*corev1.Pod, name string) (own *corev1.Pod, others []*corev1.P
 	return own, others
 }
 
-// sortOut tells which Pods are still to be deleted, and which by force.
-func sortOut(pods []*corev1.Pod, now time.Time) (remove, force []*corev1.Pod) {
+// deletions tells which Pods are still to be deleted, and which by force.
+func deletions(pods []*corev1.Pod, now time.Time) (remove, force []*corev1.Pod) {
 	for _, pod := range pods {
 		if pod.DeletionTimestamp == nil {
 			remove = append(remove, pod)
@@ -282,8 +282,10 @@ func overdue(pod *corev1.Pod, now time.Time) (time.Duration, []*corev1.Pod) {
 
 func ptrTo(t metav1.Time) *metav1.Time { return &t }
 
-// isClaim tells whether a kernel has been promised a warm Pod that it does not
-// have for sure yet.
-func isClaim(s v1alpha1.JupyterKernelStatus) bool {
-	return s.Phase == v1alpha1.KernelStarting && s.Warm != "" && s.StartTime == nil
+// Refused is the status of a waiting kernel that a limit forbids for good.
+func Refused(status v1alpha1.JupyterKernelStatus, reason string, now time.Time) v1alpha1.JupyterKernelStatus {
+	s := plan{status: *status.DeepCopy()}
+	s.status.Queue = nil
+	s.end(observed{now: now}, podstate.Ending{Cause: v1alpha1.CauseRefused, Message: reason})
+	return s.status
 }

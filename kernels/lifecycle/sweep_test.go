@@ -1,4 +1,4 @@
-package kernels
+package lifecycle
 
 import (
 	"testing"
@@ -11,16 +11,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 func TestSweep(t *testing.T) {
-	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
-	c.gateway("gw")
-	c.create(kerneltest.Kernel("kept", "gw", v1alpha1.DefaultKernelName))
-	kept := c.ready("kept", 1, "")
-	c.stop() // what is left behind while nobody looks
+	c := kerneltest.NewNamespace(t)
+	k := kerneltest.Kernel("kept", "gw", v1alpha1.DefaultKernelName)
+	c.Make(k)
+	kept := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "kept-1", Labels: podspec.KernelLabels(k, 1)}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+	kept.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(k, v1alpha1.GroupVersion.WithKind("JupyterKernel"))}
+	k.Status.Run = 1
+	c.Make(kept, podspec.RunSecret(k, keys.Secret{1}))
 	object := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Name: name, Labels: podspec.KernelLabels(kerneltest.Kernel("lost", "gw", ""), 1)}
 	}
@@ -28,19 +31,19 @@ func TestSweep(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: object("lost-1")}
 	secret.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "JupyterKernel", Name: "lost", UID: "gone", Controller: new(true)}}
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "foreign"}}
-	c.create(unowned, secret, foreign)
+	c.Make(unowned, secret, foreign)
 
-	meters, err := newInstruments(prometheus.NewRegistry())
+	meters, err := NewMetrics(prometheus.NewRegistry())
 	require.NoError(t, err)
-	s := &sweeper{cfg: c.cfg, client: c.api, live: c.api, now: time.Now, meters: meters}
+	s := &sweeper{namespace: c.Name, client: c, live: c, now: time.Now, meters: meters}
 	require.NoError(t, s.sweep(t.Context()))
-	assert.True(t, c.get("unowned", unowned), "what is young is spared")
+	assert.True(t, c.Find("unowned", unowned), "what is young is spared")
 
 	s.now = func() time.Time { return time.Now().Add(time.Hour) }
 	require.NoError(t, s.sweep(t.Context()))
-	c.gone(unowned)
-	c.gone(secret)
-	assert.True(t, c.get("foreign", foreign))
-	assert.True(t, c.get("kept-1", kept))
-	assert.True(t, c.get("kept-1", &corev1.Secret{}))
+	assert.False(t, c.Find("unowned", unowned))
+	assert.False(t, c.Find("lost-1", secret))
+	assert.True(t, c.Find("foreign", foreign))
+	assert.True(t, c.Find("kept-1", kept))
+	assert.True(t, c.Find("kept-1", &corev1.Secret{}))
 }

@@ -1,4 +1,4 @@
-package kernels
+package lifecycle
 
 import (
 	"context"
@@ -24,9 +24,9 @@ import (
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
-// shortly is when to look again at something that changed under our hands:
+// Shortly is when to look again at something that changed under our hands:
 // the event that tells of the change is on its way.
-const shortly = 20 * time.Millisecond
+const Shortly = 20 * time.Millisecond
 
 // warmPatience is how often a warm Pod that is not ready yet is looked at
 // without an event.
@@ -37,12 +37,13 @@ var errNotReady = errors.New("kernels: the agent does not answer yet")
 
 // kernelReconciler brings one kernel after the other to where it should be.
 type kernelReconciler struct {
-	cfg    Config
+	cfg    podspec.Config
 	client client.Client // reads from the cache
 	live   client.Reader // reads from the API server
 	now    func() time.Time
-	meters *instruments
-	admit  *admitter
+	meters *Metrics
+	// expect is told of every Pod that is about to be created.
+	expect func(pod *corev1.Pod)
 	agents Agents
 
 	last   sync.Map // Pod UID → *corev1.Pod as the cache saw it last, until its end is taken note of
@@ -65,14 +66,14 @@ func (r *kernelReconciler) Reconcile(ctx context.Context, req reconcile.Request)
 	if len(strangers) > 0 {
 		// on the word of the API server: the cache of kernels may be behind that of Pods
 		if same, err := r.isCurrent(ctx, req.NamespacedName, k.UID); err != nil || !same {
-			return reconcile.Result{RequeueAfter: shortly}, err
+			return reconcile.Result{RequeueAfter: Shortly}, err
 		}
 	}
 	if k.UID == "" || k.DeletionTimestamp != nil {
 		r.clocks.Delete(k.UID)
 		return reconcile.Result{}, r.removeAll(ctx, append(pods, strangers...))
 	}
-	gone, err := r.settleOwner(ctx, k)
+	gone, err := r.ensureOwner(ctx, k)
 	if gone || err != nil {
 		return reconcile.Result{}, err
 	}
@@ -95,43 +96,43 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 		return reconcile.Result{}, err
 	}
 	now := r.now()
-	if isClaim(k.Status) && k.WantedRun() == k.Status.Run {
-		pod, told, result, err := r.take(ctx, k, pods)
+	if ClaimsWarmPod(k.Status) && k.WantedRun() == k.Status.Run {
+		pod, told, result, err := r.resolveClaim(ctx, k, pods)
 		if err != nil || !told {
 			return result, err
 		}
 		pods = append(slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return p.Name == pod.Name }), pod)
 	}
-	s := next(view{kernel: k, pods: pods, last: r.lastOf(k), hint: r.hintOf(ctx, k, pods), onIdle: onIdle, now: now})
+	s := next(observed{kernel: k, pods: pods, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pods), onIdle: onIdle, now: now})
 	if s.create && len(strangers) > 0 {
 		s.create = false // a Pod of a former kernel of this name has to go first
 	}
-	if counted(k.Status) && (!counted(s.status) || len(k.Status.Held) > len(s.status.Held)) || len(pods) == 0 && k.Status.PodName != "" {
+	if Counted(k.Status) && (!Counted(s.status) || len(k.Status.Held) > len(s.status.Held)) || len(pods) == 0 && k.Status.PodName != "" {
 		// what is held is given back on the word of the API server, not of a cache
-		behind, err := r.behind(ctx, k, pods)
+		behind, err := r.cacheIsBehind(ctx, k, pods)
 		if err != nil || behind {
-			return reconcile.Result{RequeueAfter: shortly}, err
+			return reconcile.Result{RequeueAfter: Shortly}, err
 		}
 	}
 	switch {
 	case s.status.Phase == v1alpha1.KernelQueued:
-		err = r.examine(ctx, k, &s)
+		err = r.checkBuildable(ctx, k, &s)
 	case s.create:
 		err = r.create(ctx, k, &s)
 	}
 	if errors.Is(err, errChanged) {
-		return reconcile.Result{RequeueAfter: shortly}, nil
+		return reconcile.Result{RequeueAfter: Shortly}, nil
 	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	if s.deleteKernel {
-		r.ended(k, s)
+		r.countEnd(k, s)
 		return reconcile.Result{}, r.deleteKernel(ctx, k, "idle")
 	}
 	if err := r.write(ctx, k, s); err != nil {
 		if apierrors.IsConflict(err) {
-			return reconcile.Result{RequeueAfter: shortly}, nil
+			return reconcile.Result{RequeueAfter: Shortly}, nil
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -144,13 +145,13 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 			return reconcile.Result{}, err
 		}
 	}
-	return reconcile.Result{RequeueAfter: s.again}, nil
+	return reconcile.Result{RequeueAfter: s.lookAgain}, nil
 }
 
 // hintOf is the last warning about the Pod of a kernel that does not start, for
 // people; empty if there is none, or if it cannot be read.
 func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) string {
-	pod, _ := split(pods, podspec.CurrentPodName(k.Name, k.Status))
+	pod, _ := splitByName(pods, podspec.CurrentPodName(k.Name, k.Status))
 	if pod == nil || k.Status.Phase != v1alpha1.KernelStarting || pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil ||
 		k.Status.StartTime == nil || r.now().Sub(k.Status.StartTime.Time) < hintAfter || podstate.Ready(pod) || !podstate.Alive(pod) {
 		return ""
@@ -187,14 +188,9 @@ func happened(e *corev1.Event) time.Time {
 	return e.CreationTimestamp.Time
 }
 
-// counted tells whether admission counts a kernel by its status.
-func counted(s v1alpha1.JupyterKernelStatus) bool {
-	return s.Phase.HasPod() || len(s.Held) > 0
-}
-
-// behind tells whether the API server has a living Pod of the kernel that the
+// cacheIsBehind tells whether the API server has a living Pod of the kernel that the
 // cache does not show as alive.
-func (r *kernelReconciler) behind(ctx context.Context, k *v1alpha1.JupyterKernel, cached []*corev1.Pod) (bool, error) {
+func (r *kernelReconciler) cacheIsBehind(ctx context.Context, k *v1alpha1.JupyterKernel, cached []*corev1.Pod) (bool, error) {
 	var list corev1.PodList
 	if err := r.live.List(ctx, &list, client.InNamespace(k.Namespace), podspec.SelectorOf(k.Name)); err != nil {
 		return false, fmt.Errorf("kernels: list Pods: %w", err)
@@ -211,20 +207,20 @@ func (r *kernelReconciler) behind(ctx context.Context, k *v1alpha1.JupyterKernel
 	return false, nil
 }
 
-// examine tells a waiting kernel what it waits for besides admission, or that
+// checkBuildable tells a waiting kernel what it waits for besides admission, or that
 // it waits in vain.
-func (r *kernelReconciler) examine(ctx context.Context, k *v1alpha1.JupyterKernel, s *step) error {
+func (r *kernelReconciler) checkBuildable(ctx context.Context, k *v1alpha1.JupyterKernel, s *plan) error {
 	queued := k.DeepCopy()
 	queued.Status = s.status
-	in, err := podspec.Gather(ctx, r.cfg.Pods, r.client, queued)
+	in, err := podspec.Gather(ctx, r.cfg, r.client, queued)
 	if err == nil {
-		_, err = podspec.Build(r.cfg.Pods, in)
+		_, err = podspec.Build(r.cfg, in)
 	}
-	return r.judge(s, err)
+	return r.noteUnbuildable(s, err)
 }
 
-// judge takes note of an error of gather or buildPod; others it returns.
-func (r *kernelReconciler) judge(s *step, err error) error {
+// noteUnbuildable takes note of an error of gather or buildPod; others it returns.
+func (r *kernelReconciler) noteUnbuildable(s *plan, err error) error {
 	var missing *podspec.MissingError
 	var invalid *podspec.InvalidError
 	now := r.now()
@@ -243,7 +239,7 @@ func (r *kernelReconciler) judge(s *step, err error) error {
 		s.setCondition(now, ConditionResolved, false, missing.Reason, missing.Error())
 	case errors.As(err, &invalid):
 		s.status.Queue = nil
-		s.finish(view{now: now}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: invalid.Error()})
+		s.end(observed{now: now}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: invalid.Error()})
 	default:
 		return err
 	}
@@ -251,7 +247,7 @@ func (r *kernelReconciler) judge(s *step, err error) error {
 }
 
 // write writes the status if it has changed, and counts what happened.
-func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel, s step) error {
+func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel, s plan) error {
 	if equality.Semantic.DeepEqual(k.Status, s.status) {
 		return nil
 	}
@@ -263,12 +259,12 @@ func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel,
 		return err
 	}
 	r.measure(k, former, updated.Status)
-	if isClaim(former) && !isClaim(updated.Status) && updated.Status.StartTime != nil {
-		r.meters.warmStarts.WithLabelValues(warmTaken).Inc()
+	if ClaimsWarmPod(former) && !ClaimsWarmPod(updated.Status) && updated.Status.StartTime != nil {
+		r.meters.warmStarts.WithLabelValues(warmJoined).Inc()
 	}
-	if s.end != nil {
-		r.ended(k, s)
-		log.FromContext(ctx).Info("kernel ended", "run", s.status.Run, "cause", s.end.Cause)
+	if s.ended != nil {
+		r.countEnd(k, s)
+		log.FromContext(ctx).Info("kernel ended", "run", s.status.Run, "cause", s.ended.Cause)
 	}
 	return nil
 }
@@ -292,10 +288,10 @@ func (r *kernelReconciler) measure(k *v1alpha1.JupyterKernel, former, current v1
 	}
 }
 
-func (r *kernelReconciler) ended(k *v1alpha1.JupyterKernel, s step) {
+func (r *kernelReconciler) countEnd(k *v1alpha1.JupyterKernel, s plan) {
 	r.clocks.Delete(k.UID)
-	if s.end != nil {
-		r.meters.ends.WithLabelValues(string(s.end.Cause)).Inc()
+	if s.ended != nil {
+		r.meters.Ended(s.ended.Cause)
 	}
 }
 

@@ -1,4 +1,4 @@
-package kernels
+package lifecycle
 
 import (
 	"fmt"
@@ -45,7 +45,7 @@ func failedAtOnce(s v1alpha1.JupyterKernelStatus) bool {
 }
 
 // backOff begins a run later if those before have failed at once.
-func (s *step) backOff(former v1alpha1.JupyterKernelStatus, now time.Time) {
+func (s *plan) backOff(former v1alpha1.JupyterKernelStatus, now time.Time) {
 	if former.Phase != v1alpha1.KernelDead || !failedAtOnce(former) {
 		return
 	}
@@ -58,25 +58,25 @@ func (s *step) backOff(former v1alpha1.JupyterKernelStatus, now time.Time) {
 }
 
 // waitOut ends the pause when it is over, or looks again then.
-func (s *step) waitOut(now time.Time) {
+func (s *plan) waitOut(now time.Time) {
 	if s.status.NotBefore == nil {
 		return
 	}
 	if left := s.status.NotBefore.Sub(now); left > 0 {
-		s.again = left
+		s.lookAgain = left
 		return
 	}
 	s.status.NotBefore, s.status.Message = nil, ""
 }
 
-// retries tells whether a run whose Pod was taken away before it was ready is
+// startsAnew tells whether a run whose Pod was taken away before it was ready is
 // begun anew: nothing is lost by that.
-func (s *step) retries(e podstate.Ending) bool {
+func (s *plan) startsAnew(e podstate.Ending) bool {
 	return e.Disrupted && s.status.Phase == v1alpha1.KernelStarting && s.status.ReadyTime == nil && s.status.Failures < mostRetries
 }
 
-// retry takes the run back to the queue, in its old place.
-func (s *step) retry(v view, e podstate.Ending) {
+// startAnew takes the run back to the queue, in its old place.
+func (s *plan) startAnew(v observed, e podstate.Ending) {
 	s.status.Phase = v1alpha1.KernelQueued
 	s.status.Failures++
 	s.status.StartTime, s.status.Node = nil, ""
@@ -84,5 +84,5 @@ func (s *step) retry(v view, e podstate.Ending) {
 	if pause := retryPause(s.status.Failures); pause > 0 {
 		s.status.NotBefore = &metav1.Time{Time: v.now.Add(pause)}
 	}
-	s.discard(v, v.pods)
+	s.removePods(v, v.pods)
 }

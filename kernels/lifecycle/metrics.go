@@ -1,0 +1,63 @@
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// Phases of a start, for the label of startSeconds.
+const (
+	startQueued = "queued" // asked for → admitted
+	startPod    = "pod"    // Pod made → Pod has an address
+	startAgent  = "agent"  // Pod has an address → agent answers
+)
+
+// What becomes of a warm Pod that a kernel was promised.
+const (
+	warmJoined = "taken"
+	warmLost   = "lost" // it was gone or did not answer: the kernel starts from nothing
+)
+
+// Metrics are the metrics of kernels' lives. No label is taken from users.
+type Metrics struct {
+	startSeconds *prometheus.HistogramVec
+	ends         *prometheus.CounterVec
+	orphans      *prometheus.CounterVec
+	warmStarts   *prometheus.CounterVec
+}
+
+// NewMetrics registers them.
+func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{
+		startSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "elastichub_kernel_start_seconds", Help: "Time a kernel start spent in each phase: queued, pod, agent.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800},
+		}, []string{"phase"}),
+		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "elastichub_kernel_ends_total", Help: "Ends of kernel Pods by cause; Idle ones are culls.",
+		}, []string{"cause"}),
+		orphans: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "elastichub_orphans_removed_total", Help: "Objects removed because their owner is gone, by kind.",
+		}, []string{"kind"}),
+		warmStarts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "elastichub_kernel_warm_starts_total", Help: "Kernels that were promised a warm Pod, by outcome: taken, lost.",
+		}, []string{"outcome"}),
+	}
+	for _, c := range []prometheus.Collector{m.startSeconds, m.ends, m.orphans, m.warmStarts} {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Admitted measures how long a kernel has waited.
+func (m *Metrics) Admitted(after time.Duration) {
+	m.startSeconds.WithLabelValues(startQueued).Observe(max(after, 0).Seconds())
+}
+
+// Ended counts the end of a run, or of the wait for one.
+func (m *Metrics) Ended(cause v1alpha1.KernelCause) { m.ends.WithLabelValues(string(cause)).Inc() }

@@ -1,0 +1,99 @@
+package lifecycle
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
+)
+
+// kernelsAtOnce bounds how many kernels are reconciled at a time.
+const kernelsAtOnce = 16
+
+// SetupWithManager adds the controllers of kernels' lives, and the sweep of a namespace,
+// to a manager. expect is told of every Pod that is about to be created.
+func SetupWithManager(mgr manager.Manager, namespace string, cfg podspec.Config, agents Agents, expect func(*corev1.Pod), meters *Metrics) error {
+	kernels := &kernelReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents}
+	if err := setupKernels(mgr, kernels); err != nil {
+		return err
+	}
+	if err := setupIdle(mgr, &idleReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), agents: agents}, kernels.kernelsWhere); err != nil {
+		return err
+	}
+	return mgr.Add(&sweeper{namespace: namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters})
+}
+
+func setupKernels(mgr manager.Manager, r *kernelReconciler) error {
+	waiting := func(ctx context.Context, o client.Object) []reconcile.Request {
+		return r.kernelsWhere(ctx, o, func(k *v1alpha1.JupyterKernel) bool {
+			return k.Status.Phase == v1alpha1.KernelQueued || k.Status.Phase == ""
+		})
+	}
+	ofNotebook := func(ctx context.Context, o client.Object) []reconcile.Request {
+		return r.kernelsWhere(ctx, o, func(k *v1alpha1.JupyterKernel) bool { return k.Spec.Notebook == o.GetName() })
+	}
+	ofGateway := func(ctx context.Context, o client.Object) []reconcile.Request {
+		return r.kernelsWhere(ctx, o, func(k *v1alpha1.JupyterKernel) bool { return k.Spec.Gateway == o.GetName() })
+	}
+	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
+	return ctrl.NewControllerManagedBy(mgr).Named("kernel").
+		For(&v1alpha1.JupyterKernel{}).
+		Watches(&corev1.Pod{}, r.podEvents()).
+		Watches(&v1alpha1.JupyterKernelSpec{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
+		Watches(&v1alpha1.JupyterKernelTemplate{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
+		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(ofGateway), changed).
+		Watches(&v1alpha1.JupyterNotebook{}, handler.EnqueueRequestsFromMapFunc(ofNotebook), changed).
+		WithOptions(controller.Options{MaxConcurrentReconciles: kernelsAtOnce}).
+		Complete(r)
+}
+
+// podEvents enqueues the kernel of a Pod, and keeps how deleted Pods looked last.
+func (r *kernelReconciler) podEvents() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	enqueue := func(o client.Object, q queue) {
+		if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == "JupyterKernel" {
+			q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: owner.Name}})
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueue(e.Object, q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueue(e.ObjectNew, q) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+			if pod, ok := e.Object.(*corev1.Pod); ok && podspec.IsKernelPod(pod) {
+				r.last.Store(pod.Name, pod)
+			}
+			enqueue(e.Object, q)
+		},
+	}
+}
+
+// kernelsWhere asks for those kernels in the namespace of an object that has changed.
+func (r *kernelReconciler) kernelsWhere(ctx context.Context, changed client.Object, is func(*v1alpha1.JupyterKernel) bool) []reconcile.Request {
+	var list v1alpha1.JupyterKernelList
+	if err := r.client.List(ctx, &list, client.InNamespace(changed.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list kernels")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		if is(&list.Items[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+	}
+	return requests
+}

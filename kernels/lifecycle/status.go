@@ -1,0 +1,21 @@
+package lifecycle
+
+import (
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// Counted tells whether admission counts a kernel by its status.
+func Counted(s v1alpha1.JupyterKernelStatus) bool {
+	return s.Phase.HasPod() || len(s.Held) > 0
+}
+
+// ClaimsWarmPod tells whether a kernel has been promised a warm Pod that it does not
+// have for sure yet.
+func ClaimsWarmPod(s v1alpha1.JupyterKernelStatus) bool {
+	return s.Phase == v1alpha1.KernelStarting && s.Warm != "" && s.StartTime == nil
+}
+
+// HasAgent tells whether a kernel has a Pod whose agent answers.
+func HasAgent(k *v1alpha1.JupyterKernel) bool {
+	return k.Status.Phase == v1alpha1.KernelReady && k.Status.PodIP != "" && k.Status.PodName != "" && k.DeletionTimestamp == nil
+}

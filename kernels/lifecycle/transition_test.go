@@ -1,0 +1,120 @@
+package lifecycle
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+)
+
+func TestRetryPause(t *testing.T) {
+	for failures, want := range map[int32]time.Duration{
+		0: 0, 1: 0, 2: 5 * time.Second, 3: 10 * time.Second, 4: 20 * time.Second, 8: 5 * time.Minute, 1 << 30: 5 * time.Minute,
+	} {
+		assert.Equal(t, want, retryPause(failures), failures)
+	}
+}
+
+// TestBackOff plays a kernel that ends at once, run after run.
+func TestBackOff(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	k := kerneltest.Kernel("k", "gw", "gpu")
+	run := func(n int64) v1alpha1.JupyterKernelStatus {
+		k.Spec.Run = n
+		k.Status = next(observed{kernel: k, now: now}).status
+		return k.Status
+	}
+	end := func(cause v1alpha1.KernelCause, lived time.Duration) {
+		k.Status.Phase, k.Status.Cause = v1alpha1.KernelDead, cause
+		k.Status.ReadyTime, k.Status.CompletionTime = &metav1.Time{Time: now.Add(-lived)}, &metav1.Time{Time: now}
+	}
+	run(1)
+	end(v1alpha1.CauseKernelExited, time.Second)
+	st := run(2)
+	assert.Equal(t, int32(1), st.Failures)
+	assert.Nil(t, st.NotBefore, "the first time costs nothing")
+	assert.Empty(t, st.Message)
+	end(v1alpha1.CauseOutOfMemory, time.Second)
+	st = run(3)
+	assert.Equal(t, int32(2), st.Failures)
+	assert.Equal(t, now.Add(5*time.Second), st.NotBefore.Time)
+	assert.Equal(t, "The kernel has ended 2 times in a row soon after it was started; the next attempt begins in 5s.", st.Message)
+
+	s := next(observed{kernel: k, now: now.Add(2 * time.Second)})
+	assert.Equal(t, 3*time.Second, s.lookAgain)
+	assert.NotNil(t, s.status.NotBefore)
+	s = next(observed{kernel: k, now: now.Add(5 * time.Second)})
+	assert.Nil(t, s.status.NotBefore)
+	assert.Empty(t, s.status.Message)
+	assert.Equal(t, int32(2), s.status.Failures)
+
+	for _, harmless := range []func(){
+		func() { end(v1alpha1.CauseKernelExited, time.Minute) },
+		func() { end(v1alpha1.CauseShutdown, time.Second) },
+		func() { end(v1alpha1.CauseRefused, 0) },
+		func() { end(v1alpha1.CauseIdle, 0); k.Status.Phase = v1alpha1.KernelParked },
+	} {
+		k.Status = v1alpha1.JupyterKernelStatus{Run: 3, Failures: 2}
+		harmless()
+		st = run(4)
+		assert.Zero(t, st.Failures)
+		assert.Nil(t, st.NotBefore)
+	}
+}
+
+// TestRefusedByEveryNode ends a kernel after some attempts.
+func TestRefusedByEveryNode(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	k := kerneltest.Kernel("k", "gw", "gpu")
+	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, PodName: "k-1"}
+	pod := &corev1.Pod{}
+	pod.Name, pod.Spec.NodeName = "k-1", "n"
+	pod.Status.Phase, pod.Status.Reason, pod.Status.Message = corev1.PodFailed, "OutOfcpu", "too little"
+	for attempt := range mostRetries + 1 {
+		k.Status.Phase, k.Status.PodName, k.Status.StartTime = v1alpha1.KernelStarting, "k-1", &metav1.Time{Time: now}
+		s := next(observed{kernel: k, pods: []*corev1.Pod{pod}, now: now})
+		k.Status = s.status
+		assert.Equal(t, []*corev1.Pod{pod}, s.remove)
+		if attempt < mostRetries {
+			require.Equal(t, v1alpha1.KernelQueued, s.status.Phase)
+			assert.Nil(t, s.ended)
+		}
+	}
+	assert.Equal(t, v1alpha1.KernelDead, k.Status.Phase)
+	assert.Equal(t, v1alpha1.CauseRejected, k.Status.Cause)
+	assert.Equal(t, "The node n would not run the kernel's Pod (OutOfcpu): too little", k.Status.Message)
+}
+
+// TestNeverComesUp: what keeps a Pod from starting is told while it lasts, and
+// it does not last for ever.
+func TestNeverComesUp(t *testing.T) {
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	k := kerneltest.Kernel("k", "gw", "gpu")
+	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, PodName: "k-1", StartTime: &metav1.Time{Time: begin}}
+	pod := &corev1.Pod{}
+	pod.Name, pod.Spec.NodeName, pod.Status.Phase = "k-1", "n", corev1.PodPending
+	at := func(after time.Duration, hint string) plan {
+		s := next(observed{kernel: k, pods: []*corev1.Pod{pod}, hint: hint, now: begin.Add(after)})
+		k.Status = s.status
+		return s
+	}
+	s := at(5*time.Second, "")
+	assert.Equal(t, 10*time.Second, s.lookAgain)
+	assert.Empty(t, s.status.Message)
+	s = at(20*time.Second, "FailedMount: no such volume")
+	assert.Equal(t, hintAfter, s.lookAgain)
+	assert.Equal(t, "The kernel's Pod does not start yet: FailedMount: no such volume", s.status.Message)
+	s = at(40*time.Second, "")
+	assert.Empty(t, s.status.Message, "it is over")
+	s = at(StartLimit, "FailedMount: no such volume")
+	assert.Equal(t, v1alpha1.KernelDead, s.status.Phase)
+	assert.Equal(t, v1alpha1.CauseStartFailed, s.status.Cause)
+	assert.Equal(t, "The kernel did not come up within 30m0s: FailedMount: no such volume", s.status.Message)
+	assert.Equal(t, []*corev1.Pod{pod}, s.remove)
+}
