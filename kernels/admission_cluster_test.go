@@ -40,10 +40,6 @@ func (c *cluster) gauge(name string) map[string]float64 {
 	return values
 }
 
-func owned(user string, policies ...string) func(*v1alpha1.JupyterKernel) {
-	return func(k *v1alpha1.JupyterKernel) { k.Spec.User, k.Spec.Policies = user, policies }
-}
-
 func TestQueueForGPUs(t *testing.T) {
 	c := startCluster(t)
 	c.node("queue", 2)
@@ -54,7 +50,7 @@ func TestQueueForGPUs(t *testing.T) {
 	pods := map[string]*corev1.Pod{}
 	for i := 1; i <= 4; i++ {
 		name := fmt.Sprintf("k%d", i)
-		c.create(kerneltest.Kernel(name, "gw", "gpu", owned(name, "research")))
+		c.create(kerneltest.Kernel(name, "gw", "gpu", kerneltest.Owned(name, "research")))
 		if i <= 2 {
 			pods[name] = c.ready(name, 1, "queue")
 		} else {
@@ -73,11 +69,11 @@ func TestQueueForGPUs(t *testing.T) {
 	assert.Equal(t, map[string]float64{"nvidia.com/gpu": 2}, c.gauge("elastichub_kernel_resources_held"))
 
 	// a kernel without GPU passes them all
-	c.create(kerneltest.Kernel("light", "gw", "cpu", owned("k1", "research")))
+	c.create(kerneltest.Kernel("light", "gw", "cpu", kerneltest.Owned("k1", "research")))
 	c.pod("light", 1)
 
 	// a GPU is free as soon as the Pod has completed
-	c.report(pods["k1"], exited(0, "Completed", `{"reason":"idle","message":"","exitCode":0}`))
+	c.report(pods["k1"], kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"","exitCode":0}`))
 	c.pod("k3", 1)
 	c.eventually("k4 moves up", func() bool { q := c.queue("k4"); return q != nil && q.Position == 1 && q.Length == 1 })
 
@@ -90,7 +86,7 @@ func TestQueueForGPUs(t *testing.T) {
 	c.pod("k4", 1)
 
 	// a new node is used at once
-	c.create(kerneltest.Kernel("k5", "gw", "gpu", owned("k5", "research")))
+	c.create(kerneltest.Kernel("k5", "gw", "gpu", kerneltest.Owned("k5", "research")))
 	c.phase("k5", 1, v1alpha1.KernelQueued)
 	c.node("queue-more", 1)
 	c.pod("k5", 1)
@@ -125,24 +121,24 @@ func TestRefusals(t *testing.T) {
 		"many":    {"gpu4", "resources.limits[nvidia.com/gpu] of the kernel is 4, but spec.kernels.gpusPerKernel of policy strict allows 1."},
 		"unasked": {"secret", `The kernel "secret" is not among spec.kernels.allowed of policy strict.`},
 	} {
-		c.create(kerneltest.Kernel(name, "gw", tc.spec, owned("ann", "strict")))
+		c.create(kerneltest.Kernel(name, "gw", tc.spec, kerneltest.Owned("ann", "strict")))
 		k := c.phase(name, 1, v1alpha1.KernelDead)
 		assert.Equal(t, v1alpha1.CauseRefused, k.Status.Cause)
 		assert.Equal(t, tc.message, k.Status.Message)
 	}
-	c.create(kerneltest.Kernel("first", "gw", "gpu", owned("ann", "strict")))
+	c.create(kerneltest.Kernel("first", "gw", "gpu", kerneltest.Owned("ann", "strict")))
 	pod := c.ready("first", 1, "")
-	c.create(kerneltest.Kernel("second", "gw", "gpu", owned("ann", "strict")))
+	c.create(kerneltest.Kernel("second", "gw", "gpu", kerneltest.Owned("ann", "strict")))
 	k := c.phase("second", 1, v1alpha1.KernelDead)
 	assert.Equal(t, v1alpha1.CauseRefused, k.Status.Cause)
 	assert.Equal(t, "You use 1 of the 1 nvidia.com/gpu that policy strict allows you (gpusPerUser).", k.Status.Message)
 	// asking again is refused again, another user is not
 	c.askRun("second", 2)
 	c.phase("second", 2, v1alpha1.KernelDead)
-	c.create(kerneltest.Kernel("bob", "gw", "gpu", owned("bob", "strict")))
+	c.create(kerneltest.Kernel("bob", "gw", "gpu", kerneltest.Owned("bob", "strict")))
 	c.pod("bob", 1)
 	// a kernel that has run before queues
-	c.report(pod, exited(0, "Completed", `{"reason":"idle","message":"","exitCode":0}`))
+	c.report(pod, kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"","exitCode":0}`))
 	c.phase("first", 1, v1alpha1.KernelParked)
 	c.askRun("second", 3)
 	c.pod("second", 3)
@@ -164,7 +160,7 @@ func TestExactUnderLoad(t *testing.T) {
 	created := make(chan error, total)
 	for i := range total {
 		go func() {
-			k := kerneltest.Kernel(fmt.Sprintf("k%03d", i), "gw", "gpu", owned(fmt.Sprintf("u%d", i), "research"))
+			k := kerneltest.Kernel(fmt.Sprintf("k%03d", i), "gw", "gpu", kerneltest.Owned(fmt.Sprintf("u%d", i), "research"))
 			k.Namespace = c.namespace
 			created <- c.api.Create(c.ctx, k)
 		}()

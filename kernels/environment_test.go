@@ -200,30 +200,6 @@ func (c *cluster) report(pod *corev1.Pod, change func(*corev1.PodStatus)) {
 	require.NoError(c, c.api.Status().Update(c.ctx, pod))
 }
 
-func running(ip string, ready bool) func(*corev1.PodStatus) {
-	return func(s *corev1.PodStatus) {
-		s.Phase, s.PodIP, s.PodIPs = corev1.PodRunning, ip, []corev1.PodIP{{IP: ip}}
-		value := corev1.ConditionFalse
-		if ready {
-			value = corev1.ConditionTrue
-		}
-		s.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: value}}
-		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "kernel", Image: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
-	}
-}
-
-func exited(code int32, reason, message string) func(*corev1.PodStatus) {
-	return func(s *corev1.PodStatus) {
-		s.Phase = corev1.PodFailed
-		if code == 0 {
-			s.Phase = corev1.PodSucceeded
-		}
-		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "kernel", Image: "i", State: corev1.ContainerState{
-			Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message},
-		}}}
-	}
-}
-
 // ready brings a kernel's run all the way up on a node.
 func (c *cluster) ready(kernel string, run int64, node string) *corev1.Pod {
 	c.Helper()
@@ -231,7 +207,7 @@ func (c *cluster) ready(kernel string, run int64, node string) *corev1.Pod {
 	if node != "" {
 		c.bind(pod, node)
 	}
-	c.report(pod, running("10.0.0.9", true))
+	c.report(pod, kerneltest.Running("10.0.0.9", true))
 	c.phase(kernel, run, v1alpha1.KernelReady)
 	return pod
 }

@@ -46,7 +46,7 @@ func TestPodsOfTheFormerReleaseAreKept(t *testing.T) {
 	assert.Equal(t, int64(2), held["nvidia.com/gpu"])
 
 	// Its end is seen.
-	c.report(pod, exited(0, "Completed", `{"reason":"idle","message":"Idle for 60 s.","exitCode":0}`))
+	c.report(pod, kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"Idle for 60 s.","exitCode":0}`))
 	c.phase(dotted, 1, v1alpha1.KernelParked)
 	c.gone(pod)
 }

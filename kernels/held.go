@@ -10,6 +10,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/queue"
 )
 
 // Held counts the extended resources that the kernels of a user hold now, and
@@ -26,7 +27,7 @@ func (c *Catalogue) Held(ctx context.Context, user string) (byUser admission.Res
 	}
 	policies := map[string]admission.Policy{}
 	for i := range list.Items {
-		policies[list.Items[i].Name] = policyOf(&list.Items[i])
+		policies[list.Items[i].Name] = queue.PolicyOf(&list.Items[i])
 	}
 	byUser, byPolicy = admission.Resources{}, map[string]int64{}
 	for _, k := range kernels {

@@ -12,6 +12,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/queue"
 )
 
 // listed is a cache that holds these kernels and policies.
@@ -75,16 +76,16 @@ func TestHeldCountsByUserAndByPool(t *testing.T) {
 }
 
 // room is a capacity that does not change.
-type room []place
+type room []queue.Node
 
-func (r room) Places(context.Context) ([]place, error) { return r, nil }
+func (r room) Nodes(context.Context) ([]queue.Node, error) { return r, nil }
 
 func TestCapacityCountsEveryResource(t *testing.T) {
-	node := func(total, free admission.Resources) place {
-		return place{Node: admission.Node{Total: total, Free: free}}
+	node := func(total, free admission.Resources) queue.Node {
+		return queue.Node{Node: admission.Node{Total: total, Free: free}}
 	}
 	c := &Catalogue{
-		places: room{
+		cluster: room{
 			node(admission.Resources{wholeGPU: 4}, admission.Resources{wholeGPU: 3}),
 			node(admission.Resources{wholeGPU: 2, slice: 7}, admission.Resources{wholeGPU: 2, slice: 7}),
 			node(admission.Resources{"amd.com/gpu": 1}, admission.Resources{"amd.com/gpu": 0}),
@@ -100,7 +101,7 @@ func TestCapacityCountsEveryResource(t *testing.T) {
 	assert.True(t, known)
 	assert.Equal(t, admission.Resources{wholeGPU: 6, slice: 7, "amd.com/gpu": 1}, total)
 	assert.Equal(t, admission.Resources{wholeGPU: 3, slice: 4, "amd.com/gpu": 0}, free)
-	c.places = nil
+	c.cluster = nil
 	_, _, known, err = c.Capacity(t.Context())
 	require.NoError(t, err)
 	assert.False(t, known)

@@ -27,7 +27,7 @@ func TestIdleTimeReachesRunningKernels(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](60) })
 	c.create(kerneltest.GPUSpec("cpu", 0), kerneltest.GPUSpec("other", 0), kerneltest.Policy("lab", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{"cpu"} }))
-	c.create(kerneltest.Kernel("k", "gw", "cpu", owned("ann", "lab")))
+	c.create(kerneltest.Kernel("k", "gw", "cpu", kerneltest.Owned("ann", "lab")))
 	pod := c.ready("k", 1, "")
 	const ip = "10.0.0.9"
 	time.Sleep(100 * time.Millisecond)

@@ -55,20 +55,20 @@ func TestLifeOfAKernel(t *testing.T) {
 
 	// the address is told while it starts, readiness when it is ready
 	c.bind(pod, "life")
-	c.report(pod, running("10.0.0.7", false))
+	c.report(pod, kerneltest.Running("10.0.0.7", false))
 	c.eventually("address", func() bool { return c.kernel("k1").Status.PodIP == "10.0.0.7" })
 	k = c.kernel("k1")
 	assert.Equal(t, v1alpha1.KernelStarting, k.Status.Phase)
 	assert.Equal(t, "k1-1", k.Status.PodName)
 	assert.Equal(t, "life", k.Status.Node)
-	c.report(pod, running("10.0.0.7", true))
+	c.report(pod, kerneltest.Running("10.0.0.7", true))
 	k = c.phase("k1", 1, v1alpha1.KernelReady)
 	assert.NotNil(t, k.Status.StartTime)
 	assert.NotNil(t, k.Status.ReadyTime)
 	assert.True(t, meta.IsStatusConditionTrue(k.Status.Conditions, lifecycle.ConditionRunning))
 
 	// idle: parked, the GPU free, Pod and Secret gone
-	c.report(pod, exited(0, "Completed", `{"reason":"idle","message":"Idle for 60 s.","exitCode":0}`))
+	c.report(pod, kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"Idle for 60 s.","exitCode":0}`))
 	k = c.phase("k1", 1, v1alpha1.KernelParked)
 	assert.Equal(t, v1alpha1.CauseIdle, k.Status.Cause)
 	assert.Equal(t, "Idle for 60 s.", k.Status.Message)
@@ -116,21 +116,21 @@ func TestEndsOfAPod(t *testing.T) {
 		cause   v1alpha1.KernelCause
 		message string
 	}{
-		"oom":      {exited(1, "OOMKilled", `{"reason":"kernel-exited","message":"x","exitCode":-9}`), v1alpha1.CauseOutOfMemory, "The kernel ran out of memory."},
-		"exited":   {exited(1, "Error", `{"reason":"kernel-exited","message":"The kernel exited with code 3.","exitCode":3}`), v1alpha1.CauseKernelExited, "The kernel exited with code 3."},
-		"start":    {exited(1, "Error", `{"reason":"start-failed","message":"No answer.","exitCode":1}`), v1alpha1.CauseStartFailed, "No answer."},
-		"shutdown": {exited(0, "Completed", `{"reason":"shutdown","message":"Shut down.","exitCode":0}`), v1alpha1.CauseShutdown, "Shut down."},
+		"oom":      {kerneltest.Exited(1, "OOMKilled", `{"reason":"kernel-exited","message":"x","exitCode":-9}`), v1alpha1.CauseOutOfMemory, "The kernel ran out of memory."},
+		"exited":   {kerneltest.Exited(1, "Error", `{"reason":"kernel-exited","message":"The kernel exited with code 3.","exitCode":3}`), v1alpha1.CauseKernelExited, "The kernel exited with code 3."},
+		"start":    {kerneltest.Exited(1, "Error", `{"reason":"start-failed","message":"No answer.","exitCode":1}`), v1alpha1.CauseStartFailed, "No answer."},
+		"shutdown": {kerneltest.Exited(0, "Completed", `{"reason":"shutdown","message":"Shut down.","exitCode":0}`), v1alpha1.CauseShutdown, "Shut down."},
 		"evicted":  {failed("Evicted", "low on memory"), v1alpha1.CauseEvicted, "The node evicted the kernel's Pod: low on memory"},
 		"preempted": {func(s *corev1.PodStatus) {
-			exited(1, "Error", `{"reason":"terminated","message":"x","exitCode":0}`)(s)
+			kerneltest.Exited(1, "Error", `{"reason":"terminated","message":"x","exitCode":0}`)(s)
 			s.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "PreemptionByScheduler", Message: "default-scheduler: preempting to accommodate a higher priority pod"}}
 		}, v1alpha1.CauseEvicted, "The kernel's Pod was evicted: default-scheduler: preempting to accommodate a higher priority pod"},
 		"node gone": {func(s *corev1.PodStatus) {
 			s.Phase = corev1.PodFailed
 			s.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC", Message: "PodGC: node no longer exists"}}
 		}, v1alpha1.CauseNodeLost, "The node far, where the kernel ran, is gone."},
-		"node restarted": {exited(255, "Unknown", ""), v1alpha1.CauseNodeLost, "The node far restarted or lost the kernel's container."},
-		"killed":         {exited(137, "Error", ""), v1alpha1.CauseKernelExited, "The kernel's container was killed from outside (exit code 137); most often its node had no memory left."},
+		"node restarted": {kerneltest.Exited(255, "Unknown", ""), v1alpha1.CauseNodeLost, "The node far restarted or lost the kernel's container."},
+		"killed":         {kerneltest.Exited(137, "Error", ""), v1alpha1.CauseKernelExited, "The kernel's container was killed from outside (exit code 137); most often its node had no memory left."},
 		"deadline":       {failed("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"), v1alpha1.CauseDeadline, "The kernel's Pod has run for 1h0m0s, the longest that is allowed."},
 		"shutting down":  {failed("NodeShutdown", "Pod was terminated in response to imminent node shutdown."), v1alpha1.CauseEvicted, "The node ended the kernel's Pod: Pod was terminated in response to imminent node shutdown."},
 		"mystery":        {func(s *corev1.PodStatus) { s.Phase, s.Message = corev1.PodFailed, "odd" }, v1alpha1.CauseUnknown, "The kernel's Pod ended: odd"},
@@ -149,7 +149,7 @@ func TestEndsOfAPod(t *testing.T) {
 				c.bind(pod, "far")
 			}
 			if tc.cause != v1alpha1.CauseImage && tc.cause != v1alpha1.CauseStartFailed {
-				c.report(pod, running("10.0.0.9", true))
+				c.report(pod, kerneltest.Running("10.0.0.9", true))
 				c.phase(name, 1, v1alpha1.KernelReady)
 			}
 			c.report(pod, tc.end)
@@ -183,7 +183,7 @@ func TestIdleDeletes(t *testing.T) {
 	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) { gw.Spec.OnIdle = v1alpha1.OnIdleDelete })
 	c.create(kerneltest.Kernel("k", "gw", v1alpha1.DefaultKernelName))
 	pod, k := c.ready("k", 1, ""), c.kernel("k")
-	c.report(pod, exited(0, "Completed", `{"reason":"idle","message":"","exitCode":0}`))
+	c.report(pod, kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"","exitCode":0}`))
 	c.gone(k)
 	c.gone(pod)
 }
@@ -266,12 +266,12 @@ func TestOperatorsOwnTemplate(t *testing.T) {
 	assert.Equal(t, "kernel", pod.Labels["app"])
 	assert.Len(t, pod.Spec.Containers, 1)
 	assert.Empty(t, pod.Spec.InitContainers)
-	c.report(pod, running("10.0.0.8", true))
+	c.report(pod, kerneltest.Running("10.0.0.8", true))
 	k := c.phase("plain", 1, v1alpha1.KernelReady)
 	assert.True(t, meta.IsStatusConditionTrue(k.Status.Conditions, lifecycle.ConditionRunning))
 	assert.NotNil(t, k.Status.StartTime)
 	assert.NotNil(t, k.Status.LastReconcileTime)
-	c.report(pod, exited(0, "Completed", ""))
+	c.report(pod, kerneltest.Exited(0, "Completed", ""))
 	k = c.phase("plain", 1, v1alpha1.KernelDead)
 	assert.True(t, meta.IsStatusConditionTrue(k.Status.Conditions, lifecycle.ConditionSucceeded))
 	assert.False(t, meta.IsStatusConditionTrue(k.Status.Conditions, lifecycle.ConditionRunning))

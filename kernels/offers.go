@@ -13,6 +13,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/queue"
 )
 
 // Offer is a kernelspec as somebody who chooses sees it.
@@ -30,22 +31,22 @@ type Offer struct {
 type Catalogue struct {
 	cfg    Config
 	reader client.Reader
-	// places is nil without ClusterCapacity.
-	places capacity
+	// cluster is nil without ClusterCapacity.
+	cluster queue.Capacity
 }
 
 // Capacity counts the extended resources of the cluster's nodes, and how much of
 // them nobody holds. known is false without Config.ClusterCapacity.
 func (c *Catalogue) Capacity(ctx context.Context) (free, total admission.Resources, known bool, err error) {
-	if c.places == nil {
+	if c.cluster == nil {
 		return nil, nil, false, nil
 	}
-	places, err := c.places.Places(ctx)
+	nodes, err := c.cluster.Nodes(ctx)
 	if err != nil {
 		return nil, nil, false, err
 	}
 	free, total = admission.Resources{}, admission.Resources{}
-	for _, p := range places {
+	for _, p := range nodes {
 		for resource, n := range p.Total {
 			total[resource] += n
 			free[resource] += p.Free[resource]

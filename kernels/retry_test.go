@@ -36,7 +36,7 @@ func TestTakenBeforeItWasReady(t *testing.T) {
 	assert.Equal(t, "The kernel's Pod was deleted. It is tried again.", k.Status.Message)
 	assert.Empty(t, k.Status.Held)
 	c.eventually("a third Pod", func() bool { return c.get("k-1", pod) && pod.UID != second && pod.DeletionTimestamp == nil })
-	c.report(pod, running("10.0.0.9", true))
+	c.report(pod, kerneltest.Running("10.0.0.9", true))
 	k = c.phase("k", 1, v1alpha1.KernelReady)
 	assert.Empty(t, k.Status.Message)
 
@@ -56,7 +56,7 @@ func TestDeletedOnItsWay(t *testing.T) {
 		k.Allowed, k.GPUsPerKernel, k.GPUsPerUser, k.GPUPool = []string{"gpu"}, 1, 1, &pool
 	}))
 	for _, name := range []string{"starts", "waits", "last"} {
-		c.create(kerneltest.Kernel(name, "gw", "gpu", owned(name, "research")))
+		c.create(kerneltest.Kernel(name, "gw", "gpu", kerneltest.Owned(name, "research")))
 		if name == "starts" {
 			c.pod(name, 1)
 		} else {

@@ -44,7 +44,7 @@ func (c *cluster) warmUp(n int, node string) []corev1.Pod {
 			c.bind(&pods[i], node)
 		}
 		c.warmed++
-		c.report(&pods[i], running(fmt.Sprintf("10.1.0.%d", c.warmed), true))
+		c.report(&pods[i], kerneltest.Running(fmt.Sprintf("10.1.0.%d", c.warmed), true))
 	}
 	c.eventually("the pool is known to be ready", func() bool { return c.gauge("elastichub_kernel_warm_pods")["ready"] == float64(n) })
 	return pods
@@ -104,7 +104,7 @@ func TestWarmStart(t *testing.T) {
 	// the pool is filled up again, and what ends is the kernel's alone
 	again := c.warmUp(2, "")
 	assert.NotContains(t, []string{again[0].Name, again[1].Name}, k.Status.Warm)
-	c.report(pod, exited(0, "Completed", `{"reason":"idle","message":"Idle.","exitCode":0}`))
+	c.report(pod, kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"Idle.","exitCode":0}`))
 	k = c.phase("k1", 1, v1alpha1.KernelParked)
 	assert.Empty(t, k.Status.Warm)
 	c.gone(pod)
@@ -135,7 +135,7 @@ func TestNotWarm(t *testing.T) {
 	for name, k := range map[string]*v1alpha1.JupyterKernel{
 		"env":     kerneltest.Kernel("env", "gw", v1alpha1.DefaultKernelName, func(k *v1alpha1.JupyterKernel) { k.Spec.Env = []corev1.EnvVar{{Name: "KERNEL_X", Value: "1"}} }),
 		"volumes": kerneltest.Kernel("volumes", "gw", v1alpha1.DefaultKernelName, func(k *v1alpha1.JupyterKernel) { k.Spec.Notebook = "nb" }),
-		"policy":  kerneltest.Kernel("policy", "gw", v1alpha1.DefaultKernelName, owned("bob", "lab")),
+		"policy":  kerneltest.Kernel("policy", "gw", v1alpha1.DefaultKernelName, kerneltest.Owned("bob", "lab")),
 		"spec":    kerneltest.Kernel("spec", "gw", "other"),
 	} {
 		c.create(k)
@@ -143,7 +143,7 @@ func TestNotWarm(t *testing.T) {
 		assert.Empty(t, c.kernel(name).Status.Warm, name)
 	}
 	// a policy that changes nothing in the Pod is no obstacle, its idle time is told
-	c.create(kerneltest.Kernel("same", "gw", v1alpha1.DefaultKernelName, owned("bob", "plain")))
+	c.create(kerneltest.Kernel("same", "gw", v1alpha1.DefaultKernelName, kerneltest.Owned("bob", "plain")))
 	k := c.phase("same", 1, v1alpha1.KernelReady)
 	assert.NotEmpty(t, k.Status.Warm)
 	assert.Equal(t, 77*time.Second, c.agents.state(k.Status.PodIP).timeout)
@@ -159,7 +159,7 @@ func TestNotWarm(t *testing.T) {
 		return len(s) == 1 && slices.ContainsFunc(s[0].Spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "LAB" })
 	})
 	c.warmUp(1, "")
-	c.create(kerneltest.Kernel("lab", "gw", v1alpha1.DefaultKernelName, owned("bob", "lab")))
+	c.create(kerneltest.Kernel("lab", "gw", v1alpha1.DefaultKernelName, kerneltest.Owned("bob", "lab")))
 	assert.NotEmpty(t, c.phase("lab", 1, v1alpha1.KernelReady).Status.Warm)
 }
 
@@ -200,7 +200,7 @@ func TestPoolGivesWay(t *testing.T) {
 		return c.get("one", &p) && p.Status.GPUs == 0
 	})
 
-	c.create(kerneltest.Kernel("other", "gw", "other", owned("bob", "one")))
+	c.create(kerneltest.Kernel("other", "gw", "other", kerneltest.Owned("bob", "one")))
 	c.eventually("one is given up", func() bool { return len(c.spares()) == 1 })
 	assert.Equal(t, v1alpha1.KernelQueued, c.kernel("other").Status.Phase)
 	var list corev1.PodList
@@ -213,11 +213,11 @@ func TestPoolGivesWay(t *testing.T) {
 	c.ready("other", 1, "warm")
 
 	// the other is taken, and counts for who has it
-	c.create(kerneltest.Kernel("k1", "gw", "gpu", owned("ann", "one")))
+	c.create(kerneltest.Kernel("k1", "gw", "gpu", kerneltest.Owned("ann", "one")))
 	k := c.phase("k1", 1, v1alpha1.KernelReady)
 	assert.NotEmpty(t, k.Status.Warm)
 	assert.Equal(t, int64(1), podspec.FromList(k.Status.Held)["nvidia.com/gpu"])
-	c.create(kerneltest.Kernel("k2", "gw", "gpu", owned("ann", "one")))
+	c.create(kerneltest.Kernel("k2", "gw", "gpu", kerneltest.Owned("ann", "one")))
 	c.eventually("place", func() bool { return c.queue("k2") != nil })
 	assert.Equal(t, "You use 1 of the 1 nvidia.com/gpu that policy one allows you (gpusPerUser).", c.queue("k2").Reason)
 	assert.Empty(t, c.spares(), "there is no room for the pool")
@@ -254,7 +254,7 @@ func TestTakingSurvives(t *testing.T) {
 				pod := &corev1.Pod{}
 				if c.get(podspec.CurrentPodName(k.Name, k.Status), pod) && !podstate.Ready(pod) {
 					c.warmed++
-					c.report(pod, running(fmt.Sprintf("10.1.0.%d", c.warmed), true))
+					c.report(pod, kerneltest.Running(fmt.Sprintf("10.1.0.%d", c.warmed), true))
 				}
 				return false
 			}

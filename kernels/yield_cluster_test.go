@@ -26,27 +26,27 @@ func TestTheLongestIdleYields(t *testing.T) {
 			continue // no kernel
 		}
 		name := fmt.Sprintf("k%d", i)
-		c.create(kerneltest.Kernel(name, "gw", "gpu", owned(name)))
+		c.create(kerneltest.Kernel(name, "gw", "gpu", kerneltest.Owned(name)))
 		pods[i] = c.pod(name, 1)
 		c.bind(pods[i], "yield")
 		c.agents.at(ip(i), func(a *fakeAgent) { a.idle = idle })
-		c.report(pods[i], running(ip(i), true))
+		c.report(pods[i], kerneltest.Running(ip(i), true))
 		c.phase(name, 1, v1alpha1.KernelReady)
 	}
-	c.create(kerneltest.Kernel("waits", "gw", "gpu", owned("dora")))
+	c.create(kerneltest.Kernel("waits", "gw", "gpu", kerneltest.Owned("dora")))
 	c.eventually("place", func() bool { return c.queue("waits") != nil })
-	time.Sleep(yieldPause + 500*time.Millisecond)
+	time.Sleep(1500 * time.Millisecond)
 	for i := 1; i <= 3; i++ {
 		assert.False(t, c.agents.state(ip(i)).parked, "nobody yields unless the gateway says so")
 	}
 	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.YieldIdleSeconds = 1 })
 	c.eventually("the longest idle yields", func() bool { return c.agents.state(ip(2)).parked })
-	time.Sleep(yieldEvery + yieldPause)
+	time.Sleep(6 * time.Second)
 	assert.False(t, c.agents.state(ip(1)).parked, "one is enough")
 	assert.False(t, c.agents.state(ip(3)).parked, "it is busy")
 	assert.Equal(t, v1alpha1.KernelQueued, c.kernel("waits").Status.Phase, "its Pod has not ended yet")
 
-	c.report(pods[2], exited(0, "Completed", `{"reason":"idle","message":"Kernel parked, since somebody was waiting for its GPU.","exitCode":0}`))
+	c.report(pods[2], kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"Kernel parked, since somebody was waiting for its GPU.","exitCode":0}`))
 	k := c.phase("k2", 1, v1alpha1.KernelParked)
 	assert.Equal(t, "Kernel parked, since somebody was waiting for its GPU.", k.Status.Message)
 	c.pod("waits", 1)

@@ -41,3 +41,34 @@ func Policy(name string, change func(*v1alpha1.PolicyKernels)) *v1alpha1.GroupPo
 	change(&p.Spec.Kernels)
 	return p
 }
+
+// Owned makes a kernel that of a user with policies.
+func Owned(user string, policies ...string) func(*v1alpha1.JupyterKernel) {
+	return func(k *v1alpha1.JupyterKernel) { k.Spec.User, k.Spec.Policies = user, policies }
+}
+
+// Running is the status of a Pod that runs at an address.
+func Running(ip string, ready bool) func(*corev1.PodStatus) {
+	return func(s *corev1.PodStatus) {
+		s.Phase, s.PodIP, s.PodIPs = corev1.PodRunning, ip, []corev1.PodIP{{IP: ip}}
+		value := corev1.ConditionFalse
+		if ready {
+			value = corev1.ConditionTrue
+		}
+		s.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: value}}
+		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "kernel", Image: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+	}
+}
+
+// Exited is the status of a Pod whose kernel has ended.
+func Exited(code int32, reason, message string) func(*corev1.PodStatus) {
+	return func(s *corev1.PodStatus) {
+		s.Phase = corev1.PodFailed
+		if code == 0 {
+			s.Phase = corev1.PodSucceeded
+		}
+		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "kernel", Image: "i", State: corev1.ContainerState{
+			Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message},
+		}}}
+	}
+}

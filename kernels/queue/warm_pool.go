@@ -1,4 +1,4 @@
-package kernels
+package queue
 
 import (
 	"context"
@@ -47,8 +47,8 @@ type warmSurvey struct {
 	// claimed are those, by name, that a kernel has been promised.
 	claimed map[string]bool
 	ended   []*corev1.Pod
-	// homeless: the scheduler finds no node for the Pod of some kernel.
-	homeless bool
+	// unschedulable: the scheduler finds no node for the Pod of some kernel.
+	unschedulable bool
 }
 
 // warmPool is what the admitter remembers of the pool. A new leader does
@@ -139,7 +139,7 @@ func (p *warmPool) tidy(now time.Time) {
 
 // shelve makes the warm Pods that are free the spares of the decision, and what
 // is missing its stocks.
-func (a *admitter) shelve(s *survey, places []place) {
+func (a *admitter) shelve(s *survey, nodes []Node) {
 	now := a.now()
 	a.pool.tidy(now)
 	wanted := map[string]int64{}
@@ -152,7 +152,7 @@ func (a *admitter) shelve(s *survey, places []place) {
 		}
 		class := pod.Annotations[v1alpha1.AnnotationWarm]
 		var h admission.Holder
-		a.locate(s, &h, pod, places)
+		a.locate(s, &h, pod, nodes)
 		spare := admission.Spare{
 			ID: name, Class: class, Ready: podstate.Ready(pod), Going: a.pool.left(pod, now),
 			Holds: podspec.Extended(&pod.Spec), Node: h.Node, Eligible: h.Eligible, Unschedulable: h.Unschedulable || podstate.Unschedulable(pod),
@@ -167,7 +167,7 @@ func (a *admitter) shelve(s *survey, places []place) {
 	}
 	for _, st := range s.warm.stocks {
 		missing := wanted[st.class]
-		if missing <= 0 || s.warm.homeless {
+		if missing <= 0 || s.warm.unschedulable {
 			continue
 		}
 		if wait := a.pool.wait(st.class, now); wait > 0 {
@@ -175,8 +175,8 @@ func (a *admitter) shelve(s *survey, places []place) {
 			continue
 		}
 		stock := admission.Stock{ID: st.class, Missing: min(missing, madeAtOnce), Wants: podspec.Extended(&st.sample.Spec)}
-		if a.places != nil {
-			stock.Eligible = eligible(places, &st.sample.Spec)
+		if a.capacity != nil {
+			stock.Eligible = eligible(nodes, &st.sample.Spec)
 		}
 		s.input.Stocks = append(s.input.Stocks, stock)
 	}
@@ -260,7 +260,7 @@ func (a *admitter) superfluous(s *survey, d admission.Decision, taken map[string
 		switch {
 		case spare.Going || taken[spare.ID] || pod.UID == "": // the last: not seen yet
 			continue
-		case s.warm.homeless, slices.Contains(d.GiveUp, spare.ID):
+		case s.warm.unschedulable, slices.Contains(d.GiveUp, spare.ID):
 			end = append(end, pod)
 		case a.broken(s, pod):
 			a.pool.fail(spare.Class, pod.Name, now)
@@ -337,11 +337,11 @@ func (a *admitter) makeWarm(ctx context.Context, st *stock) error {
 		return err
 	}
 	// The Pod first: it waits for the Secret, and owns it, so that none is left over.
-	a.expect(pod)
+	a.expected.add(pod)
 	if err := a.client.Create(ctx, pod); err != nil {
 		if definite(err) {
 			log.FromContext(ctx).Error(err, "the cluster refuses a warm Pod", "kernelspec", st.want.KernelSpec)
-			a.unexpect(name)
+			a.expected.remove(pod)
 			a.pool.fail(st.class, name, a.now())
 			return nil
 		}

@@ -1,4 +1,4 @@
-package kernels
+package queue
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -76,16 +77,16 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 	s.policies = policies.Items
 	s.input.Policies = map[string]admission.Policy{}
 	for i := range policies.Items {
-		s.input.Policies[policies.Items[i].Name] = policyOf(&policies.Items[i])
+		s.input.Policies[policies.Items[i].Name] = PolicyOf(&policies.Items[i])
 	}
-	var places []place
-	if a.places != nil {
+	var nodes []Node
+	if a.capacity != nil {
 		var err error
-		if places, err = a.places.Places(ctx); err != nil {
+		if nodes, err = a.capacity.Nodes(ctx); err != nil {
 			return nil, err
 		}
-		s.input.Nodes = make([]admission.Node, 0, len(places))
-		for _, p := range places {
+		s.input.Nodes = make([]admission.Node, 0, len(nodes))
+		for _, p := range nodes {
 			s.input.Nodes = append(s.input.Nodes, p.Node)
 		}
 	}
@@ -97,21 +98,21 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 	if s.warm.stocks, err = stocksOf(ctx, a.cfg.Pods, a.client, gateways.Items); err != nil {
 		return nil, err
 	}
-	if err := a.fill(ctx, s, kernels.Items, pods.Items, places); err != nil {
+	if err := a.fill(ctx, s, kernels.Items, pods.Items, nodes); err != nil {
 		return nil, err
 	}
-	a.shelve(s, places)
+	a.shelve(s, nodes)
 	return s, nil
 }
 
 // fill sorts kernels and Pods into holders and requests.
-func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.JupyterKernel, pods []corev1.Pod, places []place) error {
-	exists, seen := map[string]bool{}, map[string]bool{}
+func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.JupyterKernel, pods []corev1.Pod, nodes []Node) error {
+	exists, seen := map[string]bool{}, map[types.NamespacedName]bool{}
 	living := map[string][]*corev1.Pod{} // by the UID of the kernel
 	for i := range kernels {
 		exists[string(kernels[i].UID)] = true
 	}
-	sort := func(pod *corev1.Pod) {
+	count := func(pod *corev1.Pod) {
 		if podspec.IsWarm(pod) {
 			s.warm.pods[pod.Name] = pod
 			return
@@ -120,25 +121,25 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 			living[string(owner.UID)] = append(living[string(owner.UID)], pod)
 			return
 		}
-		s.input.Holders = append(s.input.Holders, a.podHolder(s, pod, places))
+		s.input.Holders = append(s.input.Holders, a.podHolder(s, pod, nodes))
 	}
 	for i := range pods {
-		seen[pods[i].Name] = true
+		seen[client.ObjectKeyFromObject(&pods[i])] = true
 		if podstate.Alive(&pods[i]) {
-			sort(&pods[i])
+			count(&pods[i])
 		} else if podspec.IsWarm(&pods[i]) {
 			s.warm.ended = append(s.warm.ended, &pods[i])
 		}
 		if podstate.Alive(&pods[i]) && podstate.Unschedulable(&pods[i]) && !podspec.IsWarm(&pods[i]) {
-			s.warm.homeless = true
+			s.warm.unschedulable = true
 		}
 	}
 	a.ledger.Keep(func(id string) bool { return exists[id] })
-	for _, pod := range a.stillExpected(seen) {
+	for _, pod := range a.expected.unseen(seen) {
 		if owner := metav1.GetControllerOf(pod); owner != nil && exists[string(owner.UID)] {
 			continue // its status counts
 		}
-		sort(pod)
+		count(pod)
 	}
 	s.warm.claimed = a.ledger.Spares()
 	for i := range kernels {
@@ -150,22 +151,22 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 		}
 	}
 	for i := range kernels {
-		if err := a.place(ctx, s, &kernels[i], living[string(kernels[i].UID)], places); err != nil {
+		if err := a.sort(ctx, s, &kernels[i], living[string(kernels[i].UID)], nodes); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// place makes a kernel a holder, a request, or neither.
-func (a *admitter) place(ctx context.Context, s *survey, k *v1alpha1.JupyterKernel, pods []*corev1.Pod, places []place) error {
+// sort makes a kernel a holder, a request, or neither.
+func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKernel, pods []*corev1.Pod, nodes []Node) error {
 	id := string(k.UID)
 	if claim, pending := a.ledger.Pending(id, func(version string) bool { return atLeast(k, version) }); pending {
 		s.input.Holders = append(s.input.Holders, claim.Holder)
 		return nil
 	}
 	if lifecycle.Counted(k.Status) || len(pods) > 0 {
-		s.input.Holders = append(s.input.Holders, a.kernelHolder(s, k, pods, places))
+		s.input.Holders = append(s.input.Holders, a.kernelHolder(s, k, pods, nodes))
 		return nil
 	}
 	if k.Status.Phase != v1alpha1.KernelQueued || k.DeletionTimestamp != nil {
@@ -194,8 +195,8 @@ func (a *admitter) place(ctx context.Context, s *survey, k *v1alpha1.JupyterKern
 		ID: id, User: accountOf(k), Policies: k.Spec.Policies, KernelSpec: k.Spec.KernelSpec,
 		Since: since(k), Wants: podspec.Extended(&pod.Spec), Returning: returning(k),
 	}
-	if a.places != nil && len(r.Wants) > 0 {
-		r.Eligible = eligible(places, &pod.Spec)
+	if a.capacity != nil && len(r.Wants) > 0 {
+		r.Eligible = eligible(nodes, &pod.Spec)
 	}
 	if len(s.warm.pods) > 0 && in.Spec != nil {
 		r.Class = podspec.WarmClass(pod)
@@ -223,19 +224,19 @@ func returning(k *v1alpha1.JupyterKernel) bool {
 }
 
 // kernelHolder counts a kernel by its status, or by its Pods if they hold more.
-func (a *admitter) kernelHolder(s *survey, k *v1alpha1.JupyterKernel, pods []*corev1.Pod, places []place) admission.Holder {
+func (a *admitter) kernelHolder(s *survey, k *v1alpha1.JupyterKernel, pods []*corev1.Pod, nodes []Node) admission.Holder {
 	h := admission.Holder{ID: string(k.UID), User: accountOf(k), Policies: k.Spec.Policies, Holds: podspec.FromList(k.Status.Held)}
 	for _, pod := range pods {
 		for name, n := range podspec.Extended(&pod.Spec) {
 			h.Holds[name] = max(h.Holds[name], n)
 		}
-		a.locate(s, &h, pod, places)
+		a.locate(s, &h, pod, nodes)
 	}
 	return h
 }
 
 // podHolder counts a Pod whose kernel is gone.
-func (a *admitter) podHolder(s *survey, pod *corev1.Pod, places []place) admission.Holder {
+func (a *admitter) podHolder(s *survey, pod *corev1.Pod, nodes []Node) admission.Holder {
 	h := admission.Holder{ID: "Pod " + string(pod.UID) + pod.Name, Holds: podspec.Extended(&pod.Spec)}
 	switch {
 	case pod.Annotations[v1alpha1.LabelHubUsername] != "":
@@ -246,17 +247,17 @@ func (a *admitter) podHolder(s *survey, pod *corev1.Pod, places []place) admissi
 	if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.AnnotationPolicies]), &h.Policies); err != nil {
 		h.Policies = nil // not ours, or none: it counts against the nodes alone
 	}
-	a.locate(s, &h, pod, places)
+	a.locate(s, &h, pod, nodes)
 	return h
 }
 
-func (a *admitter) locate(s *survey, h *admission.Holder, pod *corev1.Pod, places []place) {
+func (a *admitter) locate(s *survey, h *admission.Holder, pod *corev1.Pod, nodes []Node) {
 	if pod.Spec.NodeName != "" {
 		h.Node = pod.Spec.NodeName
 		return
 	}
-	if places != nil {
-		h.Eligible = eligible(places, &pod.Spec)
+	if nodes != nil {
+		h.Eligible = eligible(nodes, &pod.Spec)
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type != corev1.PodScheduled || c.Status != corev1.ConditionFalse {
@@ -270,7 +271,7 @@ func (a *admitter) locate(s *survey, h *admission.Holder, pod *corev1.Pod, place
 	}
 }
 
-func policyOf(p *v1alpha1.GroupPolicy) admission.Policy {
+func PolicyOf(p *v1alpha1.GroupPolicy) admission.Policy {
 	k := p.Spec.Kernels
 	policy := admission.Policy{
 		Name: p.Name, Allowed: k.Allowed, GPUResource: k.GPUResource,

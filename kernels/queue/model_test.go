@@ -1,4 +1,4 @@
-package kernels
+package queue
 
 import (
 	"context"
@@ -152,9 +152,9 @@ func newModel(t *testing.T, seed uint64) *model {
 func (m *model) elect() {
 	life, err := lifecycle.NewMetrics(prometheus.NewRegistry())
 	require.NoError(m.t, err)
-	meters, err := newQueueMetrics(prometheus.NewRegistry())
+	meters, err := newMetrics(prometheus.NewRegistry())
 	require.NoError(m.t, err)
-	m.leader = &admitter{cfg: testConfig("ns"), client: laggingClient{m.store, m}, live: m.store, now: func() time.Time { return m.now }, meters: meters, life: life}
+	m.leader = newAdmitter(Config{Namespace: "ns", Pods: podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600}}, laggingClient{m.store, m}, m.store, func() time.Time { return m.now }, meters, life)
 }
 
 func (m *model) kernels() []v1alpha1.JupyterKernel {
@@ -215,7 +215,7 @@ func (m *model) step() string {
 			return "delete"
 		}
 		m.next++
-		k := kerneltest.Kernel(fmt.Sprintf("k%d", m.next), "gw", "gpu", owned(fmt.Sprintf("u%d", m.rng.IntN(modelUsers)), "research"))
+		k := kerneltest.Kernel(fmt.Sprintf("k%d", m.next), "gw", "gpu", kerneltest.Owned(fmt.Sprintf("u%d", m.rng.IntN(modelUsers)), "research"))
 		k.Namespace, k.UID = "ns", types.UID(k.Name)
 		k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelQueued, Run: 1, QueuedSince: &metav1.MicroTime{Time: m.now.Add(-time.Duration(m.rng.IntN(120)) * time.Second)}} // any may come before any
 		m.store.put(k)
@@ -314,7 +314,7 @@ func TestNewLeaderReadsBeforeItDecides(t *testing.T) {
 	m := newModel(t, 1)
 	m.reliable = true
 	add := func(name string, phase v1alpha1.KernelPhase) *v1alpha1.JupyterKernel {
-		k := kerneltest.Kernel(name, "gw", "gpu", owned(name, "research"))
+		k := kerneltest.Kernel(name, "gw", "gpu", kerneltest.Owned(name, "research"))
 		k.Namespace, k.UID = "ns", types.UID(name)
 		k.Status = v1alpha1.JupyterKernelStatus{Phase: phase, Run: 1, QueuedSince: &metav1.MicroTime{Time: m.now}}
 		m.store.put(k)
@@ -340,14 +340,14 @@ func TestNewLeaderReadsBeforeItDecides(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, modelPool, m.check("pass"))
 	}
-	assert.False(t, m.leader.inOffice)
+	assert.False(t, m.leader.leaderReady)
 	sync("old0", "old1", "old2", "new")
 	for range 2 {
 		_, err := m.leader.Reconcile(t.Context(), reconcile.Request{})
 		require.NoError(t, err)
 		assert.Equal(t, modelPool, m.check("pass"))
 	}
-	assert.True(t, m.leader.inOffice)
+	assert.True(t, m.leader.leaderReady)
 	sync("new")
 	k := m.cache[types.NamespacedName{Namespace: "ns", Name: "new"}]
 	require.NotNil(t, k.Status.Queue)

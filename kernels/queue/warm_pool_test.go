@@ -1,4 +1,4 @@
-package kernels
+package queue
 
 import (
 	"fmt"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
@@ -47,9 +48,9 @@ func names(pods []*corev1.Pod) []string {
 
 func TestPoolEndsWhatIsOfNoUse(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	up := running("10.0.0.1", true)
+	up := kerneltest.Running("10.0.0.1", true)
 	starting := func(s *corev1.PodStatus) { s.Phase = corev1.PodPending }
-	homeless := func(s *corev1.PodStatus) {
+	unschedulable := func(s *corev1.PodStatus) {
 		s.Phase = corev1.PodPending
 		s.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", LastTransitionTime: metav1.Time{Time: now.Add(-warmPlaced)}}}
 	}
@@ -70,14 +71,14 @@ func TestPoolEndsWhatIsOfNoUse(t *testing.T) {
 		"given up":                      {survey: poolOf(2, warmPod("a", old, up), warmPod("b", old, up)), decide: admission.Decision{GiveUp: []string{"b"}}, end: []string{"b"}},
 		"no place for somebody's kernel": {survey: func() *survey {
 			s := poolOf(2, warmPod("a", old, up), warmPod("b", young, starting))
-			s.warm.homeless = true
+			s.warm.unschedulable = true
 			return s
 		}(), end: []string{"a", "b"}},
-		"ended at once":       {survey: poolOf(1, warmPod("a", young, exited(1, "Error", ""))), end: []string{"a"}, failed: true},
-		"ended after a while": {survey: poolOf(1, warmPod("a", old, exited(1, "Error", `{"reason":"orphaned"}`))), end: []string{"a"}},
+		"ended at once":       {survey: poolOf(1, warmPod("a", young, kerneltest.Exited(1, "Error", ""))), end: []string{"a"}, failed: true},
+		"ended after a while": {survey: poolOf(1, warmPod("a", old, kerneltest.Exited(1, "Error", `{"reason":"orphaned"}`))), end: []string{"a"}},
 		"no image":            {survey: poolOf(1, warmPod("a", now.Add(-podstate.ImageGrace-podstate.ContainerGrace), noImage)), end: []string{"a"}, failed: true},
 		"no image yet":        {survey: poolOf(1, warmPod("a", young, noImage))},
-		"no place":            {survey: poolOf(1, warmPod("a", now.Add(-warmPlaced), homeless)), end: []string{"a"}, failed: true},
+		"no place":            {survey: poolOf(1, warmPod("a", now.Add(-warmPlaced), unschedulable)), end: []string{"a"}, failed: true},
 		"never ready":         {survey: poolOf(1, warmPod("a", now.Add(-lifecycle.StartLimit), starting)), end: []string{"a"}, failed: true},
 		"an image takes time": {survey: poolOf(1, warmPod("a", old, starting))},
 	} {
@@ -111,7 +112,7 @@ func TestPoolMakesWhatIsMissing(t *testing.T) {
 		require.Len(t, s.input.Stocks, 1)
 		return s.input.Stocks[0].Missing
 	}
-	up := running("10.0.0.1", true)
+	up := kerneltest.Running("10.0.0.1", true)
 	assert.Equal(t, int64(3), missing(poolOf(3)))
 	assert.Equal(t, int64(madeAtOnce), missing(poolOf(100)), "not all at once")
 	assert.Equal(t, int64(2), missing(poolOf(3, warmPod("a", now, up))))

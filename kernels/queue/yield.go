@@ -1,4 +1,4 @@
-package kernels
+package queue
 
 import (
 	"cmp"
@@ -40,9 +40,9 @@ type yielder struct {
 	cfg    Config
 	client client.Client // reads from the cache
 	live   client.Reader // reads from the API server
-	agents parkingAgents
+	agents Agents
 	now    func() time.Time
-	meters *queueMetrics
+	meters *metrics
 	// wake is sent to, without waiting, when somebody waits for room.
 	wake chan struct{}
 
@@ -55,7 +55,7 @@ type yielder struct {
 	ending map[string]time.Time
 }
 
-func newYielder(cfg Config, c client.Client, live client.Reader, agents parkingAgents, meters *queueMetrics) *yielder {
+func newYielder(cfg Config, c client.Client, live client.Reader, agents Agents, meters *metrics) *yielder {
 	return &yielder{
 		cfg: cfg, client: c, live: live, agents: agents, now: time.Now, meters: meters,
 		wake: make(chan struct{}, 1), ending: map[string]time.Time{},
@@ -244,4 +244,14 @@ func (y *yielder) park(ctx context.Context, c candidate) {
 		y.meters.yields.Inc()
 		log.FromContext(ctx).Info("an idle kernel yields to somebody who waits", "kernel", c.kernel.Name)
 	}
+}
+
+// Agents reaches the agents of running kernels, by address and secret.
+// Errors mean that a call may or may not have been obeyed; both can be repeated.
+type Agents interface {
+	// Idle tells for how long the kernel has been idle; a busy one: not at all.
+	Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error)
+	// Park ends the kernel as its idle time would, if it still has been idle for
+	// so long, and reports whether it will. The agent alone decides.
+	Park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error)
 }

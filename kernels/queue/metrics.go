@@ -1,4 +1,4 @@
-package kernels
+package queue
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,8 +10,8 @@ const (
 	warmReady    = "ready"
 )
 
-// queueMetrics are the metrics of the queue. No label is taken from users.
-type queueMetrics struct {
+// metrics are the metrics of the queue. No label is taken from users.
+type metrics struct {
 	held        *prometheus.GaugeVec
 	queueLength prometheus.Gauge
 	queueOldest prometheus.Gauge
@@ -19,8 +19,8 @@ type queueMetrics struct {
 	yields      prometheus.Counter
 }
 
-func newQueueMetrics(registry prometheus.Registerer) (*queueMetrics, error) {
-	m := &queueMetrics{
+func newMetrics(registry prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
 		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "elastichub_kernel_resources_held", Help: "Extended resources, such as GPUs, held by kernels.",
 		}, []string{"resource"}),

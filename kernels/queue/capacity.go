@@ -1,4 +1,4 @@
-package kernels
+package queue
 
 import (
 	"context"
@@ -19,30 +19,30 @@ import (
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
-// capacity tells what extended resources there are for kernels.
-type capacity interface {
-	// Places lists the nodes that take Pods now, with what Pods other than the
+// Capacity tells what extended resources there are for kernels.
+type Capacity interface {
+	// Nodes lists the nodes that take Pods now, with what Pods other than the
 	// kernels of the namespace leave of them.
-	Places(ctx context.Context) ([]place, error)
+	Nodes(ctx context.Context) ([]Node, error)
 }
 
-// place is a node that offers extended resources.
-type place struct {
+// Node is one that offers extended resources.
+type Node struct {
 	admission.Node
 	Labels map[string]string
 	Taints []corev1.Taint
 }
 
-// takes tells whether the scheduler would consider a Pod for the node, as far
+// accepts tells whether the scheduler would consider a Pod for the node, as far
 // as its node selector and tolerations say.
-func (p place) takes(pod *corev1.PodSpec) bool {
+func (n Node) accepts(pod *corev1.PodSpec) bool {
 	for key, value := range pod.NodeSelector {
-		if p.Labels[key] != value {
+		if n.Labels[key] != value {
 			return false
 		}
 	}
-	for i := range p.Taints {
-		taint := &p.Taints[i]
+	for i := range n.Taints {
+		taint := &n.Taints[i]
 		if taint.Effect == corev1.TaintEffectPreferNoSchedule {
 			continue
 		}
@@ -65,12 +65,12 @@ func tolerates(tolerations []corev1.Toleration, taint *corev1.Taint) bool {
 	return false
 }
 
-// eligible is the set of places for a Pod, as package admission asks for it.
-func eligible(places []place, pod *corev1.PodSpec) func(string) bool {
+// eligible is the set of nodes for a Pod, as package admission asks for it.
+func eligible(nodes []Node, pod *corev1.PodSpec) func(string) bool {
 	names := map[string]bool{}
-	for _, p := range places {
-		if p.takes(pod) {
-			names[p.Name] = true
+	for _, n := range nodes {
+		if n.accepts(pod) {
+			names[n.Name] = true
 		}
 	}
 	return func(name string) bool { return names[name] }
@@ -105,8 +105,8 @@ func NewClusterCapacity(config *rest.Config, scheme *runtime.Scheme, namespace s
 // Cache is where the informers are.
 func (c *ClusterCapacity) Cache() cache.Cache { return c.cache }
 
-// Places implements capacity.
-func (c *ClusterCapacity) Places(ctx context.Context) ([]place, error) {
+// Nodes implements Capacity.
+func (c *ClusterCapacity) Nodes(ctx context.Context) ([]Node, error) {
 	var nodes corev1.NodeList
 	if err := c.cache.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("kernels: list nodes: %w", err)
@@ -115,12 +115,12 @@ func (c *ClusterCapacity) Places(ctx context.Context) ([]place, error) {
 	if err := c.cache.List(ctx, &pods, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("kernels: list Pods of the cluster: %w", err)
 	}
-	return places(nodes.Items, pods.Items, c.namespace), nil
+	return nodesWithRoom(nodes.Items, pods.Items, c.namespace), nil
 }
 
-// places leaves out nodes without extended resources.
-func places(nodes []corev1.Node, pods []corev1.Pod, namespace string) []place {
-	list := []place{}
+// nodesWithRoom leaves out nodes without extended resources.
+func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, namespace string) []Node {
+	list := []Node{}
 	index := map[string]int{}
 	for i := range nodes {
 		n := &nodes[i]
@@ -134,7 +134,7 @@ func places(nodes []corev1.Node, pods []corev1.Pod, namespace string) []place {
 			continue
 		}
 		index[n.Name] = len(list)
-		list = append(list, place{
+		list = append(list, Node{
 			Node:   admission.Node{Name: n.Name, Total: total, Free: maps.Clone(total)},
 			Labels: n.Labels, Taints: n.Spec.Taints,
 		})
@@ -166,7 +166,7 @@ func usable(n *corev1.Node) bool {
 	return false
 }
 
-// slimPod keeps what places looks at.
+// slimPod keeps what nodesWithRoom looks at.
 func slimPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {

@@ -1,0 +1,15 @@
+package queue
+
+import (
+	"github.com/elastichub/elastichub/kernels/podspec"
+)
+
+// Config is what admission needs to know.
+type Config struct {
+	// Namespace is where kernels, gateways and policies are.
+	Namespace string
+	Pods      podspec.Config
+	// ClusterCapacity lets admission read Nodes and Pods of all namespaces.
+	// Without it only the policies limit, and the scheduler decides the rest.
+	ClusterCapacity bool
+}

@@ -1,0 +1,141 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
+)
+
+// clearDoubts finds out what became of admissions whose write got no answer.
+// Such a write may still be under way; writing again over the same version
+// makes it fail, whichever of the two comes first.
+func (a *admitter) clearDoubts(ctx context.Context) error {
+	ids := a.ledger.Doubtful()
+	if len(ids) == 0 {
+		return nil
+	}
+	var list v1alpha1.JupyterKernelList
+	if err := a.live.List(ctx, &list, client.InNamespace(a.cfg.Namespace)); err != nil {
+		return fmt.Errorf("kernels: list kernels: %w", err)
+	}
+	current := map[string]*v1alpha1.JupyterKernel{}
+	for i := range list.Items {
+		current[string(list.Items[i].UID)] = &list.Items[i]
+	}
+	for _, id := range ids {
+		k, exists := current[id]
+		switch {
+		case !exists:
+			a.ledger.Withdraw(id)
+		case k.Status.Phase == v1alpha1.KernelQueued:
+			if err := a.fence(ctx, k); err != nil {
+				if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+					continue // it has landed, or something else has: look again
+				}
+				return err
+			}
+			a.ledger.Withdraw(id)
+		default:
+			a.ledger.Written(id, k.ResourceVersion)
+		}
+	}
+	return nil
+}
+
+// takeOver makes sure that nothing the former leader has written, or is still
+// writing, escapes the first decision. It reads the API server itself; fences
+// off every waiting kernel, so that a late admission by the former leader
+// fails; and waits until the cache shows all of it. It returns false until
+// then.
+func (a *admitter) takeOver(ctx context.Context) (bool, error) {
+	if a.barrier == nil {
+		barrier, err := a.fenceAll(ctx)
+		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			return false, nil // it has changed under our hands: read again
+		}
+		if err != nil {
+			return false, err
+		}
+		a.barrier = barrier
+	}
+	ok, err := a.caughtUp(ctx, a.barrier)
+	if ok {
+		a.barrier = nil
+	}
+	return ok, err
+}
+
+// fenceAll fences off the waiting kernels and returns everything there is, as
+// the cache has to show it at least. The result is not nil.
+func (a *admitter) fenceAll(ctx context.Context) ([]client.Object, error) {
+	var kernels v1alpha1.JupyterKernelList
+	if err := a.live.List(ctx, &kernels, client.InNamespace(a.cfg.Namespace)); err != nil {
+		return nil, fmt.Errorf("kernels: list kernels: %w", err)
+	}
+	barrier := []client.Object{}
+	for i := range kernels.Items {
+		k := &kernels.Items[i]
+		if k.Status.Phase == v1alpha1.KernelQueued {
+			if err := a.fence(ctx, k); err != nil {
+				return nil, err
+			}
+		}
+		barrier = append(barrier, k)
+	}
+	var pods corev1.PodList
+	if err := a.live.List(ctx, &pods, client.InNamespace(a.cfg.Namespace), podspec.Selector); err != nil {
+		return nil, fmt.Errorf("kernels: list Pods: %w", err)
+	}
+	for i := range pods.Items {
+		barrier = append(barrier, &pods.Items[i])
+	}
+	return barrier, nil
+}
+
+// fence gives a kernel a new version, so that writes over older ones fail.
+func (a *admitter) fence(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+	now := metav1.Time{Time: a.now()}
+	if last := k.Status.LastReconcileTime; last != nil && !now.After(last.Time.Add(time.Second)) {
+		now = metav1.Time{Time: last.Add(time.Second)} // a write that changes nothing makes no version
+	}
+	k.Status.LastReconcileTime = &now
+	return a.write(ctx, k)
+}
+
+// caughtUp tells whether the cache shows everything that was read, or newer.
+func (a *admitter) caughtUp(ctx context.Context, read []client.Object) (bool, error) {
+	for _, o := range read {
+		cached := o.DeepCopyObject().(client.Object)
+		err := a.client.Get(ctx, client.ObjectKeyFromObject(o), cached)
+		if apierrors.IsNotFound(err) {
+			// gone meanwhile, or not seen yet: the next reading tells
+			err = a.live.Get(ctx, client.ObjectKeyFromObject(o), cached)
+			if apierrors.IsNotFound(err) {
+				continue
+			}
+			return false, err
+		}
+		if err != nil {
+			return false, fmt.Errorf("kernels: read cache: %w", err)
+		}
+		if !atLeast(cached, o.GetResourceVersion()) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// atLeast tells whether an object is of a version or newer.
+func atLeast(o client.Object, version string) bool {
+	order, err := resourceversion.CompareResourceVersion(o.GetResourceVersion(), version)
+	return err == nil && order >= 0
+}
