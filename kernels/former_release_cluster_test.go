@@ -40,7 +40,7 @@ func TestPodsOfTheFormerReleaseAreKept(t *testing.T) {
 	var pods corev1.PodList
 	require.NoError(t, c.api.List(c.ctx, &pods, client.InNamespace(c.namespace)))
 	assert.Len(t, pods.Items, 2)
-	reader := &Catalogue{cfg: c.cfg, reader: c.api}
+	reader := newCatalogue(c.namespace, c.cfg.Pods, c.api, nil)
 	held, _, err := reader.Held(c.ctx, "first.last")
 	require.NoError(t, err)
 	assert.Equal(t, int64(2), held["nvidia.com/gpu"])
@@ -55,20 +55,30 @@ func TestPodsOfTheFormerReleaseAreKept(t *testing.T) {
 // can change, has another label value for the same name.
 func TestGatewayOfTheFormerReleaseIsUpdated(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	gw := c.gateway("a--b")
+	var d appsv1.Deployment
+	var svc corev1.Service
+	c.eventually("what this release makes", func() bool { return c.get("a--b", &d) && c.get("a--b", &svc) })
 	c.stop()
-	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "a--b"}}
-	c.create(gw)
+
+	// as if the former release had made them
 	former := map[string]string{v1alpha1.LabelGateway: "a-b--90827a2e", v1alpha1.LabelComponent: v1alpha1.ComponentGateway}
-	old := c.cfg
-	old.Pods.Image = "elastichub:former"
-	c.create(gatewayDeployment(old, gw, former), gatewayService(gw, former))
+	require.NotEqual(t, former, d.Spec.Selector.MatchLabels)
+	require.NoError(t, c.api.Delete(c.ctx, &d))
+	c.gone(&d)
+	d.ResourceVersion, d.UID = "", ""
+	d.Spec.Selector.MatchLabels = former
+	d.Spec.Template.Labels = former
+	d.Spec.Template.Spec.Containers[0].Image = "elastichub:former"
+	svc.Spec.Selector = former
+	require.NoError(t, c.api.Create(c.ctx, &d))
+	require.NoError(t, c.api.Update(c.ctx, &svc))
+	require.True(t, metav1.IsControlledBy(&d, gw))
 
 	c.start()
-	var d appsv1.Deployment
 	c.eventually("new image", func() bool {
 		return c.get("a--b", &d) && d.Spec.Template.Spec.Containers[0].Image == "elastichub:test"
 	})
-	var svc corev1.Service
 	require.True(t, c.get("a--b", &svc))
 	assert.Equal(t, former, d.Spec.Selector.MatchLabels)
 	assert.Equal(t, former, svc.Spec.Selector)

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/gateways"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
@@ -54,7 +55,10 @@ func TestGatewayObjects(t *testing.T) {
 	assert.Equal(t, d.Spec.Selector.MatchLabels, svc.Spec.Selector)
 	var role rbacv1.Role
 	require.True(t, c.get("gw-gateway", &role))
-	assert.Equal(t, gatewayRules(), role.Rules)
+	assert.Equal(t, []rbacv1.PolicyRule{
+		{APIGroups: []string{"kubeflow.tkestack.io"}, Resources: []string{"jupyternotebooks", "jupyterkernelspecs", "jupytergateways", "grouppolicies"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{"kubeflow.tkestack.io"}, Resources: []string{"jupyterkernels"}, Verbs: []string{"get", "list", "watch", "create", "patch", "delete"}},
+	}, role.Rules, "and nothing else, Secrets least of all")
 	var binding, extra rbacv1.RoleBinding
 	require.True(t, c.get("gw-gateway", &binding))
 	assert.Equal(t, rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: "gw-gateway"}, binding.RoleRef)
@@ -67,7 +71,7 @@ func TestGatewayObjects(t *testing.T) {
 	// kubectl rollout restart
 	c.eventually("restart written", func() bool {
 		require.True(t, c.get("gw", &d))
-		d.Spec.Template.Annotations[restartedAt] = "2026-01-02T03:04:05Z"
+		d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "2026-01-02T03:04:05Z"
 		return c.api.Update(c.ctx, &d) == nil
 	})
 
@@ -77,16 +81,16 @@ func TestGatewayObjects(t *testing.T) {
 			return meta.IsStatusConditionPresentAndEqual(gw.Status.GatewayConditions, kind, status)
 		}
 	}
-	c.eventually("replaced", condition(ConditionImageReplaced, metav1.ConditionTrue))
-	c.eventually("missing", condition(ConditionKernelSpecMissing, metav1.ConditionTrue))
-	c.eventually("token", condition(ConditionClientTokenMissing, metav1.ConditionTrue))
-	c.eventually("not ready", condition(ConditionReady, metav1.ConditionFalse))
+	c.eventually("replaced", condition(gateways.ConditionImageReplaced, metav1.ConditionTrue))
+	c.eventually("missing", condition(gateways.ConditionKernelSpecMissing, metav1.ConditionTrue))
+	c.eventually("token", condition(gateways.ConditionClientTokenMissing, metav1.ConditionTrue))
+	c.eventually("not ready", condition(gateways.ConditionReady, metav1.ConditionFalse))
 	assert.Equal(t, "http://gw."+c.namespace+".svc:8888", gw.Status.URL)
 
 	// a kernelspec that comes later
 	c.create(kerneltest.GPUSpec("absent", 0))
 	c.eventually("found", func() bool {
-		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.GatewayConditions, ConditionKernelSpecMissing) == nil
+		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.GatewayConditions, gateways.ConditionKernelSpecMissing) == nil
 	})
 
 	// drift is reverted, also where nothing is wanted
@@ -118,11 +122,11 @@ func TestGatewayObjects(t *testing.T) {
 	require.NoError(t, c.api.Patch(t.Context(), gw, client.MergeFrom(before)))
 	c.eventually("follows", func() bool {
 		return c.get("gw", &d) && *d.Spec.Replicas == 2 && d.Spec.Template.Spec.Containers[0].Image == "mirror/elastichub:2" &&
-			d.Spec.Template.Annotations[restartedAt] == "2026-01-02T03:04:05Z" // a restart is not undone
+			d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] == "2026-01-02T03:04:05Z" // a restart is not undone
 	})
 	c.gone(&extra)
 	c.eventually("no replacement", func() bool {
-		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.GatewayConditions, ConditionImageReplaced) == nil
+		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.GatewayConditions, gateways.ConditionImageReplaced) == nil
 	})
 	after, err := podspec.ReadGatewayKey(t.Context(), c.api, c.namespace, "gw")
 	require.NoError(t, err)
@@ -135,13 +139,13 @@ func TestGatewayObjects(t *testing.T) {
 		d.Status.Replicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas = 2, 2, 2
 		return c.api.Status().Update(t.Context(), &d) == nil
 	})
-	c.eventually("ready", condition(ConditionReady, metav1.ConditionTrue))
+	c.eventually("ready", condition(gateways.ConditionReady, metav1.ConditionTrue))
 	assert.Equal(t, int32(2), gw.Status.ReadyReplicas)
 	version := gw.ResourceVersion
 	c.create(kerneltest.GPUSpec("another", 0)) // makes the gateway reconcile
 	var ks v1alpha1.JupyterKernelSpec
 	c.eventually("kernelspec", func() bool {
-		return c.get("another", &ks) && meta.IsStatusConditionTrue(ks.Status.Conditions, ConditionReady)
+		return c.get("another", &ks) && meta.IsStatusConditionTrue(ks.Status.Conditions, gateways.ConditionReady)
 	})
 	require.True(t, c.get("gw", gw))
 	assert.Equal(t, version, gw.ResourceVersion)
@@ -154,7 +158,7 @@ func TestGatewayTakesNothingFromOthers(t *testing.T) {
 	c.gateway("gw")
 	var gw v1alpha1.JupyterGateway
 	c.eventually("said", func() bool {
-		return c.get("gw", &gw) && meta.IsStatusConditionTrue(gw.Status.GatewayConditions, ConditionNameTaken)
+		return c.get("gw", &gw) && meta.IsStatusConditionTrue(gw.Status.GatewayConditions, gateways.ConditionNameTaken)
 	})
 	require.True(t, c.get("gw", theirs))
 	assert.Equal(t, int32(1), theirs.Spec.Ports[0].Port)
@@ -176,9 +180,9 @@ func TestKernelSpecConditions(t *testing.T) {
 			return cond != nil && cond.Status == status && cond.Reason == reason
 		}
 	}
-	c.eventually("template missing", is("eg", ConditionReady, metav1.ConditionFalse, "TemplateMissing"))
-	c.eventually("launcher", is("eg", ConditionCommandReplaced, metav1.ConditionTrue, "EnterpriseGatewayLauncher"))
-	c.eventually("foreign", is("foreign", ConditionReady, metav1.ConditionFalse, "Invalid"))
+	c.eventually("template missing", is("eg", gateways.ConditionReady, metav1.ConditionFalse, "TemplateMissing"))
+	c.eventually("launcher", is("eg", gateways.ConditionCommandReplaced, metav1.ConditionTrue, "EnterpriseGatewayLauncher"))
+	c.eventually("foreign", is("foreign", gateways.ConditionReady, metav1.ConditionFalse, "Invalid"))
 	c.create(&v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "tmpl"}})
-	c.eventually("template found", is("eg", ConditionReady, metav1.ConditionTrue, "Usable"))
+	c.eventually("template found", is("eg", gateways.ConditionReady, metav1.ConditionTrue, "Usable"))
 }

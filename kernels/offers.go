@@ -29,8 +29,10 @@ type Offer struct {
 
 // Catalogue tells what there is to lend, from the caches. Any replica may ask.
 type Catalogue struct {
-	cfg    Config
-	reader client.Reader
+	// namespace is where gateways, kernels and policies are.
+	namespace string
+	pods      podspec.Config
+	reader    client.Reader
 	// cluster is nil without ClusterCapacity.
 	cluster queue.Capacity
 }
@@ -71,9 +73,9 @@ func (c *Catalogue) Capacity(ctx context.Context) (free, total admission.Resourc
 // gateway's order. A kernelspec that no Pod can be made from is left out. A
 // gateway that does not exist offers nothing.
 func (c *Catalogue) Offers(ctx context.Context, gateway string, policies []string) ([]Offer, error) {
-	cfg, reader := c.cfg, c.reader
+	reader := c.reader
 	var gw v1alpha1.JupyterGateway
-	err := reader.Get(ctx, types.NamespacedName{Namespace: cfg.Namespace, Name: gateway}, &gw)
+	err := reader.Get(ctx, types.NamespacedName{Namespace: c.namespace, Name: gateway}, &gw)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("kernels: gateway %s: %w", gateway, err)
 	}
@@ -86,8 +88,8 @@ func (c *Catalogue) Offers(ctx context.Context, gateway string, policies []strin
 	}
 	var offers []Offer
 	for _, name := range names {
-		in, err := podspec.Gather(ctx, cfg.Pods, reader, &v1alpha1.JupyterKernel{
-			ObjectMeta: metav1.ObjectMeta{Name: "offer", Namespace: cfg.Namespace},
+		in, err := podspec.Gather(ctx, c.pods, reader, &v1alpha1.JupyterKernel{
+			ObjectMeta: metav1.ObjectMeta{Name: "offer", Namespace: c.namespace},
 			Spec:       v1alpha1.JupyterKernelCRDSpec{Gateway: gateway, KernelSpec: name, Policies: policies, Run: 1},
 		})
 		if err = podspec.IgnoreUnbuildable(err); err != nil {
@@ -96,7 +98,7 @@ func (c *Catalogue) Offers(ctx context.Context, gateway string, policies []strin
 		if in.Spec == nil || !allowedBy(in.Policies, name) {
 			continue
 		}
-		pod, err := podspec.Build(cfg.Pods, in)
+		pod, err := podspec.Build(c.pods, in)
 		if errors.As(err, new(*podspec.InvalidError)) {
 			continue
 		}
@@ -105,7 +107,7 @@ func (c *Catalogue) Offers(ctx context.Context, gateway string, policies []strin
 		}
 		offers = append(offers, Offer{
 			Name: name, DisplayName: in.Spec.Spec.DisplayName,
-			Extended: podspec.Extended(&pod.Spec), IdleSeconds: podspec.IdleSeconds(cfg.Pods, in),
+			Extended: podspec.Extended(&pod.Spec), IdleSeconds: podspec.IdleSeconds(c.pods, in),
 		})
 	}
 	return offers, nil
@@ -115,4 +117,9 @@ func allowedBy(policies []v1alpha1.GroupPolicy, kernelSpec string) bool {
 	return slices.ContainsFunc(policies, func(p v1alpha1.GroupPolicy) bool {
 		return slices.Contains(p.Spec.Kernels.Allowed, kernelSpec)
 	})
+}
+
+// newCatalogue looks into one namespace. cluster is nil where only the policies limit.
+func newCatalogue(namespace string, pods podspec.Config, reader client.Reader, cluster queue.Capacity) *Catalogue {
+	return &Catalogue{namespace: namespace, pods: pods, reader: reader, cluster: cluster}
 }

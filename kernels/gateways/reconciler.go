@@ -1,4 +1,4 @@
-package kernels
+package gateways
 
 import (
 	"context"
@@ -21,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -37,8 +36,8 @@ const (
 	clusterRoleRecheck          = time.Minute
 )
 
-// errTaken means that an object of the wanted name belongs to somebody else.
-var errTaken = errors.New("kernels: the name is taken by an object that is not the gateway's")
+// errNameTaken means that an object of the wanted name belongs to somebody else.
+var errNameTaken = errors.New("kernels: the name is taken by an object that is not the gateway's")
 
 // gatewayReconciler makes a JupyterGateway's objects and reverts what others
 // change in them.
@@ -60,7 +59,7 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request
 	}
 	status := *gw.Status.DeepCopy()
 	again, err := r.apply(ctx, gw, &status)
-	if errors.Is(err, errTaken) {
+	if errors.Is(err, errNameTaken) {
 		r.condition(&status, gw, ConditionNameTaken, true, "NameTaken", err.Error())
 		r.condition(&status, gw, ConditionReady, false, "NameTaken", err.Error())
 		err = nil
@@ -74,7 +73,7 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request
 		gw.Status = status
 		if err := r.client.Status().Update(ctx, gw); err != nil {
 			if apierrors.IsConflict(err) {
-				return reconcile.Result{RequeueAfter: lifecycle.Shortly}, nil
+				return reconcile.Result{RequeueAfter: soon}, nil
 			}
 			return reconcile.Result{}, client.IgnoreNotFound(err)
 		}
@@ -111,7 +110,7 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 		return 0, err
 	}
 	status.DeploymentStatus = *deployment.Status.DeepCopy()
-	status.URL = GatewayURL(gw.Namespace, gw.Name)
+	status.URL = URL(gw.Namespace, gw.Name)
 	_, replaced := gatewayImage(r.cfg, gw)
 	if replaced {
 		r.condition(status, gw, ConditionImageReplaced, true, "NotOurs", fmt.Sprintf("The image %s is replaced by %s.", gw.Spec.Image, r.cfg.Pods.Image))
@@ -163,7 +162,7 @@ func (r *gatewayReconciler) put(ctx context.Context, gw *v1alpha1.JupyterGateway
 		return wrap(err, "read", desired)
 	}
 	if !metav1.IsControlledBy(existing, gw) {
-		return fmt.Errorf("%w: %T %s", errTaken, desired, desired.GetName())
+		return fmt.Errorf("%w: %T %s", errNameTaken, desired, desired.GetName())
 	}
 	keepRestart(existing, desired)
 	if overlayObject(existing, desired) {

@@ -1,4 +1,4 @@
-package kernels
+package gateways
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
 )
@@ -61,7 +60,7 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	}
 	ks.Status = status
 	if err := r.client.Status().Update(ctx, ks); apierrors.IsConflict(err) {
-		return reconcile.Result{RequeueAfter: lifecycle.Shortly}, nil
+		return reconcile.Result{RequeueAfter: soon}, nil
 	} else if err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}

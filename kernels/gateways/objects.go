@@ -1,4 +1,4 @@
-package kernels
+package gateways
 
 import (
 	"fmt"
@@ -224,7 +224,7 @@ func roleRef(kind, name string) rbacv1.RoleRef {
 	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: name}
 }
 
-// GatewayURL is where notebooks of the cluster reach a gateway.
-func GatewayURL(namespace, name string) string {
+// URL is where notebooks of the cluster reach a gateway.
+func URL(namespace, name string) string {
 	return fmt.Sprintf("http://%s.%s.svc:%d", name, namespace, v1alpha1.GatewayPort)
 }

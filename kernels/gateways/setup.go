@@ -1,0 +1,90 @@
+package gateways
+
+import (
+	"context"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
+)
+
+// Config is what the controllers of gateways and kernelspecs need to know.
+type Config struct {
+	// Pods says how kernels are made; gateways run the same image.
+	Pods podspec.Config
+	// TokenPublicKey verifies notebook tokens (tokens.Issuer.PublicKey).
+	TokenPublicKey string
+}
+
+// soon is when to look again at something that changed under our hands:
+// the event that tells of the change is on its way.
+const soon = 20 * time.Millisecond
+
+// SetupWithManager adds the controllers of gateways and kernelspecs to a manager.
+func SetupWithManager(mgr manager.Manager, cfg Config) error {
+	if err := setupGateways(mgr, cfg); err != nil {
+		return err
+	}
+	return setupSpecs(mgr, cfg)
+}
+
+func setupGateways(mgr manager.Manager, cfg Config) error {
+	r := &gatewayReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now}
+	all := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		var list v1alpha1.JupyterGatewayList
+		if err := r.client.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "cannot list gateways")
+			return nil
+		}
+		requests := make([]reconcile.Request, len(list.Items))
+		for i := range list.Items {
+			requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+		}
+		return requests
+	})
+	existence := builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})
+	return ctrl.NewControllerManagedBy(mgr).Named("kernel-gateway").
+		For(&v1alpha1.JupyterGateway{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Owns(&appsv1.Deployment{}).
+		Owns(&corev1.Service{}).
+		Owns(&corev1.ServiceAccount{}).
+		Owns(&corev1.ConfigMap{}).
+		Owns(&rbacv1.Role{}).
+		Owns(&rbacv1.RoleBinding{}).
+		Watches(&v1alpha1.JupyterKernelSpec{}, all, existence).
+		Complete(r)
+}
+
+func setupSpecs(mgr manager.Manager, cfg Config) error {
+	r := &specReconciler{cfg: cfg, client: mgr.GetClient(), now: time.Now}
+	ofTemplate := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		var list v1alpha1.JupyterKernelSpecList
+		if err := r.client.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "cannot list kernelspecs")
+			return nil
+		}
+		var requests []reconcile.Request
+		for i := range list.Items {
+			if ref := list.Items[i].Spec.Template; ref != nil && ref.Name == o.GetName() {
+				requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+			}
+		}
+		return requests
+	})
+	return ctrl.NewControllerManagedBy(mgr).Named("kernelspec").
+		For(&v1alpha1.JupyterKernelSpec{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.JupyterKernelTemplate{}, ofTemplate, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Complete(r)
+}
