@@ -1,24 +1,17 @@
-// Package kernels holds the controllers of kernels and of the gateways that
-// serve them. They run on the leader of `elastichub serve`, in one namespace.
+// Package kernels puts the controllers of kernels, and of the gateways that serve
+// them, on the leader of `elastichub serve`. What they do is in the rooms below,
+// one idea each; imports point down.
 //
-//	       spec.run > status.run            admitted              Pod is Ready
-//	(any) ───────────────────────▶ Queued ───────────▶ Starting ───────────────▶ Ready
-//	                                 │ ▲                   │                       │
-//	     refused, cannot be built    │ │ spec.run + 1      │ the Pod ends          │
-//	                                 ▼ │                   ▼                       ▼
-//	                                Dead ◀──────────── any other end ──────── Parked (idle)
+//	               kernels
+//	  ┌───────────────┼────────────┐
+//	offers            │         gateways     what there is to lend · Deployments of JupyterGateways
+//	  └──── queue ────┤            │         who gets a Pod next, the warm pool (over admission)
+//	          └── lifecycle        │         one kernel: Queued → Starting → Ready → Parked, or Dead
+//	                  │            │
+//	               podstate        │         what a Pod says: alive, ended, troubled
+//	                  └── podspec ─┘         the Pod of a kernel: gather, build
 //
-// Who writes what. The kernel reconciler writes every transition but
-// Queued → Starting and Queued → Dead(Refused), which are the admitter's. Both
-// write with the resource version they read, so neither can undo the other.
-// The admitter is one goroutine of one leader; see package admission.
-//
-// A kernel's Pod is a bare Pod named after kernel and run: repeating a request
-// makes it once. Or it is a warm Pod that the kernel took over; see warm.go.
-// status.held stays until no Pod of the kernel is alive, so a GPU is never given
-// away while it is still in use. A Pod that is taken away before it is ready
-// leads from Starting back to Queued; see retry.go.
-//
-// The agents of running kernels are told of idle times that change by the
-// idleReconciler, and asked to park early, for somebody who waits, by the yielder.
+// Beside them run, in processes of their own, gateway (Jupyter's API) and agent
+// (in the kernel's Pod); agent/protocol is what they and the controllers say to
+// each other.
 package kernels

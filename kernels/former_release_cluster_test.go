@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/offers"
 )
 
 // TestPodsOfTheFormerReleaseAreKept: its labels for users and for dotted names
@@ -40,7 +41,7 @@ func TestPodsOfTheFormerReleaseAreKept(t *testing.T) {
 	var pods corev1.PodList
 	require.NoError(t, c.api.List(c.ctx, &pods, client.InNamespace(c.namespace)))
 	assert.Len(t, pods.Items, 2)
-	reader := newCatalogue(c.namespace, c.cfg.Pods, c.api, nil)
+	reader := offers.New(c.namespace, c.cfg.Pods, c.api, nil)
 	held, _, err := reader.Held(c.ctx, "first.last")
 	require.NoError(t, err)
 	assert.Equal(t, int64(2), held["nvidia.com/gpu"])

@@ -10,6 +10,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/offers"
 )
 
 func TestOffersSayEveryExtendedResource(t *testing.T) {
@@ -24,15 +25,15 @@ func TestOffersSayEveryExtendedResource(t *testing.T) {
 	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
 		gw.Spec.Kernels = []string{"whole", "mixed", "forbidden", "plain", "absent"}
 	})
-	catalogue := newCatalogue(c.namespace, c.cfg.Pods, c.api, nil)
-	offers, err := catalogue.Offers(t.Context(), "gw", []string{"one", "two"})
+	catalogue := offers.New(c.namespace, c.cfg.Pods, c.api, nil)
+	listed, err := catalogue.Offers(t.Context(), "gw", []string{"one", "two"})
 	require.NoError(t, err)
-	assert.Equal(t, []Offer{
+	assert.Equal(t, []offers.Offer{
 		{Name: "whole", DisplayName: "whole", Extended: admission.Resources{"nvidia.com/gpu": 1}, IdleSeconds: 90},
 		{Name: "mixed", DisplayName: "mixed", Extended: admission.Resources{"nvidia.com/gpu": 2, "nvidia.com/mig-1g.5gb": 3}, IdleSeconds: 90},
 		{Name: "plain", DisplayName: "plain", Extended: admission.Resources{}, IdleSeconds: 90},
-	}, offers)
-	offers, err = catalogue.Offers(t.Context(), "none", []string{"one"})
+	}, listed)
+	listed, err = catalogue.Offers(t.Context(), "none", []string{"one"})
 	require.NoError(t, err)
-	assert.Empty(t, offers)
+	assert.Empty(t, listed)
 }

@@ -9,13 +9,14 @@ import (
 
 	"github.com/elastichub/elastichub/kernels/gateways"
 	"github.com/elastichub/elastichub/kernels/lifecycle"
+	"github.com/elastichub/elastichub/kernels/offers"
 	"github.com/elastichub/elastichub/kernels/queue"
 )
 
 // SetupWithManager adds the controllers of kernels, admission, gateways and
 // kernelspecs, and the sweep, to a manager with leader election. The manager's
 // cache must cover cfg.Namespace.
-func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry prometheus.Registerer) (*Catalogue, error) {
+func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry prometheus.Registerer) (*offers.Catalogue, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -40,5 +41,5 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 			return nil, fmt.Errorf("kernels: %w", err)
 		}
 	}
-	return newCatalogue(cfg.Namespace, cfg.Pods, mgr.GetClient(), admission.Capacity()), nil
+	return offers.New(cfg.Namespace, cfg.Pods, mgr.GetClient(), admission.Capacity()), nil
 }

@@ -4,14 +4,14 @@ import (
 	"context"
 
 	"github.com/elastichub/elastichub/groups"
-	"github.com/elastichub/elastichub/kernels"
+	"github.com/elastichub/elastichub/kernels/offers"
 	"github.com/elastichub/elastichub/web"
 )
 
 // catalogue tells the form what there is to lend, in the form's own terms:
 // hubapi and kernels do not know each other.
 type catalogue struct {
-	kernels *kernels.Catalogue
+	kernels *offers.Catalogue
 	// gateway is empty where servers have no remote kernels.
 	gateway string
 }

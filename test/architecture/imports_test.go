@@ -38,12 +38,13 @@ var mayImport = map[string][]string{
 	"spawner/probe":          {"outbound", "spawner"},
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "outbound", "spawner", "web"},
 	"kernels/admission":      {"api/v1alpha1"},
-	"kernels":                {"api/v1alpha1", "kernels/admission", "kernels/gateways", "kernels/lifecycle", "kernels/podspec", "kernels/queue", "tokens"},
+	"kernels":                {"kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "tokens"},
 	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules"},
 	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec"},
 	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules"},
 	"kernels/queue":          {"api/v1alpha1", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate"},
 	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/podspec", "podrules"},
+	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/lifecycle", "kernels/podspec", "kernels/queue"},
 	"kernels/agent":          {"kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/wire"},
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/slab", "kernels/wire", "podrules", "tokens"},
 	"cmd/elastichub":         {"*"},
@@ -53,7 +54,7 @@ var mayImport = map[string][]string{
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "podrules", "groups", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/lifecycle", "kernels/queue", "kernels/gateways"}
+var httpFree = []string{"api/v1alpha1", "podrules", "groups", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/lifecycle", "kernels/queue", "kernels/gateways", "kernels/offers"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()

@@ -1,4 +1,4 @@
-package kernels
+package offers
 
 import (
 	"context"
@@ -119,7 +119,7 @@ func allowedBy(policies []v1alpha1.GroupPolicy, kernelSpec string) bool {
 	})
 }
 
-// newCatalogue looks into one namespace. cluster is nil where only the policies limit.
-func newCatalogue(namespace string, pods podspec.Config, reader client.Reader, cluster queue.Capacity) *Catalogue {
+// New looks into one namespace. cluster is nil where only the policies limit.
+func New(namespace string, pods podspec.Config, reader client.Reader, cluster queue.Capacity) *Catalogue {
 	return &Catalogue{namespace: namespace, pods: pods, reader: reader, cluster: cluster}
 }
