@@ -93,6 +93,10 @@ hub-tests: cluster images ## JupyterHub's own tests, 5.x and 6.x, on ElasticSpaw
 e2e: ## The journeys in Chromium, on the running demo
 	@test/e2e/run.sh
 
+.PHONY: docs-test
+docs-test: ## Type what README, the chart's notes and docs/ say, beside the running demo
+	@test/docs/run.sh
+
 .PHONY: bench
 bench: ## Benchmarks; prints what was measured, on what
 	@test/bench/run.sh

@@ -18,5 +18,6 @@ step make --no-print-directory python
 trap 'make --no-print-directory stop' EXIT
 step make --no-print-directory run
 step make --no-print-directory hub-tests
+step make --no-print-directory docs-test
 step make --no-print-directory e2e
 echo "== all passed in $SECONDS s"

@@ -20,6 +20,7 @@ var foreign = []string{
 	"groups.ValidatePolicy",               // a function
 	"header.session",                      // of a Jupyter message
 	"memory.events", "memory.oom_control", // files of cgroups
+	"metadata.",          // of every kind
 	"realm_access.roles", // a claim of Keycloak's
 	"samba.provision",
 	"v1.", // subprotocols

@@ -53,6 +53,9 @@ var uses = []use{
 
 	{"docs/policies.md", "kubectl -n jupyterhub apply -f examples/policies/three-groups.yaml", Typed, ""},
 
+	{"docs/homes.md", "kubectl -n jupyterhub annotate persistentvolumeclaim claim-alice elastichub.io/adopt=alice", Typed, ""},
+
+	{"docs/homes.md", "notebooks:", Values, ""},
 	{"docs/groups.md", "groups:", Values, ""},
 	{"docs/groups.md", `user      "alice"`, Shown, "what policy explain prints"},
 	{"docs/groups.md", "c.Authenticator.enable_auth_state = True      # and JUPYTERHUB_CRYPT_KEY", HubConfig, ""},
