@@ -230,10 +230,10 @@ func TestStartWithoutStorageClass(t *testing.T) {
 	c.event(&volume, "PersistentVolumeClaim", corev1.EventTypeNormal, "FailedBinding", "no persistent volumes available for this claim and no storage class is set", "")
 	nb := c.notebook("jupyter-vera", func(nb *v1alpha1.JupyterNotebook) bool { return nb.Status.Reason == "NoStorageClass" })
 	log := nb.Status.Progress
-	assert.Equal(t, noStorageClass(nb), log[len(log)-1].Message)
+	assert.Equal(t, noStorageClass(nb, "home-jupyter-vera"), log[len(log)-1].Message)
 	began := time.Now()
 	state := c.phase(s, req.Key, v1alpha1.NotebookFailed)
 	assert.Less(t, time.Since(began), troubleGrace+5*time.Second)
-	assert.Equal(t, noStorageClass(nb), state.Message)
+	assert.Equal(t, noStorageClass(nb, "home-jupyter-vera"), state.Message)
 	c.deployment("jupyter-vera", "s1", 0)
 }

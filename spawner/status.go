@@ -164,19 +164,19 @@ func judgeClaim(o observed) *verdict {
 	}
 	for i := range o.events {
 		if o.events[i].InvolvedObject.UID == o.claim.UID && o.events[i].Reason == "FailedBinding" {
-			return &verdict{reason: ReasonNoStorageClass, message: noStorageClass(o.notebook), trouble: &trouble{troubleGrace}}
+			return &verdict{reason: ReasonNoStorageClass, message: noStorageClass(o.notebook, o.claim.Name), trouble: &trouble{troubleGrace}}
 		}
 	}
 	return nil
 }
 
-func noStorageClass(nb *v1alpha1.JupyterNotebook) string {
+func noStorageClass(nb *v1alpha1.JupyterNotebook, claim string) string {
 	field := "spec.storage.home.storageClassName of the JupyterNotebook"
 	if policies := policiesOf(nb); len(policies) > 0 {
 		field = "spec.storage.home.storageClassName of the policy " + enumerate(policies)
 	}
 	return fmt.Sprintf("The home volume %s cannot be made, because it names no storage class and the cluster has no default one: "+
-		"an administrator names one in %s and deletes this claim, or makes one the default.", nb.HomeClaim(), field)
+		"an administrator names one in %s and deletes this claim, or makes one the default.", claim, field)
 }
 
 // gone tells that there is no Pod and that none is on its way.
