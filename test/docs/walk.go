@@ -152,9 +152,15 @@ func (s *Site) ReadTags() error {
 	return nil
 }
 
-// Serve runs a command until the returned function is called. It asks the
-// cluster's resolver, as a Pod would.
-func (s *Site) Serve(text, logFile string, env ...string) (stop func(), err error) {
+// Server is a command that runs until it is stopped.
+type Server struct {
+	// Ended is closed when the command has ended, whyever.
+	Ended   <-chan struct{}
+	process *os.Process
+}
+
+// Serve runs a command that asks the cluster's resolver, as a Pod would.
+func (s *Site) Serve(text, logFile string, env ...string) (*Server, error) {
 	out, err := os.Create(logFile)
 	if err != nil {
 		return nil, err
@@ -166,14 +172,25 @@ func (s *Site) Serve(text, logFile string, env ...string) (stop func(), err erro
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, out.Close())
 	}
-	return func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
-		ended := time.AfterFunc(15*time.Second, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
 		_ = cmd.Wait()
-		ended.Stop()
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its proxy
 		_ = out.Close()
-	}, nil
+	}()
+	return &Server{Ended: ended, process: cmd.Process}, nil
+}
+
+// Stop ends the command and what it has started.
+func (s *Server) Stop() {
+	group := -s.process.Pid
+	_ = syscall.Kill(group, syscall.SIGTERM)
+	select {
+	case <-s.Ended:
+	case <-time.After(15 * time.Second):
+	}
+	_ = syscall.Kill(group, syscall.SIGKILL) // its proxy, too
+	<-s.Ended
 }
 
 // Person is somebody at a browser.

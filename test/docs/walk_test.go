@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -182,7 +183,6 @@ func TestPagesWordForWord(t *testing.T) {
 	w.step("a copy of the checkout, an empty namespace's name, an empty venv", w.Prepare)
 	password := demoPassword(t, w)
 
-	hubLog := filepath.Join(w.tools, "hub.log")
 	for _, u := range uses {
 		b := blockOf(t, u)
 		switch u.use {
@@ -205,13 +205,10 @@ func TestPagesWordForWord(t *testing.T) {
 				return err
 			})
 		case Served:
-			stop, err := w.Serve(w.Here(b.Text), hubLog)
-			require.NoError(t, err)
-			t.Cleanup(stop)
-			w.step("typed "+b.String()+": "+b.First(), w.hubAnswers)
-			w.user(hubLog)
+			hub := w.hub("typed "+b.String()+": "+b.First(), w.Here(b.Text), filepath.Join(w.tools, "hub.log"))
+			w.user()
 			w.withoutGateway()
-			stop()
+			hub.Stop()
 			w.zeroToJupyterHub()
 		}
 	}
@@ -224,8 +221,29 @@ func demoPassword(t *testing.T, w *walk) string {
 	return out
 }
 
-func (w *walk) hubAnswers(ctx context.Context) error {
+// hub starts one and waits until it answers.
+func (w *walk) hub(what, command, logFile string, env ...string) *Server {
+	w.t.Helper()
+	hub, err := w.Serve(command, logFile, env...)
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() {
+		hub.Stop()
+		if w.t.Failed() {
+			raw, _ := os.ReadFile(logFile)
+			w.t.Logf("the Hub's log:\n%s", raw[max(0, len(raw)-6000):])
+		}
+	})
+	w.step(what, func(ctx context.Context) error { return w.hubAnswers(ctx, hub) })
+	return hub
+}
+
+func (w *walk) hubAnswers(ctx context.Context, hub *Server) error {
 	for ctx.Err() == nil {
+		select {
+		case <-hub.Ended:
+			return errors.New("the Hub has ended")
+		default:
+		}
 		resp, err := http.Get(w.HubURL + "/hub/login")
 		if err == nil {
 			_ = resp.Body.Close()
@@ -311,14 +329,8 @@ func (w *walk) cell(what string, k *client.Kernel) {
 
 const kernelPods = "get pods -l app.kubernetes.io/component=kernel -o name"
 
-func (w *walk) user(hubLog string) {
+func (w *walk) user() {
 	w.t.Helper()
-	w.t.Cleanup(func() {
-		if w.t.Failed() {
-			raw, _ := os.ReadFile(hubLog)
-			w.t.Logf("the Hub's log:\n%s", raw[max(0, len(raw)-6000):])
-		}
-	})
 	p, told := w.enter("any")
 	for _, message := range told {
 		require.NotContains(w.t, message, "remote kernels", "nothing is missing")
@@ -389,12 +401,7 @@ func (w *walk) zeroToJupyterHub() {
 	require.NoError(w.t, os.WriteFile(filepath.Join(w.Dir, "z2jh_config.py"), []byte(text), 0o600))
 	token, err := w.kubectl(w.t.Context(), "get secret elastichub-hub-token -o go-template='{{.data.token | base64decode}}'")
 	require.NoError(w.t, err)
-	hubLog := filepath.Join(w.tools, "z2jh.log")
-	stop, err := w.Serve("jupyterhub --config z2jh_config.py", hubLog, "ELASTICHUB_TOKEN="+token)
-	require.NoError(w.t, err)
-	w.t.Cleanup(stop)
-	defer stop()
-	w.step("a Hub with the values of "+b.String(), w.hubAnswers)
+	defer w.hub("a Hub with the values of "+b.String(), "jupyterhub --config z2jh_config.py", filepath.Join(w.tools, "z2jh.log"), "ELASTICHUB_TOKEN="+token).Stop()
 	p, err := NewPerson(w.HubURL, "researcher", "any")
 	require.NoError(w.t, err)
 	w.step("sign in", p.SignIn)
