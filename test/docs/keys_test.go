@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,6 +34,54 @@ type schema struct {
 	AdditionalProperties any               `json:"additionalProperties"`
 	Open                 bool              `json:"x-kubernetes-preserve-unknown-fields"`
 	Type                 string            `json:"type"`
+	IntOrString          bool              `json:"x-kubernetes-int-or-string"`
+	Enum                 []any             `json:"enum"`
+	Required             []string          `json:"required"`
+}
+
+// faults are where a value is not of the schema's types, words and fields.
+func (s schema) faults(at string, value any) []string {
+	if s.Open || s.IntOrString {
+		return nil
+	}
+	var faults []string
+	if s.Enum != nil && !slices.Contains(s.Enum, value) {
+		faults = append(faults, fmt.Sprintf("%s: %v is none of %v", at, value, s.Enum))
+	}
+	is := ""
+	switch value := value.(type) {
+	case map[string]any:
+		is = "object"
+		for _, name := range s.Required {
+			if _, there := value[name]; !there {
+				faults = append(faults, at+": without "+name)
+			}
+		}
+		for name, inner := range value {
+			field, known := s.Properties[name]
+			switch {
+			case known:
+				faults = append(faults, field.faults(at+"."+name, inner)...)
+			case s.AdditionalProperties == nil:
+				faults = append(faults, at+": has no field "+name)
+			}
+		}
+	case []any:
+		is = "array"
+		for i := range value {
+			faults = append(faults, s.Items.faults(fmt.Sprintf("%s[%d]", at, i), value[i])...)
+		}
+	case string:
+		is = "string"
+	case bool:
+		is = "boolean"
+	case float64:
+		is = "integer"
+	}
+	if is != s.Type {
+		faults = append(faults, fmt.Sprintf("%s: is %s, not %s", at, is, s.Type))
+	}
+	return faults
 }
 
 // has tells that a path of keys leads somewhere.

@@ -37,6 +37,11 @@ func everyBlock(t *testing.T) []Block {
 func TestEveryBlockHasAUse(t *testing.T) {
 	t.Parallel()
 	seen := map[use]int{}
+	rows := map[[2]string]bool{}
+	for _, u := range uses {
+		assert.False(t, rows[[2]string{u.page, u.first}], "uses has two rows for %s: %s", u.page, u.first)
+		rows[[2]string{u.page, u.first}] = true
+	}
 	for _, block := range everyBlock(t) {
 		_, err := UseOf(block)
 		assert.NoError(t, err)
@@ -127,6 +132,9 @@ func TestEmptyGatewayStaysEmpty(t *testing.T) {
 	}
 }
 
+// TestObjectsAreWhatTheirKindsSay holds blocks and examples to the types and
+// fields of the kinds; decoding alone takes a number for a string, and the API
+// server does not.
 func TestObjectsAreWhatTheirKindsSay(t *testing.T) {
 	t.Parallel()
 	kinds := map[string]func() any{
@@ -136,21 +144,34 @@ func TestObjectsAreWhatTheirKindsSay(t *testing.T) {
 		"JupyterKernelTemplate": func() any { return &v1alpha1.JupyterKernelTemplate{} },
 		"JupyterNotebook":       func() any { return &v1alpha1.JupyterNotebook{} },
 	}
+	schemas := kindSchemas(t)
+	blocks := slices.DeleteFunc(everyBlock(t), func(b Block) bool {
+		use, _ := UseOf(b)
+		return use != Objects
+	})
+	examples, err := filepath.Glob(filepath.Join(root, "examples/*/*.yaml"))
+	require.NoError(t, err)
+	require.NotEmpty(t, examples)
+	for _, example := range examples {
+		raw, err := os.ReadFile(example)
+		require.NoError(t, err)
+		blocks = append(blocks, Block{Page: example, Line: 1, Text: string(raw)})
+	}
 	checked := 0
-	for _, block := range everyBlock(t) {
-		if use, _ := UseOf(block); use != Objects {
-			continue
-		}
+	for _, block := range blocks {
 		for _, document := range documents(t, block.Text) {
 			var head metav1.PartialObjectMetadata
 			require.NoError(t, strict.Unmarshal(document, &head), "%s", block)
 			create, known := kinds[head.Kind]
 			require.True(t, known, "%s: kind %q", block, head.Kind)
 			assert.NoError(t, strict.UnmarshalStrict(document, create()), "%s: %s %s", block, head.Kind, head.Name)
+			var object map[string]any
+			require.NoError(t, strict.Unmarshal(document, &object), "%s", block)
+			assert.Empty(t, schemas[head.Kind].Properties["spec"].faults("spec", object["spec"]), "%s: %s %s", block, head.Kind, head.Name)
 			checked++
 		}
 	}
-	assert.Greater(t, checked, 4)
+	assert.Greater(t, checked, 7)
 }
 
 func documents(t *testing.T, text string) [][]byte {

@@ -53,6 +53,7 @@ var uses = []use{
 
 	{"docs/policies.md", "kubectl -n jupyterhub apply -f examples/policies/three-groups.yaml", Typed, ""},
 
+	{"docs/policies.md", "make dist/elastichub", Typed, ""},
 	{"docs/homes.md", "kubectl -n jupyterhub annotate persistentvolumeclaim claim-alice elastichub.io/adopt=alice", Typed, ""},
 
 	{"docs/homes.md", "notebooks:", Values, ""},
@@ -61,8 +62,6 @@ var uses = []use{
 	{"docs/groups.md", "c.Authenticator.enable_auth_state = True      # and JUPYTERHUB_CRYPT_KEY", HubConfig, ""},
 	{"docs/groups.md", "c.ElasticSpawner.send_groups = True", HubConfig, ""},
 	{"docs/groups.md", `c.JupyterHub.services = [{"name": "elastichub-groups", "api_token": "…"}]`, HubConfig, ""},
-	{"docs/homes.md", "kubectl -n jupyterhub annotate persistentvolumeclaim claim-alice elastichub.io/adopt=alice", Elsewhere, "make unit, where a test sets the annotation, since it needs a home of a Hub whose database was made anew"},
-	{"docs/homes.md", "notebooks:", Values, ""},
 	{"docs/form.md", `c.ElasticSpawner.language = "ru"`, HubConfig, ""},
 	{"docs/kernels.md", "kind: JupyterGateway", Objects, ""},
 	{"docs/notebook-image.md", "COPY python /tmp/elastichub", Shown, "lines of a Dockerfile, which make images builds as a part of images/notebook/Dockerfile"},
