@@ -357,6 +357,20 @@ func (w *walk) user() {
 	})
 	w.cell("the next cell brings it back", k)
 	w.step("stop", p.Stop)
+	w.step("somebody without a policy is told", func(ctx context.Context) error {
+		guest, err := NewPerson(w.HubURL, "guest", "any")
+		if err != nil {
+			return err
+		}
+		if err := guest.SignIn(ctx); err != nil {
+			return err
+		}
+		page, err := guest.Form(ctx)
+		if err == nil && !strings.Contains(page, "No policy allows your groups a server. Ask an administrator for access.") {
+			err = fmt.Errorf("the page does not say so: %s", page)
+		}
+		return err
+	})
 }
 
 // withoutGateway is what docs/kernels.md says of a server without remote
