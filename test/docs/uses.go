@@ -73,8 +73,8 @@ var uses = []use{
 	{"python/README.md", "# jupyter_server_config.py", ServerConfig, ""},
 	{"python/README.md", "python/test.sh                      # JupyterHub 5", Elsewhere, "make python"},
 
-	{"localcluster/README.md", "$ cd localcluster && go build -o ~/.cache/elastichub/bin/localcluster ./cmd/localcluster", Elsewhere, "make cluster, which make run is made of"},
-	{"localcluster/README.md", "$ go test ./...                     # the pure parts; golden files: go test ./internal/cluster -update", Elsewhere, "make unit"},
+	{"localcluster/README.md", "$ cd localcluster && go build -o ~/.cache/elastichub/bin/localcluster ./cmd/localcluster", Elsewhere, "make cluster, with which make run begins"},
+	{"localcluster/README.md", "$ go test ./...                     # the pure parts; golden files: go test ./internal/cluster -update", Elsewhere, "make unit; the smoke test is for who changes localcluster, and takes the GPUs that others wait for"},
 }
 
 // UseOf tells what becomes of a block.

@@ -430,20 +430,12 @@ func (w *walk) zeroToJupyterHub() {
 	for line := range strings.SplitSeq(match[1], "\n") {
 		text += strings.TrimPrefix(line, "      ") + "\n"
 	}
-	text += fmt.Sprintf("c.JupyterHub.hub_bind_url = \"http://:%d\"\nc.JupyterHub.hub_connect_url = \"http://%s:%d\"\nc.JupyterHub.db_url = \"sqlite:///z2jh.sqlite\"\n", w.hubPort, w.address, w.hubPort)
+	text += fmt.Sprintf("c.JupyterHub.hub_bind_url = \"http://:%d\"\nc.JupyterHub.hub_connect_url = \"http://%s:%d\"\n", w.hubPort, w.address, w.hubPort)
 	text += w.hubExtra()
 	require.NoError(w.t, os.WriteFile(filepath.Join(w.Dir, "z2jh_config.py"), []byte(text), 0o600))
 	token, err := w.kubectl(w.t.Context(), "get secret elastichub-hub-token -o go-template='{{.data.token | base64decode}}'")
 	require.NoError(w.t, err)
 	defer w.hub("a Hub with the values of "+b.String(), "jupyterhub --config z2jh_config.py", filepath.Join(w.tools, "z2jh.log"), "ELASTICHUB_TOKEN="+token).Stop()
-	p, err := NewPerson(w.HubURL, "researcher", "any")
-	require.NoError(w.t, err)
-	w.step("sign in", p.SignIn)
-	w.step("the form", func(ctx context.Context) error {
-		page, err := p.Form(ctx)
-		if err == nil && !strings.Contains(page, "Machine learning research") {
-			err = fmt.Errorf("the form is not the policy's: %s", page)
-		}
-		return err
-	})
+	p, _ := w.enter("any")
+	w.step("stop", p.Stop)
 }
