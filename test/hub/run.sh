@@ -1,27 +1,35 @@
 #!/usr/bin/env bash
-# run.sh HUBVERSION [PYTEST ARGUMENT...]: JupyterHub's own tests of that release,
-# then an administrator's scenarios, on ElasticSpawner with the chart of this
-# tree in a namespace of its own. Needs the local cluster and `make images`.
-# HUB_SUITE=suite or HUB_SUITE=scenarios runs one of the two; HUB_NAMESPACE
-# names the namespace, which is removed at the end.
+# run.sh HUBVERSION [LANE...]: JupyterHub's own tests of that release and an
+# administrator's scenarios on ElasticSpawner, with the chart of this tree. Needs
+# the local cluster and `make images`. A lane has a namespace of its own, which
+# it removes at the end, and runs beside the others, since most of it is waiting
+# for Pods. PYTEST_ARGS goes to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . charts/demo/tools.sh
 
-version=${1:?usage: run.sh HUBVERSION [PYTEST ARGUMENT...]}
+version=${1:?usage: run.sh HUBVERSION [LANE...]}
 shift
-NAMESPACE=${HUB_NAMESPACE:-hubsuite-${version//./-}}
+declare -A modules=(
+  [api]="test_api"
+  [servers]="test_named_servers test_spawner test_user"
+  [pages]="test_pages"
+)
+[ $# -gt 0 ] || set -- api servers pages scenarios
 export CGO_ENABLED=0 GOFLAGS=-trimpath
 work=$(mktemp -d)
+namespace() { printf 'hubsuite-%s-%s' "${version//./-}" "$1"; }
 finish() {
-  "$KUBECTL" delete namespace "$NAMESPACE" --ignore-not-found --wait=false >/dev/null || true
+  for lane in "$@"; do
+    "$KUBECTL" delete namespace "$(namespace "$lane")" --ignore-not-found --wait=false >/dev/null || true
+  done
   rm -rf "$work"
 }
-trap finish EXIT
+trap 'finish "$@"' EXIT
 
-echo "hub: preparing for JupyterHub $version"
 # The wheel of a release holds the tests of its source distribution, byte for byte.
 venv=$(python/venv.sh "jupyterhub==$version" 'beautifulsoup4[html5lib]' cryptography mock pytest-timeout requests-mock)
+packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 proxy=$ELASTICHUB_CACHE/hub-proxy
 mkdir -p "$proxy"
 (
@@ -39,42 +47,62 @@ server_image=localhost/elastichub/hub-server:$(cat "$work/image/server" test/hub
 "$BIN/localcluster" build-image --tag "$server_image" --file test/hub/server/Dockerfile \
   --build-arg BASE=localhost/elastichub/static:1 "$work/image" >/dev/null
 "$BIN/localcluster" load-image "$server_image" >/dev/null
+service=$(image service) kernel=$(image kernel) notebook=$(image notebook)
 
-"$KUBECTL" delete namespace "$NAMESPACE" --ignore-not-found >/dev/null
-service=$(image service)
-"$HELM" install elastichub charts/elastichub --namespace "$NAMESPACE" --create-namespace -f test/hub/values.yaml \
-  --set image.name="${service%:*}" --set image.tag="${service##*:}" \
-  --set notebooks.image="$server_image" --set kernels.image="$(image kernel)" >/dev/null
-sed -e "s|\$SERVER_IMAGE|$server_image|" -e "s|\$NOTEBOOK_IMAGE|$(image notebook)|" test/hub/policies.yaml |
-  "$KUBECTL" apply --namespace "$NAMESPACE" --filename - >/dev/null
-"$KUBECTL" --namespace "$NAMESPACE" rollout status deployment/elastichub --timeout=180s >/dev/null
+install_chart() {
+  local namespace=$1
+  "$KUBECTL" delete namespace "$namespace" --ignore-not-found >/dev/null
+  "$HELM" install elastichub charts/elastichub --namespace "$namespace" --create-namespace -f test/hub/values.yaml \
+    --set image.name="${service%:*}" --set image.tag="${service##*:}" \
+    --set notebooks.image="$server_image" --set kernels.image="$kernel" >/dev/null
+  sed -e "s|\$SERVER_IMAGE|$server_image|" -e "s|\$NOTEBOOK_IMAGE|$notebook|" test/hub/policies.yaml |
+    "$KUBECTL" apply --namespace "$namespace" --filename - >/dev/null
+  "$KUBECTL" --namespace "$namespace" rollout status deployment/elastichub --timeout=180s >/dev/null
+}
 
-# Hub and proxy run on this machine and look names up as a Pod would.
-cat >"$work/resolv.conf" <<END
+# in_cluster NAMESPACE DIRECTORY COMMAND...: Hub and proxy run on this machine,
+# look names up as a Pod would, and leave files in the directory.
+in_cluster() {
+  local namespace=$1 directory=$2 node
+  shift 2
+  cat >"$directory/resolv.conf" <<END
 nameserver $("$KUBECTL" --namespace kube-system get service kube-dns -o 'jsonpath={.spec.clusterIP}')
-search $NAMESPACE.svc.cluster.local svc.cluster.local cluster.local
+search $namespace.svc.cluster.local svc.cluster.local cluster.local
 options ndots:5
 END
-"$KUBECTL" --namespace "$NAMESPACE" get secret elastichub-hub-token -o 'jsonpath={.data.token}' | base64 -d >"$work/token"
-node=$("$KUBECTL" get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
-
-# The suite of JupyterHub 5 leaves files where it runs.
-mkdir "$work/run"
-here=$PWD
-in_cluster() {
-  unshare --mount --wd="$work/run" bash -c 'mount --bind "$0" /etc/resolv.conf && exec "$@"' "$work/resolv.conf" \
-    env PATH="$venv/bin:$proxy/node_modules/.bin:$PATH" PYTHONPATH="$here/test/hub:$here/python/tests" \
-    ELASTICHUB_URL="http://elastichub.$NAMESPACE.svc:8080" ELASTICHUB_TOKEN_FILE="$work/token" \
-    HUB_ADDRESS="$node" HUB_NAMESPACE="$NAMESPACE" KUBECTL="$KUBECTL" "$@"
+  "$KUBECTL" --namespace "$namespace" get secret elastichub-hub-token -o 'jsonpath={.data.token}' | base64 -d >"$directory/token"
+  node=$("$KUBECTL" get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
+  unshare --mount --wd="$directory" bash -c 'mount --bind resolv.conf /etc/resolv.conf && exec "$@"' - \
+    env PATH="$venv/bin:$proxy/node_modules/.bin:$PATH" PYTHONPATH="$ROOT/test/hub:$ROOT/python/tests" \
+    ELASTICHUB_URL="http://elastichub.$namespace.svc:8080" ELASTICHUB_TOKEN_FILE="$directory/token" \
+    HUB_ADDRESS="$node" HUB_NAMESPACE="$namespace" KUBECTL="$KUBECTL" "$@"
 }
-status=0
-if [ "${HUB_SUITE:-suite}" = suite ]; then
-  packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-  modules="test_api test_named_servers test_pages test_spawner test_user"
+
+run_lane() {
+  local lane=$1 tests=()
+  mkdir "$work/$lane"
+  install_chart "$(namespace "$lane")"
+  if [ "$lane" = scenarios ]; then
+    tests=(-c "$ROOT/test/hub/scenarios.ini" --rootdir "$ROOT/test/hub" "$ROOT/test/hub/scenarios")
+  else
+    # shellcheck disable=SC2086
+    tests=(-c "$ROOT/test/hub/suite.ini" --rootdir "$packages" -p suite --pyargs $(printf 'jupyterhub.tests.%s ' ${modules[$lane]}))
+  fi
   # shellcheck disable=SC2086
-  in_cluster python -m pytest -c "$here/test/hub/suite.ini" --rootdir "$packages" -p suite "$@" --pyargs ${HUB_MODULES:-$(printf 'jupyterhub.tests.%s ' $modules)} || status=$?
-fi
-if [ "${HUB_SUITE:-scenarios}" = scenarios ]; then
-  in_cluster python -m pytest -c "$here/test/hub/scenarios.ini" --rootdir "$here/test/hub" "$@" "$here/test/hub/scenarios" || status=$?
-fi
+  in_cluster "$(namespace "$lane")" "$work/$lane" python -m pytest ${PYTEST_ARGS:-} "${tests[@]}"
+}
+
+declare -A running
+for lane in "$@"; do
+  run_lane "$lane" >"$work/$lane.log" 2>&1 &
+  running[$lane]=$!
+done
+status=0
+for lane in "$@"; do
+  wait "${running[$lane]}" || status=1
+  echo "hub: JupyterHub $version, $lane"
+  cat "$work/$lane.log"
+done
+awk -v version="$version" '/^counted: / { passed += $2; failed += $4; out += $6 }
+  END { if (NR) printf "hub: the suite of JupyterHub %s: %d passed, %d failed, %d not applicable\n", version, passed, failed, out }' "$work"/*.log
 exit $status

@@ -21,7 +21,7 @@ CONFIG = """
 c.ElasticSpawner.send_groups = True
 c.ElasticSpawner.cmd = ["/server"]
 c.ElasticSpawner.args = []
-c.JupyterHub.load_roles[0]["scopes"] += ["groups"]
+c.JupyterHub.load_roles[0]["scopes"] += ["admin:groups"]
 """
 
 _numbers = itertools.count(1)
@@ -46,12 +46,11 @@ class Administrator:
         status, answer = self.hub.api("POST", f"/users/{quote(name)}")
         assert status == 201, answer
         for group in groups:
-            self.hub.api("POST", f"/groups/{group}")
-            status, answer = self.hub.api(
-                "POST", f"/groups/{group}/users", {"users": [answer["name"]]}
-            )
-            assert status == 200, answer
-        return name
+            self.hub.api("POST", f"/groups/{group}")  # or it is there
+            members = {"users": [answer["name"]]}
+            status, model = self.hub.api("POST", f"/groups/{group}/users", members)
+            assert status == 200, model
+        return answer["name"]
 
     def post(self, user, server="", options=None):
         return self.hub.api("POST", _server(user, server), self.hub.options(options or {}))
@@ -62,7 +61,7 @@ class Administrator:
     def start(self, user, server=""):
         """Until it is ready; the address of its pages."""
         status, answer = self.post(user, server)
-        assert status in (201, 202), answer
+        assert status in (201, 202), (user, server, status, answer)
         return self.ready(user, server)
 
     def ready(self, user, server="", seconds=60):
