@@ -12,10 +12,11 @@ version=${1:?usage: run.sh HUBVERSION [LANE...]}
 shift
 declare -A modules=(
   [api]="test_api"
-  [servers]="test_named_servers test_spawner test_user"
+  [named]="test_named_servers"
   [pages]="test_pages"
+  [spawner]="test_spawner test_user"
 )
-[ $# -gt 0 ] || set -- api servers pages scenarios
+[ $# -gt 0 ] || set -- api named pages spawner scenarios
 export CGO_ENABLED=0 GOFLAGS=-trimpath
 work=$(mktemp -d)
 namespace() { printf 'hubsuite-%s-%s' "${version//./-}" "$1"; }

@@ -31,16 +31,16 @@ class Service:
     def __getattr__(self, name):
         return getattr(self._service, name)
 
-    async def check(self, user, server, options, *more):
+    async def check(self, key, options, *more):
         """The Hub keeps what the test chose, without the service's defaults."""
-        await self._service.check(user, server, _known(options), *more)
+        await self._service.check(key, _known(options), *more)
         return options
 
-    async def start(self, user, server, request):
+    async def start(self, key, request, *more):
         command, choice = self._spawner.in_pod()
         options = {**choice, **_known(request["options"])}
         request = {**request, "options": options, "cmd": command}
-        return await self._service.start(user, server, request)
+        return await self._service.start(key, request, *more)
 
 
 def _known(options):
@@ -56,7 +56,7 @@ class SuiteSpawner(ElasticSpawner):
     def _url_of_the_service(self):
         return os.environ["ELASTICHUB_URL"]
 
-    @default("api_token_file")
+    @default("service_token_file")
     def _token_of_the_service(self):
         return os.environ["ELASTICHUB_TOKEN_FILE"]
 

@@ -38,7 +38,7 @@ def test_f1_a_token_in_the_configuration(make_hub, wire, trait):
     wire.open()
     wire.sent = b""
     admin = make_hub(
-        wire.url, f'c.ElasticSpawner.{trait} = "{TOKEN}"\nc.ElasticSpawner.api_token_file = ""\n'
+        wire.url, f'c.ElasticSpawner.{trait} = "{TOKEN}"\nc.ElasticSpawner.service_token_file = ""\n'
     )
     user = admin.person("f1")
     for _ in range(2):  # the Hub sets its own api_token before a start and empties it after a stop
