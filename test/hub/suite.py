@@ -8,6 +8,7 @@ that listen late, never, or end at once. not_applicable.yaml says what cannot ap
 import os
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import jupyterhub
 import jupyterhub.spawner
@@ -92,7 +93,7 @@ class SuiteSpawner(ElasticSpawner):
         return self.user_env(super().get_env())
 
     # The tests look for a pid in the state and for nothing else.
-    _states = {}
+    _states: ClassVar = {}
 
     def get_state(self):
         state = super().get_state()

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import jupyterhub
 import pytest
-from cluster import kubectl
 from hub import Hub, until
 
 URL = os.environ["ELASTICHUB_URL"]
@@ -121,12 +120,6 @@ def make_hub(tmp_path_factory):
 @pytest.fixture(scope="session")
 def admin(make_hub):
     return make_hub()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def gateway():
-    until(lambda: kubectl("get", "pods", "--selector", "app.kubernetes.io/component=kernel-gateway",
-                          "--output", "jsonpath={.items[*].status.containerStatuses[*].ready}") == "true", 60)  # fmt: skip
 
 
 def at_once(function, arguments):

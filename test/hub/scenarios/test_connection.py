@@ -28,8 +28,9 @@ def wire():
 
 
 def test_f1_no_trait_of_ours_is_one_of_the_hubs():
-    # Defaults are ours to choose; a trait declared anew would be two things by one name.
-    assert set(ElasticSpawner.class_own_traits()) & set(Spawner.class_traits()) == set()
+    # user_options is the Hub's, and only read with more care.
+    ours = set(ElasticSpawner.class_own_traits()) - {"user_options"}
+    assert ours & set(dir(Spawner)) == set()
 
 
 @pytest.mark.parametrize("trait", ["service_token", "api_token"])
@@ -38,7 +39,8 @@ def test_f1_a_token_in_the_configuration(make_hub, wire, trait):
     wire.open()
     wire.sent = b""
     admin = make_hub(
-        wire.url, f'c.ElasticSpawner.{trait} = "{TOKEN}"\nc.ElasticSpawner.service_token_file = ""\n'
+        wire.url,
+        f'c.ElasticSpawner.{trait} = "{TOKEN}"\nc.ElasticSpawner.service_token_file = ""\n',
     )
     user = admin.person("f1")
     for _ in range(2):  # the Hub sets its own api_token before a start and empties it after a stop
@@ -50,25 +52,28 @@ def test_f1_a_token_in_the_configuration(make_hub, wire, trait):
     admin.hub.kill()
 
 
-def refused(admin, user, said):
+def refused(admin, user, said, seconds=REFUSED_SECONDS):
     """A start answers 503 with these words in time, and leaves nothing to wait for."""
     began = time.monotonic()
     status, answer = admin.post(user)
-    seconds = time.monotonic() - began
+    took = time.monotonic() - began
     assert status == 503, answer
     assert said in answer["message"].lower(), answer
-    assert seconds < REFUSED_SECONDS
+    assert took < seconds
     assert admin.model(user) is None
     assert notebooks(user) == []
 
 
+# How it is brought, what the person reads, within how many seconds. A service that is
+# silent may be waiting for its directory, which has five.
 FAULTS = {
-    "nobody listens": (lambda wire, hub: wire.close(), "reach"),
-    "nobody answers": (lambda wire, hub: wire.open("silent"), "reach"),
-    "somebody else answers": (lambda wire, hub: wire.open("other"), "address"),
+    "nobody listens": (lambda wire, hub: wire.close(), "reach", REFUSED_SECONDS),
+    "nobody answers": (lambda wire, hub: wire.open("silent"), "reach", 2 * REFUSED_SECONDS),
+    "somebody else answers": (lambda wire, hub: wire.open("other"), "address", REFUSED_SECONDS),
     "the token is another": (
         lambda wire, hub: (hub.directory / "token").write_text("x" * 32),
         "token",
+        REFUSED_SECONDS,
     ),
 }
 
@@ -82,11 +87,11 @@ def faulty(make_hub, wire):
 def test_f2_a_start_says_what_is_wrong_and_leaves_the_server_free(faulty, wire, fault):
     wire.open()
     user = faulty.person("f2")
-    bring, said = FAULTS[fault]
+    bring, *expected = FAULTS[fault]
     bring(wire, faulty.hub)
     try:
-        refused(faulty, user, said)
-        refused(faulty, user, said)  # not pending, and the same again
+        refused(faulty, user, *expected)
+        refused(faulty, user, *expected)  # not pending, and the same again
     finally:
         wire.open()
         (faulty.hub.directory / "token").write_text(TOKEN)
