@@ -81,16 +81,23 @@ def left_of(name):
 
 
 def write_file(url, name, text):
-    request = Request(f"{url}/files/{name}", method="PUT", data=text.encode())
-    with urlopen(request, timeout=10) as answer:
-        assert answer.status == 200
+    status, answer = _file("PUT", url, name, text.encode())
+    assert status == 200, answer
 
 
 def read_file(url, name):
     """None when there is no such file."""
+    status, answer = _file("GET", url, name)
+    assert status in (200, 404), answer
+    return answer if status == 200 else None
+
+
+def _file(method, url, name, text=None):
     try:
-        with urlopen(f"{url}/files/{name}", timeout=10) as answer:
-            return answer.read().decode()
+        with urlopen(Request(f"{url}/files/{name}", text, method=method), timeout=10) as answer:
+            return answer.status, answer.read().decode()
     except HTTPError as error:
-        assert error.code == 404, error.read()
-        return None
+        return error.code, error.read().decode()
+    except OSError as error:
+        there = kubectl("get", "pods,endpointslices,events", "--output", "wide")
+        raise AssertionError(f"{url} does not answer: {error}\n{there}") from error
