@@ -75,10 +75,25 @@ func isOwnedBy(k *v1alpha1.JupyterKernel, notebook types.UID) bool {
 // maxToken bounds what is taken for a token at all, in bytes.
 const maxToken = 8 << 10
 
-// tokenOf returns the token of an Authorization header. Tokens in a URL are
-// not looked at: they end up in logs.
-func tokenOf(r *http.Request) (string, error) {
+// tokenParameter is where clients put their token that cannot set a header on a
+// WebSocket, as browsers and @jupyterlab/services do.
+const tokenParameter = "token"
+
+// takeToken returns the token of an Authorization header, or else the one in
+// the query, as Enterprise Gateway does. It takes that one out of the request:
+// no log, error or redirect that is made of the URL can show it.
+func takeToken(r *http.Request) (string, error) {
+	query := r.URL.Query()
+	inQuery := query[tokenParameter]
+	if query.Has(tokenParameter) {
+		query.Del(tokenParameter)
+		r.URL.RawQuery = query.Encode()
+		r.RequestURI = r.URL.RequestURI()
+	}
 	values := r.Header.Values("Authorization")
+	if len(values) == 0 && len(inQuery) == 1 && inQuery[0] != "" && len(inQuery[0]) <= maxToken {
+		return inQuery[0], nil
+	}
 	if len(values) != 1 || len(values[0]) > maxToken {
 		return "", errMissingToken
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -67,12 +70,67 @@ func TestEveryRouteWantsAToken(t *testing.T) {
 			assert.NotContains(t, string(a.body), "uid", name)
 			assert.NotEmpty(t, a.header.Get("WWW-Authenticate"), name)
 		}
-		a := w.call("", route[0], route[1]+"?token="+good, "{}")
-		assert.Equal(t, http.StatusUnauthorized, a.status, "a token in the URL of %s %s", route[0], route[1])
+		for _, query := range []string{"?token=", "?token=" + good[:len(good)-4], "?token=" + good + "&token=" + good, "?Token=" + good, "?token=a;token=" + good} {
+			a := w.call("", route[0], route[1]+query, "{}")
+			assert.Equal(t, http.StatusUnauthorized, a.status, "%s %s%.10s", route[0], route[1], query)
+		}
+		assert.Equal(t, http.StatusUnauthorized, w.call("token wrong", route[0], route[1]+"?token="+good, "{}").status, "the header decides")
 	}
+	for _, path := range []string{"//api/kernels", "/api//kernels", "/api/./kernels", "/api/x/../kernels", "//", "/api/kernels//", "/..", "/./"} {
+		assert.Equal(t, http.StatusUnauthorized, w.call("", "GET", path, "").status, "an unclean path: %s", path)
+		assert.Equal(t, http.StatusUnauthorized, w.call("token wrong", "POST", path, "{}").status, path)
+		assert.Empty(t, w.call("", "GET", path+"?token=x", "").header.Get("Location"))
+	}
+	assert.Equal(t, http.StatusOK, w.call("token "+good, "GET", "//api/kernels", "").status, "redirected")
 	for _, scheme := range []string{"token", "Token", "Bearer", "bearer"} {
 		assert.Equal(t, http.StatusOK, w.call(scheme+" "+good, "GET", "/api", "").status, scheme)
 	}
+}
+
+// TestTokensInAURL: clients that cannot set headers put it there, and nothing
+// that is written shows it.
+func TestTokensInAURL(t *testing.T) {
+	var logged lockedBuffer
+	w := newWorld(t)
+	w.server.log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	good := w.tokens["nb-alice"]
+	a := w.call("", "POST", "/api/kernels?token="+good, `{"name":"python-cpu"}`)
+	require.Equal(t, http.StatusCreated, a.status)
+	var m kernelModel
+	a.json(t, &m)
+	for _, path := range []string{"/api", "/api/kernels", "/api/kernels/" + m.ID, "/api/kernelspecs", "/api/kernelspecs?user=alice%2Fpython-cpu"} {
+		separator := "?"
+		if strings.Contains(path, "?") {
+			separator = "&"
+		}
+		assert.Equal(t, http.StatusOK, w.call("", "GET", path+separator+"token="+good, "").status, path)
+	}
+	agent := w.agent(m.ID, 1)
+	w.phase(m.ID, v1alpha1.KernelReady, 1, agent.ip)
+	for _, query := range []string{"?session_id=s&token=" + good, "?token=" + good + "&session_id=s"} {
+		conn, _, err := websocket.Dial(t.Context(), w.url+"/api/kernels/"+m.ID+"/channels"+query, nil)
+		require.NoError(t, err)
+		assert.Equal(t, "session=s", <-agent.connected, "without the token")
+		require.NoError(t, conn.CloseNow())
+	}
+	_, resp, err := websocket.Dial(t.Context(), w.url+"/api/kernels/"+m.ID+"/channels?token="+w.tokens["nb-bob"], nil)
+	require.Error(t, err)
+	assert.Equal(t, http.StatusNotFound, resp.StatusCode)
+
+	for _, path := range []string{"/nothing", "//api", "/api/kernels/" + someID, "/api/kernels/" + someID + "/channels"} {
+		for _, token := range []string{good, "bad" + good} {
+			noRedirect := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+			resp, err := noRedirect.Get(w.url + path + "?token=" + token)
+			require.NoError(t, err)
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			assert.NotContains(t, string(body)+fmt.Sprint(resp.Header), good)
+		}
+	}
+	w.server.Close()
+	assert.NotEmpty(t, logged.String())
+	assert.NotContains(t, logged.String(), good)
+	assert.NotContains(t, logged.String(), good[10:30])
 }
 
 func TestATokenEndsWithWhatItStandsFor(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"path"
 	"strconv"
 	"time"
 
@@ -58,7 +59,24 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("/", s.adapt("other", func(http.ResponseWriter, *call) error {
 		return fail(kindNotFound, "There is nothing here.")
 	}))
-	return mux
+	// The mux redirects from paths such as //api before any route is reached.
+	redirect := s.adapt("other", func(w http.ResponseWriter, c *call) error {
+		mux.ServeHTTP(w, c.Request)
+		return nil
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isClean(r.URL.EscapedPath()) {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		redirect.ServeHTTP(w, r)
+	})
+}
+
+// isClean tells whether the mux takes a path as it is.
+func isClean(p string) bool {
+	clean := path.Clean("/" + p)
+	return p == clean || p == clean+"/"
 }
 
 // adapt is the one place where a request is authenticated and an error
@@ -91,7 +109,7 @@ func (s *Server) adapt(route string, h handler) http.Handler {
 
 // admit finds out who is calling.
 func (s *Server) admit(c *call) error {
-	token, err := tokenOf(c.Request)
+	token, err := takeToken(c.Request)
 	if err != nil {
 		return err
 	}
