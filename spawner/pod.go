@@ -66,6 +66,7 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) c
 	if authVersion != "" {
 		mountAuth(nb, pod, container)
 	}
+	podrules.OnlyOwnDevices(pod)
 	return template
 }
 

@@ -231,6 +231,8 @@ func finish(cfg Config, pod *corev1.Pod, in Parts) {
 		}
 	}
 	podrules.Harden(&pod.Spec)
+	podrules.OnlyOwnDevices(&pod.Spec)
+	podrules.OnlyOwnDevices(&pod.Spec)
 }
 
 func runOf(k *v1alpha1.JupyterKernel) int64 { return max(k.Status.Run, k.WantedRun()) }

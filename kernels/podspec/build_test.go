@@ -17,6 +17,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/podrules/podrulestest"
 )
 
@@ -361,3 +362,32 @@ func TestNames(t *testing.T) {
 
 // testPods is what every Pod of the tests of this package is made with.
 var testPods = Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600}
+
+// TestNobodyAsksForAllGPUs: not the kernelspec, not a policy, not the template
+// of a sidecar; a kernel with GPUs gets those of the device plugin.
+func TestNobodyAsksForAllGPUs(t *testing.T) {
+	everything := corev1.EnvVar{Name: podrules.EnvNvidiaDevices, Value: "all"}
+	devices := func(in Parts) map[string]string {
+		pod, err := Build(testPods, in)
+		require.NoError(t, err)
+		seen := map[string]string{}
+		for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
+			for _, v := range c.Env {
+				if v.Name == podrules.EnvNvidiaDevices {
+					seen[c.Name] = v.Value
+				}
+			}
+		}
+		return seen
+	}
+	in := sample()
+	in.Spec.Spec.Env = append(in.Spec.Spec.Env, everything)
+	in.Policies[0].Spec.Env = append(in.Policies[0].Spec.Env, v1alpha1.PolicyEnv{Name: everything.Name, Value: everything.Value})
+	in.Template = &v1alpha1.JupyterKernelTemplate{}
+	in.Template.Spec.Template = &v1alpha1.PodTemplate{}
+	in.Template.Spec.Template.Spec.Containers = []corev1.Container{
+		{Name: "kernel", Env: []corev1.EnvVar{everything}}, {Name: "sidecar", Image: "x", Env: []corev1.EnvVar{everything}}}
+	assert.Equal(t, map[string]string{"agent": "void", "sidecar": "void"}, devices(in))
+	in.Spec.Spec.Resources = nil
+	assert.Equal(t, map[string]string{"agent": "void", "sidecar": "void", "kernel": "void"}, devices(in))
+}

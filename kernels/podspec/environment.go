@@ -15,10 +15,6 @@ import (
 	"github.com/elastichub/elastichub/podrules"
 )
 
-// envNvidiaDevices: an image that sets it to "all" would otherwise see every
-// GPU of a node without having asked for one.
-const envNvidiaDevices = "NVIDIA_VISIBLE_DEVICES"
-
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // environment is an ordered set of variables; a later one of the same name
@@ -46,7 +42,7 @@ func clientEnv(vars []corev1.EnvVar) ([]corev1.EnvVar, error) {
 		switch {
 		case !envName.MatchString(v.Name):
 			return nil, invalid(at+".name", "%q is not the name of a variable", v.Name)
-		case strings.HasPrefix(v.Name, protocol.EnvReservedPrefix), v.Name == envNvidiaDevices:
+		case strings.HasPrefix(v.Name, protocol.EnvReservedPrefix), v.Name == podrules.EnvNvidiaDevices:
 			return nil, invalid(at+".name", "%s is reserved", v.Name)
 		case v.ValueFrom != nil:
 			return nil, invalid(at+".valueFrom", "only plain values are allowed")
@@ -92,8 +88,5 @@ func (in Parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([
 	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
 	e.set(protocol.EnvIOPubMessages, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
 	e.set(protocol.EnvIOPubBytes, strconv.FormatInt(max(limits.BytesPerSecond, 0), 10))
-	if gpus == 0 {
-		e.set(envNvidiaDevices, "void")
-	}
 	return e.vars, nil
 }

@@ -3,18 +3,12 @@ package podspec
 import (
 	"iter"
 	"maps"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-)
 
-// IsExtended tells whether a resource is an extended one, such as
-// nvidia.com/gpu: of a domain that is not Kubernetes' own.
-func IsExtended(name corev1.ResourceName) bool {
-	domain, _, qualified := strings.Cut(string(name), "/")
-	return qualified && domain != "kubernetes.io" && !strings.HasSuffix(domain, ".kubernetes.io")
-}
+	"github.com/elastichub/elastichub/podrules"
+)
 
 // Extended is what a Pod takes of extended resources while it runs: that of
 // its containers and sidecars, or of its greediest init container if more.
@@ -49,7 +43,7 @@ func ExtendedOf(r corev1.ResourceRequirements) map[string]int64 {
 	own := map[string]int64{}
 	for _, list := range []corev1.ResourceList{r.Requests, r.Limits} {
 		for name, quantity := range list {
-			if IsExtended(name) && quantity.Sign() > 0 {
+			if podrules.IsExtendedResource(name) && quantity.Sign() > 0 {
 				own[string(name)] = quantity.Value()
 			}
 		}
@@ -78,7 +72,7 @@ func FromList(list corev1.ResourceList) map[string]int64 {
 func InList(list corev1.ResourceList) iter.Seq2[string, int64] {
 	return func(yield func(string, int64) bool) {
 		for name, quantity := range list {
-			if IsExtended(name) && !yield(string(name), quantity.Value()) {
+			if podrules.IsExtendedResource(name) && !yield(string(name), quantity.Value()) {
 				return
 			}
 		}
@@ -106,7 +100,7 @@ func overlay(under corev1.ResourceRequirements, over *corev1.ResourceRequirement
 	// extended resources cannot be overcommitted: a template's request must
 	// not contradict the kernelspec's limit
 	for name, limit := range over.Limits {
-		if _, given := over.Requests[name]; IsExtended(name) && !given && merged.Requests != nil {
+		if _, given := over.Requests[name]; podrules.IsExtendedResource(name) && !given && merged.Requests != nil {
 			if _, stale := merged.Requests[name]; stale {
 				merged.Requests[name] = limit
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Capacity tells what extended resources there are for kernels.
@@ -126,7 +127,7 @@ func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, namespace string) []N
 		n := &nodes[i]
 		total := admission.Resources{}
 		for name, quantity := range n.Status.Allocatable {
-			if podspec.IsExtended(name) && quantity.Sign() > 0 {
+			if podrules.IsExtendedResource(name) && quantity.Sign() > 0 {
 				total[string(name)] = quantity.Value()
 			}
 		}
