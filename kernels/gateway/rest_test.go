@@ -133,6 +133,41 @@ func TestTokensInAURL(t *testing.T) {
 	assert.NotContains(t, logged.String(), good[10:30])
 }
 
+// TestRefusalsDoNotFillTheLog: a client that comes again and again gets its
+// answers, and a few lines.
+func TestRefusalsDoNotFillTheLog(t *testing.T) {
+	var logged lockedBuffer
+	now := time.Now()
+	w := newWorld(t)
+	w.server.log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	w.server.refusals.now = func() time.Time { return now }
+	lines := func() int { return strings.Count(logged.String(), "refused") }
+	for range 100 {
+		require.Equal(t, http.StatusUnauthorized, w.call("token wrong", "GET", "/api/kernels", "").status)
+		require.Equal(t, http.StatusNotFound, w.call("nb-alice", "GET", "/api/kernels/"+someID, "").status)
+	}
+	assert.Equal(t, 2*refusalsEach, lines(), "of each kind")
+	now = now.Add(refusalsTime)
+	require.Equal(t, http.StatusUnauthorized, w.call("", "GET", "/", "").status)
+	assert.Equal(t, 2*refusalsEach+1, lines())
+	assert.Contains(t, logged.String(), fmt.Sprintf("notLogged=%d", 100-refusalsEach))
+
+	r := newRefusals(func() time.Time { return now })
+	written := 0
+	for i := range 10 * maxRefused { // one line from each of many
+		if _, ok := r.write(fmt.Sprint(i)); ok {
+			written++
+		}
+	}
+	assert.Equal(t, maxRefused+refusalsEach, written)
+	assert.Len(t, r.by, maxRefused+1)
+	_, ok := r.write("0")
+	assert.True(t, ok, "a client that is known is not hidden by others")
+	now = now.Add(refusalsTime)
+	r.write("new")
+	assert.Len(t, r.by, 1)
+}
+
 func TestATokenEndsWithWhatItStandsFor(t *testing.T) {
 	for name, change := range map[string]func(*v1alpha1.JupyterNotebook){
 		"stopped":         func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Stopped = true },

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"path"
@@ -94,17 +95,38 @@ func (s *Server) adapt(route string, h handler) http.Handler {
 			err = h(rec, c)
 		}
 		if err != nil && !rec.hijacked {
-			log := s.log.With("request", requestID, "method", r.Method, "route", route)
-			if id := c.id.owner(); id != "" {
-				log = log.With("owner", id)
-			}
-			writeError(rec, log, requestID, err)
+			writeError(rec, s.logOf(c, route, err), requestID, err)
 		}
 		s.metrics.requests.WithLabelValues(route, method(r.Method), strconv.Itoa(rec.status)).Inc()
 		if !rec.hijacked {
 			s.metrics.seconds.WithLabelValues(route).Observe(time.Since(began).Seconds())
 		}
 	})
+}
+
+// logOf is where the error of a call is logged: nowhere, when its client has
+// been refused too often a moment ago.
+func (s *Server) logOf(c *call, route string, err error) *slog.Logger {
+	log := s.log.With("request", c.requestID, "method", method(c.Method), "route", route)
+	if id := c.id.owner(); id != "" {
+		log = log.With("owner", id)
+	}
+	why := explain(err).kind
+	if why == kindInternal {
+		return log // each is a fault of ours
+	}
+	host, _, splitErr := net.SplitHostPort(c.RemoteAddr)
+	if splitErr != nil {
+		host = c.RemoteAddr
+	}
+	more, ok := s.refusals.write(host + " " + string(why))
+	if !ok {
+		return slog.New(slog.DiscardHandler)
+	}
+	if more > 0 {
+		log = log.With("notLogged", more)
+	}
+	return log
 }
 
 // admit finds out who is calling.
