@@ -3,7 +3,10 @@ package groups
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -147,12 +150,21 @@ func origins(u Allowance, parts []Allowance) map[string][]string {
 	}
 	for _, g := range u.GPUs {
 		from("gpus."+g.Resource, func(a Allowance) bool {
-			return len(a.GPUs) > 0 && a.GPUs[0].Resource == g.Resource && a.GPUs[0].PerUser == g.PerUser
+			return len(a.GPUs) > 0 && a.GPUs[0].Resource == g.Resource && (a.GPUs[0].PerUser == g.PerUser || a.GPUs[0].PerKernel == g.PerKernel)
 		})
 	}
 	for _, e := range u.Env {
 		from("env."+e.Name, func(a Allowance) bool { return has(a.Env, e.Name, func(x v1alpha1.PolicyEnv) string { return x.Name }) })
 	}
+	for _, p := range u.Presets {
+		from("presets."+p.Name, func(a Allowance) bool { return has(a.Presets, p.Name, func(x v1alpha1.Preset) string { return x.Name }) })
+	}
+	for _, secret := range u.ImagePullSecrets {
+		from("imagePullSecrets."+secret.Name, func(a Allowance) bool {
+			return has(a.ImagePullSecrets, secret.Name, func(x v1alpha1.PullSecret) string { return x.Name })
+		})
+	}
+	storageOrigins(u, from)
 	from("serversPerUser", func(a Allowance) bool { return a.ServersPerUser == u.ServersPerUser })
 	from("serverIdleSeconds", func(a Allowance) bool { return a.ServerIdleSeconds == u.ServerIdleSeconds })
 	from("maxRunSeconds", func(a Allowance) bool { return a.MaxRunSeconds == u.MaxRunSeconds })
@@ -160,10 +172,28 @@ func origins(u Allowance, parts []Allowance) map[string][]string {
 		lends := func(a Allowance) bool { return len(a.Kernels.Allowed) > 0 }
 		from("kernels.perUser", func(a Allowance) bool { return lends(a) && a.Kernels.PerUser == u.Kernels.PerUser })
 		from("kernels.atLimit", func(a Allowance) bool { return lends(a) && a.Kernels.AtLimit == u.Kernels.AtLimit })
+		from("kernels.idleSeconds", func(a Allowance) bool { return lends(a) && a.Kernels.IdleSeconds == u.Kernels.IdleSeconds })
+		from("kernels.weight", func(a Allowance) bool { return lends(a) && a.Kernels.Weight == u.Kernels.Weight })
 		from("kernels.maxRunSeconds", func(a Allowance) bool { return lends(a) && a.Kernels.MaxRunSeconds == u.Kernels.MaxRunSeconds })
 	}
 	all["placement"] = u.Policies[:1]
 	return all
+}
+
+func storageOrigins(u Allowance, from func(string, func(Allowance) bool)) {
+	if u.Storage == nil {
+		return
+	}
+	from("storage.home", func(a Allowance) bool {
+		return a.Storage != nil && a.Storage.Home != nil && equality.Semantic.DeepEqual(a.Storage.Home, u.Storage.Home)
+	})
+	for _, v := range u.Storage.Shared {
+		from("storage.shared."+v.MountPath, func(a Allowance) bool {
+			return a.Storage != nil && slices.ContainsFunc(a.Storage.Shared, func(x v1alpha1.SharedVolume) bool {
+				return x.MountPath == v.MountPath && x.Claim == v.Claim && x.ReadOnly == v.ReadOnly
+			})
+		})
+	}
 }
 
 func has[T any](all []T, name string, of func(T) string) bool {

@@ -108,6 +108,9 @@ func (t text) write() {
 		}
 		t.line("image", "images."+c.ID, "%s: %s%s", c.ID, c.Image, note)
 	}
+	for _, p := range t.a.Presets {
+		t.line("preset", "presets."+p.Name, "%s: cpu %s, memory %s", p.Name, p.CPU.String(), p.Memory.String())
+	}
 	t.kernels()
 	t.line("servers", "serversPerUser", "%d at once", t.a.ServersPerUser)
 	t.line("idle", "serverIdleSeconds", "servers %s", after(t.a.ServerIdleSeconds, "are stopped after %s without activity", "are never stopped for idleness"))
@@ -116,6 +119,9 @@ func (t text) write() {
 	t.storage()
 	for _, e := range t.a.Env {
 		t.line("env", "env."+e.Name, "%s", e.Name)
+	}
+	for _, s := range t.a.ImagePullSecrets {
+		t.line("secret", "imagePullSecrets."+s.Name, "%s, to pull images", s.Name)
 	}
 }
 
@@ -167,8 +173,9 @@ func (t text) kernels() {
 	t.line("at limit", "kernels.atLimit", "%s", map[v1alpha1.AtLimit]string{
 		v1alpha1.AtLimitQueue: "kernels wait in the queue", v1alpha1.AtLimitRefuse: "new kernels are refused",
 	}[k.AtLimit])
-	t.line("idle", "", "kernels %s", after(k.IdleSeconds, "are parked after %s without activity", "are parked as the gateway has it"))
+	t.line("idle", "kernels.idleSeconds", "kernels %s", after(k.IdleSeconds, "are parked after %s without activity", "are parked as the gateway has it"))
 	t.line("run time", "kernels.maxRunSeconds", "kernels %s", after(k.MaxRunSeconds, "are ended after %s, busy or not", "may run for ever"))
+	t.line("weight", "kernels.weight", "%d, where capacity is shared out", k.Weight)
 }
 
 func (t text) placement() {
@@ -197,13 +204,13 @@ func (t text) storage() {
 		return
 	}
 	if s.Home != nil {
-		t.line("home", "", "%s at %s", s.Home.Size.String(), s.Home.Path())
+		t.line("home", "storage.home", "%s at %s", s.Home.Size.String(), s.Home.Path())
 	}
 	for _, v := range s.Shared {
 		mode := "read and write"
 		if v.ReadOnly {
 			mode = "read only"
 		}
-		t.line("volume", "", "%s at %s, %s", v.Claim, v.MountPath, mode)
+		t.line("volume", "storage.shared."+v.MountPath, "%s at %s, %s", v.Claim, v.MountPath, mode)
 	}
 }

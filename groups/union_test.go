@@ -340,14 +340,23 @@ kernel    gpu  [ml]
 kernels   any number at once  [ml]
 gpus      nvidia.com/gpu: 1 per kernel, 2 per user, pool of 4 shared by the members of ml  [ml]
 at limit  kernels wait in the queue  [ml]
-idle      kernels are parked as the gateway has it
+idle      kernels are parked as the gateway has it  [ml]
 run time  kernels may run for ever  [ml]
+weight    1, where capacity is shared out  [ml]
 servers   1 at once  [ml, staff]
 idle      servers are never stopped for idleness  [ml, staff]
 run time  servers may run for ever  [ml, staff]
 placement node pool=gpu  [ml]
 env       A  [staff]
 `, b.String())
+
+	for _, p := range []*v1alpha1.GroupPolicy{&staff, &ml} {
+		p.Spec.Kernels = v1alpha1.PolicyKernels{Allowed: []string{"gpu"}, GPUsPerKernel: 1, GPUsPerUser: 2}
+	}
+	staff.Spec.Kernels.GPUsPerKernel = 2
+	ml.Spec.Kernels.GPUsPerUser = 4
+	parts := []Allowance{allow(member("a", "b"), ml), allow(member("a", "b"), staff)}
+	assert.Equal(t, []string{"ml", "staff"}, origins(union(parts), parts)["gpus."+v1alpha1.DefaultGPUResource], "one number of each")
 
 	v = verdicts(rank(member("a", "b"), []v1alpha1.GroupPolicy{staff, broken(ml)}), MatchUnion)
 	assert.Equal(t, "names b, but has faults; nothing is given in its place", v[0].Because)
