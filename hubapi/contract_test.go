@@ -2,7 +2,9 @@ package hubapi_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/spawner"
 )
 
@@ -39,10 +42,24 @@ type exchange struct {
 }
 
 type given struct {
+	// Directory and Start are keys of the errors that the directory, or every
+	// start, ends with.
 	Directory string        `json:"directory,omitempty"`
+	Start     string        `json:"start,omitempty"`
 	Synced    *bool         `json:"synced,omitempty"`
+	Draining  bool          `json:"draining,omitempty"`
 	Servers   []givenServer `json:"servers,omitempty"`
 }
+
+var (
+	directoryFaults = map[string]error{
+		"": nil, "down": groups.ErrUnavailable, "old sign-in": groups.ErrSignInExpired, "faulty policy": groups.ErrInvalidPolicy,
+	}
+	startFaults = map[string]error{
+		"": nil, "removing": spawner.ErrRemoving, "slow": context.DeadlineExceeded, "unforeseen": errors.New("disk full on node-7"),
+		"unclear home": &spawner.UnclearOwnerError{Claim: "claim-researcher", User: "researcher", Owner: spawner.HubUser{ID: 7, Created: clock.Unix()}, Made: clock},
+	}
+)
 
 type givenServer struct {
 	User    string                 `json:"user"`
@@ -141,7 +158,9 @@ func replay(t *testing.T, e *exchange) response {
 }
 
 func (h *harness) put(t *testing.T, g given) {
-	h.people.SetDown(g.Directory == "down")
+	fault, known := directoryFaults[g.Directory]
+	require.True(t, known, g.Directory)
+	h.people.SetFault(fault)
 	for _, s := range g.Servers {
 		key := spawner.Key{User: s.User, Server: s.Server}
 		_, err := h.servers.Start(t.Context(), spawner.Request{Key: key, Start: s.Start,
@@ -149,7 +168,13 @@ func (h *harness) put(t *testing.T, g given) {
 		require.NoError(t, err)
 		h.servers.Advance(key, s.Phase, s.URL, s.Message)
 	}
+	fault, known = startFaults[g.Start]
+	require.True(t, known, g.Start)
+	h.servers.Refuse(fault)
 	h.servers.SetSynced(g.Synced == nil || *g.Synced)
+	if g.Draining {
+		h.api.Drain()
+	}
 }
 
 // validate holds a response against the document.

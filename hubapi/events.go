@@ -43,6 +43,9 @@ func (a *API) events(c *gin.Context) error {
 	select {
 	case <-a.draining:
 		return errDraining
+	default: // not in one with the next, which would choose by chance
+	}
+	select {
 	case a.streams <- struct{}{}:
 		defer func() { <-a.streams }()
 	default:

@@ -1,14 +1,19 @@
 package hubapi
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,41 +25,85 @@ import (
 	"github.com/elastichub/elastichub/spawner"
 )
 
+// contractProblem is a kind of problem as testdata/contract/problems.json has
+// it, which the Python tests read too: what the service answers, and what the
+// Hub makes of it.
+type contractProblem struct {
+	Kind   string `json:"kind"`
+	Status int    `json:"status"`
+	// Retry: the answer has a Retry-After.
+	Retry bool `json:"retry"`
+	// Hub is for the Python class: the status of a refused start, the reason in
+	// the Hub's metrics, and whether the class asks again by itself.
+	Hub struct {
+		Status int    `json:"status"`
+		Reason string `json:"reason"`
+		Again  bool   `json:"again"`
+	} `json:"hub"`
+}
+
+func contractProblems(t *testing.T) map[string]contractProblem {
+	t.Helper()
+	text, err := os.ReadFile("../testdata/contract/problems.json")
+	require.NoError(t, err)
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	var all []contractProblem
+	require.NoError(t, decoder.Decode(&all))
+	byKind := map[string]contractProblem{}
+	for _, p := range all {
+		require.NotContains(t, byKind, p.Kind)
+		byKind[p.Kind] = p
+	}
+	return byKind
+}
+
+// described has every error that a request can end with, by its kind.
 var described = []struct {
-	name   string
-	err    error
-	status int
-	kind   string
-	retry  bool
+	name string
+	err  error
+	kind string
 }{
-	{"groups.ErrUnknownUser", groups.ErrUnknownUser, http.StatusNotFound, "unknown-user", false},
-	{"groups.ErrNoPolicy", groups.ErrNoPolicy, http.StatusForbidden, "no-policy", false},
-	{"groups.ErrInvalidPolicy", groups.ErrInvalidPolicy, http.StatusInternalServerError, "invalid-policy", false},
-	{"groups.ErrUnavailable", groups.ErrUnavailable, http.StatusServiceUnavailable, "directory-unavailable", true},
-	{"groups.ErrSignInAgain", groups.ErrSignInAgain, http.StatusForbidden, "sign-in-again", false},
-	{"groups.ErrSignInExpired", groups.ErrSignInExpired, http.StatusForbidden, "sign-in-again", false},
-	{"spawner.ErrNotFound", spawner.ErrNotFound, http.StatusNotFound, "no-server", false},
-	{"spawner.ErrInvalid", spawner.ErrInvalid, http.StatusUnprocessableEntity, "invalid-request", false},
-	{"spawner.ErrTooManyServers", spawner.ErrTooManyServers, http.StatusConflict, "too-many-servers", false},
-	{"spawner.ErrNameTaken", spawner.ErrNameTaken, http.StatusConflict, "name-taken", false},
-	{"spawner.ErrRunning", spawner.ErrRunning, http.StatusConflict, "running", false},
-	{"unclear owner", &spawner.UnclearOwnerError{Claim: "claim-alice", User: "alice"}, http.StatusConflict, "owner-unclear", false},
-	{"spawner.ErrRemoving", spawner.ErrRemoving, http.StatusServiceUnavailable, "removing", true},
-	{"spawner.ErrNotSynced", spawner.ErrNotSynced, http.StatusServiceUnavailable, "not-synced", true},
-	{"deadline", context.DeadlineExceeded, http.StatusGatewayTimeout, "deadline", true},
-	{"directory's deadline", fmt.Errorf("%w: %w", groups.ErrUnavailable, context.DeadlineExceeded), http.StatusServiceUnavailable, "directory-unavailable", true},
-	{"unknown", errors.New("dial tcp 10.0.0.1:389: password hunter2"), http.StatusInternalServerError, "internal", false},
+	{"groups.ErrUnknownUser", groups.ErrUnknownUser, "unknown-user"},
+	{"groups.ErrNoPolicy", groups.ErrNoPolicy, "no-policy"},
+	{"groups.ErrInvalidPolicy", groups.ErrInvalidPolicy, "invalid-policy"},
+	{"groups.ErrUnavailable", groups.ErrUnavailable, "directory-unavailable"},
+	{"groups.ErrSignInAgain", groups.ErrSignInAgain, "sign-in-again"},
+	{"groups.ErrSignInExpired", groups.ErrSignInExpired, "sign-in-again"},
+	{"spawner.ErrNotFound", spawner.ErrNotFound, "no-server"},
+	{"spawner.ErrInvalid", spawner.ErrInvalid, "invalid-request"},
+	{"spawner.ErrTooManyServers", spawner.ErrTooManyServers, "too-many-servers"},
+	{"spawner.ErrNameTaken", spawner.ErrNameTaken, "name-taken"},
+	{"spawner.ErrRunning", spawner.ErrRunning, "running"},
+	{"unclear owner", &spawner.UnclearOwnerError{Claim: "claim-alice", User: "alice"}, "owner-unclear"},
+	{"spawner.ErrRemoving", spawner.ErrRemoving, "removing"},
+	{"spawner.ErrNotSynced", spawner.ErrNotSynced, "not-synced"},
+	{"deadline", context.DeadlineExceeded, "deadline"},
+	{"directory's deadline", fmt.Errorf("%w: %w", groups.ErrUnavailable, context.DeadlineExceeded), "directory-unavailable"},
+	{"cancelled", context.Canceled, "cancelled"},
+	{"malformed", &malformed{"The body is no JSON."}, "malformed"},
+	{"invalid options", &forms.Invalid{}, "invalid-options"},
+	{"no token", errUnauthenticated, "unauthenticated"},
+	{"no route", errNoRoute, "no-route"},
+	{"method", errMethod, "method"},
+	{"too large", errTooLarge, "too-large"},
+	{"media type", errMediaType, "media-type"},
+	{"too many streams", errTooManyStreams, "too-many-streams"},
+	{"draining", errDraining, "draining"},
+	{"unknown", errors.New("dial tcp 10.0.0.1:389: password hunter2"), "internal"},
 }
 
 func TestDescribe(t *testing.T) {
 	t.Parallel()
+	problems := contractProblems(t)
 	for _, want := range described {
 		t.Run(want.name, func(t *testing.T) {
 			t.Parallel()
 			p, retry := describe(fmt.Errorf("bind uid=hub,dc=example secret=hunter2: %w", want.err))
-			assert.Equal(t, want.status, p.Status)
+			require.Contains(t, problems, want.kind)
+			assert.Equal(t, problems[want.kind].Status, p.Status)
 			assert.Equal(t, problemType+want.kind, p.Type)
-			assert.Equal(t, want.retry, retry)
+			assert.Equal(t, problems[want.kind].Retry, retry)
 			assert.NotEmpty(t, p.Title)
 			assert.Empty(t, p.Errors)
 			for _, text := range []string{p.Title, p.Detail} {
@@ -63,6 +112,33 @@ func TestDescribe(t *testing.T) {
 				assert.NotContains(t, text, "dc=example")
 			}
 		})
+	}
+}
+
+// TestProblemsOfTheContract: the contract has no kind that no error has, none
+// is missing there, and each has an exchange that Python's client understands.
+func TestProblemsOfTheContract(t *testing.T) {
+	t.Parallel()
+	problems := contractProblems(t)
+	kinds := map[string]bool{}
+	for _, d := range described {
+		kinds[d.kind] = true
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(kinds)), slices.Collect(maps.Keys(problems)))
+	for _, r := range rows {
+		assert.True(t, kinds[r.kind], "%s: no error of described ends so", r.kind)
+	}
+
+	text, err := os.ReadFile("../testdata/contract/exchanges.json")
+	require.NoError(t, err)
+	withoutExchange := map[string]string{
+		"no-route": "the client knows the routes", "method": "the client knows the routes", "media-type": "the client sends JSON",
+		"too-large": "a mebibyte of text in the contract", "too-many-streams": "thousands of streams", "cancelled": "nobody reads it",
+	}
+	for kind := range problems {
+		recorded := strings.Contains(string(text), `"`+problemType+kind+`"`)
+		assert.NotEqual(t, withoutExchange[kind] == "", !recorded, "%s: an exchange, or a reason why there is none", kind)
+		assert.True(t, kind == "cancelled" || strings.Contains(string(OpenAPI), kind), "%s is in the OpenAPI document", kind)
 	}
 }
 

@@ -151,13 +151,17 @@ def alert(error):
     return f'<div class="alert alert-danger" role="alert">{as_html(error)}</div>'
 
 
-# Problem kind → (HTTP status for the Hub's client, metric label in JupyterHub 6).
+# Problem kind → (HTTP status for the Hub's client, metric label in JupyterHub 6), as
+# testdata/contract/problems.json has it; every other is (503, "service").
 # The Hub's own 404 means that the Hub has no such user, hence 403 for unknown-user.
 _REFUSALS = {
     "invalid-options": (422, "options"),
+    "too-large": (413, "options"),
     "invalid-request": (400, "request"),
+    "malformed": (400, "request"),
     "unknown-user": (403, "policy"),
     "no-policy": (403, "policy"),
+    "sign-in-again": (403, "policy"),
     "invalid-policy": (500, "policy"),
     "too-many-servers": (409, "quota"),
     "name-taken": (409, "request"),

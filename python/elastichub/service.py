@@ -140,6 +140,9 @@ class Service:
         except ServiceDown:
             if not parser.fed:
                 raise
+        except Problem as problem:
+            # What a refusal says has gone to the parser, as a line without an end.
+            raise Problem.parse(problem.status, parser.rest) from None
 
     # --- all servers at once
 
@@ -266,15 +269,15 @@ class EventParser:
 
     def __init__(self, note):
         self._note = note
-        self._rest = b""
+        self.rest = b""
         self._fields = {}
         self.fed = False
 
     def feed(self, chunk):
         self.fed = True
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        if len(self._rest) > MAX_EVENT_BYTES:
-            self._rest = b""
+        *lines, self.rest = (self.rest + chunk).split(b"\n")
+        if len(self.rest) > MAX_EVENT_BYTES:
+            self.rest = b""
         for line in lines:
             if not line:
                 self._dispatch()

@@ -13,6 +13,12 @@ EXCHANGES = {
     for exchange in json.loads((CONTRACT / "exchanges.json").read_text())
 }
 
+# By kind: what the service answers with, and what the Hub makes of it.
+PROBLEMS = {
+    problem["kind"]: problem
+    for problem in json.loads((CONTRACT / "problems.json").read_text())
+}
+
 
 def recorded(name):
     """(status, headers, text) of an exchange."""

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from double import EXCHANGES, double
+from double import EXCHANGES, PROBLEMS, double
 
-from elastichub.errors import Problem, ServiceDown
+from elastichub import errors
+from elastichub.errors import Problem, ServiceDown, SpawnRefused
 from elastichub.service import ServerKey as K
 from elastichub.service import Service
 
@@ -170,8 +171,63 @@ CALLS = {
         lambda s: s.rename(K("researcher", "", PERSON), "third"),
         ("running", lambda p: p.status == 409 and not p.transient),
     ),
+    "sign-in too old": (
+        lambda s: s.check(K("researcher", ""), {}),
+        ("sign-in-again", lambda p: "log out and in again" in p.words()[0]),
+    ),
+    "policy with a fault": (
+        lambda s: s.check(K("researcher", ""), {}),
+        ("invalid-policy", lambda p: "administrator" in p.words()[0]),
+    ),
+    "start while the former server is removed": (
+        lambda s: s.start(K("researcher", ""), START),
+        ("removing", lambda p: p.status == 503),
+    ),
+    "start whose home is perhaps somebody else's": (
+        lambda s: s.start(K("researcher", ""), START),
+        ("owner-unclear", lambda p: p.owner == "7@2026-01-02T03:04:05Z"),
+    ),
+    "start that takes too long": (
+        lambda s: s.start(K("researcher", ""), START),
+        ("deadline", lambda p: p.status == 504),
+    ),
+    "start that fails unforeseen": (
+        lambda s: s.start(K("researcher", ""), START),
+        ("internal", lambda p: "node-7" not in str(p) + p.words()[0]),
+    ),
+    "state of somebody unreadable": (
+        lambda s: s.state(K("researcher", "", "nobody")),
+        ("malformed", lambda p: "hub_user" in p.words()[0]),
+    ),
+    "rename to a name that is taken": (
+        lambda s: s.rename(K("researcher", "second", PERSON), "second"),
+        ("name-taken", lambda p: p.status == 409),
+    ),
+    "events while the service shuts down": (
+        lambda s: events(s, "researcher", "s1"),
+        ("draining", lambda p: p.status == 503),
+    ),
     "no token": (lambda s: s.snapshot(), lambda r: r is None),
 }
+
+
+@pytest.mark.parametrize("kind", PROBLEMS)
+def test_every_problem_has_what_the_contract_says(kind):
+    expected = PROBLEMS[kind]
+    problem = Problem(expected["status"], kind)
+    refused = SpawnRefused(problem)
+    assert refused.status_code == expected["hub"]["status"]
+    assert problem.transient == expected["hub"]["again"]
+    later = getattr(refused, "headers", None) or {}
+    assert ("Retry-After" in later) == (refused.status_code == 503)
+    status, reason = errors._REFUSALS.get(kind, (503, "service"))
+    assert reason == expected["hub"]["reason"]
+    if errors.SpawnException:
+        assert refused.reason == reason
+
+
+def test_no_refusal_is_of_a_kind_that_is_none():
+    assert set(errors._REFUSALS) <= set(PROBLEMS)
 
 
 def test_every_exchange_is_read():

@@ -9,7 +9,7 @@ from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
-from double import answer, double
+from double import PROBLEMS, answer, double
 from jupyterhub.spawner import Spawner as HubSpawner
 from tornado import web
 from traitlets.config import Config
@@ -340,20 +340,22 @@ async def test_a_cancelled_start_is_stopped_and_stays_cancelled():
 
 
 @pytest.mark.parametrize(
-    "exchange, status",
+    "exchange, kind",
     [
-        ("start beyond the bounds", 422),
-        ("no policy", 403),
-        ("form for an unknown user", 403),
-        ("start of a third server", 409),
-        ("start that cannot be", 400),
-        ("directory down", 503),
-        ("no token", 503),
+        ("start beyond the bounds", "invalid-options"),
+        ("no policy", "no-policy"),
+        ("sign-in too old", "sign-in-again"),
+        ("policy with a fault", "invalid-policy"),
+        ("form for an unknown user", "unknown-user"),
+        ("start of a third server", "too-many-servers"),
+        ("start that cannot be", "invalid-request"),
+        ("directory down", "directory-unavailable"),
+        ("no token", "unauthenticated"),
     ],
 )
 @pytest.mark.parametrize("refused_by", ["start", "check"])
 async def test_refusals_have_a_status_and_count_for_nothing(
-    exchange, status, refused_by
+    exchange, kind, refused_by
 ):
     async with double() as d:
         d.will(start=exchange, check=exchange, stop="stop of no server")
@@ -364,9 +366,15 @@ async def test_refusals_have_a_status_and_count_for_nothing(
                 await s.start()
             else:
                 await s._run_apply_user_options({"memory": "1Ti"})
+        status = PROBLEMS[kind]["hub"]["status"]
         assert raised.value.status_code == status
         assert raised.value.jupyterhub_message in str(raised.value)
-        assert await s.poll() == 1 if refused_by == "start" else True
+        later = getattr(raised.value, "headers", None) or {}
+        assert ("Retry-After" in later) == (status == 503)
+        if refused_by == "start":
+            assert await s.poll() == 1, "nothing was started"
+        else:
+            assert not d.of("start")
         # JupyterHub 5 will add one, 6 will not.
         counted = elastichub.spawner.SpawnException is None
         assert s.handler.settings["failure_count"] == (1 if counted else 2)
@@ -526,7 +534,7 @@ def test_an_endless_line_costs_bounded_memory():
     parser = EventParser(print)
     for _ in range(1000):
         parser.feed(b"x" * 10_000)
-    assert len(parser._rest) <= elastichub.service.MAX_EVENT_BYTES
+    assert len(parser.rest) <= elastichub.service.MAX_EVENT_BYTES
 
 
 def test_configuration_faults_are_told():

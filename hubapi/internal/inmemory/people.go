@@ -17,7 +17,7 @@ import (
 )
 
 // People is the real groups.Service over the users and policies in a
-// directory of the contract, with a switch that takes the directory down.
+// directory of the contract, with a directory that can be told to fail.
 type People struct {
 	*groups.Service
 	source *switched
@@ -48,16 +48,25 @@ func NewPeople(contract string, now func() time.Time) (*People, error) {
 }
 
 // SetDown takes the directory down, or up again.
-func (p *People) SetDown(down bool) { p.source.down.Store(down) }
+func (p *People) SetDown(down bool) {
+	var err error
+	if down {
+		err = groups.ErrUnavailable
+	}
+	p.SetFault(err)
+}
+
+// SetFault has the directory answer with an error, or with the truth again if it is nil.
+func (p *People) SetFault(err error) { p.source.fault.Store(&err) }
 
 type switched struct {
 	groups.Source
-	down atomic.Bool
+	fault atomic.Pointer[error]
 }
 
 func (s *switched) Lookup(ctx context.Context, user string) (groups.Membership, error) {
-	if s.down.Load() {
-		return groups.Membership{}, groups.ErrUnavailable
+	if err := s.fault.Load(); err != nil && *err != nil {
+		return groups.Membership{}, *err
 	}
 	return s.Source.Lookup(ctx, user)
 }

@@ -25,6 +25,7 @@ type Servers struct {
 	mu        sync.Mutex
 	servers   map[spawner.Key]*server // by person
 	notSynced bool
+	refusal   error
 }
 
 type server struct {
@@ -47,6 +48,13 @@ func (s *Servers) SetSynced(synced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.notSynced = !synced
+}
+
+// Refuse has every start end with err.
+func (s *Servers) Refuse(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusal = err
 }
 
 // person is a key without what may change of it.
@@ -93,6 +101,9 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 	defer s.mu.Unlock()
 	if s.notSynced {
 		return spawner.State{}, spawner.ErrNotSynced
+	}
+	if s.refusal != nil {
+		return spawner.State{}, s.refusal
 	}
 	old := s.servers[s.id(request.Key)]
 	if old != nil && old.request.Start == request.Start {
