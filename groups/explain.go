@@ -157,7 +157,9 @@ func origins(u Allowance, parts []Allowance) map[string][]string {
 		from("env."+e.Name, func(a Allowance) bool { return has(a.Env, e.Name, func(x v1alpha1.PolicyEnv) string { return x.Name }) })
 	}
 	for _, p := range u.Presets {
-		from("presets."+p.Name, func(a Allowance) bool { return has(a.Presets, p.Name, func(x v1alpha1.Preset) string { return x.Name }) })
+		from("presets."+p.Name, func(a Allowance) bool {
+			return has(a.Presets, p.Name, func(x v1alpha1.Preset) string { return x.Name })
+		})
 	}
 	for _, secret := range u.ImagePullSecrets {
 		from("imagePullSecrets."+secret.Name, func(a Allowance) bool {
