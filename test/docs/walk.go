@@ -34,7 +34,6 @@ type Site struct {
 	tags  map[string]string // image:tag of service, notebook and kernel
 	tools string            // shims, venv and npm, before everything in PATH
 	cache string
-	log   func(format string, args ...any)
 }
 
 // placeholders are what the pages say stands for something of the reader's, and
