@@ -192,6 +192,27 @@ func documents(t *testing.T, text string) [][]byte {
 	}
 }
 
+// TestPlaceholdersAreDeclared: nothing is put in place of what a reader would
+// type as it stands. The notes are a template, and Helm puts its own in.
+func TestPlaceholdersAreDeclared(t *testing.T) {
+	t.Parallel()
+	_, text, err := ReadPage("README.md")
+	require.NoError(t, err)
+	_, declared, found := strings.Cut(text, "In these steps")
+	require.True(t, found)
+	declared, _, _ = strings.Cut(declared, "\n\n")
+	pairs := (&Site{Namespace: "ns"}).placeholders()
+	for i := 0; i < len(pairs); i += 2 {
+		if strings.Contains(pairs[i], "{{") || strings.HasPrefix(pairs[i], "/etc/") {
+			continue // of the notes
+		}
+		assert.True(t, slices.ContainsFunc([]string{"ldaps://ldap.example.org", "alice", "jupyterhub", "hub.example.org"}, func(name string) bool {
+			return strings.Contains(pairs[i], name) && strings.Contains(declared, "`"+name+"`")
+		}) || pairs[i] == "http://:8081", "README.md does not say that %s stands for something", pairs[i])
+	}
+	assert.Contains(t, declared, "`registry.example.org`")
+}
+
 // TestReadPage keeps the reader of pages from overlooking blocks.
 func TestReadPage(t *testing.T) {
 	t.Parallel()

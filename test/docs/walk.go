@@ -37,7 +37,7 @@ type Site struct {
 }
 
 // placeholders are what the pages say stands for something of the reader's, and
-// what that is here. README.md has to name each.
+// what that is here.
 func (s *Site) placeholders() []string {
 	return []string{
 		"ldaps://ldap.example.org", "ldap://directory.elastichub.svc:389",
