@@ -10,6 +10,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/gateways"
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/offers"
+	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
 )
 
@@ -24,13 +25,14 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	if err != nil {
 		return nil, fmt.Errorf("kernels: metrics: %w", err)
 	}
-	admission, err := queue.New(mgr, queue.Config{Namespace: cfg.Namespace, Pods: cfg.Pods, ClusterCapacity: cfg.ClusterCapacity}, agents, life, registry)
+	pods := podspec.NewBuilder(cfg.Pods)
+	admission, err := queue.New(mgr, queue.Config{Namespace: cfg.Namespace, Pods: pods, ClusterCapacity: cfg.ClusterCapacity}, agents, life, registry)
 	if err != nil {
 		return nil, err
 	}
 	for _, setup := range []func() error{
 		func() error {
-			return lifecycle.SetupWithManager(mgr, cfg.Namespace, cfg.Pods, agents, admission.Expect, life)
+			return lifecycle.SetupWithManager(mgr, cfg.Namespace, pods, agents, admission.Expect, life)
 		},
 		func() error { return admission.SetupWithManager(mgr) },
 		func() error {

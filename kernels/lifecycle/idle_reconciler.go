@@ -40,7 +40,7 @@ const (
 // hold now. It is apart from the kernelReconciler so that agents that do not
 // answer hold up nothing else.
 type idleReconciler struct {
-	cfg    podspec.Config
+	pods   *podspec.Builder
 	client client.Client // reads from the cache
 	live   client.Reader // reads from the API server
 	agents Agents
@@ -62,11 +62,11 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if !podspec.BelongsTo(pod, k.UID) || pod.Status.PodIP != k.Status.PodIP || pod.DeletionTimestamp != nil || !podstate.Alive(pod) {
 		return reconcile.Result{}, nil
 	}
-	in, err := podspec.Gather(ctx, r.cfg, r.client, k)
+	in, err := r.pods.Gather(ctx, r.client, k)
 	if err != nil {
 		return reconcile.Result{}, podspec.IgnoreUnbuildable(err) // what it started with still holds
 	}
-	rule := podspec.IdleRuleOf(r.cfg, in)
+	rule := r.pods.IdleRule(in)
 	if rule.Obeyed(pod) {
 		return reconcile.Result{}, nil
 	}

@@ -87,15 +87,11 @@ func (r *kernelReconciler) remove(ctx context.Context, pod *corev1.Pod, opts ...
 // create makes the Pod of an admitted run. It reads the kernel anew: a stale
 // cache must not bring a Pod back that has already lived.
 func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel, s *plan) error {
-	in, err := podspec.Gather(ctx, r.cfg, r.client, k)
-	var pod *corev1.Pod
-	if err == nil {
-		pod, err = podspec.Build(r.cfg, in)
-	}
+	built, err := r.pods.Build(ctx, r.client, k)
 	if err != nil {
 		return r.noteUnbuildable(s, err)
 	}
-	if !maps.Equal(podspec.Extended(&pod.Spec), podspec.FromList(k.Status.Held)) {
+	if !maps.Equal(built.Extended, podspec.FromList(k.Status.Held)) {
 		// the kernelspec has changed since admission: ask again
 		s.status.Phase, s.status.Held = v1alpha1.KernelQueued, nil
 		return nil
@@ -103,7 +99,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 	var secret *corev1.Secret
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.unchanged(gctx, k) })
-	if in.Gateway != nil {
+	if built.Gateway != nil {
 		g.Go(func() (err error) {
 			secret, err = r.agentSecret(gctx, k)
 			return err
@@ -121,7 +117,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 			return fmt.Errorf("kernels: create Secret: %w", err)
 		}
 	}
-	return r.createPod(ctx, k, pod, s)
+	return r.createPod(ctx, k, built.Pod.DeepCopy(), s)
 }
 
 func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, s *plan) error {

@@ -37,7 +37,7 @@ var errNotReady = errors.New("kernels: the agent does not answer yet")
 
 // kernelReconciler brings one kernel after the other to where it should be.
 type kernelReconciler struct {
-	cfg    podspec.Config
+	pods   *podspec.Builder
 	client client.Client // reads from the cache
 	live   client.Reader // reads from the API server
 	now    func() time.Time
@@ -71,6 +71,7 @@ func (r *kernelReconciler) Reconcile(ctx context.Context, req reconcile.Request)
 	}
 	if k.UID == "" || k.DeletionTimestamp != nil {
 		r.clocks.Delete(k.UID)
+		r.pods.Forget(k.UID)
 		return reconcile.Result{}, r.removeAll(ctx, append(pods, strangers...))
 	}
 	gone, err := r.ensureOwner(ctx, k)
@@ -125,6 +126,9 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 	}
 	if err != nil {
 		return reconcile.Result{}, err
+	}
+	if !awaitsPod(s.status) {
+		r.pods.Forget(k.UID)
 	}
 	if s.deleteKernel {
 		r.countEnd(k, s)
@@ -212,10 +216,7 @@ func (r *kernelReconciler) cacheIsBehind(ctx context.Context, k *v1alpha1.Jupyte
 func (r *kernelReconciler) checkBuildable(ctx context.Context, k *v1alpha1.JupyterKernel, s *plan) error {
 	queued := k.DeepCopy()
 	queued.Status = s.status
-	in, err := podspec.Gather(ctx, r.cfg, r.client, queued)
-	if err == nil {
-		_, err = podspec.Build(r.cfg, in)
-	}
+	_, err := r.pods.Build(ctx, r.client, queued)
 	return r.noteUnbuildable(s, err)
 }
 

@@ -27,12 +27,12 @@ const kernelsAtOnce = 16
 
 // SetupWithManager adds the controllers of kernels' lives, and the sweep of a namespace,
 // to a manager. expect is told of every Pod that is about to be created.
-func SetupWithManager(mgr manager.Manager, namespace string, cfg podspec.Config, agents Agents, expect func(*corev1.Pod), meters *Metrics) error {
-	kernels := &kernelReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents}
+func SetupWithManager(mgr manager.Manager, namespace string, pods *podspec.Builder, agents Agents, expect func(*corev1.Pod), meters *Metrics) error {
+	kernels := &kernelReconciler{pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents}
 	if err := setupKernels(mgr, kernels); err != nil {
 		return err
 	}
-	if err := setupIdle(mgr, &idleReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), agents: agents}, kernels.kernelsWhere); err != nil {
+	if err := setupIdle(mgr, &idleReconciler{pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), agents: agents}, kernels.kernelsWhere); err != nil {
 		return err
 	}
 	return mgr.Add(&sweeper{namespace: namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters})

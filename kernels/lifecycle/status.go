@@ -19,3 +19,8 @@ func ClaimsWarmPod(s v1alpha1.JupyterKernelStatus) bool {
 func HasAgent(k *v1alpha1.JupyterKernel) bool {
 	return k.Status.Phase == v1alpha1.KernelReady && k.Status.PodIP != "" && k.Status.PodName != "" && k.DeletionTimestamp == nil
 }
+
+// awaitsPod tells whether the Pod of a kernel's present run is still to be made.
+func awaitsPod(s v1alpha1.JupyterKernelStatus) bool {
+	return s.Phase == v1alpha1.KernelQueued || s.Phase == v1alpha1.KernelStarting && s.StartTime == nil
+}

@@ -32,13 +32,13 @@ var errWarmPodLost = errors.New("kernels: the warm Pod cannot be taken")
 // again; a claim that came to nothing is given back, and the kernel starts from
 // nothing. Every step can be repeated, by another leader too.
 func (r *kernelReconciler) resolveClaim(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) (pod *corev1.Pod, told bool, result reconcile.Result, err error) {
-	if i := slices.IndexFunc(pods, func(p *corev1.Pod) bool { return p.Name == k.Status.Warm }); i >= 0 {
-		pod = pods[i]
-	} else {
-		pod, err = r.join(ctx, k)
+	in, err := r.pods.Gather(ctx, r.client, k)
+	err = lostIfUnbuildable(err)
+	if err == nil {
+		pod, err = r.join(ctx, k, in, pods)
 	}
 	if err == nil {
-		err = r.tellIdleTime(ctx, k, pod)
+		err = r.tellIdleTime(ctx, k, pod, r.pods.IdleRule(in))
 	}
 	switch {
 	case err == nil:
@@ -66,7 +66,10 @@ func (r *kernelReconciler) resolveClaim(ctx context.Context, k *v1alpha1.Jupyter
 
 // join makes the kernel the owner of the Pod that it was promised. It goes by
 // what the API server itself shows, and writes over that version alone.
-func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) (*corev1.Pod, error) {
+func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel, in podspec.Parts, pods []*corev1.Pod) (*corev1.Pod, error) {
+	if i := slices.IndexFunc(pods, func(p *corev1.Pod) bool { return p.Name == k.Status.Warm }); i >= 0 {
+		return pods[i], nil // it is done already
+	}
 	pod := &corev1.Pod{}
 	err := r.live.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Status.Warm}, pod)
 	if apierrors.IsNotFound(err) {
@@ -84,23 +87,20 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 	if err := r.checkClaim(ctx, k); err != nil {
 		return nil, err
 	}
-	in, err := podspec.Gather(ctx, r.cfg, r.client, k)
-	if err != nil {
-		return nil, lostIfUnbuildable(err)
-	}
 	if !metav1.IsControlledBy(pod, in.Gateway) {
 		return nil, fmt.Errorf("%w: it is of another gateway", errWarmPodLost)
 	}
-	own, err := podspec.Build(r.cfg, in)
+	built, err := r.pods.BuildFrom(in)
 	if err != nil {
 		return nil, lostIfUnbuildable(err)
 	}
-	if podspec.WarmClass(own) != pod.Annotations[v1alpha1.AnnotationWarm] || !maps.Equal(podspec.Extended(&pod.Spec), podspec.FromList(k.Status.Held)) {
+	own := built.Pod
+	if built.Class() != pod.Annotations[v1alpha1.AnnotationWarm] || !maps.Equal(podspec.Extended(&pod.Spec), podspec.FromList(k.Status.Held)) {
 		return nil, fmt.Errorf("%w: the kernelspec has changed", errWarmPodLost)
 	}
 	joined := pod.DeepCopy()
-	joined.OwnerReferences = own.OwnerReferences
-	joined.Labels = own.Labels
+	joined.OwnerReferences = slices.Clone(own.OwnerReferences)
+	joined.Labels = maps.Clone(own.Labels)
 	idle := pod.Annotations[v1alpha1.AnnotationIdle] // it knows no other yet
 	joined.Annotations = maps.Clone(own.Annotations)
 	joined.Annotations[v1alpha1.AnnotationWarm], joined.Annotations[v1alpha1.AnnotationIdle] = pod.Annotations[v1alpha1.AnnotationWarm], idle
@@ -120,7 +120,7 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel) 
 }
 
 func lostIfUnbuildable(err error) error {
-	if podspec.IgnoreUnbuildable(err) == nil {
+	if err != nil && podspec.IgnoreUnbuildable(err) == nil {
 		return fmt.Errorf("%w: %w", errWarmPodLost, err)
 	}
 	return err
@@ -141,7 +141,7 @@ func (r *kernelReconciler) checkClaim(ctx context.Context, k *v1alpha1.JupyterKe
 // tellIdleTime tells the agent of a Pod that was joined when it is idle; its idle time
 // begins with that. It returns errNotReady while there is no agent yet, and
 // errLost if there is not going to be one.
-func (r *kernelReconciler) tellIdleTime(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) error {
+func (r *kernelReconciler) tellIdleTime(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, rule podspec.IdleRule) error {
 	if pod.DeletionTimestamp != nil || podstate.EndingOf(pod) != nil {
 		return fmt.Errorf("%w: it has ended", errWarmPodLost)
 	}
@@ -154,15 +154,10 @@ func (r *kernelReconciler) tellIdleTime(ctx context.Context, k *v1alpha1.Jupyter
 		}
 		return errNotReady
 	}
-	in, err := podspec.Gather(ctx, r.cfg, r.client, k)
-	if err != nil {
-		return lostIfUnbuildable(err)
-	}
 	secret, err := podspec.AgentSecret(ctx, r.live, k)
 	if err != nil {
 		return err
 	}
-	rule := podspec.IdleRuleOf(r.cfg, in)
 	ctx, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
 	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secret, rule.Timeout(), rule.CullConnected); err != nil {

@@ -22,7 +22,7 @@ func TestJoin(t *testing.T) {
 	cfg := podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600}
 	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}
 	c.Make(gw)
-	spare, err := podspec.BuildWarm(t.Context(), cfg, c, gw, v1alpha1.WarmKernel{KernelSpec: v1alpha1.DefaultKernelName}, podspec.NewWarmName())
+	spare, err := podspec.NewBuilder(cfg).BuildWarm(t.Context(), c, gw, v1alpha1.WarmKernel{KernelSpec: v1alpha1.DefaultKernelName}, podspec.NewWarmName())
 	require.NoError(t, err)
 	c.Make(spare)
 	claim := func(name string) *v1alpha1.JupyterKernel {
@@ -33,37 +33,42 @@ func TestJoin(t *testing.T) {
 		require.NoError(t, c.Status().Update(t.Context(), k))
 		return k
 	}
-	r := &kernelReconciler{cfg: cfg, client: c, live: c, now: time.Now}
+	r := &kernelReconciler{pods: podspec.NewBuilder(cfg), client: c, live: c, now: time.Now}
+	join := func(k *v1alpha1.JupyterKernel) (*corev1.Pod, error) {
+		in, err := r.pods.Gather(t.Context(), c, k)
+		require.NoError(t, err)
+		return r.join(t.Context(), k, in, nil)
+	}
 
 	// what the claim was made for has changed, or the claim is old
 	other := claim("other")
 	other.Spec.Env = []corev1.EnvVar{{Name: "A", Value: "1"}}
 	require.NoError(t, c.Update(t.Context(), other))
-	_, err = r.join(t.Context(), other)
+	_, err = join(other)
 	assert.ErrorIs(t, err, errWarmPodLost)
 	assert.ErrorContains(t, err, "the kernelspec has changed")
 	stale := claim("stale")
 	now := stale.DeepCopy()
 	now.Status.Warm, now.Status.PodName = "", ""
 	require.NoError(t, c.Status().Update(t.Context(), now))
-	_, err = r.join(t.Context(), stale)
+	_, err = join(stale)
 	assert.ErrorIs(t, err, errChanged)
 	deleted := claim("deleted")
 	require.NoError(t, c.Delete(t.Context(), deleted))
-	_, err = r.join(t.Context(), deleted)
+	_, err = join(deleted)
 	assert.ErrorIs(t, err, errChanged)
 	pod := &corev1.Pod{}
 	require.True(t, c.Find(spare.Name, pod))
 	assert.True(t, podspec.IsWarm(pod), "none of them has it")
 
 	first, second := claim("first"), claim("second")
-	joined, err := r.join(t.Context(), first)
+	joined, err := join(first)
 	require.NoError(t, err)
 	assert.True(t, metav1.IsControlledBy(joined, first))
-	again, err := r.join(t.Context(), first)
+	again, err := join(first)
 	require.NoError(t, err, "repeating it changes nothing")
 	assert.Equal(t, joined.ResourceVersion, again.ResourceVersion)
-	_, err = r.join(t.Context(), second)
+	_, err = join(second)
 	assert.ErrorIs(t, err, errWarmPodLost)
 	require.True(t, c.Find(spare.Name, pod))
 	assert.Len(t, pod.OwnerReferences, 1)
@@ -71,10 +76,10 @@ func TestJoin(t *testing.T) {
 
 	// its kernel is deleted: the Pod, in which somebody's code may have run, is nobody's any more
 	require.NoError(t, c.Delete(t.Context(), first))
-	_, err = r.join(t.Context(), second)
+	_, err = join(second)
 	assert.ErrorIs(t, err, errWarmPodLost)
 	require.NoError(t, client.IgnoreNotFound(c.Delete(t.Context(), pod, client.GracePeriodSeconds(0))))
-	_, err = r.join(t.Context(), second)
+	_, err = join(second)
 	assert.ErrorIs(t, err, errWarmPodLost)
 	assert.ErrorContains(t, err, "gone")
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,7 @@ import (
 // the owner reference, written over the version that was read, is what makes
 // two kernels of one Pod impossible.
 
+// WarmPrefix begins the names of warm Pods.
 const WarmPrefix = "warm-"
 
 // NewWarmName is unlike any kernel's UID, and never the same twice.
@@ -81,21 +83,42 @@ func WarmClass(pod *corev1.Pod) string {
 			}
 		}
 	}
-	text, _ := json.Marshal(map[string]any{"labels": labels, "annotations": annotations, "spec": spec}) // always encodes
+	text, _ := json.Marshal(map[string]any{"namespace": pod.Namespace, "labels": labels, "annotations": annotations, "spec": spec}) // always encodes
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
 }
 
-// BuildWarm makes a warm Pod of that name. Errors are those of gather and buildPod.
-func BuildWarm(ctx context.Context, cfg Config, reader client.Reader, gw *v1alpha1.JupyterGateway, want v1alpha1.WarmKernel, name string) (*corev1.Pod, error) {
-	k := &v1alpha1.JupyterKernel{}
-	k.Name, k.Namespace, k.UID = name, gw.Namespace, types.UID(name)
-	k.Spec = v1alpha1.JupyterKernelCRDSpec{Gateway: gw.Name, KernelSpec: want.KernelSpec, Policies: want.Policies, Run: 1}
-	in, err := Gather(ctx, cfg, reader, k)
+// BuildWarm makes a warm Pod of that name. Errors are those of Gather and Build.
+func (b *Builder) BuildWarm(ctx context.Context, reader client.Reader, gw *v1alpha1.JupyterGateway, want v1alpha1.WarmKernel, name string) (*corev1.Pod, error) {
+	in, err := b.gatherWarm(ctx, reader, gw, want, name)
 	if err != nil {
 		return nil, err
 	}
+	return buildWarm(b.cfg, in)
+}
+
+// Sample is such a Pod, of no name that is used; it is kept. Its class is in
+// its annotation.
+func (b *Builder) Sample(ctx context.Context, reader client.Reader, gw *v1alpha1.JupyterGateway, want v1alpha1.WarmKernel) (*Built, error) {
+	in, err := b.gatherWarm(ctx, reader, gw, want, WarmPrefix+"sample")
+	if err != nil {
+		return nil, err
+	}
+	id := fmt.Sprintf("%s %s %q", gw.UID, want.KernelSpec, want.Policies)
+	return keep(b, b.samples, id, in, func() (*corev1.Pod, error) { return buildWarm(b.cfg, in) })
+}
+
+// gatherWarm gathers for a kernel that nobody has.
+func (b *Builder) gatherWarm(ctx context.Context, reader client.Reader, gw *v1alpha1.JupyterGateway, want v1alpha1.WarmKernel, name string) (Parts, error) {
+	k := &v1alpha1.JupyterKernel{}
+	k.Name, k.Namespace, k.UID = name, gw.Namespace, types.UID(name)
+	k.Spec = v1alpha1.JupyterKernelCRDSpec{Gateway: gw.Name, KernelSpec: want.KernelSpec, Policies: want.Policies, Run: 1}
+	in, err := Gather(ctx, b.cfg, reader, k)
 	in.Gateway, in.Warm = gw, true
+	return in, err
+}
+
+func buildWarm(cfg Config, in Parts) (*corev1.Pod, error) {
 	pod, err := Build(cfg, in)
 	if err != nil {
 		return nil, err

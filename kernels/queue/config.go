@@ -8,7 +8,7 @@ import (
 type Config struct {
 	// Namespace is where kernels, gateways and policies are.
 	Namespace string
-	Pods      podspec.Config
+	Pods      *podspec.Builder
 	// ClusterCapacity lets admission read Nodes and Pods of all namespaces.
 	// Without it only the policies limit, and the scheduler decides the rest.
 	ClusterCapacity bool

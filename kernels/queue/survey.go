@@ -21,7 +21,8 @@ import (
 
 // survey is one look at everything that admission decides on.
 type survey struct {
-	input admission.Input
+	reader client.Reader // of this pass
+	input  admission.Input
 	// kernels and wants are those of the requests, by UID.
 	kernels  map[string]*v1alpha1.JupyterKernel
 	wants    map[string]admission.Resources
@@ -59,6 +60,7 @@ func accountOf(k *v1alpha1.JupyterKernel) string {
 
 func (a *admitter) survey(ctx context.Context) (*survey, error) {
 	s := &survey{
+		reader:  podspec.OnePass(a.client),
 		kernels: map[string]*v1alpha1.JupyterKernel{}, wants: map[string]admission.Resources{}, waiting: map[string]int32{},
 		warm: warmSurvey{pods: map[string]*corev1.Pod{}},
 	}
@@ -95,7 +97,7 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 		return nil, fmt.Errorf("kernels: list gateways: %w", err)
 	}
 	var err error
-	if s.warm.stocks, err = stocksOf(ctx, a.cfg.Pods, a.client, gateways.Items); err != nil {
+	if s.warm.stocks, err = stocksOf(ctx, a.cfg.Pods, s.reader, gateways.Items); err != nil {
 		return nil, err
 	}
 	if err := a.fill(ctx, s, kernels.Items, pods.Items, nodes); err != nil {
@@ -135,6 +137,7 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 		}
 	}
 	a.ledger.Keep(func(id string) bool { return exists[id] })
+	a.cfg.Pods.Keep(func(kernel types.UID) bool { return exists[string(kernel)] })
 	for _, pod := range a.expected.unseen(seen) {
 		if owner := metav1.GetControllerOf(pod); owner != nil && exists[string(owner.UID)] {
 			continue // its status counts
@@ -183,23 +186,19 @@ func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKerne
 		s.wake(t.Sub(a.now()))
 		return nil
 	}
-	in, err := podspec.Gather(ctx, a.cfg.Pods, a.client, k)
+	built, err := a.cfg.Pods.Build(ctx, s.reader, k)
 	if err != nil {
 		return podspec.IgnoreUnbuildable(err) // the reconciler tells the user
 	}
-	pod, err := podspec.Build(a.cfg.Pods, in)
-	if err != nil {
-		return podspec.IgnoreUnbuildable(err)
-	}
 	r := admission.Request{
 		ID: id, User: accountOf(k), Policies: k.Spec.Policies, KernelSpec: k.Spec.KernelSpec,
-		Since: since(k), Wants: podspec.Extended(&pod.Spec), Returning: returning(k),
+		Since: since(k), Wants: built.Extended, Returning: returning(k),
 	}
 	if a.capacity != nil && len(r.Wants) > 0 {
-		r.Eligible = eligible(nodes, &pod.Spec)
+		r.Eligible = eligible(nodes, &built.Pod.Spec)
 	}
-	if len(s.warm.pods) > 0 && in.Spec != nil {
-		r.Class = podspec.WarmClass(pod)
+	if len(s.warm.pods) > 0 {
+		r.Class = built.Class()
 	}
 	s.kernels[id], s.wants[id] = k, r.Wants
 	s.input.Requests = append(s.input.Requests, r)

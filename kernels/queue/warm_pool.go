@@ -324,7 +324,7 @@ func (a *admitter) makeWarm(ctx context.Context, st *stock) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	name := podspec.NewWarmName()
-	pod, err := podspec.BuildWarm(ctx, a.cfg.Pods, a.client, st.gateway, st.want, name)
+	pod, err := a.cfg.Pods.BuildWarm(ctx, a.client, st.gateway, st.want, name)
 	if err != nil {
 		return podspec.IgnoreUnbuildable(err)
 	}

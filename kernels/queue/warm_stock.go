@@ -38,7 +38,7 @@ func warmWanted(gw *v1alpha1.JupyterGateway) []v1alpha1.WarmKernel {
 
 // stocksOf reads what all gateways want. What no Pod can be made from, now, is
 // left out: the kernelspec's conditions say why.
-func stocksOf(ctx context.Context, cfg podspec.Config, reader client.Reader, gateways []v1alpha1.JupyterGateway) ([]*stock, error) {
+func stocksOf(ctx context.Context, pods *podspec.Builder, reader client.Reader, gateways []v1alpha1.JupyterGateway) ([]*stock, error) {
 	var stocks []*stock
 	byClass := map[string]*stock{}
 	for i := range gateways {
@@ -50,19 +50,19 @@ func stocksOf(ctx context.Context, cfg podspec.Config, reader client.Reader, gat
 			if want.Count <= 0 {
 				continue
 			}
-			pod, err := podspec.BuildWarm(ctx, cfg, reader, gw, want, podspec.WarmPrefix+"sample")
+			sample, err := pods.Sample(ctx, reader, gw, want)
 			if err != nil {
 				if err = podspec.IgnoreUnbuildable(err); err != nil {
 					return nil, err
 				}
 				continue
 			}
-			class := podspec.WarmClass(pod)
+			class := sample.Pod.Annotations[v1alpha1.AnnotationWarm]
 			if s := byClass[class]; s != nil {
 				s.count += int64(want.Count)
 				continue
 			}
-			byClass[class] = &stock{class: class, gateway: gw, want: want, count: int64(want.Count), sample: pod}
+			byClass[class] = &stock{class: class, gateway: gw, want: want, count: int64(want.Count), sample: sample.Pod}
 			stocks = append(stocks, byClass[class])
 		}
 	}
