@@ -55,7 +55,7 @@ type admitter struct {
 	// barrier is what the cache has to show before that; nil before it was read.
 	barrier []client.Object
 
-	pool warmPool
+	memory poolMemory
 
 	expected expectations
 }
@@ -126,7 +126,7 @@ func (a *admitter) carryOut(ctx context.Context, s *survey, d admission.Decision
 	g.SetLimit(writesAtOnce)
 	for i, id := range d.Admit {
 		g.Go(func() error {
-			version, err := a.admit(ctx, s.kernels[id], s.wants[id], d.Take[id])
+			version, err := a.admit(ctx, s.kernels[id], s.wants[id], s.nameOfSpare(d.Take[id]))
 			outcomes[i] = outcome{version, err}
 			return nil
 		})

@@ -30,7 +30,7 @@ type survey struct {
 	// waiting counts the queued kernels of each policy, the unresolved included.
 	waiting map[string]int32
 	oldest  time.Time
-	warm    warmSurvey
+	pool    pool
 	// again is when time alone will change something; zero means never.
 	again time.Duration
 }
@@ -39,7 +39,7 @@ type survey struct {
 func (s *survey) promise(id, spare string) admission.Holder {
 	k := s.kernels[id]
 	h := admission.Holder{ID: id, User: accountOf(k), Policies: k.Spec.Policies, Holds: s.wants[id], Spare: spare}
-	if pod := s.warm.pods[spare]; pod != nil {
+	if pod := s.pool.pods[spare]; pod != nil {
 		h.Node = pod.Spec.NodeName
 	}
 	return h
@@ -62,7 +62,7 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 	s := &survey{
 		reader:  podspec.OnePass(a.client),
 		kernels: map[string]*v1alpha1.JupyterKernel{}, wants: map[string]admission.Resources{}, waiting: map[string]int32{},
-		warm: warmSurvey{pods: map[string]*corev1.Pod{}},
+		pool: pool{now: a.now(), pods: map[string]*corev1.Pod{}},
 	}
 	var kernels v1alpha1.JupyterKernelList
 	if err := a.client.List(ctx, &kernels, client.InNamespace(a.cfg.Namespace)); err != nil {
@@ -97,13 +97,16 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 		return nil, fmt.Errorf("kernels: list gateways: %w", err)
 	}
 	var err error
-	if s.warm.stocks, err = stocksOf(ctx, a.cfg.Pods, s.reader, gateways.Items); err != nil {
+	if s.pool.stocks, err = stocksOf(ctx, a.cfg.Pods, s.reader, gateways.Items); err != nil {
 		return nil, err
 	}
 	if err := a.fill(ctx, s, kernels.Items, pods.Items, nodes); err != nil {
 		return nil, err
 	}
-	a.shelve(s, nodes)
+	a.memory.recall(&s.pool)
+	var again time.Duration
+	s.input.Spares, s.input.Stocks, again = s.pool.supply(nodes)
+	s.lookAgain(again)
 	return s, nil
 }
 
@@ -116,7 +119,7 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 	}
 	count := func(pod *corev1.Pod) {
 		if podspec.IsWarm(pod) {
-			s.warm.pods[pod.Name] = pod
+			s.pool.pods[spareID(pod)] = pod
 			return
 		}
 		if owner := metav1.GetControllerOf(pod); owner != nil && exists[string(owner.UID)] {
@@ -130,10 +133,10 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 		if podstate.Alive(&pods[i]) {
 			count(&pods[i])
 		} else if podspec.IsWarm(&pods[i]) {
-			s.warm.ended = append(s.warm.ended, &pods[i])
+			s.pool.ended = append(s.pool.ended, &pods[i])
 		}
 		if podstate.Alive(&pods[i]) && podstate.Unschedulable(&pods[i]) && !podspec.IsWarm(&pods[i]) {
-			s.warm.unschedulable = true
+			s.pool.unschedulable = true
 		}
 	}
 	a.ledger.Keep(func(id string) bool { return exists[id] })
@@ -144,11 +147,12 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 		}
 		count(pod)
 	}
-	s.warm.claimed = a.ledger.Spares()
+	s.pool.claimed = a.ledger.Spares()
 	for i := range kernels {
 		if st := kernels[i].Status; lifecycle.ClaimsWarmPod(st) {
-			s.warm.claimed[st.Warm] = true
-			if pod := s.warm.pods[st.Warm]; pod != nil {
+			id := types.NamespacedName{Namespace: kernels[i].Namespace, Name: st.Warm}.String()
+			s.pool.claimed[id] = true
+			if pod := s.pool.pods[id]; pod != nil {
 				living[string(kernels[i].UID)] = append(living[string(kernels[i].UID)], pod)
 			}
 		}
@@ -183,7 +187,7 @@ func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKerne
 		return nil // its next run is about to be queued
 	}
 	if t := k.Status.NotBefore; t != nil && t.After(a.now()) {
-		s.wake(t.Sub(a.now()))
+		s.lookAgain(t.Sub(a.now()))
 		return nil
 	}
 	built, err := a.cfg.Pods.Build(ctx, s.reader, k)
@@ -197,7 +201,7 @@ func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKerne
 	if a.capacity != nil && len(r.Wants) > 0 {
 		r.Eligible = eligible(nodes, &built.Pod.Spec)
 	}
-	if len(s.warm.pods) > 0 {
+	if len(s.pool.pods) > 0 {
 		r.Class = built.Class()
 	}
 	s.kernels[id], s.wants[id] = k, r.Wants
@@ -229,7 +233,7 @@ func (a *admitter) kernelHolder(s *survey, k *v1alpha1.JupyterKernel, pods []*co
 		for name, n := range podspec.Extended(&pod.Spec) {
 			h.Holds[name] = max(h.Holds[name], n)
 		}
-		a.locate(s, &h, pod, nodes)
+		s.locate(&h, pod, nodes)
 	}
 	return h
 }
@@ -246,28 +250,8 @@ func (a *admitter) podHolder(s *survey, pod *corev1.Pod, nodes []Node) admission
 	if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.AnnotationPolicies]), &h.Policies); err != nil {
 		h.Policies = nil // not ours, or none: it counts against the nodes alone
 	}
-	a.locate(s, &h, pod, nodes)
+	s.locate(&h, pod, nodes)
 	return h
-}
-
-func (a *admitter) locate(s *survey, h *admission.Holder, pod *corev1.Pod, nodes []Node) {
-	if pod.Spec.NodeName != "" {
-		h.Node = pod.Spec.NodeName
-		return
-	}
-	if nodes != nil {
-		h.Eligible = eligible(nodes, &pod.Spec)
-	}
-	for _, c := range pod.Status.Conditions {
-		if c.Type != corev1.PodScheduled || c.Status != corev1.ConditionFalse {
-			continue
-		}
-		if left := unschedulableAfter - a.now().Sub(c.LastTransitionTime.Time); left > 0 {
-			s.again = max(left, time.Second)
-		} else {
-			h.Unschedulable = true
-		}
-	}
 }
 
 func PolicyOf(p *v1alpha1.GroupPolicy) admission.Policy {
@@ -292,4 +276,52 @@ func firstPolicy(names []string) string {
 		return ""
 	}
 	return names[0]
+}
+
+// location is where a Pod is, or may go.
+type location struct {
+	node          string
+	eligible      func(node string) bool
+	unschedulable bool
+}
+
+// locate tells where a Pod is, or may go; and for how long more the scheduler may
+// look for a node for it. nodes is nil where they are not known.
+func locate(now time.Time, pod *corev1.Pod, nodes []Node) (at location, left time.Duration) {
+	if pod.Spec.NodeName != "" {
+		return location{node: pod.Spec.NodeName}, 0
+	}
+	if nodes != nil {
+		at.eligible = eligible(nodes, &pod.Spec)
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type != corev1.PodScheduled || c.Status != corev1.ConditionFalse {
+			continue
+		}
+		left = unschedulableAfter - now.Sub(c.LastTransitionTime.Time)
+		at.unschedulable = left <= 0
+	}
+	return at, max(left, 0)
+}
+
+// locate notes where the Pod of a holder is, or may go.
+func (s *survey) locate(h *admission.Holder, pod *corev1.Pod, nodes []Node) {
+	at, left := locate(s.pool.now, pod, nodes)
+	if at.node != "" {
+		h.Node = at.node
+		return
+	}
+	h.Eligible, h.Unschedulable = at.eligible, h.Unschedulable || at.unschedulable
+	s.lookAgain(left)
+}
+
+// lookAgain asks for a pass after a time at the latest; zero asks for none.
+func (s *survey) lookAgain(after time.Duration) { s.again = sooner(s.again, after) }
+
+// nameOfSpare is the name of the Pod of a spare; empty for none.
+func (s *survey) nameOfSpare(id string) string {
+	if pod := s.pool.pods[id]; pod != nil {
+		return pod.Name
+	}
+	return ""
 }

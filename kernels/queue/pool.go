@@ -1,0 +1,199 @@
+package queue
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/lifecycle"
+	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
+)
+
+const (
+	// madeAtOnce bounds the warm Pods of a class that one pass makes.
+	madeAtOnce = 8
+	// warmPlaced is how long the scheduler may look for a node for a warm Pod.
+	warmPlaced = time.Minute
+	// warmLives: a warm Pod that ends sooner has failed.
+	warmLives = 2 * time.Minute
+)
+
+// pool is a snapshot of the warm Pods: what there is, what is wanted, and what is
+// remembered of it. Nothing here reads or writes anything else.
+//
+//	pool.supply ─▶ spares, stocks ─▶ admission.Decide ─▶ pool.plan ─▶ actions
+type pool struct {
+	now    time.Time
+	stocks []*stock
+	// pods are the warm Pods that live and are not joined to a kernel, by ID.
+	pods map[string]*corev1.Pod
+	// claimed are those, by ID, that a kernel has been promised.
+	claimed map[string]bool
+	ended   []*corev1.Pod
+	// unschedulable: the scheduler finds no node for the Pod of some kernel.
+	unschedulable bool
+
+	// leaving are those, by ID, that were told to go.
+	leaving map[string]bool
+	// pausedUntil is until when no Pod of a class is made, for its failures.
+	pausedUntil map[string]time.Time
+}
+
+// spareID is that of a warm Pod.
+func spareID(pod *corev1.Pod) string { return client.ObjectKeyFromObject(pod).String() }
+
+// supply lists the warm Pods that are free, and what is missing; nodes is nil
+// where they are not known. again is when
+// time alone will change something; zero means never.
+func (p *pool) supply(nodes []Node) (spares []admission.Spare, stocks []admission.Stock, again time.Duration) {
+	missing := map[string]int64{}
+	for _, st := range p.stocks {
+		missing[st.class] = st.count
+	}
+	for id, pod := range p.pods {
+		if p.claimed[id] {
+			continue
+		}
+		at, left := locate(p.now, pod, nodes)
+		again = sooner(again, left)
+		spare := admission.Spare{
+			ID: id, Class: pod.Annotations[v1alpha1.AnnotationWarm], Ready: podstate.Ready(pod), Going: p.leaving[id] || pod.DeletionTimestamp != nil,
+			Holds: podspec.Extended(&pod.Spec), Node: at.node, Eligible: at.eligible, Unschedulable: at.unschedulable || podstate.Unschedulable(pod),
+		}
+		spares = append(spares, spare)
+		if spare.Ready {
+			delete(p.pausedUntil, spare.Class)
+		}
+		if !spare.Going {
+			missing[spare.Class]--
+		}
+	}
+	for _, st := range p.stocks {
+		n := missing[st.class]
+		if n <= 0 || p.unschedulable {
+			continue
+		}
+		if pause := p.pausedUntil[st.class].Sub(p.now); pause > 0 {
+			again = sooner(again, pause)
+			continue
+		}
+		stock := admission.Stock{ID: st.class, Missing: min(n, madeAtOnce), Wants: podspec.Extended(&st.sample.Spec)}
+		if nodes != nil {
+			stock.Eligible = eligible(nodes, &st.sample.Spec)
+		}
+		stocks = append(stocks, stock)
+	}
+	return spares, stocks, again
+}
+
+// sooner is the earlier of two times to look again; zero means never.
+func sooner(a, b time.Duration) time.Duration {
+	if b <= 0 || a > 0 && a < b {
+		return a
+	}
+	return max(b, time.Second)
+}
+
+type verb int
+
+// What is done about the warm pool.
+const (
+	endPod         verb = iota // delete pod
+	makePod                    // make one more of stock
+	countFailure               // pod, of class, came to nothing
+	forgetFailures             // a Pod of class is ready
+)
+
+type action struct {
+	verb  verb
+	pod   *corev1.Pod
+	stock *stock
+	class string
+}
+
+// plan says what is to be done once a decision is carried out: it ends warm Pods
+// that are in the way, too many, outdated or broken, and makes new ones. spares
+// are those of supply; again is as there.
+func (p *pool) plan(spares []admission.Spare, d admission.Decision) (actions []action, again time.Duration) {
+	taken, left := map[string]bool{}, map[string]int64{}
+	for _, id := range d.Take {
+		taken[id] = true
+	}
+	for _, st := range p.stocks {
+		left[st.class] = st.count
+	}
+	for _, spare := range spares {
+		if spare.Ready {
+			actions = append(actions, action{verb: forgetFailures, class: spare.Class})
+		}
+	}
+	for _, pod := range p.ended {
+		if p.now.Sub(pod.CreationTimestamp.Time) < warmLives {
+			actions = append(actions, action{verb: countFailure, pod: pod, class: pod.Annotations[v1alpha1.AnnotationWarm]})
+		}
+		actions = append(actions, action{verb: endPod, pod: pod})
+	}
+	for _, spare := range readyFirst(spares) {
+		pod := p.pods[spare.ID]
+		if spare.Going || taken[spare.ID] || pod.UID == "" { // the last: not seen yet
+			continue
+		}
+		broken, wait := p.broken(pod)
+		switch {
+		case p.unschedulable, slices.Contains(d.GiveUp, spare.ID):
+			actions = append(actions, action{verb: endPod, pod: pod})
+		case broken:
+			actions = append(actions, action{verb: countFailure, pod: pod, class: spare.Class}, action{verb: endPod, pod: pod})
+		case left[spare.Class] <= 0:
+			actions = append(actions, action{verb: endPod, pod: pod})
+		default:
+			left[spare.Class]--
+			again = sooner(again, wait)
+		}
+	}
+	for _, st := range p.stocks {
+		for range d.Make[st.class] {
+			actions = append(actions, action{verb: makePod, stock: st})
+		}
+	}
+	return actions, again
+}
+
+// readyFirst is the order in which warm Pods are kept.
+func readyFirst(spares []admission.Spare) []admission.Spare {
+	sorted := slices.Clone(spares)
+	slices.SortFunc(sorted, func(x, y admission.Spare) int {
+		if x.Ready != y.Ready {
+			if x.Ready {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(x.ID, y.ID)
+	})
+	return sorted
+}
+
+// broken tells whether a warm Pod has had its time to become ready, or how much
+// is left of it.
+func (p *pool) broken(pod *corev1.Pod) (broken bool, left time.Duration) {
+	if podstate.Ready(pod) {
+		return false, 0
+	}
+	limit := lifecycle.StartLimit
+	switch t := podstate.TroubleOf(pod); {
+	case t == nil:
+	case t.Cause == "":
+		limit = warmPlaced
+	default:
+		limit = t.Grace + podstate.ContainerGrace
+	}
+	left = limit - p.now.Sub(pod.CreationTimestamp.Time)
+	return left <= 0, left
+}
