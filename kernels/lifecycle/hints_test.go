@@ -37,9 +37,9 @@ func TestHints(t *testing.T) {
 	k := kerneltest.Kernel("k", "gw", "gpu")
 	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, StartTime: &metav1.Time{Time: time.Now().Add(-hintAfter)}}
 	r := &kernelReconciler{live: c, now: time.Now}
-	assert.Equal(t, "FailedCreatePodSandBox: it is so", r.hintOf(t.Context(), k, []*corev1.Pod{pod}))
+	assert.Equal(t, "FailedCreatePodSandBox: it is so", r.hintOf(t.Context(), k, pod))
 	k.Status.StartTime = &metav1.Time{Time: time.Now()}
-	assert.Empty(t, r.hintOf(t.Context(), k, []*corev1.Pod{pod}), "too soon to be worried")
+	assert.Empty(t, r.hintOf(t.Context(), k, pod), "too soon to be worried")
 }
 
 func TestMain(m *testing.M) { os.Exit(kerneltest.Main(m, "../..")) }

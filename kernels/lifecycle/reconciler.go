@@ -11,9 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -21,7 +19,6 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
-	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 // Shortly is when to look again at something that changed under our hands:
@@ -46,7 +43,7 @@ type kernelReconciler struct {
 	expect func(pod *corev1.Pod)
 	agents Agents
 
-	last   sync.Map // Pod UID → *corev1.Pod as the cache saw it last, until its end is taken note of
+	last   sync.Map // types.NamespacedName → *corev1.Pod as the cache saw it last, until its end is taken note of
 	clocks sync.Map // kernel UID → startClock
 }
 
@@ -81,180 +78,80 @@ func (r *kernelReconciler) Reconcile(ctx context.Context, req reconcile.Request)
 	return r.advance(ctx, k, pods, strangers)
 }
 
-// isCurrent tells whether the kernel of that name has that UID; the empty UID
-// stands for there being none.
-func (r *kernelReconciler) isCurrent(ctx context.Context, name types.NamespacedName, uid types.UID) (bool, error) {
-	var k v1alpha1.JupyterKernel
-	if err := r.live.Get(ctx, name, &k); client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("kernels: read kernel: %w", err)
-	}
-	return k.UID == uid, nil
-}
-
+// advance gathers, decides and carries out one step of a kernel that is to live on.
 func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKernel, pods, strangers []*corev1.Pod) (reconcile.Result, error) {
-	onIdle, err := r.onIdle(ctx, k)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	now := r.now()
 	if ClaimsWarmPod(k.Status) && k.WantedRun() == k.Status.Run {
-		pod, told, result, err := r.resolveClaim(ctx, k, pods)
-		if err != nil || !told {
+		pod, joined, result, err := r.resolveClaim(ctx, k, pods)
+		if err != nil || !joined {
 			return result, err
 		}
 		pods = append(slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return p.Name == pod.Name }), pod)
 	}
-	s := next(observed{kernel: k, pods: pods, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pods), onIdle: onIdle, now: now})
-	if s.create && len(strangers) > 0 {
-		s.create = false // a Pod of a former kernel of this name has to go first
+	o, err := r.observe(ctx, k, pods)
+	if err != nil {
+		return reconcile.Result{}, err
 	}
-	if Counted(k.Status) && (!Counted(s.status) || len(k.Status.Held) > len(s.status.Held)) || len(pods) == 0 && k.Status.PodName != "" {
+	p := next(o)
+	if givesBack(k.Status, p.status) || len(pods) == 0 && k.Status.PodName != "" {
 		// what is held is given back on the word of the API server, not of a cache
 		behind, err := r.cacheIsBehind(ctx, k, pods)
 		if err != nil || behind {
 			return reconcile.Result{RequeueAfter: Shortly}, err
 		}
 	}
-	switch {
-	case s.status.Phase == v1alpha1.KernelQueued:
-		err = r.checkBuildable(ctx, k, &s)
-	case s.create:
-		err = r.create(ctx, k, &s)
-	}
+	err = r.carryOut(ctx, k, &p, strangers)
 	if errors.Is(err, errChanged) {
 		return reconcile.Result{RequeueAfter: Shortly}, nil
 	}
-	if err != nil {
-		return reconcile.Result{}, err
+	return reconcile.Result{RequeueAfter: p.lookAgain}, err
+}
+
+// carryOut does what was planned: first the Pod that is to be made, then the
+// status, and last what is to be removed. It returns errChanged, and has done
+// nothing that matters, if the kernel is no longer as it was.
+func (r *kernelReconciler) carryOut(ctx context.Context, k *v1alpha1.JupyterKernel, p *plan, strangers []*corev1.Pod) (err error) {
+	switch {
+	case p.status.Phase == v1alpha1.KernelQueued:
+		err = r.checkBuildable(ctx, k, p)
+	case p.create && len(strangers) == 0: // a Pod of a former kernel of this name has to go first
+		err = r.create(ctx, k, p)
 	}
-	if !awaitsPod(s.status) {
+	if err != nil {
+		return err
+	}
+	if !awaitsPod(p.status) {
 		r.pods.Forget(k.UID)
 	}
-	if s.deleteKernel {
-		r.countEnd(k, s)
-		return reconcile.Result{}, r.deleteKernel(ctx, k, "idle")
+	if p.deleteKernel {
+		r.countEnd(k, *p)
+		return r.deleteKernel(ctx, k, "idle")
 	}
-	if err := r.write(ctx, k, s); err != nil {
+	if err := r.write(ctx, k, *p); err != nil {
 		if apierrors.IsConflict(err) {
-			return reconcile.Result{RequeueAfter: Shortly}, nil
+			return errChanged
 		}
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+		return client.IgnoreNotFound(err)
 	}
-	if err := r.removeAll(ctx, append(s.remove, strangers...)); err != nil {
-		return reconcile.Result{}, err
+	if err := r.removeAll(ctx, append(p.remove, strangers...)); err != nil {
+		return err
 	}
-	for _, pod := range s.force {
+	for _, pod := range p.force {
 		log.FromContext(ctx).Info("taking a Pod by force whose node does not answer", "pod", pod.Name, "node", pod.Spec.NodeName)
 		if err := r.remove(ctx, pod, client.GracePeriodSeconds(0)); err != nil {
-			return reconcile.Result{}, err
+			return err
 		}
-	}
-	return reconcile.Result{RequeueAfter: s.lookAgain}, nil
-}
-
-// hintOf is the last warning about the Pod of a kernel that does not start, for
-// people; empty if there is none, or if it cannot be read.
-func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) string {
-	pod, _ := splitByName(pods, podspec.CurrentPodName(k.Name, k.Status))
-	if pod == nil || k.Status.Phase != v1alpha1.KernelStarting || pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil ||
-		k.Status.StartTime == nil || r.now().Sub(k.Status.StartTime.Time) < hintAfter || podstate.Ready(pod) || !podstate.Alive(pod) {
-		return ""
-	}
-	var events corev1.EventList
-	err := r.live.List(ctx, &events, client.InNamespace(pod.Namespace), client.Limit(mostEvents),
-		client.MatchingFields{"involvedObject.uid": string(pod.UID), "type": corev1.EventTypeWarning})
-	if err != nil {
-		log.FromContext(ctx).Error(err, "cannot read the events of a Pod", "pod", pod.Name)
-		return ""
-	}
-	var last *corev1.Event
-	for i := range events.Items {
-		if e := &events.Items[i]; last == nil || happened(e).After(happened(last)) {
-			last = e
-		}
-	}
-	if last == nil {
-		return ""
-	}
-	return podstate.Clip(last.Reason + ": " + last.Message)
-}
-
-// mostEvents bounds what is read of one Pod's events.
-const mostEvents = 64
-
-func happened(e *corev1.Event) time.Time {
-	switch {
-	case !e.LastTimestamp.IsZero():
-		return e.LastTimestamp.Time
-	case !e.EventTime.IsZero():
-		return e.EventTime.Time
-	}
-	return e.CreationTimestamp.Time
-}
-
-// cacheIsBehind tells whether the API server has a living Pod of the kernel that the
-// cache does not show as alive.
-func (r *kernelReconciler) cacheIsBehind(ctx context.Context, k *v1alpha1.JupyterKernel, cached []*corev1.Pod) (bool, error) {
-	var list corev1.PodList
-	if err := r.live.List(ctx, &list, client.InNamespace(k.Namespace), podspec.SelectorOf(k.Name)); err != nil {
-		return false, fmt.Errorf("kernels: list Pods: %w", err)
-	}
-	seen := map[types.UID]bool{}
-	for _, pod := range cached {
-		seen[pod.UID] = true // as it is; a newer state of it will be an event of its own
-	}
-	for i := range list.Items {
-		if pod := &list.Items[i]; podspec.BelongsTo(pod, k.UID) && podstate.Alive(pod) && !seen[pod.UID] {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// checkBuildable tells a waiting kernel what it waits for besides admission, or that
-// it waits in vain.
-func (r *kernelReconciler) checkBuildable(ctx context.Context, k *v1alpha1.JupyterKernel, s *plan) error {
-	queued := k.DeepCopy()
-	queued.Status = s.status
-	_, err := r.pods.Build(ctx, r.client, queued)
-	return r.noteUnbuildable(s, err)
-}
-
-// noteUnbuildable takes note of an error of gather or buildPod; others it returns.
-func (r *kernelReconciler) noteUnbuildable(s *plan, err error) error {
-	var missing *podspec.MissingError
-	var invalid *podspec.InvalidError
-	now := r.now()
-	switch {
-	case err == nil:
-		if meta.IsStatusConditionFalse(s.status.Conditions, ConditionResolved) {
-			s.status.Message = ""
-			s.setCondition(now, ConditionResolved, true, "Found", "")
-		}
-	case errors.As(err, &missing):
-		if s.status.Phase != v1alpha1.KernelQueued { // admitted, and now it cannot be built: give back what it holds
-			s.status.Phase, s.status.Held = v1alpha1.KernelQueued, nil
-		}
-		s.status.Queue = nil
-		s.status.Message = podstate.Sentence("Waiting", missing.Error())
-		s.setCondition(now, ConditionResolved, false, missing.Reason, missing.Error())
-	case errors.As(err, &invalid):
-		s.status.Queue = nil
-		s.end(observed{now: now}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: invalid.Error()})
-	default:
-		return err
 	}
 	return nil
 }
 
 // write writes the status if it has changed, and counts what happened.
-func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel, s plan) error {
-	if equality.Semantic.DeepEqual(k.Status, s.status) {
+func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel, p plan) error {
+	if equality.Semantic.DeepEqual(k.Status, p.status) {
 		return nil
 	}
 	former := k.Status
 	updated := k.DeepCopy()
-	updated.Status = s.status
+	updated.Status = p.status
 	updated.Status.LastReconcileTime = &metav1.Time{Time: r.now()}
 	if err := r.client.Status().Update(ctx, updated); err != nil {
 		return err
@@ -263,9 +160,9 @@ func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel,
 	if ClaimsWarmPod(former) && !ClaimsWarmPod(updated.Status) && updated.Status.StartTime != nil {
 		r.meters.warmStarts.WithLabelValues(warmJoined).Inc()
 	}
-	if s.ended != nil {
-		r.countEnd(k, s)
-		log.FromContext(ctx).Info("kernel ended", "run", s.status.Run, "cause", s.ended.Cause)
+	if p.ended != nil {
+		r.countEnd(k, p)
+		log.FromContext(ctx).Info("kernel ended", "run", p.status.Run, "cause", p.ended.Cause)
 	}
 	return nil
 }
@@ -289,23 +186,11 @@ func (r *kernelReconciler) measure(k *v1alpha1.JupyterKernel, former, current v1
 	}
 }
 
-func (r *kernelReconciler) countEnd(k *v1alpha1.JupyterKernel, s plan) {
+func (r *kernelReconciler) countEnd(k *v1alpha1.JupyterKernel, p plan) {
 	r.clocks.Delete(k.UID)
-	if s.ended != nil {
-		r.meters.Ended(s.ended.Cause)
+	if p.ended != nil {
+		r.meters.Ended(p.ended.Cause)
 	}
-}
-
-func (r *kernelReconciler) onIdle(ctx context.Context, k *v1alpha1.JupyterKernel) (v1alpha1.OnIdle, error) {
-	if k.Spec.Gateway == "" {
-		return v1alpha1.OnIdlePark, nil
-	}
-	var gw v1alpha1.JupyterGateway
-	err := r.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Gateway}, &gw)
-	if client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("kernels: read gateway: %w", err)
-	}
-	return gw.Spec.OnIdle, nil
 }
 
 func (r *kernelReconciler) deleteKernel(ctx context.Context, k *v1alpha1.JupyterKernel, why string) error {
@@ -315,4 +200,30 @@ func (r *kernelReconciler) deleteKernel(ctx context.Context, k *v1alpha1.Jupyter
 		return nil
 	}
 	return client.IgnoreNotFound(err)
+}
+
+func (r *kernelReconciler) removeAll(ctx context.Context, pods []*corev1.Pod) error {
+	for _, pod := range pods {
+		if pod.DeletionTimestamp != nil {
+			continue
+		}
+		if err := r.remove(ctx, pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove deletes a Pod and the Secret of its name.
+func (r *kernelReconciler) remove(ctx context.Context, pod *corev1.Pod, opts ...client.DeleteOption) error {
+	opts = append(opts, client.Preconditions{UID: ptr.To(pod.UID)})
+	if err := r.client.Delete(ctx, pod, opts...); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("kernels: delete Pod: %w", err)
+	}
+	secret := &corev1.Secret{}
+	secret.Name, secret.Namespace = pod.Name, pod.Namespace
+	if err := r.client.Delete(ctx, secret); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("kernels: delete Secret: %w", err)
+	}
+	return nil
 }

@@ -75,7 +75,7 @@ func (r *kernelReconciler) podEvents() handler.EventHandler {
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueue(e.ObjectNew, q) },
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
 			if pod, ok := e.Object.(*corev1.Pod); ok && podspec.IsKernelPod(pod) {
-				r.last.Store(pod.Name, pod)
+				r.last.Store(client.ObjectKeyFromObject(pod), pod)
 			}
 			enqueue(e.Object, q)
 		},

@@ -24,3 +24,8 @@ func HasAgent(k *v1alpha1.JupyterKernel) bool {
 func awaitsPod(s v1alpha1.JupyterKernelStatus) bool {
 	return s.Phase == v1alpha1.KernelQueued || s.Phase == v1alpha1.KernelStarting && s.StartTime == nil
 }
+
+// givesBack tells whether a kernel holds less than before.
+func givesBack(former, current v1alpha1.JupyterKernelStatus) bool {
+	return Counted(former) && (!Counted(current) || len(former.Held) > len(current.Held))
+}

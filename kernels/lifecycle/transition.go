@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 	"github.com/elastichub/elastichub/podrules"
 )
@@ -39,8 +38,11 @@ const (
 // observed is what next looks at.
 type observed struct {
 	kernel *v1alpha1.JupyterKernel
-	// pods are all Pods of the kernel, of any run.
-	pods []*corev1.Pod
+	// pods are all Pods of the kernel, of any run: pod, which is that of the
+	// present run, if there is one, and others.
+	pods   []*corev1.Pod
+	pod    *corev1.Pod
+	others []*corev1.Pod
 	// vanished is how the run's Pod looked before it vanished, if known.
 	vanished *corev1.Pod
 	// hint is what the cluster last said about a Pod that does not start.
@@ -68,122 +70,122 @@ type plan struct {
 // next decides the transition of one kernel. It never creates a Pod where
 // another of the same kernel is left.
 func next(v observed) plan {
-	s := plan{status: *v.kernel.Status.DeepCopy()}
+	p := plan{status: *v.kernel.Status.DeepCopy()}
 	wanted := v.kernel.WantedRun()
-	if s.status.Phase == "" || s.status.Run < wanted {
-		s.enqueue(wanted, v)
+	if p.status.Phase == "" || p.status.Run < wanted {
+		p.enqueue(wanted, v)
 	}
-	switch s.status.Phase {
+	switch p.status.Phase {
 	case v1alpha1.KernelStarting, v1alpha1.KernelReady:
-		s.followPod(v)
+		p.followPod(v)
 	case v1alpha1.KernelQueued:
-		s.removePods(v, v.pods)
-		s.waitOut(v.now)
+		p.removePods(v, v.pods)
+		p.waitOut(v.now)
 	case v1alpha1.KernelParked, v1alpha1.KernelDead:
-		s.removePods(v, v.pods)
+		p.removePods(v, v.pods)
 	}
-	return s
+	return p
 }
 
 // enqueue begins a run: the kernel waits for admission, and for the end of
 // whatever its former run left.
-func (s *plan) enqueue(run int64, v observed) {
-	former := s.status
-	s.status = v1alpha1.JupyterKernelStatus{
+func (p *plan) enqueue(run int64, v observed) {
+	former := p.status
+	p.status = v1alpha1.JupyterKernelStatus{
 		Phase: v1alpha1.KernelQueued, Run: run, Held: former.Held,
 		QueuedSince: &metav1.MicroTime{Time: v.now}, Conditions: former.Conditions,
 	}
-	s.setCondition(v.now, ConditionRunning, false, "Queued", "")
-	s.backOff(former, v.now)
+	p.setCondition(v.now, ConditionRunning, false, "Queued", "")
+	p.backOff(former, v.now)
 }
 
 // followPod follows the Pod of an admitted run.
-func (s *plan) followPod(v observed) {
-	pod, others := splitByName(v.pods, podspec.CurrentPodName(v.kernel.Name, s.status))
+func (p *plan) followPod(v observed) {
+	pod, others := v.pod, v.others
 	if len(others) > 0 {
-		s.remove, s.force = deletions(others, v.now)
+		p.remove, p.force = deletions(others, v.now)
 	}
 	if pod == nil {
-		if s.status.PodName == "" {
-			s.create = len(others) == 0
+		if p.status.PodName == "" {
+			p.create = len(others) == 0
 			return
 		}
-		s.end(v, podstate.Vanished(v.vanished))
+		p.end(v, podstate.Vanished(v.vanished))
 		return
 	}
-	if s.status.PodName == "" {
-		s.status.PodName = pod.Name
-		s.status.StartTime = ptrTo(pod.CreationTimestamp)
+	if p.status.PodName == "" {
+		p.status.PodName = pod.Name
+		p.status.StartTime = ptrTo(pod.CreationTimestamp)
 	}
-	if s.status.StartTime == nil { // a warm Pod: it starts when it is taken
-		s.status.StartTime = &metav1.Time{Time: v.now}
+	if p.status.StartTime == nil { // a warm Pod: it starts when it is taken
+		p.status.StartTime = &metav1.Time{Time: v.now}
 	}
-	s.status.Node = pod.Spec.NodeName
-	s.status.PodIP = pod.Status.PodIP
+	p.status.Node = pod.Spec.NodeName
+	p.status.PodIP = pod.Status.PodIP
 	if e := podstate.EndingOf(pod); e != nil {
-		s.end(v, *e)
+		p.end(v, *e)
 		return
 	}
 	if pod.DeletionTimestamp != nil {
-		s.lookAgain, s.force = overdue(pod, v.now)
+		p.lookAgain, p.force = overdue(pod, v.now)
 		if e := podstate.Disruption(pod); e != nil && e.Cause == v1alpha1.CauseNodeLost {
-			s.end(v, *e)
+			p.end(v, *e)
 		}
 		return
 	}
 	if podstate.Ready(pod) {
-		if s.status.Phase != v1alpha1.KernelReady {
-			s.status.Phase = v1alpha1.KernelReady
-			s.status.ReadyTime = &metav1.Time{Time: v.now}
-			s.status.Message = ""
-			meta.RemoveStatusCondition(&s.status.Conditions, ConditionStartable)
-			meta.RemoveStatusCondition(&s.status.Conditions, ConditionFailed)
-			meta.RemoveStatusCondition(&s.status.Conditions, ConditionSucceeded)
-			s.setCondition(v.now, ConditionRunning, true, "Ready", "")
+		if p.status.Phase != v1alpha1.KernelReady {
+			p.status.Phase = v1alpha1.KernelReady
+			p.status.ReadyTime = &metav1.Time{Time: v.now}
+			p.status.Message = ""
+			meta.RemoveStatusCondition(&p.status.Conditions, ConditionStartable)
+			meta.RemoveStatusCondition(&p.status.Conditions, ConditionFailed)
+			meta.RemoveStatusCondition(&p.status.Conditions, ConditionSucceeded)
+			p.setCondition(v.now, ConditionRunning, true, "Ready", "")
 		}
 		return
 	}
-	if s.status.Phase == v1alpha1.KernelStarting {
-		s.watchStart(v, pod)
+	if p.status.Phase == v1alpha1.KernelStarting {
+		p.watchStart(v, pod)
 	}
 }
 
 // watchStart decides whether what keeps a Pod from starting has lasted too long.
-func (s *plan) watchStart(v observed, pod *corev1.Pod) {
+func (p *plan) watchStart(v observed, pod *corev1.Pod) {
 	t := podstate.TroubleOf(pod)
 	if t == nil && pod.Spec.NodeName != "" {
-		t = s.overLimit(v, pod)
+		t = p.overLimit(v, pod)
 	}
 	if t == nil {
-		if meta.FindStatusCondition(s.status.Conditions, ConditionStartable) != nil {
-			meta.RemoveStatusCondition(&s.status.Conditions, ConditionStartable)
-			s.status.Message = ""
+		if meta.FindStatusCondition(p.status.Conditions, ConditionStartable) != nil {
+			meta.RemoveStatusCondition(&p.status.Conditions, ConditionStartable)
+			p.status.Message = ""
 		}
 		return
 	}
-	s.status.Message = t.Message
-	s.setCondition(v.now, ConditionStartable, false, t.Reason, t.Message)
+	p.status.Message = t.Message
+	p.setCondition(v.now, ConditionStartable, false, t.Reason, t.Message)
 	if t.Cause == "" {
 		return
 	}
-	since := meta.FindStatusCondition(s.status.Conditions, ConditionStartable).LastTransitionTime.Time
+	since := meta.FindStatusCondition(p.status.Conditions, ConditionStartable).LastTransitionTime.Time
 	if left := t.Grace - v.now.Sub(since); left > 0 {
-		s.lookAgain = left
+		p.lookAgain = left
 		return
 	}
-	s.end(v, podstate.Ending{Cause: t.Cause, Message: t.Message})
+	p.end(v, podstate.Ending{Cause: t.Cause, Message: t.Message})
 }
 
 // overLimit is the trouble of a Pod that has a node and nothing wrong with it
 // that its status would say, or nil: what is amiss is in hint, if anywhere.
-func (s *plan) overLimit(v observed, pod *corev1.Pod) *podstate.Trouble {
-	age := v.now.Sub(s.status.StartTime.Time)
+func (p *plan) overLimit(v observed, pod *corev1.Pod) *podstate.Trouble {
+	age := v.now.Sub(p.status.StartTime.Time)
 	if age >= StartLimit {
 		return &podstate.Trouble{Reason: "NotReady", Cause: v1alpha1.CauseStartFailed, Message: podstate.Sentence(fmt.Sprintf("The kernel did not come up within %s", StartLimit), v.hint)}
 	}
-	s.lookAgain = min(max(hintAfter-age, time.Second), hintAfter)
+	p.lookAgain = min(max(hintAfter-age, time.Second), hintAfter)
 	if age >= hintAfter {
-		s.lookAgain = hintAfter
+		p.lookAgain = hintAfter
 	}
 	if v.hint == "" {
 		return nil
@@ -192,69 +194,57 @@ func (s *plan) overLimit(v observed, pod *corev1.Pod) *podstate.Trouble {
 }
 
 // end ends the run: idle kernels are parked or deleted, the rest is dead.
-func (s *plan) end(v observed, e podstate.Ending) {
-	if s.startsAnew(e) {
-		s.startAnew(v, e)
+func (p *plan) end(v observed, e podstate.Ending) {
+	if p.startsAnew(e) {
+		p.startAnew(v, e)
 		return
 	}
-	s.ended = &e
+	p.ended = &e
 	if e.Cause == v1alpha1.CauseIdle && v.onIdle == v1alpha1.OnIdleDelete {
-		s.deleteKernel = true
+		p.deleteKernel = true
 	}
-	s.status.Phase = v1alpha1.KernelDead
+	p.status.Phase = v1alpha1.KernelDead
 	if e.Cause == v1alpha1.CauseIdle {
-		s.status.Phase = v1alpha1.KernelParked
+		p.status.Phase = v1alpha1.KernelParked
 	}
-	s.status.Cause, s.status.Message = e.Cause, e.Message
-	s.status.CompletionTime = &metav1.Time{Time: v.now}
-	meta.RemoveStatusCondition(&s.status.Conditions, ConditionStartable)
-	s.setCondition(v.now, ConditionRunning, false, string(e.Cause), e.Message)
+	p.status.Cause, p.status.Message = e.Cause, e.Message
+	p.status.CompletionTime = &metav1.Time{Time: v.now}
+	meta.RemoveStatusCondition(&p.status.Conditions, ConditionStartable)
+	p.setCondition(v.now, ConditionRunning, false, string(e.Cause), e.Message)
 	if e.Clean {
-		s.setCondition(v.now, ConditionSucceeded, true, string(e.Cause), e.Message)
+		p.setCondition(v.now, ConditionSucceeded, true, string(e.Cause), e.Message)
 	} else {
-		s.setCondition(v.now, ConditionFailed, true, string(e.Cause), e.Message)
+		p.setCondition(v.now, ConditionFailed, true, string(e.Cause), e.Message)
 	}
-	s.removePods(v, v.pods)
+	p.removePods(v, v.pods)
 }
 
 // removePods deletes Pods and frees what is held once none of them lives. The
 // kernel's place and address are gone at once.
-func (s *plan) removePods(v observed, pods []*corev1.Pod) {
-	s.status.PodIP, s.status.PodName, s.status.Warm, s.status.Node = "", "", "", ""
-	s.remove, s.force = deletions(pods, v.now)
+func (p *plan) removePods(v observed, pods []*corev1.Pod) {
+	p.status.PodIP, p.status.PodName, p.status.Warm, p.status.Node = "", "", "", ""
+	p.remove, p.force = deletions(pods, v.now)
 	for _, pod := range pods {
 		if !podstate.Alive(pod) {
 			continue
 		}
 		if pod.DeletionTimestamp != nil {
-			s.lookAgain, _ = overdue(pod, v.now)
+			p.lookAgain, _ = overdue(pod, v.now)
 		}
 		return
 	}
-	s.status.Held = nil
+	p.status.Held = nil
 }
 
 // setCondition sets a condition; its time advances only when its status does.
-func (s *plan) setCondition(now time.Time, kind string, is bool, reason, message string) {
+func (p *plan) setCondition(now time.Time, kind string, is bool, reason, message string) {
 	if reason == "" {
 		reason = "Unknown"
 	}
-	if old := meta.FindStatusCondition(s.status.Conditions, kind); old == nil && !is && kind == ConditionRunning && reason == "Queued" {
+	if old := meta.FindStatusCondition(p.status.Conditions, kind); old == nil && !is && kind == ConditionRunning && reason == "Queued" {
 		return // nothing to take back
 	}
-	podrules.SetCondition(&s.status.Conditions, 0, now, kind, is, reason, message)
-}
-
-// splitByName picks the Pod of that name.
-func splitByName(pods []*corev1.Pod, name string) (own *corev1.Pod, others []*corev1.Pod) {
-	for _, pod := range pods {
-		if pod.Name == name {
-			own = pod
-		} else {
-			others = append(others, pod)
-		}
-	}
-	return own, others
+	podrules.SetCondition(&p.status.Conditions, 0, now, kind, is, reason, message)
 }
 
 // deletions tells which Pods are still to be deleted, and which by force.
@@ -284,8 +274,85 @@ func ptrTo(t metav1.Time) *metav1.Time { return &t }
 
 // Refused is the status of a waiting kernel that a limit forbids for good.
 func Refused(status v1alpha1.JupyterKernelStatus, reason string, now time.Time) v1alpha1.JupyterKernelStatus {
-	s := plan{status: *status.DeepCopy()}
-	s.status.Queue = nil
-	s.end(observed{now: now}, podstate.Ending{Cause: v1alpha1.CauseRefused, Message: reason})
-	return s.status
+	p := plan{status: *status.DeepCopy()}
+	p.status.Queue = nil
+	p.end(observed{now: now}, podstate.Ending{Cause: v1alpha1.CauseRefused, Message: reason})
+	return p.status
+}
+
+const (
+	// shortLife: a kernel that ends sooner after it was ready has failed at once.
+	shortLife = time.Minute
+	// mostRetries bounds how often one run is begun anew because its Pod was
+	// taken away before it was ready.
+	mostRetries = 3
+	// The pause before the run after the second failure in a row, and its bound.
+	firstRetryPause = 5 * time.Second
+	mostRetryPause  = 5 * time.Minute
+)
+
+// retryPause is how long a kernel waits after so many failures in a row. The
+// first costs nothing: most are not repeated.
+func retryPause(failures int32) time.Duration {
+	if failures < 2 {
+		return 0
+	}
+	return min(firstRetryPause<<min(failures-2, 10), mostRetryPause)
+}
+
+// failedAtOnce tells whether a run came to nothing soon after it began, by no
+// decision of anybody's.
+func failedAtOnce(s v1alpha1.JupyterKernelStatus) bool {
+	switch s.Cause {
+	case v1alpha1.CauseKernelExited, v1alpha1.CauseStartFailed, v1alpha1.CauseOutOfMemory, v1alpha1.CauseEvicted, v1alpha1.CauseNodeLost,
+		v1alpha1.CauseImage, v1alpha1.CauseRejected, v1alpha1.CauseUnknown:
+	case v1alpha1.CauseIdle, v1alpha1.CauseShutdown, v1alpha1.CauseInvalid, v1alpha1.CauseRefused, v1alpha1.CauseOrphaned, v1alpha1.CauseDeadline:
+		return false
+	default:
+		return false // of a newer controller
+	}
+	return s.ReadyTime == nil || s.CompletionTime != nil && s.CompletionTime.Sub(s.ReadyTime.Time) < shortLife
+}
+
+// backOff begins a run later if those before have failed at once.
+func (p *plan) backOff(former v1alpha1.JupyterKernelStatus, now time.Time) {
+	if former.Phase != v1alpha1.KernelDead || !failedAtOnce(former) {
+		return
+	}
+	p.status.Failures = former.Failures + 1
+	if pause := retryPause(p.status.Failures); pause > 0 {
+		p.status.NotBefore = &metav1.Time{Time: now.Add(pause)}
+		p.status.Message = fmt.Sprintf("The kernel has ended %d times in a row soon after it was started; the next attempt begins in %s.",
+			p.status.Failures, pause)
+	}
+}
+
+// waitOut ends the pause when it is over, or looks again then.
+func (p *plan) waitOut(now time.Time) {
+	if p.status.NotBefore == nil {
+		return
+	}
+	if left := p.status.NotBefore.Sub(now); left > 0 {
+		p.lookAgain = left
+		return
+	}
+	p.status.NotBefore, p.status.Message = nil, ""
+}
+
+// startsAnew tells whether a run whose Pod was taken away before it was ready is
+// begun anew: nothing is lost by that.
+func (p *plan) startsAnew(e podstate.Ending) bool {
+	return e.Disrupted && p.status.Phase == v1alpha1.KernelStarting && p.status.ReadyTime == nil && p.status.Failures < mostRetries
+}
+
+// startAnew takes the run back to the queue, in its old place.
+func (p *plan) startAnew(v observed, e podstate.Ending) {
+	p.status.Phase = v1alpha1.KernelQueued
+	p.status.Failures++
+	p.status.StartTime, p.status.Node = nil, ""
+	p.status.Message = e.Message + " It is tried again."
+	if pause := retryPause(p.status.Failures); pause > 0 {
+		p.status.NotBefore = &metav1.Time{Time: v.now.Add(pause)}
+	}
+	p.removePods(v, v.pods)
 }

@@ -46,13 +46,13 @@ func TestBackOff(t *testing.T) {
 	assert.Equal(t, now.Add(5*time.Second), st.NotBefore.Time)
 	assert.Equal(t, "The kernel has ended 2 times in a row soon after it was started; the next attempt begins in 5s.", st.Message)
 
-	s := next(observed{kernel: k, now: now.Add(2 * time.Second)})
-	assert.Equal(t, 3*time.Second, s.lookAgain)
-	assert.NotNil(t, s.status.NotBefore)
-	s = next(observed{kernel: k, now: now.Add(5 * time.Second)})
-	assert.Nil(t, s.status.NotBefore)
-	assert.Empty(t, s.status.Message)
-	assert.Equal(t, int32(2), s.status.Failures)
+	p := next(observed{kernel: k, now: now.Add(2 * time.Second)})
+	assert.Equal(t, 3*time.Second, p.lookAgain)
+	assert.NotNil(t, p.status.NotBefore)
+	p = next(observed{kernel: k, now: now.Add(5 * time.Second)})
+	assert.Nil(t, p.status.NotBefore)
+	assert.Empty(t, p.status.Message)
+	assert.Equal(t, int32(2), p.status.Failures)
 
 	for _, harmless := range []func(){
 		func() { end(v1alpha1.CauseKernelExited, time.Minute) },
@@ -78,12 +78,12 @@ func TestRefusedByEveryNode(t *testing.T) {
 	pod.Status.Phase, pod.Status.Reason, pod.Status.Message = corev1.PodFailed, "OutOfcpu", "too little"
 	for attempt := range mostRetries + 1 {
 		k.Status.Phase, k.Status.PodName, k.Status.StartTime = v1alpha1.KernelStarting, "k-1", &metav1.Time{Time: now}
-		s := next(observed{kernel: k, pods: []*corev1.Pod{pod}, now: now})
-		k.Status = s.status
-		assert.Equal(t, []*corev1.Pod{pod}, s.remove)
+		p := next(observed{kernel: k, pods: []*corev1.Pod{pod}, pod: pod, now: now})
+		k.Status = p.status
+		assert.Equal(t, []*corev1.Pod{pod}, p.remove)
 		if attempt < mostRetries {
-			require.Equal(t, v1alpha1.KernelQueued, s.status.Phase)
-			assert.Nil(t, s.ended)
+			require.Equal(t, v1alpha1.KernelQueued, p.status.Phase)
+			assert.Nil(t, p.ended)
 		}
 	}
 	assert.Equal(t, v1alpha1.KernelDead, k.Status.Phase)
@@ -100,21 +100,21 @@ func TestNeverComesUp(t *testing.T) {
 	pod := &corev1.Pod{}
 	pod.Name, pod.Spec.NodeName, pod.Status.Phase = "k-1", "n", corev1.PodPending
 	at := func(after time.Duration, hint string) plan {
-		s := next(observed{kernel: k, pods: []*corev1.Pod{pod}, hint: hint, now: begin.Add(after)})
-		k.Status = s.status
-		return s
+		p := next(observed{kernel: k, pods: []*corev1.Pod{pod}, pod: pod, hint: hint, now: begin.Add(after)})
+		k.Status = p.status
+		return p
 	}
-	s := at(5*time.Second, "")
-	assert.Equal(t, 10*time.Second, s.lookAgain)
-	assert.Empty(t, s.status.Message)
-	s = at(20*time.Second, "FailedMount: no such volume")
-	assert.Equal(t, hintAfter, s.lookAgain)
-	assert.Equal(t, "The kernel's Pod does not start yet: FailedMount: no such volume", s.status.Message)
-	s = at(40*time.Second, "")
-	assert.Empty(t, s.status.Message, "it is over")
-	s = at(StartLimit, "FailedMount: no such volume")
-	assert.Equal(t, v1alpha1.KernelDead, s.status.Phase)
-	assert.Equal(t, v1alpha1.CauseStartFailed, s.status.Cause)
-	assert.Equal(t, "The kernel did not come up within 30m0s: FailedMount: no such volume", s.status.Message)
-	assert.Equal(t, []*corev1.Pod{pod}, s.remove)
+	p := at(5*time.Second, "")
+	assert.Equal(t, 10*time.Second, p.lookAgain)
+	assert.Empty(t, p.status.Message)
+	p = at(20*time.Second, "FailedMount: no such volume")
+	assert.Equal(t, hintAfter, p.lookAgain)
+	assert.Equal(t, "The kernel's Pod does not start yet: FailedMount: no such volume", p.status.Message)
+	p = at(40*time.Second, "")
+	assert.Empty(t, p.status.Message, "it is over")
+	p = at(StartLimit, "FailedMount: no such volume")
+	assert.Equal(t, v1alpha1.KernelDead, p.status.Phase)
+	assert.Equal(t, v1alpha1.CauseStartFailed, p.status.Cause)
+	assert.Equal(t, "The kernel did not come up within 30m0s: FailedMount: no such volume", p.status.Message)
+	assert.Equal(t, []*corev1.Pod{pod}, p.remove)
 }

@@ -8,9 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"golang.org/x/sync/errgroup"
@@ -23,77 +21,16 @@ import (
 // errChanged means that an object is no longer what the cache showed.
 var errChanged = errors.New("kernels: changed meanwhile")
 
-// podsOf returns a kernel's own Pods, and those of former kernels of its name.
-func (r *kernelReconciler) podsOf(ctx context.Context, name types.NamespacedName, uid types.UID) (own, strangers []*corev1.Pod, err error) {
-	var list corev1.PodList
-	if err := r.client.List(ctx, &list, client.InNamespace(name.Namespace), podspec.SelectorOf(name.Name)); err != nil {
-		return nil, nil, fmt.Errorf("kernels: list Pods: %w", err)
-	}
-	for i := range list.Items {
-		pod := &list.Items[i]
-		owner := metav1.GetControllerOf(pod)
-		switch {
-		case owner == nil || owner.Kind != "JupyterKernel" || owner.Name != name.Name:
-			// not made for this kernel: the sweep sees to it
-		case uid != "" && owner.UID == uid:
-			own = append(own, pod)
-		default:
-			strangers = append(strangers, pod)
-		}
-	}
-	return own, strangers, nil
-}
-
-// lastOf returns how the Pod of the current run looked before it vanished.
-func (r *kernelReconciler) lastOf(k *v1alpha1.JupyterKernel) *corev1.Pod {
-	name := podspec.CurrentPodName(k.Name, k.Status)
-	value, ok := r.last.LoadAndDelete(name)
-	if !ok {
-		return nil
-	}
-	pod := value.(*corev1.Pod)
-	if !podspec.BelongsTo(pod, k.UID) {
-		return nil
-	}
-	return pod
-}
-
-func (r *kernelReconciler) removeAll(ctx context.Context, pods []*corev1.Pod) error {
-	for _, pod := range pods {
-		if pod.DeletionTimestamp != nil {
-			continue
-		}
-		if err := r.remove(ctx, pod); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// remove deletes a Pod and the Secret of its name.
-func (r *kernelReconciler) remove(ctx context.Context, pod *corev1.Pod, opts ...client.DeleteOption) error {
-	opts = append(opts, client.Preconditions{UID: ptr.To(pod.UID)})
-	if err := r.client.Delete(ctx, pod, opts...); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("kernels: delete Pod: %w", err)
-	}
-	secret := &corev1.Secret{}
-	secret.Name, secret.Namespace = pod.Name, pod.Namespace
-	if err := r.client.Delete(ctx, secret); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("kernels: delete Secret: %w", err)
-	}
-	return nil
-}
-
 // create makes the Pod of an admitted run. It reads the kernel anew: a stale
 // cache must not bring a Pod back that has already lived.
-func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel, s *plan) error {
+func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel, p *plan) error {
 	built, err := r.pods.Build(ctx, r.client, k)
 	if err != nil {
-		return r.noteUnbuildable(s, err)
+		return r.noteUnbuildable(p, err)
 	}
 	if !maps.Equal(built.Extended, podspec.FromList(k.Status.Held)) {
 		// the kernelspec has changed since admission: ask again
-		s.status.Phase, s.status.Held = v1alpha1.KernelQueued, nil
+		p.status.Phase, p.status.Held = v1alpha1.KernelQueued, nil
 		return nil
 	}
 	var secret *corev1.Secret
@@ -108,7 +45,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 	if err := g.Wait(); err != nil {
 		var missing *podspec.MissingError
 		if errors.As(err, &missing) {
-			return r.noteUnbuildable(s, err)
+			return r.noteUnbuildable(p, err)
 		}
 		return err
 	}
@@ -117,10 +54,10 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 			return fmt.Errorf("kernels: create Secret: %w", err)
 		}
 	}
-	return r.createPod(ctx, k, built.Pod.DeepCopy(), s)
+	return r.createPod(ctx, k, built.Pod.DeepCopy(), p)
 }
 
-func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, s *plan) error {
+func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, p *plan) error {
 	r.expect(pod)
 	err := r.client.Create(ctx, pod)
 	switch {
@@ -135,18 +72,18 @@ func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKer
 			if !existing.DeletionTimestamp.IsZero() {
 				return errChanged // it is on its way out
 			}
-			s.end(observed{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: fmt.Sprintf("The name %s is taken by a Pod that is not this kernel's.", pod.Name)})
+			p.end(observed{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: fmt.Sprintf("The name %s is taken by a Pod that is not this kernel's.", pod.Name)})
 			return nil
 		}
 		pod = &existing
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err):
-		s.end(observed{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's Pod", podstate.Clip(err.Error()))})
+		p.end(observed{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's Pod", podstate.Clip(err.Error()))})
 		return nil
 	default:
 		return fmt.Errorf("kernels: create Pod: %w", err)
 	}
-	s.status.PodName = pod.Name
-	s.status.StartTime = ptrTo(pod.CreationTimestamp)
+	p.status.PodName = pod.Name
+	p.status.StartTime = ptrTo(pod.CreationTimestamp)
 	return nil
 }
 
@@ -187,4 +124,40 @@ func (r *kernelReconciler) agentSecret(ctx context.Context, k *v1alpha1.JupyterK
 		return nil, err
 	}
 	return podspec.RunSecret(k, agent), nil
+}
+
+// checkBuildable tells a waiting kernel what it waits for besides admission, or that
+// it waits in vain.
+func (r *kernelReconciler) checkBuildable(ctx context.Context, k *v1alpha1.JupyterKernel, p *plan) error {
+	queued := k.DeepCopy()
+	queued.Status = p.status
+	_, err := r.pods.Build(ctx, r.client, queued)
+	return r.noteUnbuildable(p, err)
+}
+
+// noteUnbuildable takes note of an error of gather or buildPod; others it returns.
+func (r *kernelReconciler) noteUnbuildable(p *plan, err error) error {
+	var missing *podspec.MissingError
+	var invalid *podspec.InvalidError
+	now := r.now()
+	switch {
+	case err == nil:
+		if meta.IsStatusConditionFalse(p.status.Conditions, ConditionResolved) {
+			p.status.Message = ""
+			p.setCondition(now, ConditionResolved, true, "Found", "")
+		}
+	case errors.As(err, &missing):
+		if p.status.Phase != v1alpha1.KernelQueued { // admitted, and now it cannot be built: give back what it holds
+			p.status.Phase, p.status.Held = v1alpha1.KernelQueued, nil
+		}
+		p.status.Queue = nil
+		p.status.Message = podstate.Sentence("Waiting", missing.Error())
+		p.setCondition(now, ConditionResolved, false, missing.Reason, missing.Error())
+	case errors.As(err, &invalid):
+		p.status.Queue = nil
+		p.end(observed{now: now}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: invalid.Error()})
+	default:
+		return err
+	}
+	return nil
 }

@@ -1,0 +1,155 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
+)
+
+// observe reads everything that next looks at but the Pods, which are given.
+func (r *kernelReconciler) observe(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) (observed, error) {
+	onIdle, err := r.onIdle(ctx, k)
+	if err != nil {
+		return observed{}, err
+	}
+	pod, others := splitByName(pods, podspec.CurrentPodName(k.Name, k.Status))
+	return observed{
+		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), onIdle: onIdle, now: r.now(),
+	}, nil
+}
+
+// podsOf returns a kernel's own Pods, and those of former kernels of its name.
+func (r *kernelReconciler) podsOf(ctx context.Context, name types.NamespacedName, uid types.UID) (own, strangers []*corev1.Pod, err error) {
+	var list corev1.PodList
+	if err := r.client.List(ctx, &list, client.InNamespace(name.Namespace), podspec.SelectorOf(name.Name)); err != nil {
+		return nil, nil, fmt.Errorf("kernels: list Pods: %w", err)
+	}
+	for i := range list.Items {
+		pod := &list.Items[i]
+		owner := metav1.GetControllerOf(pod)
+		switch {
+		case owner == nil || owner.Kind != "JupyterKernel" || owner.Name != name.Name:
+			// not made for this kernel: the sweep sees to it
+		case uid != "" && owner.UID == uid:
+			own = append(own, pod)
+		default:
+			strangers = append(strangers, pod)
+		}
+	}
+	return own, strangers, nil
+}
+
+// lastOf returns how the Pod of the current run looked before it vanished.
+func (r *kernelReconciler) lastOf(k *v1alpha1.JupyterKernel) *corev1.Pod {
+	value, ok := r.last.LoadAndDelete(types.NamespacedName{Namespace: k.Namespace, Name: podspec.CurrentPodName(k.Name, k.Status)})
+	if !ok {
+		return nil
+	}
+	pod := value.(*corev1.Pod)
+	if !podspec.BelongsTo(pod, k.UID) {
+		return nil
+	}
+	return pod
+}
+
+// isCurrent tells whether the kernel of that name has that UID; the empty UID
+// stands for there being none.
+func (r *kernelReconciler) isCurrent(ctx context.Context, name types.NamespacedName, uid types.UID) (bool, error) {
+	var k v1alpha1.JupyterKernel
+	if err := r.live.Get(ctx, name, &k); client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("kernels: read kernel: %w", err)
+	}
+	return k.UID == uid, nil
+}
+
+// hintOf is the last warning about the Pod of a kernel that does not start, for
+// people; empty if there is none, or if it cannot be read.
+func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) string {
+	if pod == nil || k.Status.Phase != v1alpha1.KernelStarting || pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil ||
+		k.Status.StartTime == nil || r.now().Sub(k.Status.StartTime.Time) < hintAfter || podstate.Ready(pod) || !podstate.Alive(pod) {
+		return ""
+	}
+	var events corev1.EventList
+	err := r.live.List(ctx, &events, client.InNamespace(pod.Namespace), client.Limit(mostEvents),
+		client.MatchingFields{"involvedObject.uid": string(pod.UID), "type": corev1.EventTypeWarning})
+	if err != nil {
+		log.FromContext(ctx).Error(err, "cannot read the events of a Pod", "pod", pod.Name)
+		return ""
+	}
+	var last *corev1.Event
+	for i := range events.Items {
+		if e := &events.Items[i]; last == nil || happened(e).After(happened(last)) {
+			last = e
+		}
+	}
+	if last == nil {
+		return ""
+	}
+	return podstate.Clip(last.Reason + ": " + last.Message)
+}
+
+// mostEvents bounds what is read of one Pod's events.
+const mostEvents = 64
+
+func happened(e *corev1.Event) time.Time {
+	switch {
+	case !e.LastTimestamp.IsZero():
+		return e.LastTimestamp.Time
+	case !e.EventTime.IsZero():
+		return e.EventTime.Time
+	}
+	return e.CreationTimestamp.Time
+}
+
+// cacheIsBehind tells whether the API server has a living Pod of the kernel that the
+// cache does not show as alive.
+func (r *kernelReconciler) cacheIsBehind(ctx context.Context, k *v1alpha1.JupyterKernel, cached []*corev1.Pod) (bool, error) {
+	var list corev1.PodList
+	if err := r.live.List(ctx, &list, client.InNamespace(k.Namespace), podspec.SelectorOf(k.Name)); err != nil {
+		return false, fmt.Errorf("kernels: list Pods: %w", err)
+	}
+	seen := map[types.UID]bool{}
+	for _, pod := range cached {
+		seen[pod.UID] = true // as it is; a newer state of it will be an event of its own
+	}
+	for i := range list.Items {
+		if pod := &list.Items[i]; podspec.BelongsTo(pod, k.UID) && podstate.Alive(pod) && !seen[pod.UID] {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (r *kernelReconciler) onIdle(ctx context.Context, k *v1alpha1.JupyterKernel) (v1alpha1.OnIdle, error) {
+	if k.Spec.Gateway == "" {
+		return v1alpha1.OnIdlePark, nil
+	}
+	var gw v1alpha1.JupyterGateway
+	err := r.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Gateway}, &gw)
+	if client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("kernels: read gateway: %w", err)
+	}
+	return gw.Spec.OnIdle, nil
+}
+
+// splitByName picks the Pod of that name.
+func splitByName(pods []*corev1.Pod, name string) (own *corev1.Pod, others []*corev1.Pod) {
+	for _, pod := range pods {
+		if pod.Name == name {
+			own = pod
+		} else {
+			others = append(others, pod)
+		}
+	}
+	return own, others
+}
