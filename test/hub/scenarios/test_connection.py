@@ -44,9 +44,7 @@ def test_f1_a_token_in_the_configuration(make_hub, wire, trait):
     )
     user = admin.person("f1")
     for _ in range(2):  # the Hub sets its own api_token before a start and empties it after a stop
-        status, answer = admin.post(user)
-        assert status == 201, answer
-        assert admin.model(user)["ready"] is True
+        admin.start(user)
         admin.stop(user)
     assert wire.credentials() == {f"Bearer {TOKEN}"}
     admin.hub.kill()
@@ -95,8 +93,7 @@ def test_f2_a_start_says_what_is_wrong_and_leaves_the_server_free(faulty, wire, 
     finally:
         wire.open()
         (faulty.hub.directory / "token").write_text(TOKEN)
-    status, answer = faulty.post(user)  # at once
-    assert status == 201, answer
+    faulty.start(user)  # at once
     assert len(notebooks(user)) == 1
     faulty.stop(user)
 
