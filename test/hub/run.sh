@@ -73,7 +73,8 @@ options ndots:5
 END
   "$KUBECTL" --namespace "$namespace" get secret elastichub-hub-token -o 'jsonpath={.data.token}' | base64 -d >"$directory/token"
   node=$("$KUBECTL" get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
-  unshare --mount --wd="$directory" bash -c 'mount --bind resolv.conf /etc/resolv.conf && exec "$@"' - \
+  # A PID namespace ends every Hub and proxy with the tests.
+  unshare --mount --pid --fork --kill-child --mount-proc --wd="$directory" bash -c 'mount --bind resolv.conf /etc/resolv.conf && exec "$@"' - \
     env PATH="$venv/bin:$proxy/node_modules/.bin:$PATH" PYTHONPATH="$ROOT/test/hub:$ROOT/python/tests" \
     ELASTICHUB_URL="http://elastichub.$namespace.svc:8080" ELASTICHUB_TOKEN_FILE="$directory/token" \
     HUB_ADDRESS="$node" HUB_NAMESPACE="$namespace" KUBECTL="$KUBECTL" "$@"
