@@ -4,12 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -577,11 +581,31 @@ func TestUnknownErrorsAreNotQuoted(t *testing.T) {
 	assert.NotEmpty(t, p.RequestID)
 }
 
+// TestEveryKindHasAStatus reads the source, so that a new kind cannot be forgotten.
 func TestEveryKindHasAStatus(t *testing.T) {
-	for _, k := range []kind{kindInvalid, kindUnauthenticated, kindForbidden, kindNotFound, kindMethod, kindConflict, kindTooLarge, kindUnavailable, kindTimeout, kindInternal} {
-		assert.GreaterOrEqual(t, statusOf[k], 400, k)
+	file, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, 0)
+	require.NoError(t, err)
+	declared := 0
+	for _, declaration := range file.Decls {
+		constants, ok := declaration.(*ast.GenDecl)
+		if !ok || constants.Tok != token.CONST {
+			continue
+		}
+		for _, spec := range constants.Specs {
+			constant := spec.(*ast.ValueSpec)
+			if of, ok := constant.Type.(*ast.Ident); !ok || of.Name != "kind" {
+				continue
+			}
+			for _, value := range constant.Values {
+				text, err := strconv.Unquote(value.(*ast.BasicLit).Value)
+				require.NoError(t, err)
+				declared++
+				assert.GreaterOrEqual(t, statusOf[kind(text)], 400, text)
+			}
+		}
 	}
-	assert.Len(t, statusOf, 10)
+	assert.NotZero(t, declared)
+	assert.Len(t, statusOf, declared, "a status of no kind")
 }
 
 func TestKeyFile(t *testing.T) {
