@@ -309,7 +309,7 @@ func TestAReplicaThatStopsHandsItsClientsOver(t *testing.T) {
 
 func TestABurstOfStartsStaysWithinTheBound(t *testing.T) {
 	s := newSite(t)
-	s.cfg.KernelsPerUser = 10
+	s.cfg.bounds.kernelsPerUser = 10
 	r := s.replica()
 	codes := make(chan int, 40)
 	var wg sync.WaitGroup

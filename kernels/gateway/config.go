@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -28,43 +27,42 @@ type Config struct {
 	// ClientsDir has one file per client of spec.auth.clients: named as the
 	// client, holding its token. Empty if there are none.
 	ClientsDir string
-	// AllowedEnv are names that clients may set in a kernel's environment
-	// beside KERNEL_*.
-	AllowedEnv []string
-	// MaxFrameBytes bounds one WebSocket message in either direction, as does
-	// an eighth of MessageBytes.
-	MaxFrameBytes int64
-	// HeldBytes bounds what one socket may have waiting for its kernel. One
-	// frame may exceed it.
-	HeldBytes int64
 	// MessageBytes bounds the memory that the messages of all sockets take
 	// together, those on their way and those held. One owner may have half of
 	// it, an eighth for what is held; one message an eighth.
 	MessageBytes int64
-	// KernelsPerUser bounds the JupyterKernel objects of one user, parked ones
+	// bounds are those of Default.
+	bounds bounds
+}
+
+// bounds keep one user from harming others. Nobody needs them otherwise, so
+// nobody sets them.
+type bounds struct {
+	// frameBytes bounds one WebSocket message in either direction, as does an
+	// eighth of MessageBytes.
+	frameBytes int64
+	// heldBytes bounds what one socket may have waiting for its kernel. One
+	// frame may exceed it.
+	heldBytes int64
+	// kernelsPerUser bounds the JupyterKernel objects of one user, parked ones
 	// included.
-	KernelsPerUser int
-	// SocketsPerUser bounds the WebSockets of one user at this replica.
-	SocketsPerUser int
+	kernelsPerUser int
+	// socketsPerUser bounds the WebSockets of one user at this replica.
+	socketsPerUser int
 }
 
 // maxFrame is the largest message, in bytes.
-func (c Config) maxFrame() int64 { return min(c.MaxFrameBytes, c.MessageBytes/perFrame) }
+func (c Config) maxFrame() int64 { return min(c.bounds.frameBytes, c.MessageBytes/perFrame) }
 
 // Default is a configuration that lacks only names and files.
 func Default() Config {
 	return Config{
-		Listen:         ":8888",
-		Health:         ":8081",
-		MaxFrameBytes:  256 << 20,
-		HeldBytes:      32 << 20,
-		MessageBytes:   1 << 30,
-		KernelsPerUser: 100,
-		SocketsPerUser: 200,
+		Listen:       ":8888",
+		Health:       ":8081",
+		MessageBytes: 1 << 30,
+		bounds:       bounds{frameBytes: 256 << 20, heldBytes: 32 << 20, kernelsPerUser: 100, socketsPerUser: 200},
 	}
 }
-
-var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,255}$`)
 
 // Validate reports every fault at once, each with the field's name.
 func (c Config) Validate() error {
@@ -88,25 +86,8 @@ func (c Config) Validate() error {
 			fault(field, "is required")
 		}
 	}
-	for i, name := range c.AllowedEnv {
-		if !envName.MatchString(name) || reservedEnv(name) {
-			fault(fmt.Sprintf("allowedEnv[%d]", i), "%q cannot be set by clients", name)
-		}
-	}
-	if c.MaxFrameBytes < 1<<20 || c.MaxFrameBytes > 1<<30 {
-		fault("maxFrameBytes", "must be between 1 MiB and 1 GiB")
-	}
-	if c.HeldBytes < 1<<20 {
-		fault("heldBytes", "must be at least 1 MiB")
-	}
 	if c.MessageBytes < 1<<20 {
 		fault("messageBytes", "must be at least 1 MiB")
-	}
-	if c.KernelsPerUser < 1 {
-		fault("kernelsPerUser", "must be at least 1")
-	}
-	if c.SocketsPerUser < 1 {
-		fault("socketsPerUser", "must be at least 1")
 	}
 	return errors.Join(faults...)
 }

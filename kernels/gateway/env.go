@@ -3,7 +3,7 @@ package gateway
 import (
 	"fmt"
 	"path"
-	"slices"
+	"regexp"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -30,18 +30,7 @@ const (
 	envKernelID   = "KERNEL_ID"          // an id the client wishes
 )
 
-// reservedEnv tells whether a variable would let a client meddle with the
-// agent, the loader or somebody's token.
-func reservedEnv(name string) bool {
-	upper := strings.ToUpper(name)
-	switch {
-	case upper == "PATH", upper == "HOME", upper == "PYTHONPATH", upper == "PYTHONSTARTUP", upper == "PYTHONHOME",
-		strings.HasPrefix(upper, "ELASTICHUB_"), strings.HasPrefix(upper, "LD_"), strings.HasPrefix(upper, "KUBERNETES_"),
-		strings.HasPrefix(upper, "JUPYTER") && strings.Contains(upper, "TOKEN"):
-		return true
-	}
-	return false
-}
+var envName = regexp.MustCompile(`^KERNEL_[A-Za-z0-9_]{0,249}$`)
 
 // wishes is what the environment of a start request asks for.
 type wishes struct {
@@ -51,23 +40,23 @@ type wishes struct {
 }
 
 // readEnv sorts out what a client sent. As with Enterprise Gateway, names that
-// are not allowed are left out; an allowed name with a bad value is an error of
-// kind Invalid.
-func readEnv(env map[string]string, allowed []string) (wishes, error) {
+// do not begin with KERNEL_ are left out; one that does and has a bad value is
+// an error of kind Invalid.
+func readEnv(env map[string]string) (wishes, error) {
 	var w wishes
 	if len(env) > maxEnvCount {
 		return wishes{}, fail(kindInvalid, fmt.Sprintf("env has %d variables; at most %d are accepted.", len(env), maxEnvCount))
 	}
 	names := make([]string, 0, len(env))
 	for name := range env {
-		if strings.HasPrefix(name, "KERNEL_") || slices.Contains(allowed, name) {
+		if strings.HasPrefix(name, "KERNEL_") {
 			names = append(names, name)
 		}
 	}
 	sort.Strings(names)
 	for _, name := range names {
 		value := env[name]
-		if !envName.MatchString(name) || reservedEnv(name) {
+		if !envName.MatchString(name) {
 			return wishes{}, fail(kindInvalid, fmt.Sprintf("env: %q is not a name that can be set.", clip(name, 64)))
 		}
 		switch name {

@@ -90,7 +90,7 @@ func (s *Server) startKernel(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	wish, err := readEnv(req.Env, s.cfg.AllowedEnv)
+	wish, err := readEnv(req.Env)
 	if err != nil {
 		return err
 	}

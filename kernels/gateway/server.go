@@ -86,7 +86,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		registry: deps.Registry, metrics: newMetrics(deps.Registry),
 		auth: newAuthenticator(cfg, deps.Cache, now), store: newStore(cfg, deps.Cache, deps.API, now), cache: deps.Cache,
 		agents: &agents{key: &reread[[]byte]{now: now, load: func() ([]byte, error) { return loadKey(cfg.KeyFile) }}},
-		infos:  newInfos(), activity: newActivity(cfg.SocketsPerUser), refusals: newRefusals(now),
+		infos:  newInfos(), activity: newActivity(cfg.bounds.socketsPerUser), refusals: newRefusals(now),
 	}
 	s.watch = newWatch(s.store.resting.rest)
 	s.memory = newBudget(cfg.MessageBytes, s.metrics.memory, s.metrics.held)

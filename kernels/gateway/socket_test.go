@@ -567,14 +567,14 @@ func TestBadV1FramesAreDropped(t *testing.T) {
 }
 
 func TestTooLargeAFrameEndsTheSocket(t *testing.T) {
-	w := newWorldWith(t, func(c *Config) { c.MaxFrameBytes = 1 << 20 })
+	w := newWorldWith(t, func(c *Config) { c.bounds.frameBytes = 1 << 20 })
 	_, _, p := ready(t, w, "s")
 	_ = p.conn.Write(context.Background(), websocket.MessageText, []byte(`{"channel":"shell","content":{"x":"`+strings.Repeat("x", 1<<20)+`"}}`))
 	assert.Equal(t, websocket.StatusMessageTooBig, p.closed())
 }
 
 func TestWhatIsHeldIsBounded(t *testing.T) {
-	w := newWorldWith(t, func(c *Config) { c.HeldBytes = 1 << 20 })
+	w := newWorldWith(t, func(c *Config) { c.bounds.heldBytes = 1 << 20 })
 	id := w.start("nb-alice", "python-gpu")
 	p := w.open("nb-alice", id, "s")
 	p.execute(strings.Repeat("a", 900<<10))
@@ -636,7 +636,7 @@ func TestAWakeSurvivesAnAPIServerThatIsDown(t *testing.T) {
 }
 
 func TestSocketsPerUser(t *testing.T) {
-	w := newWorldWith(t, func(c *Config) { c.SocketsPerUser = 2 })
+	w := newWorldWith(t, func(c *Config) { c.bounds.socketsPerUser = 2 })
 	id := w.start("nb-alice", "python-gpu")
 	w.open("nb-alice", id, "1")
 	w.open("nb-alice", id, "2")

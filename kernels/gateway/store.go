@@ -45,7 +45,7 @@ const unseenFor = time.Minute
 func newStore(cfg Config, cache client.Reader, api client.Client, now func() time.Time) *store {
 	return &store{
 		namespace: cfg.Namespace, gateway: cfg.Name, cache: cache, api: api, now: now,
-		unseen: map[string]unseen{}, perUser: cfg.KernelsPerUser, resting: newResting(now),
+		unseen: map[string]unseen{}, perUser: cfg.bounds.kernelsPerUser, resting: newResting(now),
 	}
 }
 
