@@ -26,20 +26,10 @@ want() { [[ " ${wanted[*]} " == *" $1 "* ]]; }
 export ELASTICHUB_CACHE=${ELASTICHUB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/elastichub}
 export CGO_ENABLED=0 GOFLAGS=-trimpath
 
-# venv NAME REQUIREMENT...: an environment with the newest that there is; made
-# anew once a week, so that it stays the newest.
+# venv NAME REQUIREMENT...: the Python of an environment with the newest that
+# there is; made anew once a week, so that it stays the newest.
 venv() {
-  local dir=$ELASTICHUB_CACHE/venvs/$1 made_of
-  shift
-  made_of="$(date +%G-%V) $*"
-  if [ "$(cat "$dir/.made-of" 2>/dev/null)" != "$made_of" ]; then
-    echo "bench: making $dir" >&2
-    rm -rf "$dir"
-    python3 -m venv "$dir"
-    "$dir/bin/pip" install --quiet "$@"
-    printf '%s' "$made_of" >"$dir/.made-of"
-  fi
-  echo "$dir/bin/python"
+  echo "$(date +%G-%V | test/venv.sh "$@")/bin/python"
 }
 
 echo "# $(uname -sr), $(nproc) CPUs, $(go version | cut -d' ' -f3)"
