@@ -112,7 +112,7 @@ func TestCombinationFailsClosed(t *testing.T) {
 			m, err := combination(t, row.how, row.parts...).Lookup(t.Context(), "alice")
 			assert.ErrorIs(t, err, row.want)
 			assert.Equal(t, Membership{}, m)
-			if row.want != ErrUnknownUser {
+			if !errors.Is(row.want, ErrUnknownUser) {
 				assert.NotErrorIs(t, err, ErrUnknownUser, "that would be an answer")
 				assert.Regexp(t, `^(ldap|oidc): `, err.Error())
 			}

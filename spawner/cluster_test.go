@@ -201,7 +201,7 @@ func (c *cluster) pod(d *appsv1.Deployment) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: *d.Spec.Template.ObjectMeta.DeepCopy(), Spec: *d.Spec.Template.Spec.DeepCopy()}
 	pod.Namespace, pod.GenerateName = c.namespace, d.Name+"-"+hash+"-"
 	pod.Labels["pod-template-hash"] = hash
-	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-" + hash, UID: types.UID("rs-" + d.UID), Controller: &controller}}
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-" + hash, UID: "rs-" + d.UID, Controller: &controller}}
 	pod.Spec.PriorityClassName = "" // admission knows none
 	require.NoError(c.t, c.client.Create(c.t.Context(), pod))
 	return pod

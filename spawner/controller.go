@@ -267,9 +267,9 @@ func (c *controller) scale(ctx context.Context, d *appsv1.Deployment, replicas i
 
 // refusedBy turns the API server's refusals, which retrying does not cure,
 // into a state; anything else stays an error.
-func refusedBy(err error, reason Reason, what string) error {
+func refusedBy(err error, what string) error {
 	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
-		return failed(reason, "The cluster refuses the %s: %s", what, shorten(strings.TrimSpace(err.Error())))
+		return failed(ReasonRefused, "The cluster refuses the %s: %s", what, shorten(strings.TrimSpace(err.Error())))
 	}
 	return fmt.Errorf("write %s: %w", what, err)
 }

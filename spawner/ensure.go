@@ -71,7 +71,7 @@ func (c *controller) ensureClaim(ctx context.Context, o *observed) error {
 		case apierrors.IsAlreadyExists(err):
 			return fmt.Errorf("claim appeared meanwhile: %w", err)
 		default:
-			return refusedBy(err, ReasonRefused, "home volume")
+			return refusedBy(err, "home volume")
 		}
 	}
 	if o.claim.DeletionTimestamp != nil {
@@ -145,7 +145,7 @@ func (c *controller) ensureSecret(ctx context.Context, nb *v1alpha1.JupyterNoteb
 	err := c.live.Get(ctx, client.ObjectKeyFromObject(want), &have)
 	if apierrors.IsNotFound(err) {
 		if err := c.client.Create(ctx, want); err != nil {
-			return "", refusedBy(err, ReasonRefused, "Secret")
+			return "", refusedBy(err, "Secret")
 		}
 		return want.ResourceVersion, nil
 	}
@@ -160,7 +160,7 @@ func (c *controller) ensureSecret(ctx context.Context, nb *v1alpha1.JupyterNoteb
 	}
 	have.Data, have.Labels, have.Annotations = want.Data, want.Labels, want.Annotations
 	if err := c.client.Update(ctx, &have); err != nil {
-		return "", refusedBy(err, ReasonRefused, "Secret")
+		return "", refusedBy(err, "Secret")
 	}
 	return have.ResourceVersion, nil
 }
@@ -226,7 +226,7 @@ func writeFault(err error, what string) error {
 	if err == nil || errors.As(err, &stop) {
 		return err
 	}
-	return refusedBy(err, ReasonRefused, what)
+	return refusedBy(err, what)
 }
 
 func merged(have, want map[string]string) map[string]string {

@@ -114,8 +114,9 @@ func claimSteps(o observed) []step {
 		return []step{being}
 	case corev1.ClaimLost:
 		return []step{{percent: 10, message: fmt.Sprintf("Volume %s is lost", o.claim.Name)}}
+	case corev1.ClaimBound:
 	}
-	return nil // bound: what there is to say comes from events
+	return nil // what there is to say comes from events
 }
 
 // eventSteps translates Kubernetes' events about the current Pod and claim.

@@ -42,6 +42,7 @@ func configFor(p *oidctest.Provider, from openid.From) openid.Config {
 		c.Audience = oidctest.Client
 	case openid.FromAccessToken:
 		c.Audience = api
+	case openid.FromUserInfo:
 	}
 	return c
 }

@@ -197,7 +197,7 @@ func (s *session) receive(ctx context.Context) (wire.Message, error) {
 
 // roundTrip runs code and returns how long its reply took, and how long it
 // took until the kernel had also said that it is idle.
-func (s *session) roundTrip(ctx context.Context, code string) (reply, idle time.Duration, err error) {
+func (s *session) roundTrip(ctx context.Context, code string) (reply, idle time.Duration, err error) { //nolint:unparam // as a tripper it is called with others
 	m := execution(s.build, code)
 	id := m.ID()
 	began := time.Now()

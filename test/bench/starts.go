@@ -184,6 +184,7 @@ func (c *cluster) untilReady(ctx context.Context, count int, progress func(ready
 				n++
 			case v1alpha1.KernelDead:
 				return fmt.Errorf("%w: kernel %s: %s %s", errHopeless, k.Name, k.Status.Cause, k.Status.Message)
+			case v1alpha1.KernelQueued, v1alpha1.KernelStarting, v1alpha1.KernelParked:
 			}
 		}
 		if progress != nil {

@@ -74,6 +74,7 @@ func TestLanguagesAreThoseOfTheUses(t *testing.T) {
 			assert.Equal(t, "yaml", block.Language, "%s", block)
 		case HubConfig, ServerConfig:
 			assert.Contains(t, []string{"python", "yaml"}, block.Language, "%s", block)
+		case Elsewhere, Shown:
 		}
 	}
 }

@@ -75,7 +75,7 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		respond(w, environment())
 	default:
 		asked, _, _ := strings.Cut(r.RequestURI, "?")
-		fmt.Fprint(w, asked)
+		_, _ = fmt.Fprint(w, asked)
 	}
 }
 
