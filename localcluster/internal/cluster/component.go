@@ -201,7 +201,9 @@ func (l Layout) logTail(component string, lines int) string {
 	defer file.Close()
 	const most = 64 << 10
 	if info, err := file.Stat(); err == nil && info.Size() > most {
-		file.Seek(-most, io.SeekEnd)
+		if _, err := file.Seek(-most, io.SeekEnd); err != nil {
+			return err.Error()
+		}
 	}
 	data, err := io.ReadAll(file)
 	if err != nil {

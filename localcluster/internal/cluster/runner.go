@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -84,9 +85,7 @@ func (r *runner) once(restarts int) error {
 	}
 	process, err := host.Identify(cmd.Process.Pid)
 	if err != nil {
-		cmd.Process.Kill()
-		cmd.Wait()
-		return err
+		return errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 	}
 	r.mu.Lock()
 	r.process = process

@@ -201,7 +201,7 @@ func (l Layout) spawn() (host.Process, error) {
 		return host.Process{}, err
 	}
 	// Reaped here if it ends while this process lives, so that it counts as gone.
-	go cmd.Wait()
+	go func() { _ = cmd.Wait() }()
 	return process, nil
 }
 

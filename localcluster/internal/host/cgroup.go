@@ -107,7 +107,7 @@ func killAndRemove(dir string) error {
 		}
 		for _, field := range strings.Fields(string(pids)) {
 			if pid, err := strconv.Atoi(field); err == nil && pid > 1 && pid != os.Getpid() {
-				syscall.Kill(pid, syscall.SIGKILL)
+				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
 			}
 		}
 		if err := syscall.Rmdir(dirs[i]); err != nil && !errors.Is(err, syscall.ENOENT) {

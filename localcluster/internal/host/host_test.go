@@ -34,7 +34,7 @@ func startSleep(t *testing.T) (*exec.Cmd, Process) {
 	require.NoError(t, cmd.Start())
 	process, err := Identify(cmd.Process.Pid)
 	require.NoError(t, err)
-	t.Cleanup(func() { cmd.Process.Kill() })
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	return cmd, process
 }
 
@@ -44,7 +44,7 @@ func TestStopEndsTheProcess(t *testing.T) {
 	rss, err := process.RSS()
 	require.NoError(t, err)
 	assert.NotZero(t, rss)
-	go cmd.Wait()
+	go func() { _ = cmd.Wait() }()
 	require.NoError(t, process.Stop(5*time.Second))
 	assert.False(t, process.Alive())
 }
@@ -53,7 +53,7 @@ func TestZombieIsNotAlive(t *testing.T) {
 	cmd, process := startSleep(t)
 	require.NoError(t, cmd.Process.Kill())
 	assert.Eventually(t, func() bool { return !process.Alive() }, 5*time.Second, 10*time.Millisecond)
-	cmd.Wait()
+	assert.Error(t, cmd.Wait(), "it was killed")
 }
 
 func TestStopSparesAnotherProcessWithTheSamePID(t *testing.T) {

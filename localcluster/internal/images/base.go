@@ -95,7 +95,7 @@ func (s *Store) EnsureStatic(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer s.buildah(context.WithoutCancel(ctx), "rm", container)
+		defer func() { _, _ = s.buildah(context.WithoutCancel(ctx), "rm", container) }()
 		baseRoot, err := s.buildah(ctx, "mount", container)
 		if err != nil {
 			return err
