@@ -55,13 +55,14 @@ class Problem(Exception):
             return cls(status)
         if not isinstance(kind, str) or not kind.startswith(_PREFIX):
             return cls(status)
+        texts = {
+            key: str(document.get(key) or "")
+            for key in ("title", "detail", "instance", "form", "owner")
+        }
         return cls(
             status,
             kind.removeprefix(_PREFIX),
-            *(
-                str(document.get(key) or "")
-                for key in ("title", "detail", "instance", "form", "owner")
-            ),
+            **texts,
             errors=[
                 {key: str(e.get(key) or "") for key in ("field", "code", "message")}
                 for e in document.get("errors") or ()
@@ -171,7 +172,7 @@ _REFUSALS = {
 }
 
 
-class SpawnRefused(SpawnException or web.HTTPError):
+class SpawnRefused(SpawnException or web.HTTPError):  # type: ignore[misc] # by the Hub's version
     """Raised before anything is started; the user reads why."""
 
     def __init__(self, error):

@@ -40,7 +40,7 @@ MAX_OTHERS = 8
 _ENDED = {"Stopped": 0, "Failed": 1}
 
 # Per event loop, so that one process may hold several Hubs, as tests do.
-_services = weakref.WeakKeyDictionary()
+_services: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class _UserOptions(Dict):
@@ -350,7 +350,7 @@ class ElasticSpawner(Spawner):
             request["sign_in"] = sign_in
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_RETRY_SECONDS
-        others = []
+        others: list[str] = []
         self._nothing_runs = True
         while True:
             try:
@@ -556,7 +556,7 @@ class StartLog:
             return
         self.last_id = event_id
         progress, message = data.get("progress"), data.get("message")
-        event = {"message": str(message or "")}
+        event: dict[str, object] = {"message": str(message or "")}
         # 100 is the Hub's to say, when the server has answered.
         if isinstance(progress, int):
             event["progress"] = max(0, min(progress, 99))
@@ -632,7 +632,7 @@ def _perhaps_done(error):
     return error.status >= 500
 
 
-_warned = set()
+_warned: set[tuple[str, str]] = set()
 
 
 def _warn_once(log, owner, former, name):

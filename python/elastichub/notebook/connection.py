@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from typing import Any, ClassVar
 
 from jupyter_server.gateway.gateway_client import GatewayClient
 from jupyter_server.services.kernels.connection.base import BaseKernelWebsocketConnection
@@ -74,16 +75,22 @@ class Sessions:
                 number, size = number - 1, size - session.bytes
 
 
+def _close_late(dialled):
+    if not dialled.exception():
+        dialled.result().close()
+
+
 class GatewayConnection(BaseKernelWebsocketConnection):
     """Between one browser socket and one gateway socket. Binary-safe: it speaks with the browser
     in whatever framing that chose, and with the gateway in one of its own."""
 
     sessions = Sessions()
-    _running: set = set()
+    _running: ClassVar[set] = set()
+    _telling: ClassVar[set[asyncio.Future]] = set()
 
     _task = None
-    _link = None
-    _session = None
+    _link: Any = None
+    _session: Any = None
     _subprotocol = None  # of the browser's socket
     _heard = 0.0
 
@@ -140,11 +147,12 @@ class GatewayConnection(BaseKernelWebsocketConnection):
         dialled = websocket_connect(
             request, subprotocols=[RESUME, V1], max_message_size=MAX_FRAME, ping_interval=0
         )
+        dialled = asyncio.ensure_future(dialled)  # what it is already, and is not declared to be
         try:
             return await asyncio.shield(dialled)
         except asyncio.CancelledError:
             # Tornado goes on connecting, and nobody would ever close that connection.
-            dialled.add_done_callback(lambda done: done.exception() or done.result().close())
+            dialled.add_done_callback(_close_late)
             raise
 
     def disconnect(self):
@@ -183,7 +191,9 @@ class GatewayConnection(BaseKernelWebsocketConnection):
             self.log.warning(
                 "too much is waiting for kernel %s: a %s is refused", self.kernel_id, kind
             )
-            asyncio.ensure_future(self._session.outlet.put(answers))
+            telling = asyncio.ensure_future(self._session.outlet.put(answers))
+            self._telling.add(telling)  # a task that nobody holds may be collected before its end
+            telling.add_done_callback(self._telling.discard)
         self._link.nudge()
 
     def _noted(self, message):

@@ -57,7 +57,7 @@ class Conversation:
     def __init__(self):
         self.epoch = None
         self.last = 0
-        self.open = OrderedDict()
+        self.open: OrderedDict[str, Sent] = OrderedDict()
         self.held = 0
         self._voice = None  # raw header of the kernel's last message
 
@@ -186,7 +186,7 @@ class Conversation:
         if sent.message is not None:
             self.held -= sent.message.size
             sent.message = None
-        if self.open.get(sent.id) is sent:
+        if sent.id in self.open and self.open[sent.id] is sent:
             del self.open[sent.id]
 
     # --------------------------------------------------------------------- in its stead

@@ -8,6 +8,7 @@ buffers. Between v1 and v1 nothing is decoded.
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 
@@ -87,7 +88,7 @@ def parse_v1(frame):
         if not last <= offset <= len(frame):
             raise Malformed("offset out of order")
         last = offset
-    pieces = [frame[a:b] for a, b in zip(offsets, offsets[1:])]
+    pieces = [frame[a:b] for a, b in itertools.pairwise(offsets)]
     try:
         channel = pieces[0].decode()
     except UnicodeDecodeError:
@@ -124,7 +125,7 @@ def parse_legacy(frame):
         if not last <= offset <= len(frame):
             raise Malformed("offset out of order")
         last = offset
-    pieces = [frame[a:b] for a, b in zip(offsets, (*offsets[1:], len(frame)))]
+    pieces = [frame[a:b] for a, b in itertools.pairwise((*offsets, len(frame)))]
     return _from_json(pieces[0], pieces[1:])
 
 
@@ -147,7 +148,7 @@ def legacy(message):
     header = message.header()
     document = ",".join(
         f'"{name}":{part.decode("utf-8", "replace") or "{}"}'
-        for name, part in zip(_PARTS, message.parts)
+        for name, part in zip(_PARTS, message.parts, strict=False)  # buffers follow
     )
     document = (
         f'{{{document},"channel":{json.dumps(message.channel)},"buffers":[],'

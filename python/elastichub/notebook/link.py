@@ -59,7 +59,7 @@ class Link:
     async def run(self):
         while True:
             refused = await self._once()
-            wait = pause(self.attempt, refused, random.random())  # noqa: S311
+            wait = pause(self.attempt, refused, random.random())
             self.attempt += 1
             self.log.debug("next attempt to reach the gateway in %.1f s: %s", wait, self.what)
             await asyncio.sleep(wait)
@@ -84,10 +84,10 @@ class Link:
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in done:
-                error = part.exception()
-                if error and not isinstance(error, (WebSocketClosedError, OSError)):
+                failed = part.exception()
+                if failed and not isinstance(failed, (WebSocketClosedError, OSError)):
                     self.log.error(
-                        "the connection to the gateway failed: %s", self.what, exc_info=error
+                        "the connection to the gateway failed: %s", self.what, exc_info=failed
                     )
         finally:
             for part in parts:

@@ -9,6 +9,7 @@ with what it reads, through any proxy.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 from tornado.websocket import WebSocketClosedError
@@ -23,7 +24,7 @@ class Outlet:
     """Belongs to a session, and to one browser socket after another."""
 
     def __init__(self):
-        self.kept = deque()  # (index, message): not known to have arrived
+        self.kept: deque = deque()  # (index, message): not known to have arrived
         self.bytes = 0
         self._index = 0  # of the last message that was put
         self._handed = 0  # of the last that was written to this browser socket
@@ -96,10 +97,8 @@ class Outlet:
 
     def _ping(self, handler):
         self._pinged = asyncio.get_running_loop().time()
-        try:
+        with contextlib.suppress(WebSocketClosedError):
             handler.ping(self._handed.to_bytes(8, "big"))
-        except WebSocketClosedError:
-            pass
 
     def _confirm(self, index):
         self._asking = None
