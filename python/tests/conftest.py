@@ -41,7 +41,7 @@ class TestService:
     __test__ = False
 
     def __init__(self, binary, log):
-        self._log = open(log, "wb")
+        self._log = Path(log).open("wb")  # noqa: SIM115 - until close
         self._process = subprocess.Popen(
             [binary, CONTRACT, TOKEN],
             stdin=subprocess.PIPE,

@@ -3,10 +3,11 @@
 import json
 from contextlib import asynccontextmanager
 
-from conftest import CONTRACT
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
+
+from conftest import CONTRACT
 
 EXCHANGES = {
     exchange["name"]: exchange

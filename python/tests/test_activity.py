@@ -8,6 +8,7 @@ from datetime import datetime
 from urllib.request import Request, urlopen
 
 import pytest
+
 from hub import API_TOKEN, Hub, free_port
 from peer import Peer
 from test_notebook import CONFIG

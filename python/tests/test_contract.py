@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from double import EXCHANGES, PROBLEMS, double
 
+from double import EXCHANGES, PROBLEMS, double
 from elastichub import errors
 from elastichub.errors import Problem, ServiceDown, SpawnRefused
 from elastichub.service import ServerKey as K
@@ -220,7 +220,7 @@ def test_every_problem_has_what_the_contract_says(kind):
     assert problem.transient == expected["hub"]["again"]
     later = getattr(refused, "headers", None) or {}
     assert ("Retry-After" in later) == (refused.status_code == 503)
-    status, reason = errors._REFUSALS.get(kind, (503, "service"))
+    _, reason = errors._REFUSALS.get(kind, (503, "service"))
     assert reason == expected["hub"]["reason"]
     if errors.SpawnException:
         assert refused.reason == reason

@@ -2,10 +2,9 @@
 
 import json
 
-from peer import message
-
 from elastichub.notebook import conversation
 from elastichub.notebook.conversation import Conversation
+from peer import message
 
 
 def kinds(messages):

@@ -7,9 +7,9 @@ from http.cookies import SimpleCookie
 from urllib.parse import urlencode
 
 import pytest
-from hub import Hub, until
 
 from conftest import TOKEN
+from hub import Hub, until
 
 
 @pytest.fixture

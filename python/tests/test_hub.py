@@ -4,9 +4,9 @@ import time
 from urllib.request import Request, urlopen
 
 import pytest
-from hub import Hub, until
 
 from conftest import TOKEN
+from hub import Hub, until
 
 
 @pytest.fixture

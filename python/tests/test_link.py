@@ -6,15 +6,17 @@ import logging
 import random
 
 import pytest
-from peer import Kernel, Peer, message, until
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClosedError, websocket_connect
 
-from elastichub.notebook import frames, link as links, outlet as outlets
+from elastichub.notebook import frames
+from elastichub.notebook import link as links
+from elastichub.notebook import outlet as outlets
 from elastichub.notebook.conversation import Conversation
 from elastichub.notebook.frames import RESUME, V1
 from elastichub.notebook.link import Link
 from elastichub.notebook.outlet import Outlet
+from peer import Kernel, Peer, message, until
 
 
 class Browser:

@@ -11,13 +11,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from hub import free_port
-from peer import SPECS, Kernel, Peer, message, until
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
 from elastichub.notebook import frames, liveness
 from elastichub.notebook.frames import V1
+from hub import free_port
+from peer import SPECS, Kernel, Peer, message, until
 
 CONFIG = """
 import elastichub.notebook

@@ -66,8 +66,8 @@ def test_what_counts_as_an_option():
 
 
 def python_in(page):
-    for indent, language, text in BLOCK.findall(page.read_text()):
-        text = textwrap.dedent(text) if indent else text
+    for indent, language, block in BLOCK.findall(page.read_text()):
+        text = textwrap.dedent(block) if indent else block
         if language == "python":
             yield text
         elif language == "yaml":

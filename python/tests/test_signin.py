@@ -4,11 +4,10 @@ import asyncio
 import json
 from types import SimpleNamespace
 
+from conftest import TOKEN
 from double import answer, double
 from hub import Hub
 from test_spawner import hurry, spawner_at, state  # noqa: F401 (hurry is a fixture)
-
-from conftest import TOKEN
 
 CHOSEN = {"options": {"cpu": "2", "memory": "2Gi", "image": "stable"}}
 

@@ -9,13 +9,13 @@ from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
-from double import PROBLEMS, answer, double
 from jupyterhub.spawner import Spawner as HubSpawner
 from tornado import web
 from traitlets.config import Config
 
 import elastichub.service
 import elastichub.spawner
+from double import PROBLEMS, answer, double
 from elastichub import ElasticSpawner
 from elastichub.service import EventParser
 

@@ -6,6 +6,7 @@
 # for Pods. PYTEST_ARGS goes to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# shellcheck source=charts/demo/tools.sh
 . charts/demo/tools.sh
 
 version=${1:?usage: run.sh HUBVERSION [LANE...]}

@@ -14,8 +14,9 @@ import jupyterhub
 import jupyterhub.spawner
 import pytest
 import yaml
-from elastichub import ElasticSpawner
 from traitlets import default
+
+from elastichub import ElasticSpawner
 
 VERSION = jupyterhub.__version__
 # What the service knows; the tests make other options up.

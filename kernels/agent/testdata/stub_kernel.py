@@ -24,7 +24,8 @@ session = uuid.uuid4().hex
 
 def bind():
     sockets = {}
-    for name, kind in (("shell", zmq.ROUTER), ("control", zmq.ROUTER), ("stdin", zmq.ROUTER), ("iopub", zmq.PUB), ("hb", zmq.REP)):
+    kinds = {"shell": zmq.ROUTER, "control": zmq.ROUTER, "stdin": zmq.ROUTER, "iopub": zmq.PUB, "hb": zmq.REP}
+    for name, kind in kinds.items():
         s = ctx.socket(kind)
         s.linger = 1000
         if kind == zmq.PUB:
@@ -42,7 +43,14 @@ def bind():
 
 
 def parts(msg_type, parent, content):
-    header = {"msg_id": uuid.uuid4().hex, "msg_type": msg_type, "session": session, "username": "stub", "date": "2025-01-01T00:00:00Z", "version": "5.4"}
+    header = {
+        "msg_id": uuid.uuid4().hex,
+        "msg_type": msg_type,
+        "session": session,
+        "username": "stub",
+        "date": "2025-01-01T00:00:00Z",
+        "version": "5.4",
+    }
     body = [json.dumps(header).encode(), parent, b"{}", json.dumps(content).encode()]
     mac = hmac.new(key, digestmod=hashlib.sha256)
     for part in body:
@@ -55,7 +63,8 @@ while True:
     poller = zmq.Poller()
     for name in ("shell", "control"):
         poller.register(sockets[name], zmq.POLLIN)
-    for s, _ in poller.poll():
+    for asked, _ in poller.poll():
+        s = asked
         message = s.recv_multipart()
         at = message.index(b"<IDS|MSG>")
         identities, (header, _, _, content) = message[:at], message[at + 2:at + 6]

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import jupyterhub
 import pytest
+
 from hub import Hub, until
 
 URL = os.environ["ELASTICHUB_URL"]

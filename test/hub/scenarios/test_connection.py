@@ -8,11 +8,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import urlsplit
 
 import pytest
+from jupyterhub.spawner import Spawner
+
 from cluster import notebooks
 from conftest import TOKEN, URL
 from elastichub import ElasticSpawner
 from hub import until
-from jupyterhub.spawner import Spawner
 from wire import Wire
 
 # What a Hub's start may take until it says what is wrong.

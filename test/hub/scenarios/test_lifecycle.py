@@ -5,6 +5,7 @@ import time
 from urllib.parse import quote
 
 import pytest
+
 from cluster import away, back, kubectl, left_of, name_of, notebook, notebooks, objects, pods, uid
 from conftest import MAJOR, after, at_once
 from hub import until

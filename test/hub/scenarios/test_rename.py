@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 
 import pytest
+
 from cluster import (
     HUB_USER,
     apply,

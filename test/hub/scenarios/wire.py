@@ -1,5 +1,6 @@
 """Between a Hub and the service: what passes is noted, and what is wrong can be chosen."""
 
+import contextlib
 import socket
 import threading
 
@@ -51,10 +52,8 @@ class Wire:
             elif to == "other":
                 threading.Thread(target=_another_site, args=(client,), daemon=True).start()
         for one in open_sockets:
-            try:
+            with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             one.close()
 
     def _pump(self, source, sink, note=False):
