@@ -4,6 +4,7 @@
 # DEMO_SET holds further --set arguments for the demo chart.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=charts/demo/tools.sh
 . demo/tools.sh
 
 helm_apply() {

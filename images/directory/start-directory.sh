@@ -13,7 +13,8 @@ seed=${SEED:-/seed}
 socket="ldapi://$(printf %s "$state/run/ldapi" | sed 's|/|%2F|g')"
 
 rm -rf "$state/config" "$state/data" "$state/run"
-mkdir -p -m 0700 "$state/config" "$state/data" "$state/run"
+mkdir -p "$state"
+mkdir -m 0700 "$state/config" "$state/data" "$state/run"
 sed -e "s|@BASE_DN@|$BASE_DN|g" -e "s|@STATE@|$state|g" \
     -e "s|@UID@|$(id -u)|g" -e "s|@GID@|$(id -g)|g" \
     /etc/directory/config.ldif | slapadd -n 0 -F "$state/config"
