@@ -75,7 +75,10 @@ func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) 
 	if !parked {
 		return wait
 	}
-	rest := s.ledger.take(func(r *request) bool { return r == nil || !r.executes() })
+	// A kernel_info_request that came since speakOfKernel is the next pass's.
+	rest := s.ledger.take(func(r *request) bool {
+		return r == nil || !r.executes() && r.kind != wire.TypeKernelInfoRequest
+	})
 	for _, r := range rest {
 		if r.kind == wire.TypeCommInfoRequest {
 			_ = s.tell.answer(r, map[string]any{"status": "ok", "comms": map[string]any{}})
@@ -90,7 +93,7 @@ func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) 
 func (s *socket) speakOfKernel(parked bool, now time.Time) time.Duration {
 	before := now.Add(-s.patience)
 	if parked {
-		before = now
+		before = now.Add(s.patience) // all of them: one may be younger than now
 	}
 	asked, oldest := s.ledger.speakFor(func(r *request) bool { return r.kind == wire.TypeKernelInfoRequest }, before)
 	for _, r := range asked {
