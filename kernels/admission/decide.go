@@ -10,25 +10,25 @@ import (
 // and not on the order of the slices in it.
 func Decide(in Input) Decision {
 	u := newUsage(in)
-	d := Decision{Wait: map[string]Place{}, Refuse: map[string]string{}, Take: map[string]string{}, Make: map[string]int64{}}
+	d := Decision{Wait: map[string]QueuePosition{}, Refuse: map[string]string{}, AssignSpare: map[string]string{}, MakeSpares: map[string]int64{}}
 	var waiting []waiter
 	for q := newQueues(in.Requests, in.Policies); ; {
 		r, ok := q.next(u)
 		if !ok {
 			break
 		}
-		verdict := u.judge(r)
-		switch verdict.fate {
+		res := u.decide(r)
+		switch res.fate {
 		case admitted:
 			d.Admit = append(d.Admit, r.ID)
-			if verdict.spare != "" {
-				d.Take[r.ID] = verdict.spare
+			if res.spare != "" {
+				d.AssignSpare[r.ID] = res.spare
 			}
 		case refused:
-			d.Refuse[r.ID] = verdict.reason
+			d.Refuse[r.ID] = res.reason
 		case waits:
-			waiting = append(waiting, waiter{id: r.ID, queue: verdict.queue, reason: verdict.reason})
-			if verdict.starved {
+			waiting = append(waiting, waiter{id: r.ID, queue: res.queue, reason: res.reason})
+			if res.starved {
 				d.Starved = append(d.Starved, r.ID)
 			}
 		}
@@ -39,11 +39,11 @@ func Decide(in Input) Decision {
 		waiting[i].position = lengths[waiting[i].queue]
 	}
 	for _, w := range waiting {
-		d.Wait[w.id] = Place{Position: w.position, Length: lengths[w.queue], Reason: w.reason}
+		d.Wait[w.id] = QueuePosition{Position: w.position, Length: lengths[w.queue], Reason: w.reason}
 	}
-	d.GiveUp = u.givenUp()
+	d.EndSpares = u.givenUp()
 	for id, n := range u.restock(in.Stocks) {
-		d.Make[id] = n
+		d.MakeSpares[id] = n
 	}
 	return d
 }

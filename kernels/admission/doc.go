@@ -3,7 +3,7 @@
 // It is pure: Decide looks at everything that holds or wants something and
 // returns who is admitted, who is refused, and where the others stand. It is
 // meant for one caller at a time. Exactness needs two things of that caller:
-// that it counts what it has admitted and its cache does not show yet (Ledger),
+// that it counts what it has admitted and its cache does not show yet (Assumed),
 // and that a new leader reads the API server itself before it first decides.
 //
 // # Order

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-func (n *node) take(want Resources) {
+func (n *node) reserve(want Resources) {
 	if n.free == nil {
 		n.free = Resources{}
 	}
@@ -40,9 +40,9 @@ func (u *usage) eligible(f func(string) bool) []*node {
 	return list
 }
 
-// place finds the fullest node that still has room, so that large gaps stay
+// bestFit finds the fullest node that still has room, so that large gaps stay
 // large; nil when there is none.
-func (u *usage) place(want Resources, eligible func(string) bool) *node {
+func (u *usage) bestFit(want Resources, eligible func(string) bool) *node {
 	var best *node
 	for _, n := range u.eligible(eligible) {
 		if n.free.covers(want) && (best == nil || n.spare(want) < best.spare(want)) {
@@ -74,9 +74,9 @@ func (n *node) spare(want Resources) int64 {
 
 // noNode says why no node has room, and sets room aside on the node that is
 // most likely to have some next.
-func (u *usage) noNode(r *Request) verdict {
+func (u *usage) noNode(r *Request) result {
 	names := slices.Sorted(maps.Keys(r.Wants))
-	v := verdict{queue: "nodes/" + strings.Join(names, "+"), reason: u.shortage(r, names)}
+	v := result{queue: "nodes/" + strings.Join(names, "+"), reason: u.shortage(r, names)}
 	if u.makeRoom(r) {
 		v.reason = "A kernel that was kept warm ends to make room."
 		u.group[account(r.Policies, u.policies)] += r.Wants.Sum()

@@ -107,7 +107,7 @@ func checkSpares(t *testing.T, in Input, d Decision) {
 			}
 		}
 	}
-	for id, spare := range d.Take {
+	for id, spare := range d.AssignSpare {
 		require.Contains(t, d.Admit, id)
 		require.Empty(t, fate[spare], "two requests take %s", spare)
 		fate[spare] = id
@@ -122,7 +122,7 @@ func checkSpares(t *testing.T, in Input, d Decision) {
 	for _, p := range d.Wait {
 		waiting = waiting || p.Reason == "A kernel that was kept warm ends to make room."
 	}
-	for _, spare := range d.GiveUp {
+	for _, spare := range d.EndSpares {
 		require.Empty(t, fate[spare], "%s is taken and given up", spare)
 		fate[spare] = "given up"
 		require.False(t, byID[spare].Going)
@@ -137,16 +137,16 @@ func checkSpares(t *testing.T, in Input, d Decision) {
 		}
 	}
 	for _, r := range in.Requests {
-		if slices.Contains(d.Admit, r.ID) && d.Take[r.ID] == "" {
+		if slices.Contains(d.Admit, r.ID) && d.AssignSpare[r.ID] == "" {
 			for name, v := range r.Wants {
 				total[name] -= v
 			}
 		}
 	}
 	for _, s := range in.Stocks {
-		require.LessOrEqual(t, d.Make[s.ID], s.Missing)
+		require.LessOrEqual(t, d.MakeSpares[s.ID], s.Missing)
 		for name, v := range s.Wants {
-			total[name] -= v * d.Make[s.ID]
+			total[name] -= v * d.MakeSpares[s.ID]
 		}
 	}
 	if in.Nodes != nil {
@@ -323,7 +323,7 @@ func TestNobodyStarves(t *testing.T) {
 
 func (in Input) freeNode(want Resources) string {
 	u := newUsage(in)
-	if n := u.place(want, nil); n != nil {
+	if n := u.bestFit(want, nil); n != nil {
 		return n.Name
 	}
 	return ""

@@ -9,18 +9,18 @@ import (
 type spare struct {
 	Spare
 	node *node // where it takes room; nil for nowhere
-	// taken by a request, or given up for one: it is there no more.
-	taken, given bool
+	// assigned to a request, or ending for one: it is there no more.
+	assigned, ending bool
 }
 
-// shelve takes room for the spares and puts them in the order of their use.
-func (u *usage) shelve(spares []Spare) {
+// addSpares takes room for the spares and puts them in the order of their use.
+func (u *usage) addSpares(spares []Spare) {
 	sorted := slices.Clone(spares)
 	slices.SortFunc(sorted, func(a, b Spare) int {
 		return cmp.Or(cmp.Compare(b2i(b.Ready), b2i(a.Ready)), cmp.Compare(b2i(a.Node == ""), b2i(b.Node == "")), cmp.Compare(a.ID, b.ID))
 	})
 	for _, s := range sorted {
-		u.spares = append(u.spares, &spare{Spare: s, node: u.settle(s.Node, s.Holds, s.Eligible, s.Unschedulable)})
+		u.spares = append(u.spares, &spare{Spare: s, node: u.occupy(s.Node, s.Holds, s.Eligible, s.Unschedulable)})
 	}
 }
 
@@ -30,7 +30,7 @@ func (u *usage) spareFor(r *Request) *spare {
 		return nil
 	}
 	for _, s := range u.spares {
-		if s.Class == r.Class && !s.Going && !s.taken && !s.given && !s.Unschedulable {
+		if s.Class == r.Class && !s.Going && !s.assigned && !s.ending && !s.Unschedulable {
 			return s
 		}
 	}
@@ -56,7 +56,7 @@ func (u *usage) makeRoom(r *Request) bool {
 		return false
 	}
 	for _, s := range best {
-		s.given = true
+		s.ending = true
 		for name, v := range s.Holds {
 			at.coming[name] += v
 		}
@@ -91,7 +91,7 @@ func (u *usage) enough(n *node, want Resources) ([]*spare, bool) {
 			if free.covers(want) {
 				return chosen, true
 			}
-			if s.node != n || s.taken || s.given || s.Going != going || !helps(s.Holds, free, want) {
+			if s.node != n || s.assigned || s.ending || s.Going != going || !helps(s.Holds, free, want) {
 				continue
 			}
 			chosen = append(chosen, s)
@@ -117,7 +117,7 @@ func helps(holds, free, want Resources) bool {
 func (u *usage) givenUp() []string {
 	var ids []string
 	for _, s := range u.spares {
-		if s.given && !s.Going {
+		if s.ending && !s.Going {
 			ids = append(ids, s.ID)
 		}
 	}
@@ -134,11 +134,11 @@ func (u *usage) restock(stocks []Stock) map[string]int64 {
 	for _, s := range sorted {
 		for range s.Missing {
 			if len(s.Wants) > 0 && u.nodes != nil {
-				n := u.place(s.Wants, s.Eligible)
+				n := u.bestFit(s.Wants, s.Eligible)
 				if n == nil {
 					break
 				}
-				n.take(s.Wants)
+				n.reserve(s.Wants)
 			}
 			made[s.ID]++
 		}

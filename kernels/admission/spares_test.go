@@ -24,12 +24,12 @@ func TestSpares(t *testing.T) {
 		take   map[string]string
 		giveUp []string
 		make   map[string]int64
-		wait   map[string]Place
+		wait   map[string]QueuePosition
 	}{
 		"the oldest of its class takes it; the next makes do without": {
 			in: Input{Nodes: []Node{gpuNode("a", 2, 2)}, Spares: []Spare{warm("s", "a", 1)},
 				Requests: []Request{fits(ask("k2", "b", 2, 1)), fits(ask("k1", "a", 1, 1)), fits(ask("k3", "c", 3, 1))}},
-			admit: []string{"k1", "k2"}, take: map[string]string{"k1": "s"}, wait: map[string]Place{"k3": {1, 1, inUse}},
+			admit: []string{"k1", "k2"}, take: map[string]string{"k1": "s"}, wait: map[string]QueuePosition{"k3": {1, 1, inUse}},
 		},
 		"a ready one is taken before one that starts": {
 			in: Input{Nodes: []Node{gpuNode("a", 2, 2)}, Spares: []Spare{unready(warm("a", "a", 1)), warm("b", "a", 1)},
@@ -50,32 +50,32 @@ func TestSpares(t *testing.T) {
 			in: Input{Policies: byName(quota()), Nodes: []Node{gpuNode("a", 3, 3)}, Spares: []Spare{warm("s", "a", 1), warm("t", "a", 1)},
 				Requests: []Request{fits(ask("k1", "a", 1, 1, "research")), fits(ask("k2", "a", 2, 1, "research"))}},
 			admit: []string{"k1"}, take: map[string]string{"k1": "s"},
-			wait: map[string]Place{"k2": {1, 1, "You use 1 of the 1 nvidia.com/gpu that policy research allows you (gpusPerUser)."}},
+			wait: map[string]QueuePosition{"k2": {1, 1, "You use 1 of the 1 nvidia.com/gpu that policy research allows you (gpusPerUser)."}},
 		},
 		"another class makes it go": {
 			in: Input{Nodes: []Node{gpuNode("a", 2, 2)}, Holders: []Holder{held("h", "x", "a", 1)}, Spares: []Spare{warm("s", "a", 1)},
 				Requests: []Request{ask("k1", "a", 1, 1)}, Stocks: []Stock{{ID: "t", Missing: 1, Wants: Resources{gpu: 1}}}},
-			giveUp: []string{"s"}, wait: map[string]Place{"k1": {1, 1, room}},
+			giveUp: []string{"s"}, wait: map[string]QueuePosition{"k1": {1, 1, room}},
 		},
 		"as few as needed, and nobody younger gets them": {
 			in: Input{Nodes: []Node{gpuNode("a", 3, 3), gpuNode("b", 2, 2)},
 				Spares:   []Spare{warm("a1", "a", 1), warm("a2", "a", 1), warm("a3", "a", 1), warm("b1", "b", 1), warm("b2", "b", 1)},
 				Requests: []Request{ask("k1", "a", 1, 2), fits(ask("k2", "b", 2, 1))}},
-			admit: []string{"k2"}, take: map[string]string{"k2": "a1"}, giveUp: []string{"a2", "a3"}, wait: map[string]Place{"k1": {1, 1, room}},
+			admit: []string{"k2"}, take: map[string]string{"k2": "a1"}, giveUp: []string{"a2", "a3"}, wait: map[string]QueuePosition{"k1": {1, 1, room}},
 		},
 		"what goes anyway is waited for": {
 			in: Input{Nodes: []Node{gpuNode("a", 2, 2)}, Spares: []Spare{warm("s", "a", 1), going(warm("t", "a", 1))},
 				Requests: []Request{ask("k1", "a", 1, 1)}},
-			wait: map[string]Place{"k1": {1, 1, room}},
+			wait: map[string]QueuePosition{"k1": {1, 1, room}},
 		},
 		"one that goes is not taken": {
 			in:   Input{Nodes: []Node{gpuNode("a", 1, 1)}, Spares: []Spare{going(warm("s", "a", 1))}, Requests: []Request{fits(ask("k1", "a", 1, 1))}},
-			wait: map[string]Place{"k1": {1, 1, room}},
+			wait: map[string]QueuePosition{"k1": {1, 1, room}},
 		},
 		"nothing is given up if that would not do": {
 			in: Input{Nodes: []Node{gpuNode("a", 2, 2)}, Holders: []Holder{held("h", "x", "a", 1)}, Spares: []Spare{warm("s", "a", 1)},
 				Requests: []Request{ask("k1", "a", 1, 2)}},
-			wait: map[string]Place{"k1": {1, 1, inUse}},
+			wait: map[string]QueuePosition{"k1": {1, 1, inUse}},
 		},
 		"stocks take what is left": {
 			in: Input{Nodes: []Node{gpuNode("a", 3, 3)}, Requests: []Request{ask("k1", "a", 1, 1)},
@@ -85,7 +85,7 @@ func TestSpares(t *testing.T) {
 		"stocks leave alone what somebody waits for": {
 			in: Input{Nodes: []Node{gpuNode("a", 2, 2)}, Holders: []Holder{held("h", "x", "a", 1)}, Requests: []Request{ask("k1", "a", 1, 2)},
 				Stocks: []Stock{{ID: "t", Missing: 1, Wants: Resources{gpu: 1}}}},
-			wait: map[string]Place{"k1": {1, 1, "1 of the 2 nvidia.com/gpu of the cluster are in use, and 2 are needed."}},
+			wait: map[string]QueuePosition{"k1": {1, 1, "1 of the 2 nvidia.com/gpu of the cluster are in use, and 2 are needed."}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,13 +96,13 @@ func TestSpares(t *testing.T) {
 				tc.make = map[string]int64{}
 			}
 			if tc.wait == nil {
-				tc.wait = map[string]Place{}
+				tc.wait = map[string]QueuePosition{}
 			}
 			d := Decide(tc.in)
 			assert.Equal(t, tc.admit, d.Admit)
-			assert.Equal(t, tc.take, d.Take)
-			assert.Equal(t, tc.giveUp, d.GiveUp)
-			assert.Equal(t, tc.make, d.Make)
+			assert.Equal(t, tc.take, d.AssignSpare)
+			assert.Equal(t, tc.giveUp, d.EndSpares)
+			assert.Equal(t, tc.make, d.MakeSpares)
 			assert.Equal(t, tc.wait, d.Wait)
 			assert.Empty(t, d.Refuse)
 		})

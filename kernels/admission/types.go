@@ -106,8 +106,8 @@ type Input struct {
 	Nodes []Node
 }
 
-// Place is where a request stands that is neither admitted nor refused.
-type Place struct {
+// QueuePosition is where a request stands that is neither admitted nor refused.
+type QueuePosition struct {
 	// Position counts from 1 among the Length requests that wait for the same thing.
 	Position, Length int32
 	// Reason is a sentence for the waiting user.
@@ -118,7 +118,7 @@ type Place struct {
 type Decision struct {
 	// Admit is in the order of admission.
 	Admit []string
-	Wait  map[string]Place
+	Wait  map[string]QueuePosition
 	// Refuse gives the sentence that says which limit forbids it, for good.
 	Refuse map[string]string
 
@@ -126,10 +126,10 @@ type Decision struct {
 	// node or in a pool, and for whom none is being made, first come first.
 	Starved []string
 
-	// Take maps admitted requests to the spares that they take over.
-	Take map[string]string
-	// GiveUp lists the spares that are to end, since somebody waits for room.
-	GiveUp []string
-	// Make says how many spares of each stock there is room for.
-	Make map[string]int64
+	// AssignSpare maps admitted requests to the spares that they take over.
+	AssignSpare map[string]string
+	// EndSpares lists the spares that are to end, since somebody waits for room.
+	EndSpares []string
+	// MakeSpares says how many spares of each stock there is room for.
+	MakeSpares map[string]int64
 }

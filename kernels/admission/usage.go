@@ -15,7 +15,7 @@ const (
 	refused
 )
 
-type verdict struct {
+type result struct {
 	fate   fate
 	queue  string // what is waited for; only for waits
 	reason string
@@ -74,15 +74,15 @@ func newUsage(in Input) *usage {
 	})
 	for _, h := range holders {
 		u.book(h.User, h.Policies, h.Holds)
-		u.settle(h.Node, h.Holds, h.Eligible, h.Unschedulable)
+		u.occupy(h.Node, h.Holds, h.Eligible, h.Unschedulable)
 	}
-	u.shelve(in.Spares)
+	u.addSpares(in.Spares)
 	return u
 }
 
-// settle takes room for a Pod: where it is, or where it is likely to go. It
+// occupy takes room for a Pod: where it is, or where it is likely to go. It
 // returns the node, or nil.
-func (u *usage) settle(at string, holds Resources, eligible func(string) bool, unschedulable bool) *node {
+func (u *usage) occupy(at string, holds Resources, eligible func(string) bool, unschedulable bool) *node {
 	var n *node
 	switch {
 	case at != "":
@@ -90,12 +90,12 @@ func (u *usage) settle(at string, holds Resources, eligible func(string) bool, u
 	case unschedulable || len(holds) == 0:
 		return nil
 	default:
-		if n = u.place(holds, eligible); n == nil {
+		if n = u.bestFit(holds, eligible); n == nil {
 			n = u.roomiest(holds, eligible)
 		}
 	}
 	if n != nil {
-		n.take(holds)
+		n.reserve(holds)
 	}
 	return n
 }
@@ -127,38 +127,38 @@ func (u *usage) book(user string, policies []string, holds Resources) {
 	}
 }
 
-// judge decides one request and books what follows from it.
-func (u *usage) judge(r *Request) verdict {
+// decide decides one request and books what follows from it.
+func (u *usage) decide(r *Request) result {
 	l := limitsOf(r.Policies, u.policies)
 	if l.bounded && l.missing {
-		return verdict{queue: "policy", reason: fmt.Sprintf("The policy %s does not exist.", l.account)}
+		return result{queue: "policy", reason: fmt.Sprintf("The policy %s does not exist.", l.account)}
 	}
 	if reason := l.never(r); reason != "" {
-		return verdict{fate: refused, reason: reason}
+		return result{fate: refused, reason: reason}
 	}
 	if reason := u.userLimit(r, l); reason != "" {
 		if l.refuse && !r.Returning {
-			return verdict{fate: refused, reason: reason}
+			return result{fate: refused, reason: reason}
 		}
-		return verdict{queue: "user/" + r.User, reason: reason}
+		return result{queue: "user/" + r.User, reason: reason}
 	}
 	if v, full := u.poolLimit(r, l); full {
 		return v
 	}
 	if s := u.spareFor(r); s != nil {
-		s.taken = true
+		s.assigned = true
 		u.book(r.User, r.Policies, r.Wants)
-		return verdict{fate: admitted, spare: s.ID}
+		return result{fate: admitted, spare: s.ID}
 	}
 	if len(r.Wants) > 0 && u.nodes != nil {
-		n := u.place(r.Wants, r.Eligible)
+		n := u.bestFit(r.Wants, r.Eligible)
 		if n == nil {
 			return u.noNode(r)
 		}
-		n.take(r.Wants)
+		n.reserve(r.Wants)
 	}
 	u.book(r.User, r.Policies, r.Wants)
-	return verdict{fate: admitted}
+	return result{fate: admitted}
 }
 
 func (u *usage) userLimit(r *Request, l limits) string {
@@ -194,7 +194,7 @@ func (u *usage) claim(r *Request) {
 	}
 }
 
-func (u *usage) poolLimit(r *Request, l limits) (verdict, bool) {
+func (u *usage) poolLimit(r *Request, l limits) (result, bool) {
 	for _, name := range slices.Sorted(maps.Keys(r.Wants)) {
 		p, limited := l.pools[name]
 		want := r.Wants[name]
@@ -207,9 +207,9 @@ func (u *usage) poolLimit(r *Request, l limits) (verdict, bool) {
 		if u.pool[p.policy]+want <= p.size {
 			reason = fmt.Sprintf("Others of policy %s have waited longer for its %d %s (gpuPool).", p.policy, p.size, name)
 		}
-		return verdict{queue: "pool/" + p.policy, reason: reason, starved: true}, true
+		return result{queue: "pool/" + p.policy, reason: reason, starved: true}, true
 	}
-	return verdict{}, false
+	return result{}, false
 }
 
 // Sum is the number of units of all resources together.

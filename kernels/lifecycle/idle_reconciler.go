@@ -79,9 +79,9 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err := r.agents.SetIdle(calling, k.Status.PodIP, secret, rule.Timeout(), rule.CullConnected); err != nil {
 		return reconcile.Result{}, fmt.Errorf("kernels: tell agent its idle time: %w", err)
 	}
-	told := pod.DeepCopy()
-	told.Annotations[v1alpha1.AnnotationIdle] = rule.String()
-	if err := r.client.Patch(ctx, told, client.MergeFrom(pod)); err != nil && !apierrors.IsNotFound(err) {
+	noted := pod.DeepCopy()
+	noted.Annotations[v1alpha1.AnnotationIdle] = rule.String()
+	if err := r.client.Patch(ctx, noted, client.MergeFrom(pod)); err != nil && !apierrors.IsNotFound(err) {
 		return reconcile.Result{}, fmt.Errorf("kernels: note idle time: %w", err)
 	}
 	log.FromContext(ctx).Info("idle time changed", "seconds", rule.TimeoutSeconds, "cullConnected", rule.CullConnected)

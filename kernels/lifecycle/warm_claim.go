@@ -27,11 +27,11 @@ import (
 // errWarmPodLost means that a warm Pod that was promised cannot be had any more.
 var errWarmPodLost = errors.New("kernels: the warm Pod cannot be taken")
 
-// resolveClaim brings a claim to its end: told is true once the Pod is the kernel's
+// resolveClaim brings a claim to its end: joined is true once the Pod is the kernel's
 // and its agent knows its idle time. Otherwise the result says when to look
 // again; a claim that came to nothing is given back, and the kernel starts from
 // nothing. Every step can be repeated, by another leader too.
-func (r *kernelReconciler) resolveClaim(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) (pod *corev1.Pod, told bool, result reconcile.Result, err error) {
+func (r *kernelReconciler) resolveClaim(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) (pod *corev1.Pod, joined bool, result reconcile.Result, err error) {
 	in, err := r.pods.Gather(ctx, r.client, k)
 	err = lostIfUnbuildable(err)
 	if err == nil {

@@ -49,7 +49,7 @@ type admitter struct {
 	// yields is told who waits; nil when nobody has to know.
 	yields *yielder
 
-	ledger admission.Ledger
+	assumed admission.Assumed
 	// leaderReady: this leader has taken over.
 	leaderReady bool
 	// barrier is what the cache has to show before that; nil before it was read.
@@ -74,7 +74,7 @@ func (a *admitter) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 }
 
 func (a *admitter) pass(ctx context.Context) (reconcile.Result, error) {
-	if err := a.clearDoubts(ctx); err != nil {
+	if err := a.confirmAssumed(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
 	s, err := a.survey(ctx)
@@ -96,7 +96,7 @@ func (a *admitter) pass(ctx context.Context) (reconcile.Result, error) {
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if again || len(a.ledger.Doubtful()) > 0 {
+	if again || len(a.assumed.Unconfirmed()) > 0 {
 		return reconcile.Result{RequeueAfter: lifecycle.Shortly}, nil
 	}
 	return reconcile.Result{RequeueAfter: s.again}, nil
@@ -119,14 +119,14 @@ func (a *admitter) carryOut(ctx context.Context, s *survey, d admission.Decision
 	}
 	// In the order of admission, and all of them promised before the first write.
 	for _, id := range d.Admit {
-		a.ledger.Promise(s.promise(id, d.Take[id]))
+		a.assumed.Assume(s.holderOf(id, d.AssignSpare[id]))
 	}
 	outcomes := make([]outcome, len(d.Admit))
 	var g errgroup.Group
 	g.SetLimit(writesAtOnce)
 	for i, id := range d.Admit {
 		g.Go(func() error {
-			version, err := a.admit(ctx, s.kernels[id], s.wants[id], s.nameOfSpare(d.Take[id]))
+			version, err := a.admit(ctx, s.kernels[id], s.wants[id], s.nameOfSpare(d.AssignSpare[id]))
 			outcomes[i] = outcome{version, err}
 			return nil
 		})
@@ -134,7 +134,7 @@ func (a *admitter) carryOut(ctx context.Context, s *survey, d admission.Decision
 	_ = g.Wait() // outcomes hold the errors
 	var faults []error
 	for i, id := range d.Admit {
-		a.settle(id, outcomes[i])
+		a.noteWritten(id, outcomes[i])
 		faults = append(faults, note(outcomes[i].err))
 	}
 	var rest errgroup.Group
@@ -154,14 +154,14 @@ type outcome struct {
 	err     error
 }
 
-// settle books the outcome of an admission. Only an answer that says so proves
+// noteWritten books the outcome of an admission. Only an answer that says so proves
 // that nothing was written.
-func (a *admitter) settle(id string, o outcome) {
+func (a *admitter) noteWritten(id string, o outcome) {
 	switch {
 	case o.err == nil:
-		a.ledger.Written(id, o.version)
+		a.assumed.Confirm(id, o.version)
 	case definite(o.err):
-		a.ledger.Withdraw(id)
+		a.assumed.Forget(id)
 	}
 }
 
@@ -202,7 +202,7 @@ func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason
 }
 
 // showPosition writes where a kernel stands, if that has changed.
-func (a *admitter) showPosition(ctx context.Context, k *v1alpha1.JupyterKernel, p admission.Place) error {
+func (a *admitter) showPosition(ctx context.Context, k *v1alpha1.JupyterKernel, p admission.QueuePosition) error {
 	queue := &v1alpha1.QueueStatus{Position: p.Position, Length: p.Length, Reason: p.Reason}
 	if equality.Semantic.DeepEqual(k.Status.Queue, queue) {
 		return nil

@@ -45,8 +45,8 @@ type pool struct {
 	pausedUntil map[string]time.Time
 }
 
-// spareID is that of a warm Pod.
-func spareID(pod *corev1.Pod) string { return client.ObjectKeyFromObject(pod).String() }
+// podID is that of a Pod, and of the spare that it is if it is warm.
+func podID(pod *corev1.Pod) string { return client.ObjectKeyFromObject(pod).String() }
 
 // supply lists the warm Pods that are free, and what is missing; nodes is nil
 // where they are not known. again is when
@@ -121,9 +121,9 @@ type action struct {
 // that are in the way, too many, outdated or broken, and makes new ones. spares
 // are those of supply; again is as there.
 func (p *pool) plan(spares []admission.Spare, d admission.Decision) (actions []action, again time.Duration) {
-	taken, left := map[string]bool{}, map[string]int64{}
-	for _, id := range d.Take {
-		taken[id] = true
+	assigned, left := map[string]bool{}, map[string]int64{}
+	for _, id := range d.AssignSpare {
+		assigned[id] = true
 	}
 	for _, st := range p.stocks {
 		left[st.class] = st.count
@@ -141,12 +141,12 @@ func (p *pool) plan(spares []admission.Spare, d admission.Decision) (actions []a
 	}
 	for _, spare := range readyFirst(spares) {
 		pod := p.pods[spare.ID]
-		if spare.Going || taken[spare.ID] || pod.UID == "" { // the last: not seen yet
+		if spare.Going || assigned[spare.ID] || pod.UID == "" { // the last: not seen yet
 			continue
 		}
 		broken, wait := p.broken(pod)
 		switch {
-		case p.unschedulable, slices.Contains(d.GiveUp, spare.ID):
+		case p.unschedulable, slices.Contains(d.EndSpares, spare.ID):
 			actions = append(actions, action{verb: endPod, pod: pod})
 		case broken:
 			actions = append(actions, action{verb: countFailure, pod: pod, class: spare.Class}, action{verb: endPod, pod: pod})
@@ -158,7 +158,7 @@ func (p *pool) plan(spares []admission.Spare, d admission.Decision) (actions []a
 		}
 	}
 	for _, st := range p.stocks {
-		for range d.Make[st.class] {
+		for range d.MakeSpares[st.class] {
 			actions = append(actions, action{verb: makePod, stock: st})
 		}
 	}

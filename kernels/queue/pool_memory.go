@@ -69,14 +69,14 @@ func (p *poolMemory) leave(pod *corev1.Pod, until time.Time) {
 	if p.leaving == nil {
 		p.leaving = map[string]time.Time{}
 	}
-	p.leaving[spareID(pod)] = until
+	p.leaving[podID(pod)] = until
 }
 
 // stay takes that back.
 func (p *poolMemory) stay(pod *corev1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.leaving, spareID(pod))
+	delete(p.leaving, podID(pod))
 }
 
 // recall copies what is remembered into a snapshot, and forgets what is over.

@@ -22,7 +22,7 @@ func poolOf(now time.Time, count int64, pods ...*corev1.Pod) *pool {
 	p := &pool{now: now, stocks: []*stock{{class: "c", count: count, sample: &corev1.Pod{}}}, pods: map[string]*corev1.Pod{}, claimed: map[string]bool{}}
 	for _, pod := range pods {
 		if podstate.Alive(pod) {
-			p.pods[spareID(pod)] = pod
+			p.pods[podID(pod)] = pod
 		} else {
 			p.ended = append(p.ended, pod)
 		}
@@ -70,8 +70,8 @@ func TestPoolEndsWhatIsOfNoUse(t *testing.T) {
 	}{
 		"nothing to do":                 {pool: poolOf(now, 2, warmPod("a", old, up), warmPod("b", young, starting))},
 		"too many, those that start go": {pool: poolOf(now, 1, warmPod("a", young, starting), warmPod("b", old, up)), end: []string{"a"}},
-		"taken ones are let be":         {pool: poolOf(now, 0, warmPod("a", old, up)), decide: admission.Decision{Take: map[string]string{"k": "ns/a"}}},
-		"given up":                      {pool: poolOf(now, 2, warmPod("a", old, up), warmPod("b", old, up)), decide: admission.Decision{GiveUp: []string{"ns/b"}}, end: []string{"b"}},
+		"taken ones are let be":         {pool: poolOf(now, 0, warmPod("a", old, up)), decide: admission.Decision{AssignSpare: map[string]string{"k": "ns/a"}}},
+		"given up":                      {pool: poolOf(now, 2, warmPod("a", old, up), warmPod("b", old, up)), decide: admission.Decision{EndSpares: []string{"ns/b"}}, end: []string{"b"}},
 		"no place for somebody's kernel": {pool: func() *pool {
 			p := poolOf(now, 2, warmPod("a", old, up), warmPod("b", young, starting))
 			p.unschedulable = true
@@ -134,7 +134,7 @@ func TestPoolMakesWhatIsMissing(t *testing.T) {
 	assert.Equal(t, int64(2), missing(poolOf(now.Add(time.Minute), 3, a)), "it did not go")
 
 	// what there is room for is made
-	actions, _ := poolOf(now, 3).plan(nil, admission.Decision{Make: map[string]int64{"c": 2}})
+	actions, _ := poolOf(now, 3).plan(nil, admission.Decision{MakeSpares: map[string]int64{"c": 2}})
 	require.Len(t, actions, 2)
 	assert.Equal(t, makePod, actions[0].verb)
 	assert.Equal(t, "c", actions[1].stock.class)

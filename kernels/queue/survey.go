@@ -35,8 +35,8 @@ type survey struct {
 	again time.Duration
 }
 
-// promise is the claim of a request, and of the warm Pod it is to have, if any.
-func (s *survey) promise(id, spare string) admission.Holder {
+// holderOf is the claim of a request, and of the warm Pod it is to have, if any.
+func (s *survey) holderOf(id, spare string) admission.Holder {
 	k := s.kernels[id]
 	h := admission.Holder{ID: id, User: accountOf(k), Policies: k.Spec.Policies, Holds: s.wants[id], Spare: spare}
 	if pod := s.pool.pods[spare]; pod != nil {
@@ -52,9 +52,9 @@ func accountOf(k *v1alpha1.JupyterKernel) string {
 	case k.Spec.User != "":
 		return "user " + k.Spec.User
 	case k.Spec.Notebook != "":
-		return "notebook " + k.Spec.Notebook
+		return "notebook " + k.Namespace + "/" + k.Spec.Notebook
 	default:
-		return "gateway " + k.Spec.Gateway
+		return "gateway " + k.Namespace + "/" + k.Spec.Gateway
 	}
 }
 
@@ -119,7 +119,7 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 	}
 	count := func(pod *corev1.Pod) {
 		if podspec.IsWarm(pod) {
-			s.pool.pods[spareID(pod)] = pod
+			s.pool.pods[podID(pod)] = pod
 			return
 		}
 		if owner := metav1.GetControllerOf(pod); owner != nil && exists[string(owner.UID)] {
@@ -139,7 +139,7 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 			s.pool.unschedulable = true
 		}
 	}
-	a.ledger.Keep(func(id string) bool { return exists[id] })
+	a.assumed.Keep(func(id string) bool { return exists[id] })
 	a.cfg.Pods.Keep(func(kernel types.UID) bool { return exists[string(kernel)] })
 	for _, pod := range a.expected.unseen(seen) {
 		if owner := metav1.GetControllerOf(pod); owner != nil && exists[string(owner.UID)] {
@@ -147,7 +147,7 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 		}
 		count(pod)
 	}
-	s.pool.claimed = a.ledger.Spares()
+	s.pool.claimed = a.assumed.Spares()
 	for i := range kernels {
 		if st := kernels[i].Status; lifecycle.ClaimsWarmPod(st) {
 			id := types.NamespacedName{Namespace: kernels[i].Namespace, Name: st.Warm}.String()
@@ -168,7 +168,7 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 // sort makes a kernel a holder, a request, or neither.
 func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKernel, pods []*corev1.Pod, nodes []Node) error {
 	id := string(k.UID)
-	if claim, pending := a.ledger.Pending(id, func(version string) bool { return atLeast(k, version) }); pending {
+	if claim, pending := a.assumed.Pending(id, func(version string) bool { return atLeast(k, version) }); pending {
 		s.input.Holders = append(s.input.Holders, claim.Holder)
 		return nil
 	}
@@ -245,7 +245,7 @@ func (a *admitter) podHolder(s *survey, pod *corev1.Pod, nodes []Node) admission
 	case pod.Annotations[v1alpha1.LabelHubUsername] != "":
 		h.User = "user " + pod.Annotations[v1alpha1.LabelHubUsername]
 	default:
-		h.User = "Pod " + pod.Name
+		h.User = "Pod " + podID(pod)
 	}
 	if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.AnnotationPolicies]), &h.Policies); err != nil {
 		h.Policies = nil // not ours, or none: it counts against the nodes alone

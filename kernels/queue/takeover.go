@@ -15,11 +15,11 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
-// clearDoubts finds out what became of admissions whose write got no answer.
+// confirmAssumed finds out what became of admissions whose write got no answer.
 // Such a write may still be under way; writing again over the same version
 // makes it fail, whichever of the two comes first.
-func (a *admitter) clearDoubts(ctx context.Context) error {
-	ids := a.ledger.Doubtful()
+func (a *admitter) confirmAssumed(ctx context.Context) error {
+	ids := a.assumed.Unconfirmed()
 	if len(ids) == 0 {
 		return nil
 	}
@@ -35,7 +35,7 @@ func (a *admitter) clearDoubts(ctx context.Context) error {
 		k, exists := current[id]
 		switch {
 		case !exists:
-			a.ledger.Withdraw(id)
+			a.assumed.Forget(id)
 		case k.Status.Phase == v1alpha1.KernelQueued:
 			if err := a.fence(ctx, k); err != nil {
 				if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
@@ -43,9 +43,9 @@ func (a *admitter) clearDoubts(ctx context.Context) error {
 				}
 				return err
 			}
-			a.ledger.Withdraw(id)
+			a.assumed.Forget(id)
 		default:
-			a.ledger.Written(id, k.ResourceVersion)
+			a.assumed.Confirm(id, k.ResourceVersion)
 		}
 	}
 	return nil

@@ -47,15 +47,15 @@ func usesAfter(s *survey, d admission.Decision) map[string]policyUse {
 	for _, id := range d.Admit {
 		k := s.kernels[id]
 		add(k.Spec.Policies, s.wants[id])
-		settled(uses, k)
+		leftQueue(uses, k)
 	}
 	for id := range d.Refuse {
-		settled(uses, s.kernels[id])
+		leftQueue(uses, s.kernels[id])
 	}
 	return uses
 }
 
-func settled(uses map[string]policyUse, k *v1alpha1.JupyterKernel) {
+func leftQueue(uses map[string]policyUse, k *v1alpha1.JupyterKernel) {
 	name := firstPolicy(k.Spec.Policies)
 	u := uses[name]
 	u.Queued--

@@ -60,7 +60,7 @@ func (a *admitter) makeWarm(ctx context.Context, st *stock) error {
 		if definite(err) {
 			log.FromContext(ctx).Error(err, "the cluster refuses a warm Pod", "kernelspec", st.want.KernelSpec)
 			a.expected.remove(pod)
-			a.memory.fail(st.class, spareID(pod), a.now())
+			a.memory.fail(st.class, podID(pod), a.now())
 			return nil
 		}
 		return fmt.Errorf("kernels: create warm Pod: %w", err)
@@ -86,7 +86,7 @@ func (a *admitter) tendPool(ctx context.Context, s *survey, d admission.Decision
 	for _, action := range actions {
 		switch action.verb {
 		case countFailure:
-			a.memory.fail(action.class, spareID(action.pod), s.pool.now)
+			a.memory.fail(action.class, podID(action.pod), s.pool.now)
 		case forgetFailures:
 			a.memory.succeed(action.class)
 		case endPod:
@@ -115,9 +115,9 @@ func (a *admitter) tendPool(ctx context.Context, s *survey, d admission.Decision
 
 // measurePool counts the warm Pods that are nobody's.
 func (a *admitter) measurePool(s *survey, d admission.Decision) {
-	taken := map[string]bool{}
-	for _, id := range d.Take {
-		taken[id] = true
+	assigned := map[string]bool{}
+	for _, id := range d.AssignSpare {
+		assigned[id] = true
 	}
 	a.meters.warm.Reset()
 	for _, spare := range s.input.Spares {
@@ -125,7 +125,7 @@ func (a *admitter) measurePool(s *survey, d admission.Decision) {
 		if spare.Ready {
 			state = warmReady
 		}
-		if !taken[spare.ID] {
+		if !assigned[spare.ID] {
 			a.meters.warm.WithLabelValues(state).Inc()
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -163,10 +164,10 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 	if err := y.client.List(ctx, &gateways, client.InNamespace(y.cfg.Namespace)); err != nil {
 		return nil, fmt.Errorf("kernels: list gateways: %w", err)
 	}
-	grace := map[string]time.Duration{}
+	grace := map[types.NamespacedName]time.Duration{}
 	for i := range gateways.Items {
 		if s := gateways.Items[i].Spec.YieldIdleSeconds; s > 0 {
-			grace[gateways.Items[i].Name] = time.Duration(s) * time.Second
+			grace[client.ObjectKeyFromObject(&gateways.Items[i])] = time.Duration(s) * time.Second
 		}
 	}
 	if len(grace) == 0 {
@@ -181,20 +182,21 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 		return nil, fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	var list []candidate
-	gatewayKeys := map[string][]byte{}
+	gatewayKeys := map[types.NamespacedName][]byte{}
 	for i := range kernels.Items {
 		k := &kernels.Items[i]
-		g, yields := grace[k.Spec.Gateway]
+		gateway := types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Gateway}
+		g, yields := grace[gateway]
 		if !yields || !holds[string(k.UID)] || !lifecycle.HasAgent(k) || k.Spec.KernelSpec == "" || k.Status.ReadyTime == nil || y.now().Sub(k.Status.ReadyTime.Time) < g {
 			continue
 		}
-		key, known := gatewayKeys[k.Spec.Gateway]
+		key, known := gatewayKeys[gateway]
 		if !known {
 			var err error
 			if key, err = podspec.ReadGatewayKey(ctx, y.live, k.Namespace, k.Spec.Gateway); err != nil {
 				return nil, err
 			}
-			gatewayKeys[k.Spec.Gateway] = key
+			gatewayKeys[gateway] = key
 		}
 		secret, err := keys.ForRun(key, string(k.UID), k.Status.Run, k.Status.Warm)
 		if err != nil {
