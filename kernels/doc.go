@@ -13,5 +13,5 @@
 //
 // Beside them run, in processes of their own, gateway (Jupyter's API) and agent
 // (in the kernel's Pod); agent/protocol is what they and the controllers say to
-// each other.
+// each other, and languages what is known of the languages of kernels.
 package kernels

@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/languages"
 )
 
 // catalogue is what one identity may start at this gateway.
@@ -28,7 +29,7 @@ type catalogue struct {
 func builtin(namespace string) *v1alpha1.JupyterKernelSpec {
 	ks := &v1alpha1.JupyterKernelSpec{}
 	ks.Namespace, ks.Name = namespace, v1alpha1.DefaultKernelName
-	ks.Spec.Language, ks.Spec.DisplayName = "python", "Python 3"
+	ks.Spec.Language, ks.Spec.DisplayName = languages.Default, "Python 3"
 	return ks
 }
 
@@ -179,13 +180,15 @@ func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
 
 // offersDebugger tells whether a kernelspec's kernels are taken to speak the
 // debugger's protocol, as ipykernel does.
-func offersDebugger(ks *v1alpha1.JupyterKernelSpec) bool { return language(ks) == "python" }
+func offersDebugger(ks *v1alpha1.JupyterKernelSpec) bool {
+	return languages.Of(language(ks)).Debugger
+}
 
 func language(ks *v1alpha1.JupyterKernelSpec) string {
-	if ks == nil || ks.Spec.Language == "" {
-		return "python"
+	if ks == nil {
+		return languages.Default
 	}
-	return strings.ToLower(ks.Spec.Language)
+	return languages.Name(ks.Spec.Language)
 }
 
 // extendedResources are the scarce ones a kernel takes, such as nvidia.com/gpu.

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/languages"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -56,42 +57,13 @@ func (i *infos) content(kernel types.UID, ks *v1alpha1.JupyterKernelSpec) any {
 	return specInfo(ks)
 }
 
-// languageInfo is a kernel_info_reply's language_info.
-type languageInfo struct {
-	Name          string `json:"name"`
-	Version       string `json:"version"`
-	Mimetype      string `json:"mimetype"`
-	FileExtension string `json:"file_extension"`
-	// CodemirrorMode is a name, or an object with one.
-	CodemirrorMode    any    `json:"codemirror_mode,omitempty"`
-	PygmentsLexer     string `json:"pygments_lexer,omitempty"`
-	NbconvertExporter string `json:"nbconvert_exporter,omitempty"`
-}
-
-// languageInfos are what the kernels of these languages, by the name in a
-// kernelspec in lower case, say of them but for the version.
-var languageInfos = map[string]languageInfo{
-	"python": {
-		Name: "python", Version: "3", Mimetype: "text/x-python", FileExtension: ".py",
-		CodemirrorMode: map[string]any{"name": "ipython", "version": 3}, PygmentsLexer: "ipython3", NbconvertExporter: "python",
-	},
-	"r":          {Name: "R", Mimetype: "text/x-r-source", FileExtension: ".r", CodemirrorMode: "r", PygmentsLexer: "r"},
-	"julia":      {Name: "julia", Mimetype: "application/julia", FileExtension: ".jl", CodemirrorMode: "julia", PygmentsLexer: "julia"},
-	"bash":       {Name: "bash", Mimetype: "text/x-sh", FileExtension: ".sh", CodemirrorMode: "shell", PygmentsLexer: "bash"},
-	"typescript": {Name: "typescript", Mimetype: "text/x.typescript", FileExtension: ".ts", CodemirrorMode: "typescript", PygmentsLexer: "typescript", NbconvertExporter: "script"},
-	"go":         {Name: "go", Mimetype: "text/x-go", FileExtension: ".go", CodemirrorMode: "go", PygmentsLexer: "go"},
-	"c++":        {Name: "c++", Mimetype: "text/x-c++src", FileExtension: ".cpp", CodemirrorMode: "text/x-c++src", PygmentsLexer: "c++"},
-	"javascript": {Name: "javascript", Mimetype: "application/javascript", FileExtension: ".js", CodemirrorMode: "javascript", PygmentsLexer: "javascript"},
-	"scala":      {Name: "scala", Mimetype: "text/x-scala", FileExtension: ".sc", CodemirrorMode: "text/x-scala", PygmentsLexer: "scala", NbconvertExporter: "script"},
-}
-
 // specInfo is the content of a kernel_info_reply that follows from a
 // kernelspec alone. JupyterLab keeps it for the life of the page, so it also
 // says what decides about buttons and is true of every Python kernel we offer.
 func specInfo(ks *v1alpha1.JupyterKernelSpec) any {
-	info, known := languageInfos[language(ks)]
-	if !known {
-		info = languageInfo{Name: ks.Spec.Language, Mimetype: "text/plain", FileExtension: ".txt"}
+	info := languages.Of(language(ks)).Info
+	if info == nil {
+		info = &languages.Info{Name: ks.Spec.Language, Mimetype: "text/plain", FileExtension: ".txt"}
 	}
 	content := map[string]any{
 		"status": "ok", "protocol_version": wire.ProtocolVersion,

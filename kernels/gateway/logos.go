@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/languages"
 )
 
 // maxLogo bounds a kernelspec's own logo, in bytes, as its schema does.
@@ -56,30 +57,24 @@ func resourcesOf(ks *v1alpha1.JupyterKernelSpec) map[string]string {
 	return map[string]string{l.key: "/kernelspecs/" + url.PathEscape(ks.Name) + "/" + l.file}
 }
 
-// badges are the letters and the colour of languages that have their own.
-var badges = map[string]struct{ letters, colour string }{
-	"python": {"Py", "#2f6f9f"}, "r": {"R", "#3a5f8f"}, "julia": {"Jl", "#6b4f9e"}, "bash": {"$_", "#3d4a3f"},
-	"typescript": {"Ts", "#2c6cb0"}, "go": {"Go", "#1f8a9e"}, "scala": {"Sc", "#a8323e"}, "c++": {"C++", "#44618f"},
-}
-
 // badge draws a language's first letters on a ground of its own colour. Nothing
 // of the name goes into the picture but letters and digits.
 func badge(language string) []byte {
-	b, known := badges[language]
-	if !known {
-		b.letters = letters(language)
+	b := languages.Of(language).Badge
+	if b.Letters == "" {
+		b.Letters = letters(language)
 		sum := fnv.New32a()
 		_, _ = sum.Write([]byte(language)) // never fails
-		b.colour = fmt.Sprintf("hsl(%d,35%%,42%%)", sum.Sum32()%360)
+		b.Colour = fmt.Sprintf("hsl(%d,35%%,42%%)", sum.Sum32()%360)
 	}
 	size := 32
-	if len(b.letters) > 2 {
+	if len(b.Letters) > 2 {
 		size = 22
 	}
 	return fmt.Appendf(nil, `<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64" viewBox="0 0 64 64">`+
 		`<rect width="64" height="64" rx="10" fill="%s"/>`+
 		`<text x="32" y="33" fill="#fff" font-family="Helvetica,Arial,sans-serif" font-size="%d" font-weight="600" text-anchor="middle" dominant-baseline="central">%s</text></svg>`,
-		b.colour, size, b.letters)
+		b.Colour, size, b.Letters)
 }
 
 // letters are the first two letters or digits of a name.

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/languages"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -331,9 +332,9 @@ func TestWhatAKernelSaysOfItselfIsForItAlone(t *testing.T) {
 
 func TestKernelInfoFollowsFromTheKernelspec(t *testing.T) {
 	info := func(language string) (all struct {
-		Debugger bool         `json:"debugger"`
-		Features []string     `json:"supported_features"`
-		Info     languageInfo `json:"language_info"`
+		Debugger bool           `json:"debugger"`
+		Features []string       `json:"supported_features"`
+		Info     languages.Info `json:"language_info"`
 	}) {
 		ks := &v1alpha1.JupyterKernelSpec{Spec: v1alpha1.JupyterKernelSpecSpec{Language: language}}
 		raw, err := json.Marshal(newInfos().content("u", ks))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/languages"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/podrules/podrulestest"
 )
@@ -140,8 +141,8 @@ func TestCommands(t *testing.T) {
 		"standard":     {v1alpha1.JupyterKernelSpecSpec{Language: "R"}, []string{"R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"}, ""},
 		"no language":  {v1alpha1.JupyterKernelSpecSpec{}, []string{"python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"}, ""},
 		"own":          {v1alpha1.JupyterKernelSpecSpec{Language: "x", Command: []string{"mine", "{connection_file}", "--id={kernel_id}"}}, []string{"mine", "{connection_file}", "--id=kid"}, ""},
-		"bootstrap":    {v1alpha1.JupyterKernelSpecSpec{Language: "julia", Command: []string{"/usr/local/bin/bootstrap-kernel.sh"}}, standardCommands["julia"], ""},
-		"placeholders": {v1alpha1.JupyterKernelSpecSpec{Language: "python", Command: []string{"launch", "{response_address}"}}, standardCommands["python"], ""},
+		"bootstrap":    {v1alpha1.JupyterKernelSpecSpec{Language: "julia", Command: []string{"/usr/local/bin/bootstrap-kernel.sh"}}, languages.Of("julia").Command, ""},
+		"placeholders": {v1alpha1.JupyterKernelSpecSpec{Language: "python", Command: []string{"launch", "{response_address}"}}, languages.Of("python").Command, ""},
 		"unknown":      {v1alpha1.JupyterKernelSpecSpec{Language: "cobol"}, nil, "spec.command"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/languages"
 )
 
 // builtinSpec is the kernelspec python_kubernetes of gateways that name none,
@@ -17,7 +18,7 @@ import (
 func builtinSpec(cfg Config, namespace string) *v1alpha1.JupyterKernelSpec {
 	ks := &v1alpha1.JupyterKernelSpec{}
 	ks.Name, ks.Namespace = v1alpha1.DefaultKernelName, namespace
-	ks.Spec = v1alpha1.JupyterKernelSpecSpec{Language: "python", DisplayName: "Python 3", Image: cfg.KernelImage}
+	ks.Spec = v1alpha1.JupyterKernelSpecSpec{Language: languages.Default, DisplayName: "Python 3", Image: cfg.KernelImage}
 	return ks
 }
 

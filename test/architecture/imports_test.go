@@ -39,14 +39,15 @@ var mayImport = map[string][]string{
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "outbound", "spawner", "web"},
 	"kernels/admission":      {"api/v1alpha1"},
 	"kernels":                {"kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "tokens"},
-	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules"},
+	"kernels/languages":      {"kernels/agent/protocol"},
+	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules", "kernels/languages"},
 	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec"},
 	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules"},
 	"kernels/queue":          {"api/v1alpha1", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "podrules"},
 	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/podspec", "podrules"},
 	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/lifecycle", "kernels/podspec", "kernels/queue"},
 	"kernels/agent":          {"kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/wire"},
-	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/slab", "kernels/wire", "podrules", "tokens"},
+	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/slab", "kernels/wire", "podrules", "tokens", "kernels/languages"},
 	"cmd/elastichub":         {"*"},
 	"charts/demo":            {"api/v1alpha1"},
 	"test/architecture":      {},
@@ -54,7 +55,7 @@ var mayImport = map[string][]string{
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "podrules", "groups", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/lifecycle", "kernels/queue", "kernels/gateways", "kernels/offers"}
+var httpFree = []string{"api/v1alpha1", "podrules", "groups", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/queue", "kernels/gateways", "kernels/offers"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()

@@ -5,19 +5,8 @@ import (
 	"strings"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/languages"
 )
-
-// standardCommands start a kernel of a language, by the language in lower
-// case. They are the argv of the kernelspecs that the kernels install.
-var standardCommands = map[string][]string{
-	"python":     {"python3", "-m", "ipykernel_launcher", "-f", protocol.ConnectionFile},
-	"r":          {"R", "--slave", "-e", "IRkernel::main()", "--args", protocol.ConnectionFile},
-	"julia":      {"julia", "-i", "--color=yes", "-e", "import IJulia; IJulia.run_kernel()", protocol.ConnectionFile},
-	"bash":       {"python3", "-m", "bash_kernel", "-f", protocol.ConnectionFile},
-	"typescript": {"deno", "jupyter", "--kernel", "--conn", protocol.ConnectionFile},
-	"go":         {"gonb", "--kernel", protocol.ConnectionFile},
-}
 
 // launcherMarks betray a command written for Enterprise Gateway: its
 // launchers, and placeholders that only its process proxies can fill.
@@ -33,16 +22,12 @@ func IsLauncher(command []string) bool {
 	})
 }
 
-// kernelArgv is the argv that the agent gets. A kernelspec without language
-// and command is Python, as it was for elastic-jupyter-operator.
+// kernelArgv is the argv that the agent gets: the kernelspec's own, or the
+// standard command of its language.
 func kernelArgv(spec v1alpha1.JupyterKernelSpecSpec, kernelID string) ([]string, error) {
 	if len(spec.Command) == 0 || IsLauncher(spec.Command) {
-		language := strings.ToLower(spec.Language)
-		if language == "" {
-			language = "python"
-		}
-		argv, ok := standardCommands[language]
-		if !ok {
+		argv := languages.Of(spec.Language).Command
+		if argv == nil {
 			return nil, invalid("spec.command", "there is no standard command for the language %q", spec.Language)
 		}
 		return slices.Clone(argv), nil
