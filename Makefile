@@ -84,6 +84,7 @@ race: $(LOCALCLUSTER) ## The same with the race detector; needs a C compiler
 .PHONY: python
 python: ## Tests of the Python distribution against a real JupyterHub
 	@python/test.sh
+	@python/test.sh 'jupyterhub>=6,<7' tests/test_spawner.py tests/test_contract.py tests/test_signin.py
 
 .PHONY: hub-tests
 hub-tests: cluster images ## JupyterHub's own tests, 5.x and 6.x, on ElasticSpawner with real Pods
