@@ -49,11 +49,8 @@ type admitter struct {
 	// yields is told who waits; nil when nobody has to know.
 	yields *yielder
 
-	assumed admission.Assumed
-	// leaderReady: this leader has taken over.
-	leaderReady bool
-	// barrier is what the cache has to show before that; nil before it was read.
-	barrier []client.Object
+	assumed  admission.Assumed
+	takeover takeover
 
 	memory poolMemory
 
@@ -62,12 +59,11 @@ type admitter struct {
 
 // Reconcile implements reconcile.Reconciler: one pass over all kernels.
 func (a *admitter) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	if !a.leaderReady {
-		ok, err := a.takeOver(ctx)
+	if !a.takeover.leaderReady {
+		ok, err := a.takeover.done(ctx)
 		if err != nil || !ok {
 			return reconcile.Result{RequeueAfter: lifecycle.Shortly}, err
 		}
-		a.leaderReady = true
 		log.FromContext(ctx).Info("admission begins")
 	}
 	return a.pass(ctx)
@@ -181,7 +177,7 @@ func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants a
 	updated.Status.Warm, updated.Status.PodName = warm, warm
 	updated.Status.Queue, updated.Status.Message, updated.Status.Cause = nil, "", ""
 	updated.Status.LastReconcileTime = &metav1.Time{Time: now}
-	if err := a.write(ctx, updated); err != nil {
+	if err := writeStatus(ctx, a.client, updated); err != nil {
 		return "", err
 	}
 	if since := k.Status.QueuedSince; since != nil {
@@ -194,7 +190,7 @@ func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason
 	updated := k.DeepCopy()
 	updated.Status = lifecycle.Refused(k.Status, reason, a.now())
 	updated.Status.LastReconcileTime = &metav1.Time{Time: a.now()}
-	if err := a.write(ctx, updated); err != nil {
+	if err := writeStatus(ctx, a.client, updated); err != nil {
 		return err
 	}
 	a.life.Ended(v1alpha1.CauseRefused)
@@ -210,15 +206,18 @@ func (a *admitter) showPosition(ctx context.Context, k *v1alpha1.JupyterKernel, 
 	updated := k.DeepCopy()
 	updated.Status.Queue = queue
 	updated.Status.LastReconcileTime = &metav1.Time{Time: a.now()}
-	return a.write(ctx, updated)
+	return writeStatus(ctx, a.client, updated)
 }
 
-func (a *admitter) write(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+// writeStatus writes the status of a kernel over the version that was read.
+func writeStatus(ctx context.Context, c client.Client, k *v1alpha1.JupyterKernel) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	return a.client.Status().Update(ctx, k)
+	return c.Status().Update(ctx, k)
 }
 
 func newAdmitter(cfg Config, c client.Client, live client.Reader, now func() time.Time, meters *metrics, life *lifecycle.Metrics) *admitter {
-	return &admitter{cfg: cfg, client: c, live: live, now: now, meters: meters, life: life, expected: expectations{now: now}}
+	return &admitter{cfg: cfg, client: c, live: live, now: now, meters: meters, life: life, expected: expectations{now: now},
+		takeover: takeover{namespace: cfg.Namespace, client: c, live: live, now: now},
+	}
 }

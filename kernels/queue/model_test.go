@@ -340,14 +340,14 @@ func TestNewLeaderReadsBeforeItDecides(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, modelPool, m.check("pass"))
 	}
-	assert.False(t, m.leader.leaderReady)
+	assert.False(t, m.leader.takeover.leaderReady)
 	sync("old0", "old1", "old2", "new")
 	for range 2 {
 		_, err := m.leader.Reconcile(t.Context(), reconcile.Request{})
 		require.NoError(t, err)
 		assert.Equal(t, modelPool, m.check("pass"))
 	}
-	assert.True(t, m.leader.leaderReady)
+	assert.True(t, m.leader.takeover.leaderReady)
 	sync("new")
 	k := m.cache[types.NamespacedName{Namespace: "ns", Name: "new"}]
 	require.NotNil(t, k.Status.Queue)

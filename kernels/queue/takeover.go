@@ -37,7 +37,7 @@ func (a *admitter) confirmAssumed(ctx context.Context) error {
 		case !exists:
 			a.assumed.Forget(id)
 		case k.Status.Phase == v1alpha1.KernelQueued:
-			if err := a.fence(ctx, k); err != nil {
+			if err := a.takeover.fence(ctx, k); err != nil {
 				if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 					continue // it has landed, or something else has: look again
 				}
@@ -51,48 +51,61 @@ func (a *admitter) confirmAssumed(ctx context.Context) error {
 	return nil
 }
 
-// takeOver makes sure that nothing the former leader has written, or is still
+// takeover is how a new leader begins.
+type takeover struct {
+	namespace string
+	client    client.Client // reads from the cache
+	live      client.Reader // reads from the API server
+	now       func() time.Time
+
+	// leaderReady: this leader may decide.
+	leaderReady bool
+	// barrier is what the cache has to show before that; nil before it was read.
+	barrier []client.Object
+}
+
+// done makes sure that nothing the former leader has written, or is still
 // writing, escapes the first decision. It reads the API server itself; fences
 // off every waiting kernel, so that a late admission by the former leader
 // fails; and waits until the cache shows all of it. It returns false until
 // then.
-func (a *admitter) takeOver(ctx context.Context) (bool, error) {
-	if a.barrier == nil {
-		barrier, err := a.fenceAll(ctx)
+func (t *takeover) done(ctx context.Context) (bool, error) {
+	if t.barrier == nil {
+		barrier, err := t.fenceAll(ctx)
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 			return false, nil // it has changed under our hands: read again
 		}
 		if err != nil {
 			return false, err
 		}
-		a.barrier = barrier
+		t.barrier = barrier
 	}
-	ok, err := a.caughtUp(ctx, a.barrier)
+	ok, err := t.caughtUp(ctx, t.barrier)
 	if ok {
-		a.barrier = nil
+		t.leaderReady, t.barrier = true, nil
 	}
 	return ok, err
 }
 
 // fenceAll fences off the waiting kernels and returns everything there is, as
 // the cache has to show it at least. The result is not nil.
-func (a *admitter) fenceAll(ctx context.Context) ([]client.Object, error) {
+func (t *takeover) fenceAll(ctx context.Context) ([]client.Object, error) {
 	var kernels v1alpha1.JupyterKernelList
-	if err := a.live.List(ctx, &kernels, client.InNamespace(a.cfg.Namespace)); err != nil {
+	if err := t.live.List(ctx, &kernels, client.InNamespace(t.namespace)); err != nil {
 		return nil, fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	barrier := []client.Object{}
 	for i := range kernels.Items {
 		k := &kernels.Items[i]
 		if k.Status.Phase == v1alpha1.KernelQueued {
-			if err := a.fence(ctx, k); err != nil {
+			if err := t.fence(ctx, k); err != nil {
 				return nil, err
 			}
 		}
 		barrier = append(barrier, k)
 	}
 	var pods corev1.PodList
-	if err := a.live.List(ctx, &pods, client.InNamespace(a.cfg.Namespace), podspec.Selector); err != nil {
+	if err := t.live.List(ctx, &pods, client.InNamespace(t.namespace), podspec.Selector); err != nil {
 		return nil, fmt.Errorf("kernels: list Pods: %w", err)
 	}
 	for i := range pods.Items {
@@ -102,23 +115,23 @@ func (a *admitter) fenceAll(ctx context.Context) ([]client.Object, error) {
 }
 
 // fence gives a kernel a new version, so that writes over older ones fail.
-func (a *admitter) fence(ctx context.Context, k *v1alpha1.JupyterKernel) error {
-	now := metav1.Time{Time: a.now()}
+func (t *takeover) fence(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+	now := metav1.Time{Time: t.now()}
 	if last := k.Status.LastReconcileTime; last != nil && !now.After(last.Time.Add(time.Second)) {
 		now = metav1.Time{Time: last.Add(time.Second)} // a write that changes nothing makes no version
 	}
 	k.Status.LastReconcileTime = &now
-	return a.write(ctx, k)
+	return writeStatus(ctx, t.client, k)
 }
 
 // caughtUp tells whether the cache shows everything that was read, or newer.
-func (a *admitter) caughtUp(ctx context.Context, read []client.Object) (bool, error) {
+func (t *takeover) caughtUp(ctx context.Context, read []client.Object) (bool, error) {
 	for _, o := range read {
 		cached := o.DeepCopyObject().(client.Object)
-		err := a.client.Get(ctx, client.ObjectKeyFromObject(o), cached)
+		err := t.client.Get(ctx, client.ObjectKeyFromObject(o), cached)
 		if apierrors.IsNotFound(err) {
 			// gone meanwhile, or not seen yet: the next reading tells
-			err = a.live.Get(ctx, client.ObjectKeyFromObject(o), cached)
+			err = t.live.Get(ctx, client.ObjectKeyFromObject(o), cached)
 			if apierrors.IsNotFound(err) {
 				continue
 			}
