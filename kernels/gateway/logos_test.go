@@ -73,7 +73,7 @@ func TestLogoOf(t *testing.T) {
 
 func TestBadgesAreWellFormed(t *testing.T) {
 	for language, letters := range map[string]string{
-		"python": "Py", "r": "R", "julia": "Jl", "c++": "C++", "ocaml": "Oc", `<script>"&'`: "Sc", "日本": "?", "": "?", "%s%n": "Sn",
+		"python": "Py", "r": "R", "julia": "Jl", "c++": "C++", "ocaml": "Oc", `<script>"&'`: "Sc", "日本": "?", "": "Py", "%s%n": "Sn",
 	} {
 		var svg struct {
 			Text string `xml:"text"`
