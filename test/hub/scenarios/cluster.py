@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -93,11 +94,17 @@ def read_file(url, name):
 
 
 def _file(method, url, name, text=None):
-    try:
-        with urlopen(Request(f"{url}/files/{name}", text, method=method), timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError as error:
-        there = kubectl("get", "pods,endpointslices,events", "--output", "wide")
-        raise AssertionError(f"{url} does not answer: {error}\n{there}") from error
+    """Asked again for a while: on a busy machine a server that the Hub found ready, with a
+    Pod and an endpoint, was seen to refuse a connection; why is not known."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            with urlopen(Request(f"{url}/files/{name}", text, method=method), timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                there = kubectl("get", "pods,endpointslices", "--output", "wide")
+                raise AssertionError(f"{url} does not answer: {error}\n{there}") from error
+            time.sleep(0.2)
