@@ -56,7 +56,7 @@ func (s *Service) homeClaim(ctx context.Context, req Request, nb *v1alpha1.Jupyt
 		return explicit(claimOfName(template, req.User, name), name), nil
 	}
 	if former := formerClaim(nb, template); former != "" {
-		return explicit(former, name), nil
+		return explicit(former, name), s.noteNames(ctx, former, nb, req.Key, template)
 	}
 	own, err := s.ownClaim(ctx, req.Key, template)
 	if err != nil {
@@ -182,6 +182,23 @@ func (s *Service) claimsOf(ctx context.Context, k Key) ([]corev1.PersistentVolum
 		}
 	}
 	return own, nil
+}
+
+// noteNames writes on the claim that a server has had how its owner is called
+// now, if that is not what it was.
+func (s *Service) noteNames(ctx context.Context, name string, nb *v1alpha1.JupyterNotebook, k Key, template string) error {
+	if nb.Spec.User == k.User && nb.Spec.Server == k.Server {
+		return nil
+	}
+	claim := &corev1.PersistentVolumeClaim{}
+	err := s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: name}, claim)
+	if apierrors.IsNotFound(err) {
+		return nil // made anew, with these names
+	}
+	if err != nil {
+		return fmt.Errorf("read home volume: %w", err)
+	}
+	return s.noteOwner(ctx, claim, k, template)
 }
 
 // noteOwner writes on a claim whose it is and how its owner is called now.

@@ -176,6 +176,9 @@ func TestARenamedUserKeepsServerHomeAndKernels(t *testing.T) {
 			assert.Equal(t, before.UID, after.UID, "kernels belong to it")
 			assert.Equal(t, "alicia", after.Spec.User)
 			assert.Equal(t, "alicia", after.Labels[v1alpha1.LabelHubUsername])
+			var claim corev1.PersistentVolumeClaim
+			require.NoError(t, c.get(home, &claim))
+			assert.Equal(t, "alicia", claim.Annotations[v1alpha1.LabelHubUsername])
 			require.True(t, apierrors.IsNotFound(c.get("jupyter-alicia", &v1alpha1.JupyterNotebook{})), "no second object")
 		})
 	}

@@ -491,7 +491,7 @@ class ElasticSpawner(Spawner):
                     f"{self._log_name} did not stop in {deadline - began:.0f} seconds"
                 )
             await asyncio.sleep(pause)
-            pause = min(2 * pause, 2)
+            pause = min(2 * pause, 0.5)
         self._nothing_runs = True
         self._changed_at = loop.time()
 
