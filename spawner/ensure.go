@@ -27,6 +27,9 @@ func (c *controller) environment(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	var secret corev1.Secret
 	err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.EnvSecret}, &secret)
 	if apierrors.IsNotFound(err) {
+		if nb.Spec.Start != "" && nb.Status.Start == nb.Spec.Start {
+			return pending(ReasonWaitingForEnvironment, "What JupyterHub had given this server was removed when it stopped. Start it in JupyterHub.")
+		}
 		return pending(ReasonWaitingForEnvironment, "Waiting for the Secret %s.", nb.Spec.EnvSecret)
 	}
 	if err != nil {

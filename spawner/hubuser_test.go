@@ -1,6 +1,7 @@
 package spawner
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -327,6 +328,14 @@ func TestAStoppedServersEnvironmentIsForgotten(t *testing.T) {
 	require.NoError(t, c.get("jupyter-alice-env", &corev1.Secret{}))
 	c.stopped(s, k, "jupyter-alice", "s1")
 	require.True(t, apierrors.IsNotFound(c.get("jupyter-alice-env", &corev1.Secret{})), "it held a token")
+	// kubectl cannot start it: the Hub would not know, and has revoked the token.
+	var nb v1alpha1.JupyterNotebook
+	require.NoError(t, c.get("jupyter-alice", &nb))
+	nb.Spec.Stopped = false
+	require.NoError(t, c.client.Update(t.Context(), &nb))
+	c.eventually("said so", func() bool {
+		return c.get("jupyter-alice", &nb) == nil && strings.Contains(nb.Status.Message, "Start it in JupyterHub.")
+	})
 	_, err = c.start(s, "alice", "", "s2", k.HubUser, "")
 	require.NoError(t, err)
 	c.deployment("jupyter-alice", "s2", 1)
