@@ -53,6 +53,9 @@ type link struct {
 
 	mu   sync.Mutex
 	seen resume
+	// offered is the last number that is given to the client, or was: it may
+	// acknowledge that before we know that it was given.
+	offered uint64
 	// delivering is held while one message goes to the client and is noted as
 	// seen; ended is set under it, before the last acknowledgement: what the
 	// client was given is acknowledged, and nothing is given to it afterwards.
@@ -63,7 +66,7 @@ type link struct {
 }
 
 func newLink(r dialResult, from resume) *link {
-	return &link{target: r.target, conn: r.conn, seen: from, acks: make(chan struct{}, 1)}
+	return &link{target: r.target, conn: r.conn, seen: from, offered: from.delivered, acks: make(chan struct{}, 1)}
 }
 
 // from is where a next connection to the same run resumes.
@@ -77,9 +80,9 @@ func (l *link) from() resume {
 // What it says of another process, or of numbers it was not given, is ignored.
 func (l *link) acknowledge(epoch string, n uint64) {
 	l.mu.Lock()
-	news := epoch == l.seen.epoch && n > l.seen.acked && n <= l.seen.delivered
+	news := epoch == l.seen.epoch && n > l.seen.acked && n <= l.offered
 	if news {
-		l.seen.acked = n
+		l.seen.acked, l.seen.delivered = n, max(l.seen.delivered, n)
 	}
 	l.mu.Unlock()
 	if !news {
@@ -180,7 +183,7 @@ func (l *link) text(data []byte) error {
 	}
 	l.mu.Lock()
 	if h.Hello.Epoch != l.seen.epoch {
-		l.seen = resume{epoch: h.Hello.Epoch}
+		l.seen, l.offered = resume{epoch: h.Hello.Epoch}, 0
 	}
 	l.mu.Unlock()
 	return l.greet(h.Hello.Epoch, h.Hello.Next)
@@ -198,6 +201,7 @@ func (l *link) binary(data []byte) error {
 	}
 	l.mu.Lock()
 	known, epoch := seq <= l.seen.delivered, l.seen.epoch
+	l.offered = max(l.offered, seq)
 	l.mu.Unlock()
 	if known {
 		return nil
