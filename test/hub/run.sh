@@ -21,6 +21,7 @@ declare -A modules=(
 export CGO_ENABLED=0 GOFLAGS=-trimpath
 work=$(mktemp -d)
 namespace() { printf 'hubsuite-%s-%s' "${version//./-}" "$1"; }
+# shellcheck disable=SC2329 # by the trap below
 finish() {
   for lane in "$@"; do
     "$KUBECTL" delete namespace "$(namespace "$lane")" --ignore-not-found --wait=false >/dev/null || true
@@ -88,7 +89,7 @@ run_lane() {
   if [ "$lane" = scenarios ]; then
     tests=(-c "$ROOT/test/hub/scenarios.ini" --rootdir "$ROOT/test/hub" "$ROOT/test/hub/scenarios")
   else
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086,SC2207
     tests=(-c "$ROOT/test/hub/suite.ini" --rootdir "$packages" -p suite --pyargs $(printf 'jupyterhub.tests.%s ' ${modules[$lane]}))
   fi
   # shellcheck disable=SC2086
