@@ -1,0 +1,249 @@
+// Package elastichub tests the elastichub chart: as Helm renders it, and that
+// values.yaml, values.schema.json and README.md speak of the same values.
+package elastichub
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+func helm(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	assets := os.Getenv("KUBEBUILDER_ASSETS")
+	if assets == "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("KUBEBUILDER_ASSETS is not set: Helm is there")
+		}
+		t.Skip("KUBEBUILDER_ASSETS is not set")
+	}
+	cmd := exec.Command(filepath.Join(assets, "helm"), args...)
+	cmd.Env = append(os.Environ(), "HELM_CONFIG_HOME="+t.TempDir(), "HELM_CACHE_HOME="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestEachValuesFileGivesObjects renders with each file of testdata and decodes
+// what comes strictly: the API server would drop a misspelt field without a word.
+func TestEachValuesFileGivesObjects(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]map[string]int{
+		"smallest": {
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 2, "NetworkPolicy": 3,
+			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 1, "ClusterRoleBinding": 1,
+		},
+		"everything": {
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "NetworkPolicy": 3, "ServiceMonitor": 1,
+			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 1, "ClusterRoleBinding": 1,
+		},
+		"least-rights": {
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 2, "Role": 1, "RoleBinding": 1,
+		},
+	} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			out, err := helm(t, "template", "elastichub", ".", "--namespace", "jupyterhub", "--kube-version", "1.34",
+				"--api-versions", "monitoring.coreos.com/v1/ServiceMonitor", "--values", "testdata/"+file+".yaml")
+			require.NoError(t, err, out)
+			found := map[string]int{}
+			for text := range strings.SplitSeq(out, "\n---\n") {
+				kind, name := decode(t, text)
+				if kind != "" {
+					assert.NotEmpty(t, name, kind)
+					found[kind]++
+				}
+			}
+			assert.Equal(t, want, found)
+		})
+	}
+	files, err := filepath.Glob("testdata/*.yaml")
+	require.NoError(t, err)
+	assert.Len(t, files, 3, "a file that no row names")
+}
+
+// decode decodes a document strictly as the kind it names.
+func decode(t *testing.T, text string) (kind, name string) {
+	t.Helper()
+	var head metav1.PartialObjectMetadata
+	require.NoError(t, yaml.Unmarshal([]byte(text), &head))
+	var into any
+	switch head.Kind {
+	case "":
+		return "", ""
+	case "ConfigMap":
+		into = &corev1.ConfigMap{}
+	case "Secret":
+		into = &corev1.Secret{}
+	case "Service":
+		into = &corev1.Service{}
+	case "ServiceAccount":
+		into = &corev1.ServiceAccount{}
+	case "Deployment":
+		into = &appsv1.Deployment{}
+	case "NetworkPolicy":
+		into = &networkingv1.NetworkPolicy{}
+	case "PodDisruptionBudget":
+		into = &policyv1.PodDisruptionBudget{}
+	case "Role":
+		into = &rbacv1.Role{}
+	case "RoleBinding":
+		into = &rbacv1.RoleBinding{}
+	case "ClusterRole":
+		into = &rbacv1.ClusterRole{}
+	case "ClusterRoleBinding":
+		into = &rbacv1.ClusterRoleBinding{}
+	case "ServiceMonitor":
+		into = &unstructured.Unstructured{}
+		require.NoError(t, yaml.Unmarshal([]byte(text), into))
+		return head.Kind, head.Name
+	default:
+		t.Fatalf("kind %q is new: decode it here", head.Kind)
+	}
+	require.NoError(t, yaml.UnmarshalStrict([]byte(text), into), "%s %s", head.Kind, head.Name)
+	return head.Kind, head.Name
+}
+
+// values are the paths in values.yaml, of objects and of what is in them.
+func values(t *testing.T) map[string]bool {
+	t.Helper()
+	raw, err := os.ReadFile("values.yaml")
+	require.NoError(t, err)
+	var all map[string]any
+	require.NoError(t, yaml.UnmarshalStrict(raw, &all))
+	found := map[string]bool{}
+	var walk func(prefix string, v map[string]any)
+	walk = func(prefix string, v map[string]any) {
+		for key, value := range v {
+			found[prefix+key] = true
+			if inner, is := value.(map[string]any); is {
+				walk(prefix+key+".", inner)
+			}
+		}
+	}
+	walk("", all)
+	return found
+}
+
+type schema struct {
+	Properties           map[string]schema `json:"properties"`
+	AdditionalProperties any               `json:"additionalProperties"`
+}
+
+// TestSchemaAndValuesAgree: each value has an entry in the schema, and each
+// entry a value; an object whose keys are Kubernetes' is one value.
+func TestSchemaAndValuesAgree(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("values.schema.json")
+	require.NoError(t, err)
+	var root schema
+	require.NoError(t, json.Unmarshal(raw, &root))
+	delete(root.Properties, "global") // Helm's own
+	all := values(t)
+	entries, open := map[string]bool{}, []string{}
+	var walk func(prefix string, s schema)
+	walk = func(prefix string, s schema) {
+		if s.Properties != nil {
+			assert.Equal(t, false, s.AdditionalProperties, "%q lets misspelt keys pass", strings.TrimSuffix(prefix, "."))
+		}
+		for key, inner := range s.Properties {
+			entries[prefix+key] = true
+			if inner.Properties == nil {
+				open = append(open, prefix+key+".")
+			}
+			walk(prefix+key+".", inner)
+		}
+	}
+	walk("", root)
+	for path := range all {
+		within := slices.ContainsFunc(open, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
+		assert.True(t, within || entries[path], "values.schema.json does not know %s", path)
+	}
+	for path := range entries {
+		assert.True(t, all[path] || optional[path], "values.yaml has no %s", path)
+	}
+}
+
+// optional are what values.yaml leaves out, as its parent is empty there.
+var optional = map[string]bool{
+	"groups.ldap.limits.cacheTTL": true, "groups.ldap.limits.staleLimit": true,
+	"groups.oidc.limits.cacheTTL": true, "groups.oidc.limits.staleLimit": true,
+	"groups.hub.limits.cacheTTL": true, "groups.hub.limits.staleLimit": true,
+}
+
+var (
+	row    = regexp.MustCompile("(?m)^\\| ((?:`[^`]+`(?:, )?)+) \\|")
+	code   = regexp.MustCompile("`([^`]+)`")
+	braces = regexp.MustCompile(`\{([^}]+)\}`)
+)
+
+// TestReadmeAndValuesAgree: each value has a row, of its own or of what it is
+// in, and each row a value.
+func TestReadmeAndValuesAgree(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	all, rows := values(t), map[string]bool{}
+	for _, cell := range row.FindAllSubmatch(page, -1) {
+		for _, name := range code.FindAllSubmatch(cell[1], -1) {
+			for _, path := range expand(string(name[1])) {
+				path = strings.TrimSuffix(path, ".*")
+				assert.False(t, rows[path], "two rows for %s", path)
+				rows[path] = true
+				assert.True(t, all[path], "README.md has a row for %s, which is no value", path)
+			}
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		assert.True(t, described(path, rows), "README.md has no row for %s", path)
+	}
+}
+
+// described tells that a path, something that it is in, or everything in it has a row.
+func described(path string, rows map[string]bool) bool {
+	for at := path; ; {
+		if rows[at] {
+			return true
+		}
+		dot := strings.LastIndex(at, ".")
+		if dot < 0 {
+			break
+		}
+		at = at[:dot]
+	}
+	for named := range rows {
+		if strings.HasPrefix(named, path+".") {
+			return true // what is in it is looked up by itself
+		}
+	}
+	return false
+}
+
+// expand makes of `log.{level,format}` both.
+func expand(name string) []string {
+	at := braces.FindStringSubmatchIndex(name)
+	if at == nil {
+		return []string{name}
+	}
+	var all []string
+	for part := range strings.SplitSeq(name[at[2]:at[3]], ",") {
+		all = append(all, expand(name[:at[0]]+part+name[at[1]:])...)
+	}
+	return all
+}
