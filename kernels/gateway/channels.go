@@ -64,7 +64,7 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	log := s.log.With("kernel", k.Name, "owner", c.id.owner(), "request", c.requestID)
 	sock := &socket{
 		srv: s, log: log, identity: c.id, token: c.token, session: session, uid: k.UID, patience: patience,
-		sub: sub, client: client, ledger: newLedger(s.cfg.bounds.heldBytes, s.memory, c.id.owner()), tell: &teller{client: client},
+		sub: sub, client: client, pending: newPendingRequests(s.cfg.bounds.heldBytes, s.memory, c.id.owner()), notices: &cellNotices{client: client},
 		from:  from,
 		ready: make(chan struct{}, 1), kick: make(chan struct{}, 1), woken: make(chan error, 1),
 	}

@@ -23,8 +23,8 @@ type situation struct {
 	linkRun int64
 	// ended is the run whose agent said goodbye; it is not dialled again.
 	ended int64
-	// told is the run whose end has been dealt with (verdict.settle).
-	told int64
+	// settled is the run whose end has been dealt with (action.settle).
+	settled int64
 	// asked is the run that has been asked for, successfully.
 	asked int64
 	// wanted: an execute_request is held.
@@ -37,52 +37,52 @@ type situation struct {
 // lingerLink is how long a link may outlive its kernel's end.
 const lingerLink = 3 * time.Second
 
-// verdict is what to do. At most one of the fields that act is set, except
+// action is what to do. At most one of the fields that act is set, except
 // that settle and wake follow each other in the next pass.
-type verdict struct {
-	gone   bool   // the kernel is deleted: say so and close
-	unlink bool   // close the link, or stop dialling
-	dial   target // connect, if run is not zero
-	settle bool   // the run is over: answer what can no longer be answered
-	wake   bool   // ask for the next run
-	parked bool   // no run and none asked for: answer what needs no kernel
-	linger bool   // come back when lingerLink is over
+type action struct {
+	deleted bool   // the kernel is deleted: say so and close
+	unlink  bool   // close the link, or stop dialling
+	dial    target // connect, if run is not zero
+	settle  bool   // the run is over: answer what can no longer be answered
+	wake    bool   // ask for the next run
+	parked  bool   // no run and none asked for: answer what needs no kernel
+	linger  bool   // come back when lingerLink is over
 }
 
 // decide is the heart of a socket, free of I/O.
-func decide(s situation) verdict {
+func decide(s situation) action {
 	k := s.kernel
 	if k == nil {
-		return verdict{gone: true}
+		return action{deleted: true}
 	}
 	switch phase := phaseOf(k); phase {
 	case v1alpha1.KernelStarting, v1alpha1.KernelReady:
 		t, ok := targetOf(k)
 		switch {
 		case s.link != linkNone && s.linkRun != k.Status.Run:
-			return verdict{unlink: true}
+			return action{unlink: true}
 		case s.link == linkNone && ok && s.ended != t.run:
-			return verdict{dial: t}
+			return action{dial: t}
 		}
-		return verdict{}
+		return action{}
 	case v1alpha1.KernelParked, v1alpha1.KernelDead:
 		switch {
 		case s.link == linkDialing, s.link == linkUp && s.endedFor >= lingerLink:
-			return verdict{unlink: true}
+			return action{unlink: true}
 		case s.link == linkUp:
-			return verdict{linger: true}
-		case s.told < k.Status.Run:
-			return verdict{settle: true}
+			return action{linger: true}
+		case s.settled < k.Status.Run:
+			return action{settle: true}
 		case s.asked > k.Status.Run:
-			return verdict{} // the object does not show it yet
+			return action{} // the object does not show it yet
 		case s.wanted:
-			return verdict{wake: true}
+			return action{wake: true}
 		}
-		return verdict{parked: true}
+		return action{parked: true}
 	default: // queued, or a phase of a newer controller: it has no agent
 		if s.link != linkNone {
-			return verdict{unlink: true}
+			return action{unlink: true}
 		}
-		return verdict{}
+		return action{}
 	}
 }

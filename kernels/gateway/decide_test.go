@@ -23,37 +23,37 @@ func kernelIn(phase v1alpha1.KernelPhase, specRun, run int64, ip string) *v1alph
 
 func TestDecide(t *testing.T) {
 	const ip = "10.0.0.9"
-	dial := func(run int64) verdict { return verdict{dial: target{uid: "u", run: run, ip: ip}} }
+	dial := func(run int64) action { return action{dial: target{uid: "u", run: run, ip: ip}} }
 	for name, c := range map[string]struct {
 		s    situation
-		want verdict
+		want action
 	}{
-		"deleted":                              {situation{link: linkUp}, verdict{gone: true}},
-		"not taken up":                         {situation{kernel: kernelIn("", 1, 0, "")}, verdict{}},
-		"queued":                               {situation{kernel: kernelIn(v1alpha1.KernelQueued, 1, 1, ""), wanted: true}, verdict{}},
-		"queued with an old link":              {situation{kernel: kernelIn(v1alpha1.KernelQueued, 2, 2, ""), link: linkUp, linkRun: 1}, verdict{unlink: true}},
-		"woken, not taken up, old link":        {situation{kernel: kernelIn(v1alpha1.KernelParked, 2, 1, ip), link: linkUp, linkRun: 1}, verdict{unlink: true}},
-		"woken, not taken up":                  {situation{kernel: kernelIn(v1alpha1.KernelParked, 2, 1, ip), wanted: true, told: 1}, verdict{}},
-		"starting without address":             {situation{kernel: kernelIn(v1alpha1.KernelStarting, 1, 1, "")}, verdict{}},
-		"starting with bad address":            {situation{kernel: kernelIn(v1alpha1.KernelStarting, 1, 1, "evil.example")}, verdict{}},
+		"deleted":                              {situation{link: linkUp}, action{deleted: true}},
+		"not taken up":                         {situation{kernel: kernelIn("", 1, 0, "")}, action{}},
+		"queued":                               {situation{kernel: kernelIn(v1alpha1.KernelQueued, 1, 1, ""), wanted: true}, action{}},
+		"queued with an old link":              {situation{kernel: kernelIn(v1alpha1.KernelQueued, 2, 2, ""), link: linkUp, linkRun: 1}, action{unlink: true}},
+		"woken, not taken up, old link":        {situation{kernel: kernelIn(v1alpha1.KernelParked, 2, 1, ip), link: linkUp, linkRun: 1}, action{unlink: true}},
+		"woken, not taken up":                  {situation{kernel: kernelIn(v1alpha1.KernelParked, 2, 1, ip), wanted: true, settled: 1}, action{}},
+		"starting without address":             {situation{kernel: kernelIn(v1alpha1.KernelStarting, 1, 1, "")}, action{}},
+		"starting with bad address":            {situation{kernel: kernelIn(v1alpha1.KernelStarting, 1, 1, "evil.example")}, action{}},
 		"starting":                             {situation{kernel: kernelIn(v1alpha1.KernelStarting, 1, 1, ip)}, dial(1)},
 		"ready":                                {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip)}, dial(3)},
-		"ready, dialling":                      {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), link: linkDialing, linkRun: 3}, verdict{}},
-		"ready, linked":                        {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), link: linkUp, linkRun: 3}, verdict{}},
-		"ready, linked to an earlier run":      {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), link: linkUp, linkRun: 2}, verdict{unlink: true}},
-		"ready, agent said goodbye":            {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), ended: 3, wanted: true}, verdict{}},
+		"ready, dialling":                      {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), link: linkDialing, linkRun: 3}, action{}},
+		"ready, linked":                        {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), link: linkUp, linkRun: 3}, action{}},
+		"ready, linked to an earlier run":      {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), link: linkUp, linkRun: 2}, action{unlink: true}},
+		"ready, agent said goodbye":            {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), ended: 3, wanted: true}, action{}},
 		"ready, an earlier agent said goodbye": {situation{kernel: kernelIn(v1alpha1.KernelReady, 3, 3, ip), ended: 2}, dial(3)},
-		"parked, last words on their way":      {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), link: linkUp, linkRun: 1}, verdict{linger: true}},
-		"parked, no last words":                {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), link: linkUp, linkRun: 1, endedFor: lingerLink}, verdict{unlink: true}},
-		"parked, dialling":                     {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ip), link: linkDialing, linkRun: 1}, verdict{unlink: true}},
-		"parked, to be dealt with":             {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), wanted: true}, verdict{settle: true}},
-		"parked":                               {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), told: 1}, verdict{parked: true}},
-		"parked, wanted":                       {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), told: 1, wanted: true}, verdict{wake: true}},
-		"parked, asked for":                    {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), told: 1, asked: 2, wanted: true}, verdict{}},
-		"parked again, asked for earlier":      {situation{kernel: kernelIn(v1alpha1.KernelParked, 2, 2, ""), told: 2, asked: 2, wanted: true}, verdict{wake: true}},
-		"dead, to be dealt with":               {situation{kernel: kernelIn(v1alpha1.KernelDead, 2, 2, ""), told: 1, wanted: true}, verdict{settle: true}},
-		"dead, wanted":                         {situation{kernel: kernelIn(v1alpha1.KernelDead, 2, 2, ""), told: 2, wanted: true}, verdict{wake: true}},
-		"a phase of the future":                {situation{kernel: kernelIn("Frozen", 1, 1, ip), link: linkUp, linkRun: 1}, verdict{unlink: true}},
+		"parked, last words on their way":      {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), link: linkUp, linkRun: 1}, action{linger: true}},
+		"parked, no last words":                {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), link: linkUp, linkRun: 1, endedFor: lingerLink}, action{unlink: true}},
+		"parked, dialling":                     {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ip), link: linkDialing, linkRun: 1}, action{unlink: true}},
+		"parked, to be dealt with":             {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), wanted: true}, action{settle: true}},
+		"parked":                               {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), settled: 1}, action{parked: true}},
+		"parked, wanted":                       {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), settled: 1, wanted: true}, action{wake: true}},
+		"parked, asked for":                    {situation{kernel: kernelIn(v1alpha1.KernelParked, 1, 1, ""), settled: 1, asked: 2, wanted: true}, action{}},
+		"parked again, asked for earlier":      {situation{kernel: kernelIn(v1alpha1.KernelParked, 2, 2, ""), settled: 2, asked: 2, wanted: true}, action{wake: true}},
+		"dead, to be dealt with":               {situation{kernel: kernelIn(v1alpha1.KernelDead, 2, 2, ""), settled: 1, wanted: true}, action{settle: true}},
+		"dead, wanted":                         {situation{kernel: kernelIn(v1alpha1.KernelDead, 2, 2, ""), settled: 2, wanted: true}, action{wake: true}},
+		"a phase of the future":                {situation{kernel: kernelIn("Frozen", 1, 1, ip), link: linkUp, linkRun: 1}, action{unlink: true}},
 	} {
 		assert.Equal(t, c.want, decide(c.s), name)
 	}
@@ -83,9 +83,9 @@ func TestEveryCauseIsPutIntoWords(t *testing.T) {
 	}
 }
 
-func TestLedgerCountsWhatItHolds(t *testing.T) {
+func TestPendingRequestsCountWhatTheyHold(t *testing.T) {
 	room := roomFor(1 << 20)
-	l := newLedger(10_000, room, "alice")
+	l := newPendingRequests(10_000, room, "alice")
 	b := wire.NewBuilder("a")
 	add := func(kind string, size int) *request {
 		m := b.New(wire.Shell, kind, nil, map[string]string{"code": strings.Repeat("x", size)})
@@ -101,19 +101,19 @@ func TestLedgerCountsWhatItHolds(t *testing.T) {
 		require.True(t, ok)
 	}
 	assert.Equal(t, first.cost()+second.cost()+int64(cap(first.frame)+cap(second.frame)), l.bytes, "kept until the kernel shows a sign")
-	assert.Same(t, first, l.heard([]byte(first.id)))
-	assert.Nil(t, l.heard([]byte(first.id)), "the first time only")
+	assert.Same(t, first, l.markStarted([]byte(first.id)))
+	assert.Nil(t, l.markStarted([]byte(first.id)), "the first time only")
 	assert.Equal(t, first.cost()+second.cost()+int64(cap(second.frame)), l.bytes)
 	assert.Equal(t, l.bytes, room.held)
 	third := add(wire.TypeExecuteRequest, 100)
-	assert.Equal(t, []*request{first}, l.lost(true))
+	assert.Equal(t, []*request{first}, l.endRun(true))
 	var order []string
 	for f, ok := l.next(); ok; f, ok = l.next() {
 		order = append(order, f.request.id)
 	}
 	assert.Equal(t, []string{second.id, third.id}, order, "again, before what came later")
 	assert.True(t, l.answered([]byte(second.id)))
-	assert.Equal(t, []*request{third}, l.lost(false))
+	assert.Equal(t, []*request{third}, l.endRun(false))
 	assert.Zero(t, l.bytes)
 	assert.False(t, l.following())
 
@@ -137,8 +137,8 @@ func TestLeftoversAreBoundedInTimeAndCount(t *testing.T) {
 	room := roomFor(1 << 20)
 	l := newLeftovers(func() time.Time { return now }, room)
 	a := sessionKey{"k", "o", "a"}
-	leave := func(key sessionKey) { // as a ledger that was given it
-		from := newLedger(1<<20, room, key.owner)
+	leave := func(key sessionKey) { // as a queue that was given it
+		from := newPendingRequests(1<<20, room, key.owner)
 		m := wire.NewBuilder("a").New(wire.Shell, wire.TypeExecuteRequest, nil, struct{}{})
 		_, err := from.add(&m, m.AppendV1(nil), now)
 		require.NoError(t, err)
@@ -151,7 +151,7 @@ func TestLeftoversAreBoundedInTimeAndCount(t *testing.T) {
 	frames, _ = l.collect(a)
 	assert.Len(t, frames, 1)
 	assert.Equal(t, held(frames), room.held, "what is handed over still counts")
-	to := newLedger(1<<20, room, "o")
+	to := newPendingRequests(1<<20, room, "o")
 	to.adopt(frames)
 	to.close()
 	assert.Zero(t, room.taken)
@@ -173,14 +173,14 @@ func TestLeftoversAreBoundedInTimeAndCount(t *testing.T) {
 }
 
 func TestANoticeDoesNotComeTooLate(t *testing.T) {
-	l := newLedger(1<<20, roomFor(16<<20), "alice")
+	l := newPendingRequests(1<<20, roomFor(16<<20), "alice")
 	m := wire.NewBuilder("a").New(wire.Shell, wire.TypeExecuteRequest, nil, struct{}{})
 	r, err := l.add(&m, m.AppendV1(nil), time.Now())
 	require.NoError(t, err)
-	tell := &teller{client: &clientConn{}} // which cannot write
-	l.heard([]byte(r.id))
-	require.NoError(t, tell.begun(r, ""))
-	assert.NoError(t, tell.wait(r, "late", l.stillWaits))
+	tell := &cellNotices{client: &clientConn{}} // which cannot write
+	l.markStarted([]byte(r.id))
+	require.NoError(t, tell.clear(r, ""))
+	assert.NoError(t, tell.showWait(r, "late", l.stillWaits))
 	assert.Nil(t, tell.shown)
 }
 

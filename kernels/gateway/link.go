@@ -29,10 +29,10 @@ const (
 
 // link is one connection to the agent of one run.
 type link struct {
-	target target
-	conn   *websocket.Conn
-	ledger *ledger
-	ready  <-chan struct{} // the ledger has frames
+	target  target
+	conn    *websocket.Conn
+	pending *pendingRequests
+	ready   <-chan struct{} // the queue has frames
 	// deliver passes a message on to the client; it blocks while the client
 	// does not read, and with it the reading from the agent. frame begins with
 	// the message's number.
@@ -221,7 +221,7 @@ func (l *link) binary(data []byte) error {
 	return nil
 }
 
-// write sends what the ledger has, and acknowledgements.
+// write sends what the queue has, and acknowledgements.
 func (l *link) write(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -244,7 +244,7 @@ func (l *link) write(ctx context.Context) error {
 			if l.isOver() {
 				return context.Canceled
 			}
-			f, ok := l.ledger.next()
+			f, ok := l.pending.next()
 			if !ok {
 				break
 			}

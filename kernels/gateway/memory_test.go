@@ -189,7 +189,7 @@ func TestManyOwnersShareTheMemory(t *testing.T) {
 	room := roomFor(limit)
 	b := wire.NewBuilder("a")
 	for i := range 40 {
-		l := newLedger(32<<20, room, fmt.Sprint(i))
+		l := newPendingRequests(32<<20, room, fmt.Sprint(i))
 		for range 20 {
 			m := b.New(wire.Shell, wire.TypeExecuteRequest, nil, map[string]string{"code": strings.Repeat("x", 300_000)})
 			_, _ = l.add(&m, m.AppendV1(nil), time.Now())

@@ -30,12 +30,12 @@ type socket struct {
 	uid      types.UID     // of the kernel
 	patience time.Duration // with which a kernel_info_request waits
 
-	sub    *subscription
-	client *clientConn
-	ledger *ledger
-	tell   *teller
-	ready  chan struct{} // capacity 1: the ledger has frames, for the link
-	kick   chan struct{} // capacity 1: the same, for the loop
+	sub     *subscription
+	client  *clientConn
+	pending *pendingRequests
+	notices *cellNotices
+	ready   chan struct{} // capacity 1: the queue has frames, for the link
+	kick    chan struct{} // capacity 1: the same, for the loop
 
 	// The loop's own.
 	link        *link
@@ -47,7 +47,7 @@ type socket struct {
 	woken       chan error
 	waking      bool
 	ended       int64
-	told        int64
+	settled     int64
 	asked       int64
 	endedSince  time.Time
 	nextDial    time.Time
@@ -92,7 +92,7 @@ func (s *socket) run(ctx context.Context) (end endReason) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer s.ledger.close()
+	defer s.pending.close()
 	closed := make(chan struct{})
 	defer func() {
 		cancel()
@@ -117,7 +117,7 @@ func (s *socket) run(ctx context.Context) (end endReason) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		again, over := s.step(ctx, &wg)
+		again, over := s.advance(ctx, &wg)
 		if over != "" {
 			return over
 		}
@@ -128,7 +128,7 @@ func (s *socket) run(ctx context.Context) (end endReason) {
 			return endShutdown
 		case <-clientDone:
 			if s.client.framing != framingResume { // which sends again what it is missing
-				s.srv.left.leave(s.key(), s.ledger.leave(), s.tell.leave())
+				s.srv.left.leave(s.key(), s.pending.leave(), s.notices.leave())
 			}
 			return endClient
 		case <-verify.C:
@@ -158,15 +158,15 @@ func (s *socket) key() sessionKey {
 // same session left when its connection broke.
 func (s *socket) begin(k *v1alpha1.JupyterKernel) {
 	frames, shown := s.srv.left.collect(s.key())
-	s.ledger.adopt(frames)
-	s.tell.adopt(shown)
+	s.pending.adopt(frames)
+	s.notices.adopt(shown)
 	s.interrupted = k.Annotations[v1alpha1.AnnotationInterrupted]
 	s.known = k.Spec.Run - 1
 	switch phaseOf(k) {
 	case v1alpha1.KernelQueued, v1alpha1.KernelStarting:
 		_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateStarting)} })
 	case v1alpha1.KernelParked, v1alpha1.KernelDead:
-		s.told, s.known = k.Status.Run, k.Status.Run
+		s.settled, s.known = k.Status.Run, k.Status.Run
 		if k.Status.ReadyTime == nil && phaseOf(k) == v1alpha1.KernelDead {
 			s.known = 0 // it never ran
 		}
@@ -176,9 +176,9 @@ func (s *socket) begin(k *v1alpha1.JupyterKernel) {
 	}
 }
 
-// step does what decide says, until nothing is left to do, and returns after
+// advance does what decide says, until nothing is left to do, and returns after
 // what time to look again.
-func (s *socket) step(ctx context.Context, wg *sync.WaitGroup) (time.Duration, endReason) {
+func (s *socket) advance(ctx context.Context, wg *sync.WaitGroup) (time.Duration, endReason) {
 	for {
 		s.calm.Store(false) // what comes from here on is seen in the next step, if not in this one
 		now := s.srv.now()
@@ -186,7 +186,7 @@ func (s *socket) step(ctx context.Context, wg *sync.WaitGroup) (time.Duration, e
 		again := time.Hour
 		v := decide(s.situation(k, now))
 		switch {
-		case v.gone:
+		case v.deleted:
 			_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateDead)} })
 			return 0, endDeleted
 		case v.unlink:
@@ -210,7 +210,7 @@ func (s *socket) step(ctx context.Context, wg *sync.WaitGroup) (time.Duration, e
 		case v.linger:
 			again = lingerLink / 4
 		}
-		s.calm.Store(s.link != nil && v == verdict{} && phaseOf(k) == v1alpha1.KernelReady)
+		s.calm.Store(s.link != nil && v == action{} && phaseOf(k) == v1alpha1.KernelReady)
 		s.interrupt(k)
 		wait := s.standIn(k, v.parked, now)
 		return min(again, wait, s.explainWait(k, now)), ""
@@ -219,7 +219,7 @@ func (s *socket) step(ctx context.Context, wg *sync.WaitGroup) (time.Duration, e
 
 func (s *socket) situation(k *v1alpha1.JupyterKernel, now time.Time) situation {
 	sit := situation{
-		kernel: k, linkRun: s.linkRun, ended: s.ended, told: s.told, asked: s.asked, wanted: s.ledger.wanted(),
+		kernel: k, linkRun: s.linkRun, ended: s.ended, settled: s.settled, asked: s.asked, wanted: s.pending.wanted(),
 	}
 	switch {
 	case s.link != nil:
@@ -340,14 +340,14 @@ func (s *socket) read() (inOrder bool) {
 			s.acknowledged(data)
 			continue
 		}
-		s.take(kind, data)
+		s.enqueue(kind, data)
 	}
 }
 
 // receive reads one frame. While there is no room for a large one the client
 // waits, but not for ever: two half frames may be in each other's way.
 func (s *socket) receive(room *share) (websocket.MessageType, []byte, error) {
-	room.free() // of the frame before, which the ledger counts
+	room.free() // of the frame before, which the queue counts
 	kind, r, err := s.client.conn.Reader(context.Background())
 	if err != nil {
 		return 0, nil, err
@@ -403,16 +403,16 @@ func (s *socket) acknowledged(data []byte) {
 	}
 }
 
-// take files one frame of the client. What cannot be read is dropped: a client
+// enqueue files one frame of the client. What cannot be read is dropped: a client
 // that loses its socket for it would only come back and do it again.
-func (s *socket) take(kind websocket.MessageType, data []byte) {
+func (s *socket) enqueue(kind websocket.MessageType, data []byte) {
 	m, err := s.client.framing.parse(kind, data)
 	if err != nil || m.Channel == wire.IOPub || len(m.Header) > maxHeader {
 		s.srv.metrics.dropped.WithLabelValues("malformed").Inc()
 		s.log.Debug("frame dropped", "bytes", len(data), "error", err)
 		return
 	}
-	if s.client.framing == framingResume && s.ledger.has(m.Fields().ID) {
+	if s.client.framing == framingResume && s.pending.has(m.Fields().ID) {
 		return // it came back to this replica, and sends again
 	}
 	if s.client.framing == framingLegacy || kind != websocket.MessageBinary {
@@ -420,11 +420,11 @@ func (s *socket) take(kind websocket.MessageType, data []byte) {
 	} else {
 		data = compact(data)
 	}
-	r, err := s.ledger.add(&m, data, s.srv.now())
+	r, err := s.pending.add(&m, data, s.srv.now())
 	if err != nil {
 		s.srv.metrics.dropped.WithLabelValues("held_full").Inc()
 		if r != nil {
-			_ = s.tell.refuse([]*request{r}, "TooMuchWaiting", "Too much is waiting for the kernel already.")
+			_ = s.notices.refuse([]*request{r}, "TooMuchWaiting", "Too much is waiting for the kernel already.")
 			return
 		}
 		// Nobody waits for an answer to it, so nobody would know that it is lost.

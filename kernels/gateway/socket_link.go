@@ -53,7 +53,7 @@ func (s *socket) connected(ctx context.Context, wg *sync.WaitGroup, r dialResult
 	s.srv.metrics.dials.WithLabelValues("ok").Inc()
 	s.backoff, s.nextDial = 0, time.Time{}
 	l := newLink(r, s.from)
-	l.ledger, l.ready, l.metrics, l.over = s.ledger, s.ready, s.srv.metrics, s.sub.over
+	l.pending, l.ready, l.metrics, l.over = s.pending, s.ready, s.srv.metrics, s.sub.over
 	l.deliver, l.greet, l.acknowledges = s.deliver, s.greet, s.client.framing == framingResume
 	l.room, l.maxFrame = &share{budget: s.srv.memory, owner: s.identity.owner()}, s.srv.cfg.maxFrame()
 	l.renders = s.client.framing == framingLegacy
@@ -94,7 +94,7 @@ func (s *socket) disconnected(err error) endReason {
 		s.ended = s.linkRun
 		s.log.Info("kernel ended", "run", s.linkRun, "reason", clip(closed.Reason, 64))
 	default:
-		s.ledger.again()
+		s.pending.resend()
 		s.backoff = firstBackoff
 		if errors.Is(err, errNoRoom) { // the agent keeps the frame
 			s.backoff = maxBackoff
@@ -149,19 +149,19 @@ func (s *socket) published(m *wire.Message) (pass bool, err error) {
 		state = wire.State(m.ExecutionState())
 		s.client.speakAs(fields.Session)
 		if state == wire.StateRestarting {
-			s.ledger.restarted()
+			s.pending.restarted()
 		}
 	}
 	s.srv.activity.note(s.uid, state, s.srv.now())
 	pass = state != wire.StateDead
-	if !s.ledger.following() {
+	if !s.pending.following() {
 		return pass, nil
 	}
-	r := s.ledger.heard(wire.ParseFields(m.ParentHeader).ID)
+	r := s.pending.markStarted(wire.ParseFields(m.ParentHeader).ID)
 	if r == nil || !r.executes() {
 		return pass, nil
 	}
-	return pass, s.tell.begun(r, s.arrival(r))
+	return pass, s.notices.clear(r, s.arrival(r))
 }
 
 // replied learns from a reply, which is not to be passed on if the request has
@@ -171,7 +171,7 @@ func (s *socket) replied(m *wire.Message) (pass bool) {
 	if m.Type() == wire.TypeKernelInfoReply {
 		s.srv.infos.learn(s.uid, m.Content)
 	}
-	return s.ledger.answered(wire.ParseFields(m.ParentHeader).ID)
+	return s.pending.answered(wire.ParseFields(m.ParentHeader).ID)
 }
 
 // arrival is what remains to be read in a cell when the kernel takes it up:

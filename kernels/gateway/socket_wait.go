@@ -10,19 +10,19 @@ import (
 // settle answers what can no longer be answered after a run has ended. What a
 // parked kernel has not begun waits for its next run.
 func (s *socket) settle(k *v1alpha1.JupyterKernel) {
-	s.told = k.Status.Run
+	s.settled = k.Status.Run
 	dead := phaseOf(k) == v1alpha1.KernelDead
-	lost := s.ledger.lost(!dead)
+	lost := s.pending.endRun(!dead)
 	if dead {
-		lost = append(lost, s.ledger.take(func(*request) bool { return true })...)
+		lost = append(lost, s.pending.remove(func(*request) bool { return true })...)
 	}
 	name, text := over(k)
 	if dead && len(lost) == 0 {
-		if parent := s.ledger.lastExecute(); parent != nil {
+		if parent := s.pending.lastExecute(); parent != nil {
 			_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Stream(parent, "stderr", text+"\n")} })
 		}
 	}
-	_ = s.tell.refuse(lost, name, text)
+	_ = s.notices.refuse(lost, name, text)
 	_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateIdle)} })
 }
 
@@ -32,8 +32,8 @@ func (s *socket) abandon() {
 	if s.client.framing == framingResume {
 		return
 	}
-	held := s.ledger.take(func(*request) bool { return true })
-	_ = s.tell.refuse(held, "GatewayRestarted", "The kernel gateway was restarted while this waited for the kernel. Run it again.")
+	held := s.pending.remove(func(*request) bool { return true })
+	_ = s.notices.refuse(held, "GatewayRestarted", "The kernel gateway was restarted while this waited for the kernel. Run it again.")
 }
 
 // interrupt gives up the cells that wait, when the user has interrupted a
@@ -49,8 +49,8 @@ func (s *socket) giveUp() {
 	if s.link != nil {
 		return // the kernel itself was interrupted
 	}
-	given := s.ledger.take(func(r *request) bool { return r != nil && r.executes() })
-	_ = s.tell.refuse(given, "KeyboardInterrupt", "Interrupted while waiting for the kernel.")
+	given := s.pending.remove(func(r *request) bool { return r != nil && r.executes() })
+	_ = s.notices.refuse(given, "KeyboardInterrupt", "Interrupted while waiting for the kernel.")
 }
 
 // standIn answers, while the kernel is not there, what needs no kernel:
@@ -65,26 +65,26 @@ func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) 
 	if s.link != nil {
 		return wait
 	}
-	interrupts := s.ledger.take(func(r *request) bool { return r != nil && r.kind == wire.TypeInterruptRequest })
+	interrupts := s.pending.remove(func(r *request) bool { return r != nil && r.kind == wire.TypeInterruptRequest })
 	if len(interrupts) > 0 {
 		s.giveUp()
 	}
 	for _, r := range interrupts {
-		_ = s.tell.answer(r, map[string]string{"status": "ok"})
+		_ = s.notices.answer(r, map[string]string{"status": "ok"})
 	}
 	if !parked {
 		return wait
 	}
 	// A kernel_info_request that came since speakOfKernel is the next pass's.
-	rest := s.ledger.take(func(r *request) bool {
+	rest := s.pending.remove(func(r *request) bool {
 		return r == nil || !r.executes() && r.kind != wire.TypeKernelInfoRequest
 	})
 	for _, r := range rest {
 		if r.kind == wire.TypeCommInfoRequest {
-			_ = s.tell.answer(r, map[string]any{"status": "ok", "comms": map[string]any{}})
+			_ = s.notices.answer(r, map[string]any{"status": "ok", "comms": map[string]any{}})
 			continue
 		}
-		_ = s.tell.refuse([]*request{r}, "KernelParked", "The kernel is parked. Run a cell to bring it back.")
+		_ = s.notices.refuse([]*request{r}, "KernelParked", "The kernel is parked. Run a cell to bring it back.")
 	}
 	return wait
 }
@@ -95,9 +95,9 @@ func (s *socket) speakOfKernel(parked bool, now time.Time) time.Duration {
 	if parked {
 		before = now.Add(s.patience) // all of them: one may be younger than now
 	}
-	asked, oldest := s.ledger.speakFor(func(r *request) bool { return r.kind == wire.TypeKernelInfoRequest }, before)
+	asked, oldest := s.pending.speakFor(func(r *request) bool { return r.kind == wire.TypeKernelInfoRequest }, before)
 	for _, r := range asked {
-		_ = s.tell.answer(r, s.srv.infos.content(s.uid, s.spec))
+		_ = s.notices.answer(r, s.srv.infos.content(s.uid, s.spec))
 	}
 	if len(asked) > 0 && !parked { // it is not idle, as the answer made it seem
 		_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateStarting)} })
@@ -111,7 +111,7 @@ func (s *socket) speakOfKernel(parked bool, now time.Time) time.Duration {
 // explainWait shows in the waiting cell what it waits for, once that has taken
 // long enough to be worth telling. It returns when to look again.
 func (s *socket) explainWait(k *v1alpha1.JupyterKernel, now time.Time) time.Duration {
-	r := s.ledger.waits()
+	r := s.pending.oldestWaiting()
 	if r == nil || s.link != nil && phaseOf(k) == v1alpha1.KernelReady {
 		return time.Hour
 	}
@@ -122,7 +122,7 @@ func (s *socket) explainWait(k *v1alpha1.JupyterKernel, now time.Time) time.Dura
 	if s.wakeFailure {
 		text = "The cluster does not answer; trying again…"
 	}
-	_ = s.tell.wait(r, text, s.ledger.stillWaits)
+	_ = s.notices.showWait(r, text, s.pending.stillWaits)
 	return time.Hour
 }
 

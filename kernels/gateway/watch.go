@@ -66,11 +66,11 @@ func (s *subscription) bind(k *v1alpha1.JupyterKernel, owned func(*v1alpha1.Jupy
 		k = newer
 	}
 	s.early = nil
-	s.take(k)
+	s.update(k)
 }
 
-// take is set for the object itself; mu is held. A nil kernel is gone.
-func (s *subscription) take(k *v1alpha1.JupyterKernel) {
+// update is set for the object itself; mu is held. A nil kernel is gone.
+func (s *subscription) update(k *v1alpha1.JupyterKernel) {
 	select {
 	case <-s.over:
 		return
@@ -111,7 +111,7 @@ func (s *subscription) set(uid types.UID, k *v1alpha1.JupyterKernel) {
 	case k == nil && uid != s.uid:
 		return // an earlier object of that name
 	}
-	s.take(k)
+	s.update(k)
 	signal(s.changed)
 }
 
@@ -124,8 +124,8 @@ func (w *watch) publish(k *v1alpha1.JupyterKernel) {
 	w.each(k.Name, k.UID, k)
 }
 
-// gone tells that a kernel is no more.
-func (w *watch) gone(k *v1alpha1.JupyterKernel) {
+// deleted tells that a kernel is no more.
+func (w *watch) deleted(k *v1alpha1.JupyterKernel) {
 	w.removed(k)
 	w.each(k.Name, k.UID, nil)
 }
@@ -148,7 +148,7 @@ func (w *watch) OnAdd(obj any, _ bool) { w.onObject(obj) }
 func (w *watch) OnUpdate(old, obj any) {
 	before, ok := old.(*v1alpha1.JupyterKernel)
 	if k, now := obj.(*v1alpha1.JupyterKernel); ok && now && before.UID != k.UID {
-		w.gone(before)
+		w.deleted(before)
 	}
 	w.onObject(obj)
 }
@@ -159,7 +159,7 @@ func (w *watch) OnDelete(obj any) {
 		obj = t.Obj
 	}
 	if k, ok := obj.(*v1alpha1.JupyterKernel); ok {
-		w.gone(k)
+		w.deleted(k)
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
-// teller shows, in the output of a cell that waits, what it waits for. There
+// cellNotices shows, in the output of a cell that waits, what it waits for. There
 // is one notice at a time; it is updated in place.
-type teller struct {
+type cellNotices struct {
 	client *clientConn
 
 	mu    sync.Mutex // also orders the writes
@@ -23,9 +23,9 @@ type notice struct {
 	text    string
 }
 
-// wait shows or updates the notice of a request that still waits; begun or
+// showWait shows or updates the notice of a request that still waits; clear or
 // refuse may have come in between, and nothing would take the notice away.
-func (t *teller) wait(r *request, text string, still func(*request) bool) error {
+func (t *cellNotices) showWait(r *request, text string, still func(*request) bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !still(r) {
@@ -51,7 +51,7 @@ func (t *teller) wait(r *request, text string, still func(*request) bool) error 
 }
 
 // leave gives the notice away, for adopt.
-func (t *teller) leave() *notice {
+func (t *cellNotices) leave() *notice {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.shown
@@ -60,16 +60,16 @@ func (t *teller) leave() *notice {
 }
 
 // adopt goes on with a notice that the client has on display.
-func (t *teller) adopt(n *notice) {
+func (t *cellNotices) adopt(n *notice) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.shown = n
 }
 
-// begun is called when the kernel first speaks about a request, before that is
+// clear is called when the kernel first speaks about a request, before that is
 // passed on. last is what is to remain to be read in the cell; without it the
 // notice goes away and leaves nothing.
-func (t *teller) begun(r *request, last string) error {
+func (t *cellNotices) clear(r *request, last string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.shown
@@ -92,9 +92,9 @@ func (t *teller) begun(r *request, last string) error {
 
 // refuse answers requests in the kernel's stead with an error. An
 // execute_request also shows it in its cell.
-func (t *teller) refuse(requests []*request, name, text string) error {
+func (t *cellNotices) refuse(requests []*request, name, text string) error {
 	for _, r := range requests {
-		if err := t.begun(r, ""); err != nil {
+		if err := t.clear(r, ""); err != nil {
 			return err
 		}
 		f := wire.Failure{Name: name, Value: text, Traceback: []string{name + ": " + text}}
@@ -113,7 +113,7 @@ func (t *teller) refuse(requests []*request, name, text string) error {
 }
 
 // answer replies to a request in the kernel's stead.
-func (t *teller) answer(r *request, content any) error {
+func (t *cellNotices) answer(r *request, content any) error {
 	return t.client.say(func(b *wire.Builder) []wire.Message {
 		return []wire.Message{
 			b.Status(r.header, wire.StateBusy),

@@ -71,9 +71,9 @@ func compact(data []byte) []byte {
 	return kept
 }
 
-// ledger keeps what a client has sent: the frames that wait for a link, and
+// pendingRequests keeps what a client has sent: the frames that wait for a link, and
 // the requests that are not answered. It is safe for concurrent use.
-type ledger struct {
+type pendingRequests struct {
 	limit  int64 // of bytes held; one frame may exceed it
 	budget *budget
 	owner  string
@@ -85,14 +85,14 @@ type ledger struct {
 	last  []byte // header of the last execute_request that was sent
 }
 
-func newLedger(limit int64, b *budget, owner string) *ledger {
-	return &ledger{limit: limit, budget: b, owner: owner}
+func newPendingRequests(limit int64, b *budget, owner string) *pendingRequests {
+	return &pendingRequests{limit: limit, budget: b, owner: owner}
 }
 
-// add takes a message; data is its v1 frame and belongs to the ledger from
+// add takes a message; data is its v1 frame and belongs to the queue from
 // now on. errHeldFull if there is no room, here or in the budget: the request
 // is then not followed.
-func (l *ledger) add(m *wire.Message, data []byte, now time.Time) (*request, error) {
+func (l *pendingRequests) add(m *wire.Message, data []byte, now time.Time) (*request, error) {
 	fields := m.Fields()
 	var r *request
 	if strings.HasSuffix(fields.Type, "_request") && (m.Channel == wire.Shell || m.Channel == wire.Control) {
@@ -119,14 +119,14 @@ func (l *ledger) add(m *wire.Message, data []byte, now time.Time) (*request, err
 	return f.request, nil
 }
 
-// give lets go of n bytes; mu is held.
-func (l *ledger) give(n int64) {
+// release lets go of n bytes; mu is held.
+func (l *pendingRequests) release(n int64) {
 	l.bytes -= n
 	l.budget.release(l.owner, n)
 }
 
 // next takes the first frame out of the queue, to be sent.
-func (l *ledger) next() (frame, bool) {
+func (l *pendingRequests) next() (frame, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.queue) == 0 {
@@ -137,7 +137,7 @@ func (l *ledger) next() (frame, bool) {
 	l.queue[0] = frame{}
 	l.queue = l.queue[1:]
 	if f.request == nil {
-		l.give(f.size())
+		l.release(f.size())
 		return f, true
 	}
 	f.request.sent = true
@@ -145,21 +145,21 @@ func (l *ledger) next() (frame, bool) {
 		l.last = f.request.header
 	}
 	if len(f.data) > maxKeptFrame {
-		l.drop(f.request)
+		l.releaseFrame(f.request)
 	}
 	return f, true
 }
 
-// drop lets go of a request's frame.
-func (l *ledger) drop(r *request) {
+// releaseFrame lets go of a request's frame.
+func (l *pendingRequests) releaseFrame(r *request) {
 	if r.frame != nil {
-		l.give(int64(cap(r.frame)))
+		l.release(int64(cap(r.frame)))
 	}
 	r.frame = nil
 }
 
-// heard notes that the kernel spoke about a request, and returns it the first time.
-func (l *ledger) heard(parentID []byte) *request {
+// markStarted notes that the kernel spoke about a request, and returns it the first time.
+func (l *pendingRequests) markStarted(parentID []byte) *request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range l.open {
@@ -169,7 +169,7 @@ func (l *ledger) heard(parentID []byte) *request {
 			}
 			r.started = true
 			if r.sent {
-				l.drop(r)
+				l.releaseFrame(r)
 			}
 			return r
 		}
@@ -179,7 +179,7 @@ func (l *ledger) heard(parentID []byte) *request {
 
 // answered forgets a request that has its reply, and tells whether that is the
 // first one.
-func (l *ledger) answered(parentID []byte) (first bool) {
+func (l *pendingRequests) answered(parentID []byte) (first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first = true
@@ -188,30 +188,30 @@ func (l *ledger) answered(parentID []byte) (first bool) {
 			return false
 		}
 		first = !r.spoken
-		l.drop(r)
-		l.give(r.cost())
+		l.releaseFrame(r)
+		l.release(r.cost())
 		return true
 	})
 	return first
 }
 
 // following tells whether any request is open.
-func (l *ledger) following() bool {
+func (l *pendingRequests) following() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.open) > 0
 }
 
 // wanted tells whether an execute_request waits for a link.
-func (l *ledger) wanted() bool {
+func (l *pendingRequests) wanted() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.ContainsFunc(l.queue, func(f frame) bool { return f.request != nil && f.request.executes() })
 }
 
-// waits returns the oldest execute_request of which the kernel has not said
+// oldestWaiting returns the oldest execute_request of which the kernel has not said
 // anything, or nil.
-func (l *ledger) waits() *request {
+func (l *pendingRequests) oldestWaiting() *request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range l.open {
@@ -223,38 +223,38 @@ func (l *ledger) waits() *request {
 }
 
 // stillWaits tells whether the kernel has not said anything about a request yet.
-func (l *ledger) stillWaits(r *request) bool {
+func (l *pendingRequests) stillWaits(r *request) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !r.started && slices.Contains(l.open, r)
 }
 
-// take removes from the queue the frames that pick chooses and forgets their
+// remove removes from the queue the frames that pick chooses and forgets their
 // requests. pick sees nil for a frame without one.
-func (l *ledger) take(pick func(*request) bool) []*request {
+func (l *pendingRequests) remove(pick func(*request) bool) []*request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var taken []*request
+	var removed []*request
 	l.queue = slices.DeleteFunc(l.queue, func(f frame) bool {
 		if !pick(f.request) {
 			return false
 		}
-		l.give(f.size())
+		l.release(f.size())
 		if f.request != nil {
 			f.request.frame = nil
-			taken = append(taken, f.request)
+			removed = append(removed, f.request)
 		}
 		return true
 	})
-	l.forget(taken)
-	return taken
+	l.forget(removed)
+	return removed
 }
 
 // speakFor returns those requests that pick chooses, that were received before
 // a time and of which the kernel has said nothing, and how old the oldest of
 // the others is. The caller answers them: those that were not sent never will
 // be, and the kernel's reply to the others is not the first.
-func (l *ledger) speakFor(pick func(*request) bool, before time.Time) (requests []*request, oldest time.Time) {
+func (l *pendingRequests) speakFor(pick func(*request) bool, before time.Time) (requests []*request, oldest time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var unsent []*request
@@ -275,16 +275,16 @@ func (l *ledger) speakFor(pick func(*request) bool, before time.Time) (requests 
 	}
 	l.queue = slices.DeleteFunc(l.queue, func(f frame) bool { return f.request != nil && slices.Contains(unsent, f.request) })
 	for _, r := range unsent {
-		l.drop(r)
+		l.releaseFrame(r)
 	}
 	l.forget(unsent)
 	return requests, oldest
 }
 
-// again puts back at the head of the queue, in order, what was sent over a link
+// resend puts back at the head of the queue, in order, what was sent over a link
 // that broke and of which the kernel has said nothing: the agent takes no
 // message twice.
-func (l *ledger) again() {
+func (l *pendingRequests) resend() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var head []frame
@@ -298,26 +298,26 @@ func (l *ledger) again() {
 }
 
 // has tells whether a request of that msg_id is open.
-func (l *ledger) has(id []byte) bool {
+func (l *pendingRequests) has(id []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.ContainsFunc(l.open, func(r *request) bool { return r.id == string(id) })
 }
 
-func (l *ledger) forget(gone []*request) {
+func (l *pendingRequests) forget(gone []*request) {
 	l.open = slices.DeleteFunc(l.open, func(r *request) bool {
 		if !slices.Contains(gone, r) {
 			return false
 		}
-		l.give(r.cost())
+		l.release(r.cost())
 		return true
 	})
 }
 
-// lost ends everything that was sent to a run that is over. Requests that the
+// endRun ends everything that was sent to a run that is over. Requests that the
 // kernel never spoke about go back to the head of the queue, in order, if
 // again is true; the others are returned.
-func (l *ledger) lost(again bool) []*request {
+func (l *pendingRequests) endRun(resend bool) []*request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var gone, spoken []*request
@@ -326,13 +326,13 @@ func (l *ledger) lost(again bool) []*request {
 		switch {
 		case !r.sent:
 		case r.spoken:
-			l.drop(r)
+			l.releaseFrame(r)
 			spoken = append(spoken, r)
-		case again && !r.started && r.frame != nil:
+		case resend && !r.started && r.frame != nil:
 			r.sent = false
 			head = append(head, frame{data: r.frame, request: r})
 		default:
-			l.drop(r)
+			l.releaseFrame(r)
 			gone = append(gone, r)
 		}
 	}
@@ -343,21 +343,21 @@ func (l *ledger) lost(again bool) []*request {
 }
 
 // restarted forgets what a kernel process that is no more was asked.
-func (l *ledger) restarted() {
+func (l *pendingRequests) restarted() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = slices.DeleteFunc(l.open, func(r *request) bool {
 		if !r.sent || !r.started {
 			return false
 		}
-		l.drop(r)
-		l.give(r.cost())
+		l.releaseFrame(r)
+		l.release(r.cost())
 		return true
 	})
 }
 
 // lastExecute is the header of the last execute_request that was sent, or nil.
-func (l *ledger) lastExecute() []byte {
+func (l *pendingRequests) lastExecute() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last
@@ -365,7 +365,7 @@ func (l *ledger) lastExecute() []byte {
 
 // leave takes out everything that waits, for adopt. The budget goes on
 // counting it: whoever throws it away releases held.
-func (l *ledger) leave() (frames []frame) {
+func (l *pendingRequests) leave() (frames []frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	frames, l.queue = l.queue, nil
@@ -386,8 +386,8 @@ func held(frames []frame) (n int64) {
 	return n
 }
 
-// adopt takes over what another ledger of the same owner's session left.
-func (l *ledger) adopt(frames []frame) {
+// adopt takes over what other pendingRequests of the same owner's session left.
+func (l *pendingRequests) adopt(frames []frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue = append(frames, l.queue...)
@@ -400,9 +400,9 @@ func (l *ledger) adopt(frames []frame) {
 }
 
 // close lets go of everything.
-func (l *ledger) close() {
+func (l *pendingRequests) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue, l.open = nil, nil
-	l.give(l.bytes)
+	l.release(l.bytes)
 }
