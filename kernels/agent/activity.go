@@ -161,7 +161,7 @@ type idleness struct {
 	yields  bool // before its time, for somebody who waits
 }
 
-func (a *activity) judge(now time.Time, connections int) idleness {
+func (a *activity) idleness(now time.Time, connections int) idleness {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i := idleness{busy: len(a.executes) > 0 || len(a.busy) > 0, last: a.last, timeout: a.timeout}

@@ -73,11 +73,11 @@ func TestActivity(t *testing.T) {
 			begin := time.Now()
 			s := &story{newActivity(begin, 10*time.Second, true), begin}
 			row.play(s)
-			i := s.judge(s.now, 0)
+			i := s.idleness(s.now, 0)
 			assert.Equal(t, row.busy, i.busy)
 			assert.Equal(t, row.idle, i.idle)
 			assert.False(t, i.park)
-			assert.Equal(t, !row.busy, s.judge(s.now.Add(10*time.Second), 0).park, "parked when idle, never when busy")
+			assert.Equal(t, !row.busy, s.idleness(s.now.Add(10*time.Second), 0).park, "parked when idle, never when busy")
 			assert.Equal(t, 10*time.Second, i.timeout)
 		})
 	}
@@ -100,16 +100,16 @@ func TestWhenToPark(t *testing.T) {
 		{0, true, 0, 1000 * time.Hour, false},
 	} {
 		a := newActivity(now, row.timeout, row.cull)
-		assert.Equal(t, row.park, a.judge(now.Add(row.after), row.connections).park, fmt.Sprintf("%+v", row))
+		assert.Equal(t, row.park, a.idleness(now.Add(row.after), row.connections).park, fmt.Sprintf("%+v", row))
 	}
 	a := newActivity(now, time.Minute, true)
 	a.setTimeout(now.Add(time.Second), time.Second)
-	assert.True(t, a.judge(now.Add(time.Second), 0).park, "a changed time-out counts at once")
+	assert.True(t, a.idleness(now.Add(time.Second), 0).park, "a changed time-out counts at once")
 	a.setTimeout(now.Add(time.Hour), 0)
 	a.setTimeout(now.Add(time.Hour), time.Second)
-	assert.False(t, a.judge(now.Add(time.Hour), 0).park, "where there was none, idle time begins with it")
+	assert.False(t, a.idleness(now.Add(time.Hour), 0).park, "where there was none, idle time begins with it")
 	a.setTimeout(now.Add(time.Hour+time.Second), time.Second)
-	assert.True(t, a.judge(now.Add(time.Hour+time.Second), 0).park, "saying it again changes nothing")
+	assert.True(t, a.idleness(now.Add(time.Hour+time.Second), 0).park, "saying it again changes nothing")
 }
 
 // TestLostIdle: libzmq drops what a slow subscriber does not take, perhaps the
@@ -122,12 +122,12 @@ func TestLostIdle(t *testing.T) {
 	asked := s.now.Add(suspectAfter + 1)
 	assert.True(t, s.suspect(asked))
 	s.answered(asked)
-	assert.False(t, s.judge(asked, 0).busy)
+	assert.False(t, s.idleness(asked, 0).busy)
 
 	s.asks(exe, "2")
 	assert.False(t, s.suspect(s.now.Add(time.Hour)), "an execute_request is no suspicion: its cell may be silent for hours")
 	s.answered(s.now.Add(time.Hour))
-	assert.True(t, s.judge(s.now.Add(time.Hour), 0).busy)
+	assert.True(t, s.idleness(s.now.Add(time.Hour), 0).busy)
 }
 
 func TestActivityIsBounded(t *testing.T) {

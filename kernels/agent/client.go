@@ -90,8 +90,8 @@ func (a *agent) getChannels(w http.ResponseWriter, r *http.Request) {
 	writing := make(chan struct{})
 	go func() {
 		defer close(writing)
-		e, told := a.write(ctx, c, from)
-		if told {
+		e, closes := a.write(ctx, c, from)
+		if closes {
 			_ = ws.Close(e.code, e.reason)
 		}
 	}()
@@ -168,7 +168,7 @@ func (a *agent) forward(s *session, m wire.Message) error {
 
 // write sends hello, what is kept and what comes, until the connection fails
 // or write is told how to end it.
-func (a *agent) write(ctx context.Context, c *client, p position) (e ending, told bool) {
+func (a *agent) write(ctx context.Context, c *client, p position) (e ending, closes bool) {
 	hello, err := json.Marshal(protocol.FromAgent{Hello: &protocol.Hello{
 		Epoch: a.epoch, First: p.first, Next: p.next, Dropped: p.dropped, ExecutionState: a.stateNow().ExecutionState,
 	}})
@@ -178,7 +178,7 @@ func (a *agent) write(ctx context.Context, c *client, p position) (e ending, tol
 	var batch []numbered
 	var scratch []byte
 	for {
-		batch = c.out.take(batch[:0], batchBytes)
+		batch = c.out.next(batch[:0], batchBytes)
 		if len(batch) == 0 {
 			select {
 			case <-c.out.wake:

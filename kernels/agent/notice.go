@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// farewell is what a user reads in the last cell when the kernel was parked.
-func (a *agent) farewell(i idleness) string {
+// parkedNotice is what a user reads in the last cell when the kernel was parked.
+func (a *agent) parkedNotice(i idleness) string {
 	const after = "Run a cell to bring it back; variables are gone, files are kept."
 	if !i.yields {
 		return fmt.Sprintf("Kernel parked after %s without work%s. %s", span(i.timeout), a.held("", ": its GPU is free again", ": its %d GPUs are free again"), after)

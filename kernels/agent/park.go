@@ -37,5 +37,5 @@ func (a *activity) yieldIf(now time.Time, idle time.Duration, connections int) b
 	a.mu.Lock()
 	a.yield = idle
 	a.mu.Unlock()
-	return a.judge(now, connections).park
+	return a.idleness(now, connections).park
 }

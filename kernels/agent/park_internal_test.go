@@ -15,19 +15,19 @@ func TestYield(t *testing.T) {
 
 	a := newActivity(begin, time.Hour, true)
 	assert.False(t, a.yieldIf(at(59), time.Minute, 0), "not idle for so long")
-	assert.False(t, a.judge(at(61), 0).park, "a wish that was refused does not last")
+	assert.False(t, a.idleness(at(61), 0).park, "a wish that was refused does not last")
 	assert.True(t, a.yieldIf(at(61), time.Minute, 1))
-	i := a.judge(at(61), 1)
+	i := a.idleness(at(61), 1)
 	assert.True(t, i.park)
 	assert.True(t, i.yields)
 
 	// what begins in between keeps it, also after it has ended
 	s := &story{a, at(62)}
 	s.asks(exe, "1")
-	assert.False(t, a.judge(at(62), 0).park)
+	assert.False(t, a.idleness(at(62), 0).park)
 	s.says(wire.StateBusy, exe, "1")
 	s.says(wire.StateIdle, exe, "1")
-	assert.False(t, a.judge(at(62+61), 0).park)
+	assert.False(t, a.idleness(at(62+61), 0).park)
 
 	// a busy kernel never yields, a client's kernel only if the rule says so
 	s.asks(exe, "2")
@@ -35,6 +35,6 @@ func TestYield(t *testing.T) {
 	b := newActivity(begin, 0, true)
 	b.setCullConnected(false)
 	assert.False(t, b.yieldIf(at(7200), time.Minute, 1))
-	assert.False(t, b.judge(at(7200), 0).park, "nor later, when the client has left")
+	assert.False(t, b.idleness(at(7200), 0).park, "nor later, when the client has left")
 	assert.True(t, b.yieldIf(at(7200), time.Minute, 0), "also one that is never parked otherwise")
 }

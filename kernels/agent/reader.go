@@ -20,7 +20,7 @@ type reader struct {
 	replay *replay
 	wake   chan struct{} // has one token when there may be something to take
 
-	taken  uint64    // handed out
+	sent   uint64    // handed out
 	acked  uint64    // acknowledged; never above taken
 	owed   uint64    // missing messages ahead that it was told of
 	behind time.Time // since when nothing was acknowledged, though there was something to
@@ -46,7 +46,7 @@ func (r *replay) join(resume uint64) (*reader, position) {
 		}
 		r.remove(before)
 	}
-	reader := &reader{replay: r, wake: make(chan struct{}, 1), taken: from, acked: from}
+	reader := &reader{replay: r, wake: make(chan struct{}, 1), sent: from, acked: from}
 	r.readers = append(r.readers, reader)
 	r.settle()
 	p := position{first: r.next, next: r.next, dropped: r.dropped}
@@ -139,15 +139,15 @@ func (r *replay) removeMostAdvanced() {
 	r.remove(found)
 }
 
-// take appends to dst the next messages for the reader, up to about maxBytes
+// next appends to dst the next messages for the reader, up to about maxBytes
 // of them, at least one if there is one.
-func (d *reader) take(dst []numbered, maxBytes int) []numbered {
+func (d *reader) next(dst []numbered, maxBytes int) []numbered {
 	r := d.replay
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := r.index(d.taken + 1); i < len(r.entries) && maxBytes > 0; i++ {
+	for i := r.index(d.sent + 1); i < len(r.entries) && maxBytes > 0; i++ {
 		e := &r.entries[i]
-		if gap := e.seq - 1 - d.taken; gap > 0 {
+		if gap := e.seq - 1 - d.sent; gap > 0 {
 			if n, news := r.gap(d, i); news {
 				dst = append(dst, n)
 				maxBytes -= len(n.data)
@@ -156,9 +156,9 @@ func (d *reader) take(dst []numbered, maxBytes int) []numbered {
 		}
 		dst = append(dst, numbered{e.seq, e.data})
 		maxBytes -= len(e.data)
-		d.taken = e.seq
+		d.sent = e.seq
 	}
-	if d.taken > d.acked && d.behind.IsZero() {
+	if d.sent > d.acked && d.behind.IsZero() {
 		d.behind = r.now()
 	}
 	return dst
@@ -170,11 +170,11 @@ func (d *reader) ack(seq uint64) {
 	r := d.replay
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if seq <= d.acked || seq > d.taken {
+	if seq <= d.acked || seq > d.sent {
 		return
 	}
 	d.acked, d.behind = seq, time.Time{}
-	if d.taken > d.acked {
+	if d.sent > d.acked {
 		d.behind = r.now()
 	}
 	r.settle()
@@ -185,5 +185,5 @@ func (d *reader) idle() bool {
 	r := d.replay
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.index(d.taken+1) == len(r.entries)
+	return r.index(d.sent+1) == len(r.entries)
 }

@@ -146,7 +146,7 @@ type numbered struct {
 // news. It bears the number of the last message of the gap, and speaks of all
 // gaps that are ahead.
 func (r *replay) gap(d *reader, i int) (notice numbered, news bool) {
-	missing := r.next - 1 - d.taken - uint64(len(r.entries)-i)
+	missing := r.next - 1 - d.sent - uint64(len(r.entries)-i)
 	if missing <= d.owed {
 		return numbered{}, false
 	}

@@ -31,7 +31,7 @@ func testReplay(limit int) (r *replay, clock *time.Time) {
 
 func takeAll(r *reader) (seqs []uint64, markers []string) {
 	for {
-		batch := r.take(nil, 1<<30)
+		batch := r.next(nil, 1<<30)
 		if len(batch) == 0 {
 			return seqs, markers
 		}
@@ -252,7 +252,7 @@ type player struct {
 }
 
 func (p *player) take(t *testing.T, random *rand.Rand) {
-	for _, n := range p.d.take(nil, random.IntN(5000)) {
+	for _, n := range p.d.next(nil, random.IntN(5000)) {
 		require.Greater(t, n.seq, p.last)
 		if m, err := wire.ParseV1(n.data); err == nil && m.Type() == wire.TypeStream {
 			var missed uint64

@@ -78,7 +78,7 @@ func (a *agent) stateNow() protocol.State {
 	connections := a.connections()
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	i := a.activity.judge(time.Now(), connections)
+	i := a.activity.idleness(time.Now(), connections)
 	s := protocol.State{
 		ExecutionState:     a.state,
 		LastActivity:       protocol.Instant{Time: i.last},

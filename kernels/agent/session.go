@@ -30,7 +30,7 @@ type session struct {
 	lastExecute []byte             // header of the last execute_request
 	pending     map[string]request // requests without reply, by msg_id
 	requests    uint64
-	taken       recent // headers of the client's messages
+	received    recent // headers of the client's messages
 	warning     string // display id of the announcement of parking, if there is one
 	warnedIn    []byte // header of the request it is shown under
 }
@@ -45,13 +45,13 @@ type request struct {
 func newSession(ctx context.Context, id string, limit int, builder *wire.Builder) *session {
 	sum := sha256.Sum256([]byte(id))
 	s := &session{
-		id:      id,
-		routing: []byte(hex.EncodeToString(sum[:16])),
-		out:     newReplay(limit, builder),
-		in:      map[wire.Channel]*inbox{wire.Shell: newInbox(), wire.Control: newInbox(), wire.Stdin: newInbox()},
-		left:    time.Now(),
-		pending: map[string]request{},
-		taken:   newRecent(),
+		id:       id,
+		routing:  []byte(hex.EncodeToString(sum[:16])),
+		out:      newReplay(limit, builder),
+		in:       map[wire.Channel]*inbox{wire.Shell: newInbox(), wire.Control: newInbox(), wire.Stdin: newInbox()},
+		left:     time.Now(),
+		pending:  map[string]request{},
+		received: newRecent(),
 	}
 	s.ctx, s.end = context.WithCancel(ctx)
 	return s
@@ -63,7 +63,7 @@ func newSession(ctx context.Context, id string, limit int, builder *wire.Builder
 func (s *session) requested(m *wire.Message, f wire.Fields) (repeated bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(f.ID) > 0 && !s.taken.add(m.Header) {
+	if len(f.ID) > 0 && !s.received.add(m.Header) {
 		return true
 	}
 	if m.Channel == wire.Stdin || wire.ReplyType(f.Type) == f.Type {

@@ -47,17 +47,17 @@ func (c *crashes) next(lived time.Duration) (wait time.Duration, giveUp bool) {
 	return firstBackoff << (*c - 1), false
 }
 
-// verdict is what watch found.
-type verdict int
+// endReason is what watch found.
+type endReason int
 
 const (
-	verdictCrashed verdict = iota
-	verdictRestart
-	verdictSilent // it did not answer in time
-	verdictShutdown
-	verdictIdle
-	verdictTerminated
-	verdictOrphaned
+	endCrashed endReason = iota
+	endRestart
+	endSilent // it did not answer in time
+	endShutdown
+	endIdle
+	endTerminated
+	endOrphaned
 )
 
 // supervise owns the kernel from the first start to the end.
@@ -81,16 +81,16 @@ func (a *agent) supervise(ctx context.Context) protocol.Result {
 		found := a.watch(ctx, k, &waiting, answer)
 		wasReady = wasReady || !k.up.IsZero()
 		switch found {
-		case verdictShutdown:
+		case endShutdown:
 			return a.finish(k, protocol.Result{Reason: protocol.ReasonShutdown})
-		case verdictTerminated:
+		case endTerminated:
 			return a.finish(k, protocol.Result{Reason: protocol.ReasonTerminated, Message: "The agent was told to end."})
-		case verdictIdle:
+		case endIdle:
 			return a.finish(k, protocol.Result{Reason: protocol.ReasonIdle})
-		case verdictOrphaned:
+		case endOrphaned:
 			return a.finish(k, protocol.Result{Reason: protocol.ReasonOrphaned, Message: fmt.Sprintf(
 				"Nobody has asked after the kernel for %s, and it was idle.", span(a.cfg.OrphanAfter))})
-		case verdictSilent:
+		case endSilent:
 			if !wasReady {
 				return a.finish(k, protocol.Result{Reason: protocol.ReasonStartFailed, Message: fmt.Sprintf(
 					"The kernel did not answer within %v.\n%s", a.cfg.StartTimeout, k.tail)})
@@ -98,7 +98,7 @@ func (a *agent) supervise(ctx context.Context) protocol.Result {
 			answer(errNotReady)
 			k.stop(a.cfg.ShutdownGrace, false)
 			fallthrough
-		case verdictCrashed:
+		case endCrashed:
 			how := a.death(k)
 			if !wasReady {
 				k.leave()
@@ -116,7 +116,7 @@ func (a *agent) supervise(ctx context.Context) protocol.Result {
 			case <-time.After(wait):
 			case <-ctx.Done(): // the next watch sees it
 			}
-		case verdictRestart:
+		case endRestart:
 			a.setState(wire.StateRestarting)
 			k.stop(a.cfg.ShutdownGrace, true)
 			a.leave(k)
@@ -129,7 +129,7 @@ func (a *agent) supervise(ctx context.Context) protocol.Result {
 }
 
 // watch waits until something is to be done about the kernel.
-func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, answer func(error)) verdict {
+func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, answer func(error)) endReason {
 	ready := k.ready
 	timeout := time.NewTimer(a.cfg.StartTimeout)
 	defer timeout.Stop()
@@ -145,19 +145,19 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 			a.present(k)
 			answer(nil)
 		case <-timeout.C:
-			return verdictSilent
+			return endSilent
 		case <-k.done:
-			return verdictCrashed
+			return endCrashed
 		case o := <-a.orders:
 			if o.shutdown {
-				return verdictShutdown
+				return endShutdown
 			}
 			*waiting = append(*waiting, o.done)
 			if ready == nil {
-				return verdictRestart
+				return endRestart
 			} // else it is on its way already
 		case <-ctx.Done():
-			return verdictTerminated
+			return endTerminated
 		case <-ticker.C:
 			if ready != nil {
 				continue
@@ -167,11 +167,11 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 				_ = k.ask() // a connection that broke is made anew
 			}
 			if a.decideToPark(now) {
-				return verdictIdle
+				return endIdle
 			}
-			a.forewarn(now)
+			a.warnBeforeParking(now)
 			if a.orphaned(now) {
-				return verdictOrphaned
+				return endOrphaned
 			}
 		}
 	}
@@ -184,7 +184,7 @@ func (a *agent) decideToPark(now time.Time) bool {
 	connections := a.connections()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ending = a.activity.judge(now, connections).park
+	a.ending = a.activity.idleness(now, connections).park
 	return a.ending
 }
 
@@ -270,7 +270,7 @@ func (k *kernel) interrupt() error {
 // first, as by jupyter_client, since it would not notice the request, and gets
 // a moment to say so to whoever waits for its cell.
 func (k *kernel) stop(grace time.Duration, restart bool) {
-	busy := func() bool { return k.a.activity.judge(time.Now(), 0).busy }
+	busy := func() bool { return k.a.activity.idleness(time.Now(), 0).busy }
 	if busy() {
 		_ = k.interrupt() // SIGTERM follows
 		for until := time.Now().Add(interruptTime); busy() && time.Now().Before(until); {
@@ -298,10 +298,10 @@ func (a *agent) finish(k *kernel, r protocol.Result) protocol.Result {
 	a.state = wire.StateDead
 	a.mu.Unlock()
 	if r.Reason == protocol.ReasonIdle {
-		idle := a.activity.judge(time.Now(), 0)
-		r.Message = a.farewell(idle)
+		idle := a.activity.idleness(time.Now(), 0)
+		r.Message = a.parkedNotice(idle)
 		for _, s := range a.everySession() {
-			s.bury(a.builder, r.Message)
+			s.showParked(a.builder, r.Message)
 		}
 		a.hangUp(r.Reason)
 	}

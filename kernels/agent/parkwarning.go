@@ -9,11 +9,11 @@ import (
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
-// forewarn announces in each session's last cell that the kernel will be
+// warnBeforeParking announces in each session's last cell that the kernel will be
 // parked, ParkNotice before it is, and takes the announcement back when the
 // kernel is used after all.
-func (a *agent) forewarn(now time.Time) {
-	i := a.activity.judge(now, a.connections())
+func (a *agent) warnBeforeParking(now time.Time) {
+	i := a.activity.idleness(now, a.connections())
 	left := i.timeout - i.idle
 	near := i.parks && a.cfg.ParkNotice > 0 && i.timeout > a.cfg.ParkNotice && left <= a.cfg.ParkNotice
 	if near == a.warned {
@@ -53,8 +53,8 @@ func (s *session) unwarn(b *wire.Builder) {
 	}
 }
 
-// bury puts the last notice where the warning was, or under the last cell.
-func (s *session) bury(b *wire.Builder, text string) {
+// showParked puts the last notice where the warning was, or under the last cell.
+func (s *session) showParked(b *wire.Builder, text string) {
 	s.mu.Lock()
 	warning, parent := s.warning, s.warnedIn
 	s.mu.Unlock()
@@ -76,5 +76,5 @@ func (a *agent) orphaned(now time.Time) bool {
 		a.contacted(now)
 		return false
 	}
-	return now.Sub(*a.contact.Load()) > a.cfg.OrphanAfter && !a.activity.judge(now, connections).busy
+	return now.Sub(*a.contact.Load()) > a.cfg.OrphanAfter && !a.activity.idleness(now, connections).busy
 }
