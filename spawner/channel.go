@@ -33,15 +33,15 @@ func (c *controller) noteChannel(ctx context.Context, nb *v1alpha1.JupyterNotebo
 		}
 	}
 	image := notebookContainer(&nb.Spec.Template.Spec).Image
-	reason, message := judgeChannel(nb.Spec.ImageChannel, image, policies)
+	reason, message := imageCurrent(nb.Spec.ImageChannel, image, policies)
 	setCondition(observed{notebook: nb, now: c.now()}, next, ConditionImage, reason == ReasonImageCurrent, reason, message)
 	return nil
 }
 
-// judgeChannel compares a server's image with what its policies say of the
+// imageCurrent compares a server's image with what its policies say of the
 // channel now. A visible channel comes before a hidden one of the same id, then
 // the order of the policies counts, as when the server was started.
-func judgeChannel(id, image string, policies []v1alpha1.GroupPolicy) (Reason, string) {
+func imageCurrent(id, image string, policies []v1alpha1.GroupPolicy) (Reason, string) {
 	var channel *v1alpha1.ImageChannel
 	for i := range policies {
 		for j := range policies[i].Spec.Images {

@@ -11,7 +11,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
-func TestJudgeChannel(t *testing.T) {
+func TestImageCurrent(t *testing.T) {
 	policies := func(lists ...[]v1alpha1.ImageChannel) []v1alpha1.GroupPolicy {
 		var all []v1alpha1.GroupPolicy
 		for _, images := range lists {
@@ -37,7 +37,7 @@ func TestJudgeChannel(t *testing.T) {
 		{"a visible one before a hidden one", policies(channels{{ID: "stable", Image: "nb:2", Hidden: true}}, channels{{ID: "stable", Image: "nb:1"}}), ReasonImageCurrent, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			reason, message := judgeChannel("stable", "nb:1", row.policies)
+			reason, message := imageCurrent("stable", "nb:1", row.policies)
 			assert.Equal(t, row.want, reason)
 			assert.Equal(t, row.message, message)
 		})

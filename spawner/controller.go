@@ -36,7 +36,7 @@ type controller struct {
 	issuer *tokens.Issuer
 	// events gives the Kubernetes events about objects with these UIDs.
 	events func(about ...types.UID) []corev1.Event
-	ledger ledger
+	slots  slotStore
 	asker  Asker
 	// asking holds a place for each question that is being asked.
 	asking chan struct{}
@@ -235,7 +235,7 @@ func (c *controller) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	if nb.Spec.ServersPerUser <= 0 || nb.Spec.User == "" {
 		return nil
 	}
-	switch err := c.ledger.confirm(ctx, nb); {
+	switch err := c.slots.confirm(ctx, nb); {
 	case errors.Is(err, ErrTooManyServers):
 		return failed(ReasonTooManyServers, "As many servers run as the policy allows, %d. Stop one of them first.", nb.Spec.ServersPerUser)
 	case errors.Is(err, ErrNameTaken):

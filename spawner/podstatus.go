@@ -14,44 +14,44 @@ import (
 // trouble becomes a failure when it has lasted for grace; 0 means at once.
 type trouble struct{ grace time.Duration }
 
-// judgePod says where a living Pod is.
-func judgePod(pod *corev1.Pod) verdict {
+// phaseOfPod says where a living Pod is.
+func phaseOfPod(pod *corev1.Pod) phaseStatus {
 	for _, condition := range pod.Status.Conditions {
 		switch {
 		case condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue:
-			return verdict{phase: v1alpha1.NotebookReady, reason: ReasonReady, message: "The server answers."}
+			return phaseStatus{phase: v1alpha1.NotebookReady, reason: ReasonReady, message: "The server answers."}
 		case condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse && condition.Reason == corev1.PodReasonUnschedulable:
-			return verdict{phase: v1alpha1.NotebookStarting, reason: ReasonUnschedulable, message: "Waiting for a node: " + shorten(condition.Message)}
+			return phaseStatus{phase: v1alpha1.NotebookStarting, reason: ReasonUnschedulable, message: "Waiting for a node: " + shorten(condition.Message)}
 		}
 	}
 	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range statuses {
-			if v := judgeContainer(&statuses[i]); v != nil {
+			if v := phaseOfContainer(&statuses[i]); v != nil {
 				return *v
 			}
 		}
 	}
-	return verdict{phase: v1alpha1.NotebookStarting, reason: ReasonPodStarting, message: "The server is starting."}
+	return phaseStatus{phase: v1alpha1.NotebookStarting, reason: ReasonPodStarting, message: "The server is starting."}
 }
 
-// judgeContainer knows the kubelet's waiting reasons (pkg/kubelet/container
+// phaseOfContainer knows the kubelet's waiting reasons (pkg/kubelet/container
 // and pkg/kubelet/images of Kubernetes); nil means no trouble.
-func judgeContainer(status *corev1.ContainerStatus) *verdict {
+func phaseOfContainer(status *corev1.ContainerStatus) *phaseStatus {
 	waiting := status.State.Waiting
 	if waiting == nil {
 		return nil
 	}
 	switch waiting.Reason {
 	case "InvalidImageName", "ErrImageNeverPull":
-		return &verdict{reason: ReasonImagePullFailed, message: fmt.Sprintf("Image %s cannot be used: %s", status.Image, shorten(waiting.Message)), trouble: &trouble{}}
+		return &phaseStatus{reason: ReasonImagePullFailed, message: fmt.Sprintf("Image %s cannot be used: %s", status.Image, shorten(waiting.Message)), trouble: &trouble{}}
 	case "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-		return &verdict{reason: ReasonImagePullFailed, message: fmt.Sprintf("Image %s cannot be pulled: %s", status.Image, shorten(waiting.Message)), trouble: &trouble{troubleGrace}}
+		return &phaseStatus{reason: ReasonImagePullFailed, message: fmt.Sprintf("Image %s cannot be pulled: %s", status.Image, shorten(waiting.Message)), trouble: &trouble{troubleGrace}}
 	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError":
-		return &verdict{reason: ReasonContainerConfig, message: "The container cannot be started: " + shorten(waiting.Message), trouble: &trouble{troubleGrace}}
+		return &phaseStatus{reason: ReasonContainerConfig, message: "The container cannot be started: " + shorten(waiting.Message), trouble: &trouble{troubleGrace}}
 	case "CrashLoopBackOff":
 		// The kubelet restarts once without a pause: it has ended twice by now.
 		reason, message := crash(status)
-		return &verdict{reason: reason, message: message, trouble: &trouble{}}
+		return &phaseStatus{reason: reason, message: message, trouble: &trouble{}}
 	default:
 		return nil // ContainerCreating, PodInitializing, or new
 	}

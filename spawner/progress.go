@@ -15,8 +15,8 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
-// step is something to tell the person who waits.
-type step struct {
+// progressEntry is something to tell the person who waits.
+type progressEntry struct {
 	percent int32
 	message string
 	outcome v1alpha1.StartOutcome
@@ -25,9 +25,9 @@ type step struct {
 // maxProgress bounds the log; the CRD allows 64. The oldest entries go first.
 const maxProgress = 48
 
-// advance appends the steps that the log does not hold yet. Nothing follows an
+// advance appends the entries that the log does not hold yet. Nothing follows an
 // outcome, percent never falls, and ids go on counting when entries are dropped.
-func advance(log []v1alpha1.NotebookProgress, todo []step, now time.Time) []v1alpha1.NotebookProgress {
+func advance(log []v1alpha1.NotebookProgress, todo []progressEntry, now time.Time) []v1alpha1.NotebookProgress {
 	for _, s := range todo {
 		var last v1alpha1.NotebookProgress
 		if len(log) > 0 {
@@ -50,25 +50,25 @@ func advance(log []v1alpha1.NotebookProgress, todo []step, now time.Time) []v1al
 	return log
 }
 
-// steps are all the steps that can be told from what is observed, in order.
-func steps(o observed, v verdict, log []v1alpha1.NotebookProgress) []step {
-	all := []step{{percent: 2, message: "Request accepted"}}
+// progressEntries are all the entries that can be told from what is observed, in order.
+func progressEntries(o observed, v phaseStatus, log []v1alpha1.NotebookProgress) []progressEntry {
+	all := []progressEntry{{percent: 2, message: "Request accepted"}}
 	if v.phase == v1alpha1.NotebookPending || v.reason == ReasonReplacing {
-		all = append(all, step{percent: 5, message: v.message})
+		all = append(all, progressEntry{percent: 5, message: v.message})
 	}
 	all = append(all, shortages(o)...)
-	all = append(all, claimSteps(o)...)
-	all = append(all, eventSteps(o, log)...)
+	all = append(all, claimProgress(o)...)
+	all = append(all, eventProgress(o, log)...)
 	switch v.phase {
 	case v1alpha1.NotebookReady:
-		all = append(all, step{percent: 100, message: "Server answers", outcome: v1alpha1.OutcomeReady})
+		all = append(all, progressEntry{percent: 100, message: "Server answers", outcome: v1alpha1.OutcomeReady})
 	case v1alpha1.NotebookFailed:
-		all = append(all, step{message: v.message, outcome: v1alpha1.OutcomeFailed})
+		all = append(all, progressEntry{message: v.message, outcome: v1alpha1.OutcomeFailed})
 	case v1alpha1.NotebookStopping, v1alpha1.NotebookStopped:
-		all = append(all, step{message: "Server was stopped", outcome: v1alpha1.OutcomeStopped})
+		all = append(all, progressEntry{message: "Server was stopped", outcome: v1alpha1.OutcomeStopped})
 	case v1alpha1.NotebookStarting:
 		if v.trouble != nil || v.reason == ReasonUnschedulable {
-			all = append(all, step{percent: 25, message: v.message})
+			all = append(all, progressEntry{percent: 25, message: v.message})
 		}
 	case v1alpha1.NotebookPending:
 	}
@@ -76,18 +76,18 @@ func steps(o observed, v verdict, log []v1alpha1.NotebookProgress) []step {
 }
 
 // shortages tell what a server that starts all the same will not have.
-func shortages(o observed) []step {
+func shortages(o observed) []progressEntry {
 	nb := o.notebook
 	if nb.Spec.Stopped {
 		return nil
 	}
-	var all []step
-	if short := judgeRemote(nb, o.remote); short != nil {
-		all = append(all, step{percent: 4, message: short.message})
+	var all []progressEntry
+	if short := kernelShortage(nb, o.remote); short != nil {
+		all = append(all, progressEntry{percent: 4, message: short.message})
 	}
 	// Who writes a JupyterNotebook by hand chooses its volumes.
 	if nb.Spec.Start != "" && !keepsFiles(nb.Spec.Storage) {
-		all = append(all, step{percent: 4, message: fmt.Sprintf(
+		all = append(all, progressEntry{percent: 4, message: fmt.Sprintf(
 			"This server has no home volume: its files are lost when it stops, until an administrator sets spec.storage.home in the policy %s.", enumerate(policiesOf(nb)))})
 	}
 	return all
@@ -104,23 +104,23 @@ func keepsFiles(storage *v1alpha1.NotebookStorage) bool {
 	})
 }
 
-func claimSteps(o observed) []step {
+func claimProgress(o observed) []progressEntry {
 	if o.claim == nil || o.blocked != nil {
 		return nil
 	}
-	being := step{percent: 10, message: fmt.Sprintf("Volume %s is being created", o.claim.Name)}
+	being := progressEntry{percent: 10, message: fmt.Sprintf("Volume %s is being created", o.claim.Name)}
 	switch o.claim.Status.Phase {
 	case corev1.ClaimPending, "":
-		return []step{being}
+		return []progressEntry{being}
 	case corev1.ClaimLost:
-		return []step{{percent: 10, message: fmt.Sprintf("Volume %s is lost", o.claim.Name)}}
+		return []progressEntry{{percent: 10, message: fmt.Sprintf("Volume %s is lost", o.claim.Name)}}
 	case corev1.ClaimBound:
 	}
 	return nil // what there is to say comes from events
 }
 
-// eventSteps translates Kubernetes' events about the current Pod and claim.
-func eventSteps(o observed, log []v1alpha1.NotebookProgress) []step {
+// eventProgress translates Kubernetes' events about the current Pod and claim.
+func eventProgress(o observed, log []v1alpha1.NotebookProgress) []progressEntry {
 	pod := current(o.notebook, o.pods)
 	events := slices.Clone(o.events)
 	slices.SortStableFunc(events, func(a, b corev1.Event) int {
@@ -129,12 +129,12 @@ func eventSteps(o observed, log []v1alpha1.NotebookProgress) []step {
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	var all []step
+	var all []progressEntry
 	for i := range events {
 		event := &events[i]
 		switch about := event.InvolvedObject; {
 		case pod != nil && about.UID == pod.UID:
-			if s := podStep(event); s != nil {
+			if s := podEventProgress(event); s != nil {
 				all = append(all, *s)
 			}
 		case o.claim != nil && about.UID == o.claim.UID:
@@ -142,7 +142,7 @@ func eventSteps(o observed, log []v1alpha1.NotebookProgress) []step {
 			if len(log) > 0 && happened(event).Before(log[0].Time.Add(-2*time.Second)) {
 				continue
 			}
-			if s := claimStep(event, o.claim.Name); s != nil {
+			if s := claimEventProgress(event, o.claim.Name); s != nil {
 				all = append(all, *s)
 			}
 		}
@@ -183,62 +183,62 @@ var (
 	container = regexp.MustCompile(`^spec\.(initContainers|containers)\{([^}]*)\}$`)
 )
 
-// podStep translates an event about a Pod; nil means not worth telling. The
+// podEventProgress translates an event about a Pod; nil means not worth telling. The
 // reasons are the scheduler's, the kubelet's, the attach controller's and the
 // cluster autoscaler's.
-func podStep(event *corev1.Event) *step {
+func podEventProgress(event *corev1.Event) *progressEntry {
 	of := ofContainer(event.InvolvedObject.FieldPath)
 	text := shorten(event.Message)
 	switch event.Reason {
 	case "FailedScheduling":
-		return &step{percent: 20, message: "Waiting for a node: " + text}
+		return &progressEntry{percent: 20, message: "Waiting for a node: " + text}
 	case "TriggeredScaleUp":
-		return &step{percent: 22, message: "Waiting for a node: the cluster is adding one"}
+		return &progressEntry{percent: 22, message: "Waiting for a node: the cluster is adding one"}
 	case "NotTriggerScaleUp":
-		return &step{percent: 20, message: "Waiting for a node: the cluster adds none: " + text}
+		return &progressEntry{percent: 20, message: "Waiting for a node: the cluster adds none: " + text}
 	case "Scheduled":
 		if m := onNode.FindStringSubmatch(event.Message); m != nil {
-			return &step{percent: 30, message: "Placed on node " + m[1]}
+			return &progressEntry{percent: 30, message: "Placed on node " + m[1]}
 		}
-		return &step{percent: 30, message: "Placed on a node"}
+		return &progressEntry{percent: 30, message: "Placed on a node"}
 	case "SuccessfulAttachVolume":
-		return &step{percent: 35, message: "Volume attached"}
+		return &progressEntry{percent: 35, message: "Volume attached"}
 	case "FailedAttachVolume", "FailedMount", "FailedMapVolume":
-		return &step{percent: 32, message: "Volume not ready yet: " + text}
+		return &progressEntry{percent: 32, message: "Volume not ready yet: " + text}
 	case "Pulling":
 		if m := quoted.FindStringSubmatch(event.Message); m != nil {
-			return &step{percent: 45, message: "Pulling image " + m[1] + of}
+			return &progressEntry{percent: 45, message: "Pulling image " + m[1] + of}
 		}
-		return &step{percent: 45, message: "Pulling image" + of}
+		return &progressEntry{percent: 45, message: "Pulling image" + of}
 	case "Pulled":
 		if m := pulledIn.FindStringSubmatch(event.Message); m != nil {
-			return &step{percent: 65, message: "Image pulled in " + duration(m[1]) + of}
+			return &progressEntry{percent: 65, message: "Image pulled in " + duration(m[1]) + of}
 		}
-		return &step{percent: 65, message: "Image is already on the node" + of}
+		return &progressEntry{percent: 65, message: "Image is already on the node" + of}
 	case "Created":
-		return &step{percent: 70, message: "Container created" + of}
+		return &progressEntry{percent: 70, message: "Container created" + of}
 	case "Started":
-		return &step{percent: 80, message: "Container started" + of}
+		return &progressEntry{percent: 80, message: "Container started" + of}
 	case "Unhealthy":
 		return nil // the server does not answer yet
 	}
 	if event.Type == corev1.EventTypeWarning {
-		return &step{percent: 0, message: event.Reason + ": " + text + of}
+		return &progressEntry{percent: 0, message: event.Reason + ": " + text + of}
 	}
 	return nil
 }
 
-func claimStep(event *corev1.Event, name string) *step {
+func claimEventProgress(event *corev1.Event, name string) *progressEntry {
 	switch event.Reason {
 	case "Provisioning", "ExternalProvisioning":
-		return &step{percent: 10, message: fmt.Sprintf("Volume %s is being created", name)}
+		return &progressEntry{percent: 10, message: fmt.Sprintf("Volume %s is being created", name)}
 	case "ProvisioningSucceeded":
-		return &step{percent: 15, message: fmt.Sprintf("Volume %s is created", name)}
+		return &progressEntry{percent: 15, message: fmt.Sprintf("Volume %s is created", name)}
 	case "WaitForFirstConsumer", "WaitForPodScheduled":
 		return nil
 	}
 	if event.Type == corev1.EventTypeWarning {
-		return &step{percent: 10, message: fmt.Sprintf("Volume %s: %s: %s", name, event.Reason, shorten(event.Message))}
+		return &progressEntry{percent: 10, message: fmt.Sprintf("Volume %s: %s: %s", name, event.Reason, shorten(event.Message))}
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ type remote struct {
 
 // shortage is why a server has no remote kernels, or not all of them. It keeps
 // no server from starting: jupyter_server asks its gateway anew whenever a list
-// is wanted, so that what is mended later needs no restart.
+// is wanted, so that what is repaired later needs no restart.
 type shortage struct {
 	reason  Reason
 	message string
@@ -110,10 +110,10 @@ func policiesOf(nb *v1alpha1.JupyterNotebook) []string {
 	return nb.Spec.KernelOptions.Policies
 }
 
-// judgeRemote returns the first thing that is short of what a notebook asks
+// kernelShortage returns the first thing that is short of what a notebook asks
 // for, nil if nothing is. As the gateway does, it takes a notebook without
 // policies for one that may have everything.
-func judgeRemote(nb *v1alpha1.JupyterNotebook, r remote) *shortage {
+func kernelShortage(nb *v1alpha1.JupyterNotebook, r remote) *shortage {
 	const none = "This server has no remote kernels"
 	if nb.Spec.Gateway == nil {
 		return nil

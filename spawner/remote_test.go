@@ -15,7 +15,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
-func TestJudgeRemote(t *testing.T) {
+func TestKernelShortage(t *testing.T) {
 	const none = "This server has no remote kernels"
 	ofGateway := func(change func(*v1alpha1.JupyterGateway)) func(*v1alpha1.JupyterNotebook, *remote) {
 		return func(_ *v1alpha1.JupyterNotebook, r *remote) { change(r.gateway) }
@@ -60,9 +60,9 @@ func TestJudgeRemote(t *testing.T) {
 		"no policies":         {func(nb *v1alpha1.JupyterNotebook, r *remote) { nb.Spec.KernelOptions, r.allowed = nil, nil }, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			nb, r := requested(testRequest("alice", "", "s1")), lending()
+			nb, r := requested(testRequest("alice", "", "s1")), readyGateway()
 			row.change(nb, &r)
-			short := judgeRemote(nb, r)
+			short := kernelShortage(nb, r)
 			if row.reason == "" {
 				assert.Nil(t, short)
 				return

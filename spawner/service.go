@@ -40,7 +40,7 @@ type Service struct {
 	client   client.Client
 	live     client.Reader
 	snapshot *snapshot
-	ledger   ledger
+	slots    slotStore
 	now      func() time.Time
 }
 
@@ -53,8 +53,8 @@ func NewService(ctx context.Context, cfg Config, writer client.Client, live clie
 	}
 	s := &Service{
 		cfg: cfg, client: writer, live: live, snapshot: newSnapshot(cfg.Namespace),
-		ledger: ledger{namespace: cfg.Namespace, client: writer, live: live, now: time.Now},
-		now:    time.Now,
+		slots: slotStore{namespace: cfg.Namespace, client: writer, live: live, now: time.Now},
+		now:   time.Now,
 	}
 	informer, err := informers.GetInformer(ctx, &v1alpha1.JupyterNotebook{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *Service) start(ctx context.Context, req Request) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	if err := s.ledger.take(ctx, req.Key, name, req.Start, req.ServersPerUser); err != nil {
+	if err := s.slots.reserve(ctx, req.Key, name, req.Start, req.ServersPerUser); err != nil {
 		return State{}, err
 	}
 	created, err := s.writeEnv(ctx, req, nb, name)
@@ -283,7 +283,7 @@ func refused(err error) bool {
 func (s *Service) rollback(ctx context.Context, req Request, name string, secret *corev1.Secret) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
-	_ = s.ledger.release(ctx, req.User, name, req.Start)
+	_ = s.slots.release(ctx, req.User, name, req.Start)
 	if secret != nil {
 		_ = s.client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
 	}
@@ -332,7 +332,7 @@ func (s *Service) Remove(ctx context.Context, k Key) error {
 	if err := s.removeEnv(ctx, name, k); err != nil {
 		return err
 	}
-	if err := s.ledger.release(ctx, k.User, name, ""); err != nil {
+	if err := s.slots.release(ctx, k.User, name, ""); err != nil {
 		return fmt.Errorf("release the server's slot: %w", err)
 	}
 	return nil

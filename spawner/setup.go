@@ -54,10 +54,10 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 	}
 	c := &controller{
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), issuer: issuer,
-		ledger: ledger{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now},
-		asker:  asker, asking: make(chan struct{}, questions), events: eventsAbout(events), met: met, now: time.Now,
+		slots: slotStore{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now},
+		asker: asker, asking: make(chan struct{}, questions), events: eventsAbout(events), met: met, now: time.Now,
 	}
-	if err := mgr.Add(slotSweeper{c.ledger}); err != nil {
+	if err := mgr.Add(slotSweeper{c.slots}); err != nil {
 		return fmt.Errorf("spawner: %w", err)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
@@ -76,7 +76,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 }
 
 // slotSweeper runs on the leader.
-type slotSweeper struct{ ledger }
+type slotSweeper struct{ slotStore }
 
 func (s slotSweeper) NeedLeaderElection() bool { return true }
 

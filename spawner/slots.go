@@ -20,10 +20,10 @@ import (
 )
 
 // How many servers a user runs is exact, whatever replicas do at once: every
-// user has one ConfigMap, the ledger, with a slot for each server that runs or
+// user has one ConfigMap with a slot for each server that runs or
 // is about to, and the API server takes only writes to the version that was read.
 //
-//	Service.Start   reads the ledger, then the user's notebooks, and takes a
+//	Service.Start   reads the slots, then the user's notebooks, and reserves a
 //	                slot if fewer than the limit are in use: one conditional
 //	                write. Only then does it write the notebook.
 //	the controller  confirms the slot by another conditional write before the
@@ -34,29 +34,29 @@ import (
 // needs another slot to be confirmed. So no clock, crash or delay leads to one
 // server too many; they can only make a start fail.
 //
-// The ledger is owned by the notebooks that it speaks of and goes with the last
+// The ConfigMap is owned by the notebooks that it speaks of and goes with the last
 // of them; one that never had any is swept away.
 const (
 	slotsSuffix = "-servers"
 	// slotGrace is far longer than a start takes from its slot to its notebook.
 	slotGrace = 30 * time.Second
-	// slotAttempts bounds a start's attempts to write the ledger. Each one that
+	// slotAttempts bounds a start's attempts to write the ConfigMap. Each one that
 	// is lost was won by another start of the same user, of which there can be
 	// as many as the limit, or by the controller.
 	slotAttempts = 100
 	slotBackoff  = 20 * time.Millisecond
 
-	// sweepInterval is how often abandoned ledgers are looked for.
+	// sweepInterval is how often abandoned ConfigMaps of slots are looked for.
 	sweepInterval = 10 * time.Minute
 
-	// componentSlots is the label of ledgers.
+	// componentSlots is the label of the ConfigMaps of slots.
 	componentSlots = "server-slots"
 )
 
-// errNoSlot: the ledger has no slot for the notebook.
+// errNoSlot: the ConfigMap has no slot for the notebook.
 var errNoSlot = errors.New("spawner: no slot for the server")
 
-// slot is one entry of a ledger, by the name of the notebook.
+// slot is one entry of such a ConfigMap, by the name of the notebook.
 type slot struct {
 	Start string    `json:"start"`
 	Since time.Time `json:"since"`
@@ -66,16 +66,16 @@ type slot struct {
 
 type slots map[string]slot
 
-// taken are the names that count against the limit: servers that run or are to
+// inUse are the names that count against the limit: servers that run or are to
 // run, and starts whose notebook is still to come. The notebooks, all of one
-// user, must have been read after the ledger.
-func (s slots) taken(notebooks []v1alpha1.JupyterNotebook, now time.Time) map[string]bool {
-	taken, starts := map[string]bool{}, map[string]string{}
+// user, must have been read after the ConfigMap.
+func (s slots) inUse(notebooks []v1alpha1.JupyterNotebook, now time.Time) map[string]bool {
+	inUse, starts := map[string]bool{}, map[string]string{}
 	for i := range notebooks {
 		nb := &notebooks[i]
 		starts[nb.Name] = nb.Spec.Start
 		if nb.CountsAsRunning() {
-			taken[nb.Name] = true
+			inUse[nb.Name] = true
 		}
 	}
 	for name, held := range s {
@@ -86,14 +86,14 @@ func (s slots) taken(notebooks []v1alpha1.JupyterNotebook, now time.Time) map[st
 			continue // had its notebook, which is gone or was changed
 		}
 		if age := now.Sub(held.Since); age < slotGrace {
-			taken[name] = true
+			inUse[name] = true
 		}
 	}
-	return taken
+	return inUse
 }
 
-// ledger reads and writes the slots of one user at a time. Nothing is cached.
-type ledger struct {
+// slotStore reads and writes the slots of one user at a time. Nothing is cached.
+type slotStore struct {
 	namespace string
 	client    client.Client
 	live      client.Reader
@@ -102,9 +102,9 @@ type ledger struct {
 
 func slotsName(user string) string { return Name(Key{User: user}) + slotsSuffix }
 
-// read returns the user's ledger; a new one that is not written yet has no
+// read returns the user's ConfigMap; a new one that is not written yet has no
 // resource version.
-func (l ledger) read(ctx context.Context, user string) (*corev1.ConfigMap, slots, error) {
+func (l slotStore) read(ctx context.Context, user string) (*corev1.ConfigMap, slots, error) {
 	cm := &corev1.ConfigMap{}
 	err := l.live.Get(ctx, client.ObjectKey{Namespace: l.namespace, Name: slotsName(user)}, cm)
 	if apierrors.IsNotFound(err) {
@@ -140,8 +140,8 @@ func decodeSlots(data map[string]string) slots {
 	return s
 }
 
-// write is refused with a conflict when the ledger has changed since read.
-func (l ledger) write(ctx context.Context, cm *corev1.ConfigMap, s slots) error {
+// write is refused with a conflict when the ConfigMap has changed since read.
+func (l slotStore) write(ctx context.Context, cm *corev1.ConfigMap, s slots) error {
 	cm.Data = make(map[string]string, len(s))
 	for name, one := range s {
 		text, err := json.Marshal(one)
@@ -164,7 +164,7 @@ func (l ledger) write(ctx context.Context, cm *corev1.ConfigMap, s slots) error 
 
 // change reads, lets decide, and writes until nobody else has written in
 // between. decide returns false when there is nothing to write.
-func (l ledger) change(ctx context.Context, user string, decide func(*corev1.ConfigMap, slots) (bool, error)) error {
+func (l slotStore) change(ctx context.Context, user string, decide func(*corev1.ConfigMap, slots) (bool, error)) error {
 	for attempt := 1; ; attempt++ {
 		cm, s, err := l.read(ctx, user)
 		if err != nil {
@@ -190,24 +190,24 @@ func lostRace(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
-// take makes sure that the server, whose notebook has that name, has a slot for
+// reserve makes sure that the server, whose notebook has that name, has a slot for
 // this start. The error is ErrTooManyServers when limit others are in use.
-func (l ledger) take(ctx context.Context, k Key, name, start string, limit int32) error {
+func (l slotStore) reserve(ctx context.Context, k Key, name, start string, limit int32) error {
 	return l.change(ctx, k.User, func(cm *corev1.ConfigMap, s slots) (bool, error) {
 		own, err := l.notebooksOf(ctx, k)
 		if err != nil {
 			return false, err
 		}
-		taken := s.taken(own, l.now())
-		others := maps.Clone(taken)
+		inUse := s.inUse(own, l.now())
+		others := maps.Clone(inUse)
 		delete(others, name)
 		if int32(len(others)) >= max(limit, 1) {
 			return false, ErrTooManyServers
 		}
-		if held, ok := s[name]; ok && held.Start == start && taken[name] {
+		if held, ok := s[name]; ok && held.Start == start && inUse[name] {
 			return false, nil // a repeated request
 		}
-		maps.DeleteFunc(s, func(name string, _ slot) bool { return !taken[name] })
+		maps.DeleteFunc(s, func(name string, _ slot) bool { return !inUse[name] })
 		s[name] = slot{Start: start, Since: l.now()}
 		return true, nil
 	})
@@ -216,7 +216,7 @@ func (l ledger) take(ctx context.Context, k Key, name, start string, limit int32
 // notebooksOf reads a person's notebooks from the API server: those that bear
 // the user's name, and those that run since before the user was renamed, which
 // every cache knows.
-func (l ledger) notebooksOf(ctx context.Context, k Key) ([]v1alpha1.JupyterNotebook, error) {
+func (l slotStore) notebooksOf(ctx context.Context, k Key) ([]v1alpha1.JupyterNotebook, error) {
 	var named v1alpha1.JupyterNotebookList
 	err := l.live.List(ctx, &named, client.InNamespace(l.namespace), client.MatchingLabels{v1alpha1.LabelHubUsername: podrules.LabelValue(k.User)})
 	if err != nil {
@@ -247,21 +247,21 @@ func isOthers(nb *v1alpha1.JupyterNotebook, k Key) bool {
 }
 
 // confirm notes that the notebook is about to get a Pod. A slot that was given
-// away is taken anew if there is one; otherwise the error is ErrTooManyServers.
-func (l ledger) confirm(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
+// away is reserved anew if there is one; otherwise the error is ErrTooManyServers.
+func (l slotStore) confirm(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
 	err := l.confirmSlot(ctx, nb)
 	if !errors.Is(err, errNoSlot) {
 		return err
 	}
-	if err := l.take(ctx, keyOf(nb), nb.Name, nb.Spec.Start, nb.Spec.ServersPerUser); err != nil {
+	if err := l.reserve(ctx, keyOf(nb), nb.Name, nb.Spec.Start, nb.Spec.ServersPerUser); err != nil {
 		return err
 	}
 	return l.confirmSlot(ctx, nb)
 }
 
-// confirmSlot makes the notebook an owner of the ledger. It writes in any case,
+// confirmSlot makes the notebook an owner of the ConfigMap. It writes in any case,
 // so that whoever gives the slot away at the same time is refused.
-func (l ledger) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
+func (l slotStore) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
 	return l.change(ctx, nb.Spec.User, func(cm *corev1.ConfigMap, s slots) (bool, error) {
 		held, ok := s[nb.Name]
 		if !ok {
@@ -279,7 +279,7 @@ func (l ledger) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebook) e
 
 // release gives the slot of a notebook back before its time, if it is still of that start; an
 // empty start means of any.
-func (l ledger) release(ctx context.Context, user, name, start string) error {
+func (l slotStore) release(ctx context.Context, user, name, start string) error {
 	return l.change(ctx, user, func(cm *corev1.ConfigMap, s slots) (bool, error) {
 		held, ok := s[name]
 		if !ok || start != "" && held.Start != start {
@@ -290,9 +290,9 @@ func (l ledger) release(ctx context.Context, user, name, start string) error {
 	})
 }
 
-// sweep deletes ledgers that no notebook owns and whose slots are too old to
+// sweep deletes the ConfigMaps that no notebook owns and whose slots are too old to
 // become anything.
-func (l ledger) sweep(ctx context.Context) error {
+func (l slotStore) sweep(ctx context.Context) error {
 	var all corev1.ConfigMapList
 	err := l.live.List(ctx, &all, client.InNamespace(l.namespace), client.MatchingLabels{
 		v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: componentSlots,
@@ -304,7 +304,7 @@ func (l ledger) sweep(ctx context.Context) error {
 	for i := range all.Items {
 		cm := &all.Items[i]
 		if len(cm.OwnerReferences) > 0 || l.now().Sub(cm.CreationTimestamp.Time) < slotGrace ||
-			len(decodeSlots(cm.Data).taken(nil, l.now())) > 0 {
+			len(decodeSlots(cm.Data).inUse(nil, l.now())) > 0 {
 			continue
 		}
 		err := l.client.Delete(ctx, cm, client.Preconditions{UID: &cm.UID, ResourceVersion: &cm.ResourceVersion})

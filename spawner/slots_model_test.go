@@ -269,7 +269,7 @@ func (w *world) replica() *Service {
 	cfg := testConfig()
 	return &Service{
 		cfg: cfg, client: w.api, live: w.api, snapshot: newSnapshot(cfg.Namespace), now: time.Now,
-		ledger: ledger{namespace: cfg.Namespace, client: w.api, live: w.api, now: time.Now},
+		slots: slotStore{namespace: cfg.Namespace, client: w.api, live: w.api, now: time.Now},
 	}
 }
 
@@ -297,7 +297,7 @@ func anyOrder(t *testing.T, seed uint64) {
 	replicas := []*Service{w.replica(), w.replica()}
 	ctx, cancel := context.WithCancel(t.Context())
 	for i := range 2 {
-		go w.lead(ctx, &controller{client: w.api, ledger: replicas[i].ledger, now: time.Now}, seed+uint64(i))
+		go w.lead(ctx, &controller{client: w.api, slots: replicas[i].slots, now: time.Now}, seed+uint64(i))
 	}
 	servers := 2 + rng.IntN(6)
 	results := make(chan error, 100)

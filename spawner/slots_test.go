@@ -56,7 +56,7 @@ func TestTakenSlots(t *testing.T) {
 			if row.slot != nil {
 				s["n"] = *row.slot
 			}
-			assert.Equal(t, row.want, s.taken(row.notebook, now)["n"])
+			assert.Equal(t, row.want, s.inUse(row.notebook, now)["n"])
 		})
 	}
 }
@@ -66,7 +66,7 @@ func TestSlotsAreOwnedAndGivenBack(t *testing.T) {
 	c.gateway("default")
 	s := c.replica(true)
 	read := func(user string) (*corev1.ConfigMap, slots) {
-		cm, held, err := s.ledger.read(t.Context(), user)
+		cm, held, err := s.slots.read(t.Context(), user)
 		require.NoError(t, err)
 		return cm, held
 	}
@@ -87,7 +87,7 @@ func TestSlotsAreOwnedAndGivenBack(t *testing.T) {
 	assert.False(t, held[nb.Name].Confirmed.IsZero())
 
 	// The slot was lost, and another server has taken the place.
-	require.NoError(t, s.ledger.release(t.Context(), key.User, Name(key), "s1"))
+	require.NoError(t, s.slots.release(t.Context(), key.User, Name(key), "s1"))
 	require.NoError(t, c.client.Create(t.Context(), &v1alpha1.JupyterNotebook{
 		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "other", Labels: map[string]string{v1alpha1.LabelHubUsername: podrules.LabelValue("Zoë")}},
 		Spec:       v1alpha1.JupyterNotebookSpec{User: "Zoë", Template: &v1alpha1.PodTemplate{}},
@@ -107,9 +107,9 @@ func TestSlotsAreOwnedAndGivenBack(t *testing.T) {
 	_, held = read("Zoë")
 	assert.NotContains(t, held, Name(key))
 
-	// A ledger of a start that never came to anything is swept, others are not.
-	require.NoError(t, s.ledger.take(t.Context(), Key{User: "yan"}, "jupyter-yan", "s1", 1))
-	later := s.ledger
+	// The slots of a start that never came to anything is swept, others are not.
+	require.NoError(t, s.slots.reserve(t.Context(), Key{User: "yan"}, "jupyter-yan", "s1", 1))
+	later := s.slots
 	later.now = func() time.Time { return time.Now().Add(slotGrace - time.Second) }
 	require.NoError(t, later.sweep(t.Context()))
 	cm, _ = read("yan")

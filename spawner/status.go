@@ -39,8 +39,8 @@ type blocked struct {
 	message string
 }
 
-// verdict is the changing part of a status.
-type verdict struct {
+// phaseStatus is the changing part of a status.
+type phaseStatus struct {
 	phase   v1alpha1.NotebookPhase
 	reason  Reason
 	message string
@@ -70,7 +70,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	next.Start = nb.Spec.Start
 	next.ObservedGeneration = nb.Generation
 
-	v := judge(o)
+	v := phaseOf(o)
 	wait := holdBack(o, &next, &v)
 	next.Phase, next.Reason, next.Message, next.PodName = v.phase, string(v.reason), v.message, v.pod
 	next.URL = ""
@@ -79,13 +79,13 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	}
 	setCondition(o, &next, ConditionReady, v.phase == v1alpha1.NotebookReady, v.reason, v.message)
 	setGatewayCondition(o, &next)
-	next.Progress = advance(next.Progress, steps(o, v, next.Progress), o.now)
+	next.Progress = advance(next.Progress, progressEntries(o, v, next.Progress), o.now)
 	return next, wait
 }
 
 // holdBack turns a trouble into Starting until it has lasted, and keeps the
 // time it began in a condition, where the next leader finds it.
-func holdBack(o observed, next *v1alpha1.JupyterNotebookStatus, v *verdict) time.Duration {
+func holdBack(o observed, next *v1alpha1.JupyterNotebookStatus, v *phaseStatus) time.Duration {
 	if v.trouble == nil {
 		setCondition(o, next, ConditionTrouble, false, v.reason, "")
 		return 0
@@ -111,7 +111,7 @@ func setGatewayCondition(o observed, next *v1alpha1.JupyterNotebookStatus) {
 	case o.notebook.Spec.Stopped:
 		return // not looked for
 	}
-	short := judgeRemote(o.notebook, o.remote)
+	short := kernelShortage(o.notebook, o.remote)
 	switch {
 	case short != nil && short.reason == ReasonGatewayMissing:
 		setCondition(o, next, ConditionGateway, false, short.reason, short.message)
@@ -126,36 +126,36 @@ func setCondition(o observed, next *v1alpha1.JupyterNotebookStatus, kind string,
 	podrules.SetCondition(&next.Conditions, o.notebook.Generation, o.now, kind, is, string(reason), message)
 }
 
-func judge(o observed) verdict {
+func phaseOf(o observed) phaseStatus {
 	nb := o.notebook
 	switch {
-	case nb.Spec.Stopped && gone(o):
+	case nb.Spec.Stopped && noPodLeft(o):
 		reason, message := stopReason(nb)
-		return verdict{phase: v1alpha1.NotebookStopped, reason: reason, message: message}
+		return phaseStatus{phase: v1alpha1.NotebookStopped, reason: reason, message: message}
 	case nb.Spec.Stopped:
-		return verdict{phase: v1alpha1.NotebookStopping, reason: ReasonStopping, message: "The server is being stopped."}
+		return phaseStatus{phase: v1alpha1.NotebookStopping, reason: ReasonStopping, message: "The server is being stopped."}
 	case o.blocked != nil:
-		return verdict{phase: o.blocked.phase, reason: o.blocked.reason, message: o.blocked.message}
+		return phaseStatus{phase: o.blocked.phase, reason: o.blocked.reason, message: o.blocked.message}
 	case o.deployment == nil:
-		return verdict{phase: v1alpha1.NotebookStarting, reason: ReasonCreating, message: "The server is being created."}
+		return phaseStatus{phase: v1alpha1.NotebookStarting, reason: ReasonCreating, message: "The server is being created."}
 	}
-	if v := judgeClaim(o); v != nil {
+	if v := phaseOfClaim(o); v != nil {
 		return *v
 	}
 	pod := current(nb, o.pods)
 	if pod == nil {
-		return judgeNoPod(o)
+		return phaseWithoutPod(o)
 	}
-	v := judgePod(pod)
+	v := phaseOfPod(pod)
 	v.pod = pod.Name
 	return v
 }
 
-// judgeClaim knows the one trouble of a claim that waiting does not cure: it
+// phaseOfClaim knows the one trouble of a claim that waiting does not cure: it
 // names no storage class and the cluster gave it none, which the volume
 // controller says in an event FailedBinding (pkg/controller/volume/events). nil
 // means no trouble.
-func judgeClaim(o observed) *verdict {
+func phaseOfClaim(o observed) *phaseStatus {
 	if o.claim == nil || o.claim.Status.Phase == corev1.ClaimBound || o.claim.Spec.VolumeName != "" {
 		return nil
 	}
@@ -164,7 +164,7 @@ func judgeClaim(o observed) *verdict {
 	}
 	for i := range o.events {
 		if o.events[i].InvolvedObject.UID == o.claim.UID && o.events[i].Reason == "FailedBinding" {
-			return &verdict{reason: ReasonNoStorageClass, message: noStorageClass(o.notebook, o.claim.Name), trouble: &trouble{troubleGrace}}
+			return &phaseStatus{reason: ReasonNoStorageClass, message: noStorageClass(o.notebook, o.claim.Name), trouble: &trouble{troubleGrace}}
 		}
 	}
 	return nil
@@ -179,8 +179,8 @@ func noStorageClass(nb *v1alpha1.JupyterNotebook, claim string) string {
 		"an administrator names one in %s and deletes this claim, or makes one the default.", claim, field)
 }
 
-// gone tells that there is no Pod and that none is on its way.
-func gone(o observed) bool {
+// noPodLeft tells that there is no Pod and that none is on its way.
+func noPodLeft(o observed) bool {
 	if len(o.pods) > 0 {
 		return false
 	}
@@ -189,19 +189,19 @@ func gone(o observed) bool {
 		d.Status.ObservedGeneration >= d.Generation && d.Status.Replicas == 0
 }
 
-func judgeNoPod(o observed) verdict {
+func phaseWithoutPod(o observed) phaseStatus {
 	for _, condition := range o.deployment.Status.Conditions {
 		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue &&
 			o.deployment.Status.ObservedGeneration >= o.deployment.Generation {
-			return verdict{reason: ReasonPodRefused, message: "The cluster refuses the server's Pod: " + shorten(condition.Message), trouble: &trouble{troubleGrace}}
+			return phaseStatus{reason: ReasonPodRefused, message: "The cluster refuses the server's Pod: " + shorten(condition.Message), trouble: &trouble{troubleGrace}}
 		}
 	}
 	for i := range o.pods {
 		if o.pods[i].Annotations[v1alpha1.AnnotationStart] != o.notebook.Spec.Start {
-			return verdict{phase: v1alpha1.NotebookStarting, reason: ReasonReplacing, message: "The former Pod is going away."}
+			return phaseStatus{phase: v1alpha1.NotebookStarting, reason: ReasonReplacing, message: "The former Pod is going away."}
 		}
 	}
-	return verdict{phase: v1alpha1.NotebookStarting, reason: ReasonCreating, message: "The server is being created."}
+	return phaseStatus{phase: v1alpha1.NotebookStarting, reason: ReasonCreating, message: "The server is being created."}
 }
 
 // current is the newest living Pod of the start that spec names.

@@ -16,8 +16,8 @@ import (
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-// lending is a gateway that has what testRequest's policy allows.
-func lending() remote {
+// readyGateway is a gateway that has what testRequest's policy allows.
+func readyGateway() remote {
 	gateway := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Namespace: "hub", Name: "default"}}
 	gateway.Spec.Kernels = []string{"python-cpu", "python-gpu"}
 	gateway.Status.ReadyReplicas = 1
@@ -30,7 +30,7 @@ func starting(change ...func(*observed)) observed {
 	d := deployment(testConfig(), nb, "")
 	pod := corev1.Pod{ObjectMeta: *d.Spec.Template.ObjectMeta.DeepCopy()}
 	pod.Name, pod.UID = "jupyter-alice-1-2", "pod"
-	o := observed{notebook: nb, deployment: d, pods: []corev1.Pod{pod}, remote: lending(), now: noon}
+	o := observed{notebook: nb, deployment: d, pods: []corev1.Pod{pod}, remote: readyGateway(), now: noon}
 	for _, c := range change {
 		c(&o)
 	}
@@ -193,15 +193,15 @@ func TestNewStartBeginsANewLog(t *testing.T) {
 func TestAdvance(t *testing.T) {
 	var log []v1alpha1.NotebookProgress
 	for i := range 200 {
-		log = advance(log, []step{{percent: int32(200-i) % 90, message: fmt.Sprint("step ", i)}, {percent: 1, message: fmt.Sprint("step ", i)}}, noon)
+		log = advance(log, []progressEntry{{percent: int32(200-i) % 90, message: fmt.Sprint("step ", i)}, {percent: 1, message: fmt.Sprint("step ", i)}}, noon)
 	}
 	require.Len(t, log, maxProgress)
 	for i, entry := range log {
 		assert.Equal(t, int64(200-maxProgress+1+i), entry.ID)
 		assert.Equal(t, int32(89), entry.Percent, "never falls")
 	}
-	log = advance(log, []step{{message: "over", outcome: v1alpha1.OutcomeFailed}}, noon)
-	log = advance(log, []step{{percent: 99, message: "late"}, {message: "again", outcome: v1alpha1.OutcomeReady}}, noon)
+	log = advance(log, []progressEntry{{message: "over", outcome: v1alpha1.OutcomeFailed}}, noon)
+	log = advance(log, []progressEntry{{percent: 99, message: "late"}, {message: "again", outcome: v1alpha1.OutcomeReady}}, noon)
 	require.Len(t, log, maxProgress)
 	assert.Equal(t, v1alpha1.NotebookProgress{ID: 201, Percent: 89, Message: "over", Time: metav1.NewMicroTime(noon), Outcome: v1alpha1.OutcomeFailed}, log[maxProgress-1])
 }
@@ -221,7 +221,7 @@ func TestPodSteps(t *testing.T) {
 		{"Warning", "Unhealthy", "Readiness probe failed", "spec.containers{notebook}", ""},
 	} {
 		event := &corev1.Event{Type: row.kind, Reason: row.reason, Message: row.message, InvolvedObject: corev1.ObjectReference{FieldPath: row.field}}
-		got := podStep(event)
+		got := podEventProgress(event)
 		if row.want == "" {
 			assert.Nil(t, got, row.reason)
 			continue
