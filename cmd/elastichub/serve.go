@@ -106,7 +106,7 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err := policystatus.SetupWithManager(mgr); err != nil {
 		return err
 	}
-	lending, err := kernels.SetupWithManager(mgr, kernels.Config{
+	offers, err := kernels.SetupWithManager(mgr, kernels.Config{
 		Namespace: config.Namespace,
 		Pods: podspec.Config{
 			Image:           config.Kernels.ServiceImage,
@@ -130,7 +130,7 @@ func serve(ctx context.Context, config serveConfig) error {
 	api, err := hubapi.New(apiConfig, hubapi.Dependencies{
 		Allowances: allowances,
 		Servers:    servers,
-		Cluster:    catalogue{kernels: lending, gateway: config.Notebooks.Gateway},
+		Cluster:    catalogue{kernels: offers, gateway: config.Notebooks.Gateway},
 		Ready: func() error {
 			_, err := servers.States(ctx)
 			return err

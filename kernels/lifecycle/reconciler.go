@@ -71,8 +71,8 @@ func (r *kernelReconciler) Reconcile(ctx context.Context, req reconcile.Request)
 		r.pods.Forget(k.UID)
 		return reconcile.Result{}, r.removeAll(ctx, append(pods, strangers...))
 	}
-	gone, err := r.ensureOwner(ctx, k)
-	if gone || err != nil {
+	deleted, err := r.ensureOwner(ctx, k)
+	if deleted || err != nil {
 		return reconcile.Result{}, err
 	}
 	return r.advance(ctx, k, pods, strangers)
