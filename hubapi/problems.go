@@ -110,7 +110,7 @@ var rows = []row{
 
 	{groups.ErrUnknownUser, http.StatusNotFound, "unknown-user", "Unknown user", "The directory does not know this user.", false},
 	{groups.ErrNoPolicy, http.StatusForbidden, "no-policy", "No policy for this user", "No policy allows your groups a server. Ask an administrator for access.", false},
-	{groups.ErrInvalidPolicy, http.StatusInternalServerError, "invalid-policy", "Invalid policy", "The policy for your groups has a fault that an administrator must mend.", false},
+	{groups.ErrInvalidPolicy, http.StatusInternalServerError, "invalid-policy", "Invalid policy", "The policy for your groups has a fault that an administrator must correct.", false},
 	{groups.ErrSignInAgain, http.StatusForbidden, "sign-in-again", "Sign in again", "What your sign-in said of your groups is missing or too old. Please log out and in again.", false},
 	{groups.ErrUnavailable, http.StatusServiceUnavailable, "directory-unavailable", "Directory unavailable", "The directory that knows your groups does not answer at the moment. Running servers are not affected. Please try again in a minute.", true},
 

@@ -13,7 +13,7 @@ const (
 
 // Harden fills in what Pod Security "restricted" wants where the template has
 // not said something that it allows, and takes away every identity in the
-// cluster. What TemplateFault refuses it does not mend.
+// cluster. What TemplateFault refuses it does not change.
 func Harden(spec *corev1.PodSpec) {
 	spec.AutomountServiceAccountToken = ptr.To(false)
 	spec.EnableServiceLinks = ptr.To(false)

@@ -40,7 +40,7 @@ var (
 )
 
 // TemplateFault returns the first reason to refuse a template, nil if there is
-// none: whatever Pod Security "restricted" refuses and Harden does not mend,
+// none: whatever Pod Security "restricted" refuses and Harden does not change,
 // a node chosen past the scheduler, and the identity of a service account.
 func TemplateFault(t *corev1.PodTemplateSpec) *Fault {
 	checks := []func(*corev1.PodTemplateSpec) *Fault{annotationFault, identityFault, hostFault, podContextFault, volumesFault, containersFault}

@@ -88,7 +88,7 @@ class Problem(Exception):
         if self.status == 401:
             return (
                 "The notebook service does not accept the Hub's token. An administrator must "
-                "mend c.ElasticSpawner.service_token or service_token_file.",
+                "correct c.ElasticSpawner.service_token or service_token_file.",
                 [],
             )
         if self.detail:
@@ -96,7 +96,7 @@ class Problem(Exception):
         if not self.kind:
             return (
                 f"Something else than the notebook service answers at its address, with status {self.status}. "
-                "An administrator must mend c.ElasticSpawner.api_url.",
+                "An administrator must correct c.ElasticSpawner.api_url.",
                 [],
             )
         return "The notebook service refused the request.", faults

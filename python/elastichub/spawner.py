@@ -381,7 +381,7 @@ class ElasticSpawner(Spawner):
         return True
 
     async def _until_ready(self):
-        """Follow the events; look at the state whenever a stream ends, whyever it did.
+        """Follow the events; look at the state whenever a stream ends, whatever the reason.
 
         The Hub's start_timeout bounds it.
         """

@@ -99,7 +99,7 @@ def test_refusals_name_field_and_bound_and_count_for_nothing(patient_hub, servic
 
 def test_a_service_that_is_down_stops_nothing(hub, service):
     start(hub, "analyst")
-    for fault, mend in (
+    for fault, repair in (
         (service.pause, service.resume),
         (lambda: service.turn("synced/no"), lambda: service.turn("synced/yes")),
     ):
@@ -112,7 +112,7 @@ def test_a_service_that_is_down_stops_nothing(hub, service):
             hub.start()
             assert hub.server("analyst")["ready"] is True, hub.log
         finally:
-            mend()
+            repair()
         time.sleep(2)
         assert hub.server("analyst")["ready"] is True, hub.log
 

@@ -153,7 +153,7 @@ func (s *Site) ReadTags() error {
 
 // Server is a command that runs until it is stopped.
 type Server struct {
-	// Ended is closed when the command has ended, whyever.
+	// Ended is closed when the command has ended, whatever the reason.
 	Ended   <-chan struct{}
 	process *os.Process
 }
