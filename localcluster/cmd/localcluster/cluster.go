@@ -25,7 +25,7 @@ func upCommand() *cobra.Command {
 		Short: "Build what is missing and start the cluster; if it runs, check that it is well",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := findPlaces()
+			at, err := findDirectories()
 			if err != nil {
 				return err
 			}
@@ -61,7 +61,7 @@ func downCommand() *cobra.Command {
 		Short: "Stop the cluster and remove its state; built programs and images stay in the cache",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := findPlaces()
+			at, err := findDirectories()
 			if err != nil {
 				return err
 			}
@@ -91,7 +91,7 @@ func statusCommand() *cobra.Command {
 		Short: "Show the components, the node and its GPUs; fail if something is not well",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := findPlaces()
+			at, err := findDirectories()
 			if err != nil {
 				return err
 			}
@@ -143,7 +143,7 @@ func kubeconfigCommand() *cobra.Command {
 		Short: "Print the path of the administrator's kubeconfig",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := findPlaces()
+			at, err := findDirectories()
 			if err != nil {
 				return err
 			}
@@ -173,7 +173,7 @@ func logsCommand() *cobra.Command {
 		Short: "Print the log of a component, or of the supervisor",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			at, err := findPlaces()
+			at, err := findDirectories()
 			if err != nil {
 				return err
 			}
@@ -209,7 +209,7 @@ func superviseCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := findPlaces()
+			at, err := findDirectories()
 			if err != nil {
 				return err
 			}

@@ -25,7 +25,7 @@ func buildImageCommand() *cobra.Command {
 			"here is " + images.Static + ", for static programs.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, positional []string) error {
-			at, err := findPlaces()
+			at, err := findDirectories()
 			if err != nil {
 				return err
 			}
@@ -63,7 +63,7 @@ func loadImageCommand() *cobra.Command {
 		Short: "Load built images into the cluster, unless they are there already",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, tags []string) error {
-			at, err := findPlaces()
+			at, err := findDirectories()
 			if err != nil {
 				return err
 			}

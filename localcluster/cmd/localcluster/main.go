@@ -28,23 +28,23 @@ func main() {
 	}
 }
 
-// places are where things are kept, from the environment.
-type places struct {
+// directories are where things are kept, from the environment.
+type directories struct {
 	cache  string
 	layout cluster.Layout
 }
 
-func findPlaces() (places, error) {
+func findDirectories() (directories, error) {
 	cache, err := host.CacheDir()
 	if err != nil {
-		return places{}, err
+		return directories{}, err
 	}
 	state, err := host.StateDir()
 	if err != nil {
-		return places{}, err
+		return directories{}, err
 	}
 	layout, err := cluster.NewLayout(state)
-	return places{cache: cache, layout: layout}, err
+	return directories{cache: cache, layout: layout}, err
 }
 
 func rootCommand() *cobra.Command {
@@ -77,7 +77,7 @@ func assetsCommand() *cobra.Command {
 			"for KUBEBUILDER_ASSETS of tests that need no more than an API server.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := findPlaces()
+			at, err := findDirectories()
 			if err != nil {
 				return err
 			}
