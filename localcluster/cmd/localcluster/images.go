@@ -82,3 +82,28 @@ func loadImageCommand() *cobra.Command {
 		},
 	}
 }
+
+func saveImageCommand() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:   "save-image [--name NAME] TAG FILE",
+		Short: "Write a built image to a file, as an OCI archive",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at, err := findPlaces()
+			if err != nil {
+				return err
+			}
+			store, err := images.Open(cmd.Context(), at.cache, progress.New(cmd.OutOrStdout()))
+			if err != nil {
+				return err
+			}
+			if name == "" {
+				name = args[0]
+			}
+			return store.Save(cmd.Context(), args[0], name, args[1])
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "what the image is called in the archive (default TAG)")
+	return cmd
+}
