@@ -58,6 +58,10 @@ generate: ## Make the generated code anew
 	@go tool templ generate -path web >/dev/null
 	@gofmt -l -w api web
 
+.PHONY: release
+release: $(LOCALCLUSTER) ## Images, chart, wheel, SBOMs and checksums of this version, in dist/release
+	@release/release.sh
+
 ##@ Checking
 
 .PHONY: test
@@ -65,12 +69,13 @@ test: ## Everything CI needs: lint, verify, unit, python, end to end
 	@test/all.sh
 
 .PHONY: lint
-lint: ## Formatting, vet, static analysis
+lint: $(LOCALCLUSTER) ## Static analysis of Go, Python, shell and the charts
 	@test/lint.sh
 
 .PHONY: verify
-verify: generate ## Fail if generated code is not what the sources give
+verify: generate ## Fail if generated code is not what the sources give, or is known to be weak
 	@git diff --exit-code --stat -- api web charts/elastichub/crds || { echo "generated code is out of date: commit what make generate wrote" >&2; exit 1; }
+	@test/vulnerabilities.sh
 
 .PHONY: unit
 unit: $(LOCALCLUSTER) ## Go tests against a real API server, directory and ipykernel
