@@ -52,7 +52,7 @@ func BenchmarkExecute(b *testing.B) {
 			b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-µs")
 			b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-µs")
 		}
-		direct := newDirect(b, g, argv)
+		direct := newDirect(b, g)
 		b.Run(name+"/direct", func(b *testing.B) { record(b, direct) })
 		b.Run(name+"/agent", func(b *testing.B) {
 			record(b, func() {
@@ -64,7 +64,7 @@ func BenchmarkExecute(b *testing.B) {
 }
 
 // newDirect connects to a kernel behind the agent's back and returns a round trip of a cell.
-func newDirect(b *testing.B, g *gateway, argv []string) func() {
+func newDirect(b *testing.B, g *gateway) func() {
 	path := connectionFile(b)
 	raw, err := os.ReadFile(path)
 	require.NoError(b, err)

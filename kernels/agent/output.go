@@ -3,6 +3,7 @@ package agent
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -50,7 +51,7 @@ func pump(r io.Reader, out io.Writer, t *tail) {
 	for {
 		line, err := lines.ReadSlice('\n')
 		if len(line) > 0 && !cut {
-			if err == bufio.ErrBufferFull {
+			if errors.Is(err, bufio.ErrBufferFull) {
 				line = append(bytes.Clone(line), " …\n"...)
 			} else if line[len(line)-1] != '\n' {
 				line = append(bytes.Clone(line), '\n')
@@ -58,7 +59,7 @@ func pump(r io.Reader, out io.Writer, t *tail) {
 			t.add(line)
 			_, _ = out.Write(line) // a log that cannot be written must not stop the kernel
 		}
-		cut = err == bufio.ErrBufferFull
+		cut = errors.Is(err, bufio.ErrBufferFull)
 		if err != nil && !cut {
 			return
 		}

@@ -48,9 +48,6 @@ func newBudget(limit int64, gauge, held prometheus.Gauge) *budget {
 	return &budget{limit: limit, gauge: gauge, heldNow: held, by: map[string]int64{}, heldBy: map[string]int64{}}
 }
 
-// maxFrame is the size of the largest frame there may ever be room for.
-func (b *budget) maxFrame() int64 { return b.limit / perFrame }
-
 // fits tells whether an owner may take n more bytes; mu is held.
 func (b *budget) fits(owner string, n int64) bool {
 	return b.taken+n <= b.limit && b.by[owner]+n <= b.limit/perOwner

@@ -147,7 +147,7 @@ func newWorldWith(t *testing.T, adjust func(*Config)) *world {
 	cfg.Namespace, cfg.Name = testNS, testGateway
 	cfg.KeyFile, cfg.TokenKeyFile, cfg.ClientsDir = filepath.Join(dir, "key"), filepath.Join(dir, "pub"), w.clients
 	adjust(&cfg)
-	w.server, err = New(cfg, Deps{Cache: w.api, API: w.api, Synced: w.synced.Load, Registry: prometheus.NewRegistry(), Log: testLog(t)})
+	w.server, err = New(cfg, Deps{Cache: w.api, API: w.api, Synced: w.synced.Load, Registry: prometheus.NewRegistry(), Log: testLog()})
 	require.NoError(t, err)
 	w.server.timing = timing{verify: 50 * time.Millisecond, infoPatience: 100 * time.Millisecond, quickInfo: 50 * time.Millisecond, grace: 100 * time.Millisecond, drain: time.Second}
 
@@ -189,7 +189,7 @@ func newWorldWith(t *testing.T, adjust func(*Config)) *world {
 	return w
 }
 
-func testLog(t *testing.T) *slog.Logger {
+func testLog() *slog.Logger {
 	if testing.Verbose() {
 		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -41,12 +42,11 @@ type controllers struct {
 	wg     sync.WaitGroup
 }
 
-func (w *world) controllers(python string, change func(*agent.Config)) *controllers {
+func (w *world) controllers(python string, change func(*agent.Config)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &controllers{w: w, python: python, change: change, ctx: ctx}
 	c.wg.Go(c.loop)
 	w.t.Cleanup(func() { cancel(); c.wg.Wait() })
-	return c
 }
 
 func (c *controllers) loop() {
@@ -378,7 +378,7 @@ func TestNBClient(t *testing.T) {
 }
 
 func stderrOf(err error) string {
-	if e, ok := err.(*exec.ExitError); ok {
+	if e := new(exec.ExitError); errors.As(err, &e) {
 		return string(e.Stderr)
 	}
 	return ""

@@ -179,7 +179,7 @@ func (l *link) read() error {
 func (l *link) text(data []byte) error {
 	var h protocol.FromAgent
 	if json.Unmarshal(data, &h) != nil || h.Hello == nil {
-		return nil // a newer agent's message
+		return nil //nolint:nilerr // a newer agent's message
 	}
 	l.mu.Lock()
 	if h.Hello.Epoch != l.seen.epoch {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -36,7 +37,7 @@ func TestReadAheadLosesNothing(t *testing.T) {
 			p := make([]byte, 1+rand.IntN(2*aheadBytes))
 			n, err := c.Read(p)
 			got = append(got, p[:n]...)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			require.NoError(t, err)

@@ -78,7 +78,7 @@ func realKernel(t *testing.T, w *world, id string) (ip string, links *wirecutter
 	require.NoError(t, err)
 	cfg.KernelID, cfg.KernelName, cfg.Listen = id, "python3", address
 	cfg.TerminationLog = filepath.Join(t.TempDir(), "termination-log")
-	cfg.Log, cfg.Output = testLog(t), io.Discard
+	cfg.Log, cfg.Output = testLog(), io.Discard
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

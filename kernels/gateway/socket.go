@@ -270,7 +270,7 @@ func (s *socket) stop(end endReason) {
 	if s.link != nil {
 		s.link.parting.Store(end == endClient && s.inOrder.Load())
 		s.unlink()
-		<-s.unlinked
+		<-s.unlinked //nolint:errcheck // the client has gone, whatever became of the link
 		s.srv.activity.link(s.uid, -1)
 	}
 	if end != endClient {
@@ -333,8 +333,9 @@ func (s *socket) read() (inOrder bool) {
 			switch websocket.CloseStatus(err) {
 			case websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:
 				return true
+			default:
+				return false
 			}
-			return false
 		}
 		if s.client.framing == framingResume && kind == websocket.MessageText {
 			s.acknowledged(data)

@@ -154,7 +154,7 @@ func (p *plan) followPod(v observed) {
 func (p *plan) watchStart(v observed, pod *corev1.Pod) {
 	t := podstate.TroubleOf(pod)
 	if t == nil && pod.Spec.NodeName != "" {
-		t = p.overLimit(v, pod)
+		t = p.overLimit(v)
 	}
 	if t == nil {
 		if meta.FindStatusCondition(p.status.Conditions, ConditionStartable) != nil {
@@ -178,7 +178,7 @@ func (p *plan) watchStart(v observed, pod *corev1.Pod) {
 
 // overLimit is the trouble of a Pod that has a node and nothing wrong with it
 // that its status would say, or nil: what is amiss is in hint, if anywhere.
-func (p *plan) overLimit(v observed, pod *corev1.Pod) *podstate.Trouble {
+func (p *plan) overLimit(v observed) *podstate.Trouble {
 	age := v.now.Sub(p.status.StartTime.Time)
 	if age >= StartLimit {
 		return &podstate.Trouble{Reason: "NotReady", Cause: v1alpha1.CauseStartFailed, Message: podstate.Sentence(fmt.Sprintf("The kernel did not come up within %s", StartLimit), v.hint)}

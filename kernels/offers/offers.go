@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -76,11 +77,11 @@ func (c *Catalogue) Offers(ctx context.Context, gateway string, policies []strin
 	reader := c.reader
 	var gw v1alpha1.JupyterGateway
 	err := reader.Get(ctx, types.NamespacedName{Namespace: c.namespace, Name: gateway}, &gw)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("kernels: gateway %s: %w", gateway, err)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
 	}
 	if err != nil {
-		return nil, nil
+		return nil, fmt.Errorf("kernels: gateway %s: %w", gateway, err)
 	}
 	names := gw.Spec.Kernels
 	if len(names) == 0 {

@@ -2,6 +2,7 @@ package podspec
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -239,7 +240,7 @@ func runOf(k *v1alpha1.JupyterKernel) int64 { return max(k.Status.Run, k.WantedR
 
 // within names the object that an InvalidError is about.
 func within(err error, object string) error {
-	if e, ok := err.(*InvalidError); ok {
+	if e := new(InvalidError); errors.As(err, &e) {
 		return e.in(object)
 	}
 	return err
