@@ -44,12 +44,11 @@ images: $(LOCALCLUSTER) dist/elastichub
 
 .PHONY: dist/elastichub
 dist/elastichub:
-	@echo "building elastichub $(VERSION)"
-	@go build -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/elastichub
+	@test/gobuild.sh -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/elastichub
 
 .PHONY: $(LOCALCLUSTER)
 $(LOCALCLUSTER):
-	@cd localcluster && go build -o $@ ./cmd/localcluster
+	@cd localcluster && ../test/gobuild.sh -o $@ ./cmd/localcluster >&2
 
 .PHONY: generate
 generate: ## Make the generated code anew

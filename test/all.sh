@@ -17,6 +17,7 @@ step make --no-print-directory python
 
 trap 'make --no-print-directory stop' EXIT
 step make --no-print-directory run
+step release/release_test.sh
 step make --no-print-directory hub-tests
 step make --no-print-directory docs-test
 step make --no-print-directory e2e

@@ -17,8 +17,8 @@ lint_go() {
   golangci=$(test/tool.sh github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0)
   export GOLANGCI_LINT_CACHE=$ELASTICHUB_CACHE/golangci-lint
   # No file leaves when a tag is given, so with the tag every file is looked at.
-  "$golangci" run --build-tags e2e ./...
-  (cd localcluster && "$golangci" run --config ../.golangci.yaml --build-tags smoke ./...)
+  "$golangci" run --allow-serial-runners --build-tags e2e ./...
+  (cd localcluster && "$golangci" run --allow-serial-runners --config ../.golangci.yaml --build-tags smoke ./...)
 }
 
 tools() {
