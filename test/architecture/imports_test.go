@@ -50,6 +50,7 @@ var mayImport = map[string][]string{
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/slab", "kernels/wire", "podrules", "tokens", "kernels/languages"},
 	"cmd/elastichub":         {"*"},
 	"charts/demo":            {"api/v1alpha1"},
+	"charts/elastichub":      {},
 	"test/architecture":      {},
 	"kernels/agent/protocol": {"kernels/agent/keys", "kernels/wire"},
 }
