@@ -90,7 +90,7 @@ func saveImageCommand() *cobra.Command {
 		Short: "Write a built image to a file, as an OCI archive",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			at, err := findPlaces()
+			at, err := findDirectories()
 			if err != nil {
 				return err
 			}
