@@ -31,7 +31,7 @@ finish() {
 trap 'finish "$@"' EXIT
 
 # The wheel of a release holds the tests of its source distribution, byte for byte.
-venv=$(python/venv.sh "jupyterhub==$version" 'beautifulsoup4[html5lib]' cryptography mock pytest-timeout requests-mock)
+venv=$(python/venv.sh "jupyterhub==$version" 'beautifulsoup4[html5lib]' cryptography mock pytest-rerunfailures pytest-timeout requests-mock)
 packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 proxy=$ELASTICHUB_CACHE/hub-proxy
 mkdir -p "$proxy"

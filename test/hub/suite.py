@@ -231,6 +231,8 @@ class Selection:
     def pytest_terminal_summary(self, terminalreporter):
         stats = {kind: len(found) for kind, found in terminalreporter.stats.items()}
         failed = stats.get("failed", 0) + stats.get("error", 0)
+        for report in terminalreporter.stats.get("rerun", []):
+            terminalreporter.line(f"failed once, and was run again: {report.nodeid}")
         # run.sh sums these.
         terminalreporter.line(
             f"counted: {stats.get('passed', 0)} passed, {failed} failed, {self.left_out} not applicable"
