@@ -40,6 +40,19 @@ def away():
 def back():
     kubectl("scale", "deployment/elastichub", "--replicas=1")
     kubectl("rollout", "status", "deployment/elastichub", "--timeout=60s")
+    # The cluster's network follows a Pod that is ready some moments later.
+    deadline = time.monotonic() + 30
+    while not _answers(f"{os.environ['ELASTICHUB_URL']}/readyz"):
+        assert time.monotonic() < deadline, "the service is ready and does not answer"
+        time.sleep(0.2)
+
+
+def _answers(url):
+    try:
+        with urlopen(url, timeout=3) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 def objects(kind, user):
