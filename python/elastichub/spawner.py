@@ -34,6 +34,8 @@ SETTLE_SECONDS = 10
 CLEANUP_SECONDS = 5
 # How long a stop is asked for again when it is refused, by a wrong token say.
 STOP_REFUSED_SECONDS = 10
+# How long the Hub may take from a form's choice to the start of the server.
+HAND_OVER_SECONDS = 3
 # How many people may have had one name.
 MAX_OTHERS = 8
 
@@ -137,6 +139,8 @@ class ElasticSpawner(Spawner):
         self._start_id = ""
         self._url = ""
         self._starting = False
+        self._handed_over = asyncio.Event()
+        self._handed_over.set()
         self._nothing_runs = False
         self._changed_at = float("-inf")
         self._log = StartLog()
@@ -260,14 +264,29 @@ class ElasticSpawner(Spawner):
             choice = await self._service.decode(
                 self._key, fields, True, await self._sign_in()
             )
-            if self.active:
-                raise AlreadyStarted(self)
-            return choice
         except Problem as problem:
             refused = FormRefused if problem.form else SpawnRefused
             raise refused(problem) from problem
         except ServiceDown as error:
             raise SpawnRefused(error) from error
+        await self._be_the_only_submit()
+        return choice
+
+    async def _be_the_only_submit(self):
+        """Returns for one of the forms submitted at once, and ends the others.
+
+        Between a form's choice and the start of the server the Hub may look at the user's
+        sign-in again. What else is submitted meanwhile it would answer with "Unhandled
+        error starting server".
+        """
+        while not self._handed_over.is_set():
+            try:
+                await asyncio.wait_for(self._handed_over.wait(), HAND_OVER_SECONDS)
+            except asyncio.TimeoutError:
+                self._handed_over.set()
+        if self.active:
+            raise AlreadyStarted(self)
+        self._handed_over.clear()
 
     async def options_from_query(self, query):
         """A link may choose. What it carries besides is nobody's choice.
@@ -312,6 +331,7 @@ class ElasticSpawner(Spawner):
     # --- start
 
     async def start(self):
+        self._handed_over.set()
         self._start_id = uuid.uuid4().hex
         self._url = ""
         self._names = (self.user.name, self.name)

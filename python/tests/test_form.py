@@ -188,7 +188,32 @@ def test_what_no_browser_sends(hub):
     assert hub.process.poll() is None, hub.log
 
 
-def test_of_two_submits_at_once_one_counts(hub):
+SLOW_REFRESH = """
+import asyncio
+
+from jupyterhub.auth import DummyAuthenticator
+
+class SlowRefresh(DummyAuthenticator):
+    async def refresh_user(self, user, handler=None, **kwargs):
+        await asyncio.sleep(0.3)
+        return True
+
+c.JupyterHub.authenticator_class = SlowRefresh
+c.Authenticator.refresh_pre_spawn = True
+"""
+
+
+@pytest.mark.parametrize("more", ["", SLOW_REFRESH], ids=["", "slow refresh"])
+def test_of_two_submits_at_once_one_counts(service, tmp_path, more):
+    hub = Hub(tmp_path, service.url, TOKEN, more=more)
+    hub.start()
+    try:
+        submit_twice_at_once(hub)
+    finally:
+        hub.kill()
+
+
+def submit_twice_at_once(hub):
     browsers = [Browser(hub, "researcher") for _ in range(2)]
     pages = [b.get("/hub/spawn/researcher") for b in browsers]
     answers = [None, None]
