@@ -21,7 +21,9 @@ help: ## Show this list
 ##@ The demo
 
 .PHONY: run
-run: cluster images ## Start everything on a local Kubernetes and print where to go
+run: ## Start everything on a local Kubernetes and print where to go
+	@$(MAKE) --no-print-directory -j2 cluster built-images
+	@charts/demo/images.sh load
 	@charts/demo/install.sh
 
 .PHONY: stop
@@ -37,8 +39,13 @@ cluster: $(LOCALCLUSTER)
 	@$(LOCALCLUSTER) up
 
 .PHONY: images
-images: $(LOCALCLUSTER) dist/elastichub
-	@charts/demo/images.sh
+images: built-images
+	@charts/demo/images.sh load
+
+# Needs no cluster: with -j2 the images are built while its components compile.
+.PHONY: built-images
+built-images: $(LOCALCLUSTER) dist/elastichub
+	@charts/demo/images.sh build
 
 ##@ Building
 

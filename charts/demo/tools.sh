@@ -1,8 +1,7 @@
 # Sourced by install.sh and env.sh: where the tools and the demo are.
 # shellcheck shell=bash disable=SC2034
-: "${ELASTICHUB_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/elastichub}"
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-BIN=$ELASTICHUB_CACHE/bin
+# shellcheck source=charts/demo/tags.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tags.sh"
 KUBECTL=$BIN/kubectl
 HELM=$BIN/helm
 KUBECONFIG=$("$BIN/localcluster" kubeconfig)
@@ -13,17 +12,3 @@ GATEWAY_URL=http://localhost:30888
 LDAP_URL=ldap://localhost:30389
 PASSWORD=elastichub-demo
 IDLE_SECONDS=60
-
-IMAGES="service notebook kernel hub directory"
-
-# image NAME: the image with the tag that its sources have now.
-image() {
-  local sources=(images/"$1")
-  case $1 in
-    service) sources+=(dist) ;;
-    hub | notebook) sources+=(python/pyproject.toml python/README.md python/elastichub) ;;
-  esac
-  printf 'localhost/elastichub/%s:%s\n' "$1" "$(
-    cd "$ROOT" && find "${sources[@]}" -type f -not -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12
-  )"
-}
