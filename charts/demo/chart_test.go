@@ -7,8 +7,6 @@ import (
 	"flag"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -24,29 +22,14 @@ import (
 	strict "sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/test/helm"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden file")
 
-// helm runs a command of Helm on this chart and returns what it printed.
-func helm(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	assets := os.Getenv("KUBEBUILDER_ASSETS")
-	if assets == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("KUBEBUILDER_ASSETS is not set: Helm is there")
-		}
-		t.Skip("KUBEBUILDER_ASSETS is not set")
-	}
-	cmd := exec.Command(filepath.Join(assets, "helm"), args...)
-	cmd.Env = append(os.Environ(), "HELM_CONFIG_HOME="+t.TempDir(), "HELM_CACHE_HOME="+t.TempDir())
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
 func render(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := helm(t, append([]string{"template", "demo", ".", "--namespace", "elastichub", "--kube-version", "1.34"}, args...)...)
+	out, err := helm.Run(t, append([]string{"template", "demo", ".", "--namespace", "elastichub", "--kube-version", "1.34"}, args...)...)
 	require.NoError(t, err, out)
 	return out
 }
@@ -166,7 +149,7 @@ func TestMistakesInValuesStopTheInstallation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out, err := helm(t, "template", "demo", ".", "--kube-version", "1.34", "--set", set)
+			out, err := helm.Run(t, "template", "demo", ".", "--kube-version", "1.34", "--set", set)
 			require.Error(t, err)
 			key, _, _ := strings.Cut(set, "=")
 			assert.Contains(t, out, key[strings.LastIndex(key, ".")+1:])

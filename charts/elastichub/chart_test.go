@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -23,22 +22,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
-)
 
-func helm(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	assets := os.Getenv("KUBEBUILDER_ASSETS")
-	if assets == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("KUBEBUILDER_ASSETS is not set: Helm is there")
-		}
-		t.Skip("KUBEBUILDER_ASSETS is not set")
-	}
-	cmd := exec.Command(filepath.Join(assets, "helm"), args...)
-	cmd.Env = append(os.Environ(), "HELM_CONFIG_HOME="+t.TempDir(), "HELM_CACHE_HOME="+t.TempDir())
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
+	"github.com/elastichub/elastichub/test/helm"
+)
 
 // TestEachValuesFileGivesObjects renders with each file of testdata and decodes
 // what comes strictly: the API server would drop a misspelt field without a word.
@@ -59,7 +45,7 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 	} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
-			out, err := helm(t, "template", "elastichub", ".", "--namespace", "jupyterhub", "--kube-version", "1.34",
+			out, err := helm.Run(t, "template", "elastichub", ".", "--namespace", "jupyterhub", "--kube-version", "1.34",
 				"--api-versions", "monitoring.coreos.com/v1/ServiceMonitor", "--values", "testdata/"+file+".yaml")
 			require.NoError(t, err, out)
 			found := map[string]int{}

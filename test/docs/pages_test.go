@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	strict "sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/test/helm"
 )
 
 func everyBlock(t *testing.T) []Block {
@@ -79,25 +79,9 @@ func TestLanguagesAreThoseOfTheUses(t *testing.T) {
 	}
 }
 
-// helm runs a command of Helm and returns what it printed.
-func helm(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	assets := os.Getenv("KUBEBUILDER_ASSETS")
-	if assets == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("KUBEBUILDER_ASSETS is not set: Helm is there")
-		}
-		t.Skip("KUBEBUILDER_ASSETS is not set")
-	}
-	cmd := exec.Command(filepath.Join(assets, "helm"), args...)
-	cmd.Env = append(os.Environ(), "HELM_CONFIG_HOME="+t.TempDir(), "HELM_CACHE_HOME="+t.TempDir())
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
 func render(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	return helm(t, append([]string{
+	return helm.Run(t, append([]string{
 		"template", "elastichub", filepath.Join(root, "charts/elastichub"), "--kube-version", "1.34",
 		"--set", "image.name=service", "--set", "notebooks.image=notebook", "--set", "kernels.image=kernel",
 	}, args...)...)
