@@ -15,8 +15,7 @@ func (s *snapshot) running(k Key) (int, error) {
 	}
 	n := 0
 	for _, nb := range s.servers {
-		theirs := nb.Spec.User == k.User && !isOthers(nb, k) || hubUserOf(nb).Is(k.HubUser)
-		if theirs && nb.Spec.Server != k.Server && nb.CountsAsRunning() {
+		if belongsTo(nb, k) && nb.Spec.Server != k.Server && nb.CountsAsRunning() {
 			n++
 		}
 	}

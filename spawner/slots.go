@@ -223,7 +223,7 @@ func (l slotStore) notebooksOf(ctx context.Context, k Key) ([]v1alpha1.JupyterNo
 		return nil, fmt.Errorf("count servers: %w", err)
 	}
 	own := slices.DeleteFunc(named.Items, func(nb v1alpha1.JupyterNotebook) bool {
-		return nb.Spec.User != k.User || isOthers(&nb, k)
+		return !belongsTo(&nb, k)
 	})
 	if !k.HubUser.Known() {
 		return own, nil
@@ -233,17 +233,20 @@ func (l slotStore) notebooksOf(ctx context.Context, k Key) ([]v1alpha1.JupyterNo
 		return nil, fmt.Errorf("count servers: %w", err)
 	}
 	for _, nb := range noted.Items {
-		if nb.Spec.User != k.User && hubUserOf(&nb).Is(k.HubUser) {
+		if nb.Spec.User != k.User && belongsTo(&nb, k) {
 			own = append(own, nb)
 		}
 	}
 	return own, nil
 }
 
-// isOthers tells that a notebook of the user's name is noted as somebody else's.
-func isOthers(nb *v1alpha1.JupyterNotebook, k Key) bool {
-	noted := hubUserOf(nb)
-	return noted.Known() && k.HubUser.Known() && !noted.Is(k.HubUser)
+// belongsTo tells whether a notebook is the key's user's, of whatever server: by
+// the Hub user where both are told, else by name.
+func belongsTo(nb *v1alpha1.JupyterNotebook, k Key) bool {
+	if noted := hubUserOf(nb); noted.Known() && k.HubUser.Known() {
+		return noted.Is(k.HubUser)
+	}
+	return nb.Spec.User == k.User
 }
 
 // confirm notes that the notebook is about to get a Pod. A slot that was given
