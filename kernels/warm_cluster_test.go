@@ -21,8 +21,8 @@ import (
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
-// spares lists the living warm Pods that are nobody's, by name.
-func (c *cluster) spares() []corev1.Pod {
+// warmPods lists the living warm Pods that are nobody's, by name.
+func (c *cluster) warmPods() []corev1.Pod {
 	c.Helper()
 	var list corev1.PodList
 	require.NoError(c, c.api.List(c.ctx, &list, client.InNamespace(c.namespace)))
@@ -34,8 +34,8 @@ func (c *cluster) spares() []corev1.Pod {
 // warmUp waits for n warm Pods and makes them ready, each at its own address.
 func (c *cluster) warmUp(n int, node string) []corev1.Pod {
 	c.Helper()
-	c.eventually(fmt.Sprintf("%d warm Pods", n), func() bool { return len(c.spares()) == n })
-	pods := c.spares()
+	c.eventually(fmt.Sprintf("%d warm Pods", n), func() bool { return len(c.warmPods()) == n })
+	pods := c.warmPods()
 	for i := range pods {
 		if podstate.Ready(&pods[i]) {
 			continue
@@ -59,9 +59,9 @@ func warmGateway(n int32) func(*v1alpha1.JupyterGateway) {
 func TestWarmStart(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	gw := c.gateway("gw", warmGateway(2))
-	spares := c.warmUp(2, "")
+	warmPods := c.warmUp(2, "")
 	var secret corev1.Secret
-	for _, pod := range spares {
+	for _, pod := range warmPods {
 		assert.True(t, metav1.IsControlledBy(&pod, gw))
 		assert.Empty(t, pod.Labels[v1alpha1.LabelHubUsername])
 		for _, v := range pod.Spec.Containers[0].Env {
@@ -75,12 +75,12 @@ func TestWarmStart(t *testing.T) {
 
 	c.create(kerneltest.Kernel("k1", "gw", v1alpha1.DefaultKernelName))
 	k := c.phase("k1", 1, v1alpha1.KernelReady)
-	taken := slices.IndexFunc(spares, func(p corev1.Pod) bool { return p.Name == k.Status.Warm })
+	taken := slices.IndexFunc(warmPods, func(p corev1.Pod) bool { return p.Name == k.Status.Warm })
 	require.GreaterOrEqual(t, taken, 0)
 	assert.Equal(t, k.Status.Warm, k.Status.PodName)
 	pod := &corev1.Pod{}
 	require.True(t, c.get(k.Status.PodName, pod))
-	assert.Equal(t, spares[taken].UID, pod.UID)
+	assert.Equal(t, warmPods[taken].UID, pod.UID)
 	assert.Equal(t, pod.Status.PodIP, k.Status.PodIP)
 	assert.NotNil(t, k.Status.StartTime)
 	assert.Len(t, pod.OwnerReferences, 1)
@@ -155,7 +155,7 @@ func TestNotWarm(t *testing.T) {
 	gw.Spec.WarmKernels = []v1alpha1.WarmKernel{{KernelSpec: v1alpha1.DefaultKernelName, Count: 1, Policies: []string{"lab"}}}
 	require.NoError(t, c.api.Update(t.Context(), gw))
 	c.eventually("a Pod for the lab", func() bool {
-		s := c.spares()
+		s := c.warmPods()
 		return len(s) == 1 && slices.ContainsFunc(s[0].Spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "LAB" })
 	})
 	c.warmUp(1, "")
@@ -173,7 +173,7 @@ func TestPoolFollowsTheKernelspec(t *testing.T) {
 	ks.Spec.Image = "gpu:next"
 	require.NoError(t, c.api.Patch(t.Context(), ks, client.MergeFrom(before)))
 	c.eventually("new ones", func() bool {
-		s := c.spares()
+		s := c.warmPods()
 		return len(s) == 2 && s[0].Spec.Containers[0].Image == "gpu:next" && s[1].Spec.Containers[0].Image == "gpu:next"
 	})
 	for i := range old {
@@ -183,7 +183,7 @@ func TestPoolFollowsTheKernelspec(t *testing.T) {
 	require.True(t, c.get("gw", gw))
 	gw.Spec.Warm = 0
 	require.NoError(t, c.api.Update(t.Context(), gw))
-	c.eventually("no pool", func() bool { return len(c.spares()) == 0 })
+	c.eventually("no pool", func() bool { return len(c.warmPods()) == 0 })
 }
 
 // TestPoolGivesWay: somebody who waits for a GPU gets that of a warm Pod.
@@ -201,7 +201,7 @@ func TestPoolGivesWay(t *testing.T) {
 	})
 
 	c.create(kerneltest.Kernel("other", "gw", "other", kerneltest.Owned("bob", "one")))
-	c.eventually("one is given up", func() bool { return len(c.spares()) == 1 })
+	c.eventually("one is given up", func() bool { return len(c.warmPods()) == 1 })
 	assert.Equal(t, v1alpha1.KernelQueued, c.kernel("other").Status.Phase)
 	var list corev1.PodList
 	require.NoError(t, c.api.List(t.Context(), &list, client.InNamespace(c.namespace)))
@@ -220,7 +220,7 @@ func TestPoolGivesWay(t *testing.T) {
 	c.create(kerneltest.Kernel("k2", "gw", "gpu", kerneltest.Owned("ann", "one")))
 	c.eventually("place", func() bool { return c.queue("k2") != nil })
 	assert.Equal(t, "You use 1 of the 1 nvidia.com/gpu that policy one allows you (gpusPerUser).", c.queue("k2").Reason)
-	assert.Empty(t, c.spares(), "there is no room for the pool")
+	assert.Empty(t, c.warmPods(), "there is no room for the pool")
 	require.NoError(t, c.api.Delete(t.Context(), k))
 	pod := &corev1.Pod{}
 	require.True(t, c.get(k.Status.PodName, pod))
@@ -285,7 +285,7 @@ func TestTakingSurvives(t *testing.T) {
 			assert.NotEmpty(t, has[p.Name], "%s is a leak", p.Name)
 		}
 	}
-	assert.Len(t, c.spares(), 4)
+	assert.Len(t, c.warmPods(), 4)
 }
 
 // TestWarmPodThatDoesNotAnswer costs a moment, not the kernel.

@@ -58,15 +58,15 @@ func (a *Assumed) Keep(exists func(id string) bool) {
 	}
 }
 
-// Spares are the IDs of the spares that are claimed.
-func (a *Assumed) Spares() map[string]bool {
-	spares := map[string]bool{}
+// WarmPods are the IDs of the warm Pods that are claimed.
+func (a *Assumed) WarmPods() map[string]bool {
+	warmPods := map[string]bool{}
 	for _, c := range a.claims {
-		if c.Spare != "" {
-			spares[c.Spare] = true
+		if c.WarmPod != "" {
+			warmPods[c.WarmPod] = true
 		}
 	}
-	return spares
+	return warmPods
 }
 
 // Unconfirmed lists the claims whose write may or may not have happened.

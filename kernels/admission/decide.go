@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// Decide gives every request its fate. It depends on nothing but its input,
+// Decide gives every request its outcome. It depends on nothing but its input,
 // and not on the order of the slices in it.
 func Decide(in Input) Decision {
 	u := newUsage(in)
-	d := Decision{Wait: map[string]QueuePosition{}, Refuse: map[string]string{}, AssignSpare: map[string]string{}, MakeSpares: map[string]int64{}}
+	d := Decision{Wait: map[string]QueuePosition{}, Refuse: map[string]string{}, AssignWarm: map[string]string{}, MakeWarm: map[string]int64{}}
 	var waiting []waiter
 	for q := newQueues(in.Requests, in.Policies); ; {
 		r, ok := q.next(u)
@@ -18,11 +18,11 @@ func Decide(in Input) Decision {
 			break
 		}
 		res := u.decide(r)
-		switch res.fate {
+		switch res.outcome {
 		case admitted:
 			d.Admit = append(d.Admit, r.ID)
-			if res.spare != "" {
-				d.AssignSpare[r.ID] = res.spare
+			if res.warmPod != "" {
+				d.AssignWarm[r.ID] = res.warmPod
 			}
 		case refused:
 			d.Refuse[r.ID] = res.reason
@@ -41,9 +41,9 @@ func Decide(in Input) Decision {
 	for _, w := range waiting {
 		d.Wait[w.id] = QueuePosition{Position: w.position, Length: lengths[w.queue], Reason: w.reason}
 	}
-	d.EndSpares = u.givenUp()
-	for id, n := range u.restock(in.Stocks) {
-		d.MakeSpares[id] = n
+	d.EndWarm = u.givenUp()
+	for id, n := range u.refill(in.Targets) {
+		d.MakeWarm[id] = n
 	}
 	return d
 }

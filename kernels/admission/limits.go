@@ -46,7 +46,7 @@ func limitsOf(names []string, policies map[string]Policy) limits {
 			continue
 		}
 		l.missing = false
-		if !p.lends() && slices.ContainsFunc(names, func(other string) bool { return policies[other].lends() }) {
+		if !p.allowsKernels() && slices.ContainsFunc(names, func(other string) bool { return policies[other].allowsKernels() }) {
 			continue // its absent limits are no permission
 		}
 		for _, spec := range p.Allowed {
@@ -73,13 +73,13 @@ func limitsOf(names []string, policies map[string]Policy) limits {
 	return l
 }
 
-func (p Policy) lends() bool { return len(p.Allowed) > 0 }
+func (p Policy) allowsKernels() bool { return len(p.Allowed) > 0 }
 
 // Giver is the policy whose pool a resource comes from: the first that gives
 // any of it, or the account where none does.
 func Giver(resource string, names []string, policies map[string]Policy) string {
 	for _, name := range names {
-		if p := policies[name]; p.lends() && p.GPUResource == resource && p.GPUsPerKernel > 0 {
+		if p := policies[name]; p.allowsKernels() && p.GPUResource == resource && p.GPUsPerKernel > 0 {
 			return name
 		}
 	}

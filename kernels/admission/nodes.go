@@ -45,7 +45,7 @@ func (u *usage) eligible(f func(string) bool) []*node {
 func (u *usage) bestFit(want Resources, eligible func(string) bool) *node {
 	var best *node
 	for _, n := range u.eligible(eligible) {
-		if n.free.covers(want) && (best == nil || n.spare(want) < best.spare(want)) {
+		if n.free.covers(want) && (best == nil || n.warmPod(want) < best.warmPod(want)) {
 			best = n
 		}
 	}
@@ -57,19 +57,19 @@ func (u *usage) bestFit(want Resources, eligible func(string) bool) *node {
 func (u *usage) roomiest(want Resources, eligible func(string) bool) *node {
 	var best *node
 	for _, n := range u.eligible(eligible) {
-		if n.Total.covers(want) && (best == nil || n.spare(want) > best.spare(want)) {
+		if n.Total.covers(want) && (best == nil || n.warmPod(want) > best.warmPod(want)) {
 			best = n
 		}
 	}
 	return best
 }
 
-func (n *node) spare(want Resources) int64 {
-	var spare int64
+func (n *node) warmPod(want Resources) int64 {
+	var warmPod int64
 	for name := range want {
-		spare += n.free[name]
+		warmPod += n.free[name]
 	}
-	return spare
+	return warmPod
 }
 
 // noNode says why no node has room, and sets room aside on the node that is

@@ -56,7 +56,7 @@ func randomInput(rng *rand.Rand) Input {
 		in.Requests = append(in.Requests, r)
 	}
 	for i := range rng.IntN(5) {
-		s := Spare{ID: fmt.Sprintf("s%d", i), Holds: Resources{resources[rng.IntN(2)]: 1 + rng.Int64N(3)}, Ready: rng.IntN(2) == 0, Going: rng.IntN(4) == 0}
+		s := WarmPod{ID: fmt.Sprintf("s%d", i), Holds: Resources{resources[rng.IntN(2)]: 1 + rng.Int64N(3)}, Ready: rng.IntN(2) == 0, Going: rng.IntN(4) == 0}
 		s.Class = classOf(s.Holds)
 		if in.Nodes != nil && len(in.Nodes) == 0 {
 			break // it could be nowhere
@@ -64,7 +64,7 @@ func randomInput(rng *rand.Rand) Input {
 		if len(in.Nodes) > 0 { // where there is room for it
 			n := in.Nodes[rng.IntN(len(in.Nodes))]
 			free := maps.Clone(n.Free)
-			for _, other := range in.Spares {
+			for _, other := range in.WarmPods {
 				if other.Node == n.Name {
 					for name, v := range other.Holds {
 						free[name] -= v
@@ -76,13 +76,13 @@ func randomInput(rng *rand.Rand) Input {
 			}
 			s.Node = n.Name
 		}
-		in.Spares = append(in.Spares, s)
-		in.Stocks = append(in.Stocks, Stock{ID: fmt.Sprintf("t%d", i), Missing: rng.Int64N(3), Wants: s.Holds})
+		in.WarmPods = append(in.WarmPods, s)
+		in.Targets = append(in.Targets, WarmTarget{ID: fmt.Sprintf("t%d", i), Missing: rng.Int64N(3), Wants: s.Holds})
 	}
 	return in
 }
 
-// classOf makes requests and spares meet that hold the same.
+// classOf makes requests and warm Pods meet that hold the same.
 func classOf(holds Resources) string {
 	if len(holds) == 0 {
 		return ""
@@ -90,16 +90,16 @@ func classOf(holds Resources) string {
 	return fmt.Sprint(holds)
 }
 
-// checkSpares recomputes what a decision says about spares.
-func checkSpares(t *testing.T, in Input, d Decision) {
+// checkWarmPods recomputes what a decision says about warm Pods.
+func checkWarmPods(t *testing.T, in Input, d Decision) {
 	t.Helper()
 	left := map[string]Resources{}
 	for _, n := range in.Nodes {
 		left[n.Name] = maps.Clone(n.Free)
 	}
-	fate := map[string]string{}
-	byID := map[string]Spare{}
-	for _, s := range in.Spares {
+	use := map[string]string{}
+	byID := map[string]WarmPod{}
+	for _, s := range in.WarmPods {
 		byID[s.ID] = s
 		for name, v := range s.Holds {
 			if in.Nodes != nil && s.Node != "" {
@@ -107,11 +107,11 @@ func checkSpares(t *testing.T, in Input, d Decision) {
 			}
 		}
 	}
-	for id, spare := range d.AssignSpare {
+	for id, warmPod := range d.AssignWarm {
 		require.Contains(t, d.Admit, id)
-		require.Empty(t, fate[spare], "two requests take %s", spare)
-		fate[spare] = id
-		s := byID[spare]
+		require.Empty(t, use[warmPod], "two requests take %s", warmPod)
+		use[warmPod] = id
+		s := byID[warmPod]
 		r := in.Requests[slices.IndexFunc(in.Requests, func(r Request) bool { return r.ID == id })]
 		require.Equal(t, r.Class, s.Class)
 		require.NotEmpty(t, s.Class)
@@ -122,13 +122,13 @@ func checkSpares(t *testing.T, in Input, d Decision) {
 	for _, p := range d.Wait {
 		waiting = waiting || p.Reason == "A kernel that was kept warm ends to make room."
 	}
-	for _, spare := range d.EndSpares {
-		require.Empty(t, fate[spare], "%s is taken and given up", spare)
-		fate[spare] = "given up"
-		require.False(t, byID[spare].Going)
+	for _, warmPod := range d.EndWarm {
+		require.Empty(t, use[warmPod], "%s is taken and given up", warmPod)
+		use[warmPod] = "given up"
+		require.False(t, byID[warmPod].Going)
 		require.True(t, waiting, "given up for nobody")
 	}
-	// whoever else is admitted, and what is to be made, fits beside the spares
+	// whoever else is admitted, and what is to be made, fits beside the warm Pods
 	// that are there, those going and given up included: they are not gone yet
 	total := Resources{}
 	for _, l := range left {
@@ -137,16 +137,16 @@ func checkSpares(t *testing.T, in Input, d Decision) {
 		}
 	}
 	for _, r := range in.Requests {
-		if slices.Contains(d.Admit, r.ID) && d.AssignSpare[r.ID] == "" {
+		if slices.Contains(d.Admit, r.ID) && d.AssignWarm[r.ID] == "" {
 			for name, v := range r.Wants {
 				total[name] -= v
 			}
 		}
 	}
-	for _, s := range in.Stocks {
-		require.LessOrEqual(t, d.MakeSpares[s.ID], s.Missing)
+	for _, s := range in.Targets {
+		require.LessOrEqual(t, d.MakeWarm[s.ID], s.Missing)
 		for name, v := range s.Wants {
-			total[name] -= v * d.MakeSpares[s.ID]
+			total[name] -= v * d.MakeWarm[s.ID]
 		}
 	}
 	if in.Nodes != nil {
@@ -248,7 +248,7 @@ func TestDecideProperties(t *testing.T) {
 		in := randomInput(rng)
 		d := Decide(in)
 		ok := t.Run("", func(t *testing.T) {
-			// every request has exactly one fate
+			// every request has exactly one outcome
 			require.Len(t, in.Requests, len(d.Admit)+len(d.Wait)+len(d.Refuse))
 			for _, r := range in.Requests {
 				_, waiting := d.Wait[r.ID]
@@ -257,7 +257,7 @@ func TestDecideProperties(t *testing.T) {
 			}
 			// never above a limit
 			withinLimits(t, in, grant(in, d.Admit))
-			checkSpares(t, in, d)
+			checkWarmPods(t, in, d)
 			// places are 1..length within their reasons' queue, and say why
 			for id, p := range d.Wait {
 				require.NotEmpty(t, p.Reason, id)
@@ -270,9 +270,9 @@ func TestDecideProperties(t *testing.T) {
 			rng.Shuffle(len(shuffled.Requests), func(i, j int) {
 				shuffled.Requests[i], shuffled.Requests[j] = shuffled.Requests[j], shuffled.Requests[i]
 			})
-			shuffled.Spares, shuffled.Stocks = slices.Clone(in.Spares), slices.Clone(in.Stocks)
-			slices.Reverse(shuffled.Spares)
-			slices.Reverse(shuffled.Stocks)
+			shuffled.WarmPods, shuffled.Targets = slices.Clone(in.WarmPods), slices.Clone(in.Targets)
+			slices.Reverse(shuffled.WarmPods)
+			slices.Reverse(shuffled.Targets)
 			require.Equal(t, d, Decide(shuffled))
 			// nothing idles: when nobody at all was admitted and there is one
 			// request alone that could be, it would have been

@@ -24,7 +24,7 @@ type Policy struct {
 	Weight int64
 }
 
-// Node is a place that offers extended resources.
+// Node is a node that offers extended resources.
 type Node struct {
 	Name string
 	// Total is what the node offers, Free what Pods other than kernels leave
@@ -45,14 +45,14 @@ type Holder struct {
 	// Unschedulable: the scheduler has found no place for a good while. It
 	// counts against quotas, but takes nothing from the nodes.
 	Unschedulable bool
-	// Spare is the ID of the spare that it has taken; for the caller only.
-	Spare string
+	// WarmPod is the ID of the warm Pod that it has taken; for the caller only.
+	WarmPod string
 }
 
-// Spare is a Pod that runs and is nobody's. It takes room on a node and counts
+// WarmPod is a Pod that runs and is nobody's. It takes room on a node and counts
 // against no quota. A request of the same class may take it; any other that
 // lacks nothing but room makes it go.
-type Spare struct {
+type WarmPod struct {
 	ID string
 	// Class is that of the requests it is good for; empty for none, such as
 	// while it is on its way out.
@@ -68,8 +68,8 @@ type Spare struct {
 	Unschedulable bool
 }
 
-// Stock is a number of spares that are to be made, if there is room.
-type Stock struct {
+// WarmTarget is a number of warm Pods that are to be made, if there is room.
+type WarmTarget struct {
 	ID       string
 	Missing  int64
 	Wants    Resources
@@ -90,7 +90,7 @@ type Request struct {
 	Returning bool
 	// Eligible are the nodes it may go to; nil means any.
 	Eligible func(node string) bool
-	// Class is that of the spares it can take; empty for none.
+	// Class is that of the warm Pods it can take; empty for none.
 	Class string
 }
 
@@ -99,8 +99,8 @@ type Input struct {
 	Policies map[string]Policy
 	Holders  []Holder
 	Requests []Request
-	Spares   []Spare
-	Stocks   []Stock
+	WarmPods []WarmPod
+	Targets  []WarmTarget
 	// Nodes with extended resources; nil means that they are not known and
 	// that only the policies limit.
 	Nodes []Node
@@ -126,10 +126,10 @@ type Decision struct {
 	// node or in a pool, and for whom none is being made, first come first.
 	Starved []string
 
-	// AssignSpare maps admitted requests to the spares that they take over.
-	AssignSpare map[string]string
-	// EndSpares lists the spares that are to end, since somebody waits for room.
-	EndSpares []string
-	// MakeSpares says how many spares of each stock there is room for.
-	MakeSpares map[string]int64
+	// AssignWarm maps admitted requests to the warm Pods that they take over.
+	AssignWarm map[string]string
+	// EndWarm lists the warm Pods that are to end, since somebody waits for room.
+	EndWarm []string
+	// MakeWarm says how many warm Pods of each target there is room for.
+	MakeWarm map[string]int64
 }

@@ -7,19 +7,19 @@ import (
 	"slices"
 )
 
-type fate int
+type outcome int
 
 const (
-	waits fate = iota
+	waits outcome = iota
 	admitted
 	refused
 )
 
 type result struct {
-	fate   fate
-	queue  string // what is waited for; only for waits
-	reason string
-	spare  string // what is taken over; only for admitted
+	outcome outcome
+	queue   string // what is waited for; only for waits
+	reason  string
+	warmPod string // what is taken over; only for admitted
 	// starved: it waits for room that nobody is making; only for waits.
 	starved bool
 }
@@ -43,15 +43,15 @@ type usage struct {
 	// group is the share of each policy, all resources together.
 	group map[string]int64
 	nodes []*node // nil when capacity is not known
-	// spares are in the order in which they are taken.
-	spares []*spare
+	// warmPods are in the order in which they are taken.
+	warmPods []*warmPod
 }
 
 type node struct {
 	Node
 	free Resources // may fall below zero: set aside, or overcommitted
 	used Resources // by kernels, for the words only
-	// coming is what spares that were given up leave over once they are gone.
+	// coming is what warm Pods that were given up leave over once they are gone.
 	coming Resources
 }
 
@@ -76,7 +76,7 @@ func newUsage(in Input) *usage {
 		u.book(h.User, h.Policies, h.Holds)
 		u.occupy(h.Node, h.Holds, h.Eligible, h.Unschedulable)
 	}
-	u.addSpares(in.Spares)
+	u.addWarmPods(in.WarmPods)
 	return u
 }
 
@@ -134,21 +134,21 @@ func (u *usage) decide(r *Request) result {
 		return result{queue: "policy", reason: fmt.Sprintf("The policy %s does not exist.", l.account)}
 	}
 	if reason := l.never(r); reason != "" {
-		return result{fate: refused, reason: reason}
+		return result{outcome: refused, reason: reason}
 	}
 	if reason := u.userLimit(r, l); reason != "" {
 		if l.refuse && !r.Returning {
-			return result{fate: refused, reason: reason}
+			return result{outcome: refused, reason: reason}
 		}
 		return result{queue: "user/" + r.User, reason: reason}
 	}
 	if v, full := u.poolLimit(r, l); full {
 		return v
 	}
-	if s := u.spareFor(r); s != nil {
+	if s := u.warmPodFor(r); s != nil {
 		s.assigned = true
 		u.book(r.User, r.Policies, r.Wants)
-		return result{fate: admitted, spare: s.ID}
+		return result{outcome: admitted, warmPod: s.ID}
 	}
 	if len(r.Wants) > 0 && u.nodes != nil {
 		n := u.bestFit(r.Wants, r.Eligible)
@@ -158,7 +158,7 @@ func (u *usage) decide(r *Request) result {
 		n.reserve(r.Wants)
 	}
 	u.book(r.User, r.Policies, r.Wants)
-	return result{fate: admitted}
+	return result{outcome: admitted}
 }
 
 func (u *usage) userLimit(r *Request, l limits) string {

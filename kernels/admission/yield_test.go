@@ -56,7 +56,7 @@ func TestYield(t *testing.T) {
 			map[string]time.Duration{"h1": minutes(5)}, nil,
 		},
 		"a warm one goes first": {
-			Input{Nodes: []Node{gpuNode("a", 2, 2)}, Holders: []Holder{held("h1", "x", "a", 1)}, Spares: []Spare{warm("s", "a", 1)},
+			Input{Nodes: []Node{gpuNode("a", 2, 2)}, Holders: []Holder{held("h1", "x", "a", 1)}, WarmPods: []WarmPod{warm("s", "a", 1)},
 				Requests: []Request{ask("k1", "a", 1, 1)}},
 			map[string]time.Duration{"h1": minutes(5)}, nil,
 		},
@@ -93,7 +93,7 @@ func TestYieldHelps(t *testing.T) {
 			}
 		}
 		in.Requests = slices.DeleteFunc(in.Requests, func(r Request) bool { return slices.Contains(first.Admit, r.ID) })
-		in.Spares = nil
+		in.WarmPods = nil
 		idle := map[string]time.Duration{}
 		for _, h := range in.Holders {
 			if rng.IntN(2) == 0 {

@@ -22,14 +22,14 @@ func TestJoin(t *testing.T) {
 	cfg := podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600}
 	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}
 	c.Make(gw)
-	spare, err := podspec.NewBuilder(cfg).BuildWarm(t.Context(), c, gw, v1alpha1.WarmKernel{KernelSpec: v1alpha1.DefaultKernelName}, podspec.NewWarmName())
+	warmPod, err := podspec.NewBuilder(cfg).BuildWarm(t.Context(), c, gw, v1alpha1.WarmKernel{KernelSpec: v1alpha1.DefaultKernelName}, podspec.NewWarmName())
 	require.NoError(t, err)
-	c.Make(spare)
+	c.Make(warmPod)
 	claim := func(name string) *v1alpha1.JupyterKernel {
 		t.Helper()
 		k := kerneltest.Kernel(name, "gw", v1alpha1.DefaultKernelName)
 		c.Make(k)
-		k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, Warm: spare.Name, PodName: spare.Name}
+		k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, Warm: warmPod.Name, PodName: warmPod.Name}
 		require.NoError(t, c.Status().Update(t.Context(), k))
 		return k
 	}
@@ -58,7 +58,7 @@ func TestJoin(t *testing.T) {
 	_, err = join(deleted)
 	assert.ErrorIs(t, err, errChanged)
 	pod := &corev1.Pod{}
-	require.True(t, c.Find(spare.Name, pod))
+	require.True(t, c.Find(warmPod.Name, pod))
 	assert.True(t, podspec.IsWarm(pod), "none of them has it")
 
 	first, second := claim("first"), claim("second")
@@ -70,7 +70,7 @@ func TestJoin(t *testing.T) {
 	assert.Equal(t, joined.ResourceVersion, again.ResourceVersion)
 	_, err = join(second)
 	assert.ErrorIs(t, err, errWarmPodLost)
-	require.True(t, c.Find(spare.Name, pod))
+	require.True(t, c.Find(warmPod.Name, pod))
 	assert.Len(t, pod.OwnerReferences, 1)
 	assert.True(t, metav1.IsControlledBy(pod, first))
 

@@ -20,7 +20,7 @@ import (
 // A warm Pod runs a kernel that is nobody's. It belongs to its gateway, holds
 // what a kernel of its class holds, is never idle, and counts against no quota.
 //
-//	made ──▶ spare ──▶ claimed ──▶ joined ──▶ told
+//	made ──▶ free ──▶ claimed ──▶ joined ──▶ told
 //	           │          (admitter: one     (kernel reconciler:     (kernel reconciler:
 //	           │           conditional write  the Pod's owner is      its agent knows its
 //	           ▼           of the kernel)     the kernel)             idle time; the address
@@ -30,7 +30,7 @@ import (
 // A claim is in the kernel's status (warm, without startTime) and can be taken
 // back: nobody but the agent's maker has spoken to it. Joining cannot: a Pod
 // whose owner is a kernel ends with that run. The gateway learns the address
-// only after that, so no Pod in which somebody has run code is ever spare, and
+// only after that, so no Pod in which somebody has run code is ever free, and
 // the owner reference, written over the version that was read, is what makes
 // two kernels of one Pod impossible.
 

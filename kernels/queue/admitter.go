@@ -115,14 +115,14 @@ func (a *admitter) carryOut(ctx context.Context, s *survey, d admission.Decision
 	}
 	// In the order of admission, and all of them promised before the first write.
 	for _, id := range d.Admit {
-		a.assumed.Assume(s.holderOf(id, d.AssignSpare[id]))
+		a.assumed.Assume(s.holderOf(id, d.AssignWarm[id]))
 	}
 	outcomes := make([]outcome, len(d.Admit))
 	var g errgroup.Group
 	g.SetLimit(writesAtOnce)
 	for i, id := range d.Admit {
 		g.Go(func() error {
-			version, err := a.admit(ctx, s.kernels[id], s.wants[id], s.nameOfSpare(d.AssignSpare[id]))
+			version, err := a.admit(ctx, s.kernels[id], s.wants[id], s.nameOfWarmPod(d.AssignWarm[id]))
 			outcomes[i] = outcome{version, err}
 			return nil
 		})

@@ -27,10 +27,10 @@ const (
 // pool is a snapshot of the warm Pods: what there is, what is wanted, and what is
 // remembered of it. Nothing here reads or writes anything else.
 //
-//	pool.supply ─▶ spares, stocks ─▶ admission.Decide ─▶ pool.plan ─▶ actions
+//	pool.supply ─▶ warmPods, targets ─▶ admission.Decide ─▶ pool.plan ─▶ actions
 type pool struct {
-	now    time.Time
-	stocks []*stock
+	now     time.Time
+	targets []*target
 	// pods are the warm Pods that live and are not joined to a kernel, by ID.
 	pods map[string]*corev1.Pod
 	// claimed are those, by ID, that a kernel has been promised.
@@ -45,15 +45,15 @@ type pool struct {
 	pausedUntil map[string]time.Time
 }
 
-// podID is that of a Pod, and of the spare that it is if it is warm.
+// podID is that of a Pod, and of the warm Pod that it may be.
 func podID(pod *corev1.Pod) string { return client.ObjectKeyFromObject(pod).String() }
 
 // supply lists the warm Pods that are free, and what is missing; nodes is nil
 // where they are not known. again is when
 // time alone will change something; zero means never.
-func (p *pool) supply(nodes []Node) (spares []admission.Spare, stocks []admission.Stock, again time.Duration) {
+func (p *pool) supply(nodes []Node) (warmPods []admission.WarmPod, targets []admission.WarmTarget, again time.Duration) {
 	missing := map[string]int64{}
-	for _, st := range p.stocks {
+	for _, st := range p.targets {
 		missing[st.class] = st.count
 	}
 	for id, pod := range p.pods {
@@ -62,19 +62,19 @@ func (p *pool) supply(nodes []Node) (spares []admission.Spare, stocks []admissio
 		}
 		at, left := locate(p.now, pod, nodes)
 		again = sooner(again, left)
-		spare := admission.Spare{
+		warmPod := admission.WarmPod{
 			ID: id, Class: pod.Annotations[v1alpha1.AnnotationWarm], Ready: podstate.Ready(pod), Going: p.leaving[id] || pod.DeletionTimestamp != nil,
 			Holds: podspec.Extended(&pod.Spec), Node: at.node, Eligible: at.eligible, Unschedulable: at.unschedulable || podstate.Unschedulable(pod),
 		}
-		spares = append(spares, spare)
-		if spare.Ready {
-			delete(p.pausedUntil, spare.Class)
+		warmPods = append(warmPods, warmPod)
+		if warmPod.Ready {
+			delete(p.pausedUntil, warmPod.Class)
 		}
-		if !spare.Going {
-			missing[spare.Class]--
+		if !warmPod.Going {
+			missing[warmPod.Class]--
 		}
 	}
-	for _, st := range p.stocks {
+	for _, st := range p.targets {
 		n := missing[st.class]
 		if n <= 0 || p.unschedulable {
 			continue
@@ -83,13 +83,13 @@ func (p *pool) supply(nodes []Node) (spares []admission.Spare, stocks []admissio
 			again = sooner(again, pause)
 			continue
 		}
-		stock := admission.Stock{ID: st.class, Missing: min(n, madeAtOnce), Wants: podspec.Extended(&st.sample.Spec)}
+		target := admission.WarmTarget{ID: st.class, Missing: min(n, madeAtOnce), Wants: podspec.Extended(&st.sample.Spec)}
 		if nodes != nil {
-			stock.Eligible = eligible(nodes, &st.sample.Spec)
+			target.Eligible = eligible(nodes, &st.sample.Spec)
 		}
-		stocks = append(stocks, stock)
+		targets = append(targets, target)
 	}
-	return spares, stocks, again
+	return warmPods, targets, again
 }
 
 // sooner is the earlier of two times to look again; zero means never.
@@ -105,32 +105,32 @@ type verb int
 // What is done about the warm pool.
 const (
 	endPod         verb = iota // delete pod
-	makePod                    // make one more of stock
+	makePod                    // make one more of target
 	countFailure               // pod, of class, came to nothing
 	forgetFailures             // a Pod of class is ready
 )
 
 type action struct {
-	verb  verb
-	pod   *corev1.Pod
-	stock *stock
-	class string
+	verb   verb
+	pod    *corev1.Pod
+	target *target
+	class  string
 }
 
 // plan says what is to be done once a decision is carried out: it ends warm Pods
-// that are in the way, too many, outdated or broken, and makes new ones. spares
+// that are in the way, too many, outdated or broken, and makes new ones. warmPods
 // are those of supply; again is as there.
-func (p *pool) plan(spares []admission.Spare, d admission.Decision) (actions []action, again time.Duration) {
+func (p *pool) plan(warmPods []admission.WarmPod, d admission.Decision) (actions []action, again time.Duration) {
 	assigned, left := map[string]bool{}, map[string]int64{}
-	for _, id := range d.AssignSpare {
+	for _, id := range d.AssignWarm {
 		assigned[id] = true
 	}
-	for _, st := range p.stocks {
+	for _, st := range p.targets {
 		left[st.class] = st.count
 	}
-	for _, spare := range spares {
-		if spare.Ready {
-			actions = append(actions, action{verb: forgetFailures, class: spare.Class})
+	for _, warmPod := range warmPods {
+		if warmPod.Ready {
+			actions = append(actions, action{verb: forgetFailures, class: warmPod.Class})
 		}
 	}
 	for _, pod := range p.ended {
@@ -139,36 +139,36 @@ func (p *pool) plan(spares []admission.Spare, d admission.Decision) (actions []a
 		}
 		actions = append(actions, action{verb: endPod, pod: pod})
 	}
-	for _, spare := range readyFirst(spares) {
-		pod := p.pods[spare.ID]
-		if spare.Going || assigned[spare.ID] || pod.UID == "" { // the last: not seen yet
+	for _, warmPod := range readyFirst(warmPods) {
+		pod := p.pods[warmPod.ID]
+		if warmPod.Going || assigned[warmPod.ID] || pod.UID == "" { // the last: not seen yet
 			continue
 		}
 		broken, wait := p.broken(pod)
 		switch {
-		case p.unschedulable, slices.Contains(d.EndSpares, spare.ID):
+		case p.unschedulable, slices.Contains(d.EndWarm, warmPod.ID):
 			actions = append(actions, action{verb: endPod, pod: pod})
 		case broken:
-			actions = append(actions, action{verb: countFailure, pod: pod, class: spare.Class}, action{verb: endPod, pod: pod})
-		case left[spare.Class] <= 0:
+			actions = append(actions, action{verb: countFailure, pod: pod, class: warmPod.Class}, action{verb: endPod, pod: pod})
+		case left[warmPod.Class] <= 0:
 			actions = append(actions, action{verb: endPod, pod: pod})
 		default:
-			left[spare.Class]--
+			left[warmPod.Class]--
 			again = sooner(again, wait)
 		}
 	}
-	for _, st := range p.stocks {
-		for range d.MakeSpares[st.class] {
-			actions = append(actions, action{verb: makePod, stock: st})
+	for _, st := range p.targets {
+		for range d.MakeWarm[st.class] {
+			actions = append(actions, action{verb: makePod, target: st})
 		}
 	}
 	return actions, again
 }
 
 // readyFirst is the order in which warm Pods are kept.
-func readyFirst(spares []admission.Spare) []admission.Spare {
-	sorted := slices.Clone(spares)
-	slices.SortFunc(sorted, func(x, y admission.Spare) int {
+func readyFirst(warmPods []admission.WarmPod) []admission.WarmPod {
+	sorted := slices.Clone(warmPods)
+	slices.SortFunc(sorted, func(x, y admission.WarmPod) int {
 		if x.Ready != y.Ready {
 			if x.Ready {
 				return -1

@@ -19,7 +19,7 @@ import (
 
 // poolOf is a snapshot of warm Pods of one class, of which count are wanted.
 func poolOf(now time.Time, count int64, pods ...*corev1.Pod) *pool {
-	p := &pool{now: now, stocks: []*stock{{class: "c", count: count, sample: &corev1.Pod{}}}, pods: map[string]*corev1.Pod{}, claimed: map[string]bool{}}
+	p := &pool{now: now, targets: []*target{{class: "c", count: count, sample: &corev1.Pod{}}}, pods: map[string]*corev1.Pod{}, claimed: map[string]bool{}}
 	for _, pod := range pods {
 		if podstate.Alive(pod) {
 			p.pods[podID(pod)] = pod
@@ -70,8 +70,8 @@ func TestPoolEndsWhatIsOfNoUse(t *testing.T) {
 	}{
 		"nothing to do":                 {pool: poolOf(now, 2, warmPod("a", old, up), warmPod("b", young, starting))},
 		"too many, those that start go": {pool: poolOf(now, 1, warmPod("a", young, starting), warmPod("b", old, up)), end: []string{"a"}},
-		"taken ones are let be":         {pool: poolOf(now, 0, warmPod("a", old, up)), decide: admission.Decision{AssignSpare: map[string]string{"k": "ns/a"}}},
-		"given up":                      {pool: poolOf(now, 2, warmPod("a", old, up), warmPod("b", old, up)), decide: admission.Decision{EndSpares: []string{"ns/b"}}, end: []string{"b"}},
+		"taken ones are let be":         {pool: poolOf(now, 0, warmPod("a", old, up)), decide: admission.Decision{AssignWarm: map[string]string{"k": "ns/a"}}},
+		"given up":                      {pool: poolOf(now, 2, warmPod("a", old, up), warmPod("b", old, up)), decide: admission.Decision{EndWarm: []string{"ns/b"}}, end: []string{"b"}},
 		"no place for somebody's kernel": {pool: func() *pool {
 			p := poolOf(now, 2, warmPod("a", old, up), warmPod("b", young, starting))
 			p.unschedulable = true
@@ -86,8 +86,8 @@ func TestPoolEndsWhatIsOfNoUse(t *testing.T) {
 		"an image takes time": {pool: poolOf(now, 1, warmPod("a", old, starting))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			spares, _, _ := tc.pool.supply(nil)
-			actions, _ := tc.pool.plan(spares, tc.decide)
+			warmPods, _, _ := tc.pool.supply(nil)
+			actions, _ := tc.pool.plan(warmPods, tc.decide)
 			if tc.end == nil {
 				tc.end = []string{}
 			}
@@ -104,14 +104,14 @@ func TestPoolEndsWhatIsOfNoUse(t *testing.T) {
 func TestPoolMakesWhatIsMissing(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	var memory poolMemory
-	supply := func(p *pool) (int64, []admission.Spare, time.Duration) {
+	supply := func(p *pool) (int64, []admission.WarmPod, time.Duration) {
 		memory.recall(p)
-		spares, stocks, again := p.supply(nil)
-		if len(stocks) == 0 {
-			return 0, spares, again
+		warmPods, targets, again := p.supply(nil)
+		if len(targets) == 0 {
+			return 0, warmPods, again
 		}
-		require.Len(t, stocks, 1)
-		return stocks[0].Missing, spares, again
+		require.Len(t, targets, 1)
+		return targets[0].Missing, warmPods, again
 	}
 	missing := func(p *pool) int64 {
 		n, _, _ := supply(p)
@@ -124,20 +124,20 @@ func TestPoolMakesWhatIsMissing(t *testing.T) {
 	assert.Equal(t, int64(2), missing(poolOf(now, 3, a)))
 	claimed := poolOf(now, 3, a)
 	claimed.claimed["ns/a"] = true
-	n, spares, _ := supply(claimed)
+	n, warmPods, _ := supply(claimed)
 	assert.Equal(t, int64(3), n)
-	assert.Empty(t, spares)
+	assert.Empty(t, warmPods)
 	memory.leave(a, now.Add(time.Minute))
-	n, spares, _ = supply(poolOf(now, 3, a))
+	n, warmPods, _ = supply(poolOf(now, 3, a))
 	assert.Equal(t, int64(3), n)
-	assert.True(t, spares[0].Going)
+	assert.True(t, warmPods[0].Going)
 	assert.Equal(t, int64(2), missing(poolOf(now.Add(time.Minute), 3, a)), "it did not go")
 
 	// what there is room for is made
-	actions, _ := poolOf(now, 3).plan(nil, admission.Decision{MakeSpares: map[string]int64{"c": 2}})
+	actions, _ := poolOf(now, 3).plan(nil, admission.Decision{MakeWarm: map[string]int64{"c": 2}})
 	require.Len(t, actions, 2)
 	assert.Equal(t, makePod, actions[0].verb)
-	assert.Equal(t, "c", actions[1].stock.class)
+	assert.Equal(t, "c", actions[1].target.class)
 
 	// after failures there is a pause, which doubles
 	for i, want := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second} {
@@ -152,9 +152,9 @@ func TestPoolMakesWhatIsMissing(t *testing.T) {
 	}
 	memory.fail("c", "p8", now)
 	ready := poolOf(now, 3, warmPod("b", now, up))
-	n, spares, _ = supply(ready)
+	n, warmPods, _ = supply(ready)
 	assert.Equal(t, int64(2), n, "one that is ready ends the pause at once")
-	actions, _ = ready.plan(spares, admission.Decision{})
+	actions, _ = ready.plan(warmPods, admission.Decision{})
 	assert.Contains(t, actions, action{verb: forgetFailures, class: "c"})
 	memory.succeed("c")
 	memory.fail("c", "p9", now)

@@ -36,10 +36,10 @@ type survey struct {
 }
 
 // holderOf is the claim of a request, and of the warm Pod it is to have, if any.
-func (s *survey) holderOf(id, spare string) admission.Holder {
+func (s *survey) holderOf(id, warmPod string) admission.Holder {
 	k := s.kernels[id]
-	h := admission.Holder{ID: id, User: accountOf(k), Policies: k.Spec.Policies, Holds: s.wants[id], Spare: spare}
-	if pod := s.pool.pods[spare]; pod != nil {
+	h := admission.Holder{ID: id, User: accountOf(k), Policies: k.Spec.Policies, Holds: s.wants[id], WarmPod: warmPod}
+	if pod := s.pool.pods[warmPod]; pod != nil {
 		h.Node = pod.Spec.NodeName
 	}
 	return h
@@ -97,7 +97,7 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 		return nil, fmt.Errorf("kernels: list gateways: %w", err)
 	}
 	var err error
-	if s.pool.stocks, err = stocksOf(ctx, a.cfg.Pods, s.reader, gateways.Items); err != nil {
+	if s.pool.targets, err = targetsOf(ctx, a.cfg.Pods, s.reader, gateways.Items); err != nil {
 		return nil, err
 	}
 	if err := a.fill(ctx, s, kernels.Items, pods.Items, nodes); err != nil {
@@ -105,7 +105,7 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 	}
 	a.memory.recall(&s.pool)
 	var again time.Duration
-	s.input.Spares, s.input.Stocks, again = s.pool.supply(nodes)
+	s.input.WarmPods, s.input.Targets, again = s.pool.supply(nodes)
 	s.lookAgain(again)
 	return s, nil
 }
@@ -147,7 +147,7 @@ func (a *admitter) fill(ctx context.Context, s *survey, kernels []v1alpha1.Jupyt
 		}
 		count(pod)
 	}
-	s.pool.claimed = a.assumed.Spares()
+	s.pool.claimed = a.assumed.WarmPods()
 	for i := range kernels {
 		if st := kernels[i].Status; lifecycle.ClaimsWarmPod(st) {
 			id := types.NamespacedName{Namespace: kernels[i].Namespace, Name: st.Warm}.String()
@@ -318,8 +318,8 @@ func (s *survey) locate(h *admission.Holder, pod *corev1.Pod, nodes []Node) {
 // lookAgain asks for a pass after a time at the latest; zero asks for none.
 func (s *survey) lookAgain(after time.Duration) { s.again = sooner(s.again, after) }
 
-// nameOfSpare is the name of the Pod of a spare; empty for none.
-func (s *survey) nameOfSpare(id string) string {
+// nameOfWarmPod is the name of the Pod of a warm Pod; empty for none.
+func (s *survey) nameOfWarmPod(id string) string {
 	if pod := s.pool.pods[id]; pod != nil {
 		return pod.Name
 	}

@@ -38,7 +38,7 @@ func (a *admitter) endWarm(ctx context.Context, pod *corev1.Pod) error {
 }
 
 // makeWarm makes a warm Pod and the Secret of its agent.
-func (a *admitter) makeWarm(ctx context.Context, st *stock) error {
+func (a *admitter) makeWarm(ctx context.Context, st *target) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	name := podspec.NewWarmName()
@@ -78,7 +78,7 @@ func (a *admitter) makeWarm(ctx context.Context, st *stock) error {
 
 // tendPool carries out what was decided about the warm pool.
 func (a *admitter) tendPool(ctx context.Context, s *survey, d admission.Decision) error {
-	actions, again := s.pool.plan(s.input.Spares, d)
+	actions, again := s.pool.plan(s.input.WarmPods, d)
 	s.lookAgain(again)
 	var early atomic.Bool
 	var g errgroup.Group
@@ -94,7 +94,7 @@ func (a *admitter) tendPool(ctx context.Context, s *survey, d admission.Decision
 			g.Go(func() error { return a.endWarm(ctx, action.pod) })
 		case makePod:
 			g.Go(func() error {
-				err := a.makeWarm(ctx, action.stock)
+				err := a.makeWarm(ctx, action.target)
 				if errors.As(err, new(*podspec.MissingError)) {
 					early.Store(true) // the gateway's key is about to be made, and Secrets are not watched
 					return nil
@@ -116,16 +116,16 @@ func (a *admitter) tendPool(ctx context.Context, s *survey, d admission.Decision
 // measurePool counts the warm Pods that are nobody's.
 func (a *admitter) measurePool(s *survey, d admission.Decision) {
 	assigned := map[string]bool{}
-	for _, id := range d.AssignSpare {
+	for _, id := range d.AssignWarm {
 		assigned[id] = true
 	}
 	a.meters.warm.Reset()
-	for _, spare := range s.input.Spares {
+	for _, warmPod := range s.input.WarmPods {
 		state := warmStarting
-		if spare.Ready {
+		if warmPod.Ready {
 			state = warmReady
 		}
-		if !assigned[spare.ID] {
+		if !assigned[warmPod.ID] {
 			a.meters.warm.WithLabelValues(state).Inc()
 		}
 	}

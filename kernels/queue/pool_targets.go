@@ -10,8 +10,8 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
-// stock is a number of warm Pods of one class that a gateway wants.
-type stock struct {
+// target is a number of warm Pods of one class that a gateway wants.
+type target struct {
 	class   string
 	gateway *v1alpha1.JupyterGateway
 	want    v1alpha1.WarmKernel
@@ -36,11 +36,11 @@ func warmWanted(gw *v1alpha1.JupyterGateway) []v1alpha1.WarmKernel {
 	return append(wanted, gw.Spec.WarmKernels...)
 }
 
-// stocksOf reads what all gateways want. What no Pod can be made from, now, is
+// targetsOf reads what all gateways want. What no Pod can be made from, now, is
 // left out: the kernelspec's conditions say why.
-func stocksOf(ctx context.Context, pods *podspec.Builder, reader client.Reader, gateways []v1alpha1.JupyterGateway) ([]*stock, error) {
-	var stocks []*stock
-	byClass := map[string]*stock{}
+func targetsOf(ctx context.Context, pods *podspec.Builder, reader client.Reader, gateways []v1alpha1.JupyterGateway) ([]*target, error) {
+	var targets []*target
+	byClass := map[string]*target{}
 	for i := range gateways {
 		gw := &gateways[i]
 		if gw.DeletionTimestamp != nil {
@@ -62,9 +62,9 @@ func stocksOf(ctx context.Context, pods *podspec.Builder, reader client.Reader, 
 				s.count += int64(want.Count)
 				continue
 			}
-			byClass[class] = &stock{class: class, gateway: gw, want: want, count: int64(want.Count), sample: sample.Pod}
-			stocks = append(stocks, byClass[class])
+			byClass[class] = &target{class: class, gateway: gw, want: want, count: int64(want.Count), sample: sample.Pod}
+			targets = append(targets, byClass[class])
 		}
 	}
-	return stocks, nil
+	return targets, nil
 }

@@ -5,31 +5,31 @@ import (
 	"slices"
 )
 
-// spare is a Spare in the course of a decision.
-type spare struct {
-	Spare
+// warmPod is a WarmPod in the course of a decision.
+type warmPod struct {
+	WarmPod
 	node *node // where it takes room; nil for nowhere
 	// assigned to a request, or ending for one: it is there no more.
 	assigned, ending bool
 }
 
-// addSpares takes room for the spares and puts them in the order of their use.
-func (u *usage) addSpares(spares []Spare) {
-	sorted := slices.Clone(spares)
-	slices.SortFunc(sorted, func(a, b Spare) int {
+// addWarmPods takes room for the warm Pods and puts them in the order of their use.
+func (u *usage) addWarmPods(warmPods []WarmPod) {
+	sorted := slices.Clone(warmPods)
+	slices.SortFunc(sorted, func(a, b WarmPod) int {
 		return cmp.Or(cmp.Compare(b2i(b.Ready), b2i(a.Ready)), cmp.Compare(b2i(a.Node == ""), b2i(b.Node == "")), cmp.Compare(a.ID, b.ID))
 	})
 	for _, s := range sorted {
-		u.spares = append(u.spares, &spare{Spare: s, node: u.occupy(s.Node, s.Holds, s.Eligible, s.Unschedulable)})
+		u.warmPods = append(u.warmPods, &warmPod{WarmPod: s, node: u.occupy(s.Node, s.Holds, s.Eligible, s.Unschedulable)})
 	}
 }
 
-// spareFor finds a spare that a request can take, or nil.
-func (u *usage) spareFor(r *Request) *spare {
+// warmPodFor finds a warm Pod that a request can take, or nil.
+func (u *usage) warmPodFor(r *Request) *warmPod {
 	if r.Class == "" {
 		return nil
 	}
-	for _, s := range u.spares {
+	for _, s := range u.warmPods {
 		if s.Class == r.Class && !s.Going && !s.assigned && !s.ending && !s.Unschedulable {
 			return s
 		}
@@ -37,11 +37,11 @@ func (u *usage) spareFor(r *Request) *spare {
 	return nil
 }
 
-// makeRoom gives up as few spares as it takes for a request to have room on
+// makeRoom gives up as few warm Pods as it takes for a request to have room on
 // one node, and sets that room aside for it. It reports false, and gives up
 // nothing, if all of them would not do.
 func (u *usage) makeRoom(r *Request) bool {
-	var best []*spare
+	var best []*warmPod
 	var at *node
 	for _, n := range u.eligible(r.Eligible) {
 		if !n.Total.covers(r.Wants) {
@@ -71,23 +71,23 @@ func (u *usage) makeRoom(r *Request) bool {
 }
 
 // costs counts those that would not end anyway.
-func costs(spares []*spare) (n int) {
-	for _, s := range spares {
+func costs(warmPods []*warmPod) (n int) {
+	for _, s := range warmPods {
 		n += 1 - b2i(s.Going)
 	}
 	return n
 }
 
-// enough chooses spares of a node whose end makes room for want: those that
+// enough chooses warmPods of a node whose end makes room for want: those that
 // are going first, then in the reverse of the order in which they are taken.
-func (u *usage) enough(n *node, want Resources) ([]*spare, bool) {
+func (u *usage) enough(n *node, want Resources) ([]*warmPod, bool) {
 	free := Resources{}
 	for name := range want {
 		free[name] = n.free[name] + n.coming[name]
 	}
-	var chosen []*spare
+	var chosen []*warmPod
 	for _, going := range []bool{true, false} {
-		for _, s := range slices.Backward(u.spares) {
+		for _, s := range slices.Backward(u.warmPods) {
 			if free.covers(want) {
 				return chosen, true
 			}
@@ -116,7 +116,7 @@ func helps(holds, free, want Resources) bool {
 // givenUp lists what is given up and would not end by itself.
 func (u *usage) givenUp() []string {
 	var ids []string
-	for _, s := range u.spares {
+	for _, s := range u.warmPods {
 		if s.ending && !s.Going {
 			ids = append(ids, s.ID)
 		}
@@ -125,12 +125,12 @@ func (u *usage) givenUp() []string {
 	return ids
 }
 
-// restock says how many spares of each stock there is room for, once everybody
+// refill says how many warm Pods of each target there is room for, once everybody
 // has been served and what is set aside is left alone.
-func (u *usage) restock(stocks []Stock) map[string]int64 {
+func (u *usage) refill(targets []WarmTarget) map[string]int64 {
 	made := map[string]int64{}
-	sorted := slices.Clone(stocks)
-	slices.SortFunc(sorted, func(a, b Stock) int { return cmp.Compare(a.ID, b.ID) })
+	sorted := slices.Clone(targets)
+	slices.SortFunc(sorted, func(a, b WarmTarget) int { return cmp.Compare(a.ID, b.ID) })
 	for _, s := range sorted {
 		for range s.Missing {
 			if len(s.Wants) > 0 && u.nodes != nil {
