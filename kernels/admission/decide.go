@@ -10,7 +10,7 @@ import (
 // and not on the order of the slices in it.
 func Decide(in Input) Decision {
 	u := newUsage(in)
-	d := Decision{Wait: map[string]QueuePosition{}, Refuse: map[string]string{}, AssignWarm: map[string]string{}, MakeWarm: map[string]int64{}}
+	d := Decision{Wait: map[string]QueuePosition{}, Refuse: map[string]Reason{}, AssignWarm: map[string]string{}, MakeWarm: map[string]int64{}}
 	var waiting []waiter
 	for q := newQueues(in.Requests, in.Policies); ; {
 		r, ok := q.next(u)
@@ -49,8 +49,9 @@ func Decide(in Input) Decision {
 }
 
 type waiter struct {
-	id, queue, reason string
-	position          int32
+	id, queue string
+	reason    Reason
+	position  int32
 }
 
 // queues are the requests of each group, oldest first.

@@ -42,10 +42,30 @@ func byName(all ...Policy) map[string]Policy {
 	return m
 }
 
+// position is a QueuePosition as its user reads it.
+type position struct {
+	position, length int32
+	reason           string
+}
+
+func positionOf(p QueuePosition) position { return position{p.Position, p.Length, p.Reason.String()} }
+
+// inWords maps the values of a map; an empty one is nil.
+func inWords[V, W any](all map[string]V, say func(V) W) map[string]W {
+	var said map[string]W
+	for id, v := range all {
+		if said == nil {
+			said = map[string]W{}
+		}
+		said[id] = say(v)
+	}
+	return said
+}
+
 func TestDecide(t *testing.T) {
 	type want struct {
 		admit  []string
-		wait   map[string]QueuePosition
+		wait   map[string]position
 		refuse map[string]string
 	}
 	poolOf := func(n int64) Policy { p := research(); p.GPUPool = pool(n); return p }
@@ -61,23 +81,23 @@ func TestDecide(t *testing.T) {
 			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 2, 2)}, Requests: []Request{
 				ask("k3", "c", 3, 1, "research"), ask("k1", "a", 1, 1, "research"), ask("k4", "d", 4, 1, "research"), ask("k2", "b", 2, 1, "research"),
 			}},
-			want{admit: []string{"k1", "k2"}, wait: map[string]QueuePosition{"k3": {1, 2, inUse}, "k4": {2, 2, inUse}}},
+			want{admit: []string{"k1", "k2"}, wait: map[string]position{"k3": {1, 2, inUse}, "k4": {2, 2, inUse}}},
 		},
 		"what other Pods use counts": {
 			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 2, 0)}, Requests: []Request{ask("k1", "a", 1, 1, "research")}},
-			want{wait: map[string]QueuePosition{"k1": {1, 1, inUse}}},
+			want{wait: map[string]position{"k1": {1, 1, inUse}}},
 		},
 		"a full quota blocks nobody else": {
 			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 4, 4)},
 				Holders:  []Holder{held("h", "a", "a", 2, "research")},
 				Requests: []Request{ask("k1", "a", 1, 1, "research"), ask("k2", "b", 2, 1, "research")}},
-			want{admit: []string{"k2"}, wait: map[string]QueuePosition{"k1": {1, 1, "You use 2 of the 2 nvidia.com/gpu that policy research allows you (gpusPerUser)."}}},
+			want{admit: []string{"k2"}, wait: map[string]position{"k1": {1, 1, "You use 2 of the 2 nvidia.com/gpu that policy research allows you (gpusPerUser)."}}},
 		},
 		"refuse at the user's limit, but not a kernel that comes back": {
 			Input{Policies: byName(refuse()), Holders: []Holder{held("h", "a", "", 1, "research")},
 				Requests: []Request{ask("k1", "a", 1, 1, "research"), func() Request { r := ask("k2", "a", 2, 1, "research"); r.Returning = true; return r }()}},
 			want{
-				wait:   map[string]QueuePosition{"k2": {1, 1, "You use 1 of the 1 nvidia.com/gpu that policy research allows you (gpusPerUser)."}},
+				wait:   map[string]position{"k2": {1, 1, "You use 1 of the 1 nvidia.com/gpu that policy research allows you (gpusPerUser)."}},
 				refuse: map[string]string{"k1": "You use 1 of the 1 nvidia.com/gpu that policy research allows you (gpusPerUser)."},
 			},
 		},
@@ -85,12 +105,12 @@ func TestDecide(t *testing.T) {
 			Input{Policies: byName(poolOf(2), Policy{Name: "other", Allowed: []string{"gpu"}, GPUResource: gpu, GPUsPerKernel: 1, GPUsPerUser: 1}),
 				Holders:  []Holder{held("h", "z", "", 2, "research")},
 				Requests: []Request{ask("k1", "a", 1, 1, "research"), ask("k2", "b", 2, 1, "other")}},
-			want{admit: []string{"k2"}, wait: map[string]QueuePosition{"k1": {1, 1, "2 of the 2 nvidia.com/gpu of policy research are in use (gpuPool)."}}},
+			want{admit: []string{"k2"}, wait: map[string]position{"k1": {1, 1, "2 of the 2 nvidia.com/gpu of policy research are in use (gpuPool)."}}},
 		},
 		"a large request is not starved by small ones": {
 			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 2, 2)}, Holders: []Holder{held("h", "z", "a", 1, "research")},
 				Requests: []Request{ask("big", "a", 1, 2, "research"), ask("small", "b", 2, 1, "research")}},
-			want{wait: map[string]QueuePosition{
+			want{wait: map[string]position{
 				"big":   {1, 2, "1 of the 2 nvidia.com/gpu of the cluster are in use, and 2 are needed."},
 				"small": {2, 2, "Others have waited longer for nvidia.com/gpu, or no single node has enough of it free."},
 			}},
@@ -98,20 +118,20 @@ func TestDecide(t *testing.T) {
 		"one that no node can hold blocks nobody": {
 			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 1, 1), gpuNode("b", 1, 1)},
 				Requests: []Request{ask("big", "a", 1, 2, "research"), ask("small", "b", 2, 1, "research")}},
-			want{admit: []string{"small"}, wait: map[string]QueuePosition{"big": {1, 1, "No node has 2 nvidia.com/gpu; the largest has 1."}}},
+			want{admit: []string{"small"}, wait: map[string]position{"big": {1, 1, "No node has 2 nvidia.com/gpu; the largest has 1."}}},
 		},
 		"free halves on two nodes do not make a whole": {
 			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 2, 1), gpuNode("b", 2, 1)}, Requests: []Request{ask("big", "a", 1, 2, "research")}},
-			want{wait: map[string]QueuePosition{"big": {1, 1, "Others have waited longer for nvidia.com/gpu, or no single node has enough of it free."}}},
+			want{wait: map[string]position{"big": {1, 1, "Others have waited longer for nvidia.com/gpu, or no single node has enough of it free."}}},
 		},
 		"kernels without extended resources pass a full cluster": {
 			Input{Policies: byName(research()), Nodes: []Node{}, Requests: []Request{ask("k1", "a", 1, 0, "research"), ask("k2", "a", 2, 1, "research")}},
-			want{admit: []string{"k1"}, wait: map[string]QueuePosition{"k2": {1, 1, "No node offers nvidia.com/gpu."}}},
+			want{admit: []string{"k1"}, wait: map[string]position{"k2": {1, 1, "No node offers nvidia.com/gpu."}}},
 		},
 		"perUser counts kernels of any kind": {
 			Input{Policies: byName(perUser(2)), Holders: []Holder{held("h", "a", "", 0, "research")},
 				Requests: []Request{ask("k1", "a", 1, 0, "research"), ask("k2", "a", 2, 0, "research")}},
-			want{admit: []string{"k1"}, wait: map[string]QueuePosition{"k2": {1, 1, "You use 2 of the 2 kernels that policy research allows you at a time (perUser)."}}},
+			want{admit: []string{"k1"}, wait: map[string]position{"k2": {1, 1, "You use 2 of the 2 kernels that policy research allows you at a time (perUser)."}}},
 		},
 		"refused for good, with field and bound": {
 			Input{Policies: byName(research()), Requests: []Request{
@@ -131,11 +151,11 @@ func TestDecide(t *testing.T) {
 		},
 		"without policies only the nodes limit": {
 			Input{Nodes: []Node{gpuNode("a", 2, 2)}, Requests: []Request{ask("k1", "", 1, 2), ask("k2", "", 2, 1)}},
-			want{admit: []string{"k1"}, wait: map[string]QueuePosition{"k2": {1, 1, inUse}}},
+			want{admit: []string{"k1"}, wait: map[string]position{"k2": {1, 1, inUse}}},
 		},
 		"a policy that does not exist gives nothing": {
 			Input{Requests: []Request{ask("k1", "a", 1, 0, "gone")}},
-			want{wait: map[string]QueuePosition{"k1": {1, 1, "The policy gone does not exist."}}},
+			want{wait: map[string]position{"k1": {1, 1, "The policy gone does not exist."}}},
 		},
 		"several policies: the most generous limit per user": {
 			Input{Policies: byName(research(), Policy{Name: "small", GPUResource: gpu, GPUsPerKernel: 1, GPUsPerUser: 1, PerUser: 1}),
@@ -146,13 +166,13 @@ func TestDecide(t *testing.T) {
 			Input{Policies: byName(Policy{Name: "staff", Allowed: []string{"cpu"}, GPUResource: gpu}, poolOf(2)),
 				Holders:  []Holder{held("h", "z", "", 1, "research"), held("i", "y", "", 1, "staff", "research")},
 				Requests: []Request{ask("k1", "a", 1, 1, "staff", "research")}},
-			want{wait: map[string]QueuePosition{"k1": {1, 1, "2 of the 2 nvidia.com/gpu of policy research are in use (gpuPool)."}}},
+			want{wait: map[string]position{"k1": {1, 1, "2 of the 2 nvidia.com/gpu of policy research are in use (gpuPool)."}}},
 		},
 		"several policies: one without kernels lifts no limit": {
 			Input{Policies: byName(Policy{Name: "plain", GPUResource: gpu}, perUser(1)),
 				Holders:  []Holder{held("h", "a", "", 0, "plain", "research")},
 				Requests: []Request{ask("k1", "a", 1, 0, "plain", "research")}},
-			want{wait: map[string]QueuePosition{"k1": {1, 1, "You use 1 of the 1 kernels that policy research allows you at a time (perUser)."}}},
+			want{wait: map[string]position{"k1": {1, 1, "You use 1 of the 1 kernels that policy research allows you at a time (perUser)."}}},
 		},
 		"weights share out": {
 			Input{Policies: byName(
@@ -161,7 +181,7 @@ func TestDecide(t *testing.T) {
 				Nodes: []Node{gpuNode("a", 3, 3)},
 				Requests: []Request{ask("a1", "a", 1, 1, "w1"), ask("a2", "a", 2, 1, "w1"), ask("a3", "a", 3, 1, "w1"),
 					ask("b1", "b", 4, 1, "w2"), ask("b2", "b", 5, 1, "w2"), ask("b3", "b", 6, 1, "w2")}},
-			want{admit: []string{"a1", "b1", "b2"}, wait: map[string]QueuePosition{
+			want{admit: []string{"a1", "b1", "b2"}, wait: map[string]position{
 				"a2": {1, 3, "All 3 nvidia.com/gpu of the cluster are in use."},
 				"b3": {2, 3, "All 3 nvidia.com/gpu of the cluster are in use."},
 				"a3": {3, 3, "All 3 nvidia.com/gpu of the cluster are in use."},
@@ -181,20 +201,14 @@ func TestDecide(t *testing.T) {
 					r.Eligible = func(n string) bool { return n == "b" }
 					return r
 				}()}},
-			want{wait: map[string]QueuePosition{"k1": {1, 1, "The only nvidia.com/gpu of the cluster is in use."}}},
+			want{wait: map[string]position{"k1": {1, 1, "The only nvidia.com/gpu of the cluster is in use."}}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Decide(tc.in)
 			assert.Equal(t, tc.want.admit, got.Admit)
-			if tc.want.wait == nil {
-				tc.want.wait = map[string]QueuePosition{}
-			}
-			if tc.want.refuse == nil {
-				tc.want.refuse = map[string]string{}
-			}
-			assert.Equal(t, tc.want.wait, got.Wait)
-			assert.Equal(t, tc.want.refuse, got.Refuse)
+			assert.Equal(t, tc.want.wait, inWords(got.Wait, positionOf))
+			assert.Equal(t, tc.want.refuse, inWords(got.Refuse, Reason.String))
 		})
 	}
 }
@@ -230,4 +244,19 @@ func TestAssumed(t *testing.T) {
 	assert.Equal(t, 1, l.Len())
 	l.Keep(never)
 	assert.Zero(t, l.Len())
+}
+
+// TestEachReasonHasASentence: what has a code is said in words, and no two alike.
+func TestEachReasonHasASentence(t *testing.T) {
+	codes := []ReasonCode{
+		KernelSpecNotAllowed, OverGPUsPerKernel, OverGPUsPerUser, OverGPUPool, UserKernelsInUse, UserGPUsInUse, PolicyMissing,
+		PoolInUse, PoolAwaited, NoNodeOffers, NodesTooSmall, NodesInUse, NodesNotEnough, NodesAwaited, WarmPodEnds,
+	}
+	sentences := map[string]ReasonCode{}
+	for _, code := range codes {
+		text := Reason{Code: code, Policy: "research", Resource: gpu, KernelSpec: "r", Wants: 2, Used: 3, Limit: 4}.String()
+		assert.Regexp(t, `^[A-Z0-9r].* .*\.$`, text, "%s", code)
+		assert.Empty(t, sentences[text], "%s says what another does: %s", code, text)
+		sentences[text] = code
+	}
 }

@@ -1,7 +1,6 @@
 package admission
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -89,27 +88,27 @@ func Giver(resource string, names []string, policies map[string]Policy) string {
 	return ""
 }
 
-// never says why a request can never be admitted under these limits; empty if it can.
-func (l limits) never(r *Request) string {
+// never says why a request can never be admitted under these limits; the zero
+// Reason if it can.
+func (l limits) never(r *Request) Reason {
 	if !l.bounded || l.missing {
-		return ""
+		return Reason{}
 	}
-	by := "policy " + strings.Join(r.Policies, ", ")
+	policies := strings.Join(r.Policies, ", ")
 	if r.KernelSpec != "" && !l.allowed[r.KernelSpec] {
-		return fmt.Sprintf("The kernel %q is not among spec.kernels.allowed of %s.", r.KernelSpec, by)
+		return Reason{Code: KernelSpecNotAllowed, KernelSpec: r.KernelSpec, Policy: policies}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Wants)) {
 		want := r.Wants[name]
-		field := fmt.Sprintf("resources.limits[%s] of the kernel is %d", name, want)
-		if want > l.perKernel[name] {
-			return fmt.Sprintf("%s, but spec.kernels.gpusPerKernel of %s allows %d.", field, by, l.perKernel[name])
+		if limit := l.perKernel[name]; want > limit {
+			return Reason{Code: OverGPUsPerKernel, Resource: name, Wants: want, Limit: limit, Policy: policies}
 		}
-		if want > l.perUser[name] {
-			return fmt.Sprintf("%s, but spec.kernels.gpusPerUser of %s allows %d.", field, by, l.perUser[name])
+		if limit := l.perUser[name]; want > limit {
+			return Reason{Code: OverGPUsPerUser, Resource: name, Wants: want, Limit: limit, Policy: policies}
 		}
 		if p, ok := l.pools[name]; ok && want > p.size {
-			return fmt.Sprintf("%s, but spec.kernels.gpuPool of policy %s is %d.", field, p.policy, p.size)
+			return Reason{Code: OverGPUPool, Resource: name, Wants: want, Limit: p.size, Policy: p.policy}
 		}
 	}
-	return ""
+	return Reason{}
 }

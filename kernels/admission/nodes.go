@@ -1,7 +1,6 @@
 package admission
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -45,7 +44,7 @@ func (u *usage) eligible(f func(string) bool) []*node {
 func (u *usage) bestFit(want Resources, eligible func(string) bool) *node {
 	var best *node
 	for _, n := range u.eligible(eligible) {
-		if n.free.covers(want) && (best == nil || n.warmPod(want) < best.warmPod(want)) {
+		if n.free.covers(want) && (best == nil || n.freeOf(want) < best.freeOf(want)) {
 			best = n
 		}
 	}
@@ -57,19 +56,19 @@ func (u *usage) bestFit(want Resources, eligible func(string) bool) *node {
 func (u *usage) roomiest(want Resources, eligible func(string) bool) *node {
 	var best *node
 	for _, n := range u.eligible(eligible) {
-		if n.Total.covers(want) && (best == nil || n.warmPod(want) > best.warmPod(want)) {
+		if n.Total.covers(want) && (best == nil || n.freeOf(want) > best.freeOf(want)) {
 			best = n
 		}
 	}
 	return best
 }
 
-func (n *node) warmPod(want Resources) int64 {
-	var warmPod int64
+// freeOf sums what is free on the node of the resources that are wanted.
+func (n *node) freeOf(want Resources) (free int64) {
 	for name := range want {
-		warmPod += n.free[name]
+		free += n.free[name]
 	}
-	return warmPod
+	return free
 }
 
 // noNode says why no node has room, and sets room aside on the node that is
@@ -78,7 +77,7 @@ func (u *usage) noNode(r *Request) result {
 	names := slices.Sorted(maps.Keys(r.Wants))
 	v := result{queue: "nodes/" + strings.Join(names, "+"), reason: u.shortage(r, names)}
 	if u.makeRoom(r) {
-		v.reason = "A kernel that was kept warm ends to make room."
+		v.reason = Reason{Code: WarmPodEnds}
 		u.group[account(r.Policies, u.policies)] += r.Wants.Sum()
 		u.claim(r)
 		return v
@@ -94,7 +93,7 @@ func (u *usage) noNode(r *Request) result {
 	return v
 }
 
-func (u *usage) shortage(r *Request, names []string) string {
+func (u *usage) shortage(r *Request, names []string) Reason {
 	nodes := u.eligible(r.Eligible)
 	for _, name := range names {
 		var total, largest, used, foreign int64
@@ -104,19 +103,20 @@ func (u *usage) shortage(r *Request, names []string) string {
 			used += n.used[name]
 			foreign += n.Total[name] - n.Free[name]
 		}
-		want := r.Wants[name]
+		reason := Reason{Resource: name, Wants: r.Wants[name], Used: used + foreign, Limit: total}
 		switch {
 		case total == 0:
-			return fmt.Sprintf("No node offers %s.", name)
-		case largest < want:
-			return fmt.Sprintf("No node has %d %s; the largest has %d.", want, name, largest)
-		case used+foreign >= total && total == 1:
-			return fmt.Sprintf("The only %s of the cluster is in use.", name)
-		case used+foreign >= total:
-			return fmt.Sprintf("All %d %s of the cluster are in use.", total, name)
-		case used+foreign+want > total:
-			return fmt.Sprintf("%d of the %d %s of the cluster are in use, and %d are needed.", used+foreign, total, name, want)
+			reason.Code = NoNodeOffers
+		case largest < reason.Wants:
+			reason.Code, reason.Limit = NodesTooSmall, largest
+		case reason.Used >= total:
+			reason.Code = NodesInUse
+		case reason.Used+reason.Wants > total:
+			reason.Code = NodesNotEnough
+		default:
+			continue
 		}
+		return reason
 	}
-	return fmt.Sprintf("Others have waited longer for %s, or no single node has enough of it free.", strings.Join(names, " and "))
+	return Reason{Code: NodesAwaited, Resource: strings.Join(names, " and ")}
 }

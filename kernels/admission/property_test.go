@@ -120,7 +120,7 @@ func checkWarmPods(t *testing.T, in Input, d Decision) {
 	}
 	waiting := false
 	for _, p := range d.Wait {
-		waiting = waiting || p.Reason == "A kernel that was kept warm ends to make room."
+		waiting = waiting || p.Reason.Code == WarmPodEnds
 	}
 	for _, warmPod := range d.EndWarm {
 		require.Empty(t, use[warmPod], "%s is taken and given up", warmPod)

@@ -110,8 +110,7 @@ type Input struct {
 type QueuePosition struct {
 	// Position counts from 1 among the Length requests that wait for the same thing.
 	Position, Length int32
-	// Reason is a sentence for the waiting user.
-	Reason string
+	Reason           Reason
 }
 
 // Decision maps the ID of every request to exactly one of three fates.
@@ -119,8 +118,8 @@ type Decision struct {
 	// Admit is in the order of admission.
 	Admit []string
 	Wait  map[string]QueuePosition
-	// Refuse gives the sentence that says which limit forbids it, for good.
-	Refuse map[string]string
+	// Refuse says which limit forbids it, for good.
+	Refuse map[string]Reason
 
 	// Starved lists the requests among Wait that lack nothing but room, on a
 	// node or in a pool, and for whom none is being made, first come first.

@@ -2,7 +2,6 @@ package admission
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 )
@@ -18,7 +17,7 @@ const (
 type result struct {
 	outcome outcome
 	queue   string // what is waited for; only for waits
-	reason  string
+	reason  Reason
 	warmPod string // what is taken over; only for admitted
 	// starved: it waits for room that nobody is making; only for waits.
 	starved bool
@@ -131,12 +130,12 @@ func (u *usage) book(user string, policies []string, holds Resources) {
 func (u *usage) decide(r *Request) result {
 	l := limitsOf(r.Policies, u.policies)
 	if l.bounded && l.missing {
-		return result{queue: "policy", reason: fmt.Sprintf("The policy %s does not exist.", l.account)}
+		return result{queue: "policy", reason: Reason{Code: PolicyMissing, Policy: l.account}}
 	}
-	if reason := l.never(r); reason != "" {
+	if reason := l.never(r); reason != (Reason{}) {
 		return result{outcome: refused, reason: reason}
 	}
-	if reason := u.userLimit(r, l); reason != "" {
+	if reason := u.userLimit(r, l); reason != (Reason{}) {
 		if l.refuse && !r.Returning {
 			return result{outcome: refused, reason: reason}
 		}
@@ -161,28 +160,22 @@ func (u *usage) decide(r *Request) result {
 	return result{outcome: admitted}
 }
 
-func (u *usage) userLimit(r *Request, l limits) string {
+func (u *usage) userLimit(r *Request, l limits) Reason {
 	if !l.bounded {
-		return ""
+		return Reason{}
 	}
 	use := u.user(r.User)
 	if n := use.kernels + use.waiting; l.kernelsMax > 0 && n >= l.kernelsMax {
-		return fmt.Sprintf("You %s %d of the %d kernels that policy %s allows you at a time (perUser).", verb(use.waiting), n, l.kernelsMax, l.kernelsBy)
+		return Reason{Code: UserKernelsInUse, Used: n, Limit: l.kernelsMax, Policy: l.kernelsBy, Queued: use.waiting > 0}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Wants)) {
 		if n := use.holds[name] + use.aside[name]; n+r.Wants[name] > l.perUser[name] {
-			return fmt.Sprintf("You %s %d of the %d %s that policy %s allows you (gpusPerUser).",
-				verb(use.aside[name]), n, l.perUser[name], name, l.perUserBy[name])
+			return Reason{
+				Code: UserGPUsInUse, Resource: name, Used: n, Limit: l.perUser[name], Policy: l.perUserBy[name], Queued: use.aside[name] > 0,
+			}
 		}
 	}
-	return ""
-}
-
-func verb(waiting int64) string {
-	if waiting > 0 {
-		return "use or wait for"
-	}
-	return "use"
+	return Reason{}
 }
 
 // claim notes that a request waits for capacity and is next in line for its user.
@@ -203,9 +196,9 @@ func (u *usage) poolLimit(r *Request, l limits) (result, bool) {
 		}
 		u.aside[p.policy] += want
 		u.claim(r)
-		reason := fmt.Sprintf("%d of the %d %s of policy %s are in use (gpuPool).", u.pool[p.policy], p.size, name, p.policy)
+		reason := Reason{Code: PoolInUse, Resource: name, Used: u.pool[p.policy], Limit: p.size, Policy: p.policy}
 		if u.pool[p.policy]+want <= p.size {
-			reason = fmt.Sprintf("Others of policy %s have waited longer for its %d %s (gpuPool).", p.policy, p.size, name)
+			reason.Code = PoolAwaited
 		}
 		return result{queue: "pool/" + p.policy, reason: reason, starved: true}, true
 	}

@@ -186,9 +186,9 @@ func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants a
 	return updated.ResourceVersion, nil
 }
 
-func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason string) error {
+func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason admission.Reason) error {
 	updated := k.DeepCopy()
-	updated.Status = lifecycle.Refused(k.Status, reason, a.now())
+	updated.Status = lifecycle.Refused(k.Status, reason.String(), a.now())
 	updated.Status.LastReconcileTime = &metav1.Time{Time: a.now()}
 	if err := writeStatus(ctx, a.client, updated); err != nil {
 		return err
@@ -199,7 +199,7 @@ func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason
 
 // showPosition writes where a kernel stands, if that has changed.
 func (a *admitter) showPosition(ctx context.Context, k *v1alpha1.JupyterKernel, p admission.QueuePosition) error {
-	queue := &v1alpha1.QueueStatus{Position: p.Position, Length: p.Length, Reason: p.Reason}
+	queue := &v1alpha1.QueueStatus{Position: p.Position, Length: p.Length, Reason: p.Reason.String()}
 	if equality.Semantic.DeepEqual(k.Status.Queue, queue) {
 		return nil
 	}
