@@ -69,6 +69,7 @@ class Kernel:
         self.last_activity = "2026-01-01T00:00:00.000000Z"
         self.executed = []
         self.received = []  # every message that was taken, of any session
+        self.asking = {}  # the header of the request that waits for input
         self.sessions = {}
         self.renew()
 
@@ -114,7 +115,7 @@ class Kernel:
         kind, content = header["msg_type"], taken.content()
         say = lambda *a, **k: self.publish(name, message(*a, **k))  # noqa: E731
         if kind == "input_reply":
-            asked = taken.parent()
+            asked = taken.parent() or self.asking  # jupyter_client's clients name no parent
             say("iopub", "stream", {"name": "stdout", "text": content["value"]}, asked)
             self._finish(say, asked)
             return
@@ -125,6 +126,7 @@ class Kernel:
             if code == "hang":
                 return
             if code == "input":
+                self.asking = header
                 say("stdin", "input_request", {"prompt": "?", "password": False}, header)
                 return
             for n in range(int(code.removeprefix("count ")) if code.startswith("count ") else 0):
@@ -134,7 +136,8 @@ class Kernel:
         if kind == "comm_msg":
             say("iopub", "comm_msg", content, header, buffers=taken.parts[4:])
         elif kind.endswith("_request"):
-            say(taken.channel, kind.removesuffix("request") + "reply", {"status": "ok"}, header)
+            reply = {"status": "ok", "protocol_version": "5.4"}
+            say(taken.channel, kind.removesuffix("request") + "reply", reply, header)
         say("iopub", "status", {"execution_state": "idle"}, header)
 
     def _finish(self, say, header):

@@ -46,15 +46,25 @@ def _load_jupyter_server_extension(app):
     import asyncio
 
     from .liveness import Watch
+    from .terminal import TerminalKernelSpecs
 
     manager = getattr(app.kernel_manager, "remote", app.kernel_manager)
     watch = Watch(manager, app.log)
 
+    specs = getattr(app.kernel_spec_manager, "remote", app.kernel_spec_manager)
+    specs.terminal = TerminalKernelSpecs()
+    specs.terminal.announce()
+
+    async def list_specs():
+        # jupyter_server tells the default kernel before it asks for the kernelspecs.
+        try:
+            await app.kernel_spec_manager.get_all_specs()
+        except Exception as error:  # noqa: BLE001 - the next page asks again
+            app.log.info("the gateway's kernelspecs are not known yet: %r", error)
+
     def start():
         # Held by the application: the loop itself keeps weak references to tasks only.
         app.elastichub_watch = asyncio.ensure_future(watch.run())
-        if manager is not app.kernel_manager:
-            # jupyter_server tells the default kernel before it asks for the kernelspecs.
-            app.elastichub_specs = asyncio.ensure_future(app.kernel_spec_manager.get_all_specs())
+        app.elastichub_specs = asyncio.ensure_future(list_specs())
 
     app.io_loop.add_callback(start)

@@ -75,6 +75,29 @@ class Sessions:
                 number, size = number - 1, size - session.bytes
 
 
+async def dial(kernel_id, session_id, query):
+    """Connects to a kernel at the gateway; query is what a Link asks for."""
+    client = GatewayClient.instance()
+    url = url_path_join(
+        client.ws_url or "", client.kernels_endpoint, url_escape(kernel_id), "channels"
+    )
+    arguments = client.load_connection_args()
+    arguments["connect_timeout"] = min(
+        arguments.get("connect_timeout", CONNECT_TIMEOUT), CONNECT_TIMEOUT
+    )
+    request = HTTPRequest(f"{url}?session_id={url_escape(session_id)}{query}", **arguments)
+    dialled = websocket_connect(
+        request, subprotocols=[RESUME, V1], max_message_size=MAX_FRAME, ping_interval=0
+    )
+    dialled = asyncio.ensure_future(dialled)  # what it is already, and is not declared to be
+    try:
+        return await asyncio.shield(dialled)
+    except asyncio.CancelledError:
+        # Tornado goes on connecting, and nobody would ever close that connection.
+        dialled.add_done_callback(_close_late)
+        raise
+
+
 def _close_late(dialled):
     if not dialled.exception():
         dialled.result().close()
@@ -135,25 +158,7 @@ class GatewayConnection(BaseKernelWebsocketConnection):
             self._running.discard(self)
 
     async def _dial(self, query):
-        client = GatewayClient.instance()
-        url = url_path_join(
-            client.ws_url or "", client.kernels_endpoint, url_escape(self.kernel_id), "channels"
-        )
-        arguments = client.load_connection_args()
-        arguments["connect_timeout"] = min(
-            arguments.get("connect_timeout", CONNECT_TIMEOUT), CONNECT_TIMEOUT
-        )
-        request = HTTPRequest(f"{url}?session_id={url_escape(self.session_id)}{query}", **arguments)
-        dialled = websocket_connect(
-            request, subprotocols=[RESUME, V1], max_message_size=MAX_FRAME, ping_interval=0
-        )
-        dialled = asyncio.ensure_future(dialled)  # what it is already, and is not declared to be
-        try:
-            return await asyncio.shield(dialled)
-        except asyncio.CancelledError:
-            # Tornado goes on connecting, and nobody would ever close that connection.
-            dialled.add_done_callback(_close_late)
-            raise
+        return await dial(self.kernel_id, self.session_id, query)
 
     def disconnect(self):
         """The browser's socket has closed."""

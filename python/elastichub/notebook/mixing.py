@@ -9,6 +9,7 @@ has it, and everything about it is asked of that manager.
 from __future__ import annotations
 
 import asyncio
+import re
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_core.utils import ensure_async
@@ -23,6 +24,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from tornado import web
 
 from .connection import GatewayConnection
+from .terminal import TerminalKernelSpecs
 
 SUFFIX = " (this server)"  # of the names of kernels that run here
 PATIENCE = 10.0  # seconds for the gateway to answer before the rest is shown without it
@@ -31,6 +33,14 @@ FAREWELL = 5.0  # seconds for the gateway to end kernels; a Pod is killed after 
 
 class GatewayKernelSpecs(GatewayKernelSpecManager):
     """The gateway's kernelspecs. jupyter_server answers 500 for a logo that is not there."""
+
+    terminal: TerminalKernelSpecs | None = None  # set when the server starts
+
+    async def get_all_specs(self):
+        offered = await super().get_all_specs()
+        if self.terminal is not None:
+            self.terminal.write(offered)
+        return offered
 
     async def get_kernel_spec_resource(self, kernel_name, path):
         resource = await super().get_kernel_spec_resource(kernel_name, path)
@@ -44,11 +54,48 @@ class GatewayKernels(GatewayMappingKernelManager):
     either and waits to be killed. The gateway has refused the token of a stopped notebook
     already, and ends its kernels without being asked."""
 
+    async def start_kernel(self, *, kernel_id=None, path=None, **kwargs):
+        if kernel_id is None:
+            name = kwargs.get("kernel_name") or self.default_kernel_name
+            specs, default = self.kernel_spec_manager, self.default_kernel_name
+            kwargs["kernel_name"] = await _known(name, specs, default, self.log)
+        return await super().start_kernel(kernel_id=kernel_id, path=path, **kwargs)
+
     async def shutdown_all(self, now=False):
         try:
             await asyncio.wait_for(super().shutdown_all(now=now), FAREWELL)
         except Exception as error:  # noqa: BLE001 - nobody is there to be told
             self.log.info("the gateway's kernels are left to the gateway: %r", error)
+
+
+# What notebooks made elsewhere call the kernel of a language.
+_USUAL_NAMES = {"python": r"python[0-9.]*|conda-.*-py|xpython", "r": "ir|xr", "julia": "julia-.*"}
+
+
+async def _known(name, specs, default, log):
+    """The name, or that of a kernel of the same language where there is none of that name."""
+    languages = [word for word, usual in _USUAL_NAMES.items() if re.fullmatch(usual, name)]
+    if not languages:
+        return name
+    there = await specs.get_all_specs()
+    instead = stand_in(name, languages[0], there, default)
+    if instead != name:
+        log.warning("there is no kernel %s here: %s is started in its place", name, instead)
+    return instead
+
+
+def stand_in(name, language, there, default):
+    """The kernel that is started for a name that stands for a language.
+
+    A notebook made elsewhere says `python3`, and means the Python that there is. there are the
+    kernelspecs, by name.
+    """
+    speaks = {
+        n for n, found in there.items() if found["spec"].get("language", "").lower() == language
+    }
+    if name in there or not speaks:
+        return name
+    return default if default in speaks else min(speaks)
 
 
 class MixedKernelSpecs(KernelSpecManager):
@@ -58,6 +105,8 @@ class MixedKernelSpecs(KernelSpecManager):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.local = KernelSpecManager(**kwargs)
+        # They are read now: what is announced to terminals later is no kernel of this server.
+        self.log.debug("this server's kernelspecs are in %s", self.local.kernel_dirs)
         self.remote = GatewayKernelSpecs(**kwargs)
         self._offered = None  # by the gateway when it last answered
         self._hidden = set()
@@ -130,7 +179,10 @@ class MixedKernelManager(AsyncMappingKernelManager):
         return manager.get_kernel(kernel_id)
 
     async def start_kernel(self, *, kernel_id=None, path=None, **kwargs):
-        kwargs["kernel_name"] = name = kwargs.get("kernel_name") or self.default_kernel_name
+        name = kwargs.get("kernel_name") or self.default_kernel_name
+        if kernel_id not in self.remote:
+            name = await _known(name, self.specs, self.default_kernel_name, self.log)
+        kwargs["kernel_name"] = name
         if kernel_id in self.remote or await self.specs.is_remote(name):
             return await self.remote.start_kernel(kernel_id=kernel_id, path=path, **kwargs)
         return await super().start_kernel(kernel_id=kernel_id, path=path, **kwargs)

@@ -1,0 +1,190 @@
+"""Kernels of the gateway for programs that start kernels themselves."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import uuid
+
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+
+from elastichub.notebook.mixing import stand_in
+from elastichub.notebook.terminal import TerminalKernelSpecs
+from peer import SPECS, Peer, until
+from test_notebook import Server
+
+
+@pytest.fixture
+async def peer():
+    peer = Peer()
+    peer.start()
+    yield peer
+    peer.kill()
+
+
+@pytest.fixture
+def specs(tmp_path, monkeypatch, peer):
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("JUPYTER_GATEWAY_URL", peer.url)
+    monkeypatch.setenv("JUPYTER_GATEWAY_AUTH_TOKEN", "secret")
+    monkeypatch.delenv("JUPYTER_PATH", raising=False)
+    written = TerminalKernelSpecs()
+    written.announce()
+    written.write(SPECS)
+    yield written
+    os.environ.pop("JUPYTER_PATH", None)
+
+
+def names():
+    return set(KernelSpecManager(ensure_native_kernel=False).find_kernel_specs())
+
+
+@pytest.fixture
+async def client(specs):
+    manager = AsyncKernelManager(kernel_name="python-gpu")
+    await manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    await client.wait_for_ready(timeout=30)
+    yield client
+    client.stop_channels()
+    await manager.shutdown_kernel(now=True)
+
+
+def test_what_the_gateway_offers_is_found(specs):
+    assert "python-gpu" in names()
+    found = KernelSpecManager().get_kernel_spec("python-gpu")
+    assert (found.display_name, found.language) == ("Python 3 (GPU)", "python")
+    assert found.interrupt_mode == "message"
+    specs.write({"other": SPECS["python-gpu"]})
+    assert "other" in names() and "python-gpu" not in names()
+    specs.announce()
+    assert os.environ["JUPYTER_PATH"] == str(specs.path), "said once"
+
+
+async def test_a_program_runs_code_at_the_gateway(client, peer):
+    (kernel,) = peer.kernels.values()
+    seen = []
+    reply = await client.execute_interactive("count 3", timeout=20, output_hook=seen.append)
+    assert reply["content"]["status"] == "ok"
+    text = "".join(m["content"]["text"] for m in seen if m["msg_type"] == "stream")
+    assert text == "0\n1\n2\n"
+    assert kernel.executed[-1] == "count 3"
+
+
+async def test_a_program_is_asked_and_answers(client, peer):
+    seen = []
+
+    def answer(_):
+        client.input("42")
+
+    reply = await client.execute_interactive(
+        "input", allow_stdin=True, timeout=20, stdin_hook=answer, output_hook=seen.append
+    )
+    assert reply["content"]["status"] == "ok"
+    assert [m["content"]["text"] for m in seen if m["msg_type"] == "stream"] == ["42"]
+
+
+async def test_the_kernel_ends_with_its_program(specs, peer):
+    manager = AsyncKernelManager(kernel_name="python-gpu")
+    await manager.start_kernel()
+    await until("it is there", lambda: peer.kernels)
+    client = manager.client()
+    client.start_channels()
+    await client.wait_for_ready(timeout=30)
+    client.stop_channels()
+    await manager.shutdown_kernel()
+    await until("it is shut down", lambda: not peer.kernels)
+
+    # A program that is killed says nothing.
+    lines = ["import time", "from jupyter_client.manager import KernelManager"]
+    lines += ["KernelManager(kernel_name='python-gpu').start_kernel()", "print(flush=True)"]
+    code = "\n".join([*lines, "time.sleep(99)"])
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    await asyncio.to_thread(program.stdout.readline)
+    await until("it is there", lambda: peer.kernels)
+    program.kill()
+    program.wait()
+    await until("it is ended", lambda: not peer.kernels)
+
+
+async def test_messages_without_the_signature_are_not_passed_on(client, peer):
+    (kernel,) = peer.kernels.values()
+    before = len(kernel.received)
+    other = client.session.clone()
+    other.key = uuid.uuid4().bytes
+    content = {"code": "count 1", "silent": False, "store_history": True}
+    other.send(client.shell_channel.socket, other.msg("execute_request", content))
+    reply = await client.execute_interactive("count 2", timeout=20)
+    assert reply["content"]["status"] == "ok"
+    codes = [m.content().get("code") for m in kernel.received[before:]]
+    assert "count 1" not in codes
+
+
+def test_without_a_gateway_it_says_so(specs, tmp_path):
+    file = tmp_path / "connection.json"
+    file.write_text(json.dumps({}))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JUPYTER_GATEWAY")}
+    run = subprocess.run(
+        [sys.executable, "-m", "elastichub.notebook.bridge", "--kernel", "k", "-f", str(file)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "JUPYTER_GATEWAY_URL is not set" in run.stderr
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["gateway", "mixed"])
+async def test_a_servers_terminals_find_them(tmp_path, peer, local, monkeypatch):
+    monkeypatch.delenv("JUPYTER_PATH", raising=False)
+    server = Server(tmp_path, peer, local=local)
+    await server.start()
+    try:
+        written = await until(
+            "they are written",
+            lambda: list((tmp_path / "runtime").glob("elastichub/*/kernels/*/kernel.json")),
+        )
+        assert [file.parent.name for file in written] == ["python-gpu"]
+        _, listed = await server.api("GET", "/api/kernelspecs")
+        argv = listed["kernelspecs"]["python-gpu"]["spec"]["argv"]
+        assert not any("bridge" in word for word in argv), "the server's own go the direct way"
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["gateway", "mixed"])
+async def test_a_notebook_made_elsewhere_runs(tmp_path, peer, local):
+    server = Server(tmp_path, peer, local=local)
+    await server.start()
+    try:
+        name = "python3" if not local else "python3.9"
+        status, model = await server.api("POST", "/api/kernels", {"name": name})
+        assert status == 201, model
+        assert model["name"] in ({"python-gpu", "python3"} if local else {"python-gpu"})
+        assert "started in its place" in server.log
+        _, model = await server.api("POST", "/api/kernels", {"name": "nothing-like-it"})
+        assert model["name"] == "nothing-like-it", "it is the gateway's to refuse"
+    finally:
+        await server.stop()
+
+
+SPECS_THERE = {
+    name: {"spec": {"language": language}}
+    for name, language in {"b": "python", "a": "python", "r1": "R"}.items()
+}
+
+
+@pytest.mark.parametrize(
+    "name, language, default, instead",
+    [
+        ("python3", "python", "b", "b"),
+        ("python3", "python", "r1", "a"),
+        ("a", "python", "b", "a"),
+        ("ir", "r", "b", "r1"),
+        ("julia-1.9", "julia", "b", "julia-1.9"),
+    ],
+)
+def test_stand_in(name, language, default, instead):
+    assert stand_in(name, language, SPECS_THERE, default) == instead
