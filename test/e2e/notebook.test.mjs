@@ -48,6 +48,19 @@ describe('kernels here and there', () => {
     await picture(page, 'launcher-kernels');
   });
 
+  it('a program that starts kernels itself runs on one of the gateway', async () => {
+    await newNotebook(page, local);
+    const cell = await run(page, [
+      'import nbformat.v4 as v4, nbformat',
+      'code = "import os, socket; open(\'ran.txt\', \'w\').write(\'on \' + socket.gethostname())"',
+      'nbformat.write(v4.new_notebook(cells=[v4.new_code_cell(code)]), "program.ipynb")',
+      '!jupyter execute --kernel_name=python-cpu program.ipynb && cat ran.txt',
+    ].join('\n'));
+    const text = await output(cell, /on \S+|rror/, 120);
+    assert.match(text, /on kernel-/, text);
+    await until('its kernel has ended with it', async () => !(await kernelPods()).length);
+  });
+
   it('both run, each where it says, on the same files', async () => {
     const where = 'import os, socket; print("on", socket.gethostname())';
     await newNotebook(page, local);
