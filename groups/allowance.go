@@ -3,6 +3,7 @@ package groups
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,9 @@ var (
 	// ErrUnavailable: a source that has to answer does not, and nothing young
 	// enough is cached. Never turned into default rights.
 	ErrUnavailable = errors.New("groups: directory unavailable")
+	// ErrOneUser is an ErrUnavailable for one user, of whom a source says what
+	// cannot be. It says nothing about how well the source is.
+	ErrOneUser = fmt.Errorf("%w: this user's entries", ErrUnavailable)
 )
 
 // Group is one group of a user. DN is empty for sources without DNs.

@@ -211,7 +211,7 @@ func (c *Cache) learn(answer remembered, err error) {
 		if known {
 			c.drop(old)
 		}
-	case errors.Is(err, errOneUser), errors.Is(err, ErrSignInAgain):
+	case errors.Is(err, ErrOneUser), errors.Is(err, ErrSignInAgain):
 		// The source is well.
 	default:
 		c.downUntil = c.now().Add(retryAfterFailure)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/elastichub/elastichub/groups/naming"
 )
 
 // Combine is how several sources make one answer.
@@ -21,6 +23,14 @@ const (
 	// CombineFirst takes those of the first source that knows the user.
 	CombineFirst Combine = "first"
 )
+
+// Validate refuses anything but the two.
+func (c Combine) Validate() error {
+	if c != CombineUnion && c != CombineFirst {
+		return fmt.Errorf("%q is not one of %s, %s", string(c), CombineUnion, CombineFirst)
+	}
+	return nil
+}
 
 // Members answers who belongs to what: Lookup from memory when it is young
 // enough, Refresh by asking. A Cache is one, and so is a Combination of them.
@@ -64,8 +74,8 @@ type Combination struct {
 
 // NewCombination needs at least one part, and parts of different names.
 func NewCombination(how Combine, parts ...Part) (*Combination, error) {
-	if how != CombineUnion && how != CombineFirst {
-		return nil, fmt.Errorf("combine: %q is not one of union, first", how)
+	if err := how.Validate(); err != nil {
+		return nil, fmt.Errorf("combine: %w", err)
 	}
 	if len(parts) == 0 {
 		return nil, errors.New("combine: no source")
@@ -167,9 +177,9 @@ func combined(user string, parts []Part, answers []partAnswer) (Membership, erro
 // groupKey is equal for groups that no policy can tell apart.
 func groupKey(g Group) string {
 	if g.DN == "" {
-		return "name " + foldName(g.Name)
+		return "name " + naming.Fold(g.Name)
 	}
-	if key, err := canonicalDN(g.DN); err == nil {
+	if key, err := naming.CanonicalDN(g.DN); err == nil {
 		return "dn " + key
 	}
 	return "text " + g.DN

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups/naming"
 )
 
 func groupNames(all []Group) string {
@@ -25,7 +26,7 @@ func namesakes(m match) string {
 	for _, entry := range m.policy.Spec.Groups {
 		var dns []string
 		for _, g := range m.groups {
-			if g.DN != "" && !looksLikeDN(entry) && SameName(g.Name, entry) {
+			if g.DN != "" && !naming.LooksLikeDN(entry) && naming.Same(g.Name, entry) {
 				dns = append(dns, g.DN)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups/naming"
 )
 
 // Bounds of what a nameWatch remembers.
@@ -26,12 +27,12 @@ type nameWatch struct {
 func (w *nameWatch) note(m Membership, policies []v1alpha1.GroupPolicy) {
 	for _, ranked := range rank(m, policies) {
 		for _, entry := range ranked.policy.Spec.Groups {
-			if looksLikeDN(entry) {
+			if naming.LooksLikeDN(entry) {
 				continue
 			}
 			for _, g := range ranked.groups {
-				if key, err := canonicalDN(g.DN); err == nil && SameName(g.Name, entry) {
-					w.saw(foldName(entry), key, ranked.policy.Name)
+				if key, err := naming.CanonicalDN(g.DN); err == nil && naming.Same(g.Name, entry) {
+					w.saw(naming.Fold(entry), key, ranked.policy.Name)
 				}
 			}
 		}

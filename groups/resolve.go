@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups/naming"
 )
 
 // Matching says what happens when several policies match a user.
@@ -108,11 +109,11 @@ func rank(m Membership, policies []v1alpha1.GroupPolicy) []match {
 func index(all []Group) (names, dns map[string][]Group) {
 	names, dns = map[string][]Group{}, map[string][]Group{}
 	for _, g := range all {
-		names[foldName(g.Name)] = append(names[foldName(g.Name)], g)
+		names[naming.Fold(g.Name)] = append(names[naming.Fold(g.Name)], g)
 		if g.DN == "" {
 			continue
 		}
-		if key, err := canonicalDN(g.DN); err == nil {
+		if key, err := naming.CanonicalDN(g.DN); err == nil {
 			dns[key] = append(dns[key], g)
 		}
 	}
@@ -125,11 +126,11 @@ func index(all []Group) (names, dns map[string][]Group) {
 func matching(entries []string, names, dns map[string][]Group) []Group {
 	var found []Group
 	for _, entry := range entries {
-		if !looksLikeDN(entry) {
-			found = append(found, names[foldName(entry)]...)
+		if !naming.LooksLikeDN(entry) {
+			found = append(found, names[naming.Fold(entry)]...)
 			continue
 		}
-		if key, err := canonicalDN(entry); err == nil {
+		if key, err := naming.CanonicalDN(entry); err == nil {
 			found = append(found, dns[key]...)
 		}
 	}

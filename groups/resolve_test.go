@@ -10,6 +10,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups/internal/policytest"
+	"github.com/elastichub/elastichub/groups/naming"
 )
 
 func policy(name string, priority int32, groups ...string) v1alpha1.GroupPolicy {
@@ -36,9 +37,9 @@ func member(names ...string) Membership {
 	m := Membership{User: "alice", Source: "ldap", AsOf: time.Unix(1000, 0)}
 	for _, name := range names {
 		g := Group{Name: name}
-		if looksLikeDN(name) {
+		if naming.LooksLikeDN(name) {
 			g.DN = name
-			g.Name, _ = groupName(name)
+			g.Name, _ = naming.GroupName(name)
 		}
 		m.Groups = append(m.Groups, g)
 	}
@@ -142,4 +143,18 @@ func TestResolveKeepsWhatIsSet(t *testing.T) {
 
 func rangesEqual(a, b Range) bool {
 	return a.Min.Cmp(b.Min) == 0 && a.Max.Cmp(b.Max) == 0 && a.Step.Cmp(b.Step) == 0 && a.Default.Cmp(b.Default) == 0 && a.RequestRatio == b.RequestRatio
+}
+
+func TestAPlainNameIsACommonName(t *testing.T) {
+	const base = ",ou=groups,dc=example,dc=org"
+	for dn, want := range map[string]bool{
+		"cn=ml-research" + base: true, "CN=ML-Research" + base: true, "2.5.4.3=ml-research" + base: true, "cn=ml-research+ou=x" + base: true,
+		"ou=ml-research" + base: false, "uid=ml-research" + base: false, "name=ml-research" + base: false, "o=ml-research": false,
+		"cn=x,cn=ml-research" + base: false, "ou=x+uid=ml-research" + base: false, `cn=ml-research\2cou=x` + base: false,
+	} {
+		_, err := Resolve(member(dn), []v1alpha1.GroupPolicy{policy("research", 0, "ml-research")}, MatchPriority)
+		assert.Equal(t, want, err == nil, dn)
+		_, err = Resolve(member(dn), []v1alpha1.GroupPolicy{policy("research", 0, dn)}, MatchPriority)
+		assert.NoError(t, err, "%s by its DN", dn)
+	}
 }

@@ -9,15 +9,6 @@ import (
 	"time"
 )
 
-// errOneUser marks an ErrUnavailable that says something of one user's entries,
-// and nothing of how well the source is.
-var errOneUser = errors.New("this user's entries")
-
-// OneUser is ErrUnavailable for one user, of whom a source says what cannot be.
-func OneUser(err error) error {
-	return fmt.Errorf("%w: %w: %w", ErrUnavailable, errOneUser, err)
-}
-
 // Errors of sources that answer from what a user's sign-in said.
 var (
 	// ErrSignInAgain: what the user's sign-in said is missing, wrong or too

@@ -93,7 +93,7 @@ func TestCacheCountsFromTheQuestion(t *testing.T) {
 func TestCacheOneUsersFault(t *testing.T) {
 	c := &clock{}
 	s := newScript(c)
-	s.answer = fixedError(fmt.Errorf("%w: %w", ErrUnavailable, errOneUser))
+	s.answer = fixedError(ErrOneUser)
 	cache := cached(t, s, CacheConfig{TTL: time.Minute, StaleLimit: time.Hour, Timeout: time.Second, Size: 10}, c)
 	_, err := cache.Lookup(t.Context(), "alice")
 	assert.ErrorIs(t, err, ErrUnavailable)
@@ -102,4 +102,33 @@ func TestCacheOneUsersFault(t *testing.T) {
 	_, err = cache.Lookup(t.Context(), "bob")
 	assert.ErrorIs(t, err, ErrUnavailable)
 	assert.False(t, cache.downUntil.IsZero())
+}
+
+func TestSignInsAreBounded(t *testing.T) {
+	s := NewSignIns(func(int) int { return 1 })
+	for i := range lastSignIns {
+		s.Put(fmt.Sprint(i), time.Time{}, i)
+	}
+	s.Put("0", time.Time{}, -1)
+	s.Put("one more", time.Time{}, 7)
+	assert.Len(t, s.byUser, lastSignIns)
+	assert.Equal(t, lastSignIns, s.recent.Len())
+	value, _, known := s.Get("0")
+	assert.True(t, known, "presented again")
+	assert.Equal(t, -1, value)
+	_, _, known = s.Get("1")
+	assert.False(t, known)
+	s.Forget("0")
+	_, _, known = s.Get("0")
+	assert.False(t, known)
+	s.Forget("0")
+	assert.Equal(t, s.recent.Len(), s.bytes)
+
+	large := NewSignIns(func(n int) int { return n })
+	for i := range 100 {
+		large.Put(fmt.Sprint(i), time.Time{}, lastSignInBytes/10)
+		large.Put(fmt.Sprint(i), time.Time{}, lastSignInBytes/10)
+	}
+	assert.Len(t, large.byUser, 10)
+	assert.Equal(t, lastSignInBytes/10*10, large.bytes)
 }

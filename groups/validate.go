@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups/naming"
 )
 
 // Bounds that the CRD's schema has too.
@@ -90,8 +91,8 @@ func validateGroups(spec v1alpha1.GroupPolicySpec, at *field.Path) field.ErrorLi
 			continue
 		}
 		faults = append(faults, validateText(entry, here)...)
-		if looksLikeDN(entry) {
-			if _, err := canonicalDN(entry); err != nil {
+		if naming.LooksLikeDN(entry) {
+			if _, err := naming.CanonicalDN(entry); err != nil {
 				faults = append(faults, field.Invalid(here, entry, err.Error()))
 			}
 		}

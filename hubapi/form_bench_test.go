@@ -15,6 +15,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/file"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/test/quantiles"
@@ -37,9 +38,9 @@ func contractPolicies(t testing.TB) allPolicies {
 // contractPeople are those of the contract, remembered.
 func contractPeople(t testing.TB) *groups.Cache {
 	t.Helper()
-	file, err := groups.NewFile(contract+"/users.yaml", time.Now)
+	directory, err := file.New(file.Config{Path: contract + "/users.yaml"}, time.Now)
 	require.NoError(t, err)
-	cache, err := groups.NewCache(file, groups.DefaultCacheConfig(), time.Now, prometheus.NewRegistry())
+	cache, err := groups.NewCache(directory, groups.DefaultCacheConfig(), time.Now, prometheus.NewRegistry())
 	require.NoError(t, err)
 	return cache
 }

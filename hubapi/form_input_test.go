@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/file"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/hubapi/internal/inmemory"
 	"github.com/elastichub/elastichub/spawner"
@@ -180,9 +181,9 @@ func TestAStartDoesNotTrustTheCache(t *testing.T) {
 	dir := t.TempDir()
 	users := filepath.Join(dir, "users.yaml")
 	require.NoError(t, os.WriteFile(users, []byte("users: {researcher: [ml-research]}"), 0o600))
-	file, err := groups.NewFile(users, time.Now)
+	directory, err := file.New(file.Config{Path: users}, time.Now)
 	require.NoError(t, err)
-	cache, err := groups.NewCache(file, groups.DefaultCacheConfig(), time.Now, prometheus.NewRegistry())
+	cache, err := groups.NewCache(directory, groups.DefaultCacheConfig(), time.Now, prometheus.NewRegistry())
 	require.NoError(t, err)
 	text, err := os.ReadFile(filepath.Join(contract, "policies.yaml"))
 	require.NoError(t, err)

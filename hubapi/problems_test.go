@@ -68,6 +68,7 @@ var described = []struct {
 	{"groups.ErrNoPolicy", groups.ErrNoPolicy, "no-policy"},
 	{"groups.ErrInvalidPolicy", groups.ErrInvalidPolicy, "invalid-policy"},
 	{"groups.ErrUnavailable", groups.ErrUnavailable, "directory-unavailable"},
+	{"groups.ErrOneUser", groups.ErrOneUser, "directory-unavailable"},
 	{"groups.ErrSignInAgain", groups.ErrSignInAgain, "sign-in-again"},
 	{"groups.ErrSignInExpired", groups.ErrSignInExpired, "sign-in-again"},
 	{"spawner.ErrNotFound", spawner.ErrNotFound, "no-server"},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/hub"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/spawner"
 )
@@ -27,7 +28,7 @@ func witnessed(t *testing.T) (*harness, *groups.SignIn) {
 	require.NoError(t, err)
 	var policies policies
 	require.NoError(t, yaml.UnmarshalStrict(text, &policies))
-	sent := groups.NewSentByHub(time.Minute, func() time.Time { return clock })
+	sent := hub.NewSent(time.Minute, func() time.Time { return clock })
 	last := &groups.SignIn{}
 	service := groups.NewService(sent, policies, groups.MatchPriority, sent, noting{last})
 	return newHarness(t, func(_ *hubapi.Config, d *hubapi.Dependencies) { d.Allowances = service }), last

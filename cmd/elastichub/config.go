@@ -49,7 +49,7 @@ type signingConfig struct {
 
 type policiesConfig struct {
 	// Matching says what happens when several policies match: priority or union.
-	Matching string
+	Matching groups.Matching
 }
 
 type notebooksConfig struct {
@@ -77,7 +77,7 @@ func defaultServeConfig() serveConfig {
 		Metrics:   listenConfig{Listen: ":9090"},
 		Signing:   signingConfig{SeedFile: "/etc/elastichub/signing/seed"},
 		Groups:    defaultGroupsConfig(),
-		Policies:  policiesConfig{Matching: string(groups.MatchPriority)},
+		Policies:  policiesConfig{Matching: groups.MatchPriority},
 		Notebooks: notebooksConfig{PullPolicy: "IfNotPresent", Gateway: "default"},
 		Kernels:   kernelsConfig{PullPolicy: "IfNotPresent", IdleTimeoutSeconds: 3600, ClusterCapacity: true},
 	}
@@ -191,7 +191,7 @@ func (c serveConfig) validate() error {
 		}
 	}
 	faults = append(faults, c.Groups.validate()...)
-	if err := groups.Matching(c.Policies.Matching).Validate(); err != nil {
+	if err := c.Policies.Matching.Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("policies.matching: %w", err))
 	}
 	return errors.Join(faults...)

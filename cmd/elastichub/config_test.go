@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/groups"
 )
 
 const minimal = `
@@ -43,17 +45,17 @@ func TestConfigFileAndEnvironmentOverDefaults(t *testing.T) {
 
 	want := defaultServeConfig()
 	want.Namespace = "hub"
-	want.Groups.CacheTTL = 30 * time.Second
-	want.Groups.StaleLimit = 5 * time.Minute
-	want.Groups.LDAP.URLs = []string{"ldap://a", "ldap://b"}
-	want.Groups.LDAP.StartTLS = false
-	want.Groups.LDAP.AllowPlaintext = true
-	want.Groups.LDAP.UserBase = "ou=people,dc=example,dc=org"
+	want.Groups.Limits.CacheTTL = 30 * time.Second
+	want.Groups.Limits.StaleLimit = 5 * time.Minute
+	want.Groups.LDAP.Config.URLs = []string{"ldap://a", "ldap://b"}
+	want.Groups.LDAP.Config.StartTLS = false
+	want.Groups.LDAP.Config.AllowPlaintext = true
+	want.Groups.LDAP.Config.UserBase = "ou=people,dc=example,dc=org"
 	want.Notebooks.Image = "notebook:1"
 	want.Kernels.ServiceImage = "elastichub:1"
 	want.Kernels.Image = "kernel:1"
 	want.Kernels.ClusterCapacity = false
-	want.Policies.Matching = "union"
+	want.Policies.Matching = groups.MatchUnion
 	assert.Equal(t, want, config)
 }
 

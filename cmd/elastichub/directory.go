@@ -7,8 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/elastichub/elastichub/groups"
-	"github.com/elastichub/elastichub/groups/openid"
-	"github.com/elastichub/elastichub/hubapi"
 )
 
 // directories are all sources of group membership, made one.
@@ -26,69 +24,43 @@ func (d *directories) Close() {
 	}
 }
 
-// newDirectories puts a cache before every source that has to ask somebody.
-// Its metrics are labelled with the source.
+// newDirectories opens every source that is configured.
 func newDirectories(config groupsConfig, registry prometheus.Registerer) (*directories, error) {
 	d := &directories{}
 	var parts []groups.Part
-	for _, name := range config.order() {
-		members, err := d.open(name, config, prometheus.WrapRegistererWith(prometheus.Labels{"source": name}, registry))
+	for _, source := range config.order() {
+		members, err := d.open(source, prometheus.WrapRegistererWith(prometheus.Labels{"source": source.name}, registry))
 		if err != nil {
 			d.Close()
-			return nil, fmt.Errorf("groups.%s: %w", name, err)
+			return nil, fmt.Errorf("groups.%s: %w", source.name, err)
 		}
-		parts = append(parts, groups.Part{Name: name, Members: members})
+		parts = append(parts, groups.Part{Name: source.name, Members: members})
 	}
 	var err error
-	if d.Members, err = groups.NewCombination(groups.Combine(config.Combine), parts...); err != nil {
+	if d.Members, err = groups.NewCombination(config.Combine, parts...); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("groups: %w", err)
 	}
 	return d, nil
 }
 
-func (d *directories) open(name string, config groupsConfig, registry prometheus.Registerer) (groups.Members, error) {
-	switch name {
-	case sourceLDAP:
-		source, err := groups.NewLDAP(config.LDAP.source(), time.Now)
-		if err != nil {
-			return nil, err
-		}
-		d.closers = append(d.closers, source.Close)
-		return cached(source, config.limits(config.LDAP.Limits), registry)
-	case sourceOIDC:
-		source, err := openid.New(config.OIDC.source(), time.Now)
-		if err != nil {
-			return nil, err
-		}
-		d.closers = append(d.closers, source.Close)
-		d.witnesses = append(d.witnesses, source)
-		return cached(source, config.limits(config.OIDC.Limits), registry)
-	case sourceHub:
-		if config.Hub.Sent {
-			source := groups.NewSentByHub(config.limits(config.Hub.Limits).StaleLimit, time.Now)
-			d.witnesses = append(d.witnesses, source)
-			return source, nil
-		}
-		source, err := hubapi.NewHubGroups(config.Hub.source(), time.Now)
-		if err != nil {
-			return nil, err
-		}
-		d.closers = append(d.closers, source.Close)
-		return cached(source, config.limits(config.Hub.Limits), registry)
-	case sourceFile:
-		source, err := groups.NewFile(config.File, time.Now)
-		if err != nil {
-			return nil, err
-		}
-		return cached(source, config.limits(limitsConfig{}), registry)
-	default:
-		return nil, fmt.Errorf("no source is called %q", name)
+// open puts a cache before a source that has to ask somebody. Its metrics are
+// labelled with the source.
+func (d *directories) open(source source, registry prometheus.Registerer) (groups.Members, error) {
+	opened, err := source.open()
+	if err != nil {
+		return nil, err
 	}
-}
-
-func cached(source groups.Source, limits limitsConfig, registry prometheus.Registerer) (groups.Members, error) {
+	if closer, ok := opened.(interface{ Close() }); ok {
+		d.closers = append(d.closers, closer.Close)
+	}
+	if witness, ok := opened.(groups.Witness); ok {
+		d.witnesses = append(d.witnesses, witness)
+	}
+	if members, ok := opened.(groups.Members); ok {
+		return members, nil
+	}
 	config := groups.DefaultCacheConfig()
-	config.TTL, config.StaleLimit = limits.CacheTTL, limits.StaleLimit
-	return groups.NewCache(source, config, time.Now, registry)
+	config.TTL, config.StaleLimit = source.limits.CacheTTL, source.limits.StaleLimit
+	return groups.NewCache(opened, config, time.Now, registry)
 }

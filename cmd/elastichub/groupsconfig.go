@@ -1,153 +1,117 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/file"
+	"github.com/elastichub/elastichub/groups/hub"
+	"github.com/elastichub/elastichub/groups/ldap"
 	"github.com/elastichub/elastichub/groups/openid"
-	"github.com/elastichub/elastichub/hubapi"
-)
-
-// Names of sources, in the order in which they are asked unless groups.sources
-// says otherwise.
-const (
-	sourceLDAP = "ldap"
-	sourceOIDC = "oidc"
-	sourceHub  = "hub"
-	sourceFile = "file"
 )
 
 // groupsConfig says who knows which groups a user is in.
 type groupsConfig struct {
-	// CacheTTL and StaleLimit hold for every source that has none of its own.
-	CacheTTL   time.Duration `mapstructure:"cacheTTL"`
-	StaleLimit time.Duration
-	// Sources is the order of those configured; empty means the order above.
+	// Limits hold for every source that has none of its own.
+	Limits cacheLimits `mapstructure:",squash"`
+	// Sources is the order of those configured; empty means that of sources.
 	Sources []string
-	// Combine is union or first.
-	Combine string
-	LDAP    ldapConfig `mapstructure:"ldap"`
-	OIDC    oidcConfig `mapstructure:"oidc"`
-	Hub     hubConfig
+	Combine groups.Combine
+	LDAP    sourceConfig[ldap.Config]
+	OIDC    sourceConfig[openid.Config]
+	Hub     sourceConfig[hub.Config]
 	// File names a YAML file of users and groups.
 	File string
 }
 
-// limitsConfig are a source's own; 0 means those of groups.
-type limitsConfig struct {
+// sourceConfig is the configuration of a source as its package declares it,
+// and the limits of the cache before it.
+type sourceConfig[C any] struct {
+	Config C `mapstructure:",squash"`
+	Limits cacheLimits
+}
+
+// cacheLimits bound the age of answers; 0 in a source's own means the general one.
+type cacheLimits struct {
 	CacheTTL   time.Duration `mapstructure:"cacheTTL"`
 	StaleLimit time.Duration
 }
 
-// ldapConfig mirrors groups.LDAPConfig.
-type ldapConfig struct {
-	URLs                  []string `mapstructure:"urls"`
-	StartTLS              bool     `mapstructure:"startTLS"`
-	AllowPlaintext        bool
-	CAFile                string `mapstructure:"caFile"`
-	BindDN                string `mapstructure:"bindDN"`
-	BindPasswordFile      string
-	UserBase              string
-	UserAttribute         string
-	UserFilter            string
-	MemberOfAttribute     string
-	GroupBase             string
-	GroupFilter           string
-	GroupMemberAttributes []string
-	NestedGroups          string
-	NestingDepth          int
-	Referrals             string
-	DialTimeout           time.Duration
-	BindTimeout           time.Duration
-	SearchTimeout         time.Duration
-	PoolSize              int
-	Limits                limitsConfig
-}
-
-// oidcConfig mirrors openid.Config.
-type oidcConfig struct {
-	Issuer         string
-	AllowPlaintext bool
-	CAFile         string `mapstructure:"caFile"`
-	From           string
-	Audience       string
-	UsernameClaim  string
-	GroupsClaims   []string
-	GroupPrefix    string
-	Algorithms     []string
-	Leeway         time.Duration
-	Timeout        time.Duration
-	Limits         limitsConfig
-}
-
-// hubConfig takes groups from JupyterHub in one of two ways.
-type hubConfig struct {
-	// Sent: ElasticSpawner sends them along.
-	Sent bool
-	// APIURL: they are asked for. The other fields are for this way.
-	APIURL    string `mapstructure:"apiURL"`
-	TokenFile string
-	CAFile    string `mapstructure:"caFile"`
-	Timeout   time.Duration
-	Limits    limitsConfig
-}
-
 func defaultGroupsConfig() groupsConfig {
-	ldap, oidc := groups.DefaultLDAPConfig(), openid.DefaultConfig()
 	return groupsConfig{
-		CacheTTL: time.Minute, StaleLimit: 10 * time.Minute,
-		Combine: string(groups.CombineUnion),
-		LDAP: ldapConfig{
-			StartTLS: true, UserAttribute: ldap.UserAttribute,
-			MemberOfAttribute: ldap.MemberOfAttribute, GroupMemberAttributes: ldap.GroupMemberAttributes,
-			NestedGroups: string(ldap.NestedGroups), NestingDepth: ldap.NestingDepth, Referrals: string(ldap.Referrals),
-			DialTimeout: ldap.DialTimeout, BindTimeout: ldap.BindTimeout, SearchTimeout: ldap.SearchTimeout,
-			PoolSize: ldap.PoolSize,
-		},
-		OIDC: oidcConfig{
-			From: string(oidc.From), UsernameClaim: oidc.UsernameClaim, GroupsClaims: oidc.GroupsClaims,
-			Algorithms: oidc.Algorithms, Leeway: oidc.Leeway, Timeout: oidc.Timeout,
-		},
-		Hub: hubConfig{Timeout: 3 * time.Second},
+		Limits:  cacheLimits{CacheTTL: groups.DefaultCacheConfig().TTL, StaleLimit: 10 * time.Minute},
+		Combine: groups.CombineUnion,
+		LDAP:    sourceConfig[ldap.Config]{Config: ldap.DefaultConfig()},
+		OIDC:    sourceConfig[openid.Config]{Config: openid.DefaultConfig()},
+		Hub:     sourceConfig[hub.Config]{Config: hub.DefaultConfig()},
 	}
 }
 
-// configured names the sources that have a configuration.
-func (c groupsConfig) configured() []string {
-	var names []string
-	for _, source := range []struct {
-		name string
-		is   bool
-	}{
-		{sourceLDAP, len(c.LDAP.URLs) > 0}, {sourceOIDC, c.OIDC.Issuer != ""},
-		{sourceHub, c.Hub.Sent || c.Hub.APIURL != ""}, {sourceFile, c.File != ""},
-	} {
-		if source.is {
-			names = append(names, source.name)
-		}
-	}
-	return names
+// source is one way to know the groups of a user, and what is configured of it.
+type source struct {
+	// name is the key below groups, and what groups.sources calls it.
+	name string
+	packageConfig
+	// limits are its own with the general ones filled in.
+	own, limits cacheLimits
+	open        func() (groups.Source, error)
 }
 
-// order is in which the sources are asked.
-func (c groupsConfig) order() []string {
+// packageConfig is what the Config of every source's package can do.
+type packageConfig interface {
+	// Configured tells whether the site has the source.
+	Configured() bool
+	// Validate returns all faults, each with its path below the source's key.
+	Validate() error
+}
+
+// sources are all that there are, in the order in which they are asked unless
+// groups.sources says otherwise. A new one is a package below groups, a field
+// of groupsConfig with its default, and a row here.
+func (c groupsConfig) sources() []source {
+	return []source{
+		newSource(c, "ldap", c.LDAP, ldap.New),
+		newSource(c, "oidc", c.OIDC, openid.New),
+		newSource(c, "hub", c.Hub, func(config hub.Config, now func() time.Time) (groups.Source, error) {
+			return hub.New(config, c.Limits.or(c.Hub.Limits).StaleLimit, now)
+		}),
+		newSource(c, "file", sourceConfig[file.Config]{Config: file.Config{Path: c.File}}, file.New),
+	}
+}
+
+func newSource[C packageConfig, S groups.Source](all groupsConfig, name string, one sourceConfig[C], open func(C, func() time.Time) (S, error)) source {
+	return source{
+		name: name, packageConfig: one.Config, own: one.Limits, limits: all.Limits.or(one.Limits),
+		open: func() (groups.Source, error) { return open(one.Config, time.Now) },
+	}
+}
+
+// configured are the sources that have a configuration.
+func (c groupsConfig) configured() []source {
+	return slices.DeleteFunc(c.sources(), func(s source) bool { return !s.Configured() })
+}
+
+// order is in which the configured sources are asked.
+func (c groupsConfig) order() []source {
+	configured := c.configured()
 	if len(c.Sources) > 0 {
-		return c.Sources
+		slices.SortStableFunc(configured, func(a, b source) int {
+			return slices.Index(c.Sources, a.name) - slices.Index(c.Sources, b.name)
+		})
 	}
-	return c.configured()
+	return configured
 }
 
-// limits are a source's own, or else the general ones.
-func (c groupsConfig) limits(own limitsConfig) limitsConfig {
+// or fills in the general limits where a source has none of its own.
+func (l cacheLimits) or(own cacheLimits) cacheLimits {
 	if own.CacheTTL == 0 {
-		own.CacheTTL = c.CacheTTL
+		own.CacheTTL = l.CacheTTL
 	}
 	if own.StaleLimit == 0 {
-		own.StaleLimit = c.StaleLimit
+		own.StaleLimit = l.StaleLimit
 	}
 	return own
 }
@@ -155,76 +119,42 @@ func (c groupsConfig) limits(own limitsConfig) limitsConfig {
 // validate returns all faults, each with its dotted path.
 func (c groupsConfig) validate() []error {
 	var faults []error
-	if c.CacheTTL <= 0 {
-		faults = append(faults, fmt.Errorf("groups.cacheTTL: %s is not above zero", c.CacheTTL))
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if c.Limits.CacheTTL <= 0 {
+		fault("groups.cacheTTL: %s is not above zero", c.Limits.CacheTTL)
 	}
-	for path, own := range map[string]limitsConfig{"groups": {}, "groups.ldap.limits": c.LDAP.Limits, "groups.oidc.limits": c.OIDC.Limits, "groups.hub.limits": c.Hub.Limits} {
-		limits := c.limits(own)
-		if own.CacheTTL < 0 || limits.StaleLimit < limits.CacheTTL {
-			faults = append(faults, fmt.Errorf("%s.staleLimit: %s is below cacheTTL, %s", path, limits.StaleLimit, limits.CacheTTL))
+	if c.Limits.StaleLimit < c.Limits.CacheTTL {
+		fault("groups.staleLimit: %s is below cacheTTL, %s", c.Limits.StaleLimit, c.Limits.CacheTTL)
+	}
+	if err := c.Combine.Validate(); err != nil {
+		fault("groups.combine: %w", err)
+	}
+	for _, s := range c.sources() {
+		if s.own != (cacheLimits{}) && (s.own.CacheTTL < 0 || s.limits.StaleLimit < s.limits.CacheTTL) {
+			fault("groups.%s.limits.staleLimit: %s is below cacheTTL, %s", s.name, s.limits.StaleLimit, s.limits.CacheTTL)
 		}
-	}
-	if c.Combine != string(groups.CombineUnion) && c.Combine != string(groups.CombineFirst) {
-		faults = append(faults, fmt.Errorf("groups.combine: %q is not one of union, first", c.Combine))
 	}
 	configured := c.configured()
 	if len(configured) == 0 {
-		faults = append(faults, errors.New("groups: at least one of ldap.urls, oidc.issuer, hub.sent, hub.apiURL and file is required"))
+		fault("groups: at least one of %s is required", strings.Join(names(c.sources()), ", "))
 	}
-	if len(c.Sources) > 0 && !slices.Equal(sorted(c.Sources), sorted(configured)) {
-		faults = append(faults, fmt.Errorf("groups.sources: names %s, but configured are %s", strings.Join(c.Sources, ", "), strings.Join(configured, ", ")))
+	if len(c.Sources) > 0 && !slices.Equal(slices.Sorted(slices.Values(c.Sources)), slices.Sorted(slices.Values(names(configured)))) {
+		fault("groups.sources: names %s, but configured are %s", strings.Join(c.Sources, ", "), strings.Join(names(configured), ", "))
 	}
-	check := func(path string, err error) {
-		if err == nil {
-			return
+	for _, s := range configured {
+		if err := s.Validate(); err != nil {
+			for line := range strings.Lines(err.Error()) {
+				fault("groups.%s.%s", s.name, strings.TrimSuffix(line, "\n"))
+			}
 		}
-		for line := range strings.Lines(err.Error()) {
-			faults = append(faults, fmt.Errorf("groups.%s.%s", path, strings.TrimSuffix(line, "\n")))
-		}
-	}
-	if len(c.LDAP.URLs) > 0 {
-		check(sourceLDAP, c.LDAP.source().Validate())
-	}
-	if c.OIDC.Issuer != "" {
-		check(sourceOIDC, c.OIDC.source().Validate())
-	}
-	switch {
-	case c.Hub.Sent && c.Hub.APIURL != "":
-		faults = append(faults, errors.New("groups.hub: sent and apiURL are two ways to the same; use one"))
-	case c.Hub.APIURL != "":
-		check(sourceHub, c.Hub.source().Validate())
 	}
 	return faults
 }
 
-func sorted(names []string) []string {
-	names = slices.Clone(names)
-	slices.Sort(names)
-	return names
-}
-
-func (c ldapConfig) source() groups.LDAPConfig {
-	return groups.LDAPConfig{
-		URLs: c.URLs, StartTLS: c.StartTLS, AllowPlaintext: c.AllowPlaintext, CAFile: c.CAFile,
-		BindDN: c.BindDN, BindPasswordFile: c.BindPasswordFile,
-		UserBase: c.UserBase, UserAttribute: c.UserAttribute, UserFilter: c.UserFilter,
-		MemberOfAttribute: c.MemberOfAttribute,
-		GroupBase:         c.GroupBase, GroupFilter: c.GroupFilter, GroupMemberAttributes: c.GroupMemberAttributes,
-		NestedGroups: groups.NestedGroups(c.NestedGroups), NestingDepth: c.NestingDepth, Referrals: groups.Referrals(c.Referrals),
-		DialTimeout: c.DialTimeout, BindTimeout: c.BindTimeout, SearchTimeout: c.SearchTimeout,
-		PoolSize: c.PoolSize,
+func names(sources []source) []string {
+	all := make([]string, 0, len(sources))
+	for _, s := range sources {
+		all = append(all, s.name)
 	}
-}
-
-func (c oidcConfig) source() openid.Config {
-	return openid.Config{
-		Issuer: c.Issuer, AllowPlaintext: c.AllowPlaintext, CAFile: c.CAFile,
-		From: openid.From(c.From), Audience: c.Audience, UsernameClaim: c.UsernameClaim,
-		GroupsClaims: c.GroupsClaims, GroupPrefix: c.GroupPrefix, Algorithms: c.Algorithms,
-		Leeway: c.Leeway, Timeout: c.Timeout,
-	}
-}
-
-func (c hubConfig) source() hubapi.HubGroupsConfig {
-	return hubapi.HubGroupsConfig{URL: c.APIURL, TokenFile: c.TokenFile, CAFile: c.CAFile, Timeout: c.Timeout}
+	return all
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/hub"
+	"github.com/elastichub/elastichub/groups/ldap"
 	"github.com/elastichub/elastichub/groups/openid"
 )
 
@@ -35,7 +38,7 @@ func TestGroupsFaultsAreToldTogether(t *testing.T) {
 			"groups.ldap.urls[0]: ldap:// needs startTLS", "groups.ldap.userBase: ", "groups.ldap.nestedGroups: ", "groups.ldap.referrals: "}},
 		"oidc":       {"groups: {oidc: {issuer: http://x, algorithms: [none], from: cookie}}", []string{"groups.oidc.issuer: ", "groups.oidc.algorithms[0]: ", "groups.oidc.from: "}},
 		"hub":        {"groups: {hub: {apiURL: hub}}", []string{"groups.hub.apiURL: ", "groups.hub.tokenFile: "}},
-		"both ways":  {"groups: {hub: {sent: true, apiURL: 'http://hub', tokenFile: x}}", []string{"groups.hub: sent and apiURL"}},
+		"both ways":  {"groups: {hub: {sent: true, apiURL: 'http://hub', tokenFile: x}}", []string{"groups.hub.sent: sent and apiURL"}},
 		"combine":    {"groups: {file: x, combine: all}", []string{"groups.combine: "}},
 		"sources":    {"groups: {file: x, sources: [ldap, file]}", []string{"groups.sources: names ldap, file, but configured are file"}},
 		"limits":     {"groups: {file: x, oidc: {limits: {cacheTTL: 1h}}}", []string{"groups.oidc.limits.staleLimit: 10m0s is below cacheTTL, 1h"}},
@@ -60,7 +63,7 @@ func TestSourcesAreCombinedInTheirOrder(t *testing.T) {
 		require.NoError(t, err)
 		return c.Groups
 	}
-	assert.Equal(t, []string{"oidc", "hub", "file"}, config("").order())
+	assert.Equal(t, []string{"oidc", "hub", "file"}, names(config("").order()))
 
 	registry := prometheus.NewPedanticRegistry()
 	d, err := newDirectories(config("combine: first, sources: [file, hub, oidc]"), registry)
@@ -93,8 +96,23 @@ func TestSourcesAreCombinedInTheirOrder(t *testing.T) {
 	}
 	assert.Equal(t, map[string]bool{"oidc": true, "file": true}, sources)
 
-	_, err = newDirectories(groupsConfig{File: "/nowhere", Combine: "union", CacheTTL: 1, StaleLimit: 1}, prometheus.NewRegistry())
+	_, err = newDirectories(groupsConfig{File: "/nowhere", Combine: groups.CombineUnion, Limits: cacheLimits{1, 1}}, prometheus.NewRegistry())
 	assert.ErrorContains(t, err, "groups.file: ")
+}
+
+// A section of a source that has no row would be read and never asked.
+func TestEverySectionOfASourceHasARow(t *testing.T) {
+	var sections []string
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[groupsConfig]()) {
+		if field.Type.Kind() != reflect.Struct {
+			continue
+		}
+		if config, ok := field.Type.FieldByName("Config"); ok && config.Type.Implements(reflect.TypeFor[packageConfig]()) {
+			sections = append(sections, strings.ToLower(field.Name))
+		}
+	}
+	assert.NotEmpty(t, sections)
+	assert.ElementsMatch(t, append(sections, "file"), names(defaultGroupsConfig().sources()))
 }
 
 func TestReadSignIn(t *testing.T) {
@@ -137,11 +155,11 @@ func chartConfig(t *testing.T, values string) serveConfig {
 
 func TestChartConfiguresSources(t *testing.T) {
 	t.Run("defaults", func(t *testing.T) {
-		got := chartConfig(t, "groups: {ldap: {urls: ['ldaps://ad'], startTLS: false, userBase: 'dc=x'}, oidc: {issuer: 'https://idp', audience: hub}, hub: {apiURL: 'http://hub:8081/hub/api', tokenSecret: t}, file: 'users: {}'}\n")
+		got := chartConfig(t, "groups: {ldap: {urls: ['ldap://ad'], userBase: 'dc=x'}, oidc: {issuer: 'https://idp', audience: hub}, hub: {apiURL: 'http://hub:8081/hub/api', tokenSecret: t}, file: 'users: {}'}\n")
 		want := defaultGroupsConfig()
-		want.LDAP.URLs, want.LDAP.StartTLS, want.LDAP.UserBase = []string{"ldaps://ad"}, false, "dc=x"
-		want.OIDC.Issuer, want.OIDC.Audience = "https://idp", "hub"
-		want.Hub.APIURL, want.Hub.TokenFile = "http://hub:8081/hub/api", "/etc/elastichub/groups-hub/token"
+		want.LDAP.Config.URLs, want.LDAP.Config.UserBase = []string{"ldap://ad"}, "dc=x"
+		want.OIDC.Config.Issuer, want.OIDC.Config.Audience = "https://idp", "hub"
+		want.Hub.Config.APIURL, want.Hub.Config.TokenFile = "http://hub:8081/hub/api", "/etc/elastichub/groups-hub/token"
 		want.File = "/etc/elastichub/groups.yaml"
 		want.Sources = []string{}
 		assert.Equal(t, want, got.Groups)
@@ -193,19 +211,19 @@ groups:
     limits: {staleLimit: 1h}
 `)
 		want := groupsConfig{
-			CacheTTL: 30 * time.Second, StaleLimit: 5 * time.Minute, Combine: "first", Sources: []string{"hub", "oidc", "ldap"},
-			LDAP: ldapConfig{
+			Limits: cacheLimits{CacheTTL: 30 * time.Second, StaleLimit: 5 * time.Minute}, Combine: groups.CombineFirst, Sources: []string{"hub", "oidc", "ldap"},
+			LDAP: sourceConfig[ldap.Config]{ldap.Config{
 				URLs: []string{"ldap://a", "ldap://b"}, StartTLS: true, CAFile: "/etc/elastichub/ca/ca.crt", BindDN: "cn=reader,dc=x", BindPasswordFile: "/etc/elastichub/ldap/password",
 				UserBase: "ou=people,dc=x", UserAttribute: "sAMAccountName", UserFilter: "(objectClass=user)", GroupBase: "ou=groups,dc=x", GroupFilter: "(objectClass=group)",
-				GroupMemberAttributes: []string{"member"}, NestedGroups: "inChain", NestingDepth: 5, Referrals: "ignore",
-				DialTimeout: time.Second, BindTimeout: time.Second, SearchTimeout: time.Second, PoolSize: 9, Limits: limitsConfig{10 * time.Second, 20 * time.Second},
-			},
-			OIDC: oidcConfig{
-				Issuer: "http://idp", AllowPlaintext: true, CAFile: "/ca", From: string(openid.FromAccessToken), Audience: "api", UsernameClaim: "sub",
+				GroupMemberAttributes: []string{"member"}, NestedGroups: ldap.NestedInChain, NestingDepth: 5, Referrals: ldap.ReferralsIgnore,
+				DialTimeout: time.Second, BindTimeout: time.Second, SearchTimeout: time.Second, PoolSize: 9,
+			}, cacheLimits{10 * time.Second, 20 * time.Second}},
+			OIDC: sourceConfig[openid.Config]{openid.Config{
+				Issuer: "http://idp", AllowPlaintext: true, CAFile: "/ca", From: openid.FromAccessToken, Audience: "api", UsernameClaim: "sub",
 				GroupsClaims: []string{"realm_access.roles", `https://x\.y/groups`}, GroupPrefix: "oidc:", Algorithms: []string{"EdDSA"},
-				Leeway: 5 * time.Second, Timeout: 4 * time.Second, Limits: limitsConfig{time.Minute, 12 * time.Hour},
-			},
-			Hub: hubConfig{Sent: true, Timeout: 7 * time.Second, Limits: limitsConfig{StaleLimit: time.Hour}},
+				Leeway: 5 * time.Second, Timeout: 4 * time.Second,
+			}, cacheLimits{time.Minute, 12 * time.Hour}},
+			Hub: sourceConfig[hub.Config]{hub.Config{Sent: true, Timeout: 7 * time.Second}, cacheLimits{StaleLimit: time.Hour}},
 		}
 		assert.Equal(t, want, got.Groups)
 	})

@@ -77,6 +77,9 @@ func DefaultConfig() Config {
 	}
 }
 
+// Configured tells whether the site has this source.
+func (c Config) Configured() bool { return c.Issuer != "" }
+
 // Validate returns all faults.
 func (c Config) Validate() error {
 	var faults []error

@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/naming"
 	"github.com/elastichub/elastichub/outbound"
 )
 
@@ -92,7 +93,7 @@ func (s *Source) Lookup(ctx context.Context, user string) (groups.Membership, er
 	}
 	found, err := groupsOf(claims, s.config.GroupsClaims, s.config.GroupPrefix)
 	if err != nil {
-		return groups.Membership{}, groups.OneUser(fmt.Errorf("oidc: %w", err))
+		return groups.Membership{}, fmt.Errorf("%w: oidc: %w", groups.ErrOneUser, err)
 	}
 	return groups.Membership{User: user, Groups: found, Source: "oidc", AsOf: asOf}, nil
 }
@@ -103,7 +104,7 @@ func (s *Source) checkUser(claims map[string]any, user string) error {
 	}
 	// Authenticators give the Hub names in lower case.
 	name, _ := claims[s.config.UsernameClaim].(string)
-	if name == "" || !groups.SameName(name, user) {
+	if name == "" || !naming.Same(name, user) {
 		return fmt.Errorf("%w: claim %s is not the user's name", groups.ErrSignInAgain, s.config.UsernameClaim)
 	}
 	return nil

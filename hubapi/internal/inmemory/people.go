@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/file"
 	"github.com/elastichub/elastichub/web"
 )
 
@@ -25,7 +26,7 @@ type People struct {
 
 // NewPeople reads users.yaml and policies.yaml. Nothing is cached.
 func NewPeople(contract string, now func() time.Time) (*People, error) {
-	file, err := groups.NewFile(filepath.Join(contract, "users.yaml"), now)
+	directory, err := file.New(file.Config{Path: filepath.Join(contract, "users.yaml")}, now)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func NewPeople(contract string, now func() time.Time) (*People, error) {
 	if err := yaml.UnmarshalStrict(text, &policies); err != nil {
 		return nil, fmt.Errorf("policies.yaml: %w", err)
 	}
-	source := &switched{Source: file}
+	source := &switched{Source: directory}
 	config := groups.DefaultCacheConfig()
 	config.TTL = 0
 	cache, err := groups.NewCache(source, config, now, prometheus.NewRegistry())

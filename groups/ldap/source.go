@@ -1,13 +1,17 @@
-package groups
+package ldap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/naming"
 )
 
 const (
@@ -22,63 +26,66 @@ const (
 	pageSize = 500
 )
 
-// LDAP is a Source that asks a directory. An entry is taken for a user only if
+// Source is a groups.Source that asks a directory. An entry is a user's only if
 // its UserAttribute has the user's name but for case: matching rules of
 // directories ignore spaces, widths and more, and are not relied upon.
-type LDAP struct {
-	config LDAPConfig
+type Source struct {
+	config Config
 	base   string // of groups, canonical; empty if they count wherever they are
-	pool   *ldapPool
+	pool   *pool
 	now    func() time.Time
 	odd    oddValues
 }
 
-// NewLDAP reads the files once, to find faults early, and connects at the first lookup.
-func NewLDAP(config LDAPConfig, now func() time.Time) (*LDAP, error) {
+// New reads the files once, to find faults early, and connects at the first lookup.
+func New(config Config, now func() time.Time) (*Source, error) {
 	if err := config.Validate(); err != nil {
-		return nil, fmt.Errorf("groups: ldap: %w", err)
+		return nil, fmt.Errorf("ldap: %w", err)
 	}
-	pool, err := newLDAPPool(config, now)
+	pool, err := newPool(config, now)
 	if err != nil {
-		return nil, fmt.Errorf("groups: ldap: %w", err)
+		return nil, fmt.Errorf("ldap: %w", err)
 	}
-	s := &LDAP{config: config, pool: pool, now: now}
+	s := &Source{config: config, pool: pool, now: now}
 	if config.GroupBase != "" {
-		if s.base, err = canonicalDN(config.GroupBase); err != nil {
-			return nil, fmt.Errorf("groups: ldap: groupBase: %w", err)
+		if s.base, err = naming.CanonicalDN(config.GroupBase); err != nil {
+			return nil, fmt.Errorf("ldap: groupBase: %w", err)
 		}
 	}
 	return s, nil
 }
 
 // Close ends the connections that are not in use; those in use end after it.
-func (s *LDAP) Close() { s.pool.close() }
+func (s *Source) Close() { s.pool.close() }
 
-// Lookup implements Source. A directory that says anything but a complete
-// answer is ErrUnavailable.
-func (s *LDAP) Lookup(ctx context.Context, user string) (Membership, error) {
+// Lookup implements groups.Source. A directory that says anything but a
+// complete answer is groups.ErrUnavailable.
+func (s *Source) Lookup(ctx context.Context, user string) (groups.Membership, error) {
 	if user == "" || len(user) > maxUserBytes || !utf8.ValidString(user) {
-		return Membership{}, ErrUnknownUser
+		return groups.Membership{}, groups.ErrUnknownUser
 	}
-	m := Membership{User: user, Source: "ldap"}
+	m := groups.Membership{User: user, Source: "ldap"}
 	var known bool
-	err := s.pool.do(ctx, func(ctx context.Context, c *ldapConn) error {
+	err := s.pool.do(ctx, func(ctx context.Context, c *conn) error {
 		// The answer is from when the question was asked.
 		m.AsOf, m.Groups = s.now(), nil
 		var err error
 		m.Groups, known, err = s.lookup(ctx, c, user)
 		return err
 	})
+	if errors.Is(err, groups.ErrOneUser) {
+		return groups.Membership{}, fmt.Errorf("ldap: %w", err)
+	}
 	if err != nil {
-		return Membership{}, fmt.Errorf("%w: ldap: %w", ErrUnavailable, err)
+		return groups.Membership{}, fmt.Errorf("%w: ldap: %w", groups.ErrUnavailable, err)
 	}
 	if !known {
-		return Membership{}, ErrUnknownUser
+		return groups.Membership{}, groups.ErrUnknownUser
 	}
 	return m, nil
 }
 
-func (s *LDAP) lookup(ctx context.Context, c *ldapConn, user string) (groups []Group, known bool, err error) {
+func (s *Source) lookup(ctx context.Context, c *conn, user string) (all []groups.Group, known bool, err error) {
 	entry, name, err := s.findUser(ctx, c, user)
 	if err != nil || entry == nil {
 		return nil, false, err
@@ -121,7 +128,7 @@ func (s *LDAP) lookup(ctx context.Context, c *ldapConn, user string) (groups []G
 
 // findUser returns the one entry whose UserAttribute is the user's name, and
 // the name as the directory spells it; nil when there is none.
-func (s *LDAP) findUser(ctx context.Context, c *ldapConn, user string) (*ldap.Entry, string, error) {
+func (s *Source) findUser(ctx context.Context, c *conn, user string) (*ldap.Entry, string, error) {
 	attributes := []string{s.config.UserAttribute, objectSID, primaryGroupID}
 	if s.config.MemberOfAttribute != "" {
 		attributes = append(attributes, s.config.MemberOfAttribute)
@@ -134,11 +141,11 @@ func (s *LDAP) findUser(ctx context.Context, c *ldapConn, user string) (*ldap.En
 	var name string
 	for _, e := range entries {
 		for _, value := range e.GetEqualFoldAttributeValues(s.config.UserAttribute) {
-			if foldName(value) != foldName(user) {
+			if naming.Fold(value) != naming.Fold(user) {
 				continue
 			}
 			if found != nil {
-				return nil, "", fmt.Errorf("%w: several entries have the user's name", errOneUser)
+				return nil, "", fmt.Errorf("%w: several entries have the user's name", groups.ErrOneUser)
 			}
 			found, name = e, value
 			break
@@ -148,7 +155,7 @@ func (s *LDAP) findUser(ctx context.Context, c *ldapConn, user string) (*ldap.En
 }
 
 // userFilter finds candidates for a user.
-func userFilter(c LDAPConfig, user string) string {
+func userFilter(c Config, user string) string {
 	return and(c.UserFilter, equals(c.UserAttribute, user))
 }
 
@@ -169,7 +176,7 @@ func and(first, second string) string {
 }
 
 // search reads all pages of a search, or fails at more than limit entries.
-func (s *LDAP) search(ctx context.Context, c *ldapConn, base, filter string, attributes []string, limit int) ([]*ldap.Entry, error) {
+func (s *Source) search(ctx context.Context, c *conn, base, filter string, attributes []string, limit int) ([]*ldap.Entry, error) {
 	paging := ldap.NewControlPaging(pageSize)
 	request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases,
 		0, s.serverSeconds(), false, filter, attributes, []ldap.Control{paging})
@@ -184,7 +191,7 @@ func (s *LDAP) search(ctx context.Context, c *ldapConn, base, filter string, att
 		}
 		all = append(all, page.Entries...)
 		if len(all) > limit {
-			return nil, fmt.Errorf("%w: more than %d entries", errOneUser, limit)
+			return nil, fmt.Errorf("%w: more than %d entries", groups.ErrOneUser, limit)
 		}
 		answer, paged := ldap.FindControl(page.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
 		if !paged || len(answer.Cookie) == 0 {
@@ -195,11 +202,11 @@ func (s *LDAP) search(ctx context.Context, c *ldapConn, base, filter string, att
 }
 
 // serverSeconds is the time that the server is told to stop after; ours is SearchTimeout.
-func (s *LDAP) serverSeconds() int {
+func (s *Source) serverSeconds() int {
 	return int((s.config.SearchTimeout + time.Second - 1) / time.Second)
 }
 
-func (s *LDAP) searchPage(ctx context.Context, c *ldapConn, request *ldap.SearchRequest) (page *ldap.SearchResult, err error) {
+func (s *Source) searchPage(ctx context.Context, c *conn, request *ldap.SearchRequest) (page *ldap.SearchResult, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.SearchTimeout)
 	defer cancel()
 	err = c.run(ctx, func() error {

@@ -1,4 +1,4 @@
-package groups
+package ldap
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
 
+	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/outbound"
 )
 
@@ -30,10 +31,10 @@ const (
 // The BER decoder's bound is a variable of its package; LDAP is its only user here.
 func init() { ber.MaxPacketLengthBytes = maxPacketBytes }
 
-// ldapPool keeps bound connections. All operations read only, so one that
+// pool keeps bound connections. All operations read only, so one that
 // fails is repeated elsewhere.
-type ldapPool struct {
-	config  LDAPConfig
+type pool struct {
+	config  Config
 	servers []*url.URL
 	now     func() time.Time
 
@@ -41,21 +42,21 @@ type ldapPool struct {
 
 	mu     sync.Mutex
 	closed bool
-	idle   []*ldapConn
+	idle   []*conn
 	// failed is when each server last failed.
 	failed []time.Time
 }
 
-// ldapConn is one bound connection. raw is below TLS.
-type ldapConn struct {
+// conn is one bound connection. raw is below TLS.
+type conn struct {
 	*ldap.Conn
 	raw    net.Conn
 	server int
 	born   time.Time
 }
 
-func newLDAPPool(config LDAPConfig, now func() time.Time) (*ldapPool, error) {
-	p := &ldapPool{config: config, now: now, slots: make(chan struct{}, config.PoolSize), failed: make([]time.Time, len(config.URLs))}
+func newPool(config Config, now func() time.Time) (*pool, error) {
+	p := &pool{config: config, now: now, slots: make(chan struct{}, config.PoolSize), failed: make([]time.Time, len(config.URLs))}
 	for _, raw := range config.URLs {
 		u, err := url.Parse(raw)
 		if err != nil {
@@ -74,7 +75,7 @@ func newLDAPPool(config LDAPConfig, now func() time.Time) (*ldapPool, error) {
 }
 
 // password is empty for anonymous searches only.
-func (p *ldapPool) password() (string, error) {
+func (p *pool) password() (string, error) {
 	if p.config.BindDN == "" {
 		return "", nil
 	}
@@ -87,8 +88,8 @@ func (p *ldapPool) password() (string, error) {
 
 // do runs op on a connection: a kept one if there is one, else, or when that
 // fails, on a new one to each server in turn. Every error is a failure of the
-// server, except errOneUser.
-func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) error) error {
+// server, except groups.ErrOneUser.
+func (p *pool) do(ctx context.Context, op func(context.Context, *conn) error) error {
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
@@ -97,7 +98,7 @@ func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) e
 	}
 	if c := p.take(); c != nil {
 		err := op(ctx, c)
-		if err == nil || errors.Is(err, errOneUser) {
+		if err == nil || errors.Is(err, groups.ErrOneUser) {
 			p.keep(c)
 			return err
 		}
@@ -116,7 +117,7 @@ func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) e
 		}
 		c, err := p.connect(ctx, server)
 		if err == nil {
-			if err = op(ctx, c); err == nil || errors.Is(err, errOneUser) {
+			if err = op(ctx, c); err == nil || errors.Is(err, groups.ErrOneUser) {
 				p.keep(c)
 				return err
 			}
@@ -129,7 +130,7 @@ func (p *ldapPool) do(ctx context.Context, op func(context.Context, *ldapConn) e
 }
 
 // connect dials, secures and binds.
-func (p *ldapPool) connect(ctx context.Context, server int) (*ldapConn, error) {
+func (p *pool) connect(ctx context.Context, server int) (*conn, error) {
 	u := p.servers[server]
 	roots, err := outbound.Roots(p.config.CAFile)
 	if err != nil {
@@ -151,7 +152,7 @@ func (p *ldapPool) connect(ctx context.Context, server int) (*ldapConn, error) {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
 	secure := &tls.Config{RootCAs: roots, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
-	c := &ldapConn{raw: raw, server: server, born: p.now()}
+	c := &conn{raw: raw, server: server, born: p.now()}
 	if u.Scheme == "ldaps" {
 		over := tls.Client(raw, secure)
 		if err := over.HandshakeContext(dialCtx); err != nil {
@@ -195,7 +196,7 @@ var activeDirectory = []string{"1.2.840.113556.1.4.800", "1.2.840.113556.1.4.185
 
 // knowsInChain refuses servers to which the rule is unknown. They would take a
 // filter with it for undefined and find no groups (RFC 4511, 4.5.1.7).
-func (c *ldapConn) knowsInChain() error {
+func (c *conn) knowsInChain() error {
 	const attribute = "supportedCapabilities"
 	answer, err := c.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)", []string{attribute}, nil))
 	if err != nil {
@@ -213,7 +214,7 @@ func (c *ldapConn) knowsInChain() error {
 
 // run does one exchange within ctx: when ctx ends, reads and writes on the
 // socket fail, and the connection is of no further use.
-func (c *ldapConn) run(ctx context.Context, exchange func() error) error {
+func (c *conn) run(ctx context.Context, exchange func() error) error {
 	release := context.AfterFunc(ctx, func() {
 		// A socket without deadlines would be closed already.
 		_ = c.raw.SetDeadline(time.Unix(1, 0))
@@ -225,14 +226,14 @@ func (c *ldapConn) run(ctx context.Context, exchange func() error) error {
 	return err
 }
 
-func (c *ldapConn) drop() {
+func (c *conn) drop() {
 	// go-ldap says goodbye inside Close; a stuck peer must not hold it up.
 	_ = c.raw.SetDeadline(time.Unix(1, 0))
 	_ = c.Conn.Close()
 }
 
 // order is the servers as configured, those that failed lately last.
-func (p *ldapPool) order() []int {
+func (p *pool) order() []int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var good, bad []int
@@ -246,14 +247,14 @@ func (p *ldapPool) order() []int {
 	return append(good, bad...)
 }
 
-func (p *ldapPool) blame(server int) {
+func (p *pool) blame(server int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed[server] = p.now()
 }
 
 // take returns a kept connection that looks usable, or nil.
-func (p *ldapPool) take() *ldapConn {
+func (p *pool) take() *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.idle) > 0 {
@@ -267,7 +268,7 @@ func (p *ldapPool) take() *ldapConn {
 	return nil
 }
 
-func (p *ldapPool) keep(c *ldapConn) {
+func (p *pool) keep(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed[c.server] = time.Time{}
@@ -278,7 +279,7 @@ func (p *ldapPool) keep(c *ldapConn) {
 	p.idle = append(p.idle, c)
 }
 
-func (p *ldapPool) dropIdle() {
+func (p *pool) dropIdle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range p.idle {
@@ -287,7 +288,7 @@ func (p *ldapPool) dropIdle() {
 	p.idle = nil
 }
 
-func (p *ldapPool) close() {
+func (p *pool) close() {
 	p.dropIdle()
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,4 +1,4 @@
-package groups
+package ldap
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/naming"
 )
 
 const (
@@ -21,7 +24,7 @@ const (
 
 // addMemberOf adds the groups that an entry says it is a member of, as far as
 // they count.
-func (s *LDAP) addMemberOf(ctx context.Context, c *ldapConn, entry *ldap.Entry, found *groupSet) error {
+func (s *Source) addMemberOf(ctx context.Context, c *conn, entry *ldap.Entry, found *groupSet) error {
 	dns, err := s.values(ctx, c, entry, s.config.MemberOfAttribute, maxGroups)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.config.MemberOfAttribute, err)
@@ -36,13 +39,13 @@ func (s *LDAP) addMemberOf(ctx context.Context, c *ldapConn, entry *ldap.Entry, 
 
 // addNamed adds a group that an entry names, if it is below GroupBase and
 // passes GroupFilter. What is no DN is left out: no policy can name it.
-func (s *LDAP) addNamed(ctx context.Context, c *ldapConn, dn string, found *groupSet) error {
-	key, err := canonicalDN(dn)
+func (s *Source) addNamed(ctx context.Context, c *conn, dn string, found *groupSet) error {
+	key, err := naming.CanonicalDN(dn)
 	if err != nil {
 		s.odd.tell(s.config.MemberOfAttribute, dn, err)
 		return nil
 	}
-	if found.seen[key] || found.refused[key] || !below(key, s.base) {
+	if found.seen[key] || found.refused[key] || !naming.Below(key, s.base) {
 		return nil
 	}
 	if s.config.GroupFilter != "" && !found.passed[key] {
@@ -60,7 +63,7 @@ func (s *LDAP) addNamed(ctx context.Context, c *ldapConn, dn string, found *grou
 
 // passes tells whether an entry is a group as GroupFilter has it. One that is
 // not there, or that we may not see, is none.
-func (s *LDAP) passes(ctx context.Context, c *ldapConn, dn string, found *groupSet) (bool, error) {
+func (s *Source) passes(ctx context.Context, c *conn, dn string, found *groupSet) (bool, error) {
 	if err := found.read(); err != nil {
 		return false, err
 	}
@@ -76,7 +79,7 @@ func (s *LDAP) passes(ctx context.Context, c *ldapConn, dn string, found *groupS
 }
 
 // addFound adds the groups below GroupBase that a filter finds.
-func (s *LDAP) addFound(ctx context.Context, c *ldapConn, filter string, found *groupSet) error {
+func (s *Source) addFound(ctx context.Context, c *conn, filter string, found *groupSet) error {
 	// 1.1 asks for no attributes (RFC 4511, 4.5.1.8): the DN is all we need.
 	entries, err := s.search(ctx, c, s.config.GroupBase, filter, []string{"1.1"}, maxGroups)
 	if err != nil {
@@ -92,7 +95,7 @@ func (s *LDAP) addFound(ctx context.Context, c *ldapConn, filter string, found *
 
 // addNested adds the groups of the groups found, level by level. Every group
 // is asked about once, so that circles end.
-func (s *LDAP) addNested(ctx context.Context, c *ldapConn, found *groupSet) error {
+func (s *Source) addNested(ctx context.Context, c *conn, found *groupSet) error {
 	expand := s.addParentsByRead
 	if s.config.searches() {
 		expand = s.addParentsBySearch
@@ -106,13 +109,13 @@ func (s *LDAP) addNested(ctx context.Context, c *ldapConn, found *groupSet) erro
 			return err
 		}
 		if level == s.config.NestingDepth && done < len(found.groups) {
-			return fmt.Errorf("%w: groups nest deeper than %d levels, as %.200q does", errOneUser, s.config.NestingDepth, found.groups[done].DN)
+			return fmt.Errorf("%w: groups nest deeper than %d levels, as %.200q does", groups.ErrOneUser, s.config.NestingDepth, found.groups[done].DN)
 		}
 	}
 	return nil
 }
 
-func (s *LDAP) addParentsBySearch(ctx context.Context, c *ldapConn, children []Group, found *groupSet) error {
+func (s *Source) addParentsBySearch(ctx context.Context, c *conn, children []groups.Group, found *groupSet) error {
 	for some := range slices.Chunk(children, groupsPerSearch) {
 		filter := parentFilter(s.config, some)
 		if filter == "" {
@@ -125,7 +128,7 @@ func (s *LDAP) addParentsBySearch(ctx context.Context, c *ldapConn, children []G
 	return nil
 }
 
-func (s *LDAP) addParentsByRead(ctx context.Context, c *ldapConn, children []Group, found *groupSet) error {
+func (s *Source) addParentsByRead(ctx context.Context, c *conn, children []groups.Group, found *groupSet) error {
 	for _, group := range children {
 		if err := found.read(); err != nil {
 			return err
@@ -146,7 +149,7 @@ func (s *LDAP) addParentsByRead(ctx context.Context, c *ldapConn, children []Gro
 
 // groupFilter finds the groups that list a user, and the user's primary group,
 // which does not and may be empty.
-func groupFilter(c LDAPConfig, userDN, name, primaryDN string) string {
+func groupFilter(c Config, userDN, name, primaryDN string) string {
 	var anyOf strings.Builder
 	if primaryDN != "" {
 		anyOf.WriteString(equals("distinguishedName", primaryDN))
@@ -169,7 +172,7 @@ func groupFilter(c LDAPConfig, userDN, name, primaryDN string) string {
 
 // parentFilter finds the groups that list any of the groups; it is empty when
 // groups list user names only.
-func parentFilter(c LDAPConfig, children []Group) string {
+func parentFilter(c Config, children []groups.Group) string {
 	var anyOf strings.Builder
 	for _, attribute := range c.GroupMemberAttributes {
 		if strings.EqualFold(attribute, memberUID) {
@@ -187,7 +190,7 @@ func parentFilter(c LDAPConfig, children []Group) string {
 
 // groupSet collects groups, each DN once however it is spelt.
 type groupSet struct {
-	groups []Group
+	groups []groups.Group
 	seen   map[string]bool
 	// reads counts the groups that were read one by one.
 	reads int
@@ -203,27 +206,27 @@ func newGroupSet() *groupSet {
 // read counts one more group to read.
 func (g *groupSet) read() error {
 	if g.reads++; g.reads > maxGroupReads {
-		return fmt.Errorf("%w: more than %d groups to read", errOneUser, maxGroupReads)
+		return fmt.Errorf("%w: more than %d groups to read", groups.ErrOneUser, maxGroupReads)
 	}
 	return nil
 }
 
 func (g *groupSet) add(dn string) error {
-	key, err := canonicalDN(dn)
+	key, err := naming.CanonicalDN(dn)
 	if err != nil {
-		return fmt.Errorf("%w: group: %w", errOneUser, err)
+		return fmt.Errorf("%w: group: %w", groups.ErrOneUser, err)
 	}
 	if g.seen[key] {
 		return nil
 	}
 	if len(g.groups) >= maxGroups {
-		return fmt.Errorf("%w: more than %d groups", errOneUser, maxGroups)
+		return fmt.Errorf("%w: more than %d groups", groups.ErrOneUser, maxGroups)
 	}
-	name, err := groupName(dn)
+	name, err := naming.GroupName(dn)
 	if err != nil {
-		return fmt.Errorf("%w: group: %w", errOneUser, err)
+		return fmt.Errorf("%w: group: %w", groups.ErrOneUser, err)
 	}
 	g.seen[key] = true
-	g.groups = append(g.groups, Group{Name: name, DN: dn})
+	g.groups = append(g.groups, groups.Group{Name: name, DN: dn})
 	return nil
 }

@@ -1,4 +1,4 @@
-package groups_test
+package ldap_test
 
 import (
 	"encoding/binary"
@@ -11,13 +11,14 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"github.com/go-ldap/ldap/v3"
+	goldap "github.com/go-ldap/ldap/v3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/internal/adtest"
 	"github.com/elastichub/elastichub/groups/internal/certtest"
+	"github.com/elastichub/elastichub/groups/ldap"
 	"github.com/elastichub/elastichub/groups/sourcetest"
 )
 
@@ -37,7 +38,7 @@ const (
 
 func dnBelow(base, name string) string {
 	// EscapeDN leaves = alone, which Samba wants escaped.
-	return "CN=" + strings.ReplaceAll(ldap.EscapeDN(name), "=", `\=`) + "," + base
+	return "CN=" + strings.ReplaceAll(goldap.EscapeDN(name), "=", `\=`) + "," + base
 }
 
 // domain is a domain controller, with
@@ -94,14 +95,14 @@ func domain(t *testing.T) *adtest.Server {
 	groupIn(elsewhere, "everything", all...)
 
 	server := adtest.Start(t, ldif.String())
-	server.Do(func(c *ldap.Conn) error {
-		circle := ldap.NewModifyRequest(direct, nil)
+	server.Do(func(c *goldap.Conn) error {
+		circle := goldap.NewModifyRequest(direct, nil)
 		circle.Add("member", []string{top})
 		if err := c.Modify(circle); err != nil {
 			return err
 		}
 		number := read(t, c, physics, "primaryGroupToken").GetAttributeValue("primaryGroupToken")
-		primary := ldap.NewModifyRequest(erin, nil)
+		primary := goldap.NewModifyRequest(erin, nil)
 		primary.Replace("primaryGroupID", []string{number})
 		return c.Modify(primary)
 	})
@@ -117,18 +118,19 @@ func utf16Text(s string) string {
 	return string(b)
 }
 
-func read(t *testing.T, c *ldap.Conn, dn, attribute string) *ldap.Entry {
+func read(t *testing.T, c *goldap.Conn, dn, attribute string) *goldap.Entry {
 	t.Helper()
-	answer, err := c.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{attribute}, nil))
+	answer, err := c.Search(goldap.NewSearchRequest(dn, goldap.ScopeBaseObject, goldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{attribute}, nil))
 	require.NoError(t, err)
 	require.Len(t, answer.Entries, 1)
 	return answer.Entries[0]
 }
 
 // controllerConfig is the one in docs/groups.md.
-func controllerConfig(t *testing.T, server *adtest.Server) groups.LDAPConfig {
+func controllerConfig(t *testing.T, server *adtest.Server) ldap.Config {
 	t.Helper()
-	c := groups.DefaultLDAPConfig()
+	c := ldap.DefaultConfig()
+	c.StartTLS = false
 	c.URLs, c.CAFile = []string{server.SecureURL}, server.CAFile
 	c.BindDN, c.BindPasswordFile = serviceAccount, passwordFile(t, adtest.Password)
 	c.UserBase, c.GroupBase = adtest.Suffix, adtest.Suffix
@@ -136,8 +138,8 @@ func controllerConfig(t *testing.T, server *adtest.Server) groups.LDAPConfig {
 	c.UserFilter = "(&(objectCategory=person)(!(userAccountControl:1.2.840.113556.1.4.803:=2)))"
 	c.GroupFilter = "(objectCategory=group)"
 	c.GroupMemberAttributes = []string{"member"}
-	c.NestedGroups = groups.NestedInChain
-	c.Referrals = groups.ReferralsIgnore
+	c.NestedGroups = ldap.NestedInChain
+	c.Referrals = ldap.ReferralsIgnore
 	c.DialTimeout, c.BindTimeout, c.SearchTimeout = 10*time.Second, 10*time.Second, 10*time.Second
 	return c
 }
@@ -149,9 +151,9 @@ func passwordFile(t *testing.T, password string) string {
 	return file
 }
 
-func groupNames(t *testing.T, c groups.LDAPConfig, user string) []string {
+func groupNames(t *testing.T, c ldap.Config, user string) []string {
 	t.Helper()
-	m, err := newLDAP(t, c).Lookup(t.Context(), user)
+	m, err := newSource(t, c).Lookup(t.Context(), user)
 	require.NoError(t, err)
 	return slices.Sorted(slices.Values(namesOf(m)))
 }
@@ -175,16 +177,16 @@ func TestActiveDirectoryDomain(t *testing.T) {
 		// Every user is in Domain Users, which is no group of that base.
 		c.MemberOfAttribute = ""
 		sourcetest.Conformance(t, sourcetest.Fixture{
-			Source: newLDAP(t, c), Name: "ldap", Absent: groups.ErrUnknownUser,
+			Source: newSource(t, c), Name: "ldap", Absent: groups.ErrUnknownUser,
 			Break: func(*testing.T) { server.Stop() }, Mend: func(*testing.T) { server.Resume() },
 		})
 	})
 
 	recursive, search, byMemberOf := config, config, config
-	recursive.NestedGroups = groups.NestedRecursive
-	search.NestedGroups, search.MemberOfAttribute = groups.NestedRecursive, ""
-	byMemberOf.NestedGroups, byMemberOf.GroupBase = groups.NestedRecursive, ""
-	for name, c := range map[string]groups.LDAPConfig{"in chain": config, "recursive": recursive, "search": search, "memberOf": byMemberOf} {
+	recursive.NestedGroups = ldap.NestedRecursive
+	search.NestedGroups, search.MemberOfAttribute = ldap.NestedRecursive, ""
+	byMemberOf.NestedGroups, byMemberOf.GroupBase = ldap.NestedRecursive, ""
+	for name, c := range map[string]ldap.Config{"in chain": config, "recursive": recursive, "search": search, "memberOf": byMemberOf} {
 		t.Run(name, func(t *testing.T) {
 			oddNames := []string{"Domain Users", "Users"}
 			for _, character := range oddCharacters {
@@ -195,12 +197,12 @@ func TestActiveDirectoryDomain(t *testing.T) {
 				"erin":  {"Domain Users", "Users", "faculty", "physics"},
 				odds:    oddNames,
 			} {
-				m, err := newLDAP(t, c).Lookup(t.Context(), user)
+				m, err := newSource(t, c).Lookup(t.Context(), user)
 				require.NoError(t, err)
 				assert.ElementsMatch(t, want, namesOf(m), user)
 				assertAsTheControllerSays(t, server, m)
 			}
-			c.NestedGroups = groups.NestedNone
+			c.NestedGroups = ldap.NestedNone
 			assert.Equal(t, []string{"Domain Users", "direct"}, groupNames(t, c, "carol"))
 			assert.Equal(t, []string{"Domain Users", "physics"}, groupNames(t, c, "erin"))
 		})
@@ -216,26 +218,26 @@ func TestActiveDirectoryDomain(t *testing.T) {
 		c := narrow
 		c.UserFilter = ""
 		assert.Contains(t, groupNames(t, c, "gone"), "former")
-		_, err := newLDAP(t, narrow).Lookup(t.Context(), "gone")
+		_, err := newSource(t, narrow).Lookup(t.Context(), "gone")
 		assert.ErrorIs(t, err, groups.ErrUnknownUser, "disabled")
-		_, err = newLDAP(t, narrow).Lookup(t.Context(), "dc1$")
+		_, err = newSource(t, narrow).Lookup(t.Context(), "dc1$")
 		assert.ErrorIs(t, err, groups.ErrUnknownUser, "a computer")
 
 		c = narrow
 		c.UserAttribute = "userPrincipalName"
 		assert.Contains(t, groupNames(t, c, "carol.chen@"+adtest.Domain), "direct")
 		for _, user := range []string{"carol", "carol.chen", "alice", "alice@" + adtest.Domain} {
-			_, err = newLDAP(t, c).Lookup(t.Context(), user)
+			_, err = newSource(t, c).Lookup(t.Context(), user)
 			assert.ErrorIs(t, err, groups.ErrUnknownUser, user)
 		}
 	})
 	t.Run("more groups than it gives at once", func(t *testing.T) {
 		c := config
 		assert.Len(t, groupNames(t, c, "many"), manyGroups+len([]string{"everything", "Domain Users", "Users"}))
-		c.MemberOfAttribute, c.NestedGroups, c.GroupBase = "", groups.NestedNone, elsewhere
+		c.MemberOfAttribute, c.NestedGroups, c.GroupBase = "", ldap.NestedNone, elsewhere
 		assert.Len(t, groupNames(t, c, "many"), manyGroups)
 		for _, bounds := range []string{"range=0-0", "range=0-499", "range=0-999"} {
-			values, err := groups.ValuesAfter(t.Context(), newLDAP(t, c), dnBelow(adtest.People, "Many"), "memberOf", bounds)
+			values, err := ldap.ValuesAfter(t.Context(), newSource(t, c), dnBelow(adtest.People, "Many"), "memberOf", bounds)
 			require.NoError(t, err, bounds)
 			slices.Sort(values)
 			assert.Len(t, slices.Compact(values), manyGroups, bounds)
@@ -246,10 +248,10 @@ func TestActiveDirectoryDomain(t *testing.T) {
 		upgraded.URLs, upgraded.StartTLS = []string{server.URL}, true
 		other := t.TempDir()
 		certtest.Write(t, other, nil)
-		for name, c := range map[string]groups.LDAPConfig{"ldaps": narrow, "starttls": upgraded} {
+		for name, c := range map[string]ldap.Config{"ldaps": narrow, "starttls": upgraded} {
 			assert.Contains(t, groupNames(t, c, "alice"), sourcetest.Research, name)
 			c.CAFile = filepath.Join(other, "ca.pem")
-			_, err := newLDAP(t, c).Lookup(t.Context(), "alice")
+			_, err := newSource(t, c).Lookup(t.Context(), "alice")
 			assert.ErrorIs(t, err, groups.ErrUnavailable, name)
 			assert.ErrorContains(t, err, "certificate signed by unknown authority", name)
 		}
@@ -259,10 +261,10 @@ func TestActiveDirectoryDomain(t *testing.T) {
 		plain.URLs, plain.AllowPlaintext = []string{server.URL}, true
 		wrong.BindPasswordFile = passwordFile(t, "not-the-password")
 		anonymous.BindDN, anonymous.BindPasswordFile = "", ""
-		whole.Referrals = groups.ReferralsFail
+		whole.Referrals = ldap.ReferralsFail
 		for _, row := range []struct {
 			name   string
-			config groups.LDAPConfig
+			config ldap.Config
 			want   string
 		}{
 			{"a password in the clear", plain, "use ldaps:// or startTLS"},
@@ -270,7 +272,7 @@ func TestActiveDirectoryDomain(t *testing.T) {
 			{"no password", anonymous, "Operation unavailable without authentication"},
 			{"what is elsewhere", whole, "ldaps://" + adtest.Domain + "/CN=Configuration," + adtest.Suffix},
 		} {
-			m, err := newLDAP(t, row.config).Lookup(t.Context(), "alice")
+			m, err := newSource(t, row.config).Lookup(t.Context(), "alice")
 			assert.ErrorIs(t, err, groups.ErrUnavailable, row.name)
 			assert.ErrorContains(t, err, row.want, row.name)
 			assert.NotContains(t, err.Error(), "not-the-password", row.name)
@@ -283,12 +285,12 @@ func TestActiveDirectoryDomain(t *testing.T) {
 // takes a user's rights.
 func assertAsTheControllerSays(t *testing.T, server *adtest.Server, m groups.Membership) {
 	t.Helper()
-	server.Do(func(c *ldap.Conn) error {
+	server.Do(func(c *goldap.Conn) error {
 		var ours []string
 		for _, g := range m.Groups {
 			ours = append(ours, read(t, c, g.DN, "objectSid").GetAttributeValue("objectSid"))
 		}
-		found, err := c.Search(ldap.NewSearchRequest(adtest.People, ldap.ScopeSingleLevel, ldap.NeverDerefAliases, 0, 0, false, "(sAMAccountName="+ldap.EscapeFilter(m.User)+")", []string{"1.1"}, nil))
+		found, err := c.Search(goldap.NewSearchRequest(adtest.People, goldap.ScopeSingleLevel, goldap.NeverDerefAliases, 0, 0, false, "(sAMAccountName="+goldap.EscapeFilter(m.User)+")", []string{"1.1"}, nil))
 		if err != nil {
 			return err
 		}

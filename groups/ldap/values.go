@@ -1,4 +1,4 @@
-package groups
+package ldap
 
 import (
 	"context"
@@ -7,16 +7,18 @@ import (
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/elastichub/elastichub/groups"
 )
 
 // values returns all values of an entry's attribute. Active Directory hands
 // out 1,500 at a time, as memberOf;range=0-1499, and waits to be asked for
 // memberOf;range=1500-* ([MS-ADTS] 3.1.1.3.1.3.3).
-func (s *LDAP) values(ctx context.Context, c *ldapConn, entry *ldap.Entry, attribute string, limit int) ([]string, error) {
+func (s *Source) values(ctx context.Context, c *conn, entry *ldap.Entry, attribute string, limit int) ([]string, error) {
 	all, next, err := span(entry, attribute, 0)
 	for err == nil && next > 0 {
 		if len(all) > limit {
-			return nil, fmt.Errorf("%w: more than %d values", errOneUser, limit)
+			return nil, fmt.Errorf("%w: more than %d values", groups.ErrOneUser, limit)
 		}
 		if entry, err = s.read(ctx, c, entry.DN, fmt.Sprintf("%s;range=%d-*", attribute, next)); err != nil {
 			return nil, err
@@ -71,7 +73,7 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 }
 
 // read returns one entry by its DN.
-func (s *LDAP) read(ctx context.Context, c *ldapConn, dn, attribute string) (*ldap.Entry, error) {
+func (s *Source) read(ctx context.Context, c *conn, dn, attribute string) (*ldap.Entry, error) {
 	answer, err := s.searchPage(ctx, c, ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases,
 		1, s.serverSeconds(), false, "(objectClass=*)", []string{attribute}, nil))
 	if err != nil {

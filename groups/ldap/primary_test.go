@@ -1,4 +1,4 @@
-package groups
+package ldap
 
 import (
 	"encoding/hex"
@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/internal/slapdtest"
 )
 
@@ -47,8 +48,8 @@ func TestPrimaryGroupThatCannotBeRead(t *testing.T) {
 	}{
 		{"hidden", string(sid), ldap.LDAPResultNoSuchObject, nil},
 		{"a proxy", string(sid), ldap.LDAPResultInvalidDNSyntax, nil},
-		{"no answer", string(sid), ldap.LDAPResultBusy, ErrUnavailable},
-		{"no SID", "S-1-5-21-1-2-3-1000", ldap.LDAPResultSuccess, errOneUser},
+		{"no answer", string(sid), ldap.LDAPResultBusy, groups.ErrUnavailable},
+		{"no SID", "S-1-5-21-1-2-3-1000", ldap.LDAPResultSuccess, groups.ErrOneUser},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			server := newScriptedLDAP(t, func(q ldapSearch) reply {
@@ -68,12 +69,12 @@ func TestPrimaryGroupThatCannotBeRead(t *testing.T) {
 			m, err := source(t, c).Lookup(t.Context(), "alice")
 			if row.reason == nil {
 				require.NoError(t, err)
-				assert.Equal(t, []Group{{Name: "a", DN: "cn=a,dc=x"}}, m.Groups)
+				assert.Equal(t, []groups.Group{{Name: "a", DN: "cn=a,dc=x"}}, m.Groups)
 				return
 			}
 			assert.ErrorIs(t, err, row.reason)
-			assert.ErrorIs(t, err, ErrUnavailable)
-			assert.Equal(t, Membership{}, m)
+			assert.ErrorIs(t, err, groups.ErrUnavailable)
+			assert.Equal(t, groups.Membership{}, m)
 		})
 	}
 }

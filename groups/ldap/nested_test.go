@@ -1,4 +1,4 @@
-package groups
+package ldap
 
 import (
 	"fmt"
@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/internal/slapdtest"
 )
 
@@ -98,7 +99,7 @@ func company(t *testing.T) *slapdtest.Server {
 	return slapdtest.StartWith(t, slapdtest.Setup{Database: "limits * size.soft=1000 size.hard=1000 size.prtotal=unlimited", LDIF: ldif.String()})
 }
 
-func groupNamesOf(t *testing.T, s *LDAP, user string) []string {
+func groupNamesOf(t *testing.T, s *Source, user string) []string {
 	t.Helper()
 	m, err := s.Lookup(t.Context(), user)
 	require.NoError(t, err)
@@ -118,15 +119,15 @@ func TestNestedGroupsOfALargeDirectory(t *testing.T) {
 	byMemberOf.GroupBase, byMemberOf.NestedGroups = "", NestedRecursive
 	both := directoryConfig(server.URL)
 	both.NestedGroups = NestedRecursive
-	for name, c := range map[string]LDAPConfig{"search": bySearch, "memberOf": byMemberOf, "both": both} {
+	for name, c := range map[string]Config{"search": bySearch, "memberOf": byMemberOf, "both": both} {
 		c.SearchTimeout = 10 * time.Second
 		t.Run(name, func(t *testing.T) {
 			s := source(t, c)
 			assert.Equal(t, []string{"Team (R+D), Berlin*", "company", "department", "division", "side"}, groupNamesOf(t, s, "alice"))
 			assert.Equal(t, []string{"self"}, groupNamesOf(t, s, "carol"))
 			m, err := s.Lookup(t.Context(), "dave")
-			assert.ErrorIs(t, err, ErrUnavailable, "14 levels")
-			assert.ErrorIs(t, err, errOneUser)
+			assert.ErrorIs(t, err, groups.ErrUnavailable, "14 levels")
+			assert.ErrorIs(t, err, groups.ErrOneUser)
 			assert.ErrorContains(t, err, "nest deeper than 10 levels")
 			assert.Empty(t, m.Groups)
 
@@ -135,7 +136,7 @@ func TestNestedGroupsOfALargeDirectory(t *testing.T) {
 			assert.Len(t, groupNamesOf(t, source(t, deep), "dave"), 15, "exactly as deep as may be")
 			deep.NestingDepth = 13
 			_, err = source(t, deep).Lookup(t.Context(), "dave")
-			assert.ErrorIs(t, err, ErrUnavailable)
+			assert.ErrorIs(t, err, groups.ErrUnavailable)
 
 			flat := c
 			flat.NestedGroups = NestedNone
@@ -160,7 +161,7 @@ func TestNestedGroupsOfALargeDirectory(t *testing.T) {
 		c := both
 		c.NestedGroups = NestedInChain
 		_, err := source(t, c).Lookup(t.Context(), "alice")
-		assert.ErrorIs(t, err, ErrUnavailable)
+		assert.ErrorIs(t, err, groups.ErrUnavailable)
 		assert.ErrorContains(t, err, "no Active Directory")
 	})
 	t.Run("cut off anywhere", func(t *testing.T) {
@@ -169,9 +170,9 @@ func TestNestedGroupsOfALargeDirectory(t *testing.T) {
 		for _, after := range []int64{0, 1, 13, 14, 15, 100, 1_000, 10_000, 50_000, 100_000} {
 			c.URLs = []string{cutting(t, server.URL, after)}
 			m, err := source(t, c).Lookup(t.Context(), "bob")
-			assert.ErrorIs(t, err, ErrUnavailable, "after %d bytes", after)
-			assert.NotErrorIs(t, err, ErrUnknownUser, "after %d bytes", after)
-			assert.Equal(t, Membership{}, m, "after %d bytes", after)
+			assert.ErrorIs(t, err, groups.ErrUnavailable, "after %d bytes", after)
+			assert.NotErrorIs(t, err, groups.ErrUnknownUser, "after %d bytes", after)
+			assert.Equal(t, groups.Membership{}, m, "after %d bytes", after)
 		}
 		c.URLs = []string{cutting(t, server.URL, 1<<30)}
 		assert.Len(t, groupNamesOf(t, source(t, c), "bob"), manyOfOne+10, "the proxy itself does no harm")
@@ -204,7 +205,7 @@ func TestActiveDirectory(t *testing.T) {
 		c := c
 		c.URLs = []string{activeDirectoryOf(t, maxGroups+2000).URL}
 		_, err := source(t, c).Lookup(t.Context(), "alice")
-		assert.ErrorIs(t, err, errOneUser)
+		assert.ErrorIs(t, err, groups.ErrOneUser)
 	})
 }
 
@@ -233,8 +234,8 @@ func TestRangesThatCannotBe(t *testing.T) {
 			c := directoryConfig(server.URL)
 			c.GroupBase = ""
 			m, err := source(t, c).Lookup(t.Context(), "alice")
-			assert.ErrorIs(t, err, ErrUnavailable)
-			assert.Equal(t, Membership{}, m)
+			assert.ErrorIs(t, err, groups.ErrUnavailable)
+			assert.Equal(t, groups.Membership{}, m)
 		})
 	}
 }
@@ -245,7 +246,7 @@ func TestReferrals(t *testing.T) {
 	populate(server)
 	c := directoryConfig(server.URL)
 	_, err := source(t, c).Lookup(t.Context(), "alice")
-	assert.ErrorIs(t, err, ErrUnavailable)
+	assert.ErrorIs(t, err, groups.ErrUnavailable)
 	assert.ErrorContains(t, err, "referrals are not followed")
 	assert.ErrorContains(t, err, "ldap://127.0.0.1:1/")
 	c.Referrals = ReferralsIgnore
@@ -255,8 +256,8 @@ func TestReferrals(t *testing.T) {
 		c.Referrals = mode
 		c.UserBase = "ou=elsewhere," + slapdtest.Groups
 		_, err = source(t, c).Lookup(t.Context(), "alice")
-		assert.ErrorIs(t, err, ErrUnavailable, "the whole answer is elsewhere: %s", mode)
-		assert.NotErrorIs(t, err, ErrUnknownUser)
+		assert.ErrorIs(t, err, groups.ErrUnavailable, "the whole answer is elsewhere: %s", mode)
+		assert.NotErrorIs(t, err, groups.ErrUnknownUser)
 	}
 }
 
@@ -271,9 +272,9 @@ func TestResultsThatAreNotSuccess(t *testing.T) {
 			return reply{code: code, entries: []*ldap.Entry{ldap.NewEntry("uid=alice,"+slapdtest.People, map[string][]string{"uid": {"alice"}, "memberOf": {"cn=a,dc=x"}})}}
 		})
 		m, err := source(t, directoryConfig(server.URL)).Lookup(t.Context(), "alice")
-		assert.ErrorIs(t, err, ErrUnavailable, "code %d", code)
-		assert.NotErrorIs(t, err, ErrUnknownUser, "code %d", code)
-		assert.Equal(t, Membership{}, m, "code %d", code)
+		assert.ErrorIs(t, err, groups.ErrUnavailable, "code %d", code)
+		assert.NotErrorIs(t, err, groups.ErrUnknownUser, "code %d", code)
+		assert.Equal(t, groups.Membership{}, m, "code %d", code)
 	}
 }
 
@@ -305,7 +306,7 @@ func TestLDAPFilesAreReadAgain(t *testing.T) {
 	require.NoError(t, os.WriteFile(ca, nil, 0o600))
 	assert.ErrorContains(t, reconnect(), "no certificate in it")
 	require.NoError(t, os.Remove(ca))
-	assert.ErrorIs(t, reconnect(), ErrUnavailable)
+	assert.ErrorIs(t, reconnect(), groups.ErrUnavailable)
 	use(server.CAFile)
 	require.NoError(t, reconnect())
 
@@ -314,7 +315,7 @@ func TestLDAPFilesAreReadAgain(t *testing.T) {
 	for name, content := range map[string]string{"empty": " \n", "gone": ""} {
 		require.NoError(t, os.WriteFile(c.BindPasswordFile, []byte(content), 0o600))
 		err := reconnect()
-		assert.ErrorIs(t, err, ErrUnavailable, name)
+		assert.ErrorIs(t, err, groups.ErrUnavailable, name)
 		assert.ErrorContains(t, err, "bindPasswordFile", "never a bind without a password")
 	}
 	require.NoError(t, os.WriteFile(c.BindPasswordFile, []byte(slapdtest.RootPassword), 0o600))

@@ -1,4 +1,4 @@
-package groups
+package ldap
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/internal/policytest"
 	"github.com/elastichub/elastichub/groups/internal/slapdtest"
 )
 
@@ -53,8 +55,9 @@ func TestGroupsOutsideBaseAndFilterDoNotCount(t *testing.T) {
 	byRead.NestedGroups = NestedRecursive
 	closer := based
 	closer.GroupBase = "cn=chess," + strings.ToUpper(slapdtest.Groups)
+	research := []v1alpha1.GroupPolicy{policytest.Policy("research", 0, "ml-research")}
 	for name, row := range map[string]struct {
-		config LDAPConfig
+		config Config
 		want   []string
 	}{
 		"base":                         {based, []string{"chess", "ou=ml-research"}},
@@ -71,37 +74,17 @@ func TestGroupsOutsideBaseAndFilterDoNotCount(t *testing.T) {
 			assert.Equal(t, row.want, groupNamesOf(t, s, "alice"))
 			m, err := s.Lookup(t.Context(), "alice")
 			require.NoError(t, err)
-			_, err = Resolve(m, []v1alpha1.GroupPolicy{policy("research", 0, "ml-research")}, MatchPriority)
+			_, err = groups.Resolve(m, research, groups.MatchPriority)
 			if strings.HasPrefix(name, "memberOf with") && name != "memberOf within both" {
 				assert.NoError(t, err, "the directory's administrators vouch for all of it")
 			} else {
-				assert.ErrorIs(t, err, ErrNoPolicy)
+				assert.ErrorIs(t, err, groups.ErrNoPolicy)
 			}
 		})
 	}
 	t.Run("whose group it is", func(t *testing.T) {
 		assert.Equal(t, []string{"ml-research"}, groupNamesOf(t, source(t, filtered), "bob"))
 	})
-	t.Run("below is not beside", func(t *testing.T) {
-		assert.True(t, below("cn=a,ou=groups,dc=x", "ou=groups,dc=x"))
-		assert.False(t, below("cn=a,ou=mygroups,dc=x", "ou=groups,dc=x"))
-		assert.False(t, below(`cn=a\2cou=groups,dc=y`, "ou=groups,dc=x"))
-		assert.False(t, below("dc=x", "ou=groups,dc=x"))
-	})
-}
-
-func TestAPlainNameIsACommonName(t *testing.T) {
-	const base = ",ou=groups,dc=example,dc=org"
-	for dn, want := range map[string]bool{
-		"cn=ml-research" + base: true, "CN=ML-Research" + base: true, "2.5.4.3=ml-research" + base: true, "cn=ml-research+ou=x" + base: true,
-		"ou=ml-research" + base: false, "uid=ml-research" + base: false, "name=ml-research" + base: false, "o=ml-research": false,
-		"cn=x,cn=ml-research" + base: false, "ou=x+uid=ml-research" + base: false, `cn=ml-research\2cou=x` + base: false,
-	} {
-		_, err := Resolve(member(dn), []v1alpha1.GroupPolicy{policy("research", 0, "ml-research")}, MatchPriority)
-		assert.Equal(t, want, err == nil, dn)
-		_, err = Resolve(member(dn), []v1alpha1.GroupPolicy{policy("research", 0, dn)}, MatchPriority)
-		assert.NoError(t, err, "%s by its DN", dn)
-	}
 }
 
 func TestAnOddValueIsLeftOut(t *testing.T) {
@@ -109,7 +92,7 @@ func TestAnOddValueIsLeftOut(t *testing.T) {
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
 	defer slog.SetDefault(before)
-	odd := []string{"urn:mace:example:staff", "", "staff", "cn=a,", "cn=\xda", "cn=" + strings.Repeat("x", maxDNBytes), "<SID=S-1-5>"}
+	odd := []string{"urn:mace:example:staff", "", "staff", "cn=a,", "cn=\xda", "cn=" + strings.Repeat("x", 5000), "<SID=S-1-5>"}
 	server := newScriptedLDAP(t, func(q ldapSearch) reply {
 		return reply{entries: []*ldap.Entry{ldap.NewEntry("uid=alice,"+slapdtest.People, map[string][]string{
 			"uid": {"alice"}, "memberOf": append(odd, "cn=staff,"+slapdtest.Groups, "cn=last,"+slapdtest.Groups)})}}
@@ -126,29 +109,4 @@ func TestAnOddValueIsLeftOut(t *testing.T) {
 		s.odd.tell("memberOf", strings.Repeat("y", i+1), assert.AnError)
 	}
 	assert.Equal(t, maxOddValues, strings.Count(logged.String(), "left out"))
-}
-
-func TestSeveralGroupsOfOneNameAreTold(t *testing.T) {
-	var logged bytes.Buffer
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
-	defer slog.SetDefault(before)
-	one, two := "cn=ml-research,ou=groups,dc=x", "cn=ML-Research,ou=clubs,dc=x"
-	policies := []v1alpha1.GroupPolicy{policy("research", 0, "ml-research"), policy("chess", 0, "cn=ml-research,ou=clubs,dc=x")}
-
-	ranked := rank(member(one, two), policies)
-	said := verdicts(ranked, MatchPriority)
-	assert.Contains(t, said[1].Because, `"ml-research" is the name of 2 groups: cn=ML-Research,ou=clubs,dc=x and cn=ml-research,ou=groups,dc=x`)
-	assert.NotContains(t, said[0].Because, "is the name of", "it names a DN")
-	assert.NotContains(t, verdicts(rank(member(one), policies), MatchPriority)[0].Because, "is the name of")
-
-	var w nameWatch // users are in one of them each
-	w.note(member(one, "cn=ml-research,ou=unnamed,dc=x2"), policies[1:])
-	w.note(member(one), policies)
-	assert.Empty(t, logged.String())
-	for range 2 {
-		w.note(member(two), policies)
-	}
-	assert.Equal(t, 1, strings.Count(logged.String(), "several groups"))
-	assert.Contains(t, logged.String(), "ou=clubs")
 }

@@ -1,4 +1,6 @@
-package groups
+// Package naming compares the names of users and groups, and distinguished
+// names (RFC 4514), so that policies and every source mean the same by a name.
+package naming
 
 import (
 	"errors"
@@ -15,11 +17,11 @@ import (
 // maxDNBytes bounds what is parsed as a distinguished name.
 const maxDNBytes = 4096
 
-// foldName maps names that a directory takes for equal by case alone to the
+// Fold maps names that a directory takes for equal by case alone to the
 // same text. ASCII letters and other letters are folded apart, so that no
 // look-alike (the Kelvin sign, the long s, full-width letters) ever folds to
 // an ASCII letter. Text that is not UTF-8 equals only itself.
-func foldName(s string) string {
+func Fold(s string) string {
 	if !utf8.ValidString(s) {
 		return s
 	}
@@ -32,17 +34,17 @@ func foldName(s string) string {
 	}, s)
 }
 
-// SameName tells whether two names differ by case alone; look-alikes do not.
-func SameName(a, b string) bool { return foldName(a) == foldName(b) }
+// Same tells whether two names differ by case alone; look-alikes do not.
+func Same(a, b string) bool { return Fold(a) == Fold(b) }
 
-// canonicalDN is one text for every spelling of a DN: escapes undone and
+// CanonicalDN is one text for every spelling of a DN: escapes undone and
 // redone, spaces around separators dropped, case folded, multi-valued RDNs
 // sorted (RFC 4514, compared by caseIgnoreMatch throughout).
-func canonicalDN(text string) (string, error) {
+func CanonicalDN(text string) (string, error) {
 	if known, ok := canonical.get(text); ok {
 		return known, nil
 	}
-	dn, err := parseDN(text)
+	dn, err := ParseDN(text)
 	if err != nil {
 		return "", err
 	}
@@ -53,7 +55,7 @@ func canonicalDN(text string) (string, error) {
 		}
 		parts := make([]string, 0, len(rdn.Attributes))
 		for _, a := range rdn.Attributes {
-			parts = append(parts, shortType(a.Type)+"="+ldap.EscapeDN(foldName(a.Value)))
+			parts = append(parts, shortType(a.Type)+"="+ldap.EscapeDN(Fold(a.Value)))
 		}
 		slices.Sort(parts)
 		b.WriteString(strings.Join(parts, "+"))
@@ -68,7 +70,7 @@ const (
 	rememberedDNBytes = 256
 )
 
-// canonical remembers what canonicalDN has found: parsing the groups of one
+// canonical remembers what CanonicalDN has found: parsing the groups of one
 // user takes longer than all else about them, and users share their groups.
 var canonical = dnMemo{found: map[string]string{}}
 
@@ -111,18 +113,18 @@ var shortTypes = map[string]string{
 }
 
 func shortType(name string) string {
-	folded := foldName(name)
+	folded := Fold(name)
 	if short, known := shortTypes[folded]; known {
 		return short
 	}
 	return folded
 }
 
-// groupName is the name that a policy may name a group by: the cn of its first
+// GroupName is the name that a policy may name a group by: the cn of its first
 // RDN. One that is named by something else gets that, type and all, which is
 // the name of no group: ou=staff is not staff.
-func groupName(text string) (string, error) {
-	dn, err := parseDN(text)
+func GroupName(text string) (string, error) {
+	dn, err := ParseDN(text)
 	if err != nil {
 		return "", err
 	}
@@ -135,12 +137,12 @@ func groupName(text string) (string, error) {
 	return shortType(first[0].Type) + "=" + first[0].Value, nil
 }
 
-// below tells whether an entry is a base or in its subtree; both are canonical.
-func below(entry, base string) bool {
+// Below tells whether an entry is a base or in its subtree; both are canonical.
+func Below(entry, base string) bool {
 	return base == "" || entry == base || strings.HasSuffix(entry, ","+base)
 }
 
-func parseDN(text string) (*ldap.DN, error) {
+func ParseDN(text string) (*ldap.DN, error) {
 	if len(text) > maxDNBytes {
 		return nil, fmt.Errorf("a DN of %d bytes is longer than %d", len(text), maxDNBytes)
 	}
@@ -165,6 +167,6 @@ func parseDN(text string) (*ldap.DN, error) {
 	return dn, nil
 }
 
-// looksLikeDN tells an entry of a policy's groups that is meant as a DN from
+// LooksLikeDN tells an entry of a policy's groups that is meant as a DN from
 // one that is a plain name.
-func looksLikeDN(entry string) bool { return strings.Contains(entry, "=") }
+func LooksLikeDN(entry string) bool { return strings.Contains(entry, "=") }

@@ -1,4 +1,4 @@
-package hubapi_test
+package hub_test
 
 import (
 	"net/http"
@@ -13,22 +13,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/hub"
+	"github.com/elastichub/elastichub/groups/internal/hubtest"
 	"github.com/elastichub/elastichub/groups/sourcetest"
-	"github.com/elastichub/elastichub/hubapi"
-	"github.com/elastichub/elastichub/hubapi/internal/hubtest"
 )
 
-func hubGroups(t *testing.T, api, token string) (*hubapi.HubGroups, string) {
+func newAPI(t *testing.T, api, token string) (*hub.API, string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
-	source, err := hubapi.NewHubGroups(hubapi.HubGroupsConfig{URL: api, TokenFile: file, Timeout: 3 * time.Second}, time.Now)
+	source, err := hub.NewAPI(hub.Config{APIURL: api, TokenFile: file, Timeout: 3 * time.Second}, time.Now)
 	require.NoError(t, err)
 	t.Cleanup(source.Close)
 	return source, file
 }
 
-func TestHubGroupsOfARealHub(t *testing.T) {
+func TestAPIOfARealHub(t *testing.T) {
 	hub := hubtest.Start(t)
 	hub.User(sourcetest.Member, sourcetest.Research, sourcetest.Staff)
 	hub.User(sourcetest.Loner)
@@ -37,7 +37,7 @@ func TestHubGroupsOfARealHub(t *testing.T) {
 	hub.User("bob", "staff")
 
 	t.Run("users of any name", func(t *testing.T) {
-		s, _ := hubGroups(t, hub.API, hubtest.Reader)
+		s, _ := newAPI(t, hub.API, hubtest.Reader)
 		for user, group := range map[string]string{"a%2fb@example.org": "slashes", "ü+ser #1?x=%2f": "odd"} {
 			m, err := s.Lookup(t.Context(), user)
 			require.NoError(t, err, user)
@@ -52,7 +52,7 @@ func TestHubGroupsOfARealHub(t *testing.T) {
 		for token, want := range map[string]string{
 			hubtest.Namer: "scope read:users:groups", hubtest.Nobody: "", "wrong-token": "HTTP status 403",
 		} {
-			s, _ := hubGroups(t, hub.API, token)
+			s, _ := newAPI(t, hub.API, token)
 			for _, user := range []string{"alice", "nobody"} {
 				m, err := s.Lookup(t.Context(), user)
 				assert.ErrorIs(t, err, groups.ErrUnavailable, token)
@@ -62,7 +62,7 @@ func TestHubGroupsOfARealHub(t *testing.T) {
 				assert.Equal(t, groups.Membership{}, m)
 			}
 		}
-		s, file := hubGroups(t, hub.API, hubtest.Some)
+		s, file := newAPI(t, hub.API, hubtest.Some)
 		m, err := s.Lookup(t.Context(), "bob")
 		require.NoError(t, err)
 		assert.Equal(t, []groups.Group{{Name: "staff"}}, m.Groups)
@@ -75,7 +75,7 @@ func TestHubGroupsOfARealHub(t *testing.T) {
 		_, err = s.Lookup(t.Context(), "alice")
 		assert.ErrorIs(t, err, groups.ErrUnavailable)
 	})
-	s, _ := hubGroups(t, hub.API, hubtest.Reader)
+	s, _ := newAPI(t, hub.API, hubtest.Reader)
 	sourcetest.Conformance(t, sourcetest.Fixture{
 		Source: s, Name: "hub", Absent: groups.ErrUnknownUser,
 		Break: func(*testing.T) { hub.Stop() }, Mend: func(*testing.T) { hub.Resume() },
@@ -117,7 +117,7 @@ func TestHubThatAnswersBadly(t *testing.T) {
 			defer server.Close()
 			file := filepath.Join(t.TempDir(), "token")
 			require.NoError(t, os.WriteFile(file, []byte("t"), 0o600))
-			s, err := hubapi.NewHubGroups(hubapi.HubGroupsConfig{URL: server.URL, TokenFile: file, Timeout: 300 * time.Millisecond}, time.Now)
+			s, err := hub.NewAPI(hub.Config{APIURL: server.URL, TokenFile: file, Timeout: 300 * time.Millisecond}, time.Now)
 			require.NoError(t, err)
 			defer s.Close()
 			m, err := s.Lookup(t.Context(), "alice")
@@ -128,7 +128,7 @@ func TestHubThatAnswersBadly(t *testing.T) {
 	t.Run("another user", func(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asJSON(w, `{"name": "Alice", "groups": ["a"]}`) }))
 		defer server.Close()
-		s, _ := hubGroups(t, server.URL, "t")
+		s, _ := newAPI(t, server.URL, "t")
 		_, err := s.Lookup(t.Context(), "alice")
 		assert.ErrorIs(t, err, groups.ErrUnknownUser)
 	})
@@ -139,16 +139,16 @@ func asJSON(w http.ResponseWriter, text string) {
 	_, _ = w.Write([]byte(text))
 }
 
-func TestHubGroupsConfigFaults(t *testing.T) {
-	err := hubapi.HubGroupsConfig{URL: "hub:8081"}.Validate()
+func TestConfigFaults(t *testing.T) {
+	err := hub.Config{APIURL: "hub:8081"}.Validate()
 	for _, field := range []string{"apiURL", "tokenFile", "timeout"} {
 		assert.ErrorContains(t, err, field+": ")
 	}
 	for _, bad := range []string{"", "ftp://hub", "http://u:secret@hub", "http://hub?x=1", "http://", "::"} {
-		err := hubapi.HubGroupsConfig{URL: bad, TokenFile: "x", Timeout: 1}.Validate()
+		err := hub.Config{APIURL: bad, TokenFile: "x", Timeout: 1}.Validate()
 		assert.ErrorContains(t, err, "apiURL: ", bad)
 		assert.NotContains(t, err.Error(), "secret")
 	}
-	_, err = hubapi.NewHubGroups(hubapi.HubGroupsConfig{URL: "http://hub:8081/hub/api", TokenFile: "/nowhere", Timeout: 1}, time.Now)
+	_, err = hub.NewAPI(hub.Config{APIURL: "http://hub:8081/hub/api", TokenFile: "/nowhere", Timeout: 1}, time.Now)
 	assert.ErrorContains(t, err, "tokenFile")
 }

@@ -1,4 +1,4 @@
-package hubapi
+package hub
 
 import (
 	"context"
@@ -22,48 +22,17 @@ const (
 	scopeGroups = "read:users:groups"
 	// scopesAge is how long the Hub's answer on our scopes is believed.
 	scopesAge = time.Minute
-	// maxHubAnswer bounds what the Hub says of a user.
-	maxHubAnswer      = 1 << 20
-	maxHubConnections = 8
+	// maxAnswerBytes bounds what the Hub says of a user.
+	maxAnswerBytes = 1 << 20
+	maxConnections = 8
+	// maxUserBytes is longer than any name the Hub stores (255 characters).
+	maxUserBytes = 1024
 )
 
-// HubGroupsConfig says where JupyterHub's REST API is.
-type HubGroupsConfig struct {
-	// URL is that of the API: http://hub:8081/hub/api.
-	URL string
-	// TokenFile holds the token of a service with the scope read:users:groups.
-	// It is read for every request.
-	TokenFile string
-	// CAFile holds the certificates that may sign the Hub's; empty means those
-	// of the system.
-	CAFile string
-	// Timeout bounds one request.
-	Timeout time.Duration
-}
-
-// Validate returns all faults.
-func (c HubGroupsConfig) Validate() error {
-	var faults []error
-	u, err := url.Parse(c.URL)
-	switch {
-	case err != nil:
-		faults = append(faults, fmt.Errorf("apiURL: %w", err))
-	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.User != nil, u.RawQuery != "", u.Fragment != "":
-		faults = append(faults, fmt.Errorf("apiURL: not like http://hub:8081/hub/api: %.200q", u.Redacted()))
-	}
-	if c.TokenFile == "" {
-		faults = append(faults, errors.New("tokenFile: required"))
-	}
-	if c.Timeout <= 0 {
-		faults = append(faults, errors.New("timeout: must be more than 0"))
-	}
-	return errors.Join(faults...)
-}
-
-// HubGroups is a groups.Source that asks JupyterHub's REST API
+// API is a groups.Source that asks JupyterHub's REST API
 // (GET /users/{name}). Put a cache in front of it: the Hub is one process.
-type HubGroups struct {
-	config HubGroupsConfig
+type API struct {
+	config Config
 	client *outbound.Client
 	now    func() time.Time
 
@@ -72,8 +41,8 @@ type HubGroups struct {
 	allowedAt time.Time
 }
 
-// NewHubGroups reads the files once, to find faults early.
-func NewHubGroups(config HubGroupsConfig, now func() time.Time) (*HubGroups, error) {
+// NewAPI reads the files once, to find faults early.
+func NewAPI(config Config, now func() time.Time) (*API, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
@@ -81,21 +50,21 @@ func NewHubGroups(config HubGroupsConfig, now func() time.Time) (*HubGroups, err
 		return nil, fmt.Errorf("hub: tokenFile: %w", err)
 	}
 	client, err := outbound.NewClient(outbound.ClientConfig{
-		CAFile: config.CAFile, Timeout: config.Timeout, Connections: maxHubConnections, MaxBytes: maxHubAnswer,
+		CAFile: config.CAFile, Timeout: config.Timeout, Connections: maxConnections, MaxBytes: maxAnswerBytes,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
-	return &HubGroups{config: config, client: client, now: now}, nil
+	return &API{config: config, client: client, now: now}, nil
 }
 
 // Close ends the connections that are not in use.
-func (h *HubGroups) Close() { h.client.Close() }
+func (h *API) Close() { h.client.Close() }
 
 // Lookup implements groups.Source. User names are compared exactly.
-func (h *HubGroups) Lookup(ctx context.Context, user string) (groups.Membership, error) {
-	// Dots alone would be taken for steps in the path.
-	if strings.Trim(user, ".") == "" || len(user) > maxUser || !utf8.ValidString(user) {
+func (h *API) Lookup(ctx context.Context, user string) (groups.Membership, error) {
+	// A name of dots alone would change the path.
+	if strings.Trim(user, ".") == "" || len(user) > maxUserBytes || !utf8.ValidString(user) {
 		return groups.Membership{}, groups.ErrUnknownUser
 	}
 	m := groups.Membership{User: user, Source: "hub", AsOf: h.now()}
@@ -121,8 +90,8 @@ func (h *HubGroups) Lookup(ctx context.Context, user string) (groups.Membership,
 	if answer.Name != user {
 		return groups.Membership{}, groups.ErrUnknownUser
 	}
-	if m.Groups, err = groups.HubGroups(*answer.Groups); err != nil {
-		return groups.Membership{}, groups.OneUser(fmt.Errorf("hub: %w", err))
+	if m.Groups, err = groupsOf(*answer.Groups); err != nil {
+		return groups.Membership{}, fmt.Errorf("%w: hub: %w", groups.ErrOneUser, err)
 	}
 	return m, nil
 }
@@ -130,7 +99,7 @@ func (h *HubGroups) Lookup(ctx context.Context, user string) (groups.Membership,
 func unavailable(err error) error { return fmt.Errorf("%w: hub: %w", groups.ErrUnavailable, err) }
 
 // mayRead is nil if the token's scopes include the groups of all users.
-func (h *HubGroups) mayRead(ctx context.Context) error {
+func (h *API) mayRead(ctx context.Context) error {
 	h.mu.Lock()
 	known := h.now().Sub(h.allowedAt) < scopesAge
 	h.mu.Unlock()
@@ -154,12 +123,12 @@ func (h *HubGroups) mayRead(ctx context.Context) error {
 	return nil
 }
 
-func (h *HubGroups) get(ctx context.Context, path string, into any) error {
+func (h *API) get(ctx context.Context, path string, into any) error {
 	token, err := outbound.ReadSecret(h.config.TokenFile)
 	if err != nil {
 		return fmt.Errorf("tokenFile: %w", err)
 	}
-	request, err := http.NewRequest(http.MethodGet, strings.TrimSuffix(h.config.URL, "/")+path, nil)
+	request, err := http.NewRequest(http.MethodGet, strings.TrimSuffix(h.config.APIURL, "/")+path, nil)
 	if err != nil {
 		return err
 	}

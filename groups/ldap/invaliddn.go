@@ -1,4 +1,4 @@
-package groups
+package ldap
 
 import (
 	"log/slog"

@@ -1,4 +1,4 @@
-package groups
+package ldap
 
 import (
 	"errors"
@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/elastichub/elastichub/groups/naming"
 )
 
-// LDAPConfig says which directory to ask and how users and groups look there.
-type LDAPConfig struct {
+// Config says which directory to ask and how users and groups look there.
+type Config struct {
 	// URLs are the servers, ldap://host[:port] or ldaps://host[:port]. The
 	// first that answers is used.
 	URLs []string
@@ -101,9 +103,10 @@ const (
 // maxNestingDepth bounds NestingDepth.
 const maxNestingDepth = 100
 
-// DefaultLDAPConfig is everything that does not depend on the site.
-func DefaultLDAPConfig() LDAPConfig {
-	return LDAPConfig{
+// DefaultConfig is everything that does not depend on the site.
+func DefaultConfig() Config {
+	return Config{
+		StartTLS:              true,
 		UserAttribute:         "uid",
 		MemberOfAttribute:     "memberOf",
 		GroupMemberAttributes: []string{"member", "uniqueMember", memberUID},
@@ -117,8 +120,11 @@ func DefaultLDAPConfig() LDAPConfig {
 	}
 }
 
+// Configured tells whether the site has this source.
+func (c Config) Configured() bool { return len(c.URLs) > 0 }
+
 // Validate returns all faults.
-func (c LDAPConfig) Validate() error {
+func (c Config) Validate() error {
 	var faults []error
 	fault := func(field, format string, args ...any) {
 		faults = append(faults, fmt.Errorf(field+": "+format, args...))
@@ -142,7 +148,7 @@ func (c LDAPConfig) Validate() error {
 		if dn.value == "" && dn.optional {
 			continue
 		}
-		if _, err := parseDN(dn.value); err != nil {
+		if _, err := naming.ParseDN(dn.value); err != nil {
 			fault(dn.field, "%w", err)
 		}
 	}
@@ -198,9 +204,9 @@ func (c LDAPConfig) Validate() error {
 }
 
 // searches tells whether groups are searched by their members.
-func (c LDAPConfig) searches() bool { return c.GroupBase != "" && len(c.GroupMemberAttributes) > 0 }
+func (c Config) searches() bool { return c.GroupBase != "" && len(c.GroupMemberAttributes) > 0 }
 
-func (c LDAPConfig) validateURL(raw string) error {
+func (c Config) validateURL(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package groups
+package ldap
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/elastichub/elastichub/groups"
 )
 
 // Attributes by which Active Directory says a user's primary group, usually
@@ -20,7 +22,7 @@ const (
 // primaryGroup returns the DN of the user's primary group. It is empty in
 // directories that have no such thing, when we may not see the group, and
 // behind a proxy that does not know how to ask for it.
-func (s *LDAP) primaryGroup(ctx context.Context, c *ldapConn, user *ldap.Entry) (string, error) {
+func (s *Source) primaryGroup(ctx context.Context, c *conn, user *ldap.Entry) (string, error) {
 	number := user.GetEqualFoldAttributeValue(primaryGroupID)
 	sid := user.GetEqualFoldRawAttributeValue(objectSID)
 	if number == "" || len(sid) == 0 {
@@ -28,7 +30,7 @@ func (s *LDAP) primaryGroup(ctx context.Context, c *ldapConn, user *ldap.Entry) 
 	}
 	group, err := siblingSID(sid, number)
 	if err != nil {
-		return "", fmt.Errorf("%w: primary group: %w", errOneUser, err)
+		return "", fmt.Errorf("%w: primary group: %w", groups.ErrOneUser, err)
 	}
 	// Any object can be named by its SID ([MS-ADTS] 3.1.1.3.1.2.4).
 	entry, err := s.read(ctx, c, "<SID="+group+">", "1.1")

@@ -1,4 +1,4 @@
-package groups
+package ldap
 
 import (
 	"context"
@@ -14,15 +14,17 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/internal/slapdtest"
+	"github.com/elastichub/elastichub/groups/naming"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func directoryConfig(urls ...string) LDAPConfig {
-	c := DefaultLDAPConfig()
+func directoryConfig(urls ...string) Config {
+	c := DefaultConfig()
 	c.URLs = urls
-	c.AllowPlaintext = true
+	c.StartTLS, c.AllowPlaintext = false, true
 	c.UserBase, c.GroupBase = slapdtest.People, slapdtest.Groups
 	c.DialTimeout, c.BindTimeout, c.SearchTimeout = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
 	return c
@@ -36,15 +38,15 @@ func secretFile(t *testing.T, content string) string {
 	return file
 }
 
-func source(t *testing.T, c LDAPConfig) *LDAP {
+func source(t *testing.T, c Config) *Source {
 	t.Helper()
-	s, err := NewLDAP(c, time.Now)
+	s, err := New(c, time.Now)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
 }
 
-func groupDNs(m Membership) []string {
+func groupDNs(m groups.Membership) []string {
 	var all []string
 	for _, g := range m.Groups {
 		all = append(all, g.DN)
@@ -77,19 +79,19 @@ func TestLDAPMembership(t *testing.T) {
 	onlyNames.GroupFilter = "(objectClass=groupOfUniqueNames)"
 	onlyNames.MemberOfAttribute = ""
 
-	alices := []Group{{Name: "ml-research", DN: "cn=ml-research," + slapdtest.Groups}, {Name: "R+D, Berlin", DN: `cn=R\2BD\2C Berlin,` + slapdtest.Groups}}
-	analysts := []Group{{Name: "analysts", DN: "cn=analysts," + slapdtest.Groups}}
+	alices := []groups.Group{{Name: "ml-research", DN: "cn=ml-research," + slapdtest.Groups}, {Name: "R+D, Berlin", DN: `cn=R\2BD\2C Berlin,` + slapdtest.Groups}}
+	analysts := []groups.Group{{Name: "analysts", DN: "cn=analysts," + slapdtest.Groups}}
 	for _, row := range []struct {
 		name   string
-		config LDAPConfig
+		config Config
 		user   string
-		want   []Group
+		want   []groups.Group
 	}{
 		{"memberOf", byMemberOf, "alice", alices},
 		{"memberOf knows no uniqueMember", byMemberOf, "bob", nil},
 		{"member", bySearch, "alice", alices},
 		{"uniqueMember", bySearch, "bob", analysts},
-		{"memberUid", bySearch, "carol", []Group{{Name: "posix", DN: "cn=posix," + slapdtest.Groups}}},
+		{"memberUid", bySearch, "carol", []groups.Group{{Name: "posix", DN: "cn=posix," + slapdtest.Groups}}},
 		{"both give each group once", both, "alice", alices},
 		{"in no group", both, "dave", nil},
 		{"case of the user", both, "ALICE", alices},
@@ -105,9 +107,9 @@ func TestLDAPMembership(t *testing.T) {
 			assert.WithinDuration(t, time.Now(), m.AsOf, 5*time.Second)
 			require.Len(t, m.Groups, len(row.want))
 			for i := range row.want {
-				want, err := canonicalDN(row.want[i].DN)
+				want, err := naming.CanonicalDN(row.want[i].DN)
 				require.NoError(t, err)
-				got, err := canonicalDN(m.Groups[i].DN)
+				got, err := naming.CanonicalDN(m.Groups[i].DN)
 				require.NoError(t, err)
 				assert.Equal(t, row.want[i].Name, m.Groups[i].Name)
 				assert.Equal(t, want, got)
@@ -118,7 +120,7 @@ func TestLDAPMembership(t *testing.T) {
 		c := directoryConfig(server.URL)
 		c.UserFilter = "(!(uid=alice))"
 		_, err := source(t, c).Lookup(t.Context(), "alice")
-		assert.ErrorIs(t, err, ErrUnknownUser)
+		assert.ErrorIs(t, err, groups.ErrUnknownUser)
 	})
 	t.Run("more groups than a page", func(t *testing.T) {
 		erin := server.AddUser("erin")
@@ -160,15 +162,15 @@ func TestLDAPNamesMatchOnlyThemselves(t *testing.T) {
 		strings.Repeat("a", 10<<10), strings.Repeat("*", 1000), strings.Repeat("(", 1000),
 	} {
 		m, err := s.Lookup(t.Context(), name)
-		assert.ErrorIs(t, err, ErrUnknownUser, "%.40q", name)
+		assert.ErrorIs(t, err, groups.ErrUnknownUser, "%.40q", name)
 		assert.Empty(t, m.Groups, "%.40q", name)
 	}
 	t.Run("two entries of one name", func(t *testing.T) {
 		server.Add("cn=second alice,"+slapdtest.People, "objectClass", "inetOrgPerson", "uid", "alice", "cn", "second alice", "sn", "a")
 		_, err := s.Lookup(t.Context(), "alice")
-		assert.ErrorIs(t, err, ErrUnavailable)
+		assert.ErrorIs(t, err, groups.ErrUnavailable)
 		assert.ErrorContains(t, err, "several entries")
-		assert.ErrorIs(t, err, errOneUser)
+		assert.ErrorIs(t, err, groups.ErrOneUser)
 		assert.Equal(t, []time.Time{{}}, s.pool.failed, "the server is not to blame")
 		assert.Len(t, s.pool.idle, 1)
 	})
@@ -185,7 +187,7 @@ func TestLDAPOverTLS(t *testing.T) {
 	secure.CAFile = server.CAFile
 	upgraded := directoryConfig(server.URL)
 	upgraded.StartTLS, upgraded.CAFile, upgraded.AllowPlaintext = true, server.CAFile, false
-	for name, c := range map[string]LDAPConfig{"ldaps": secure, "starttls": upgraded} {
+	for name, c := range map[string]Config{"ldaps": secure, "starttls": upgraded} {
 		c.DialTimeout = 2 * time.Second
 		t.Run(name, func(t *testing.T) {
 			m, err := source(t, c).Lookup(t.Context(), "alice")
@@ -196,26 +198,26 @@ func TestLDAPOverTLS(t *testing.T) {
 			c := c
 			c.CAFile = other.CAFile
 			_, err := source(t, c).Lookup(t.Context(), "alice")
-			assert.ErrorIs(t, err, ErrUnavailable)
+			assert.ErrorIs(t, err, groups.ErrUnavailable)
 			assert.ErrorContains(t, err, "certificate signed by unknown authority")
 		})
 		t.Run(name+" with the system's CAs", func(t *testing.T) {
 			c := c
 			c.CAFile = ""
 			_, err := source(t, c).Lookup(t.Context(), "alice")
-			assert.ErrorIs(t, err, ErrUnavailable)
+			assert.ErrorIs(t, err, groups.ErrUnavailable)
 		})
 		t.Run(name+" under another name", func(t *testing.T) {
 			c := c
 			c.URLs = []string{strings.Replace(c.URLs[0], "127.0.0.1", "localhost", 1)}
 			_, err := source(t, c).Lookup(t.Context(), "alice")
-			assert.ErrorIs(t, err, ErrUnavailable)
+			assert.ErrorIs(t, err, groups.ErrUnavailable)
 			assert.ErrorContains(t, err, "localhost")
 		})
 		t.Run(name+" with rubbish for a CA", func(t *testing.T) {
 			c := c
 			c.CAFile = rubbish
-			_, err := NewLDAP(c, time.Now)
+			_, err := New(c, time.Now)
 			assert.ErrorContains(t, err, "no certificate in it")
 		})
 	}
@@ -249,7 +251,7 @@ func TestLDAPStartTLSStripped(t *testing.T) {
 	c := directoryConfig("ldap://" + listener.Addr().String())
 	c.StartTLS, c.BindDN, c.BindPasswordFile = true, slapdtest.RootDN, secretFile(t, "the-password")
 	_, err = source(t, c).Lookup(t.Context(), "alice")
-	assert.ErrorIs(t, err, ErrUnavailable)
+	assert.ErrorIs(t, err, groups.ErrUnavailable)
 	assert.ErrorContains(t, err, "starttls")
 	require.NoError(t, listener.Close())
 	assert.NotContains(t, string(<-received), "the-password")
@@ -261,7 +263,7 @@ func TestLDAPBindRefused(t *testing.T) {
 	c := directoryConfig(server.URL)
 	c.BindDN, c.BindPasswordFile = slapdtest.RootDN, secretFile(t, "wrong")
 	_, err := source(t, c).Lookup(t.Context(), "alice")
-	assert.ErrorIs(t, err, ErrUnavailable)
+	assert.ErrorIs(t, err, groups.ErrUnavailable)
 	assert.ErrorContains(t, err, "bind")
 	assert.NotContains(t, err.Error(), "wrong")
 }
@@ -272,7 +274,7 @@ func TestLDAPBaseMissing(t *testing.T) {
 	c := directoryConfig(server.URL)
 	c.UserBase = "ou=nowhere," + slapdtest.Suffix
 	_, err := source(t, c).Lookup(t.Context(), "alice")
-	assert.ErrorIs(t, err, ErrUnavailable)
+	assert.ErrorIs(t, err, groups.ErrUnavailable)
 }
 
 // hang accepts connections and never says a word.
@@ -306,11 +308,11 @@ func TestLDAPThatHangs(t *testing.T) {
 	startTLS := search
 	startTLS.StartTLS = true
 	handshake := directoryConfig("ldaps://" + address)
-	for name, c := range map[string]LDAPConfig{"search": search, "bind": bind, "starttls": startTLS, "ldaps": handshake} {
+	for name, c := range map[string]Config{"search": search, "bind": bind, "starttls": startTLS, "ldaps": handshake} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
 			_, err := source(t, c).Lookup(t.Context(), "alice")
-			assert.ErrorIs(t, err, ErrUnavailable)
+			assert.ErrorIs(t, err, groups.ErrUnavailable)
 			assert.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.Less(t, time.Since(began), 2*time.Second)
 		})
@@ -322,7 +324,7 @@ func TestLDAPThatHangs(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		_, err := source(t, c).Lookup(ctx, "alice")
-		assert.ErrorIs(t, err, ErrUnavailable)
+		assert.ErrorIs(t, err, groups.ErrUnavailable)
 		assert.Less(t, time.Since(began), time.Second)
 	})
 	t.Run("the wait for a connection", func(t *testing.T) {
@@ -338,9 +340,9 @@ func TestLDAPThatHangs(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		_, err := s.Lookup(ctx, "bob")
-		assert.ErrorIs(t, err, ErrUnavailable)
+		assert.ErrorIs(t, err, groups.ErrUnavailable)
 		assert.ErrorContains(t, err, "wait for a connection")
-		assert.ErrorIs(t, <-first, ErrUnavailable)
+		assert.ErrorIs(t, <-first, groups.ErrUnavailable)
 	})
 }
 
@@ -359,7 +361,7 @@ func TestLDAPStoppedAndRestarted(t *testing.T) {
 	server.Stop()
 	began := time.Now()
 	_, err = s.Lookup(t.Context(), "alice")
-	assert.ErrorIs(t, err, ErrUnavailable)
+	assert.ErrorIs(t, err, groups.ErrUnavailable)
 	assert.Less(t, time.Since(began), 2*time.Second)
 
 	server.Resume()
@@ -389,7 +391,7 @@ func TestLDAPFailover(t *testing.T) {
 	}
 	t.Run("all of them", func(t *testing.T) {
 		_, err := source(t, directoryConfig("ldap://127.0.0.1:1", "ldap://127.0.0.1:2")).Lookup(t.Context(), "alice")
-		assert.ErrorIs(t, err, ErrUnavailable)
+		assert.ErrorIs(t, err, groups.ErrUnavailable)
 		assert.ErrorContains(t, err, "127.0.0.1:1")
 		assert.ErrorContains(t, err, "127.0.0.1:2")
 	})

@@ -1,0 +1,62 @@
+package file
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/groups/sourcetest"
+)
+
+func TestSource(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "groups.yaml")
+	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
+	write("users:\n  alice: [ml-research, 'cn=R\\2BD,dc=org']\n  bob: []\n")
+	now := time.Unix(5, 0)
+	f, err := New(Config{path}, func() time.Time { return now })
+	require.NoError(t, err)
+	m, err := f.Lookup(t.Context(), "alice")
+	require.NoError(t, err)
+	assert.Equal(t, groups.Membership{User: "alice", Source: "file", AsOf: now,
+		Groups: []groups.Group{{Name: "ml-research"}, {Name: "R+D", DN: `cn=R\2BD,dc=org`}}}, m)
+	m, err = f.Lookup(t.Context(), "bob")
+	require.NoError(t, err)
+	assert.Empty(t, m.Groups)
+	for _, user := range []string{"", "Alice", "alice ", "carol"} {
+		_, err = f.Lookup(t.Context(), user)
+		assert.ErrorIs(t, err, groups.ErrUnknownUser, user)
+	}
+	write("users: {carol: [x]}")
+	_, err = f.Lookup(t.Context(), "carol")
+	assert.NoError(t, err, "a changed file counts at once")
+	for _, text := range []string{"usres: {}", "users: {a: [1, {}]}", "users: {a: ['cn=,x']}", "users: {a: [], a: []}", strings.Repeat("#", maxFileBytes+1)} {
+		write(text)
+		_, err = f.Lookup(t.Context(), "a")
+		assert.ErrorIs(t, err, groups.ErrUnavailable, "%.30s", text)
+		_, err = New(Config{path}, time.Now)
+		assert.Error(t, err, "%.30s", text)
+	}
+	require.NoError(t, os.Remove(path))
+	_, err = f.Lookup(t.Context(), "a")
+	assert.ErrorIs(t, err, groups.ErrUnavailable)
+}
+
+func TestSourceConforms(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "groups.yaml")
+	write := func(t *testing.T) {
+		require.NoError(t, os.WriteFile(path, []byte("users:\n  alice: [ml-research, 'Staff, Berlin']\n  dave: []\n"), 0o600))
+	}
+	write(t)
+	source, err := New(Config{path}, time.Now)
+	require.NoError(t, err)
+	sourcetest.Conformance(t, sourcetest.Fixture{
+		Source: source, Name: "file", Absent: groups.ErrUnknownUser,
+		Break: func(t *testing.T) { require.NoError(t, os.Remove(path)) }, Mend: write,
+	})
+}
