@@ -73,12 +73,12 @@ type Cache struct {
 
 	mu        sync.Mutex
 	entries   map[string]*list.Element
-	recent    *list.List // of remembered, most recently used first
+	recent    *list.List // of cacheEntry, most recently used first
 	groups    int        // of all entries
 	downUntil time.Time
 }
 
-type remembered struct {
+type cacheEntry struct {
 	user string
 	Membership
 	// asked is when the source was asked: what TTL and StaleLimit count from.
@@ -139,7 +139,7 @@ func (c *Cache) Refresh(ctx context.Context, user string) (Membership, error) {
 		c.lookup.WithLabelValues("unknown_user").Inc()
 		return Membership{}, err
 	}
-	if old, known, _ := c.peek(user); known && bridged(err) && c.now().Sub(old.asked) < c.config.StaleLimit {
+	if old, known, _ := c.peek(user); known && mayBeStale(err) && c.now().Sub(old.asked) < c.config.StaleLimit {
 		return c.stale(old), nil
 	}
 	if errors.Is(err, ErrSignInAgain) {
@@ -153,13 +153,13 @@ func (c *Cache) Refresh(ctx context.Context, user string) (Membership, error) {
 	return Membership{}, err
 }
 
-// bridged tells whether a remembered answer may stand in for an error: not
+// mayBeStale tells whether a remembered answer may stand in for an error: not
 // when what the user's sign-in says is wrong, rather than old.
-func bridged(err error) bool {
+func mayBeStale(err error) bool {
 	return !errors.Is(err, ErrSignInAgain) || errors.Is(err, ErrSignInExpired)
 }
 
-func (c *Cache) stale(old remembered) Membership {
+func (c *Cache) stale(old cacheEntry) Membership {
 	c.lookup.WithLabelValues("stale").Inc()
 	old.Stale = true
 	return old.Membership
@@ -175,8 +175,8 @@ func (c *Cache) ask(ctx context.Context, user string) (Membership, error) {
 		m, err := c.source.Lookup(shared, user)
 		c.asked.Observe(time.Since(began).Seconds())
 		kept := m
-		kept.Groups = share(m.Groups)
-		c.learn(remembered{user, kept, asked}, err)
+		kept.Groups = intern(m.Groups)
+		c.store(cacheEntry{user, kept, asked}, err)
 		return m, err
 	})
 	select {
@@ -190,8 +190,8 @@ func (c *Cache) ask(ctx context.Context, user string) (Membership, error) {
 	}
 }
 
-// learn keeps what the source said.
-func (c *Cache) learn(answer remembered, err error) {
+// store keeps what the source said.
+func (c *Cache) store(answer cacheEntry, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old, known := c.entries[answer.user]
@@ -219,13 +219,13 @@ func (c *Cache) learn(answer remembered, err error) {
 }
 
 func (c *Cache) drop(e *list.Element) {
-	gone := c.recent.Remove(e).(remembered)
+	gone := c.recent.Remove(e).(cacheEntry)
 	delete(c.entries, gone.user)
 	c.groups -= len(gone.Groups)
 }
 
-// share gives equal groups of different users the same text in memory.
-func share(all []Group) []Group {
+// intern gives equal groups of different users the same text in memory.
+func intern(all []Group) []Group {
 	shared := slices.Clone(all)
 	for i, g := range shared {
 		shared[i].Name, shared[i].DN = unique.Make(g.Name).Value(), unique.Make(g.DN).Value()
@@ -234,14 +234,14 @@ func share(all []Group) []Group {
 }
 
 // peek returns what is remembered of a user, and whether the source has just failed.
-func (c *Cache) peek(user string) (old remembered, known, down bool) {
+func (c *Cache) peek(user string) (old cacheEntry, known, down bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	down = c.now().Before(c.downUntil)
 	e, known := c.entries[user]
 	if !known {
-		return remembered{}, false, down
+		return cacheEntry{}, false, down
 	}
 	c.recent.MoveToFront(e)
-	return e.Value.(remembered), true, down
+	return e.Value.(cacheEntry), true, down
 }

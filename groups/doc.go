@@ -3,7 +3,7 @@
 //
 //	Hub user name ─▶ Source (LDAP, …) ─▶ Cache ─┐
 //	                 Source (file, …) ─▶ Cache ─┼▶ Combination ─▶ Membership
-//	what the Hub sends ─▶ Witness ──────────────┘                     │
+//	what the Hub sends ─▶ SignInReceiver ───────┘                     │
 //	GroupPolicies ─▶ Resolve (pure) ◀─────────────────────────────────┘
 //	                     │
 //	                     ▼

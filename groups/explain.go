@@ -24,7 +24,7 @@ type Explanation struct {
 	// Matching is how the policies are put together.
 	Matching Matching `json:"matching"`
 	// Policies are all there are, the strongest claim first.
-	Policies []PolicyVerdict `json:"policies,omitempty"`
+	Policies []PolicyExplanation `json:"policies,omitempty"`
 	// Allowance is nil when Fault is set.
 	Allowance *Allowance `json:"allowance,omitempty"`
 	// Origins are the policies that each value of the allowance comes from.
@@ -33,8 +33,8 @@ type Explanation struct {
 	Fault string `json:"fault,omitempty"`
 }
 
-// PolicyVerdict is one policy, seen from the user.
-type PolicyVerdict struct {
+// PolicyExplanation is one policy, seen from the user.
+type PolicyExplanation struct {
 	Name     string `json:"name"`
 	Priority int32  `json:"priority"`
 	Applied  bool   `json:"applied"`
@@ -62,7 +62,7 @@ func (s *Service) Explain(ctx context.Context, user string) Explanation {
 		return e
 	}
 	ranked := rank(m, policies)
-	e.Policies = verdicts(ranked, s.matching)
+	e.Policies = explainPolicies(ranked, s.matching)
 	a, err := Resolve(m, policies, s.matching)
 	if err != nil {
 		e.Fault = err.Error()
@@ -77,9 +77,9 @@ func (s *Service) Explain(ctx context.Context, user string) Explanation {
 	return e
 }
 
-// verdicts puts the order of rank into words.
-func verdicts(ranked []match, matching Matching) []PolicyVerdict {
-	all := make([]PolicyVerdict, 0, len(ranked))
+// explainPolicies puts the order of rank into words.
+func explainPolicies(ranked []match, matching Matching) []PolicyExplanation {
+	all := make([]PolicyExplanation, 0, len(ranked))
 	n := len(deciding(ranked, matching))
 	broken := ""
 	for _, m := range ranked[:n] {
@@ -89,7 +89,7 @@ func verdicts(ranked []match, matching Matching) []PolicyVerdict {
 		}
 	}
 	for i, m := range ranked {
-		v := PolicyVerdict{Name: m.policy.Name, Priority: m.policy.Spec.Priority, MatchedBy: m.groups}
+		v := PolicyExplanation{Name: m.policy.Name, Priority: m.policy.Spec.Priority, MatchedBy: m.groups}
 		for _, fault := range ValidatePolicy(*m.policy) {
 			v.Faults = append(v.Faults, fault.Error())
 		}
@@ -101,7 +101,7 @@ func verdicts(ranked []match, matching Matching) []PolicyVerdict {
 		case !m.applies():
 			v.Because = "names none of the user's groups"
 		case i < n && len(v.Faults) > 0:
-			v.Because = claim + ", but has faults; nothing is given in its place"
+			v.Because = claim + ", but has faults, and no other policy is used instead"
 		case i < n && broken != "":
 			v.Because = claim + ", but gives nothing while " + broken + " has faults"
 		case n > 1 && i < n:
@@ -171,12 +171,12 @@ func origins(u Allowance, parts []Allowance) map[string][]string {
 	from("serverIdleSeconds", func(a Allowance) bool { return a.ServerIdleSeconds == u.ServerIdleSeconds })
 	from("maxRunSeconds", func(a Allowance) bool { return a.MaxRunSeconds == u.MaxRunSeconds })
 	if len(u.Kernels.Allowed) > 0 {
-		lends := func(a Allowance) bool { return len(a.Kernels.Allowed) > 0 }
-		from("kernels.perUser", func(a Allowance) bool { return lends(a) && a.Kernels.PerUser == u.Kernels.PerUser })
-		from("kernels.atLimit", func(a Allowance) bool { return lends(a) && a.Kernels.AtLimit == u.Kernels.AtLimit })
-		from("kernels.idleSeconds", func(a Allowance) bool { return lends(a) && a.Kernels.IdleSeconds == u.Kernels.IdleSeconds })
-		from("kernels.weight", func(a Allowance) bool { return lends(a) && a.Kernels.Weight == u.Kernels.Weight })
-		from("kernels.maxRunSeconds", func(a Allowance) bool { return lends(a) && a.Kernels.MaxRunSeconds == u.Kernels.MaxRunSeconds })
+		allowsKernels := func(a Allowance) bool { return len(a.Kernels.Allowed) > 0 }
+		from("kernels.perUser", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.PerUser == u.Kernels.PerUser })
+		from("kernels.atLimit", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.AtLimit == u.Kernels.AtLimit })
+		from("kernels.idleSeconds", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.IdleSeconds == u.Kernels.IdleSeconds })
+		from("kernels.weight", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.Weight == u.Kernels.Weight })
+		from("kernels.maxRunSeconds", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.MaxRunSeconds == u.Kernels.MaxRunSeconds })
 	}
 	all["placement"] = u.Policies[:1]
 	return all

@@ -17,21 +17,21 @@ type Service struct {
 	members   Members
 	policies  PolicyLister
 	matching  Matching
-	witnesses []Witness
-	names     nameWatch
+	receivers []SignInReceiver
+	ambiguous ambiguousNames
 }
 
-// NewService combines members with the policies. The witnesses are those of
+// NewService combines members with the policies. The receivers are those of
 // its sources that answer from what the Hub sends.
-func NewService(members Members, policies PolicyLister, matching Matching, witnesses ...Witness) *Service {
-	return &Service{members: members, policies: policies, matching: matching, witnesses: witnesses}
+func NewService(members Members, policies PolicyLister, matching Matching, receivers ...SignInReceiver) *Service {
+	return &Service{members: members, policies: policies, matching: matching, receivers: receivers}
 }
 
 // Present tells the sources what the Hub has sent of a user's sign-in. It asks
 // nobody and verifies nothing: the next lookup does.
 func (s *Service) Present(user string, signIn SignIn) {
-	for _, witness := range s.witnesses {
-		witness.Present(user, signIn)
+	for _, receiver := range s.receivers {
+		receiver.Present(user, signIn)
 	}
 }
 
@@ -50,7 +50,7 @@ func (s *Service) AllowanceNow(ctx context.Context, user string) (Allowance, err
 		m, err := s.members.Refresh(ctx, user)
 		if err == nil {
 			if policies, err := s.policies.Policies(ctx); err == nil {
-				s.names.note(m, policies)
+				s.ambiguous.check(m, policies)
 			}
 		}
 		return m, err

@@ -50,12 +50,12 @@ func TestExplain(t *testing.T) {
 	assert.Empty(t, e.Fault)
 	g := []Group{{Name: "g"}}
 	require.Len(t, e.Policies, 4)
-	assert.Equal(t, PolicyVerdict{Name: "high", Priority: 9, Applied: true, Because: "names g and has the highest priority", MatchedBy: g}, e.Policies[0])
+	assert.Equal(t, PolicyExplanation{Name: "high", Priority: 9, Applied: true, Because: "names g and has the highest priority", MatchedBy: g}, e.Policies[0])
 	assert.Equal(t, "low", e.Policies[1].Name)
 	assert.Equal(t, "names g, but high comes first", e.Policies[1].Because)
 	assert.Len(t, e.Policies[1].Faults, 1)
-	assert.Equal(t, PolicyVerdict{Name: "rest", Priority: 50, Because: "is a default; high comes first"}, e.Policies[2])
-	assert.Equal(t, PolicyVerdict{Name: "other", Priority: 99, Because: "names none of the user's groups"}, e.Policies[3])
+	assert.Equal(t, PolicyExplanation{Name: "rest", Priority: 50, Because: "is a default; high comes first"}, e.Policies[2])
+	assert.Equal(t, PolicyExplanation{Name: "other", Priority: 99, Because: "names none of the user's groups"}, e.Policies[3])
 
 	var text strings.Builder
 	require.NoError(t, e.WriteText(&text))
@@ -70,7 +70,7 @@ func TestExplainFaults(t *testing.T) {
 	assert.Nil(t, e.Allowance)
 	assert.Contains(t, e.Fault, `invalid policy "one"`)
 	assert.False(t, e.Policies[0].Applied)
-	assert.Equal(t, "names g, but has faults; nothing is given in its place", e.Policies[0].Because)
+	assert.Equal(t, "names g, but has faults, and no other policy is used instead", e.Policies[0].Because)
 	source.answer = down
 	e = s.Explain(t.Context(), "bob")
 	assert.Contains(t, e.Fault, ErrUnavailable.Error())

@@ -49,15 +49,15 @@ type SignIn struct {
 	Groups []string
 }
 
-// Witness takes what the Hub says of a sign-in, and answers from it later.
-type Witness interface {
+// SignInReceiver gets what the Hub says of a sign-in, and answers from it later.
+type SignInReceiver interface {
 	Present(user string, signIn SignIn)
 }
 
 // Bounds of what a SignIns remembers. Tokens have 1 to 4 kB as a rule.
 const (
-	lastSignIns     = 10_000
-	lastSignInBytes = 48 << 20
+	maxSignIns     = 10_000
+	maxSignInBytes = 48 << 20
 )
 
 // SignIns remembers one value for each user, the last; the users that were
@@ -91,7 +91,7 @@ func (s *SignIns[T]) Put(user string, at time.Time, value T) {
 	}
 	s.byUser[user] = s.recent.PushFront(signedIn[T]{user, at, value})
 	s.bytes += s.size(value)
-	for s.recent.Len() > lastSignIns || s.bytes > lastSignInBytes {
+	for s.recent.Len() > maxSignIns || s.bytes > maxSignInBytes {
 		s.drop(s.recent.Back())
 	}
 }

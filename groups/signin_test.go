@@ -106,13 +106,13 @@ func TestCacheOneUsersFault(t *testing.T) {
 
 func TestSignInsAreBounded(t *testing.T) {
 	s := NewSignIns(func(int) int { return 1 })
-	for i := range lastSignIns {
+	for i := range maxSignIns {
 		s.Put(fmt.Sprint(i), time.Time{}, i)
 	}
 	s.Put("0", time.Time{}, -1)
 	s.Put("one more", time.Time{}, 7)
-	assert.Len(t, s.byUser, lastSignIns)
-	assert.Equal(t, lastSignIns, s.recent.Len())
+	assert.Len(t, s.byUser, maxSignIns)
+	assert.Equal(t, maxSignIns, s.recent.Len())
 	value, _, known := s.Get("0")
 	assert.True(t, known, "presented again")
 	assert.Equal(t, -1, value)
@@ -126,9 +126,9 @@ func TestSignInsAreBounded(t *testing.T) {
 
 	large := NewSignIns(func(n int) int { return n })
 	for i := range 100 {
-		large.Put(fmt.Sprint(i), time.Time{}, lastSignInBytes/10)
-		large.Put(fmt.Sprint(i), time.Time{}, lastSignInBytes/10)
+		large.Put(fmt.Sprint(i), time.Time{}, maxSignInBytes/10)
+		large.Put(fmt.Sprint(i), time.Time{}, maxSignInBytes/10)
 	}
 	assert.Len(t, large.byUser, 10)
-	assert.Equal(t, lastSignInBytes/10*10, large.bytes)
+	assert.Equal(t, maxSignInBytes/10*10, large.bytes)
 }

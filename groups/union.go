@@ -189,7 +189,7 @@ func unused(name string, taken map[string]bool) string {
 
 func unionGPUs(parts []Allowance) []GPUQuota {
 	var all []GPUQuota
-	for _, g := range concat(lending(parts), func(a Allowance) []GPUQuota { return a.GPUs }) {
+	for _, g := range concat(allowingKernels(parts), func(a Allowance) []GPUQuota { return a.GPUs }) {
 		i := slices.IndexFunc(all, func(known GPUQuota) bool { return known.Resource == g.Resource })
 		if i < 0 {
 			all = append(all, g)
@@ -200,14 +200,14 @@ func unionGPUs(parts []Allowance) []GPUQuota {
 	return all
 }
 
-// lending are those that allow kernels at all: the others' absent limits are
+// allowingKernels are those that allow any kernel: the others' absent limits are
 // no permission.
-func lending(parts []Allowance) []Allowance {
+func allowingKernels(parts []Allowance) []Allowance {
 	return slices.DeleteFunc(slices.Clone(parts), func(a Allowance) bool { return len(a.Kernels.Allowed) == 0 })
 }
 
 func unionKernels(all []Allowance, gpus []GPUQuota) v1alpha1.PolicyKernels {
-	parts := lending(all)
+	parts := allowingKernels(all)
 	if len(parts) == 0 {
 		return all[0].Kernels
 	}

@@ -306,8 +306,8 @@ func TestExplainUnion(t *testing.T) {
 	staff.Spec.Env = []v1alpha1.PolicyEnv{{Name: "A", Value: "secret"}}
 	staff.Spec.Images[0].Redirect = nil
 	ranked := rank(member("a", "b"), []v1alpha1.GroupPolicy{staff, ml, policy("other", 0, "c")})
-	v := verdicts(ranked, MatchUnion)
-	assert.Equal(t, []PolicyVerdict{
+	v := explainPolicies(ranked, MatchUnion)
+	assert.Equal(t, []PolicyExplanation{
 		{Name: "ml", Priority: 2, Applied: true, Because: "names b; one of 2 that count together", MatchedBy: []Group{{Name: "b"}}},
 		{Name: "staff", Priority: 1, Applied: true, Because: "names a; one of 2 that count together", MatchedBy: []Group{{Name: "a"}}},
 		{Name: "other", Because: "names none of the user's groups"},
@@ -358,8 +358,8 @@ env       A  [staff]
 	parts := []Allowance{allow(member("a", "b"), ml), allow(member("a", "b"), staff)}
 	assert.Equal(t, []string{"ml", "staff"}, origins(union(parts), parts)["gpus."+v1alpha1.DefaultGPUResource], "one number of each")
 
-	v = verdicts(rank(member("a", "b"), []v1alpha1.GroupPolicy{staff, broken(ml)}), MatchUnion)
-	assert.Equal(t, "names b, but has faults; nothing is given in its place", v[0].Because)
+	v = explainPolicies(rank(member("a", "b"), []v1alpha1.GroupPolicy{staff, broken(ml)}), MatchUnion)
+	assert.Equal(t, "names b, but has faults, and no other policy is used instead", v[0].Because)
 	assert.Equal(t, "names a, but gives nothing while ml has faults", v[1].Because)
 	assert.False(t, v[0].Applied || v[1].Applied)
 }

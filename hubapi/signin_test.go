@@ -20,9 +20,9 @@ import (
 	"github.com/elastichub/elastichub/spawner"
 )
 
-// witnessed is a harness whose groups are those that the Hub sends, and what
+// harnessOfSentGroups is a harness whose groups are those that the Hub sends, and what
 // was presented last.
-func witnessed(t *testing.T) (*harness, *groups.SignIn) {
+func harnessOfSentGroups(t *testing.T) (*harness, *groups.SignIn) {
 	t.Helper()
 	text, err := os.ReadFile(contract + "/policies.yaml")
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func TestSignInComesBeforeTheQuestion(t *testing.T) {
 		"start":   {http.MethodPut, "/users/eve/server", start + `, `, http.StatusForbidden, http.StatusOK},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, last := witnessed(t)
+			h, last := harnessOfSentGroups(t)
 			signIn := func(groups string) string {
 				return call.body + `"sign_in": {"id_token": "an-id-token", "access_token": "an-access-token", "groups": ` + groups + `}}`
 			}
@@ -80,7 +80,7 @@ func TestSignInComesBeforeTheQuestion(t *testing.T) {
 }
 
 func TestSignInOutOfBounds(t *testing.T) {
-	h, last := witnessed(t)
+	h, last := harnessOfSentGroups(t)
 	for name, signIn := range map[string]string{
 		"long token":    `{"id_token": "` + strings.Repeat("x", 64<<10+1) + `"}`,
 		"long access":   `{"access_token": "` + strings.Repeat("x", 64<<10+1) + `"}`,

@@ -12,9 +12,9 @@ import (
 // directories are all sources of group membership, made one.
 type directories struct {
 	groups.Members
-	// witnesses are those that answer from what the Hub sends.
-	witnesses []groups.Witness
-	closers   []func()
+	// signInReceivers are those that answer from what the Hub sends.
+	signInReceivers []groups.SignInReceiver
+	closers         []func()
 }
 
 // Close ends the connections that are not in use.
@@ -54,8 +54,8 @@ func (d *directories) open(source source, registry prometheus.Registerer) (group
 	if closer, ok := opened.(interface{ Close() }); ok {
 		d.closers = append(d.closers, closer.Close)
 	}
-	if witness, ok := opened.(groups.Witness); ok {
-		d.witnesses = append(d.witnesses, witness)
+	if receiver, ok := opened.(groups.SignInReceiver); ok {
+		d.signInReceivers = append(d.signInReceivers, receiver)
 	}
 	if members, ok := opened.(groups.Members); ok {
 		return members, nil

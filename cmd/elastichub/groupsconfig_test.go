@@ -69,14 +69,14 @@ func TestSourcesAreCombinedInTheirOrder(t *testing.T) {
 	d, err := newDirectories(config("combine: first, sources: [file, hub, oidc]"), registry)
 	require.NoError(t, err)
 	defer d.Close()
-	assert.Len(t, d.witnesses, 2)
+	assert.Len(t, d.signInReceivers, 2)
 	m, err := d.Lookup(t.Context(), "alice")
 	require.NoError(t, err)
 	assert.Equal(t, []groups.Group{{Name: "ml", Source: "file"}}, m.Groups)
 	_, err = d.Lookup(t.Context(), "bob")
 	assert.ErrorIs(t, err, groups.ErrUnavailable, "the Hub has to say")
-	for _, witness := range d.witnesses {
-		witness.Present("bob", groups.SignIn{Groups: []string{"staff"}})
+	for _, receiver := range d.signInReceivers {
+		receiver.Present("bob", groups.SignIn{Groups: []string{"staff"}})
 	}
 	m, err = d.Lookup(t.Context(), "bob")
 	require.NoError(t, err)

@@ -103,7 +103,7 @@ func explain(ctx context.Context, config serveConfig, user string, signIn groups
 	}
 	defer members.Close()
 	policies := policyLister{api, config.Namespace}
-	service := groups.NewService(members, policies, config.Policies.Matching, members.witnesses...)
+	service := groups.NewService(members, policies, config.Policies.Matching, members.signInReceivers...)
 	service.Present(user, signIn)
 	return service.Explain(ctx, user), nil
 }

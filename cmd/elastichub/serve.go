@@ -83,7 +83,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		return err
 	}
 	defer members.Close()
-	allowances := groups.NewService(members, policyLister{mgr.GetClient(), config.Namespace}, config.Policies.Matching, members.witnesses...)
+	allowances := groups.NewService(members, policyLister{mgr.GetClient(), config.Namespace}, config.Policies.Matching, members.signInReceivers...)
 
 	adoptBefore, err := config.Notebooks.adoptBefore()
 	if err != nil {

@@ -57,6 +57,6 @@ func TestSourceConforms(t *testing.T) {
 	require.NoError(t, err)
 	sourcetest.Conformance(t, sourcetest.Fixture{
 		Source: source, Name: "file", Absent: groups.ErrUnknownUser,
-		Break: func(t *testing.T) { require.NoError(t, os.Remove(path)) }, Mend: write,
+		Break: func(t *testing.T) { require.NoError(t, os.Remove(path)) }, Restore: write,
 	})
 }

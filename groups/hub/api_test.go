@@ -78,7 +78,7 @@ func TestAPIOfARealHub(t *testing.T) {
 	s, _ := newAPI(t, hub.API, hubtest.Reader)
 	sourcetest.Conformance(t, sourcetest.Fixture{
 		Source: s, Name: "hub", Absent: groups.ErrUnknownUser,
-		Break: func(*testing.T) { hub.Stop() }, Mend: func(*testing.T) { hub.Resume() },
+		Break: func(*testing.T) { hub.Stop() }, Restore: func(*testing.T) { hub.Resume() },
 	})
 }
 

@@ -38,7 +38,7 @@ func bytesOf(all []groups.Group) int {
 	return n
 }
 
-// Present implements groups.Witness.
+// Present implements groups.SignInReceiver.
 func (s *Sent) Present(user string, signIn groups.SignIn) {
 	if signIn.Groups == nil {
 		return

@@ -178,7 +178,7 @@ func TestActiveDirectoryDomain(t *testing.T) {
 		c.MemberOfAttribute = ""
 		sourcetest.Conformance(t, sourcetest.Fixture{
 			Source: newSource(t, c), Name: "ldap", Absent: groups.ErrUnknownUser,
-			Break: func(*testing.T) { server.Stop() }, Mend: func(*testing.T) { server.Resume() },
+			Break: func(*testing.T) { server.Stop() }, Restore: func(*testing.T) { server.Resume() },
 		})
 	})
 

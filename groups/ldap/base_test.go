@@ -87,7 +87,7 @@ func TestGroupsOutsideBaseAndFilterDoNotCount(t *testing.T) {
 	})
 }
 
-func TestAnOddValueIsLeftOut(t *testing.T) {
+func TestAValueThatIsNoDNIsIgnored(t *testing.T) {
 	var logged bytes.Buffer
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
@@ -103,10 +103,10 @@ func TestAnOddValueIsLeftOut(t *testing.T) {
 	for range 3 {
 		assert.Equal(t, []string{"last", "staff"}, groupNamesOf(t, s, "alice"))
 	}
-	assert.Equal(t, len(odd), strings.Count(logged.String(), "left out"), "each once")
+	assert.Equal(t, len(odd), strings.Count(logged.String(), "is ignored"), "each once")
 	assert.Contains(t, logged.String(), "urn:mace:example:staff")
-	for i := range maxOddValues {
-		s.odd.tell("memberOf", strings.Repeat("y", i+1), assert.AnError)
+	for i := range maxInvalidDNs {
+		s.invalid.logOnce("memberOf", strings.Repeat("y", i+1), assert.AnError)
 	}
-	assert.Equal(t, maxOddValues, strings.Count(logged.String(), "left out"))
+	assert.Equal(t, maxInvalidDNs, strings.Count(logged.String(), "is ignored"))
 }

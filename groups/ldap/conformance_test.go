@@ -44,7 +44,7 @@ func TestSourceConforms(t *testing.T) {
 		t.Run(string(nested), func(t *testing.T) {
 			sourcetest.Conformance(t, sourcetest.Fixture{
 				Source: newSource(t, config), Name: "ldap", Absent: groups.ErrUnknownUser,
-				Break: func(*testing.T) { server.Stop() }, Mend: func(*testing.T) { server.Resume() },
+				Break: func(*testing.T) { server.Stop() }, Restore: func(*testing.T) { server.Resume() },
 			})
 		})
 	}
@@ -57,6 +57,6 @@ func TestCachedSourceConforms(t *testing.T) {
 	require.NoError(t, err)
 	sourcetest.Conformance(t, sourcetest.Fixture{
 		Source: cache, Name: "ldap", Absent: groups.ErrUnknownUser,
-		Break: func(*testing.T) { server.Stop() }, Mend: func(*testing.T) { server.Resume() },
+		Break: func(*testing.T) { server.Stop() }, Restore: func(*testing.T) { server.Resume() },
 	})
 }

@@ -42,7 +42,7 @@ func (s *Source) addMemberOf(ctx context.Context, c *conn, entry *ldap.Entry, fo
 func (s *Source) addNamed(ctx context.Context, c *conn, dn string, found *groupSet) error {
 	key, err := naming.CanonicalDN(dn)
 	if err != nil {
-		s.odd.tell(s.config.MemberOfAttribute, dn, err)
+		s.invalid.logOnce(s.config.MemberOfAttribute, dn, err)
 		return nil
 	}
 	if found.seen[key] || found.refused[key] || !naming.Below(key, s.base) {

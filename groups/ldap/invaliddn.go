@@ -5,26 +5,26 @@ import (
 	"sync"
 )
 
-// maxOddValues bounds how many values are told of.
-const maxOddValues = 100
+// maxInvalidDNs bounds how many values are logged.
+const maxInvalidDNs = 100
 
-// oddValues tells of each value that was to be a DN and is none, once.
-type oddValues struct {
-	mu   sync.Mutex
-	told map[string]bool
+// invalidDNs logs each value that should be a DN and is not, once.
+type invalidDNs struct {
+	mu     sync.Mutex
+	logged map[string]bool
 }
 
-func (o *oddValues) tell(attribute, value string, err error) {
+func (o *invalidDNs) logOnce(attribute, value string, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.told == nil {
-		o.told = map[string]bool{}
+	if o.logged == nil {
+		o.logged = map[string]bool{}
 	}
-	if o.told[value] || len(o.told) >= maxOddValues {
+	if o.logged[value] || len(o.logged) >= maxInvalidDNs {
 		return
 	}
-	o.told[value] = true
-	slog.Warn("not a group: left out", "attribute", attribute, "value", clipText(value, 200), "error", err)
+	o.logged[value] = true
+	slog.Warn("a value that is not a DN is ignored", "attribute", attribute, "value", clipText(value, 200), "error", err)
 }
 
 // clipText shortens what a directory says for the log.

@@ -294,7 +294,7 @@ func TestLDAPFilesAreReadAgain(t *testing.T) {
 	c.BindDN, c.BindPasswordFile = slapdtest.RootDN, secretFile(t, slapdtest.RootPassword)
 	s := source(t, c)
 	reconnect := func() error {
-		s.pool.dropIdle()
+		s.pool.closeIdle()
 		_, err := s.Lookup(t.Context(), "alice")
 		return err
 	}

@@ -52,7 +52,7 @@ type conn struct {
 	*ldap.Conn
 	raw    net.Conn
 	server int
-	born   time.Time
+	opened time.Time
 }
 
 func newPool(config Config, now func() time.Time) (*pool, error) {
@@ -96,21 +96,21 @@ func (p *pool) do(ctx context.Context, op func(context.Context, *conn) error) er
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a connection: %w", context.Cause(ctx))
 	}
-	if c := p.take(); c != nil {
+	if c := p.getIdle(); c != nil {
 		err := op(ctx, c)
 		if err == nil || errors.Is(err, groups.ErrOneUser) {
-			p.keep(c)
+			p.putIdle(c)
 			return err
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			p.blame(c.server)
+			p.markFailed(c.server)
 		}
 		// The server may have restarted; the others kept are no better.
-		c.drop()
-		p.dropIdle()
+		c.discard()
+		p.closeIdle()
 	}
 	var failures []error
-	for _, server := range p.order() {
+	for _, server := range p.serverOrder() {
 		if ctx.Err() != nil {
 			failures = append(failures, context.Cause(ctx))
 			break
@@ -118,12 +118,12 @@ func (p *pool) do(ctx context.Context, op func(context.Context, *conn) error) er
 		c, err := p.connect(ctx, server)
 		if err == nil {
 			if err = op(ctx, c); err == nil || errors.Is(err, groups.ErrOneUser) {
-				p.keep(c)
+				p.putIdle(c)
 				return err
 			}
-			c.drop()
+			c.discard()
 		}
-		p.blame(server)
+		p.markFailed(server)
 		failures = append(failures, fmt.Errorf("%s: %w", p.servers[server].Host, err))
 	}
 	return errors.Join(failures...)
@@ -152,7 +152,7 @@ func (p *pool) connect(ctx context.Context, server int) (*conn, error) {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
 	secure := &tls.Config{RootCAs: roots, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
-	c := &conn{raw: raw, server: server, born: p.now()}
+	c := &conn{raw: raw, server: server, opened: p.now()}
 	if u.Scheme == "ldaps" {
 		over := tls.Client(raw, secure)
 		if err := over.HandshakeContext(dialCtx); err != nil {
@@ -166,7 +166,7 @@ func (p *pool) connect(ctx context.Context, server int) (*conn, error) {
 	c.Conn.Start()
 	if p.config.StartTLS {
 		if err := c.run(dialCtx, func() error { return c.StartTLS(secure) }); err != nil {
-			c.drop()
+			c.discard()
 			return nil, fmt.Errorf("starttls: %w", err)
 		}
 	}
@@ -174,7 +174,7 @@ func (p *pool) connect(ctx context.Context, server int) (*conn, error) {
 	defer cancel()
 	if p.config.BindDN != "" {
 		if err := c.run(bindCtx, func() error { return c.Bind(p.config.BindDN, password) }); err != nil {
-			c.drop()
+			c.discard()
 			if u.Scheme == "ldap" && !p.config.StartTLS && ldap.IsErrorAnyOf(err, ldap.LDAPResultStrongAuthRequired, ldap.LDAPResultConfidentialityRequired) {
 				return nil, fmt.Errorf("bind: the server takes passwords over TLS only, use ldaps:// or startTLS: %w", err)
 			}
@@ -183,7 +183,7 @@ func (p *pool) connect(ctx context.Context, server int) (*conn, error) {
 	}
 	if p.config.NestedGroups == NestedInChain {
 		if err := c.run(bindCtx, c.knowsInChain); err != nil {
-			c.drop()
+			c.discard()
 			return nil, err
 		}
 	}
@@ -226,14 +226,14 @@ func (c *conn) run(ctx context.Context, exchange func() error) error {
 	return err
 }
 
-func (c *conn) drop() {
+func (c *conn) discard() {
 	// go-ldap says goodbye inside Close; a stuck peer must not hold it up.
 	_ = c.raw.SetDeadline(time.Unix(1, 0))
 	_ = c.Conn.Close()
 }
 
-// order is the servers as configured, those that failed lately last.
-func (p *pool) order() []int {
+// serverOrder is the servers as configured, those that failed lately last.
+func (p *pool) serverOrder() []int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var good, bad []int
@@ -247,49 +247,49 @@ func (p *pool) order() []int {
 	return append(good, bad...)
 }
 
-func (p *pool) blame(server int) {
+func (p *pool) markFailed(server int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed[server] = p.now()
 }
 
-// take returns a kept connection that looks usable, or nil.
-func (p *pool) take() *conn {
+// getIdle returns a kept connection that looks usable, or nil.
+func (p *pool) getIdle() *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.idle) > 0 {
 		c := p.idle[len(p.idle)-1]
 		p.idle = p.idle[:len(p.idle)-1]
-		if !c.IsClosing() && p.now().Sub(c.born) < maxConnAge {
+		if !c.IsClosing() && p.now().Sub(c.opened) < maxConnAge {
 			return c
 		}
-		c.drop()
+		c.discard()
 	}
 	return nil
 }
 
-func (p *pool) keep(c *conn) {
+func (p *pool) putIdle(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed[c.server] = time.Time{}
 	if p.closed {
-		c.drop()
+		c.discard()
 		return
 	}
 	p.idle = append(p.idle, c)
 }
 
-func (p *pool) dropIdle() {
+func (p *pool) closeIdle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range p.idle {
-		c.drop()
+		c.discard()
 	}
 	p.idle = nil
 }
 
 func (p *pool) close() {
-	p.dropIdle()
+	p.closeIdle()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true

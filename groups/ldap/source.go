@@ -30,11 +30,11 @@ const (
 // its UserAttribute has the user's name but for case: matching rules of
 // directories ignore spaces, widths and more, and are not relied upon.
 type Source struct {
-	config Config
-	base   string // of groups, canonical; empty if they count wherever they are
-	pool   *pool
-	now    func() time.Time
-	odd    oddValues
+	config  Config
+	base    string // of groups, canonical; empty if they count wherever they are
+	pool    *pool
+	now     func() time.Time
+	invalid invalidDNs
 }
 
 // New reads the files once, to find faults early, and connects at the first lookup.
@@ -201,7 +201,7 @@ func (s *Source) search(ctx context.Context, c *conn, base, filter string, attri
 	}
 }
 
-// serverSeconds is the time that the server is told to stop after; ours is SearchTimeout.
+// serverSeconds is the time after which the server is to stop; ours is SearchTimeout.
 func (s *Source) serverSeconds() int {
 	return int((s.config.SearchTimeout + time.Second - 1) / time.Second)
 }

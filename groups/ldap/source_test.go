@@ -171,7 +171,7 @@ func TestLDAPNamesMatchOnlyThemselves(t *testing.T) {
 		assert.ErrorIs(t, err, groups.ErrUnavailable)
 		assert.ErrorContains(t, err, "several entries")
 		assert.ErrorIs(t, err, groups.ErrOneUser)
-		assert.Equal(t, []time.Time{{}}, s.pool.failed, "the server is not to blame")
+		assert.Equal(t, []time.Time{{}}, s.pool.failed, "the server did not fail")
 		assert.Len(t, s.pool.idle, 1)
 	})
 }
@@ -386,7 +386,7 @@ func TestLDAPFailover(t *testing.T) {
 			m, err := s.Lookup(t.Context(), "alice")
 			require.NoError(t, err)
 			assert.Len(t, m.Groups, 2)
-			assert.Equal(t, []int{1, 0}, s.pool.order(), "who failed lately is tried last")
+			assert.Equal(t, []int{1, 0}, s.pool.serverOrder(), "who failed lately is tried last")
 		})
 	}
 	t.Run("all of them", func(t *testing.T) {

@@ -13,23 +13,23 @@ const (
 	maxPrefixBytes = 64
 )
 
-// steps splits a path at its dots; `\.` is a dot in a name.
-func steps(path string) []string {
+// splitPath splits the path of a claim at its dots; `\.` is a dot in a name.
+func splitPath(path string) []string {
 	var all []string
-	var step strings.Builder
+	var key strings.Builder
 	for i := 0; i < len(path); i++ {
 		switch {
 		case path[i] == '\\' && i+1 < len(path):
 			i++
-			step.WriteByte(path[i])
+			key.WriteByte(path[i])
 		case path[i] == '.':
-			all = append(all, step.String())
-			step.Reset()
+			all = append(all, key.String())
+			key.Reset()
 		default:
-			step.WriteByte(path[i])
+			key.WriteByte(path[i])
 		}
 	}
-	return append(all, step.String())
+	return append(all, key.String())
 }
 
 // groupsOf collects the groups that claims name. Providers leave out the claim
@@ -63,20 +63,20 @@ func groupsOf(claims map[string]any, paths []string, prefix string) ([]groups.Gr
 }
 
 func names(claims map[string]any, path string) ([]string, error) {
-	way := steps(path)
+	keys := splitPath(path)
 	// A provider that has too many groups for a token says where they are
 	// instead (OpenID Connect Core 5.6.2); to it, the user is not without groups.
-	if elsewhere, _ := claims["_claim_names"].(map[string]any); elsewhere[way[0]] != nil {
+	if elsewhere, _ := claims["_claim_names"].(map[string]any); elsewhere[keys[0]] != nil {
 		return nil, fmt.Errorf("claim %q: the provider says only where the groups are; let it send fewer", path)
 	}
 	var value any = claims
-	for i, step := range way {
+	for i, key := range keys {
 		object, is := value.(map[string]any)
 		if !is {
-			return nil, fmt.Errorf("claim %q: %q is no object", path, strings.Join(way[:i], "."))
+			return nil, fmt.Errorf("claim %q: %q is no object", path, strings.Join(keys[:i], "."))
 		}
 		var known bool
-		if value, known = object[step]; !known || value == nil {
+		if value, known = object[key]; !known || value == nil {
 			return nil, nil
 		}
 	}

@@ -58,7 +58,7 @@ type Config struct {
 	// written with a backslash before it.
 	GroupsClaims []string
 	// GroupPrefix is put before every name, so that no group of the provider
-	// is taken for one of another source.
+	// counts as one of another source.
 	GroupPrefix string
 	// Algorithms that a signature may have, of those in Algorithms.
 	Algorithms []string
@@ -106,7 +106,7 @@ func (c Config) Validate() error {
 		fault("groupsClaims", "name at least one")
 	}
 	for i, path := range c.GroupsClaims {
-		if slices.Contains(steps(path), "") {
+		if slices.Contains(splitPath(path), "") {
 			fault(fmt.Sprintf("groupsClaims[%d]", i), "not a path: %q", path)
 		}
 	}

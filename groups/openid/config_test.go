@@ -44,7 +44,7 @@ func TestSteps(t *testing.T) {
 		"groups": {"groups"}, "realm_access.roles": {"realm_access", "roles"}, `https://example\.org/groups`: {"https://example.org/groups"},
 		`a\\.b`: {`a\`, "b"}, "a.": {"a", ""}, "": {""}, `a\`: {`a\`},
 	} {
-		assert.Equal(t, want, steps(path), path)
+		assert.Equal(t, want, splitPath(path), path)
 	}
 }
 

@@ -88,7 +88,7 @@ func TestConforms(t *testing.T) {
 			if from == openid.FromUserInfo {
 				// Tokens are verified without the provider, this is not.
 				f.Break = func(t *testing.T) { provider.Fault("error") }
-				f.Mend = func(t *testing.T) { provider.Fault("") }
+				f.Restore = func(t *testing.T) { provider.Fault("") }
 			}
 			sourcetest.Conformance(t, f)
 		})

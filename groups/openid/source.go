@@ -26,9 +26,9 @@ const (
 	connections    = 8
 )
 
-// Source is a groups.Source and a groups.Witness. Tokens are kept in memory
-// alone, and no error or log has one. A cache in front of it bridges tokens
-// that have expired, up to its stale limit.
+// Source is a groups.Source and a groups.SignInReceiver. Tokens are kept in
+// memory alone, and no error or log has one. While a token has expired, a cache
+// in front of it answers, up to its stale limit.
 type Source struct {
 	config Config
 	client *outbound.Client
@@ -65,7 +65,7 @@ func New(config Config, now func() time.Time) (*Source, error) {
 // Close ends the connections that are not in use.
 func (s *Source) Close() { s.client.Close() }
 
-// Present implements groups.Witness: it remembers the token, unread.
+// Present implements groups.SignInReceiver: it remembers the token, unread.
 func (s *Source) Present(user string, signIn groups.SignIn) {
 	token := signIn.IDToken
 	if s.config.From != FromIDToken {

@@ -20,7 +20,7 @@ const defaultGroup = "default"
 func (r *Result) formConf(document, forms map[string]any, o Options) error {
 	for _, key := range slices.Sorted(maps.Keys(document)) {
 		if key != "groups" {
-			r.lose("%s: not known", key)
+			r.addLost("%s: not known", key)
 		}
 	}
 	if len(o.Images) == 0 {
@@ -48,7 +48,7 @@ func (r *Result) formConf(document, forms map[string]any, o Options) error {
 			case "mem":
 				p.Spec.Memory, fault = r.slider(path+".mem", fields[key], func(v any) (resource.Quantity, error) { return bytes(v, "G") })
 			default:
-				r.lose("%s.%s: not known", path, key)
+				r.addLost("%s.%s: not known", path, key)
 			}
 			faults = append(faults, fault)
 		}
@@ -95,7 +95,7 @@ func (r *Result) slider(path string, v any, read func(any) (resource.Quantity, e
 	out.Step, out.Default = amount("step"), amount("default")
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		if !slices.Contains([]string{"min", "max", "step", "default"}, key) {
-			r.lose("%s.%s: not known", path, key)
+			r.addLost("%s.%s: not known", path, key)
 		}
 	}
 	slices.SortFunc(faults, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
@@ -117,7 +117,7 @@ func (r *Result) rank() {
 		p.Spec.Priority = int32(10 * (i + 1))
 	}
 	if len(named) > 1 {
-		r.lose("the order of groups is not in formConf.yaml: priorities were given by size, the largest first; check spec.priority")
+		r.addLost("the order of groups is not in formConf.yaml: priorities were given by size, the largest first; check spec.priority")
 	}
-	r.lose("rights of single users (in the spawner's code) are not in formConf.yaml: put those users into groups")
+	r.addLost("rights of single users (in the spawner's code) are not in formConf.yaml: put those users into groups")
 }

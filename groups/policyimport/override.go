@@ -36,7 +36,7 @@ func (r *Result) profile(path string, fields map[string]any) ([]profile, error) 
 		case "kubespawner_override":
 			faults = append(faults, r.override(path+"."+key, fields[key], &base))
 		default:
-			r.lose("%s.%s: not known", path, key)
+			r.addLost("%s.%s: not known", path, key)
 		}
 	}
 	options, ok := fields["profile_options"].(map[string]any)
@@ -64,7 +64,7 @@ func (r *Result) option(path string, v any, base profile) ([]profile, error) {
 		return nil, fmt.Errorf("%s: not an option", path)
 	}
 	if unlisted, ok := fields["unlisted_choice"].(map[string]any); ok && unlisted["enabled"] == true {
-		r.lose("%s.unlisted_choice: users cannot type an image of their own here", path)
+		r.addLost("%s.unlisted_choice: users cannot type an image of their own here", path)
 	}
 	list, _ := fields["choices"].(map[string]any)
 	var all []profile
@@ -99,7 +99,7 @@ func sameSize(a, b profile) bool {
 	return same(a.cpu, b.cpu) && same(a.memory, b.memory)
 }
 
-// override reads kubespawner_override. What has no place in a policy is listed.
+// override reads kubespawner_override. What no field of a policy holds is listed.
 func (r *Result) override(path string, v any, p *profile) error {
 	if v == nil {
 		return nil
@@ -123,7 +123,7 @@ func (r *Result) override(path string, v any, p *profile) error {
 	memory := func(v any) (resource.Quantity, error) { return bytes(v, "") }
 	strict := func(key string, into any) {
 		if err := decodeInto(fields[key], into); err != nil {
-			r.lose("%s.%s: %v", path, key, err)
+			r.addLost("%s.%s: %v", path, key, err)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
@@ -142,7 +142,7 @@ func (r *Result) override(path string, v any, p *profile) error {
 			faults = append(faults, r.gpus(path+"."+key, fields[key], p))
 		case "extra_resource_guarantees":
 			if encoded(fields[key]) != encoded(fields["extra_resource_limits"]) {
-				r.lose("%s.%s: differs from the limits, which count", path, key)
+				r.addLost("%s.%s: differs from the limits, which count", path, key)
 			}
 		case "node_selector":
 			strict(key, &p.shared.NodeSelector)
@@ -162,10 +162,10 @@ func (r *Result) override(path string, v any, p *profile) error {
 			r.volumes(path, fields, p)
 		case "volume_mounts":
 			if fields["volumes"] == nil {
-				r.lose("%s.%s: without volumes", path, key)
+				r.addLost("%s.%s: without volumes", path, key)
 			}
 		default:
-			r.lose("%s.%s: has no place in a policy", path, key)
+			r.addLost("%s.%s: no field of a policy holds it", path, key)
 		}
 	}
 	return errors.Join(faults...)
@@ -190,7 +190,7 @@ func (r *Result) gpus(path string, v any, p *profile) error {
 		case err != nil || q.MilliValue()%1000 != 0 || q.Value() > 1024:
 			faults = append(faults, fmt.Errorf("%s[%s]: not a whole number", path, name))
 		case !strings.Contains(name, "/"):
-			r.lose("%s[%s]: has no place in a policy", path, name)
+			r.addLost("%s[%s]: no field of a policy holds it", path, name)
 		case q.Value() > 0:
 			p.gpus[name] = int32(q.Value())
 		}
@@ -201,20 +201,20 @@ func (r *Result) gpus(path string, v any, p *profile) error {
 func (r *Result) environment(path string, v any, p *profile) {
 	fields, ok := v.(map[string]any)
 	if !ok {
-		r.lose("%s: not a map", path)
+		r.addLost("%s: not a map", path)
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		var text string
 		switch value := fields[name].(type) {
 		case map[string]any, []any, nil:
-			r.lose("%s.%s: values from elsewhere are not carried over", path, name)
+			r.addLost("%s.%s: values from elsewhere are not carried over", path, name)
 			continue
 		default:
 			text = fmt.Sprint(value)
 		}
 		if strings.Contains(text, "{username}") || strings.Contains(text, "{user_server}") || strings.Contains(text, "{servername}") {
-			r.lose("%s.%s: templates are not expanded in variables", path, name)
+			r.addLost("%s.%s: templates are not expanded in variables", path, name)
 			continue
 		}
 		p.shared.Env = slices.DeleteFunc(p.shared.Env, func(e v1alpha1.PolicyEnv) bool { return e.Name == name })
@@ -222,7 +222,7 @@ func (r *Result) environment(path string, v any, p *profile) {
 	}
 }
 
-// volumes carries over claims that are mounted whole at one place.
+// volumes carries over claims that are mounted whole at one path.
 func (r *Result) volumes(path string, fields map[string]any, p *profile) {
 	var volumes []struct {
 		Name                  string `json:"name"`
@@ -247,13 +247,13 @@ func (r *Result) volumes(path string, fields map[string]any, p *profile) {
 			list = values
 		}
 		if text := encoded(list); decodeLoose(text, into) != nil {
-			r.lose("%s.%s: not a list of %s", path, key, key)
+			r.addLost("%s.%s: not a list of %s", path, key, key)
 			return
 		}
 	}
 	for _, v := range volumes {
 		if v.PersistentVolumeClaim == nil || strings.Contains(v.PersistentVolumeClaim.ClaimName, "{") {
-			r.lose("%s.volumes[%s]: only claims with plain names are carried over", path, v.Name)
+			r.addLost("%s.volumes[%s]: only claims with plain names are carried over", path, v.Name)
 			continue
 		}
 		used := 0
@@ -263,7 +263,7 @@ func (r *Result) volumes(path string, fields map[string]any, p *profile) {
 			}
 			used++
 			if m.SubPath != "" || used > 1 {
-				r.lose("%s.volume_mounts[%s]: a claim is mounted whole, at one path", path, m.MountPath)
+				r.addLost("%s.volume_mounts[%s]: a claim is mounted whole, at one path", path, m.MountPath)
 				continue
 			}
 			s := storage(p)

@@ -41,7 +41,7 @@ type Result struct {
 	Lost []string
 }
 
-func (r *Result) lose(format string, args ...any) {
+func (r *Result) addLost(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if !slices.Contains(r.Lost, text) {
 		r.Lost = append(r.Lost, text)

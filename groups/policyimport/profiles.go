@@ -72,7 +72,7 @@ func (r *Result) profiles(list []any, o Options) error {
 		r.Policies = append(r.Policies, policy)
 	}
 	if len(sets) > 2 || len(sets) == 2 && sets[""] == nil {
-		r.lose("a user of several groups had the profiles of all: set policies.matching to union in the service's configuration")
+		r.addLost("a user of several groups had the profiles of all: set policies.matching to union in the service's configuration")
 	}
 	return nil
 }
@@ -97,7 +97,7 @@ func (r *Result) fromProfiles(names []string, members []profile, o Options) (v1a
 			continue
 		}
 		if len(p.Spec.Presets) == 16 {
-			r.lose("%s: more than 16 sizes; %s is no preset", title, m.path)
+			r.addLost("%s: more than 16 sizes; %s is no preset", title, m.path)
 			continue
 		}
 		p.Spec.Presets = append(p.Spec.Presets, v1alpha1.Preset{Name: m.name, Title: m.title, CPU: *m.cpu, Memory: *m.memory, Description: m.description})
@@ -107,11 +107,11 @@ func (r *Result) fromProfiles(names []string, members []profile, o Options) (v1a
 		for name, n := range m.gpus {
 			k := &p.Spec.Kernels
 			if k.GPUResource != "" && k.GPUResource != name {
-				r.lose("%s: %s: a policy counts one GPU resource, here %s; make a second policy for %s", m.path, title, k.GPUResource, name)
+				r.addLost("%s: %s: a policy counts one GPU resource, here %s; make a second policy for %s", m.path, title, k.GPUResource, name)
 				continue
 			}
 			k.GPUResource, k.GPUsPerKernel, k.GPUsPerUser = name, max(k.GPUsPerKernel, n), max(k.GPUsPerUser, n)
-			r.lose("%s: %d %s: GPUs are for kernels here, not for servers: name JupyterKernelSpecs with GPUs in spec.kernels.allowed of %s", m.path, n, name, p.Name)
+			r.addLost("%s: %d %s: GPUs are for kernels here, not for servers: name JupyterKernelSpecs with GPUs in spec.kernels.allowed of %s", m.path, n, name, p.Name)
 		}
 	}
 	return p, nil
@@ -144,7 +144,7 @@ func (r *Result) bounds(title, what string, members []profile, of func(profile) 
 			if what == "cpu_limit" && m.anyCPU || what == "mem_limit" && m.anyMemory {
 				continue
 			}
-			r.lose("%s: no %s, which means no limit there", m.path, what)
+			r.addLost("%s: no %s, which means no limit there", m.path, what)
 			continue
 		}
 		if !found || limit.Cmp(out.Min) < 0 {
@@ -162,7 +162,7 @@ func (r *Result) bounds(title, what string, members []profile, of func(profile) 
 		}
 	}
 	if !found {
-		r.lose("%s: no profile has a %s: %s is a placeholder, set it", title, what, absent.String())
+		r.addLost("%s: no profile has a %s: %s is a placeholder, set it", title, what, absent.String())
 		return v1alpha1.ResourceRange{Min: absent, Max: absent}
 	}
 	var step int64
@@ -183,7 +183,7 @@ func (r *Result) bounds(title, what string, members []profile, of func(profile) 
 	case 1:
 		out.RequestRatio = slices.Collect(maps.Keys(ratios))[0]
 	default:
-		r.lose("%s: guarantees are not the same part of the limit in all profiles: the default ratio is used for %s", title, what)
+		r.addLost("%s: guarantees are not the same part of the limit in all profiles: the default ratio is used for %s", title, what)
 	}
 	return out
 }
@@ -202,15 +202,15 @@ func ratio(request, limit resource.Quantity) string {
 
 // share carries over what all profiles of a policy agree on.
 func (r *Result) share(spec *v1alpha1.GroupPolicySpec, title string, members []profile) {
-	agree := func(what string, of func(*v1alpha1.GroupPolicySpec) any, take func(*v1alpha1.GroupPolicySpec)) {
+	agree := func(what string, of func(*v1alpha1.GroupPolicySpec) any, apply func(*v1alpha1.GroupPolicySpec)) {
 		first := encoded(of(&members[0].shared))
 		for i := range members {
 			if encoded(of(&members[i].shared)) != first {
-				r.lose("%s: %s differs between profiles: set it by hand, or make several policies", title, what)
+				r.addLost("%s: %s differs between profiles: set it by hand, or make several policies", title, what)
 				return
 			}
 		}
-		take(&members[0].shared)
+		apply(&members[0].shared)
 	}
 	agree("node_selector", func(s *v1alpha1.GroupPolicySpec) any { return s.NodeSelector }, func(s *v1alpha1.GroupPolicySpec) { spec.NodeSelector = s.NodeSelector })
 	agree("tolerations", func(s *v1alpha1.GroupPolicySpec) any { return s.Tolerations }, func(s *v1alpha1.GroupPolicySpec) { spec.Tolerations = s.Tolerations })

@@ -135,7 +135,7 @@ func status(p *v1alpha1.GroupPolicy, notebooks []v1alpha1.JupyterNotebook, fault
 }
 
 func message(faults field.ErrorList) string {
-	lines := []string{"Members get nothing until this is mended:"}
+	lines := []string{"Members get nothing until these faults are fixed:"}
 	for _, f := range faults {
 		lines = append(lines, f.Error())
 	}

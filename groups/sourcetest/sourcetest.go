@@ -33,12 +33,12 @@ type Fixture struct {
 	Source groups.Source
 	// Name is what the source calls itself.
 	Name string
-	// Absent is the error for a user that the source does not know: that of
-	// sources that wait to be told differs.
+	// Absent is the error for a user that the source does not know. Sources
+	// that only get to know users who sign in have one of their own.
 	Absent error
-	// Break makes the source unreachable, Mend ends it. Nil for sources that
+	// Break makes the source unreachable, Restore ends it. Nil for sources that
 	// ask nobody.
-	Break, Mend func(t *testing.T)
+	Break, Restore func(t *testing.T)
 }
 
 // near are names that are nearly Member, but for case.
@@ -116,7 +116,7 @@ func Conformance(t *testing.T, f Fixture) {
 			assert.Equal(t, groups.Membership{}, m, user)
 		}
 		assert.NoError(t, ctx.Err(), "each within its own deadline")
-		f.Mend(t)
+		f.Restore(t)
 		_, err := f.Source.Lookup(t.Context(), Member)
 		assert.NoError(t, err)
 	})

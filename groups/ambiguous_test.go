@@ -20,17 +20,17 @@ func TestSeveralGroupsOfOneNameAreTold(t *testing.T) {
 	policies := []v1alpha1.GroupPolicy{policy("research", 0, "ml-research"), policy("chess", 0, "cn=ml-research,ou=clubs,dc=x")}
 
 	ranked := rank(member(one, two), policies)
-	said := verdicts(ranked, MatchPriority)
+	said := explainPolicies(ranked, MatchPriority)
 	assert.Contains(t, said[1].Because, `"ml-research" is the name of 2 groups: cn=ML-Research,ou=clubs,dc=x and cn=ml-research,ou=groups,dc=x`)
 	assert.NotContains(t, said[0].Because, "is the name of", "it names a DN")
-	assert.NotContains(t, verdicts(rank(member(one), policies), MatchPriority)[0].Because, "is the name of")
+	assert.NotContains(t, explainPolicies(rank(member(one), policies), MatchPriority)[0].Because, "is the name of")
 
-	var w nameWatch // users are in one of them each
-	w.note(member(one, "cn=ml-research,ou=unnamed,dc=x2"), policies[1:])
-	w.note(member(one), policies)
+	var w ambiguousNames // users are in one of them each
+	w.check(member(one, "cn=ml-research,ou=unnamed,dc=x2"), policies[1:])
+	w.check(member(one), policies)
 	assert.Empty(t, logged.String())
 	for range 2 {
-		w.note(member(two), policies)
+		w.check(member(two), policies)
 	}
 	assert.Equal(t, 1, strings.Count(logged.String(), "several groups"))
 	assert.Contains(t, logged.String(), "ou=clubs")
