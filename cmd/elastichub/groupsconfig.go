@@ -27,8 +27,8 @@ type groupsConfig struct {
 	File string
 }
 
-// sourceConfig is the configuration of a source as its package declares it,
-// and the limits of the cache before it.
+// sourceConfig is the configuration of a source as its package declares it, the
+// names of whose fields are the keys, and the limits of the cache before it.
 type sourceConfig[C any] struct {
 	Config C `mapstructure:",squash"`
 	Limits cacheLimits
