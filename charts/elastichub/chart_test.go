@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -34,10 +35,12 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 		"smallest": {
 			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 2, "NetworkPolicy": 3,
 			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 1, "ClusterRoleBinding": 1,
+			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"everything": {
 			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "NetworkPolicy": 3, "ServiceMonitor": 1,
 			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 1, "ClusterRoleBinding": 1,
+			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"least-rights": {
 			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 2, "Role": 1, "RoleBinding": 1,
@@ -95,6 +98,10 @@ func decode(t *testing.T, text string) (kind, name string) {
 		into = &rbacv1.ClusterRole{}
 	case "ClusterRoleBinding":
 		into = &rbacv1.ClusterRoleBinding{}
+	case "ValidatingAdmissionPolicy":
+		into = &admissionv1.ValidatingAdmissionPolicy{}
+	case "ValidatingAdmissionPolicyBinding":
+		into = &admissionv1.ValidatingAdmissionPolicyBinding{}
 	case "ServiceMonitor":
 		into = &unstructured.Unstructured{}
 		require.NoError(t, yaml.Unmarshal([]byte(text), into))

@@ -109,6 +109,7 @@ func newSite(t *testing.T) *site {
 	s.create(&rbacv1.Role{ObjectMeta: s.meta("gw"), Rules: gatewayRules})
 	s.create(&rbacv1.RoleBinding{ObjectMeta: s.meta("gw"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "gw"},
 		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: s.user(), APIGroup: rbacv1.GroupName}}})
+	s.limitGateways()
 	s.create(&v1alpha1.JupyterGateway{ObjectMeta: s.meta("gw"), Spec: v1alpha1.JupyterGatewaySpec{Kernels: []string{"python-gpu"}}})
 	s.create(&v1alpha1.JupyterKernelSpec{ObjectMeta: s.meta("python-gpu"), Spec: v1alpha1.JupyterKernelSpecSpec{Language: "python", DisplayName: "GPU", Image: "img",
 		Resources: &corev1.ResourceRequirements{Limits: corev1.ResourceList{"nvidia.com/gpu": resourceOne}}}})
@@ -133,7 +134,8 @@ func (s *site) meta(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name, Namespace: s.namespace}
 }
 
-func (s *site) user() string { return "gateway-of-" + s.namespace }
+// user is the account that the controllers give the gateway.
+func (s *site) user() string { return "system:serviceaccount:" + s.namespace + ":gw-gateway" }
 
 func (s *site) create(obj client.Object) {
 	s.t.Helper()
