@@ -53,7 +53,7 @@ func (s *Service) homeClaim(ctx context.Context, req Request, nb *v1alpha1.Jupyt
 		return template, nil
 	}
 	if !req.HubUser.Known() {
-		return explicit(claimOfName(template, req.User, name), name), nil
+		return s.claimByName(ctx, req, template, name)
 	}
 	if former := formerClaim(nb, template); former != "" {
 		return explicit(former, name), s.noteNames(ctx, former, nb, req.Key, template)
@@ -88,10 +88,33 @@ func (s *Service) homeClaim(ctx context.Context, req Request, nb *v1alpha1.Jupyt
 	return "", ErrNameTaken
 }
 
+// claimByName is the claim for a Hub that does not say who a user is: that of
+// the name, unless it says that it is another's.
+func (s *Service) claimByName(ctx context.Context, req Request, template, notebook string) (string, error) {
+	claim := &corev1.PersistentVolumeClaim{}
+	name := claimOfName(template, req.User, notebook)
+	err := s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: name}, claim)
+	if client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("read home volume: %w", err)
+	}
+	if err == nil {
+		switch s.claimOwnership(claim, req, template) {
+		case ownershipOther, ownershipUnclear:
+			return "", &UnclearOwnerError{Claim: name, User: req.User, Owner: hubUserOf(claim), Made: claim.CreationTimestamp.Time}
+		case ownershipNone, ownershipOwn:
+		}
+	}
+	return explicit(name, notebook), nil
+}
+
 // claimOwnership is that of a claim for a server: one that was made for another
-// server of the same person is not this one's.
+// server of the same person is not this one's, and one of an older KubeSpawner,
+// whose label alone names a user, is not everybody's whose name it could be.
 func (s *Service) claimOwnership(claim *corev1.PersistentVolumeClaim, req Request, template string) ownership {
 	owned := ownershipOf(claim.Annotations, claim.CreationTimestamp.Time, s.requester(req))
+	if label := claim.Labels[v1alpha1.LabelHubUsername]; owned == ownershipNone && label != "" && unescaped(label) != req.User {
+		return ownershipUnclear
+	}
 	server, noted := claim.Annotations[v1alpha1.LabelHubServername]
 	if owned == ownershipOwn && template == "" && noted && server != req.Server {
 		return ownershipOther

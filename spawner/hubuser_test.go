@@ -343,3 +343,41 @@ func TestAStoppedServersEnvironmentIsForgotten(t *testing.T) {
 	require.NoError(t, c.get("jupyter-alice-env", &env))
 	assert.Equal(t, "secret-of-s2", string(env.Data["JUPYTERHUB_API_TOKEN"]))
 }
+
+// TestAHomeOfAnotherEscapeSchemeIsNotGivenAway: KubeSpawner called bob_1's claim
+// claim-bob-5f1, which is what bob-5f1's is called here.
+func TestAHomeOfAnotherEscapeSchemeIsNotGivenAway(t *testing.T) {
+	c, s := people(t)
+	const template = "claim-{username}"
+	claim := func(user string, labels, annotations map[string]string) {
+		name := claimOfName(template, user, "")
+		c.claimOf(name, annotations)
+		var made corev1.PersistentVolumeClaim
+		require.NoError(t, c.get(name, &made))
+		made.Labels = labels
+		require.NoError(t, c.client.Update(t.Context(), &made))
+	}
+	named := func(label string) map[string]string { return map[string]string{v1alpha1.LabelHubUsername: label} }
+	who := hubUser(17)
+
+	claim("bob-5f1", named("bob-5f1"), named("bob_1"))
+	_, err := c.start(s, "bob-5f1", "", "s1", who, template)
+	require.NoError(t, err)
+	assert.Equal(t, "claim-bob-5f1---"+podrules.Digest(hashDigits, who.String()), c.home("jupyter-bob-5f1", "s1"), "an empty one of their own")
+
+	var unclear *UnclearOwnerError
+	claim("eve-2e", named("eve-2e"), nil) // of eve., in a release that wrote no annotations
+	_, err = c.start(s, "eve-2e", "", "s1", hubUser(18), template)
+	require.ErrorAs(t, err, &unclear)
+	claim("zo-c3-ab", named("zo-c3-ab"), nil) // of zoë
+	_, err = c.start(s, "zo-c3-ab", "", "s1", hubUser(19), template)
+	require.ErrorAs(t, err, &unclear)
+	claim("mallory", named("alice"), named("alice"))
+	_, err = c.start(s, "mallory", "", "s1", HubUser{}, template)
+	require.ErrorAs(t, err, &unclear, "nor to a Hub that does not say who its users are")
+
+	claim("carol", named("carol"), nil)
+	_, err = c.start(s, "carol", "", "s1", hubUser(20), template)
+	require.NoError(t, err)
+	assert.Equal(t, "claim-carol", c.home("jupyter-carol", "s1"))
+}

@@ -2,6 +2,7 @@ package spawner
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/elastichub/elastichub/podrules"
@@ -64,4 +65,15 @@ func userSlug(user string) string {
 		return user
 	}
 	return podrules.Readable(user, maxSlug-len("---")-hashDigits) + "---" + podrules.Digest(hashDigits, user)
+}
+
+var escapedByte = regexp.MustCompile(`-[0-9a-f]{2}`)
+
+// unescaped is the user whom KubeSpawner before 7 has labelled so: it wrote each
+// byte that is no letter or digit as a hyphen and its number.
+func unescaped(label string) string {
+	return escapedByte.ReplaceAllStringFunc(label, func(code string) string {
+		n, _ := strconv.ParseUint(code[1:], 16, 8) // the expression lets nothing else through
+		return string([]byte{byte(n)})
+	})
 }
