@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -20,6 +21,9 @@ type Config struct {
 	// ClusterCapacity lets admission read Nodes and Pods of all namespaces.
 	// Without it only the policies limit, and the scheduler decides the rest.
 	ClusterCapacity bool
+	// Allowances is asked for a user's policies before a kernel is admitted. nil:
+	// nobody can be asked, and those count that the server started with.
+	Allowances queue.Allowances
 }
 
 // Validate returns all faults at once.

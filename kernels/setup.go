@@ -26,7 +26,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 		return nil, fmt.Errorf("kernels: metrics: %w", err)
 	}
 	pods := podspec.NewBuilder(cfg.Pods)
-	admission, err := queue.New(mgr, queue.Config{Namespace: cfg.Namespace, Pods: pods, ClusterCapacity: cfg.ClusterCapacity}, agents, life, registry)
+	admission, err := queue.New(mgr, queue.Config{Namespace: cfg.Namespace, Pods: pods, ClusterCapacity: cfg.ClusterCapacity, Allowances: cfg.Allowances}, agents, life, registry)
 	if err != nil {
 		return nil, err
 	}

@@ -108,6 +108,9 @@ type JupyterKernelStatus struct {
 	// Held is what admission counts for this kernel while it is Starting or
 	// Ready: the extended resources of its Pod, e.g. nvidia.com/gpu: 1.
 	Held corev1.ResourceList `json:"held,omitempty"`
+	// Policies are the GroupPolicies that the run was admitted with: those of its
+	// user at that moment.
+	Policies []string `json:"policies,omitempty"`
 	// Queue is set while Queued.
 	Queue *QueueStatus `json:"queue,omitempty"`
 	// Cause is set when Parked or Dead; Message is a sentence for people.

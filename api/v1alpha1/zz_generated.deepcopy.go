@@ -719,6 +719,11 @@ func (in *JupyterKernelStatus) DeepCopyInto(out *JupyterKernelStatus) {
 			(*out)[key] = val.DeepCopy()
 		}
 	}
+	if in.Policies != nil {
+		in, out := &in.Policies, &out.Policies
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Queue != nil {
 		in, out := &in.Queue, &out.Queue
 		*out = new(QueueStatus)

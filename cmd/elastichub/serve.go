@@ -31,6 +31,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/probe"
 	"github.com/elastichub/elastichub/tokens"
@@ -106,6 +107,11 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err := policystatus.SetupWithManager(mgr); err != nil {
 		return err
 	}
+	// Groups that only a sign-in tells cannot be asked for when a kernel starts.
+	var asked queue.Allowances
+	if len(members.signInReceivers) == 0 {
+		asked = allowances
+	}
 	offers, err := kernels.SetupWithManager(mgr, kernels.Config{
 		Namespace: config.Namespace,
 		Pods: podspec.Config{
@@ -116,6 +122,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		},
 		TokenPublicKey:  issuer.PublicKey(),
 		ClusterCapacity: config.Kernels.ClusterCapacity,
+		Allowances:      asked,
 	}, remote.NewCaller(protocol.Port), registry)
 	if err != nil {
 		return fmt.Errorf("kernels: %w", err)

@@ -251,6 +251,7 @@ func TestEachReasonHasASentence(t *testing.T) {
 	codes := []ReasonCode{
 		KernelSpecNotAllowed, OverGPUsPerKernel, OverGPUsPerUser, OverGPUPool, UserKernelsInUse, UserGPUsInUse, PolicyMissing,
 		PoolInUse, PoolAwaited, NoNodeOffers, NodesTooSmall, NodesInUse, NodesNotEnough, NodesAwaited, WarmPodEnds,
+		UserUnknown, UserWithoutPolicy, PolicyInvalid, GroupsUnknown,
 	}
 	sentences := map[string]ReasonCode{}
 	for _, code := range codes {
@@ -259,4 +260,17 @@ func TestEachReasonHasASentence(t *testing.T) {
 		assert.Empty(t, sentences[text], "%s says what another does: %s", code, text)
 		sentences[text] = code
 	}
+}
+
+func TestWhoseGroupsAreUnknownWaitsAndWhoseAreGoneIsRefused(t *testing.T) {
+	t.Parallel()
+	in := Input{Nodes: []Node{{Name: "n", Total: Resources{"gpu": 1}, Free: Resources{"gpu": 1}}}}
+	for i, r := range []Request{{ID: "unknown", Unknown: GroupsUnknown}, {ID: "gone", Gone: UserWithoutPolicy}, {ID: "third"}} {
+		r.User, r.Since, r.Wants = r.ID, time.Unix(int64(i), 0), Resources{"gpu": 1}
+		in.Requests = append(in.Requests, r)
+	}
+	d := Decide(in)
+	assert.Equal(t, []string{"third"}, d.Admit, "nothing is set aside for them")
+	assert.Equal(t, map[string]Reason{"gone": {Code: UserWithoutPolicy}}, d.Refuse)
+	assert.Equal(t, map[string]QueuePosition{"unknown": {Position: 1, Length: 1, Reason: Reason{Code: GroupsUnknown}}}, d.Wait)
 }

@@ -15,6 +15,9 @@
 // is set aside, so that a stream of smaller requests cannot starve it. One that
 // no node could ever satisfy sets nothing aside.
 //
+// One whose user's groups cannot be told now waits and sets nothing aside either;
+// one whose user has lost them is refused.
+//
 // # Several policies
 //
 // A request may name several policies. The per-user and per-kernel limits that

@@ -14,6 +14,9 @@ type Reason struct {
 	Wants, Used, Limit int64
 	// Queued: what the user waits for counts in Used.
 	Queued bool
+	// Before and Now are the policies that the user had at the server's start, and
+	// has now, if these are others.
+	Before, Now string
 }
 
 // ReasonCode names a kind of Reason.
@@ -37,10 +40,22 @@ const (
 	NodesNotEnough       ReasonCode = "NodesNotEnough"
 	NodesAwaited         ReasonCode = "NodesAwaited"
 	WarmPodEnds          ReasonCode = "WarmPodEnds"
+	// What the directory says, or does not say, of the user: refused for the first two.
+	UserUnknown       ReasonCode = "UserUnknown"
+	UserWithoutPolicy ReasonCode = "UserWithoutPolicy"
+	PolicyInvalid     ReasonCode = "PolicyInvalid"
+	GroupsUnknown     ReasonCode = "GroupsUnknown"
 )
 
-// String is a sentence for the user.
+// String is a sentence for the user, or two.
 func (r Reason) String() string {
+	if r.Before != r.Now {
+		return fmt.Sprintf("%s Your groups have changed since the server was started: %s counts now, it was %s.", r.sentence(), r.Now, r.Before)
+	}
+	return r.sentence()
+}
+
+func (r Reason) sentence() string {
 	over := fmt.Sprintf("resources.limits[%s] of the kernel is %d", r.Resource, r.Wants)
 	use := "use"
 	if r.Queued {
@@ -80,6 +95,14 @@ func (r Reason) String() string {
 		return fmt.Sprintf("Others have waited longer for %s, or no single node has enough of it free.", r.Resource)
 	case WarmPodEnds:
 		return "A kernel that was kept warm ends to make room."
+	case UserUnknown:
+		return "The directory does not know you any more: kernels are not started."
+	case UserWithoutPolicy:
+		return "You are no longer in a group that a policy names: kernels are not started."
+	case PolicyInvalid:
+		return "A policy of your groups has faults, which an administrator has to correct."
+	case GroupsUnknown:
+		return "Your groups cannot be looked up now: the directory does not answer."
 	}
 	return string(r.Code)
 }

@@ -92,6 +92,9 @@ type Request struct {
 	Eligible func(node string) bool
 	// Class is that of the warm Pods it can take; empty for none.
 	Class string
+	// Gone says why its user may have nothing any more; Unknown why nobody can
+	// tell now what the user may have. Usually empty.
+	Gone, Unknown ReasonCode
 }
 
 // Input is everything that Decide looks at.

@@ -128,6 +128,12 @@ func (u *usage) book(user string, policies []string, holds Resources) {
 
 // decide decides one request and books what follows from it.
 func (u *usage) decide(r *Request) result {
+	switch {
+	case r.Gone != "":
+		return result{outcome: refused, reason: Reason{Code: r.Gone}}
+	case r.Unknown != "":
+		return result{queue: "membership", reason: Reason{Code: r.Unknown}}
+	}
 	l := limitsOf(r.Policies, u.policies)
 	if l.bounded && l.missing {
 		return result{queue: "policy", reason: Reason{Code: PolicyMissing, Policy: l.account}}

@@ -106,7 +106,9 @@ func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Contex
 		})).
 		Watches(&v1alpha1.JupyterGateway{}, each(func(k *v1alpha1.JupyterKernel, name string) bool { return k.Spec.Gateway == name }), changed).
 		Watches(&v1alpha1.JupyterKernelSpec{}, each(func(k *v1alpha1.JupyterKernel, name string) bool { return k.Spec.KernelSpec == name }), changed).
-		Watches(&v1alpha1.GroupPolicy{}, each(func(k *v1alpha1.JupyterKernel, name string) bool { return slices.Contains(k.Spec.Policies, name) }), changed).
+		Watches(&v1alpha1.GroupPolicy{}, each(func(k *v1alpha1.JupyterKernel, name string) bool {
+			return slices.Contains(k.Spec.Policies, name) || slices.Contains(k.Status.Policies, name)
+		}), changed).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: rulesAtOnce,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRulePause, mostRulePause),

@@ -62,6 +62,16 @@ func (b *Builder) Build(ctx context.Context, reader client.Reader, k *v1alpha1.J
 	return b.BuildFrom(in)
 }
 
+// BuildDerived is Build for a kernel that Derive returned, perhaps with other
+// policies.
+func (b *Builder) BuildDerived(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel) (*Built, error) {
+	in, err := gatherDerived(ctx, b.cfg, reader, k)
+	if err != nil {
+		return nil, err
+	}
+	return b.BuildFrom(in)
+}
+
 // BuildFrom builds the Pod of a kernel from what was gathered.
 func (b *Builder) BuildFrom(in Parts) (*Built, error) {
 	return keep(b, b.kept, in.Kernel.UID, in, func() (*corev1.Pod, error) { return Build(b.cfg, in) })
@@ -136,7 +146,7 @@ func (in Parts) version() string {
 	if in.Notebook != nil {
 		note(in.Notebook)
 	}
-	text.WriteString("/policies ")
+	fmt.Fprintf(&text, "/user %q/policies %q", in.Kernel.Spec.User, in.Kernel.Spec.Policies)
 	for i := range in.Policies {
 		note(&in.Policies[i])
 	}

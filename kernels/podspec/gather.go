@@ -22,9 +22,18 @@ func builtinSpec(cfg Config, namespace string) *v1alpha1.JupyterKernelSpec {
 	return ks
 }
 
-// Gather reads everything a kernel's Pod is made from. Errors are a
-// *MissingError, an *InvalidError, or those of the reader.
+// Gather reads everything a kernel's Pod is made from; whose it is follows from
+// its notebook or gateway. Errors are a *MissingError, an *InvalidError, or
+// those of the reader.
 func Gather(ctx context.Context, cfg Config, reader client.Reader, k *v1alpha1.JupyterKernel) (Parts, error) {
+	k, err := Derive(ctx, reader, k)
+	if err != nil {
+		return Parts{}, err
+	}
+	return gatherDerived(ctx, cfg, reader, k)
+}
+
+func gatherDerived(ctx context.Context, cfg Config, reader client.Reader, k *v1alpha1.JupyterKernel) (Parts, error) {
 	in := Parts{Kernel: k}
 	if err := gatherPolicies(ctx, reader, k, &in); err != nil {
 		return Parts{}, err
@@ -125,6 +134,7 @@ func Trial(ctx context.Context, cfg Config, reader client.Reader, ks *v1alpha1.J
 // Parts is everything a kernel's Pod is made from. Gateway and Spec are nil
 // for a kernel that is a complete template.
 type Parts struct {
+	// Kernel is as Derive returns it.
 	Kernel   *v1alpha1.JupyterKernel
 	Gateway  *v1alpha1.JupyterGateway
 	Spec     *v1alpha1.JupyterKernelSpec

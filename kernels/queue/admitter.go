@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,6 +48,8 @@ type admitter struct {
 	meters   *metrics
 	life     *lifecycle.Metrics
 
+	// memberships is nil where no source of groups can be asked at any time.
+	memberships *memberships
 	// yields is told who waits; nil when nobody has to know.
 	yields *yielder
 
@@ -78,6 +82,7 @@ func (a *admitter) pass(ctx context.Context) (reconcile.Result, error) {
 		return reconcile.Result{}, err
 	}
 	d := admission.Decide(s.input)
+	a.askFirst(s, &d)
 	again, err := a.carryOut(ctx, s, d)
 	a.measure(s, d)
 	if a.yields != nil {
@@ -96,6 +101,29 @@ func (a *admitter) pass(ctx context.Context) (reconcile.Result, error) {
 		return reconcile.Result{RequeueAfter: lifecycle.Shortly}, nil
 	}
 	return reconcile.Result{RequeueAfter: s.again}, nil
+}
+
+// askFirst takes those out of a decision of whose users nothing is known: they
+// keep what was found for them until the next pass, which the answer makes.
+func (a *admitter) askFirst(s *survey, d *admission.Decision) {
+	if a.memberships == nil {
+		return
+	}
+	for _, user := range s.unasked {
+		a.memberships.want(user)
+	}
+	isUnasked := func(id string) bool { return s.unasked[id] != "" }
+	d.Admit = slices.DeleteFunc(d.Admit, isUnasked)
+	for id, reason := range d.Refuse {
+		switch before, known := s.before[id]; {
+		case isUnasked(id):
+			delete(d.Refuse, id) // other groups may allow it
+		case known && !s.gone[id]:
+			reason.Before, reason.Now = strings.Join(before, ", "), strings.Join(s.kernels[id].Spec.Policies, ", ")
+			d.Refuse[id] = reason
+		}
+	}
+	a.memberships.keep(s.members)
 }
 
 // carryOut writes a decision. again says that something changed meanwhile.
@@ -173,7 +201,7 @@ func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants a
 	now := a.now()
 	updated := k.DeepCopy()
 	updated.Status.Phase = v1alpha1.KernelStarting
-	updated.Status.Held = podspec.ToList(wants)
+	updated.Status.Held, updated.Status.Policies = podspec.ToList(wants), k.Spec.Policies
 	updated.Status.Warm, updated.Status.PodName = warm, warm
 	updated.Status.Queue, updated.Status.Message, updated.Status.Cause = nil, "", ""
 	updated.Status.LastReconcileTime = &metav1.Time{Time: now}

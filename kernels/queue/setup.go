@@ -41,6 +41,9 @@ func New(mgr manager.Manager, cfg Config, agents Agents, life *lifecycle.Metrics
 		return nil, fmt.Errorf("kernels: metrics of the queue: %w", err)
 	}
 	a := newAdmitter(cfg, mgr.GetClient(), mgr.GetAPIReader(), time.Now, meters, life)
+	if cfg.Allowances != nil {
+		a.memberships = newMemberships(cfg.Allowances, time.Now)
+	}
 	a.yields = newYielder(cfg, mgr.GetClient(), mgr.GetAPIReader(), agents, meters)
 	q := &Queue{admitter: a}
 	if cfg.ClusterCapacity {
@@ -74,6 +77,11 @@ func (q *Queue) SetupWithManager(mgr manager.Manager) error {
 	if err := setupAdmission(mgr, q.admitter, q.cluster); err != nil {
 		return err
 	}
+	if q.admitter.memberships != nil {
+		if err := mgr.Add(q.admitter.memberships); err != nil {
+			return fmt.Errorf("kernels: memberships: %w", err)
+		}
+	}
 	return mgr.Add(q.admitter.yields)
 }
 
@@ -88,6 +96,9 @@ func setupAdmission(mgr manager.Manager, a *admitter, cluster *ClusterCapacity) 
 		Watches(&v1alpha1.JupyterKernelSpec{}, always, changed).
 		Watches(&v1alpha1.JupyterKernelTemplate{}, always, changed).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 1})
+	if a.memberships != nil {
+		b = b.WatchesRawSource(source.Channel(a.memberships.came, always))
+	}
 	if cluster != nil {
 		typedAlways := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *corev1.Pod) []reconcile.Request { return everything })
 		nodeAlways := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *corev1.Node) []reconcile.Request { return everything })

@@ -24,8 +24,17 @@ type survey struct {
 	reader client.Reader // of this pass
 	input  admission.Input
 	// kernels and wants are those of the requests, by UID.
-	kernels  map[string]*v1alpha1.JupyterKernel
-	wants    map[string]admission.Resources
+	kernels map[string]*v1alpha1.JupyterKernel
+	wants   map[string]admission.Resources
+	// unasked are the users of requests of whom nothing is known yet, by the
+	// request: they stand by what their servers started with, and are admitted
+	// once that has been asked. before is what their servers started with.
+	unasked map[string]string
+	before  map[string][]string
+	// gone are the requests whose users may have nothing any more.
+	gone map[string]bool
+	// members are the users of all that wait.
+	members  map[string]bool
 	policies []v1alpha1.GroupPolicy
 	// waiting counts the queued kernels of each policy, the unresolved included.
 	waiting map[string]int32
@@ -61,6 +70,7 @@ func accountOf(k *v1alpha1.JupyterKernel) string {
 func (a *admitter) survey(ctx context.Context) (*survey, error) {
 	s := &survey{
 		reader:  podspec.OnePass(a.client),
+		unasked: map[string]string{}, before: map[string][]string{}, gone: map[string]bool{}, members: map[string]bool{},
 		kernels: map[string]*v1alpha1.JupyterKernel{}, wants: map[string]admission.Resources{}, waiting: map[string]int32{},
 		pool: pool{now: a.now(), pods: map[string]*corev1.Pod{}},
 	}
@@ -173,6 +183,11 @@ func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKerne
 		return nil
 	}
 	if lifecycle.Counted(k.Status) || len(pods) > 0 {
+		if derived, err := podspec.Derive(ctx, s.reader, k); err == nil {
+			k = derived
+		} else if podspec.IgnoreUnbuildable(err) != nil {
+			return err
+		}
 		s.input.Holders = append(s.input.Holders, a.kernelHolder(s, k, pods, nodes))
 		return nil
 	}
@@ -190,13 +205,17 @@ func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKerne
 		s.lookAgain(t.Sub(a.now()))
 		return nil
 	}
-	built, err := a.cfg.Pods.Build(ctx, s.reader, k)
+	k, member, err := a.standing(ctx, s, k)
 	if err != nil {
 		return podspec.IgnoreUnbuildable(err) // the reconciler tells the user
 	}
+	built, err := a.cfg.Pods.BuildDerived(ctx, s.reader, k)
+	if err != nil {
+		return podspec.IgnoreUnbuildable(err)
+	}
 	r := admission.Request{
 		ID: id, User: accountOf(k), Policies: k.Spec.Policies, KernelSpec: k.Spec.KernelSpec,
-		Since: since(k), Wants: built.Extended, Returning: returning(k),
+		Since: since(k), Wants: built.Extended, Returning: returning(k), Gone: member.gone, Unknown: member.unknown,
 	}
 	if a.capacity != nil && len(r.Wants) > 0 {
 		r.Eligible = eligible(nodes, &built.Pod.Spec)
@@ -207,6 +226,39 @@ func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKerne
 	s.kernels[id], s.wants[id] = k, r.Wants
 	s.input.Requests = append(s.input.Requests, r)
 	return nil
+}
+
+// standing is a waiting kernel as Derive has it, with the policies of its user
+// as far as they are known, and what else is known of the user.
+func (a *admitter) standing(ctx context.Context, s *survey, k *v1alpha1.JupyterKernel) (*v1alpha1.JupyterKernel, membership, error) {
+	derived, err := podspec.Derive(ctx, s.reader, k)
+	if err != nil || a.memberships == nil || !podspec.MadeByGateway(k) || k.Spec.Notebook == "" {
+		return derived, membership{}, err
+	}
+	nb := &v1alpha1.JupyterNotebook{}
+	if err := s.reader.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Notebook}, nb); err != nil {
+		return nil, membership{}, fmt.Errorf("kernels: notebook of a kernel: %w", err)
+	}
+	user := memberOf(derived, nb)
+	if user == "" {
+		return derived, membership{}, nil
+	}
+	id := string(k.UID)
+	s.members[user], s.before[id] = true, derived.Spec.Policies
+	known, ok := a.memberships.answer(user)
+	switch {
+	case !ok:
+		s.unasked[id] = user
+	case known.unknown != "":
+		s.lookAgain(askAgain)
+	case known.gone != "":
+		s.gone[id] = true
+	default:
+		current := *derived
+		current.Spec.Policies = known.policies
+		derived = &current
+	}
+	return derived, known, nil
 }
 
 func since(k *v1alpha1.JupyterKernel) time.Time {
