@@ -60,6 +60,60 @@ func Prefill(a groups.Allowance, last json.RawMessage) (v Values, reset []string
 	return v, slices.Compact(reset)
 }
 
+// Linked is Prefill with what a link chooses in the place of the last choices.
+// faults are those of its fields; fields that nobody knows are nobody's choice.
+func Linked(a groups.Allowance, last json.RawMessage, link map[string][]string) (v Values, reset []string, faults []FieldError) {
+	v, reset = Prefill(a, last)
+	chosen := map[string][]string{}
+	for _, name := range []string{FieldCPU, FieldMemory, FieldImage, FieldPreset} {
+		if len(link[name]) > 0 {
+			chosen[name] = link[name]
+		}
+	}
+	if len(chosen) == 0 {
+		return v, reset, nil
+	}
+	said := Entered(chosen)
+	_, numbers := chosen[FieldCPU]
+	if _, there := chosen[FieldMemory]; there || numbers {
+		v.Preset = ""
+	}
+	for name, to := range map[string]*string{FieldCPU: &v.CPU, FieldMemory: &v.Memory, FieldImage: &v.Image, FieldPreset: &v.Preset} {
+		if len(chosen[name]) > 0 {
+			*to = map[string]string{FieldCPU: said.CPU, FieldMemory: said.Memory, FieldImage: said.Image, FieldPreset: said.Preset}[name]
+		} else if name != FieldPreset {
+			chosen[name] = []string{*to}
+		}
+	}
+	var invalid *Invalid
+	if _, err := Decode(Offered(a, last), chosen); errors.As(err, &invalid) {
+		faults = invalid.Fields
+	} else if p := preset(a, v.Preset); p != nil {
+		v.CPU, v.Memory = FormatCPU(p.CPU), FormatMemory(p.Memory)
+	}
+	return v, reset, faults
+}
+
+func preset(a groups.Allowance, name string) *v1alpha1.Preset {
+	for _, p := range Presets(a) {
+		if p.Name == name {
+			return &p
+		}
+	}
+	return nil
+}
+
+// Offered is an allowance with the hidden channels left out, but for the one
+// that was chosen last.
+func Offered(a groups.Allowance, last json.RawMessage) groups.Allowance {
+	in, err := readJSON(last)
+	chosen := in.values[FieldImage].text
+	a.Images = slices.DeleteFunc(slices.Clone(a.Images), func(c v1alpha1.ImageChannel) bool {
+		return c.Hidden && (err != nil || c.ID != chosen)
+	})
+	return a
+}
+
 // maxEnteredBytes is the length of the longest value that could be valid, a
 // preset's name.
 const maxEnteredBytes = 253 * utf8.UTFMax

@@ -31,7 +31,10 @@ type Cluster interface {
 const maxLanguages = 1024
 
 // form shows the form with the last choices.
-func (a *API) form(c *gin.Context) error {
+func (a *API) form(c *gin.Context) error { return a.formWith(c, nil) }
+
+// formWith shows the form with the choices of a link, or else the last ones.
+func (a *API) formWith(c *gin.Context, link map[string][]string) error {
 	server, err := key(c, "server")
 	if err != nil {
 		return err
@@ -50,7 +53,7 @@ func (a *API) form(c *gin.Context) error {
 		return err
 	}
 	input := web.SpawnFormInput{Allowance: allowed, AutoStop: (*web.AutoStop)(last.AutoStop)}
-	input.Values, input.Reset = forms.Prefill(allowed, last.Options)
+	input.Values, input.Reset, input.Faults = forms.Linked(allowed, last.Options, link)
 	page, err := a.page(ctx, server, input, msg)
 	if err != nil {
 		return err
@@ -59,6 +62,16 @@ func (a *API) form(c *gin.Context) error {
 	c.Header("Content-Language", msg.Lang)
 	c.Data(http.StatusOK, "text/html; charset=utf-8", page)
 	return nil
+}
+
+// offered is an allowance without the hidden channels that were not the server's
+// last choice.
+func (a *API) offered(ctx context.Context, server spawner.Key, allowed groups.Allowance) (groups.Allowance, error) {
+	last, err := a.deps.Servers.State(ctx, server)
+	if err != nil && !errors.Is(err, spawner.ErrNotFound) {
+		return groups.Allowance{}, err
+	}
+	return forms.Offered(allowed, last.Options), nil
 }
 
 // translated says what is the reader's to know in their language.
@@ -92,7 +105,11 @@ func (a *API) decodeOptions(c *gin.Context) error {
 	if err != nil {
 		return translated(err, msg)
 	}
-	options, err := forms.Decode(allowed, b.Form)
+	offered, err := a.offered(ctx, server, allowed)
+	if err != nil {
+		return err
+	}
+	options, err := forms.Decode(offered, b.Form)
 	var invalid *forms.Invalid
 	switch {
 	case err == nil:

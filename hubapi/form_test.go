@@ -282,3 +282,43 @@ func FuzzForm(f *testing.F) {
 		require.LessOrEqual(t, strings.Count(page, "<b>"), 1, "the kernel's")
 	})
 }
+
+// TestAHiddenChannelIsRefusedOnEachWay: a form, options checked, and a start, for who
+// has not chosen it before.
+func TestAHiddenChannelIsRefusedOnEachWay(t *testing.T) {
+	policies := contractPolicies(t)
+	policies[0].Spec.Images[1].Hidden = true // next
+	h := newHarness(t, func(_ *hubapi.Config, d *hubapi.Dependencies) {
+		d.Allowances = groups.NewService(contractPeople(t), policies, groups.MatchPriority)
+	})
+	ways := map[string][3]string{
+		"form":  {"POST", "/options?server=", `{"form":{"cpu":["1"],"memory":["1"],"image":["next"]}}`},
+		"check": {"POST", "/options/check?server=", `{"options":{"image":"next"}}`},
+		"start": {"PUT", "/server?name=", `{"start":"s1","options":{"image":"next"},"env":{},"cmd":["c"]}`},
+	}
+	for name, w := range ways {
+		answer := h.call(w[0], researcher+w[1], w[2])
+		require.Equal(t, http.StatusUnprocessableEntity, answer.Code, name)
+		assert.Contains(t, answer.Body.String(), `"not_offered"`, name)
+	}
+	_, err := h.servers.Start(t.Context(), spawner.Request{Key: spawner.Key{User: "researcher"}, Start: "s0", Options: json.RawMessage(`{"cpu":"1","memory":"1Gi","image":"next"}`)})
+	require.NoError(t, err)
+	for name, w := range ways {
+		answer := h.call(w[0], researcher+w[1], w[2])
+		assert.NotEqual(t, http.StatusUnprocessableEntity, answer.Code, "%s: who chose it keeps it: %s", name, answer.Body)
+	}
+}
+
+func TestALinkFillsTheForm(t *testing.T) {
+	h := newHarness(t)
+	w := h.call("POST", researcher+"/form?server=", `{"form":{"cpu":["4"],"image":["next"],"utm":["1"]}}`)
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	assert.Regexp(t, `id="eh-cpu"[^>]* value="4"`, w.Body.String())
+	assert.Regexp(t, `id="eh-image-next"[^>]* checked`, w.Body.String())
+	w = h.call("POST", researcher+"/form?server=", `{"form":{"cpu":["99"]}}`)
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	assert.Contains(t, w.Body.String(), "at most 4 CPUs")
+	states, err := h.servers.States(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, states, "nothing is started")
+}

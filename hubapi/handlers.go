@@ -27,6 +27,9 @@ func (a *API) checkOptions(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if allowed, err = a.offered(c.Request.Context(), server, allowed); err != nil {
+		return err
+	}
 	options, err := forms.Check(allowed, chosen(b.Options))
 	if err != nil {
 		return inBody("options", err)
@@ -55,6 +58,9 @@ func (a *API) start(c *gin.Context) error {
 	ctx := c.Request.Context()
 	allowed, err := a.allowanceNow(ctx, server.User)
 	if err != nil {
+		return err
+	}
+	if allowed, err = a.offered(ctx, server, allowed); err != nil {
 		return err
 	}
 	options, err := forms.Check(allowed, chosen(b.Options))

@@ -46,20 +46,18 @@ func (a *API) present(user string, s *signIn) error {
 	return nil
 }
 
-// formFor is form with a sign-in.
+// formFor is form with a sign-in, or with the choices of a link.
 func (a *API) formFor(c *gin.Context) error {
 	name, err := user(c)
 	if err != nil {
 		return err
 	}
-	var b struct {
-		SignIn *signIn `json:"sign_in"`
-	}
+	var b formBody
 	if err := body(c, &b); err != nil {
 		return err
 	}
 	if err := a.present(name, b.SignIn); err != nil {
 		return err
 	}
-	return a.form(c)
+	return a.formWith(c, b.Form)
 }

@@ -61,9 +61,10 @@ class Service:
 
     # sign_in is what the Hub knows of the user's sign-in, where groups come from it.
 
-    async def form(self, key, languages="", sign_in=None):
+    async def form(self, key, languages="", sign_in=None, link=None):
+        """link holds the choices that the form begins with."""
         query = {"server": key.server, **({"lang": languages} if languages else {})}
-        body = _with(sign_in)
+        body = {**({"form": link} if link else {}), **_with(sign_in)}
         method = "POST" if body else "GET"
         page = await self._call(
             method, key, "form", query, body or None, seconds=CHOICE_SECONDS

@@ -36,6 +36,8 @@ CLEANUP_SECONDS = 5
 STOP_REFUSED_SECONDS = 10
 # How long the Hub may take from a form's choice to the start of the server.
 HAND_OVER_SECONDS = 3
+# What a link may fill in.
+LINK_FIELDS = ("cpu", "memory", "image", "preset")
 # How many people may have had one name.
 MAX_OTHERS = 8
 
@@ -289,33 +291,13 @@ class ElasticSpawner(Spawner):
         self._handed_over.clear()
 
     async def options_from_query(self, query):
-        """A link may choose. What it carries besides is nobody's choice.
+        """A link fills the form in and starts nothing: anybody may have made it, and any
+        page may send the browser there. The form says what it chooses; see _render_form.
 
         Up to JupyterHub 5 any parameter brings us here, `_xsrf` of a revisited error page
-        too. When no choice is left, the person gets the form, not a server.
+        too.
         """
-        fields = {name: values for name, values in query.items() if name[:1] != "_"}
-        if fields:
-            try:
-                return await self._service.decode(
-                    self._key, fields, sign_in=await self._sign_in()
-                )
-            except ServiceDown as error:
-                raise SpawnRefused(error) from error
-            except Problem as problem:
-                unknown = {e["field"] for e in problem.errors if e["code"] == "unknown"}
-                known = {n: v for n, v in fields.items() if n not in unknown}
-                if known:
-                    return await self._decode_link(known)
         raise NothingChosen(200)
-
-    async def _decode_link(self, fields):
-        try:
-            return await self._service.decode(
-                self._key, fields, sign_in=await self._sign_in()
-            )
-        except (Problem, ServiceDown) as error:
-            raise SpawnRefused(error) from error
 
     def _refuse(self, error):
         """A refusal is no sign of a broken Hub, so it must not count as one.
@@ -612,11 +594,25 @@ async def _render_form(spawner):
         languages = spawner.handler.request.headers.get("Accept-Language", "")[:1024]
     try:
         return await spawner._service.form(
-            spawner._key, languages, await spawner._sign_in()
+            spawner._key, languages, await spawner._sign_in(), _link(spawner.handler)
         )
     except (Problem, ServiceDown) as error:
         spawner.log.warning("No form for %s: %s", spawner._log_name, error)
         return alert(error)
+
+
+def _link(handler):
+    """What the link chooses by which the form was come by. It is no wish of the user's
+    before the form is submitted."""
+    request = getattr(handler, "request", None)
+    if request is None or request.method != "GET":
+        return {}
+    arguments = request.query_arguments
+    return {
+        name: [value.decode(errors="replace") for value in arguments[name]]
+        for name in LINK_FIELDS
+        if name in arguments
+    }
 
 
 async def _check_options(spawner, user_options):

@@ -124,6 +124,29 @@ def test_a_refused_form_of_a_named_server_is_that_servers(hub):
     assert "Your group may have at most 8 GiB." in refused.alerts[0]
 
 
+@pytest.mark.parametrize("server", ["", "/second"])
+def test_a_link_of_anybodys_starts_nothing_and_fills_the_form(hub, server):
+    """A page anywhere may send the browser there."""
+    browser = Browser(hub, "researcher", "ru")
+    at = "/hub/spawn/researcher" + server
+    for query, fields in (
+        ("cpu=3&image=next", {"cpu": "3", "memory": "2", "image": "next"}),
+        ("lang=en", {"cpu": "2", "memory": "2", "image": "stable"}),
+        ("utm=1&memory=4&_xsrf=x", {"cpu": "2", "memory": "4", "image": "stable"}),
+        ("cpu=%22%3E%3Cscript%3E", {"cpu": "", "memory": "2", "image": "stable"}),
+        ("cpu=3&next=https://example.org/", {"cpu": "3", "memory": "2", "image": "stable"}),
+    ):
+        page = browser.get(f"{at}?{query}")
+        assert page.status == 200, query
+        assert page.fields | {"lang": "ru"} == {"lang": "ru", **fields} or "%22" in query, query
+        assert "<script>" not in page.text.partition('name="cpu"')[2][:200]
+        assert hub.server("researcher", server[1:]) is None, query
+    page = browser.get(f"{at}?cpu=3&image=next")
+    assert browser.post(page.action, page.fields).status == 302
+    started = until(lambda: hub.server("researcher", server[1:]), 30, lambda: hub.log)
+    assert started["user_options"] == {"cpu": "3", "memory": "2Gi", "image": "next"}
+
+
 def test_two_people_get_their_own_faults(hub):
     """The Hub asks one spawner for the form of another; nothing may cross."""
     pages = {}
@@ -148,11 +171,10 @@ def test_two_people_get_their_own_faults(hub):
 def test_a_link_that_asks_too_much_shows_the_form_and_why(hub):
     browser = Browser(hub, "analyst", "zh-CN")
     page = browser.get("/hub/spawn/analyst?cpu=99&memory=1&image=stable")
-    if page.status == 200 and not page.alerts:
-        pytest.skip("JupyterHub 6 takes no options from links without opt-")
-    assert page.status == 422
-    assert "cpu: At most 1" in page.alerts[0]
-    assert (page.lang, page.fields["cpu"]) == ("zh-Hans", "1")
+    assert page.status == 200, "the form, as a link fills it in"
+    assert len(page.alerts) == 1
+    assert (page.lang, page.fields["cpu"]) == ("zh-Hans", "99")
+    assert hub.server("analyst") is None
 
 
 def test_what_no_browser_sends(hub):

@@ -38,11 +38,10 @@ async def sent(configure, auth_state=None):
         configure(s)
         assert await s.get_options_form() == "<b>form</b>"
         await s._decode_form({"cpu": ["2"]})
-        await s.options_from_query({"cpu": ["2"]})
         await s._run_apply_user_options({"cpu": "2"})
         await s.start()
         asked = d.of("form") + d.of("options") + d.of("check") + d.of("start")
-        assert len(asked) == 5
+        assert len(asked) == 4
         for request in d.requests:
             assert "token" not in request.uri
         assert "a-secret" not in json.dumps(s.get_state())
@@ -51,14 +50,14 @@ async def sent(configure, auth_state=None):
 
 async def test_nothing_is_sent_unasked():
     tokens = {"id_token": "a-secret", "access_token": "a-secret"}
-    assert await sent(lambda s: None, tokens) == [None] * 5
+    assert await sent(lambda s: None, tokens) == [None] * 4
 
 
 async def test_groups_are_sent():
     def configure(s):
         s.send_groups = True
 
-    assert await sent(configure) == [{"groups": ["ml-research", "staff"]}] * 5
+    assert await sent(configure) == [{"groups": ["ml-research", "staff"]}] * 4
 
 
 async def test_the_tokens_asked_for_are_sent():
@@ -66,9 +65,9 @@ async def test_the_tokens_asked_for_are_sent():
         s.send_tokens = ["id_token"]
 
     tokens = {"id_token": "a-secret", "access_token": "b", "refresh_token": "c"}
-    assert await sent(configure, tokens) == [{"id_token": "a-secret"}] * 5
+    assert await sent(configure, tokens) == [{"id_token": "a-secret"}] * 4
     for without in (None, {}, {"id_token": None}, {"id_token": {"jwt": "x"}}):
-        assert await sent(configure, without) == [None] * 5
+        assert await sent(configure, without) == [None] * 4
 
 
 async def test_a_real_hub_sends_its_groups_and_tokens(tmp_path):

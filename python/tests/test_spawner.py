@@ -31,7 +31,10 @@ def spawner_at(url, user="researcher"):
     s = Spawner(api_url=url, service_token="t")
     s.user = SimpleNamespace(name=user, url="/user/x", escaped_name=user)
     s.handler = SimpleNamespace(
-        settings={}, request=SimpleNamespace(headers={"Accept-Language": "de"})
+        settings={},
+        request=SimpleNamespace(
+            headers={"Accept-Language": "de"}, method="GET", query_arguments={}
+        ),
     )
     return s
 
@@ -176,33 +179,34 @@ async def test_percent_signs_survive_the_way_to_the_user():
     assert "100 %" in str(raised.value)
 
 
-async def test_a_link_may_choose_and_other_parameters_are_nobodys_choice():
-    unknown = {
-        "type": "urn:elastichub:problem:invalid-options",
-        "status": 422,
-        "errors": [{"field": "utm", "code": "unknown", "message": "No."}],
-    }
+@pytest.mark.parametrize(
+    "query, link",
+    [
+        ({"cpu": ["2"], "utm": ["1"], "_xsrf": ["x"]}, {"cpu": ["2"]}),
+        ({"cpu": ["99"], "memory": ["1", "2"]}, {"cpu": ["99"], "memory": ["1", "2"]}),
+        ({"preset": ["Large"], "image": ["\ufffd"]}, {"image": ["\ufffd"], "preset": ["Large"]}),
+        ({"lang": ["ru"]}, None),
+        ({"_xsrf": ["x"]}, None),
+    ],
+)
+async def test_a_link_fills_the_form_and_starts_nothing(query, link):
     async with double() as d:
-        d.will(options=[answer(unknown, 422), "options of a form"])
-        options = await spawner_at(d.url).options_from_query(
-            {"_xsrf": ["x"], "utm": ["1"], "cpu": ["2"]}
-        )
-        assert options["cpu"] == "2"
-        assert json.loads(d.requests[1].body) == {"form": {"cpu": ["2"]}}
-
-    async with double() as d:
-        d.will(options=answer(unknown, 422))
-        for query in ({"_xsrf": ["x"]}, {"utm": ["1"]}):
-            with pytest.raises(web.HTTPError) as raised:
-                await spawner_at(d.url).options_from_query(query)
-            assert raised.value.status_code == 200, "the form, and no error"
-            assert raised.value.jupyterhub_message == ""
-
-    async with double() as d:
-        d.will(options="form beyond the bounds")
+        d.will(form=(200, {"Content-Type": "text/html"}, "<b>form</b>"))
+        s = spawner_at(d.url)
+        s.handler.request.method = "GET"
+        s.handler.request.query_arguments = {
+            name: [v.encode() for v in values] for name, values in query.items()
+        }
         with pytest.raises(web.HTTPError) as raised:
-            await spawner_at(d.url).options_from_query({"cpu": ["99"]})
-        assert raised.value.status_code == 422
+            await s.options_from_query(query)
+        assert raised.value.status_code == 200, "the form, and no error"
+        assert raised.value.jupyterhub_message == ""
+        assert d.requests == []
+        assert await s.get_options_form() == "<b>form</b>"
+        assert json.loads(d.requests[0].body or "{}") == ({"form": link} if link else {})
+        s.handler.request.method = "POST"  # what is submitted says everything
+        await s.get_options_form()
+        assert not d.requests[1].body
 
 
 # --- start
