@@ -33,12 +33,12 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]map[string]int{
 		"smallest": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 2, "NetworkPolicy": 3,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 2, "NetworkPolicy": 4,
 			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 1, "ClusterRoleBinding": 1,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"everything": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "NetworkPolicy": 3, "ServiceMonitor": 1,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "NetworkPolicy": 4, "ServiceMonitor": 1,
 			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 1, "ClusterRoleBinding": 1,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
@@ -239,4 +239,26 @@ func expand(name string) []string {
 		all = append(all, expand(name[:at[0]]+part+name[at[1]:])...)
 	}
 	return all
+}
+
+// TestMetricsAreForWhomTheValuesName: port 9090 of service and gateways, and nobody
+// without a word.
+func TestMetricsAreForWhomTheValuesName(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]int{"smallest": 0, "everything": 2} {
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/"+file+".yaml", "--show-only", "templates/networkpolicy.yaml")
+		require.NoError(t, err, out)
+		opened := 0
+		for text := range strings.SplitSeq(out, "\n---\n") {
+			var p networkingv1.NetworkPolicy
+			require.NoError(t, yaml.UnmarshalStrict([]byte(text), &p))
+			for _, rule := range p.Spec.Ingress {
+				if len(rule.Ports) == 0 || rule.Ports[0].Port.IntValue() == 9090 {
+					opened++
+					assert.NotEmpty(t, rule.From, p.Name)
+				}
+			}
+		}
+		assert.Equal(t, want, opened, file)
+	}
 }

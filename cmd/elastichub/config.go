@@ -138,8 +138,8 @@ func applyEnvironment(v *viper.Viper, keys, environ []string) error {
 	var faults []error
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, envPrefix+"_") {
-			continue
+		if !strings.HasPrefix(name, envPrefix+"_") || strings.HasPrefix(name, envPrefix+"_DEMO_") {
+			continue // make env exports those of the demo
 		}
 		key, ok := byVariable[name]
 		if !ok {

@@ -68,6 +68,7 @@ func TestEmptyGatewayIsNotTheDefault(t *testing.T) {
 	}{
 		"not said":           {minimal, nil, "default"},
 		"empty in the file":  {strings.Replace(minimal, "notebook:1", `notebook:1, gateway: ""`, 1), nil, ""},
+		"of the demo":        {minimal, []string{"ELASTICHUB_DEMO_NAMESPACE=n", "ELASTICHUB_DEMO_PASSWORD=p"}, "default"},
 		"empty variable":     {minimal, []string{"ELASTICHUB_NOTEBOOKS_GATEWAY="}, ""},
 		"variable over file": {strings.Replace(minimal, "notebook:1", `notebook:1, gateway: ""`, 1), []string{"ELASTICHUB_NOTEBOOKS_GATEWAY=gpus"}, "gpus"},
 	} {

@@ -3,6 +3,7 @@ package offers
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,7 +33,7 @@ func (c *Catalogue) Held(ctx context.Context, user string) (byUser admission.Res
 	byUser, byPolicy = admission.Resources{}, map[string]int64{}
 	for _, k := range kernels {
 		for resource, n := range podspec.InList(k.Status.Held) {
-			if k.Spec.User == user {
+			if strings.EqualFold(k.Spec.User, user) {
 				byUser[resource] += n
 			}
 			byPolicy[admission.Giver(resource, k.Spec.Policies, policies)] += n

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,13 +60,17 @@ func (s *survey) holderOf(id, warmPod string) admission.Holder {
 func accountOf(k *v1alpha1.JupyterKernel) string {
 	switch {
 	case k.Spec.User != "":
-		return "user " + k.Spec.User
+		return userAccount(k.Spec.User)
 	case k.Spec.Notebook != "":
 		return "notebook " + k.Namespace + "/" + k.Spec.Notebook
 	default:
 		return "gateway " + k.Namespace + "/" + k.Spec.Gateway
 	}
 }
+
+// userAccount is one for all spellings that a directory takes for one person: a
+// Hub that tells ALICE from alice gives them one quota.
+func userAccount(user string) string { return "user " + strings.ToLower(user) }
 
 func (a *admitter) survey(ctx context.Context) (*survey, error) {
 	s := &survey{
@@ -295,7 +300,7 @@ func (a *admitter) podHolder(s *survey, pod *corev1.Pod, nodes []Node) admission
 	h := admission.Holder{ID: "Pod " + string(pod.UID) + pod.Name, Holds: podspec.Extended(&pod.Spec)}
 	switch {
 	case pod.Annotations[v1alpha1.LabelHubUsername] != "":
-		h.User = "user " + pod.Annotations[v1alpha1.LabelHubUsername]
+		h.User = userAccount(pod.Annotations[v1alpha1.LabelHubUsername])
 	default:
 		h.User = "Pod " + podID(pod)
 	}

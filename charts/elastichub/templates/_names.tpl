@@ -46,6 +46,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- define "elastichub.metricsFrom" -}}
+{{- with .Values.networkPolicy.metricsFrom }}
+- from: {{- toYaml . | nindent 4 }}
+  ports: [{port: 9090}]
+{{- end }}
+{{- end }}
+
 {{- define "elastichub.config" -}}
 log:
   level: {{ .Values.log.level }}
