@@ -49,6 +49,11 @@ func TestGatewayObjects(t *testing.T) {
 		"GOMEMLIMIT": "966367638", // nine tenths of 1 GiB
 	}, env)
 	assert.Equal(t, int32(1), *d.Spec.Replicas)
+	restricted := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "restricted-", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}}
+	require.NoError(t, c.api.Create(c.ctx, restricted))
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "gw", Namespace: restricted.Name}, Spec: *d.Spec.Template.Spec.DeepCopy()}
+	require.NoError(t, c.api.Create(c.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: pod.Spec.ServiceAccountName, Namespace: restricted.Name}}))
+	require.NoError(t, c.api.Create(c.ctx, pod, client.DryRunAll), "Pod Security")
 	var svc corev1.Service
 	c.eventually("Service", func() bool { return c.get("gw", &svc) })
 	assert.Equal(t, int32(8888), svc.Spec.Ports[0].Port)

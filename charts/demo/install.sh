@@ -16,6 +16,9 @@ helm_apply() {
 
 # kubectl, as the words at the end have it, looks where the demo is.
 "$KUBECTL" config set-context --current --namespace="$NAMESPACE" >/dev/null
+# Nothing of elastichub's needs more, kernels and notebooks neither.
+"$KUBECTL" get namespace "$NAMESPACE" >/dev/null 2>&1 || "$KUBECTL" create namespace "$NAMESPACE" >/dev/null
+"$KUBECTL" label --overwrite namespace "$NAMESPACE" pod-security.kubernetes.io/enforce=restricted >/dev/null
 # Helm installs CRDs once and never updates them.
 "$KUBECTL" apply --server-side --force-conflicts -f elastichub/crds >/dev/null
 service=$(image service) notebook=$(image notebook) kernel=$(image kernel)
