@@ -1,0 +1,56 @@
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	namedTest = regexp.MustCompile("`(Test[A-Z]\\w*|test_\\w+)`")
+	goTest    = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	pyTest    = regexp.MustCompile(`(?m)^(?:async )?def (test_\w+)\(`)
+)
+
+// TestTheTestsOfTheThreatModelExist: each test that docs/security.md names is one
+// of this repository.
+func TestTheTestsOfTheThreatModelExist(t *testing.T) {
+	t.Parallel()
+	exist := map[string]bool{}
+	root := filepath.Join("..", "..")
+	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		named := map[string]*regexp.Regexp{"_test.go": goTest}
+		if strings.HasPrefix(d.Name(), "test_") {
+			named[".py"] = pyTest
+		}
+		for ending, pattern := range named {
+			if d.IsDir() || !strings.HasSuffix(path, ending) {
+				continue
+			}
+			source, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, found := range pattern.FindAllSubmatch(source, -1) {
+				exist[string(found[1])] = true
+			}
+		}
+		return nil
+	}))
+	page, err := os.ReadFile(filepath.Join(root, "docs", "security.md"))
+	require.NoError(t, err)
+	names := namedTest.FindAllSubmatch(page, -1)
+	assert.Greater(t, len(names), 20)
+	for _, name := range names {
+		assert.True(t, exist[string(name[1])], "docs/security.md names %s, which does not exist", name[1])
+	}
+}
