@@ -61,6 +61,7 @@ $(LOCALCLUSTER):
 generate: ## Make the generated code anew
 	@go tool controller-gen object paths=./api/...
 	@go tool controller-gen crd paths=./api/... output:crd:dir=charts/elastichub/crds
+	@go run ./api/crdschema charts/elastichub/crds
 	@go tool templ generate -path web >/dev/null
 	@gofmt -l -w api web
 

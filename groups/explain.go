@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -176,7 +177,7 @@ func origins(u Allowance, parts []Allowance) map[string][]string {
 		from("kernels.atLimit", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.AtLimit == u.Kernels.AtLimit })
 		from("kernels.idleSeconds", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.IdleSeconds == u.Kernels.IdleSeconds })
 		from("kernels.weight", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.Weight == u.Kernels.Weight })
-		from("kernels.maxRunSeconds", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.MaxRunSeconds == u.Kernels.MaxRunSeconds })
+		from("kernels.maxRunSeconds", func(a Allowance) bool { return allowsKernels(a) && ptr.Equal(a.Kernels.MaxRunSeconds, u.Kernels.MaxRunSeconds) })
 	}
 	all["placement"] = u.Policies[:1]
 	return all

@@ -175,7 +175,11 @@ func (t text) kernels() {
 		v1alpha1.AtLimitQueue: "kernels wait in the queue", v1alpha1.AtLimitRefuse: "new kernels are refused",
 	}[k.AtLimit])
 	t.line("idle", "kernels.idleSeconds", "kernels %s", after(k.IdleSeconds, "are parked after %s without activity", "are parked as the gateway has it"))
-	t.line("run time", "kernels.maxRunSeconds", "kernels %s", after(k.MaxRunSeconds, "are ended after %s, busy or not", "may run for ever"))
+	if k.MaxRunSeconds == nil {
+		t.line("run time", "kernels.maxRunSeconds", "kernels are ended after what the chart says (kernels.maxRunSeconds), busy or not")
+	} else {
+		t.line("run time", "kernels.maxRunSeconds", "kernels %s", after(*k.MaxRunSeconds, "are ended after %s, busy or not", "may run for ever"))
+	}
 	t.line("weight", "kernels.weight", "%d, where capacity is shared out", k.Weight)
 }
 

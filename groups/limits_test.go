@@ -30,6 +30,7 @@ const (
 	saidOfTheUser = "explain tells it of the user, not of the allowance"
 	shownInForm   = "a text of the form, no limit"
 	fromGPUs      = "explain tells the quotas by resource"
+	notReadYet    = "a field that nothing reads yet"
 )
 
 // limits are all fields of an Allowance, those of its structs and of the
@@ -79,8 +80,12 @@ var limits = map[string]limit{
 	"Kernels.PerUser":       {int32(2), int32(0), int32(0), "kernels   any number at once  [second]\n", "", ""},
 	"Kernels.AtLimit":       {v1alpha1.AtLimitRefuse, v1alpha1.AtLimitQueue, v1alpha1.AtLimitQueue, "at limit  kernels wait in the queue  [second]\n", "", ""},
 	"Kernels.IdleSeconds":   {int64(60), int64(120), int64(120), "idle      kernels are parked after 2m0s without activity  [second]\n", "", ""},
-	"Kernels.MaxRunSeconds": {int64(60), int64(0), int64(0), "run time  kernels may run for ever  [second]\n", "", ""},
+	"Kernels.MaxRunSeconds": {new(int64(60)), new(int64(0)), new(int64(0)), "run time  kernels may run for ever  [second]\n", "", ""},
 	"Kernels.Weight":        {int32(1), int32(3), int32(3), "weight    3, where capacity is shared out  [second]\n", "", ""},
+
+	"Kernels.Keep":            {&v1alpha1.PolicyKeep{}, (*v1alpha1.PolicyKeep)(nil), &v1alpha1.PolicyKeep{}, "", notReadYet, ""},
+	"Kernels.Budget":          {[]v1alpha1.Budget{{}}, []v1alpha1.Budget(nil), []v1alpha1.Budget{{}}, "", notReadYet, ""},
+	"Kernels.OwnEnvironments": {new(true), (*bool)(nil), new(true), "", notReadYet, ""},
 
 	"GPUs.Resource":  {"amd.com/gpu", "nvidia.com/gpu", "amd.com/gpu", "gpus      nvidia.com/gpu: 1 per kernel, 2 per user, pool of 9 shared by the members of second  [second]\n", "", ""},
 	"GPUs.PerKernel": {int32(1), int32(2), int32(2), "gpus      nvidia.com/gpu: 2 per kernel, 2 per user, pool of 9 shared by the members of first  [first, second]\n", "", ""},
@@ -184,11 +189,12 @@ func TestEveryLimitOfAnAllowance(t *testing.T) {
 // is not lost on the way.
 func TestEveryFieldOfAPolicyIsInTheAllowance(t *testing.T) {
 	whoIsMeant := map[string]bool{"Groups": true, "Default": true, "Priority": true}
+	notReadYet := map[string]bool{"SnoozeMaxSeconds": true, "Budget": true, "ServiceAccountName": true, "Pod": true}
 	policies, allowance := reflect.TypeFor[v1alpha1.GroupPolicySpec](), reflect.TypeFor[Allowance]()
 	spec := policy("full", 0, "g").Spec
 	for i := range policies.NumField() {
 		f := policies.Field(i)
-		if whoIsMeant[f.Name] {
+		if whoIsMeant[f.Name] || notReadYet[f.Name] {
 			continue
 		}
 		t.Run(f.Name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -206,6 +207,16 @@ func allowingKernels(parts []Allowance) []Allowance {
 	return slices.DeleteFunc(slices.Clone(parts), func(a Allowance) bool { return len(a.Kernels.Allowed) == 0 })
 }
 
+// longestRun is the longest time that any of them gives to a run, where 0 stands
+// for ever. One that says nothing has the chart's, which is not known here.
+func longestRun(parts []Allowance) *int64 {
+	said := slices.DeleteFunc(slices.Clone(parts), func(a Allowance) bool { return a.Kernels.MaxRunSeconds == nil })
+	if len(said) == 0 {
+		return nil
+	}
+	return ptr.To(unlessUnlimited(said, func(a Allowance) int64 { return *a.Kernels.MaxRunSeconds }))
+}
+
 func unionKernels(all []Allowance, gpus []GPUQuota) v1alpha1.PolicyKernels {
 	parts := allowingKernels(all)
 	if len(parts) == 0 {
@@ -219,7 +230,7 @@ func unionKernels(all []Allowance, gpus []GPUQuota) v1alpha1.PolicyKernels {
 		u.GPUResource, u.GPUsPerKernel, u.GPUsPerUser, u.GPUPool = gpus[0].Resource, gpus[0].PerKernel, gpus[0].PerUser, gpus[0].Pool
 	}
 	u.PerUser = unlessUnlimited(parts, func(a Allowance) int32 { return a.Kernels.PerUser })
-	u.MaxRunSeconds = unlessUnlimited(parts, func(a Allowance) int64 { return a.Kernels.MaxRunSeconds })
+	u.MaxRunSeconds = longestRun(parts)
 	// 0 is not "never" here but "as the gateway has it", which is not known.
 	u.IdleSeconds = most(parts, func(a Allowance) int64 { return a.Kernels.IdleSeconds })
 	u.Weight = most(parts, func(a Allowance) int32 { return a.Kernels.Weight })

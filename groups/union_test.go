@@ -63,7 +63,10 @@ func randomPolicy(rng *rand.Rand, name string) v1alpha1.GroupPolicy {
 			Allowed:     []string{"python", fmt.Sprintf("kernel%d", rng.IntN(3))},
 			GPUResource: []string{"nvidia.com/gpu", "amd.com/gpu", ""}[rng.IntN(3)], GPUsPerKernel: perKernel, GPUsPerUser: perKernel + rng.Int32N(3),
 			PerUser: rng.Int32N(4), AtLimit: []v1alpha1.AtLimit{"", v1alpha1.AtLimitQueue, v1alpha1.AtLimitRefuse}[rng.IntN(3)],
-			IdleSeconds: rng.Int64N(3) * 600, MaxRunSeconds: rng.Int64N(3) * 3600, Weight: rng.Int32N(4),
+			IdleSeconds: rng.Int64N(3) * 600, Weight: rng.Int32N(4),
+		}
+		if rng.IntN(3) > 0 {
+			s.Kernels.MaxRunSeconds = new(rng.Int64N(3) * 3600)
 		}
 		if rng.IntN(2) == 0 {
 			s.Kernels.GPUPool = new(s.Kernels.GPUsPerUser + rng.Int32N(4))
@@ -109,7 +112,9 @@ func permitsAll(t *testing.T, u, a Allowance) {
 	noLess(t, u.MaxRunSeconds, a.MaxRunSeconds, "maxRunSeconds")
 	if len(a.Kernels.Allowed) > 0 {
 		noLess(t, u.Kernels.PerUser, a.Kernels.PerUser, "perUser")
-		noLess(t, u.Kernels.MaxRunSeconds, a.Kernels.MaxRunSeconds, "kernels.maxRunSeconds")
+		if a.Kernels.MaxRunSeconds != nil && assert.NotNil(t, u.Kernels.MaxRunSeconds) {
+			noLess(t, *u.Kernels.MaxRunSeconds, *a.Kernels.MaxRunSeconds, "kernels.maxRunSeconds")
+		}
 		assert.GreaterOrEqual(t, u.Kernels.IdleSeconds, a.Kernels.IdleSeconds)
 		for _, g := range a.GPUs {
 			i := slices.IndexFunc(u.GPUs, func(x GPUQuota) bool { return x.Resource == g.Resource })
@@ -341,7 +346,7 @@ kernels   any number at once  [ml]
 gpus      nvidia.com/gpu: 1 per kernel, 2 per user, pool of 4 shared by the members of ml  [ml]
 at limit  kernels wait in the queue  [ml]
 idle      kernels are parked as the gateway has it  [ml]
-run time  kernels may run for ever  [ml]
+run time  kernels are ended after what the chart says (kernels.maxRunSeconds), busy or not  [ml]
 weight    1, where capacity is shared out  [ml]
 servers   1 at once  [ml, staff]
 idle      servers are never stopped for idleness  [ml, staff]

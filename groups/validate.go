@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups/naming"
@@ -297,7 +298,7 @@ func validateKernels(k v1alpha1.PolicyKernels, at *field.Path) field.ErrorList {
 		faults = append(faults, field.NotSupported(at.Child("atLimit"), k.AtLimit, []v1alpha1.AtLimit{v1alpha1.AtLimitQueue, v1alpha1.AtLimitRefuse}))
 	}
 	faults = append(faults, validateSeconds(k.IdleSeconds, at.Child("idleSeconds"))...)
-	faults = append(faults, validateSeconds(k.MaxRunSeconds, at.Child("maxRunSeconds"))...)
+	faults = append(faults, validateSeconds(ptr.Deref(k.MaxRunSeconds, 0), at.Child("maxRunSeconds"))...)
 	faults = append(faults, notNegative(int64(k.Weight), at.Child("weight"))...)
 	return faults
 }

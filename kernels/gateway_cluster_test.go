@@ -83,7 +83,7 @@ func TestGatewayObjects(t *testing.T) {
 	condition := func(kind string, status metav1.ConditionStatus) func() bool {
 		return func() bool {
 			require.True(t, c.get("gw", gw))
-			return meta.IsStatusConditionPresentAndEqual(gw.Status.GatewayConditions, kind, status)
+			return meta.IsStatusConditionPresentAndEqual(gw.Status.Conditions, kind, status)
 		}
 	}
 	c.eventually("replaced", condition(gateways.ConditionImageReplaced, metav1.ConditionTrue))
@@ -95,7 +95,7 @@ func TestGatewayObjects(t *testing.T) {
 	// a kernelspec that comes later
 	c.create(kerneltest.GPUSpec("absent", 0))
 	c.eventually("found", func() bool {
-		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.GatewayConditions, gateways.ConditionKernelSpecMissing) == nil
+		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.Conditions, gateways.ConditionKernelSpecMissing) == nil
 	})
 
 	// drift is reverted, also where nothing is wanted
@@ -131,7 +131,7 @@ func TestGatewayObjects(t *testing.T) {
 	})
 	c.gone(&extra)
 	c.eventually("no replacement", func() bool {
-		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.GatewayConditions, gateways.ConditionImageReplaced) == nil
+		return c.get("gw", gw) && meta.FindStatusCondition(gw.Status.Conditions, gateways.ConditionImageReplaced) == nil
 	})
 	after, err := podspec.ReadGatewayKey(t.Context(), c.api, c.namespace, "gw")
 	require.NoError(t, err)
@@ -163,7 +163,7 @@ func TestGatewayTakesNothingFromOthers(t *testing.T) {
 	c.gateway("gw")
 	var gw v1alpha1.JupyterGateway
 	c.eventually("said", func() bool {
-		return c.get("gw", &gw) && meta.IsStatusConditionTrue(gw.Status.GatewayConditions, gateways.ConditionNameTaken)
+		return c.get("gw", &gw) && meta.IsStatusConditionTrue(gw.Status.Conditions, gateways.ConditionNameTaken)
 	})
 	require.True(t, c.get("gw", theirs))
 	assert.Equal(t, int32(1), theirs.Spec.Ports[0].Port)

@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -165,12 +165,10 @@ func whyNotReady(gateway *v1alpha1.JupyterGateway) string {
 	if replicas := gateway.Spec.Replicas; replicas != nil && *replicas == 0 {
 		return "its spec.replicas is 0"
 	}
-	for _, condition := range gateway.Status.DeploymentStatus.Conditions {
-		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue {
-			return "the cluster refuses its Pods: " + strings.TrimRight(shorten(condition.Message), ".")
-		}
+	if refused := apimeta.FindStatusCondition(gateway.Status.Conditions, string(appsv1.DeploymentReplicaFailure)); refused != nil && refused.Status == metav1.ConditionTrue {
+		return "the cluster refuses its Pods: " + strings.TrimRight(shorten(refused.Message), ".")
 	}
-	if ready := apimeta.FindStatusCondition(gateway.Status.GatewayConditions, "Ready"); ready != nil && ready.Message != "" {
+	if ready := apimeta.FindStatusCondition(gateway.Status.Conditions, ConditionReady); ready != nil && ready.Message != "" {
 		return strings.TrimRight(shorten(ready.Message), ".")
 	}
 	return "it was made a moment ago"

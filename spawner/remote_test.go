@@ -47,10 +47,10 @@ func TestKernelShortage(t *testing.T) {
 		"made just now":  {notReady(func(*v1alpha1.JupyterGateway) {}), ReasonGatewayNotReady, none + " until the JupyterGateway default is ready: it was made a moment ago."},
 		"scaled to none": {notReady(func(g *v1alpha1.JupyterGateway) { g.Spec.Replicas = new(int32) }), ReasonGatewayNotReady, none + " until the JupyterGateway default is ready: its spec.replicas is 0."},
 		"its own word": {notReady(func(g *v1alpha1.JupyterGateway) {
-			g.Status.GatewayConditions = []metav1.Condition{{Type: "Ready", Status: metav1.ConditionFalse, Message: "No replica of the gateway is ready."}}
+			g.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: metav1.ConditionFalse, Message: "No replica of the gateway is ready."}}
 		}), ReasonGatewayNotReady, none + " until the JupyterGateway default is ready: No replica of the gateway is ready."},
 		"refused": {notReady(func(g *v1alpha1.JupyterGateway) {
-			g.Status.DeploymentStatus.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota: compute"}}
+			g.Status.Conditions = []metav1.Condition{{Type: string(appsv1.DeploymentReplicaFailure), Status: metav1.ConditionTrue, Message: "exceeded quota: compute"}}
 		}), ReasonGatewayNotReady, none + " until the JupyterGateway default is ready: the cluster refuses its Pods: exceeded quota: compute."},
 		"policy allows none":  {func(_ *v1alpha1.JupyterNotebook, r *remote) { r.allowed = nil }, ReasonNoKernelAllowed, none + ": spec.kernels.allowed of the policy ml names none."},
 		"policy allows other": {func(_ *v1alpha1.JupyterNotebook, r *remote) { r.allowed = []string{"r"} }, ReasonNoKernelOffered, none + ": the policy ml allows r, and spec.kernels of the JupyterGateway default offers python-cpu, python-gpu."},

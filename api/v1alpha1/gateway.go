@@ -1,8 +1,8 @@
 package v1alpha1
 
 import (
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -12,21 +12,20 @@ import (
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
 // +kubebuilder:resource:shortName=jg,categories=jupyter
 // +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=`.status.readyReplicas`
+// +kubebuilder:printcolumn:name="Replicas",type=integer,JSONPath=`.spec.replicas`
 // +kubebuilder:printcolumn:name="Idle",type=integer,JSONPath=`.spec.cullIdleTimeout`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type JupyterGateway struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec JupyterGatewaySpec `json:"spec,omitempty"`
-	// Status has no schema: that of apps/v1 conditions, a list keyed by an
-	// optional type, is one that no API server accepts in a CRD.
-	//
-	// +kubebuilder:validation:Schemaless
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
+	Spec   JupyterGatewaySpec   `json:"spec,omitempty"`
 	Status JupyterGatewayStatus `json:"status,omitempty"`
 }
 
@@ -51,7 +50,9 @@ type JupyterGatewaySpec struct {
 	// beside the rules the gateway itself needs.
 	ClusterRole *string `json:"clusterRole,omitempty"`
 
-	// Replicas defaults to 1.
+	// Replicas defaults to 1. The API server writes it, since without a number
+	// there is nothing to scale.
+	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
 	Replicas *int32 `json:"replicas,omitempty"`
 	// CullConnected, by default true, lets a kernel be taken back although a
@@ -84,6 +85,39 @@ type JupyterGatewaySpec struct {
 	ParkNoticeSeconds *int64 `json:"parkNoticeSeconds,omitempty"`
 	// IOPub bounds what a kernel may publish to each of its clients.
 	IOPub *IOPubLimits `json:"iopub,omitempty"`
+
+	// Keep says whether and where the variables of parked kernels are kept.
+	// This field is not read yet.
+	Keep *GatewayKeep `json:"keep,omitempty"`
+	// AllowedNamespaces are those, beside the gateway's own, whose notebooks it serves.
+	// This field is not read yet.
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	AllowedNamespaces []string `json:"allowedNamespaces,omitempty"`
+}
+
+// GatewayKeep says whether and where the variables of parked kernels are kept.
+// Nothing of it is read yet.
+type GatewayKeep struct {
+	// Enabled saves the variables of a kernel before it is parked.
+	// This field is not read yet.
+	Enabled *bool `json:"enabled,omitempty"`
+	// IdleSeconds after which a kernel is parked whose variables can be saved; default 300.
+	// This field is not read yet.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=315360000
+	IdleSeconds *int64 `json:"idleSeconds,omitempty"`
+	// MaxBytes is how much is saved of one kernel.
+	// This field is not read yet.
+	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
+	// TTL is how long what was saved is kept, e.g. 720h.
+	// This field is not read yet.
+	TTL *metav1.Duration `json:"ttl,omitempty"`
+	// Claim is a PersistentVolumeClaim to save to, instead of the home volume.
+	// This field is not read yet.
+	// +kubebuilder:validation:MaxLength=253
+	Claim string `json:"claim,omitempty"`
 }
 
 // WarmKernel is a number of kernels that are kept ready.
@@ -137,11 +171,31 @@ type GatewayClient struct {
 
 // JupyterGatewayStatus is that of its Deployment, and ours.
 type JupyterGatewayStatus struct {
-	appsv1.DeploymentStatus `json:",inline"`
-
+	// ObservedGeneration is the generation of the gateway that the status speaks of.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Replicas is how many Pods the gateway has.
+	Replicas int32 `json:"replicas,omitempty"`
+	// UpdatedReplicas is how many of them are of the newest template.
+	UpdatedReplicas int32 `json:"updatedReplicas,omitempty"`
+	// ReadyReplicas is how many of them are ready.
+	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
+	// AvailableReplicas is how many of them have been ready for long enough.
+	AvailableReplicas int32 `json:"availableReplicas,omitempty"`
+	// UnavailableReplicas is how many are still to become available.
+	UnavailableReplicas int32 `json:"unavailableReplicas,omitempty"`
+	// TerminatingReplicas is how many are being ended.
+	TerminatingReplicas *int32 `json:"terminatingReplicas,omitempty"`
+	// CollisionCount is how often a name of a ReplicaSet was taken.
+	CollisionCount *int32 `json:"collisionCount,omitempty"`
+	// Selector finds the gateway's Pods, as a string for the scale subresource.
+	Selector string `json:"selector,omitempty"`
 	// URL is where notebooks of this cluster reach the gateway.
 	URL string `json:"url,omitempty"`
-	// GatewayConditions tell what is missing or was replaced.
+	// Conditions tell whether the gateway serves, what is missing or was replaced,
+	// and what its Deployment says of itself; Ready comes first.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// GatewayConditions is a copy of conditions for clients of the former
+	// release. The next one no longer has it.
 	GatewayConditions []metav1.Condition `json:"gatewayConditions,omitempty"`
 }
 

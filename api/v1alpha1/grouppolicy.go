@@ -17,6 +17,7 @@ import (
 // +kubebuilder:resource:shortName=gp,categories=jupyter
 // +kubebuilder:printcolumn:name="Priority",type=integer,JSONPath=`.spec.priority`
 // +kubebuilder:printcolumn:name="Valid",type=string,JSONPath=`.status.conditions[?(@.type=="Valid")].status`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
 // +kubebuilder:printcolumn:name="CPU",type=string,JSONPath=`.spec.cpu.max`
 // +kubebuilder:printcolumn:name="Memory",type=string,JSONPath=`.spec.memory.max`
 // +kubebuilder:printcolumn:name="Servers",type=integer,JSONPath=`.status.servers`
@@ -24,6 +25,7 @@ import (
 // +kubebuilder:printcolumn:name="GPUs",type=integer,JSONPath=`.status.gpus`
 // +kubebuilder:printcolumn:name="Pool",type=integer,JSONPath=`.spec.kernels.gpuPool`
 // +kubebuilder:printcolumn:name="Queued",type=integer,JSONPath=`.status.queued`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type GroupPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -112,7 +114,109 @@ type GroupPolicySpec struct {
 	// HelpText is shown above the form where help.server says nothing.
 	// +kubebuilder:validation:MaxLength=4096
 	HelpText string `json:"helpText,omitempty"`
+
+	// SnoozeMaxSeconds is how long in all a member may put off an automatic stop
+	// of one run by hand.
+	// This field is not read yet.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=315360000
+	SnoozeMaxSeconds *int64 `json:"snoozeMaxSeconds,omitempty"`
+	// Budget bounds the resource-hours of servers and kernels together.
+	// This field is not read yet.
+	// +kubebuilder:validation:MaxItems=16
+	Budget []Budget `json:"budget,omitempty"`
+	// ServiceAccountName is the account that servers run as.
+	// This field is not read yet.
+	// +kubebuilder:validation:MaxLength=253
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+	// Pod is what is put over the Pods of servers.
+	// This field is not read yet.
+	Pod *PolicyPod `json:"pod,omitempty"`
 }
+
+// PolicyPod is what is put over the Pods of a policy's servers. Nothing of it
+// is read yet.
+type PolicyPod struct {
+	// Labels and Annotations of the Pod.
+	// This field is not read yet.
+	Labels map[string]string `json:"labels,omitempty"`
+	// This field is not read yet.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// InitContainers run before the server starts.
+	// This field is not read yet.
+	// +kubebuilder:validation:MaxItems=16
+	InitContainers []corev1.Container `json:"initContainers,omitempty"`
+	// Containers run beside the server.
+	// This field is not read yet.
+	// +kubebuilder:validation:MaxItems=16
+	Containers []corev1.Container `json:"containers,omitempty"`
+	// Volumes of the Pod.
+	// This field is not read yet.
+	// +kubebuilder:validation:MaxItems=64
+	Volumes []corev1.Volume `json:"volumes,omitempty"`
+	// VolumeMounts of the server's container.
+	// This field is not read yet.
+	// +kubebuilder:validation:MaxItems=64
+	VolumeMounts []corev1.VolumeMount `json:"volumeMounts,omitempty"`
+	// SecurityContext of the server's container.
+	// This field is not read yet.
+	SecurityContext *corev1.SecurityContext `json:"securityContext,omitempty"`
+	// PodSecurityContext of the Pod.
+	// This field is not read yet.
+	PodSecurityContext *corev1.PodSecurityContext `json:"podSecurityContext,omitempty"`
+	// Lifecycle hooks of the server's container.
+	// This field is not read yet.
+	Lifecycle *corev1.Lifecycle `json:"lifecycle,omitempty"`
+	// ExtraResources of the server's container, beside CPU and memory.
+	// This field is not read yet.
+	ExtraResources corev1.ResourceList `json:"extraResources,omitempty"`
+}
+
+// Budget bounds resource-hours in a window of time. Nothing of it is read yet.
+type Budget struct {
+	// Resource that is counted: cpu, memory (GiB-hours) or an extended one.
+	// +kubebuilder:validation:MaxLength=317
+	Resource string `json:"resource"`
+	// Hours of one unit of the resource.
+	Hours resource.Quantity `json:"hours"`
+	// Per is whose use is added up: a user's or that of the whole group.
+	// +kubebuilder:validation:Enum=user;group
+	Per BudgetScope `json:"per"`
+	// Window is the time over which it is added up.
+	Window BudgetWindow `json:"window"`
+}
+
+// BudgetScope is whose use is added up.
+type BudgetScope string
+
+// Whose use is added up.
+const (
+	BudgetPerUser  BudgetScope = "user"
+	BudgetPerGroup BudgetScope = "group"
+)
+
+// BudgetWindow is either rolling or of the calendar.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.rolling) != has(self.calendar)",message="exactly one of rolling and calendar must be set"
+type BudgetWindow struct {
+	// Rolling is a length of time that ends now, e.g. 168h.
+	Rolling *metav1.Duration `json:"rolling,omitempty"`
+	// Calendar is a week or a month, in timeZone.
+	// +kubebuilder:validation:Enum=week;month
+	Calendar BudgetCalendar `json:"calendar,omitempty"`
+	// TimeZone is an IANA name, e.g. Europe/Berlin; default UTC.
+	// +kubebuilder:validation:MaxLength=253
+	TimeZone string `json:"timeZone,omitempty"`
+}
+
+// BudgetCalendar is a window of the calendar.
+type BudgetCalendar string
+
+// Windows of the calendar.
+const (
+	BudgetWeek  BudgetCalendar = "week"
+	BudgetMonth BudgetCalendar = "month"
+)
 
 // ResourceRange bounds one slider: cpu in cores, memory in bytes.
 //
@@ -224,13 +328,24 @@ type PullSecret struct {
 	Name string `json:"name"`
 }
 
-// PolicyEnv is one environment variable with a plain value.
+// PolicyEnv is one environment variable.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.valueFrom) || !has(self.value) || size(self.value) == 0",fieldPath=".valueFrom",message="must not be set beside value"
 type PolicyEnv struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
 	Name string `json:"name"`
 	// +kubebuilder:validation:MaxLength=32768
-	Value string `json:"value"`
+	Value string `json:"value,omitempty"`
+	// ValueFrom is where the value comes from, instead of value.
+	// This field is not read yet: the variable is empty.
+	ValueFrom *PolicyEnvSource `json:"valueFrom,omitempty"`
+}
+
+// PolicyEnvSource is where the value of a variable comes from.
+type PolicyEnvSource struct {
+	// SecretKeyRef names a key of a Secret of the namespace.
+	SecretKeyRef *corev1.SecretKeySelector `json:"secretKeyRef,omitempty"`
 }
 
 // PolicyKernels bounds what a gateway gives to the members.
@@ -269,13 +384,46 @@ type PolicyKernels struct {
 	// +kubebuilder:validation:Maximum=315360000
 	IdleSeconds int64 `json:"idleSeconds,omitempty"`
 	// MaxRunSeconds is how long one Pod of a kernel may run, busy or not; 0
-	// means for ever.
+	// means for ever. Where it is absent kernels.maxRunSeconds of the chart holds.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=315360000
-	MaxRunSeconds int64 `json:"maxRunSeconds,omitempty"`
+	MaxRunSeconds *int64 `json:"maxRunSeconds,omitempty"`
 	// Weight of the group when capacity is shared out; 0 means 1.
 	// +kubebuilder:validation:Minimum=0
 	Weight int32 `json:"weight,omitempty"`
+
+	// Keep says whether the variables of parked kernels are kept.
+	// This field is not read yet.
+	Keep *PolicyKeep `json:"keep,omitempty"`
+	// Budget bounds the resource-hours of kernels.
+	// This field is not read yet.
+	// +kubebuilder:validation:MaxItems=16
+	Budget []Budget `json:"budget,omitempty"`
+	// OwnEnvironments offers the environments in a member's home as kernels.
+	// This field is not read yet.
+	OwnEnvironments *bool `json:"ownEnvironments,omitempty"`
+}
+
+// PolicyKeep says whether the variables of parked kernels are kept, over what
+// the gateway says. Nothing of it is read yet.
+type PolicyKeep struct {
+	// Enabled saves the variables of a kernel before it is parked.
+	// This field is not read yet.
+	Enabled *bool `json:"enabled,omitempty"`
+	// IdleSeconds after which a kernel is parked whose variables can be saved.
+	// This field is not read yet.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=315360000
+	IdleSeconds *int64 `json:"idleSeconds,omitempty"`
+	// MaxBytes is how much is saved of one kernel.
+	// This field is not read yet.
+	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
+	// TTL is how long what was saved is kept, e.g. 720h.
+	// This field is not read yet.
+	TTL *metav1.Duration `json:"ttl,omitempty"`
+	// OnYield saves the variables of a kernel that yields to another, too.
+	// This field is not read yet.
+	OnYield *bool `json:"onYield,omitempty"`
 }
 
 // AtLimit is what happens to a request beyond a limit.
@@ -308,9 +456,10 @@ type GroupPolicyStatus struct {
 	Users int32 `json:"users,omitempty"`
 	// UsersAtLimit is how many of them run as many as serversPerUser allows.
 	UsersAtLimit int32 `json:"usersAtLimit,omitempty"`
-	// ObservedGeneration is the one that the condition Valid speaks of.
-	ObservedGeneration int64              `json:"observedGeneration,omitempty"`
-	Conditions         []metav1.Condition `json:"conditions,omitempty"`
+	// ObservedGeneration is the generation of the object that the conditions speak of.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions are Ready and Valid, which say the same of a policy.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // +kubebuilder:object:root=true

@@ -14,11 +14,18 @@ import (
 // +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.user`
 // +kubebuilder:printcolumn:name="Kernel",type=string,JSONPath=`.spec.kernelSpec`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Cause",type=string,JSONPath=`.status.cause`
 // +kubebuilder:printcolumn:name="Queue",type=integer,JSONPath=`.status.queue.position`
 // +kubebuilder:printcolumn:name="Held",type=string,JSONPath=`.status.held`
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.node`,priority=1
 // +kubebuilder:printcolumn:name="Waits For",type=string,JSONPath=`.status.queue.reason`,priority=1
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
+// +kubebuilder:printcolumn:name="Idle Since",type=date,JSONPath=`.status.idleSince`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.user) ? self.spec.user : "") == (has(oldSelf.spec) && has(oldSelf.spec.user) ? oldSelf.spec.user : "")`,fieldPath=".spec.user",message="cannot be changed: a kernel belongs to one user for its whole life"
+// +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.notebook) ? self.spec.notebook : "") == (has(oldSelf.spec) && has(oldSelf.spec.notebook) ? oldSelf.spec.notebook : "")`,fieldPath=".spec.notebook",message="cannot be changed: a kernel belongs to one notebook for its whole life"
+// +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.gateway) ? self.spec.gateway : "") == (has(oldSelf.spec) && has(oldSelf.spec.gateway) ? oldSelf.spec.gateway : "")`,fieldPath=".spec.gateway",message="cannot be changed: a kernel belongs to one gateway for its whole life"
 type JupyterKernel struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -56,6 +63,57 @@ type JupyterKernelCRDSpec struct {
 	// IdleTimeoutSeconds after which the kernel is parked; nil means the
 	// gateway's cullIdleTimeout; zero or less means never.
 	IdleTimeoutSeconds *int64 `json:"idleTimeoutSeconds,omitempty"`
+
+	// Session is the session that the kernel was started for.
+	// This field is not read yet.
+	Session *KernelSession `json:"session,omitempty"`
+	// Park asks to park the kernel.
+	// This field is not read yet.
+	Park *KernelPark `json:"park,omitempty"`
+	// Shutdown asks to end the kernel for good.
+	// This field is not read yet.
+	Shutdown *KernelShutdown `json:"shutdown,omitempty"`
+	// QueuePriority moves the kernel in the queue: higher is admitted earlier.
+	// This field is not read yet.
+	QueuePriority int32 `json:"queuePriority,omitempty"`
+}
+
+// KernelSession is a Jupyter session: what a kernel was started for.
+type KernelSession struct {
+	// ID that Jupyter clients know the session by.
+	// +kubebuilder:validation:MaxLength=253
+	ID string `json:"id,omitempty"`
+	// Path of the document.
+	// +kubebuilder:validation:MaxLength=4096
+	Path string `json:"path,omitempty"`
+	// Name of the session.
+	// +kubebuilder:validation:MaxLength=4096
+	Name string `json:"name,omitempty"`
+	// Type of the document: notebook, console, file.
+	// +kubebuilder:validation:MaxLength=253
+	Type string `json:"type,omitempty"`
+}
+
+// KernelPark asks to park one run of a kernel.
+type KernelPark struct {
+	// Run is the status.run that is to be parked; any other run is left alone.
+	// +kubebuilder:validation:Minimum=0
+	Run int64 `json:"run,omitempty"`
+	// Force parks a kernel that is busy, too.
+	Force bool `json:"force,omitempty"`
+	// By is who asks.
+	// +kubebuilder:validation:MaxLength=253
+	By string `json:"by,omitempty"`
+	// Reason is a sentence for the kernel's user.
+	// +kubebuilder:validation:MaxLength=4096
+	Reason string `json:"reason,omitempty"`
+}
+
+// KernelShutdown asks to end a kernel for good.
+type KernelShutdown struct {
+	// By is who asks.
+	// +kubebuilder:validation:MaxLength=253
+	By string `json:"by,omitempty"`
 }
 
 // KernelPhase is where a kernel is in its life.
@@ -94,7 +152,9 @@ const (
 
 // JupyterKernelStatus is written by the leader only.
 type JupyterKernelStatus struct {
-	Phase KernelPhase `json:"phase,omitempty"`
+	// ObservedGeneration is the generation of the object that the status speaks of.
+	ObservedGeneration int64       `json:"observedGeneration,omitempty"`
+	Phase              KernelPhase `json:"phase,omitempty"`
 	// Run is the spec.run that phase speaks of.
 	Run     int64  `json:"run,omitempty"`
 	PodName string `json:"podName,omitempty"`
@@ -124,12 +184,39 @@ type JupyterKernelStatus struct {
 
 	// QueuedSince is when this run was asked for, StartTime when its Pod was
 	// made, ReadyTime when its agent answered, CompletionTime when it ended.
-	QueuedSince       *metav1.MicroTime  `json:"queuedSince,omitempty"`
-	StartTime         *metav1.Time       `json:"startTime,omitempty"`
-	ReadyTime         *metav1.Time       `json:"readyTime,omitempty"`
-	CompletionTime    *metav1.Time       `json:"completionTime,omitempty"`
-	LastReconcileTime *metav1.Time       `json:"lastReconcileTime,omitempty"`
-	Conditions        []metav1.Condition `json:"conditions,omitempty"`
+	QueuedSince       *metav1.MicroTime `json:"queuedSince,omitempty"`
+	StartTime         *metav1.Time      `json:"startTime,omitempty"`
+	ReadyTime         *metav1.Time      `json:"readyTime,omitempty"`
+	CompletionTime    *metav1.Time      `json:"completionTime,omitempty"`
+	LastReconcileTime *metav1.Time      `json:"lastReconcileTime,omitempty"`
+	// Conditions say where the kernel stands; Ready comes first.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// Kept is what was saved of the kernel when it was parked.
+	// This field is not filled in yet.
+	Kept *KeptState `json:"kept,omitempty"`
+	// IdleSince is when the kernel became idle, absent while it is busy.
+	// This field is not filled in yet.
+	IdleSince *metav1.Time `json:"idleSince,omitempty"`
+	// ParkAt is when the kernel will be parked if it stays idle.
+	// This field is not filled in yet.
+	ParkAt *metav1.Time `json:"parkAt,omitempty"`
+}
+
+// KeptState is what was saved of a kernel.
+type KeptState struct {
+	// Outcome says whether all, some or none of the variables were saved.
+	// +kubebuilder:validation:MaxLength=63
+	Outcome string `json:"outcome,omitempty"`
+	// Variables is how many were saved.
+	Variables int32 `json:"variables,omitempty"`
+	// Bytes is how much space they take.
+	Bytes int64 `json:"bytes,omitempty"`
+	// Lost names some of those that could not be saved.
+	// +kubebuilder:validation:MaxItems=20
+	Lost []string `json:"lost,omitempty"`
+	// SavedAt is when they were saved.
+	SavedAt *metav1.Time `json:"savedAt,omitempty"`
 }
 
 // QueueStatus tells a waiting user where they stand.

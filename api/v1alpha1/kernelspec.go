@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -14,6 +15,9 @@ import (
 // +kubebuilder:printcolumn:name="Name",type=string,JSONPath=`.spec.displayName`
 // +kubebuilder:printcolumn:name="Language",type=string,JSONPath=`.spec.language`
 // +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.spec.image`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type JupyterKernelSpec struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -49,11 +53,57 @@ type JupyterKernelSpecSpec struct {
 	// +kubebuilder:validation:MaxLength=87412
 	// +kubebuilder:validation:Pattern=`^data:image/(svg\+xml|png);base64,[A-Za-z0-9+/]+={0,2}$`
 	Logo string `json:"logo,omitempty"`
+
+	// Keep says whether the variables of a kernel are saved before it is parked.
+	// This field is not read yet.
+	Keep *bool `json:"keep,omitempty"`
+	// InterruptMode is how a kernel is interrupted: by a message, by a signal, or
+	// auto, which sends the message and then the signal if the kernel does not answer.
+	// This field is not read yet.
+	// +kubebuilder:validation:Enum=auto;message;signal
+	InterruptMode InterruptMode `json:"interruptMode,omitempty"`
+	// ShmSize is the size of /dev/shm in the kernel container.
+	// This field is not read yet.
+	ShmSize *resource.Quantity `json:"shmSize,omitempty"`
 }
+
+// InterruptMode is how a kernel is interrupted.
+type InterruptMode string
+
+// How a kernel is interrupted.
+const (
+	InterruptAuto    InterruptMode = "auto"
+	InterruptMessage InterruptMode = "message"
+	InterruptSignal  InterruptMode = "signal"
+)
 
 // JupyterKernelSpecStatus tells whether the kernelspec can be used.
 type JupyterKernelSpecStatus struct {
+	// ObservedGeneration is the generation of the object that the status speaks of.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions say whether the kernelspec can be used; Ready comes first.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// LanguageInfo is what kernels of this kernelspec say of their language.
+	// This field is not filled in yet.
+	LanguageInfo *LanguageInfo `json:"languageInfo,omitempty"`
+}
+
+// LanguageInfo is what a kernel says of its language in kernel_info_reply.
+type LanguageInfo struct {
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+	// +kubebuilder:validation:MaxLength=253
+	Version string `json:"version,omitempty"`
+	// +kubebuilder:validation:MaxLength=253
+	MIMEType string `json:"mimetype,omitempty"`
+	// +kubebuilder:validation:MaxLength=253
+	FileExtension string `json:"fileExtension,omitempty"`
+	// +kubebuilder:validation:MaxLength=253
+	PygmentsLexer string `json:"pygmentsLexer,omitempty"`
+	// +kubebuilder:validation:MaxLength=253
+	CodeMirrorMode string `json:"codemirrorMode,omitempty"`
+	// +kubebuilder:validation:MaxLength=253
+	NBConvertExporter string `json:"nbconvertExporter,omitempty"`
 }
 
 // +kubebuilder:object:root=true
@@ -71,6 +121,9 @@ type JupyterKernelSpecList struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=jkt,categories=jupyter
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type JupyterKernelTemplate struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -84,8 +137,13 @@ type JupyterKernelTemplateSpec struct {
 	Template *PodTemplate `json:"template,omitempty"`
 }
 
-// JupyterKernelTemplateStatus is empty.
-type JupyterKernelTemplateStatus struct{}
+// JupyterKernelTemplateStatus tells whether the template can be read.
+type JupyterKernelTemplateStatus struct {
+	// ObservedGeneration is the generation of the object that the status speaks of.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions say whether the template can be used; Ready comes first.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
 
 // +kubebuilder:object:root=true
 

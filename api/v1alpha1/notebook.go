@@ -18,9 +18,14 @@ import (
 // +kubebuilder:printcolumn:name="CPU",type=string,JSONPath=`.spec.template.spec.containers[?(@.name=="notebook")].resources.limits.cpu`
 // +kubebuilder:printcolumn:name="Memory",type=string,JSONPath=`.spec.template.spec.containers[?(@.name=="notebook")].resources.limits.memory`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.reason`
+// +kubebuilder:printcolumn:name="Last Activity",type=date,JSONPath=`.status.lastActivity`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
+// +kubebuilder:printcolumn:name="Stops At",type=string,JSONPath=`.status.stopEligibleAt`,priority=1
 // +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.user) ? self.spec.user : "") == (has(oldSelf.spec) && has(oldSelf.spec.user) ? oldSelf.spec.user : "") || (has(oldSelf.spec) && has(oldSelf.spec.stopped) && oldSelf.spec.stopped) || (has(self.spec) && has(self.spec.start) ? self.spec.start : "") != (has(oldSelf.spec) && has(oldSelf.spec.start) ? oldSelf.spec.start : "") || (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == "Failed")`,fieldPath=".spec.user",message="can be changed only while the server is stopped, or with a new start"
+// +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.server) ? self.spec.server : "") == (has(oldSelf.spec) && has(oldSelf.spec.server) ? oldSelf.spec.server : "") || (has(oldSelf.spec) && has(oldSelf.spec.stopped) && oldSelf.spec.stopped) || (has(self.spec) && has(self.spec.start) ? self.spec.start : "") != (has(oldSelf.spec) && has(oldSelf.spec.start) ? oldSelf.spec.start : "") || (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == "Failed")`,fieldPath=".spec.server",message="can be changed only while the server is stopped, or with a new start"
 type JupyterNotebook struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -82,6 +87,12 @@ type JupyterAuth struct {
 	// appears in arguments.
 	Token    *string `json:"token,omitempty"`
 	Password *string `json:"password,omitempty"`
+	// TokenSecretRef is where the token is, instead of token.
+	// This field is not read yet.
+	TokenSecretRef *corev1.SecretKeySelector `json:"tokenSecretRef,omitempty"`
+	// PasswordSecretRef is where the password is, instead of password.
+	// This field is not read yet.
+	PasswordSecretRef *corev1.SecretKeySelector `json:"passwordSecretRef,omitempty"`
 }
 
 // Values of JupyterAuth.Mode.
@@ -127,6 +138,11 @@ type SharedVolume struct {
 type IdleStop struct {
 	// Seconds of idleness; zero or less disables.
 	Seconds int64 `json:"seconds"`
+	// SnoozeMaxSeconds is how long in all a stop may be put off by hand in one run.
+	// This field is not read yet.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=315360000
+	SnoozeMaxSeconds *int64 `json:"snoozeMaxSeconds,omitempty"`
 }
 
 // KernelOptions bounds the kernels of one notebook. It names the policies
@@ -173,15 +189,36 @@ type JupyterNotebookStatus struct {
 	LastActivity *metav1.MicroTime `json:"lastActivity,omitempty"`
 	// StopEligibleAt is when the server will be stopped for StopCause, or
 	// asked once more whether it is idle.
-	StopEligibleAt     *metav1.Time       `json:"stopEligibleAt,omitempty"`
-	StopCause          StopCause          `json:"stopCause,omitempty"`
-	ObservedGeneration int64              `json:"observedGeneration,omitempty"`
-	Conditions         []metav1.Condition `json:"conditions,omitempty"`
+	StopEligibleAt *metav1.Time `json:"stopEligibleAt,omitempty"`
+	StopCause      StopCause    `json:"stopCause,omitempty"`
+	// SnoozedUntil is until when an automatic stop was put off by hand.
+	// This field is not filled in yet.
+	SnoozedUntil *metav1.Time `json:"snoozedUntil,omitempty"`
+	// Busy is what keeps the server from being idle.
+	// This field is not filled in yet.
+	// +kubebuilder:validation:MaxItems=64
+	Busy []NotebookBusy `json:"busy,omitempty"`
+	// ObservedGeneration is the generation of the object that the status speaks of.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions say where the server stands; Ready comes first.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// Progress is the log of the start that status.start names, oldest first.
 	// The controller alone writes it, so that every replica of the service
 	// reads the same entries with the same ids.
 	// +kubebuilder:validation:MaxItems=64
 	Progress []NotebookProgress `json:"progress,omitempty"`
+}
+
+// NotebookBusy is something in a notebook server that is at work.
+type NotebookBusy struct {
+	// Kind of it: kernel, terminal, process.
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind"`
+	// Name of it: a kernel's id, a terminal's name, a command.
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+	// Since is when it began.
+	Since *metav1.Time `json:"since,omitempty"`
 }
 
 // StopCause is why elastichub stops a server, or is going to.

@@ -11,10 +11,6 @@ import (
 // PodTemplate is a core/v1 PodTemplateSpec that tolerates what
 // elastic-jupyter-operator's own manifests contain: scalars directly under
 // metadata (`app: x`), which were meant as labels and become labels here.
-//
-// +kubebuilder:validation:Type=object
-// +kubebuilder:validation:Schemaless
-// +kubebuilder:pruning:PreserveUnknownFields
 type PodTemplate struct {
 	corev1.PodTemplateSpec `json:",inline"`
 }

@@ -67,7 +67,9 @@ type kernelsConfig struct {
 	Image              string
 	PullPolicy         string
 	IdleTimeoutSeconds int64
-	ClusterCapacity    bool
+	// MaxRunSeconds bounds one Pod of a kernel where no policy does; 0: for ever.
+	MaxRunSeconds   int64
+	ClusterCapacity bool
 }
 
 func defaultServeConfig() serveConfig {
@@ -79,7 +81,7 @@ func defaultServeConfig() serveConfig {
 		Groups:    defaultGroupsConfig(),
 		Policies:  policiesConfig{Matching: groups.MatchPriority},
 		Notebooks: notebooksConfig{PullPolicy: "IfNotPresent", Gateway: "default"},
-		Kernels:   kernelsConfig{PullPolicy: "IfNotPresent", IdleTimeoutSeconds: 3600, ClusterCapacity: true},
+		Kernels:   kernelsConfig{PullPolicy: "IfNotPresent", IdleTimeoutSeconds: 3600, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true},
 	}
 }
 
@@ -189,6 +191,9 @@ func (c serveConfig) validate() error {
 		if !slices.Contains([]string{"Always", "IfNotPresent", "Never"}, policy) {
 			faults = append(faults, fmt.Errorf("%s: %q is not one of Always, IfNotPresent, Never", path, policy))
 		}
+	}
+	if c.Kernels.MaxRunSeconds < 0 {
+		faults = append(faults, fmt.Errorf("kernels.maxRunSeconds: %d is negative", c.Kernels.MaxRunSeconds))
 	}
 	faults = append(faults, c.Groups.validate()...)
 	if err := c.Policies.Matching.Validate(); err != nil {

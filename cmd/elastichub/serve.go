@@ -119,6 +119,7 @@ func serve(ctx context.Context, config serveConfig) error {
 			ImagePullPolicy: corev1.PullPolicy(config.Kernels.PullPolicy),
 			KernelImage:     config.Kernels.Image,
 			IdleSeconds:     config.Kernels.IdleTimeoutSeconds,
+			MaxRunSeconds:   config.Kernels.MaxRunSeconds,
 		},
 		TokenPublicKey:  issuer.PublicKey(),
 		ClusterCapacity: config.Kernels.ClusterCapacity,

@@ -4,9 +4,11 @@
 package policystatus
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,8 +132,20 @@ func status(p *v1alpha1.GroupPolicy, notebooks []v1alpha1.JupyterNotebook, fault
 	if len(faults) > 0 {
 		valid.Status, valid.Reason, valid.Message = metav1.ConditionFalse, v1alpha1.ReasonPolicyInvalid, message(faults)
 	}
+	ready := valid
+	ready.Type = v1alpha1.ConditionReady
+	meta.SetStatusCondition(&next.Conditions, ready)
 	meta.SetStatusCondition(&next.Conditions, valid)
+	slices.SortStableFunc(next.Conditions, func(a, b metav1.Condition) int { return cmp.Compare(position(a), position(b)) })
 	return next
+}
+
+// position puts Ready before all others.
+func position(c metav1.Condition) int {
+	if c.Type == v1alpha1.ConditionReady {
+		return 0
+	}
+	return 1
 }
 
 func message(faults field.ErrorList) string {

@@ -21,6 +21,8 @@ const (
 	// ConditionCommandReplaced: the command is a launcher of Enterprise
 	// Gateway, and the standard command of the language runs in its place.
 	ConditionCommandReplaced = "CommandReplaced"
+	// ReasonLauncher is its reason.
+	ReasonLauncher v1alpha1.Reason = "EnterpriseGatewayLauncher"
 )
 
 // specReconciler says of each JupyterKernelSpec whether a Pod can be made from it.
@@ -42,31 +44,37 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	status := *ks.Status.DeepCopy()
 	switch {
 	case problem == nil:
-		r.condition(&status, ks, ConditionReady, true, "Usable", "")
+		r.condition(&status, ks, ConditionReady, true, v1alpha1.ReasonUsable, "")
 	case errors.As(problem, &missing):
-		r.condition(&status, ks, ConditionReady, false, missing.Reason, missing.Error())
+		r.condition(&status, ks, ConditionReady, false, v1alpha1.Reason(missing.Reason), missing.Error())
 	case errors.As(problem, &invalid):
-		r.condition(&status, ks, ConditionReady, false, "Invalid", invalid.Error())
+		r.condition(&status, ks, ConditionReady, false, v1alpha1.ReasonInvalid, invalid.Error())
 	default:
 		return reconcile.Result{}, problem
 	}
 	if podspec.IsLauncher(ks.Spec.Command) {
-		r.condition(&status, ks, ConditionCommandReplaced, true, "EnterpriseGatewayLauncher", "The standard command of the language is used.")
+		r.condition(&status, ks, ConditionCommandReplaced, true, ReasonLauncher, "The standard command of the language is used.")
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, ConditionCommandReplaced)
 	}
+	status.ObservedGeneration = ks.Generation
 	if equality.Semantic.DeepEqual(ks.Status, status) {
 		return reconcile.Result{}, nil
 	}
-	ks.Status = status
-	if err := r.client.Status().Update(ctx, ks); apierrors.IsConflict(err) {
-		return reconcile.Result{RequeueAfter: soon}, nil
-	} else if err != nil {
-		return reconcile.Result{}, client.IgnoreNotFound(err)
-	}
-	return reconcile.Result{}, nil
+	updated := ks.DeepCopy()
+	updated.Status = status
+	return written(r.client.Status().Patch(ctx, updated, podrules.PatchOver(ks)))
 }
 
-func (r *specReconciler) condition(status *v1alpha1.JupyterKernelSpecStatus, ks *v1alpha1.JupyterKernelSpec, kind string, is bool, reason, message string) {
-	podrules.SetCondition(&status.Conditions, ks.Generation, r.now(), kind, is, reason, message)
+// written is the end of a pass that wrote a status: one that had changed is
+// looked at again, one that is gone needs nothing more.
+func written(err error) (reconcile.Result, error) {
+	if apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: soon}, nil
+	}
+	return reconcile.Result{}, client.IgnoreNotFound(err)
+}
+
+func (r *specReconciler) condition(status *v1alpha1.JupyterKernelSpecStatus, ks *v1alpha1.JupyterKernelSpec, kind string, is bool, reason v1alpha1.Reason, message string) {
+	podrules.SetCondition(&status.Conditions, ks.Generation, r.now(), kind, is, string(reason), message)
 }

@@ -1,6 +1,7 @@
 package gateways
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -26,7 +28,7 @@ import (
 
 // Conditions of a JupyterGateway, beside those of its Deployment.
 const (
-	ConditionReady              = "Ready"
+	ConditionReady              = v1alpha1.ConditionReady
 	ConditionImageReplaced      = "EnterpriseGatewayImageReplaced"
 	ConditionKernelSpecMissing  = "KernelSpecMissing"
 	ConditionClusterRoleBound   = "ClusterRoleBound"
@@ -34,7 +36,23 @@ const (
 	ConditionNameTaken          = "NameTaken"
 	clientTokenRecheck          = 30 * time.Second
 	clusterRoleRecheck          = time.Minute
+	refusedRecheck              = time.Minute
 )
+
+// Reasons of a gateway's conditions, beside those of its Deployment.
+const (
+	ReasonServing        v1alpha1.Reason = "Serving"
+	ReasonNoReplicaReady v1alpha1.Reason = "NoReplicaReady"
+	ReasonNameTaken      v1alpha1.Reason = "NameTaken"
+	ReasonRefused        v1alpha1.Reason = "Refused"
+	ReasonNotOurs        v1alpha1.Reason = "NotOurs"
+	ReasonNotFound       v1alpha1.Reason = "NotFound"
+	ReasonForbidden      v1alpha1.Reason = "Forbidden"
+	ReasonBound          v1alpha1.Reason = "Bound"
+)
+
+// deploymentConditions are carried along as the Deployment has them.
+var deploymentConditions = []appsv1.DeploymentConditionType{appsv1.DeploymentAvailable, appsv1.DeploymentProgressing, appsv1.DeploymentReplicaFailure}
 
 // errNameTaken means that an object of the wanted name belongs to somebody else.
 var errNameTaken = errors.New("kernels: the name is taken by an object that is not the gateway's")
@@ -59,26 +77,35 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request
 	}
 	status := *gw.Status.DeepCopy()
 	again, err := r.apply(ctx, gw, &status)
-	if errors.Is(err, errNameTaken) {
-		r.condition(&status, gw, ConditionNameTaken, true, "NameTaken", err.Error())
-		r.condition(&status, gw, ConditionReady, false, "NameTaken", err.Error())
-		err = nil
-	} else if err == nil {
-		meta.RemoveStatusCondition(&status.GatewayConditions, ConditionNameTaken)
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		meta.RemoveStatusCondition(&status.Conditions, ConditionNameTaken)
+	case errors.Is(err, errNameTaken):
+		r.condition(&status, gw, ConditionNameTaken, true, ReasonNameTaken, err.Error())
+		r.condition(&status, gw, ConditionReady, false, ReasonNameTaken, err.Error())
+	case apierrors.IsInvalid(err), apierrors.IsForbidden(err):
+		r.condition(&status, gw, ConditionReady, false, ReasonRefused, "The cluster refuses what the gateway needs: "+err.Error())
+		again = refusedRecheck
+	default:
 		return reconcile.Result{}, err
 	}
-	if !equality.Semantic.DeepEqual(gw.Status, status) {
-		gw.Status = status
-		if err := r.client.Status().Update(ctx, gw); err != nil {
-			if apierrors.IsConflict(err) {
-				return reconcile.Result{RequeueAfter: soon}, nil
-			}
-			return reconcile.Result{}, client.IgnoreNotFound(err)
-		}
+	return r.writeStatus(ctx, gw, status, again)
+}
+
+// writeStatus writes a status if it has changed, over the version that was read.
+func (r *gatewayReconciler) writeStatus(ctx context.Context, gw *v1alpha1.JupyterGateway, status v1alpha1.JupyterGatewayStatus, again time.Duration) (reconcile.Result, error) {
+	status.ObservedGeneration = gw.Generation
+	status.GatewayConditions = status.Conditions
+	if equality.Semantic.DeepEqual(gw.Status, status) {
+		return reconcile.Result{RequeueAfter: again}, nil
 	}
-	return reconcile.Result{RequeueAfter: again}, nil
+	updated := gw.DeepCopy()
+	updated.Status = status
+	result, err := written(r.client.Status().Patch(ctx, updated, podrules.PatchOver(gw)))
+	if result.IsZero() {
+		result.RequeueAfter = again
+	}
+	return result, err
 }
 
 func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGateway, status *v1alpha1.JupyterGatewayStatus) (again time.Duration, err error) {
@@ -109,13 +136,13 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 	if err := r.put(ctx, gw, deployment); err != nil {
 		return 0, err
 	}
-	status.DeploymentStatus = *deployment.Status.DeepCopy()
+	carryOver(status, deployment, selector)
 	status.URL = URL(gw.Namespace, gw.Name)
 	_, replaced := gatewayImage(r.cfg, gw)
 	if replaced {
-		r.condition(status, gw, ConditionImageReplaced, true, "NotOurs", fmt.Sprintf("The image %s is replaced by %s.", gw.Spec.Image, r.cfg.Pods.Image))
+		r.condition(status, gw, ConditionImageReplaced, true, ReasonNotOurs, fmt.Sprintf("The image %s is replaced by %s.", gw.Spec.Image, r.cfg.Pods.Image))
 	} else {
-		meta.RemoveStatusCondition(&status.GatewayConditions, ConditionImageReplaced)
+		meta.RemoveStatusCondition(&status.Conditions, ConditionImageReplaced)
 	}
 	if err := r.checkKernelSpecs(ctx, gw, status); err != nil {
 		return 0, err
@@ -129,6 +156,27 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 	}
 	r.checkReady(gw, status)
 	return again, nil
+}
+
+// carryOver writes the status of a gateway's Deployment into its own.
+func carryOver(status *v1alpha1.JupyterGatewayStatus, d *appsv1.Deployment, selector map[string]string) {
+	from := d.Status.DeepCopy()
+	status.Replicas, status.UpdatedReplicas, status.ReadyReplicas = from.Replicas, from.UpdatedReplicas, from.ReadyReplicas
+	status.AvailableReplicas, status.UnavailableReplicas = from.AvailableReplicas, from.UnavailableReplicas
+	status.TerminatingReplicas, status.CollisionCount = from.TerminatingReplicas, from.CollisionCount
+	status.Selector = labels.SelectorFromSet(selector).String()
+	for _, kind := range deploymentConditions {
+		i := slices.IndexFunc(from.Conditions, func(c appsv1.DeploymentCondition) bool { return c.Type == kind })
+		if i < 0 {
+			meta.RemoveStatusCondition(&status.Conditions, string(kind))
+			continue
+		}
+		c := from.Conditions[i]
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: string(kind), Status: metav1.ConditionStatus(c.Status), LastTransitionTime: c.LastTransitionTime,
+			Reason: cmp.Or(c.Reason, "Unknown"), Message: c.Message,
+		})
+	}
 }
 
 // selector is that of the gateway's Deployment, which cannot be changed: a
@@ -145,9 +193,10 @@ func (r *gatewayReconciler) selector(ctx context.Context, gw *v1alpha1.JupyterGa
 	return gatewayLabels(gw), nil
 }
 
-// put makes an object what it should be. What the API server filled in stays;
-// what others changed does not. The object is left as the server has it. An
-// update that changes nothing is none.
+// put makes an object what it should be. What the API server filled in stays, and
+// so does what this version of elastichub does not know; what others changed
+// does not. The object is left as the server has it. A patch that changes
+// nothing is no write.
 func (r *gatewayReconciler) put(ctx context.Context, gw *v1alpha1.JupyterGateway, desired client.Object) error {
 	existing := desired.DeepCopyObject().(client.Object)
 	err := r.client.Get(ctx, client.ObjectKeyFromObject(desired), existing)
@@ -165,9 +214,10 @@ func (r *gatewayReconciler) put(ctx context.Context, gw *v1alpha1.JupyterGateway
 		return fmt.Errorf("%w: %T %s", errNameTaken, desired, desired.GetName())
 	}
 	keepRestart(existing, desired)
+	before := existing.DeepCopyObject().(client.Object)
 	if overlayObject(existing, desired) {
-		if err := r.client.Update(ctx, existing); err != nil {
-			return wrap(err, "update", desired)
+		if err := r.client.Patch(ctx, existing, podrules.PatchOver(before)); err != nil {
+			return wrap(err, "write", desired)
 		}
 	}
 	if d, ok := desired.(*appsv1.Deployment); ok {
@@ -203,12 +253,12 @@ func wrap(err error, verb string, o client.Object) error {
 // the API server fills in defaults: it is asked each time.
 func overlayObject(existing, desired client.Object) bool {
 	before := existing.DeepCopyObject()
-	labels := existing.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
+	all := existing.GetLabels()
+	if all == nil {
+		all = map[string]string{}
 	}
-	maps.Copy(labels, desired.GetLabels())
-	existing.SetLabels(labels)
+	maps.Copy(all, desired.GetLabels())
+	existing.SetLabels(all)
 	existing.SetOwnerReferences(desired.GetOwnerReferences())
 	switch e := existing.(type) {
 	case *corev1.ServiceAccount:
@@ -251,20 +301,20 @@ func (r *gatewayReconciler) bindClusterRole(ctx context.Context, gw *v1alpha1.Ju
 		}
 	}
 	if wanted == nil || *wanted == "" {
-		meta.RemoveStatusCondition(&status.GatewayConditions, ConditionClusterRoleBound)
+		meta.RemoveStatusCondition(&status.Conditions, ConditionClusterRoleBound)
 		return 0, nil
 	}
 	err = r.put(ctx, gw, gatewayBinding(gw, name, roleRef("ClusterRole", *wanted)))
 	switch {
 	case apierrors.IsForbidden(err):
-		r.condition(status, gw, ConditionClusterRoleBound, false, "Forbidden", fmt.Sprintf("The ClusterRole %s may not be bound by elastichub.", *wanted))
+		r.condition(status, gw, ConditionClusterRoleBound, false, ReasonForbidden, fmt.Sprintf("The ClusterRole %s may not be bound by elastichub.", *wanted))
 		return clusterRoleRecheck, nil
 	case apierrors.IsAlreadyExists(err), apierrors.IsInvalid(err):
 		return time.Second, nil // the former binding is not gone yet
 	case err != nil:
 		return 0, err
 	}
-	r.condition(status, gw, ConditionClusterRoleBound, true, "Bound", "")
+	r.condition(status, gw, ConditionClusterRoleBound, true, ReasonBound, "")
 	return 0, nil
 }
 
@@ -287,10 +337,10 @@ func (r *gatewayReconciler) checkKernelSpecs(ctx context.Context, gw *v1alpha1.J
 		}
 	}
 	if len(missing) == 0 {
-		meta.RemoveStatusCondition(&status.GatewayConditions, ConditionKernelSpecMissing)
+		meta.RemoveStatusCondition(&status.Conditions, ConditionKernelSpecMissing)
 		return nil
 	}
-	r.condition(status, gw, ConditionKernelSpecMissing, true, "NotFound", "JupyterKernelSpec: "+strings.Join(missing, ", "))
+	r.condition(status, gw, ConditionKernelSpecMissing, true, ReasonNotFound, "JupyterKernelSpec: "+strings.Join(missing, ", "))
 	return nil
 }
 
@@ -312,21 +362,21 @@ func (r *gatewayReconciler) checkClients(ctx context.Context, gw *v1alpha1.Jupyt
 		}
 	}
 	if len(missing) == 0 {
-		meta.RemoveStatusCondition(&status.GatewayConditions, ConditionClientTokenMissing)
+		meta.RemoveStatusCondition(&status.Conditions, ConditionClientTokenMissing)
 		return false, nil
 	}
-	r.condition(status, gw, ConditionClientTokenMissing, true, "NotFound", "No token for client "+strings.Join(missing, ", "))
+	r.condition(status, gw, ConditionClientTokenMissing, true, ReasonNotFound, "No token for client "+strings.Join(missing, ", "))
 	return true, nil
 }
 
 func (r *gatewayReconciler) checkReady(gw *v1alpha1.JupyterGateway, status *v1alpha1.JupyterGatewayStatus) {
 	if status.ReadyReplicas > 0 {
-		r.condition(status, gw, ConditionReady, true, "Serving", "")
+		r.condition(status, gw, ConditionReady, true, ReasonServing, "")
 		return
 	}
-	r.condition(status, gw, ConditionReady, false, "NoReplicaReady", "No replica of the gateway is ready.")
+	r.condition(status, gw, ConditionReady, false, ReasonNoReplicaReady, "No replica of the gateway is ready.")
 }
 
-func (r *gatewayReconciler) condition(status *v1alpha1.JupyterGatewayStatus, gw *v1alpha1.JupyterGateway, kind string, is bool, reason, message string) {
-	podrules.SetCondition(&status.GatewayConditions, gw.Generation, r.now(), kind, is, reason, message)
+func (r *gatewayReconciler) condition(status *v1alpha1.JupyterGatewayStatus, gw *v1alpha1.JupyterGateway, kind string, is bool, reason v1alpha1.Reason, message string) {
+	podrules.SetCondition(&status.Conditions, gw.Generation, r.now(), kind, is, string(reason), message)
 }

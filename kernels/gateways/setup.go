@@ -37,6 +37,9 @@ func SetupWithManager(mgr manager.Manager, cfg Config) error {
 	if err := setupGateways(mgr, cfg); err != nil {
 		return err
 	}
+	if err := setupTemplates(mgr); err != nil {
+		return err
+	}
 	return setupSpecs(mgr, cfg)
 }
 

@@ -80,6 +80,17 @@ func checkTemplate(namespace string, t *corev1.PodTemplateSpec) *InvalidError {
 	return nil
 }
 
+// CheckTemplate tells why no kernel may have such a Pod, by an *InvalidError.
+func CheckTemplate(t *v1alpha1.JupyterKernelTemplate) error {
+	if t.Spec.Template == nil {
+		return nil
+	}
+	if err := checkTemplate(t.Namespace, &t.Spec.Template.PodTemplateSpec); err != nil {
+		return err.in("JupyterKernelTemplate " + t.Name)
+	}
+	return nil
+}
+
 // buildFromTemplate runs a complete template as it is, apart from what Pod
 // Security demands.
 func buildFromTemplate(cfg Config, in Parts) (*corev1.Pod, error) {
@@ -190,14 +201,22 @@ func injectAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, argv []str
 }
 
 // longestRun is how many seconds a Pod may run under the most generous of the
-// policies; zero means for ever.
-func longestRun(policies []v1alpha1.GroupPolicy) int64 {
-	var longest int64
-	for _, p := range policies {
-		if p.Spec.Kernels.MaxRunSeconds <= 0 {
+// policies; zero means for ever. A policy that says nothing, or none at all, means
+// what the configuration says, but a complete template is nobody's business.
+func longestRun(cfg Config, in Parts) int64 {
+	if in.Spec == nil && len(in.Policies) == 0 {
+		return 0
+	}
+	longest := int64(0)
+	if len(in.Policies) == 0 {
+		longest = max(cfg.MaxRunSeconds, 0)
+	}
+	for i := range in.Policies {
+		limit := ptr.Deref(in.Policies[i].Spec.Kernels.MaxRunSeconds, cfg.MaxRunSeconds)
+		if limit <= 0 {
 			return 0
 		}
-		longest = max(longest, p.Spec.Kernels.MaxRunSeconds)
+		longest = max(longest, limit)
 	}
 	return longest
 }
@@ -221,7 +240,7 @@ func finish(cfg Config, pod *corev1.Pod, in Parts) {
 			pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: secret.Name})
 		}
 	}
-	if longest := longestRun(in.Policies); longest > 0 && (pod.Spec.ActiveDeadlineSeconds == nil || *pod.Spec.ActiveDeadlineSeconds > longest) {
+	if longest := longestRun(cfg, in); longest > 0 && (pod.Spec.ActiveDeadlineSeconds == nil || *pod.Spec.ActiveDeadlineSeconds > longest) {
 		pod.Spec.ActiveDeadlineSeconds = ptr.To(longest)
 	}
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {

@@ -217,22 +217,63 @@ func TestPlacementByPolicy(t *testing.T) {
 	p := &in.Policies[0].Spec
 	p.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
 	p.ImagePullSecrets = []v1alpha1.PullSecret{{Name: "registry"}}
-	p.Kernels.MaxRunSeconds = 3600
+	p.Kernels.MaxRunSeconds = ptr.To[int64](3600)
 	pod, err := Build(testPods, in)
 	require.NoError(t, err)
 	assert.Equal(t, p.Affinity, pod.Spec.Affinity)
 	assert.Equal(t, []corev1.LocalObjectReference{{Name: "registry"}}, pod.Spec.ImagePullSecrets)
 	assert.Equal(t, int64(3600), *pod.Spec.ActiveDeadlineSeconds)
 
-	more.Spec.Kernels.MaxRunSeconds = 7200
+	more.Spec.Kernels.MaxRunSeconds = ptr.To[int64](7200)
 	in.Policies = append(in.Policies, more)
 	pod, err = Build(testPods, in)
 	require.NoError(t, err)
 	assert.Equal(t, int64(7200), *pod.Spec.ActiveDeadlineSeconds, "the most generous counts")
-	in.Policies[1].Spec.Kernels.MaxRunSeconds = 0
+	in.Policies[1].Spec.Kernels.MaxRunSeconds = ptr.To[int64](0)
 	pod, err = Build(testPods, in)
 	require.NoError(t, err)
 	assert.Nil(t, pod.Spec.ActiveDeadlineSeconds)
+}
+
+// TestLongestRun: what a policy does not say, the configuration says; 0 is for ever.
+func TestLongestRun(t *testing.T) {
+	day, hour, never := ptr.To[int64](86400), ptr.To[int64](3600), ptr.To[int64](0)
+	for name, row := range map[string]struct {
+		configured int64
+		policies   []*int64
+		want       *int64
+	}{
+		"no policy":               {86400, nil, day},
+		"none says it":            {86400, []*int64{nil, nil}, day},
+		"a policy is shorter":     {86400, []*int64{hour}, hour},
+		"a policy is longer":      {3600, []*int64{day}, day},
+		"one says it":             {86400, []*int64{hour, nil}, day},
+		"for ever by a policy":    {86400, []*int64{hour, never}, nil},
+		"for ever by the chart":   {0, []*int64{nil}, nil},
+		"for ever by one of both": {0, []*int64{hour, nil}, nil},
+		"no policy, for ever":     {0, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, in := testPods, sample()
+			cfg.MaxRunSeconds, in.Policies = row.configured, nil
+			for _, limit := range row.policies {
+				var p v1alpha1.GroupPolicy
+				p.Spec.Kernels.MaxRunSeconds = limit
+				in.Policies = append(in.Policies, p)
+			}
+			pod, err := Build(cfg, in)
+			require.NoError(t, err)
+			assert.Equal(t, row.want, pod.Spec.ActiveDeadlineSeconds)
+		})
+	}
+	bare := Parts{Kernel: &v1alpha1.JupyterKernel{Spec: v1alpha1.JupyterKernelCRDSpec{Template: &v1alpha1.PodTemplate{PodTemplateSpec: corev1.PodTemplateSpec{
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "k", Image: "i"}}},
+	}}}}}
+	cfg := testPods
+	cfg.MaxRunSeconds = 60
+	pod, err := Build(cfg, bare)
+	require.NoError(t, err)
+	assert.Nil(t, pod.Spec.ActiveDeadlineSeconds, "a complete template runs as it is")
 }
 
 func TestWorkingDirectory(t *testing.T) {

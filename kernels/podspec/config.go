@@ -13,4 +13,7 @@ type Config struct {
 	// IdleSeconds until a kernel is parked, where nobody else says anything; zero
 	// or less means never.
 	IdleSeconds int64
+	// MaxRunSeconds is how long one Pod of a kernel may run, busy or not, where no
+	// policy says anything; zero or less means for ever.
+	MaxRunSeconds int64
 }

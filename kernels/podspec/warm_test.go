@@ -29,7 +29,7 @@ func TestWarmClass(t *testing.T) {
 			p.Gateway.Spec.CullIdleTimeout = new(int32(5))
 			p.Gateway.Spec.CullConnected = new(false)
 		},
-		"run time": func(p *Parts) { p.Policies[0].Spec.Kernels.MaxRunSeconds = 60 },
+		"run time": func(p *Parts) { p.Policies[0].Spec.Kernels.MaxRunSeconds = new(int64(60)) },
 		"warm":     func(p *Parts) { p.Warm = true },
 		"policies": func(p *Parts) { p.Kernel.Spec.Policies = []string{"research", "gone"} },
 	} {

@@ -161,7 +161,7 @@ func Rows() []Row {
 			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: *quantity("1Gi")}, Shared: []v1alpha1.SharedVolume{{Name: "x", Claim: "x", MountPath: "/home/jovyan"}}}
 		}, []string{"FieldValueDuplicate spec.storage.shared[0].mountPath"}},
 		{"times beyond reason", true, func(s *spec) {
-			s.ServerIdleSeconds, s.MaxRunSeconds, s.Kernels.IdleSeconds, s.Kernels.MaxRunSeconds = 1<<40, 1<<40, 1<<40, 1<<40
+			s.ServerIdleSeconds, s.MaxRunSeconds, s.Kernels.IdleSeconds, s.Kernels.MaxRunSeconds = 1<<40, 1<<40, 1<<40, new(int64(1<<40))
 		}, []string{"FieldValueInvalid spec.kernels.idleSeconds", "FieldValueInvalid spec.kernels.maxRunSeconds", "FieldValueInvalid spec.serverIdleSeconds", "FieldValueInvalid spec.maxRunSeconds"}},
 		{"a GPU resource without a name", true, func(s *spec) { s.Kernels.GPUResource = "nvidia.com/" }, []string{"FieldValueInvalid spec.kernels.gpuResource", "FieldValueInvalid spec.kernels.gpuResource"}},
 	}

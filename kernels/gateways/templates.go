@@ -1,0 +1,52 @@
+package gateways
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/podrules"
+)
+
+// templateReconciler says of each JupyterKernelTemplate whether kernels may have
+// such a Pod.
+type templateReconciler struct {
+	client client.Client
+	now    func() time.Time
+}
+
+func setupTemplates(mgr manager.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).Named("kerneltemplate").
+		For(&v1alpha1.JupyterKernelTemplate{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Complete(&templateReconciler{client: mgr.GetClient(), now: time.Now})
+}
+
+// Reconcile implements reconcile.Reconciler; requests name templates.
+func (r *templateReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	t := &v1alpha1.JupyterKernelTemplate{}
+	if err := r.client.Get(ctx, req.NamespacedName, t); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	status := *t.Status.DeepCopy()
+	usable, reason, message := true, v1alpha1.ReasonUsable, ""
+	if err := podspec.CheckTemplate(t); err != nil {
+		usable, reason, message = false, v1alpha1.ReasonInvalid, err.Error()
+	}
+	podrules.SetCondition(&status.Conditions, t.Generation, r.now(), v1alpha1.ConditionReady, usable, string(reason), message)
+	status.ObservedGeneration = t.Generation
+	if equality.Semantic.DeepEqual(t.Status, status) {
+		return reconcile.Result{}, nil
+	}
+	updated := t.DeepCopy()
+	updated.Status = status
+	return written(r.client.Status().Patch(ctx, updated, podrules.PatchOver(t)))
+}
