@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Servers are stopped by themselves for two reasons: spec.idleStop and
@@ -213,6 +214,10 @@ func (c *controller) kernelsOf(ctx context.Context, reader client.Reader, nb *v1
 	return own, nil
 }
 
+// stopManager is the field manager of automatic stops: it owns spec.stopped and
+// what tells the cause, and nothing else.
+const stopManager = "elastichub-stop"
+
 // stop asks for no Pod, unless the notebook has changed since it was read.
 func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cause v1alpha1.StopCause) error {
 	stopped := nb.DeepCopy()
@@ -220,7 +225,7 @@ func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cau
 	stopped.Annotations = merged(stopped.Annotations, map[string]string{
 		v1alpha1.AnnotationStopCause: string(cause), v1alpha1.AnnotationStopTime: c.now().UTC().Format(time.RFC3339),
 	})
-	if err := c.client.Update(ctx, stopped); err != nil {
+	if err := c.client.Patch(ctx, stopped, podrules.PatchOver(nb), client.FieldOwner(stopManager)); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}

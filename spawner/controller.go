@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -133,7 +134,7 @@ func (c *controller) writeStatus(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	before := nb.Status
 	changed := nb.DeepCopy()
 	changed.Status = next
-	if err := c.client.Status().Update(ctx, changed); err != nil {
+	if err := c.client.Status().Patch(ctx, changed, podrules.PatchOver(nb)); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	nb.ResourceVersion = changed.ResourceVersion
@@ -258,7 +259,7 @@ func (c *controller) scale(ctx context.Context, d *appsv1.Deployment, replicas i
 	}
 	changed := d.DeepCopy()
 	changed.Spec.Replicas = &replicas
-	if err := c.client.Update(ctx, changed); err != nil {
+	if err := c.client.Patch(ctx, changed, podrules.PatchOver(d)); err != nil {
 		return fmt.Errorf("scale deployment: %w", err)
 	}
 	*d = *changed

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules/podrulestest"
 )
 
 // apply sends a manifest as it is, with unknown fields, as kubectl does.
@@ -196,4 +197,31 @@ func TestEnvironmentOfAnotherStartIsNotUsed(t *testing.T) {
 	_, err := s.Start(t.Context(), testRequest("kim", "", "s1"))
 	require.NoError(t, err)
 	c.deployment(nb.Name, "s1", 1)
+}
+
+// TestWritesKeepWhatThisReleaseDoesNotKnow: in a roll-out the replicas of two
+// releases write the same objects.
+func TestWritesKeepWhatThisReleaseDoesNotKnow(t *testing.T) {
+	c := newCluster(t)
+	podrulestest.AddLaterField(t, c.client, "jupyternotebooks")
+	c.gateway("default")
+	s := c.replica(true)
+	req := testRequest("mia", "", "s1")
+	_, err := s.Start(t.Context(), req)
+	require.NoError(t, err)
+	observed := func(nb *v1alpha1.JupyterNotebook) bool { return nb.Status.ObservedGeneration == nb.Generation }
+	c.ready(c.pod(c.deployment("jupyter-mia", "s1", 1)))
+	nb := c.notebook("jupyter-mia", inPhase(v1alpha1.NotebookReady))
+	podrulestest.SetLaterFields(t, c.client, nb)
+	c.notebook("jupyter-mia", observed)
+
+	require.NoError(t, s.Stop(t.Context(), req.Key))
+	c.deployment("jupyter-mia", "s1", 0)
+	req.Start, req.MaxRunSeconds = "s2", 3600
+	require.Eventually(t, func() bool { _, err := s.Start(t.Context(), req); return err == nil }, 15*time.Second, 50*time.Millisecond)
+	c.deployment("jupyter-mia", "s2", 1)
+	nb = c.notebook("jupyter-mia", observed)
+	assert.Equal(t, "s2", nb.Spec.Start)
+	assert.Equal(t, v1alpha1.ConditionReady, nb.Status.Conditions[0].Type)
+	podrulestest.AssertLaterFields(t, c.client, nb)
 }

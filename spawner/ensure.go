@@ -9,12 +9,13 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -46,7 +47,7 @@ func (c *controller) environment(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	}
 	owned := secret.DeepCopy()
 	owned.OwnerReferences = meta(nb, "").OwnerReferences
-	if err := c.client.Update(ctx, owned); err != nil {
+	if err := c.client.Patch(ctx, owned, podrules.PatchOver(&secret)); err != nil {
 		return fmt.Errorf("own environment: %w", err)
 	}
 	return nil
@@ -161,11 +162,12 @@ func (c *controller) ensureSecret(ctx context.Context, nb *v1alpha1.JupyterNoteb
 	if reflect.DeepEqual(have.Data, want.Data) {
 		return have.ResourceVersion, nil
 	}
-	have.Data, have.Labels, have.Annotations = want.Data, want.Labels, want.Annotations
-	if err := c.client.Update(ctx, &have); err != nil {
+	changed := have.DeepCopy()
+	changed.Data, changed.Labels, changed.Annotations = want.Data, want.Labels, want.Annotations
+	if err := c.client.Patch(ctx, changed, podrules.PatchOver(&have)); err != nil {
 		return "", refusedBy(err, "Secret")
 	}
-	return have.ResourceVersion, nil
+	return changed.ResourceVersion, nil
 }
 
 // ours refuses objects that something else owns. What a former notebook of the
@@ -183,7 +185,7 @@ func ours(object client.Object, nb *v1alpha1.JupyterNotebook) error {
 func (c *controller) ensureService(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
 	want := service(nb)
 	have := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: want.Namespace, Name: want.Name}}
-	_, err := controllerutil.CreateOrUpdate(ctx, c.client, have, func() error {
+	err := c.createOrPatch(ctx, have, func() error {
 		if have.UID != "" {
 			if err := ours(have, nb); err != nil {
 				return err
@@ -204,7 +206,7 @@ func (c *controller) ensureService(ctx context.Context, nb *v1alpha1.JupyterNote
 // each generation of a notebook.
 func (c *controller) ensureDeployment(ctx context.Context, o *observed, want *appsv1.Deployment) error {
 	have := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: want.Namespace, Name: want.Name}}
-	_, err := controllerutil.CreateOrUpdate(ctx, c.client, have, func() error {
+	err := c.createOrPatch(ctx, have, func() error {
 		if have.UID == "" {
 			want.DeepCopyInto(have)
 			return nil
@@ -222,6 +224,27 @@ func (c *controller) ensureDeployment(ctx context.Context, o *observed, want *ap
 		o.deployment = have
 	}
 	return writeFault(err, "Deployment")
+}
+
+// createOrPatch brings an object, of which the name is given, to where change
+// brings it; it writes only what differs, over the version that was read.
+func (c *controller) createOrPatch(ctx context.Context, object client.Object, change func() error) error {
+	err := c.client.Get(ctx, client.ObjectKeyFromObject(object), object)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	before := object.DeepCopyObject().(client.Object)
+	if fault := change(); fault != nil {
+		return fault
+	}
+	switch {
+	case err != nil:
+		return c.client.Create(ctx, object)
+	case equality.Semantic.DeepEqual(before, object):
+		return nil
+	default:
+		return c.client.Patch(ctx, object, podrules.PatchOver(before))
+	}
 }
 
 func writeFault(err error, what string) error {

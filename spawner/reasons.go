@@ -1,7 +1,9 @@
 package spawner
 
+import "github.com/elastichub/elastichub/api/v1alpha1"
+
 // Reason is a word of the closed set that status.reason and conditions use.
-type Reason string
+type Reason = v1alpha1.Reason
 
 // Why a notebook is in its phase.
 const (
@@ -61,7 +63,7 @@ const (
 // Types of a notebook's conditions.
 const (
 	// ConditionReady mirrors the phase, for kubectl wait.
-	ConditionReady = "Ready"
+	ConditionReady = v1alpha1.ConditionReady
 	// ConditionGateway tells whether the gateway that spec names exists, and
 	// while the server starts, whether it is ready. A notebook that names none
 	// does not have it.

@@ -232,14 +232,16 @@ func (s *Service) writeEnv(ctx context.Context, req Request, nb *v1alpha1.Jupyte
 	if nb != nil && nb.Spec.Start == req.Start && have.Annotations[v1alpha1.AnnotationStart] == req.Start {
 		return nil, nil
 	}
-	want.ResourceVersion, want.UID = have.ResourceVersion, have.UID
-	if err := s.client.Update(ctx, want); err != nil {
+	changed := have.DeepCopy()
+	changed.Data, changed.Labels, changed.Annotations, changed.OwnerReferences = want.Data, want.Labels, want.Annotations, want.OwnerReferences
+	if err := s.client.Patch(ctx, changed, podrules.PatchOver(&have)); err != nil {
 		return nil, fmt.Errorf("write environment: %w", err)
 	}
 	return nil, nil
 }
 
 func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook, name, home string) (*v1alpha1.JupyterNotebook, error) {
+	former := nb
 	if nb == nil {
 		nb = &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Namespace: s.cfg.Namespace, Name: name}}
 	} else {
@@ -260,10 +262,10 @@ func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.J
 	delete(nb.Annotations, v1alpha1.AnnotationAdopt)
 	nb.Spec = notebookSpec(s.cfg, req, name, home)
 	var err error
-	if nb.ResourceVersion == "" {
+	if former == nil {
 		err = s.client.Create(ctx, nb)
 	} else {
-		err = s.client.Update(ctx, nb)
+		err = s.client.Patch(ctx, nb, podrules.PatchOver(former))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write notebook: %w", err)
@@ -396,7 +398,7 @@ func (s *Service) Rename(ctx context.Context, k Key, to string) error {
 	if home != nil {
 		nb.Annotations[v1alpha1.AnnotationClaimTemplate] = ""
 	}
-	if err := s.client.Patch(ctx, nb, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+	if err := s.client.Patch(ctx, nb, podrules.PatchOver(before)); err != nil {
 		return fmt.Errorf("rename notebook: %w", err)
 	}
 	s.snapshot.put(nb)

@@ -141,7 +141,7 @@ func decodeSlots(data map[string]string) slots {
 }
 
 // write is refused with a conflict when the ConfigMap has changed since read.
-func (l slotStore) write(ctx context.Context, cm *corev1.ConfigMap, s slots) error {
+func (l slotStore) write(ctx context.Context, read, cm *corev1.ConfigMap, s slots) error {
 	cm.Data = make(map[string]string, len(s))
 	for name, one := range s {
 		text, err := json.Marshal(one)
@@ -154,7 +154,7 @@ func (l slotStore) write(ctx context.Context, cm *corev1.ConfigMap, s slots) err
 	if cm.ResourceVersion == "" {
 		err = l.client.Create(ctx, cm)
 	} else {
-		err = l.client.Update(ctx, cm)
+		err = l.client.Patch(ctx, cm, podrules.PatchOver(read))
 	}
 	if err != nil {
 		return fmt.Errorf("write slots: %w", err)
@@ -170,11 +170,12 @@ func (l slotStore) change(ctx context.Context, user string, decide func(*corev1.
 		if err != nil {
 			return err
 		}
+		read := cm.DeepCopy()
 		write, err := decide(cm, s)
 		if err != nil || !write {
 			return err
 		}
-		err = l.write(ctx, cm, s)
+		err = l.write(ctx, read, cm, s)
 		if !lostRace(err) || attempt == slotAttempts {
 			return err
 		}

@@ -1,6 +1,7 @@
 package spawner
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -163,8 +164,12 @@ func (m *apiModel) update(o client.Object, status bool) error {
 	return nil
 }
 
-func (m *apiModel) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...client.PatchOption) error {
-	return m.request(func() error { // only Stop patches
+func (m *apiModel) Patch(_ context.Context, o client.Object, patch client.Patch, _ ...client.PatchOption) error {
+	return m.request(func() error {
+		if data, err := patch.Data(o); err != nil || bytes.Contains(data, []byte("resourceVersion")) {
+			return errors.Join(err, m.update(o, false)) // over the version that was read
+		}
+		// only Stop patches whatever is there
 		stored, ok := m.objects[place(o)].(*v1alpha1.JupyterNotebook)
 		if !ok {
 			return apierrors.NewNotFound(anything, o.GetName())
@@ -190,6 +195,10 @@ type statusModel struct {
 }
 
 func (s statusModel) Update(_ context.Context, o client.Object, _ ...client.SubResourceUpdateOption) error {
+	return s.m.request(func() error { return s.m.update(o, true) })
+}
+
+func (s statusModel) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
 	return s.m.request(func() error { return s.m.update(o, true) })
 }
 

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // ensureOwner binds a kernel's life to that of its notebook, or of its gateway
@@ -96,7 +97,7 @@ func (r *kernelReconciler) addOwner(ctx context.Context, k *v1alpha1.JupyterKern
 	k.OwnerReferences = append(k.OwnerReferences, metav1.OwnerReference{
 		APIVersion: v1alpha1.GroupVersion.String(), Kind: kind, Name: owner.GetName(), UID: owner.GetUID(),
 	})
-	if err := r.client.Patch(ctx, k, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+	if err := r.client.Patch(ctx, k, podrules.PatchOver(before)); err != nil {
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 			*k = *before
 			return nil // the next event brings us back

@@ -19,6 +19,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Shortly is when to look again at something that changed under our hands:
@@ -146,6 +147,8 @@ func (r *kernelReconciler) carryOut(ctx context.Context, k *v1alpha1.JupyterKern
 
 // write writes the status if it has changed, and counts what happened.
 func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel, p plan) error {
+	p.status.Conditions = slices.Clone(p.status.Conditions)
+	Summarize(&p.status, k.Generation, r.now())
 	if equality.Semantic.DeepEqual(k.Status, p.status) {
 		return nil
 	}
@@ -153,7 +156,7 @@ func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel,
 	updated := k.DeepCopy()
 	updated.Status = p.status
 	updated.Status.LastReconcileTime = &metav1.Time{Time: r.now()}
-	if err := r.client.Status().Update(ctx, updated); err != nil {
+	if err := r.client.Status().Patch(ctx, updated, podrules.PatchOver(k)); err != nil {
 		return err
 	}
 	r.measure(k, former, updated.Status)

@@ -1,8 +1,23 @@
 package lifecycle
 
 import (
+	"cmp"
+	"time"
+
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
+
+// Summarize ends the making of a kernel's status: it sets the condition Ready,
+// whose reason is the phase or why it is over, and the generation it speaks of.
+func Summarize(s *v1alpha1.JupyterKernelStatus, generation int64, now time.Time) {
+	reason := string(s.Phase)
+	if s.Phase.IsOver() {
+		reason = cmp.Or(string(s.Cause), reason)
+	}
+	podrules.SetCondition(&s.Conditions, generation, now, v1alpha1.ConditionReady, s.Phase == v1alpha1.KernelReady, reason, s.Message)
+	s.ObservedGeneration = generation
+}
 
 // Counted tells whether admission counts a kernel by its status.
 func Counted(s v1alpha1.JupyterKernelStatus) bool {

@@ -22,6 +22,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // errWarmPodLost means that a warm Pod that was promised cannot be had any more.
@@ -54,7 +55,7 @@ func (r *kernelReconciler) resolveClaim(ctx context.Context, k *v1alpha1.Jupyter
 	updated := k.DeepCopy()
 	updated.Status.Warm, updated.Status.PodName, updated.Status.Node = "", "", ""
 	updated.Status.LastReconcileTime = &metav1.Time{Time: r.now()}
-	if err := r.client.Status().Update(ctx, updated); err != nil {
+	if err := r.client.Status().Patch(ctx, updated, podrules.PatchOver(k)); err != nil {
 		if apierrors.IsConflict(err) {
 			return nil, false, reconcile.Result{RequeueAfter: Shortly}, nil
 		}
@@ -107,7 +108,7 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel, 
 	if d := own.Spec.ActiveDeadlineSeconds; d != nil && pod.Status.StartTime != nil {
 		joined.Spec.ActiveDeadlineSeconds = ptr.To(*d + int64(r.now().Sub(pod.Status.StartTime.Time)/time.Second))
 	}
-	err = r.client.Patch(ctx, joined, client.MergeFromWithOptions(pod, client.MergeFromWithOptimisticLock{}))
+	err = r.client.Patch(ctx, joined, podrules.PatchOver(pod))
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("%w: it is gone", errWarmPodLost)

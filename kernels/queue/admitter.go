@@ -21,6 +21,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 const (
@@ -205,7 +206,8 @@ func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants a
 	updated.Status.Warm, updated.Status.PodName = warm, warm
 	updated.Status.Queue, updated.Status.Message, updated.Status.Cause = nil, "", ""
 	updated.Status.LastReconcileTime = &metav1.Time{Time: now}
-	if err := writeStatus(ctx, a.client, updated); err != nil {
+	lifecycle.Summarize(&updated.Status, k.Generation, now)
+	if err := writeStatus(ctx, a.client, k, updated); err != nil {
 		return "", err
 	}
 	if since := k.Status.QueuedSince; since != nil {
@@ -218,7 +220,8 @@ func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason
 	updated := k.DeepCopy()
 	updated.Status = lifecycle.Refused(k.Status, reason.String(), a.now())
 	updated.Status.LastReconcileTime = &metav1.Time{Time: a.now()}
-	if err := writeStatus(ctx, a.client, updated); err != nil {
+	lifecycle.Summarize(&updated.Status, k.Generation, a.now())
+	if err := writeStatus(ctx, a.client, k, updated); err != nil {
 		return err
 	}
 	a.life.Ended(v1alpha1.CauseRefused)
@@ -234,14 +237,14 @@ func (a *admitter) showPosition(ctx context.Context, k *v1alpha1.JupyterKernel, 
 	updated := k.DeepCopy()
 	updated.Status.Queue = queue
 	updated.Status.LastReconcileTime = &metav1.Time{Time: a.now()}
-	return writeStatus(ctx, a.client, updated)
+	return writeStatus(ctx, a.client, k, updated)
 }
 
 // writeStatus writes the status of a kernel over the version that was read.
-func writeStatus(ctx context.Context, c client.Client, k *v1alpha1.JupyterKernel) error {
+func writeStatus(ctx context.Context, c client.Client, read, k *v1alpha1.JupyterKernel) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	return c.Status().Update(ctx, k)
+	return c.Status().Patch(ctx, k, podrules.PatchOver(read))
 }
 
 func newAdmitter(cfg Config, c client.Client, live client.Reader, now func() time.Time, meters *metrics, life *lifecycle.Metrics) *admitter {

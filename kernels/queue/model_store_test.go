@@ -147,6 +147,10 @@ func (w modelStatus) Update(_ context.Context, o client.Object, _ ...client.SubR
 	return nil
 }
 
-func (w modelStatus) Patch(context.Context, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
-	return nil // the use of policies
+// Patch knows patches of kernels over the version that was read.
+func (w modelStatus) Patch(ctx context.Context, o client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
+	if _, ok := o.(*v1alpha1.JupyterKernel); !ok {
+		return nil // the use of policies
+	}
+	return w.Update(ctx, o)
 }

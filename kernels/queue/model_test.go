@@ -99,28 +99,28 @@ type unreliableWriter struct {
 
 var errNoAnswer = errors.New("no answer")
 
-func (w unreliableWriter) Update(ctx context.Context, o client.Object, opts ...client.SubResourceUpdateOption) error {
+func (w unreliableWriter) Patch(ctx context.Context, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
 	k, ok := o.(*v1alpha1.JupyterKernel)
 	if !ok {
-		return w.SubResourceWriter.Update(ctx, o, opts...)
+		return w.SubResourceWriter.Patch(ctx, o, patch, opts...)
 	}
 	w.m.lock.Lock()
 	defer w.m.lock.Unlock()
 	if w.m.reliable {
-		return w.SubResourceWriter.Update(ctx, o, opts...)
+		return w.SubResourceWriter.Patch(ctx, o, patch, opts...)
 	}
 	switch w.m.rng.IntN(6) {
 	case 0: // never arrives
 		return errNoAnswer
 	case 1: // arrives, and the answer is lost
-		_ = w.SubResourceWriter.Update(ctx, k.DeepCopy(), opts...)
+		_ = w.SubResourceWriter.Patch(ctx, k.DeepCopy(), patch, opts...)
 		return errNoAnswer
 	case 2, 3: // arrives later
 		copied := k.DeepCopy()
-		w.m.late = append(w.m.late, func() { _ = w.SubResourceWriter.Update(context.Background(), copied) })
+		w.m.late = append(w.m.late, func() { _ = w.SubResourceWriter.Patch(context.Background(), copied, patch) })
 		return errNoAnswer
 	default:
-		return w.SubResourceWriter.Update(ctx, o, opts...)
+		return w.SubResourceWriter.Patch(ctx, o, patch, opts...)
 	}
 }
 

@@ -120,8 +120,9 @@ func (t *takeover) fence(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 	if last := k.Status.LastReconcileTime; last != nil && !now.After(last.Time.Add(time.Second)) {
 		now = metav1.Time{Time: last.Add(time.Second)} // a write that changes nothing makes no version
 	}
+	read := k.DeepCopy()
 	k.Status.LastReconcileTime = &now
-	return writeStatus(ctx, t.client, k)
+	return writeStatus(ctx, t.client, read, k)
 }
 
 // caughtUp tells whether the cache shows everything that was read, or newer.
