@@ -1,4 +1,5 @@
-// Package elastichub tests the elastichub chart: as Helm renders it, and that
+// Package elastichub is the elastichub chart, of which the binary holds the kinds.
+// Its tests see that Helm renders it, that the API server takes the kinds, and that
 // values.yaml, values.schema.json and README.md speak of the same values.
 package elastichub
 
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -33,13 +35,13 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]map[string]int{
 		"smallest": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 2, "NetworkPolicy": 4,
-			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 1, "ClusterRoleBinding": 1,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "Secret": 2, "NetworkPolicy": 4, "Job": 1,
+			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"everything": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "NetworkPolicy": 4, "ServiceMonitor": 1,
-			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 1, "ClusterRoleBinding": 1,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "NetworkPolicy": 4, "ServiceMonitor": 1, "Job": 1,
+			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"least-rights": {
@@ -86,6 +88,8 @@ func decode(t *testing.T, text string) (kind, name string) {
 		into = &corev1.ServiceAccount{}
 	case "Deployment":
 		into = &appsv1.Deployment{}
+	case "Job":
+		into = &batchv1.Job{}
 	case "NetworkPolicy":
 		into = &networkingv1.NetworkPolicy{}
 	case "PodDisruptionBudget":

@@ -47,6 +47,7 @@ func command() *cobra.Command {
 		gatewayCommand(),
 		agentCommand(),
 		installAgentCommand(),
+		crdsCommand(),
 		policyCommand(),
 		versionCommand(),
 	)

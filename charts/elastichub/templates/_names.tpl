@@ -19,6 +19,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{- define "elastichub.crdsLabels" -}}
+app.kubernetes.io/name: elastichub
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: crds
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- /* What is made before the release and removed when it has done its work. */ -}}
+{{- define "elastichub.crdsHook" -}}
+helm.sh/hook: pre-install,pre-upgrade
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
 {{- define "elastichub.hubSecret" -}}
 {{ .Values.hub.existingSecret | default (printf "%s-hub-token" (include "elastichub.name" .)) }}
 {{- end }}
@@ -127,5 +141,6 @@ kernels:
   image: {{ required "kernels.image is required" .Values.kernels.image | quote }}
   pullPolicy: {{ .Values.kernels.pullPolicy }}
   idleTimeoutSeconds: {{ int .Values.kernels.idleTimeoutSeconds }}
+  maxRunSeconds: {{ int .Values.kernels.maxRunSeconds }}
   clusterCapacity: {{ .Values.kernels.clusterCapacity }}
 {{- end }}
