@@ -27,6 +27,8 @@ type JupyterGateway struct {
 
 	Spec   JupyterGatewaySpec   `json:"spec,omitempty"`
 	Status JupyterGatewayStatus `json:"status,omitempty"`
+
+	malformed *malformed `json:"-"`
 }
 
 // JupyterGatewaySpec says which kernels a gateway offers and when it takes them back.

@@ -32,6 +32,8 @@ type GroupPolicy struct {
 
 	Spec   GroupPolicySpec   `json:"spec"`
 	Status GroupPolicyStatus `json:"status,omitempty"`
+
+	malformed *malformed `json:"-"`
 }
 
 // GroupPolicySpec is the allowance and who it is for. What the schema does not

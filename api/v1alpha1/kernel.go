@@ -32,6 +32,8 @@ type JupyterKernel struct {
 
 	Spec   JupyterKernelCRDSpec `json:"spec,omitempty"`
 	Status JupyterKernelStatus  `json:"status,omitempty"`
+
+	malformed *malformed `json:"-"`
 }
 
 // JupyterKernelCRDSpec says whose kernel it is and what it runs. (The name

@@ -24,6 +24,8 @@ type JupyterKernelSpec struct {
 
 	Spec   JupyterKernelSpecSpec   `json:"spec,omitempty"`
 	Status JupyterKernelSpecStatus `json:"status,omitempty"`
+
+	malformed *malformed `json:"-"`
 }
 
 // JupyterKernelSpecSpec is the kernelspec and how to make its Pod.
@@ -130,6 +132,8 @@ type JupyterKernelTemplate struct {
 
 	Spec   JupyterKernelTemplateSpec   `json:"spec,omitempty"`
 	Status JupyterKernelTemplateStatus `json:"status,omitempty"`
+
+	malformed *malformed `json:"-"`
 }
 
 // JupyterKernelTemplateSpec holds the Pod template.

@@ -32,6 +32,8 @@ type JupyterNotebook struct {
 
 	Spec   JupyterNotebookSpec   `json:"spec,omitempty"`
 	Status JupyterNotebookStatus `json:"status,omitempty"`
+
+	malformed *malformed `json:"-"`
 }
 
 // JupyterNotebookSpec says what should run. At least one of gateway and
