@@ -127,7 +127,7 @@ func (c *cluster) gateway(name string, change ...func(*v1alpha1.JupyterGateway))
 	}
 	c.create(gw)
 	c.eventually("gateway key", func() bool {
-		return c.get(podspec.KeySecretName(name), &corev1.Secret{})
+		return c.get(podspec.KeySecretName(gw), &corev1.Secret{})
 	})
 	return gw
 }

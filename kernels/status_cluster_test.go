@@ -2,18 +2,23 @@ package kernels
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/gateways"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules/podrulestest"
 )
 
@@ -121,4 +126,51 @@ func TestWritesKeepWhatThisReleaseDoesNotKnow(t *testing.T) {
 	for _, o := range all {
 		podrulestest.AssertLaterFields(t, c.api, o)
 	}
+}
+
+// TestGatewayMadeAgain: a gateway that is removed and made again at once has a key of
+// its own, in a Secret of another name, and what its kernels' agents know is of no
+// more use: they end, and the next cell brings them back.
+func TestGatewayMadeAgain(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: "nb"}, Spec: v1alpha1.JupyterNotebookSpec{Template: &v1alpha1.PodTemplate{}}}
+	c.create(nb, kerneltest.GPUSpec("gpu", 1))
+	former := c.gateway("gw")
+	c.create(kerneltest.Kernel("k", "gw", "gpu", func(k *v1alpha1.JupyterKernel) { k.Spec.Notebook = "nb" }))
+	pod := c.ready("k", 1, "")
+	c.eventually("owner", func() bool { return owners(c.kernel("k"))["JupyterNotebook"] == nb.UID })
+
+	c.stop() // nothing sees that there is no gateway for a moment
+	time.Sleep(1100 * time.Millisecond)
+	require.NoError(t, c.api.Delete(t.Context(), former))
+	for _, o := range []client.Object{ // as the garbage collector does
+		&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "gw"}},
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "gw-gateway"}}, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "gw-gateway"}},
+		&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "gw-gateway"}}, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "gw-gateway"}},
+	} {
+		o.SetNamespace(c.namespace)
+		require.NoError(t, c.api.Delete(t.Context(), o))
+	}
+	again := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}
+	c.create(again)
+	c.start()
+	c.eventually("key", func() bool { return c.get(podspec.KeySecretName(again), &corev1.Secret{}) })
+	assert.NotEqual(t, podspec.KeySecretName(former), podspec.KeySecretName(again))
+	c.eventually("mounted", func() bool {
+		var d appsv1.Deployment
+		return c.get("gw", &d) && metav1.IsControlledBy(&d, again) && d.Spec.Template.Spec.Volumes[0].Secret.SecretName == podspec.KeySecretName(again)
+	})
+
+	k := c.phase("k", 1, v1alpha1.KernelDead)
+	assert.Equal(t, v1alpha1.CauseOrphaned, k.Status.Cause)
+	c.kill(pod)
+	c.askRun("k", 2)
+	c.ready("k", 2, "")
+	key, err := podspec.ReadGatewayKey(t.Context(), c.api, c.namespace, "gw")
+	require.NoError(t, err)
+	derived, err := keys.Derive(key, string(k.UID), 2)
+	require.NoError(t, err)
+	var secret corev1.Secret
+	require.True(t, c.get("k-2", &secret))
+	assert.Equal(t, derived.Hex(), string(secret.Data[podspec.KeyName]))
 }

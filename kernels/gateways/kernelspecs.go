@@ -38,11 +38,16 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err := r.client.Get(ctx, req.NamespacedName, ks); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	problem := podspec.Trial(ctx, r.cfg.Pods, r.client, ks)
+	problem := ks.Malformed()
+	if problem == nil {
+		problem = podspec.Trial(ctx, r.cfg.Pods, r.client, ks)
+	}
 	var missing *podspec.MissingError
 	var invalid *podspec.InvalidError
 	status := *ks.Status.DeepCopy()
 	switch {
+	case ks.Malformed() != nil:
+		r.condition(&status, ks, ConditionReady, false, v1alpha1.ReasonMalformed, problem.Error())
 	case problem == nil:
 		r.condition(&status, ks, ConditionReady, true, v1alpha1.ReasonUsable, "")
 	case errors.As(problem, &missing):

@@ -19,20 +19,24 @@ import (
 
 // ensureKey makes a gateway's key once. An existing one is never changed: the
 // agents of running kernels know nothing but what was derived from it.
-func ensureKey(ctx context.Context, c client.Client, live client.Reader, gw *v1alpha1.JupyterGateway) error {
-	_, err := podspec.ReadGatewayKey(ctx, live, gw.Namespace, gw.Name)
+// It returns the name of its Secret.
+func ensureKey(ctx context.Context, c client.Client, live client.Reader, gw *v1alpha1.JupyterGateway) (string, error) {
+	found, err := podspec.FindKeySecret(ctx, live, gw)
+	if err == nil {
+		return found.Name, nil
+	}
 	if !errors.As(err, new(*podspec.MissingError)) {
-		return err
+		return "", err
 	}
 	key := make([]byte, keys.Size)
 	_, _ = rand.Read(key) // never fails
 	secret := &corev1.Secret{
-		ObjectMeta: gatewayMeta(gw, podspec.KeySecretName(gw.Name)),
+		ObjectMeta: gatewayMeta(gw, podspec.KeySecretName(gw)),
 		Immutable:  ptr.To(true),
 		StringData: map[string]string{podspec.KeyName: hex.EncodeToString(key)},
 	}
 	if err := c.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("kernels: create gateway key: %w", err)
+		return "", fmt.Errorf("kernels: create gateway key: %w", err)
 	}
-	return nil
+	return secret.Name, nil
 }

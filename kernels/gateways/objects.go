@@ -68,8 +68,8 @@ func gatewayImage(cfg Config, gw *v1alpha1.JupyterGateway) (image string, replac
 // gatewayLogLevels maps the names of elastic-jupyter-operator to slog's.
 var gatewayLogLevels = map[v1alpha1.LogLevel]string{"DEBUG": "debug", "INFO": "info", "WARNING": "warn"}
 
-// gatewayDeployment runs Pods that selector selects.
-func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[string]string) *appsv1.Deployment {
+// gatewayDeployment runs Pods that selector selects; key names the Secret with its key.
+func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[string]string, key string) *appsv1.Deployment {
 	image, _ := gatewayImage(cfg, gw)
 	level := gatewayLogLevels[ptr.Deref(gw.Spec.LogLevel, "INFO")]
 	if level == "" {
@@ -127,7 +127,7 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 				},
 			}},
 			Volumes: []corev1.Volume{
-				{Name: "key", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: podspec.KeySecretName(gw.Name), DefaultMode: ptr.To[int32](0o440)}}},
+				{Name: "key", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: key, DefaultMode: ptr.To[int32](0o440)}}},
 				{Name: "tokens", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: gatewayAccount(gw)}}}},
 				{Name: "clients", VolumeSource: clientTokens(gw)},
 			},

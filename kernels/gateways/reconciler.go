@@ -76,6 +76,10 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request
 		return reconcile.Result{}, nil
 	}
 	status := *gw.Status.DeepCopy()
+	if err := gw.Malformed(); err != nil { // what it has stays as it is
+		r.condition(&status, gw, ConditionReady, false, v1alpha1.ReasonMalformed, err.Error())
+		return r.writeStatus(ctx, gw, status, 0)
+	}
 	again, err := r.apply(ctx, gw, &status)
 	switch {
 	case err == nil:
@@ -109,7 +113,8 @@ func (r *gatewayReconciler) writeStatus(ctx context.Context, gw *v1alpha1.Jupyte
 }
 
 func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGateway, status *v1alpha1.JupyterGatewayStatus) (again time.Duration, err error) {
-	if err := ensureKey(ctx, r.client, r.live, gw); err != nil {
+	key, err := ensureKey(ctx, r.client, r.live, gw)
+	if err != nil {
 		return 0, err
 	}
 	selector, err := r.selector(ctx, gw)
@@ -132,7 +137,7 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 	if err != nil {
 		return 0, err
 	}
-	deployment := gatewayDeployment(r.cfg, gw, selector)
+	deployment := gatewayDeployment(r.cfg, gw, selector, key)
 	if err := r.put(ctx, gw, deployment); err != nil {
 		return 0, err
 	}

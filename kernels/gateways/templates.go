@@ -38,7 +38,9 @@ func (r *templateReconciler) Reconcile(ctx context.Context, req reconcile.Reques
 	}
 	status := *t.Status.DeepCopy()
 	usable, reason, message := true, v1alpha1.ReasonUsable, ""
-	if err := podspec.CheckTemplate(t); err != nil {
+	if err := t.Malformed(); err != nil {
+		usable, reason, message = false, v1alpha1.ReasonMalformed, err.Error()
+	} else if err := podspec.CheckTemplate(t); err != nil {
 		usable, reason, message = false, v1alpha1.ReasonInvalid, err.Error()
 	}
 	podrules.SetCondition(&status.Conditions, t.Generation, r.now(), v1alpha1.ConditionReady, usable, string(reason), message)

@@ -18,13 +18,14 @@ import (
 
 // observe reads everything that next looks at but the Pods, which are given.
 func (r *kernelReconciler) observe(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) (observed, error) {
-	onIdle, err := r.onIdle(ctx, k)
+	gateway, err := r.gatewayOf(ctx, k)
 	if err != nil {
 		return observed{}, err
 	}
 	pod, others := splitByName(pods, podspec.CurrentPodName(k.Name, k.Status))
 	return observed{
-		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), onIdle: onIdle, now: r.now(),
+		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), now: r.now(),
+		onIdle: gateway.Spec.OnIdle, gatewayMade: gateway.CreationTimestamp.Time,
 	}, nil
 }
 
@@ -130,16 +131,16 @@ func (r *kernelReconciler) cacheIsBehind(ctx context.Context, k *v1alpha1.Jupyte
 	return false, nil
 }
 
-func (r *kernelReconciler) onIdle(ctx context.Context, k *v1alpha1.JupyterKernel) (v1alpha1.OnIdle, error) {
+// gatewayOf is a kernel's gateway, or one without anything if there is none.
+func (r *kernelReconciler) gatewayOf(ctx context.Context, k *v1alpha1.JupyterKernel) (gw v1alpha1.JupyterGateway, err error) {
 	if k.Spec.Gateway == "" {
-		return v1alpha1.OnIdlePark, nil
+		return gw, nil
 	}
-	var gw v1alpha1.JupyterGateway
-	err := r.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Gateway}, &gw)
+	err = r.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Gateway}, &gw)
 	if client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("kernels: read gateway: %w", err)
+		return gw, fmt.Errorf("kernels: read gateway: %w", err)
 	}
-	return gw.Spec.OnIdle, nil
+	return gw, nil
 }
 
 // splitByName picks the Pod of that name.

@@ -49,7 +49,9 @@ type observed struct {
 	hint string
 	// onIdle is the gateway's.
 	onIdle v1alpha1.OnIdle
-	now    time.Time
+	// gatewayMade is when the gateway was made that the kernel has now.
+	gatewayMade time.Time
+	now         time.Time
 }
 
 // plan is what follows from a view.
@@ -131,6 +133,10 @@ func (p *plan) followPod(v observed) {
 		if e := podstate.Disruption(pod); e != nil && e.Cause == v1alpha1.CauseNodeLost {
 			p.end(v, *e)
 		}
+		return
+	}
+	if v.gatewayMade.After(pod.CreationTimestamp.Time) { // its agent knows the key of a former gateway
+		p.end(v, podstate.Ending{Cause: v1alpha1.CauseOrphaned, Disrupted: true, Message: "The kernel's gateway was removed and made again."})
 		return
 	}
 	if podstate.Ready(pod) {

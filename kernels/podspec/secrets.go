@@ -48,13 +48,15 @@ func WarmSecret(pod *corev1.Pod, agent keys.Secret) *corev1.Secret {
 
 // ReadGatewayKey returns a *MissingError while the Secret does not exist.
 func ReadGatewayKey(ctx context.Context, reader client.Reader, namespace, gateway string) ([]byte, error) {
-	var secret corev1.Secret
-	err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: KeySecretName(gateway)}, &secret)
-	if apierrors.IsNotFound(err) {
-		return nil, &MissingError{Reason: "GatewayKeyMissing", Object: "Secret " + KeySecretName(gateway)}
+	gw := &v1alpha1.JupyterGateway{}
+	if err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: gateway}, gw); apierrors.IsNotFound(err) {
+		return nil, &MissingError{Reason: "GatewayMissing", Object: "JupyterGateway " + gateway}
+	} else if err != nil {
+		return nil, fmt.Errorf("kernels: read gateway: %w", err)
 	}
+	secret, err := FindKeySecret(ctx, reader, gw)
 	if err != nil {
-		return nil, fmt.Errorf("kernels: read gateway key: %w", err)
+		return nil, err
 	}
 	key, err := hex.DecodeString(strings.TrimSpace(string(secret.Data[KeyName])))
 	if err != nil || len(key) != keys.Size {
@@ -63,8 +65,31 @@ func ReadGatewayKey(ctx context.Context, reader client.Reader, namespace, gatewa
 	return key, nil
 }
 
-// KeySecretName is the Secret that holds a gateway's key.
-func KeySecretName(gateway string) string { return gateway + "-gateway-key" }
+// KeySecretName is the Secret that holds a gateway's key. One that is made again
+// under the same name gets another: a node goes on giving its Pods what it has read
+// of an immutable Secret, although that is gone and another has its name.
+func KeySecretName(gw *v1alpha1.JupyterGateway) string {
+	return formerKeySecretName(gw.Name) + "-" + strings.SplitN(string(gw.UID), "-", 2)[0]
+}
+
+// formerKeySecretName is what former releases called it.
+func formerKeySecretName(gateway string) string { return gateway + "-gateway-key" }
+
+// FindKeySecret reads the Secret with a gateway's key, of this release or of a former
+// one; a *MissingError means that there is none of this very gateway.
+func FindKeySecret(ctx context.Context, reader client.Reader, gw *v1alpha1.JupyterGateway) (*corev1.Secret, error) {
+	for _, name := range []string{KeySecretName(gw), formerKeySecretName(gw.Name)} {
+		secret := &corev1.Secret{}
+		err := reader.Get(ctx, types.NamespacedName{Namespace: gw.Namespace, Name: name}, secret)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("kernels: read gateway key: %w", err)
+		}
+		if err == nil && BelongsTo(secret, gw.UID) {
+			return secret, nil
+		}
+	}
+	return nil, &MissingError{Reason: "GatewayKeyMissing", Object: "Secret " + KeySecretName(gw)}
+}
 
 // AgentSecret is the secret of the agent of a kernel's present run.
 func AgentSecret(ctx context.Context, live client.Reader, k *v1alpha1.JupyterKernel) (keys.Secret, error) {
