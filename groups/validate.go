@@ -54,6 +54,9 @@ var (
 // what the CRD's schema checks, since a policy may be older than the schema.
 func ValidatePolicy(p v1alpha1.GroupPolicy) field.ErrorList {
 	spec, at := p.Spec, field.NewPath("spec")
+	if err := p.Malformed(); err != nil {
+		return field.ErrorList{field.Invalid(at, field.OmitValueType{}, err.Error())}
+	}
 	var faults field.ErrorList
 	faults = append(faults, validateText(spec.DisplayName, at.Child("displayName"))...)
 	faults = append(faults, validateText(spec.HelpText, at.Child("helpText"))...)

@@ -77,6 +77,10 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if nb.DeletionTimestamp != nil {
 		return ctrl.Result{}, nil // owner references do the rest
 	}
+	unreadable := nb.Malformed()
+	if unreadable != nil && !nb.Spec.Stopped { // to stop it takes nothing that cannot be read
+		return ctrl.Result{}, c.setAside(ctx, nb, unreadable)
+	}
 	o, err := c.observe(ctx, nb)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -109,6 +113,9 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 			return ctrl.Result{}, err
 		}
 	}
+	if unreadable != nil {
+		setCondition(o, &next, ConditionReady, false, v1alpha1.ReasonMalformed, unreadable.Error())
+	}
 	if err := c.writeStatus(ctx, nb, next); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -116,6 +123,19 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 		return ctrl.Result{}, c.stop(ctx, nb, *due)
 	}
 	return ctrl.Result{RequeueAfter: wait}, nil
+}
+
+// setAside tells that a notebook's spec cannot be read. What runs for it goes on.
+func (c *controller) setAside(ctx context.Context, nb *v1alpha1.JupyterNotebook, why error) error {
+	next := *nb.Status.DeepCopy()
+	next.ObservedGeneration = nb.Generation
+	switch next.Phase {
+	case "", v1alpha1.NotebookPending, v1alpha1.NotebookFailed:
+		next.Phase, next.Reason, next.Message = v1alpha1.NotebookFailed, string(v1alpha1.ReasonMalformed), why.Error()
+	case v1alpha1.NotebookStarting, v1alpha1.NotebookReady, v1alpha1.NotebookStopping, v1alpha1.NotebookStopped:
+	}
+	setCondition(observed{notebook: nb, now: c.now()}, &next, ConditionReady, false, v1alpha1.ReasonMalformed, why.Error())
+	return c.writeStatus(ctx, nb, next)
 }
 
 func isStop(err error, into **blocked) bool {

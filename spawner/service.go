@@ -261,6 +261,7 @@ func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.J
 	delete(nb.Annotations, v1alpha1.AnnotationStopTime)
 	delete(nb.Annotations, v1alpha1.AnnotationAdopt)
 	nb.Spec = notebookSpec(s.cfg, req, name, home)
+	nb.Replaced()
 	var err error
 	if former == nil {
 		err = s.client.Create(ctx, nb)
@@ -390,6 +391,9 @@ func (s *Service) Rename(ctx context.Context, k Key, to string) error {
 	}
 	if nb == nil {
 		return nil
+	}
+	if err := nb.Malformed(); err != nil {
+		return fmt.Errorf("rename notebook: %w", err)
 	}
 	before := nb.DeepCopy()
 	nb.Spec.Server = to

@@ -73,7 +73,7 @@ func TestObjectsAreWhatTheirKindsSay(t *testing.T) {
 		create, known := kinds[head.Kind]
 		require.True(t, known, "kind %s", head.Kind)
 		object := create()
-		require.NoError(t, strict.UnmarshalStrict(document, object), "%s %s", head.Kind, head.Name)
+		require.NoError(t, v1alpha1.UnmarshalStrict(document, object), "%s %s", head.Kind, head.Name)
 		switch object := object.(type) {
 		case *v1alpha1.GroupPolicy:
 			policies[object.Name] = object.Spec

@@ -28,7 +28,7 @@ func golden(t *testing.T, name string, r Result) {
 	require.NoError(t, err)
 	for _, document := range strings.Split(string(text), "---\n") {
 		var p v1alpha1.GroupPolicy
-		require.NoError(t, yaml.UnmarshalStrict([]byte(document), &p))
+		require.NoError(t, v1alpha1.UnmarshalStrict([]byte(document), &p))
 		assert.Empty(t, groups.ValidatePolicy(p))
 	}
 	for _, lost := range r.Lost {

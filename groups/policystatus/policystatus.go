@@ -134,6 +134,9 @@ func status(p *v1alpha1.GroupPolicy, notebooks []v1alpha1.JupyterNotebook, fault
 	}
 	ready := valid
 	ready.Type = v1alpha1.ConditionReady
+	if p.Malformed() != nil {
+		ready.Reason = string(v1alpha1.ReasonMalformed)
+	}
 	meta.SetStatusCondition(&next.Conditions, ready)
 	meta.SetStatusCondition(&next.Conditions, valid)
 	slices.SortStableFunc(next.Conditions, func(a, b metav1.Condition) int { return cmp.Compare(position(a), position(b)) })

@@ -26,7 +26,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
@@ -117,7 +116,7 @@ func examplesAreAccepted(t *testing.T, c client.Client) {
 		require.NoError(t, err)
 		for i, document := range strings.Split(string(text), "\n---\n") {
 			var p v1alpha1.GroupPolicy
-			require.NoError(t, yaml.UnmarshalStrict([]byte(document), &p), "%s %d", file, i)
+			require.NoError(t, v1alpha1.UnmarshalStrict([]byte(document), &p), "%s %d", file, i)
 			assert.Empty(t, groups.ValidatePolicy(p), "%s %s", file, p.Name)
 			p.Namespace = "default"
 			assert.NoError(t, c.Create(t.Context(), &p), "%s %s", file, p.Name)

@@ -41,6 +41,9 @@ func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway
 	if err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: gateway}, c.gateway); err != nil {
 		return nil, failBecause(kindUnavailable, "The gateway's settings cannot be read now.", err)
 	}
+	if err := c.gateway.Malformed(); err != nil {
+		return nil, failBecause(kindUnavailable, "The gateway's settings cannot be read: an administrator has to mend them.", err)
+	}
 	c.offered = c.gateway.Spec.Kernels
 	if len(c.offered) == 0 {
 		c.offered = []string{v1alpha1.DefaultKernelName}
@@ -62,6 +65,8 @@ func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway
 			continue
 		case err != nil:
 			return nil, failBecause(kindUnavailable, "The kernelspecs cannot be read now.", err)
+		case ks.Malformed() != nil:
+			continue // its condition says so
 		}
 		c.specs = append(c.specs, ks)
 	}

@@ -154,6 +154,9 @@ func (a *authenticator) client(ctx context.Context, name string) (Identity, erro
 	if err := a.reader.Get(ctx, types.NamespacedName{Namespace: a.namespace, Name: a.gateway}, &gw); err != nil {
 		return Identity{}, failBecause(kindUnavailable, "The gateway's settings cannot be read now.", err)
 	}
+	if err := gw.Malformed(); err != nil {
+		return Identity{}, failBecause(kindUnavailable, "The gateway's settings cannot be read: an administrator has to mend them.", err)
+	}
 	if gw.Spec.Auth != nil {
 		for _, c := range gw.Spec.Auth.Clients {
 			if c.Name == name {
@@ -175,6 +178,9 @@ func (a *authenticator) notebook(ctx context.Context, claim tokens.Notebook) (Id
 		return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", err)
 	case err != nil:
 		return Identity{}, failBecause(kindUnavailable, "Tokens cannot be checked now.", err)
+	}
+	if err := nb.Malformed(); err != nil { // what its policies are, nobody knows
+		return Identity{}, failBecause(kindUnavailable, "The notebook's object cannot be read: an administrator has to mend it.", err)
 	}
 	if err := notebookHolds(&nb, claim, a.namespace, a.gateway); err != nil {
 		return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", err)

@@ -16,9 +16,10 @@ import (
 // ensureOwner binds a kernel's life to that of its notebook, or of its gateway
 // if it has no notebook. It deletes the kernel, and says so, when its notebook
 // is gone or stopped or its gateway is gone. A kernel that never had an owner
-// waits for it instead: objects may be applied in any order.
+// waits for it instead: objects may be applied in any order. One that cannot be
+// read is left to the owners that it has.
 func (r *kernelReconciler) ensureOwner(ctx context.Context, k *v1alpha1.JupyterKernel) (gone bool, err error) {
-	if k.Spec.Notebook == "" && k.Spec.Gateway == "" {
+	if k.Spec.Notebook == "" && k.Spec.Gateway == "" || k.Malformed() != nil {
 		return false, nil
 	}
 	if k.Spec.Notebook != "" {

@@ -148,7 +148,7 @@ func (r *kernelReconciler) carryOut(ctx context.Context, k *v1alpha1.JupyterKern
 // write writes the status if it has changed, and counts what happened.
 func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel, p plan) error {
 	p.status.Conditions = slices.Clone(p.status.Conditions)
-	Summarize(&p.status, k.Generation, r.now())
+	Summarize(&p.status, k, r.now())
 	if equality.Semantic.DeepEqual(k.Status, p.status) {
 		return nil
 	}

@@ -9,14 +9,19 @@ import (
 )
 
 // Summarize ends the making of a kernel's status: it sets the condition Ready,
-// whose reason is the phase or why it is over, and the generation it speaks of.
-func Summarize(s *v1alpha1.JupyterKernelStatus, generation int64, now time.Time) {
+// whose reason is the phase or why it is over, and the generation it speaks of. A
+// kernel that cannot be read is not ready, whatever its Pod is.
+func Summarize(s *v1alpha1.JupyterKernelStatus, k *v1alpha1.JupyterKernel, now time.Time) {
+	s.ObservedGeneration = k.Generation
+	if err := k.Malformed(); err != nil {
+		podrules.SetCondition(&s.Conditions, k.Generation, now, v1alpha1.ConditionReady, false, string(v1alpha1.ReasonMalformed), err.Error())
+		return
+	}
 	reason := string(s.Phase)
 	if s.Phase.IsOver() {
 		reason = cmp.Or(string(s.Cause), reason)
 	}
-	podrules.SetCondition(&s.Conditions, generation, now, v1alpha1.ConditionReady, s.Phase == v1alpha1.KernelReady, reason, s.Message)
-	s.ObservedGeneration = generation
+	podrules.SetCondition(&s.Conditions, k.Generation, now, v1alpha1.ConditionReady, s.Phase == v1alpha1.KernelReady, reason, s.Message)
 }
 
 // Counted tells whether admission counts a kernel by its status.

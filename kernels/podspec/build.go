@@ -82,6 +82,9 @@ func checkTemplate(namespace string, t *corev1.PodTemplateSpec) *InvalidError {
 
 // CheckTemplate tells why no kernel may have such a Pod, by an *InvalidError.
 func CheckTemplate(t *v1alpha1.JupyterKernelTemplate) error {
+	if err := readable(t, "JupyterKernelTemplate "+t.Name); err != nil {
+		return err
+	}
 	if t.Spec.Template == nil {
 		return nil
 	}

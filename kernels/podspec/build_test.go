@@ -40,7 +40,7 @@ func golden(t *testing.T, name string, object any) {
 func decode[T any](t *testing.T, text string) *T {
 	t.Helper()
 	into := new(T)
-	require.NoError(t, yaml.UnmarshalStrict([]byte(text), into))
+	require.NoError(t, v1alpha1.UnmarshalStrict([]byte(text), into))
 	return into
 }
 

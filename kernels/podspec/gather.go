@@ -34,6 +34,9 @@ func Gather(ctx context.Context, cfg Config, reader client.Reader, k *v1alpha1.J
 }
 
 func gatherDerived(ctx context.Context, cfg Config, reader client.Reader, k *v1alpha1.JupyterKernel) (Parts, error) {
+	if err := readable(k, objectName(k)); err != nil {
+		return Parts{}, err
+	}
 	in := Parts{Kernel: k}
 	if err := gatherPolicies(ctx, reader, k, &in); err != nil {
 		return Parts{}, err
@@ -89,6 +92,9 @@ func gatherPolicies(ctx context.Context, reader client.Reader, k *v1alpha1.Jupyt
 		if err != nil {
 			return fmt.Errorf("kernels: policy %s: %w", name, err)
 		}
+		if err := readable(&p, "GroupPolicy "+name); err != nil {
+			return err
+		}
 		in.Policies = append(in.Policies, p)
 	}
 	return nil
@@ -102,7 +108,17 @@ func find(ctx context.Context, reader client.Reader, namespace, name string, int
 	if err != nil {
 		return fmt.Errorf("kernels: %s %s: %w", kind, name, err)
 	}
-	return nil
+	return readable(into, kind+" "+name)
+}
+
+// readable is an *InvalidError if an object of ours holds what cannot be read: it
+// says something, and nobody knows what.
+func readable(o any, name string) error {
+	one, ours := o.(interface{ Malformed() error })
+	if !ours || one.Malformed() == nil {
+		return nil
+	}
+	return invalid("spec", "%s", one.Malformed()).in(name)
 }
 
 // templateRef is the name of a kernelspec's template, which has to be in the

@@ -206,7 +206,7 @@ func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants a
 	updated.Status.Warm, updated.Status.PodName = warm, warm
 	updated.Status.Queue, updated.Status.Message, updated.Status.Cause = nil, "", ""
 	updated.Status.LastReconcileTime = &metav1.Time{Time: now}
-	lifecycle.Summarize(&updated.Status, k.Generation, now)
+	lifecycle.Summarize(&updated.Status, k, now)
 	if err := writeStatus(ctx, a.client, k, updated); err != nil {
 		return "", err
 	}
@@ -220,7 +220,7 @@ func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason
 	updated := k.DeepCopy()
 	updated.Status = lifecycle.Refused(k.Status, reason.String(), a.now())
 	updated.Status.LastReconcileTime = &metav1.Time{Time: a.now()}
-	lifecycle.Summarize(&updated.Status, k.Generation, a.now())
+	lifecycle.Summarize(&updated.Status, k, a.now())
 	if err := writeStatus(ctx, a.client, k, updated); err != nil {
 		return err
 	}

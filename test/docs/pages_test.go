@@ -149,7 +149,7 @@ func TestObjectsAreWhatTheirKindsSay(t *testing.T) {
 			require.NoError(t, strict.Unmarshal(document, &head), "%s", block)
 			create, known := kinds[head.Kind]
 			require.True(t, known, "%s: kind %q", block, head.Kind)
-			assert.NoError(t, strict.UnmarshalStrict(document, create()), "%s: %s %s", block, head.Kind, head.Name)
+			assert.NoError(t, v1alpha1.UnmarshalStrict(document, create()), "%s: %s %s", block, head.Kind, head.Name)
 			var object map[string]any
 			require.NoError(t, strict.Unmarshal(document, &object), "%s", block)
 			assert.Empty(t, schemas[head.Kind].Properties["spec"].faults("spec", object["spec"]), "%s: %s %s", block, head.Kind, head.Name)
