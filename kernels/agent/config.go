@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -53,7 +54,7 @@ func DefaultConfig() Config {
 	return Config{
 		Listen:         fmt.Sprintf(":%d", protocol.Port),
 		CullConnected:  true,
-		InterruptMode:  protocol.InterruptMessage,
+		InterruptMode:  protocol.InterruptAuto,
 		OrphanAfter:    24 * time.Hour,
 		TerminationLog: "/dev/termination-log",
 		StartTimeout:   2 * time.Minute,
@@ -137,8 +138,8 @@ func (c *Config) Validate() error {
 	_, _, err := net.SplitHostPort(c.Listen)
 	check(err == nil, "Listen", "%q is no host:port", c.Listen)
 	check(c.IdleTimeout >= 0, "IdleTimeout", "%v is negative", c.IdleTimeout)
-	check(c.InterruptMode == protocol.InterruptMessage || c.InterruptMode == protocol.InterruptSignal, "InterruptMode",
-		"%q is neither %q nor %q", c.InterruptMode, protocol.InterruptMessage, protocol.InterruptSignal)
+	modes := []protocol.InterruptMode{protocol.InterruptAuto, protocol.InterruptMessage, protocol.InterruptSignal}
+	check(slices.Contains(modes, c.InterruptMode), "InterruptMode", "%q is none of %q", c.InterruptMode, modes)
 	check(c.GPUs >= 0, "GPUs", "%d is negative", c.GPUs)
 	check(c.ParkNotice >= 0, "ParkNotice", "%v is negative", c.ParkNotice)
 	check(c.OrphanAfter > 0, "OrphanAfter", "%v is not positive", c.OrphanAfter)

@@ -90,7 +90,7 @@ func TestInput(t *testing.T) {
 
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []protocol.InterruptMode{protocol.InterruptMessage, protocol.InterruptSignal} {
+	for _, mode := range []protocol.InterruptMode{protocol.InterruptAuto, protocol.InterruptMessage, protocol.InterruptSignal} {
 		t.Run(string(mode), func(t *testing.T) {
 			r := start(t, ipykernel(t), func(c *agent.Config) { c.InterruptMode = mode })
 			status, body := r.request("POST", "/v1/interrupt", "")

@@ -42,6 +42,9 @@ type kernel struct {
 
 	shell, control atomic.Pointer[zmtp.Conn] // the agent's own
 	asked          atomic.Pointer[time.Time] // when the last question was sent, for activity
+
+	mu         sync.Mutex
+	interrupts []chan struct{} // to be closed with the next interrupt_reply
 }
 
 // newKernel starts the process and begins to connect to it.
@@ -57,7 +60,11 @@ func newKernel(ctx context.Context, a *agent) (*kernel, error) {
 	k.work.Go(func() {
 		k.keep(wire.Control, a.conn.Control, func(_ context.Context, c *zmtp.Conn) error {
 			k.control.Store(c)
-			return k.read(wire.Control, c, func(*wire.Message, wire.Fields, wire.Fields) {})
+			return k.read(wire.Control, c, func(_ *wire.Message, f, _ wire.Fields) {
+				if f.Type == wire.TypeInterruptReply {
+					k.interruptReplied()
+				}
+			})
 		})
 	})
 	k.work.Go(func() { k.keep(wire.Shell, a.conn.Shell, k.askUntilReady) })
@@ -257,6 +264,24 @@ func (k *kernel) ask() error {
 	k.asked.Store(&now)
 	m := k.a.builder.New(wire.Shell, wire.TypeKernelInfoRequest, nil, struct{}{})
 	return c.Send(k.a.signer.AppendZMQ(nil, nil, &m))
+}
+
+// awaitInterruptReply returns a channel that is closed with the next interrupt_reply.
+func (k *kernel) awaitInterruptReply() <-chan struct{} {
+	replied := make(chan struct{})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.interrupts = append(k.interrupts, replied)
+	return replied
+}
+
+func (k *kernel) interruptReplied() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, replied := range k.interrupts {
+		close(replied)
+	}
+	k.interrupts = nil
 }
 
 // order sends a request on control. The reply is not awaited: what counts is

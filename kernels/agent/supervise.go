@@ -20,7 +20,8 @@ const (
 	tick         = 250 * time.Millisecond // how late idleness may be noticed
 	flushTime    = 2 * time.Second        // for clients to get the last messages
 
-	interruptTime = 500 * time.Millisecond // for an interrupted cell to end
+	interruptTime     = 500 * time.Millisecond // for an interrupted cell to end
+	interruptPatience = time.Second            // for a reply to an interrupt_request, before SIGINT
 )
 
 // errNotReady means that a restarted kernel did not answer in time.
@@ -257,12 +258,32 @@ func (k *kernel) lived() time.Duration {
 	return time.Since(k.up)
 }
 
-// interrupt stops what the kernel is doing.
+// interrupt stops what the kernel is doing. A kernel that does not answer the
+// request, because it does not know it or reads nothing while it is busy, gets
+// the signal.
 func (k *kernel) interrupt() error {
-	if k.a.cfg.InterruptMode == protocol.InterruptSignal {
+	mode := k.a.cfg.InterruptMode
+	if mode == protocol.InterruptSignal {
 		return k.signal(syscall.SIGINT)
 	}
-	return k.order(wire.TypeInterruptRequest, struct{}{})
+	answered := k.awaitInterruptReply()
+	err := k.order(wire.TypeInterruptRequest, struct{}{})
+	switch {
+	case mode == protocol.InterruptMessage:
+		return err
+	case err != nil:
+		return k.signal(syscall.SIGINT)
+	}
+	k.work.Go(func() {
+		select {
+		case <-answered:
+		case <-k.alive.Done():
+		case <-time.After(interruptPatience):
+			k.a.log.Debug("interrupt_request not answered: SIGINT")
+			_ = k.signal(syscall.SIGINT)
+		}
+	})
+	return nil
 }
 
 // stop ends the process: shutdown_request, after half the grace SIGTERM, after

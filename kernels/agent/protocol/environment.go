@@ -32,6 +32,7 @@ type InterruptMode string
 
 // The modes.
 const (
+	InterruptAuto    InterruptMode = "auto"    // message, then signal if that is not answered within a second
 	InterruptMessage InterruptMode = "message" // interrupt_request on control
 	InterruptSignal  InterruptMode = "signal"  // SIGINT to the kernel's process group
 )

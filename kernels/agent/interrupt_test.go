@@ -1,0 +1,99 @@
+package agent_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/kernels/agent"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/pythontest"
+)
+
+// Kernels that take SIGINT and nothing else, which is Jupyter's default.
+const (
+	// kernelUnaware does not know interrupt_request and says nothing to it.
+	kernelUnaware = `
+from ipykernel.kernelapp import IPKernelApp
+from ipykernel.kernelbase import Kernel
+Kernel.control_msg_types = [t for t in Kernel.control_msg_types if t != "interrupt_request"]
+IPKernelApp.launch_instance()
+`
+	// kernelDeaf reads control only between cells, as kernels with one loop do.
+	kernelDeaf = `
+import threading
+from ipykernel.kernelapp import IPKernelApp
+from ipykernel.ipkernel import IPythonKernel
+cell = threading.Lock()
+execute, control = IPythonKernel.execute_request, IPythonKernel.process_control
+async def executes(self, *args):
+    with cell:
+        return await execute(self, *args)
+async def controls(self, msg):
+    with cell:
+        pass
+    return await control(self, msg)
+IPythonKernel.execute_request, IPythonKernel.process_control = executes, controls
+IPKernelApp.launch_instance()
+`
+	// kernelPolite answers and interrupts its cell in its own time.
+	kernelPolite = `
+import _thread, threading
+from ipykernel.kernelapp import IPKernelApp
+from ipykernel.kernelbase import Kernel
+async def interrupts(self, stream, ident, parent):
+    self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
+Kernel.interrupt_request = interrupts
+IPKernelApp.launch_instance()
+`
+)
+
+func TestInterruptReachesKernelsThatKnowOnlyTheSignal(t *testing.T) {
+	t.Parallel()
+	python := pythontest.Interpreter(t)
+	for name, kernel := range map[string]string{"unaware": kernelUnaware, "deaf": kernelDeaf} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, []string{python, "-c", kernel, "-f", "{connection_file}"}, nil)
+			g := r.connect("s1")
+			id := g.execute("print('on', flush=True)\nwhile True: pass")
+			g.untilOutput(id)
+			begun := time.Now()
+			status, _ := r.request("POST", "/v1/interrupt", "")
+			require.Equal(t, 204, status)
+			o := g.result(id)
+			assert.Equal(t, "KeyboardInterrupt", wire.Member(o.reply.Content, "ename"))
+			assert.GreaterOrEqual(t, time.Since(begun), time.Second, "the message has its second first")
+			assert.Equal(t, "2\n", g.run("print(1+1)"))
+		})
+	}
+}
+
+// TestInterruptIsNotGivenTwice: who answers is left to himself, and by name no
+// signal follows a message.
+func TestInterruptIsNotGivenTwice(t *testing.T) {
+	t.Parallel()
+	python := pythontest.Interpreter(t)
+	for _, c := range []struct {
+		name, kernel string
+		mode         protocol.InterruptMode
+	}{
+		{"answered", kernelPolite, protocol.InterruptAuto},
+		{"message only", kernelUnaware, protocol.InterruptMessage},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, []string{python, "-c", c.kernel, "-f", "{connection_file}"}, func(cfg *agent.Config) { cfg.InterruptMode = c.mode })
+			g := r.connect("s1")
+			id := g.execute("import time\nprint('on', flush=True)\ntime.sleep(2)")
+			g.untilOutput(id)
+			status, _ := r.request("POST", "/v1/interrupt", "")
+			require.Equal(t, 204, status)
+			o := g.result(id)
+			assert.Equal(t, "ok", o.status(), "%s", describe(o.all))
+		})
+	}
+}
