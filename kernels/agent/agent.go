@@ -46,6 +46,7 @@ type agent struct {
 	orders   chan order
 	rejects  atomic.Uint64
 	contact  atomic.Pointer[time.Time] // when somebody with the key last spoke to the agent
+	farewell atomic.Pointer[farewell]  // the last shutdown_request of a client, or nil
 	warned   bool                      // parking has been announced; the supervisor's
 	oomKills uint64                    // as of the start of the present process; the supervisor's
 

@@ -162,6 +162,9 @@ func (a *agent) forward(s *session, m wire.Message) error {
 	if s.requested(&m, f) {
 		return nil
 	}
+	if f.Type == wire.TypeShutdownRequest {
+		a.takesLeave(&m, time.Now())
+	}
 	a.activity.request(time.Now(), f)
 	return box.add(m)
 }

@@ -148,7 +148,7 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 		case <-timeout.C:
 			return endSilent
 		case <-k.done:
-			return endCrashed
+			return a.howItLeft(k, time.Now())
 		case o := <-a.orders:
 			if o.shutdown {
 				return endShutdown
