@@ -59,6 +59,19 @@ func TestExecute(t *testing.T) {
 	assert.Equal(t, 1, result.Code())
 }
 
+// TestAStartIsSilent: a client that is there before its kernel reads of no
+// warning of a library's.
+func TestAStartIsSilent(t *testing.T) {
+	t.Parallel()
+	r := start(t, ipykernel(t), nil)
+	g := r.connect("s1")
+	id := g.execute("import debugpy")
+	for _, m := range g.until(func(m *wire.Message) bool { return m.Type() == wire.TypeExecuteReply && m.ParentID() == id }) {
+		assert.NotEqual(t, wire.TypeStream, m.Type(), "%s", m.Content)
+	}
+	assert.NotContains(t, r.output.String(), "frozen modules")
+}
+
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	r := start(t, ipykernel(t), nil)

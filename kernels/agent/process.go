@@ -67,9 +67,12 @@ func startProcess(argv, env []string, out io.Writer, reap *reaper) (*process, er
 }
 
 // kernelEnv is the environment without what concerns the agent alone, and
-// without JPY_PARENT_PID, which would make ipykernel watch for a parent.
+// without JPY_PARENT_PID, which would make ipykernel watch for a parent. With
+// the variable of pydevd, which the environment may set otherwise, ipykernel does
+// not publish at every start that its debugger may miss breakpoints in the
+// standard library.
 func kernelEnv(environ []string) []string {
-	var env []string
+	env := []string{"PYDEVD_DISABLE_FILE_VALIDATION=1"}
 	for _, e := range environ {
 		if !strings.HasPrefix(e, protocol.EnvPrivatePrefix) && !strings.HasPrefix(e, "JPY_PARENT_PID=") {
 			env = append(env, e)
