@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -188,7 +189,7 @@ func TestALinkPassesNoMessageTwice(t *testing.T) {
 	var passed []string
 	var greeted greeting
 	l := &link{acks: make(chan struct{}, 1), metrics: newMetrics(prometheus.NewRegistry()),
-		greet:   func(epoch string, next uint64) error { greeted = greeting{epoch, next}; return nil },
+		greet:   func(h *protocol.Hello) error { greeted = greeting{h.Epoch, h.Next}; return nil },
 		deliver: func(m *wire.Message, _ []byte) error { passed = append(passed, m.ID()); return nil }}
 	b := wire.NewBuilder("k")
 	var ids []string

@@ -36,6 +36,7 @@ type fakeAgent struct {
 	restarts   atomic.Int32
 	interrupts atomic.Int32
 	state      atomic.Value // protocol.State
+	starting   atomic.Bool  // the kernel does not run yet
 	got        chan wire.Message
 	connected  chan string // queries of connections
 
@@ -132,7 +133,11 @@ func (a *fakeAgent) channels(rw http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Sscan(r.URL.Query().Get("resume"), &after)
 	}
 	kept := a.kept[session]
-	_ = conn.Write(context.Background(), websocket.MessageText, fmt.Appendf(nil, `{"hello":{"epoch":"e1","first":1,"next":%d,"executionState":"idle","dropped":0}}`, a.next+1))
+	state := wire.StateIdle
+	if a.starting.Load() {
+		state = wire.StateStarting
+	}
+	_ = conn.Write(context.Background(), websocket.MessageText, fmt.Appendf(nil, `{"hello":{"epoch":"e1","first":1,"next":%d,"executionState":%q,"dropped":0}}`, a.next+1, state))
 	for _, f := range kept {
 		if f.seq > after {
 			_ = conn.Write(context.Background(), websocket.MessageBinary, f.data)
@@ -159,6 +164,13 @@ func (a *fakeAgent) channels(rw http.ResponseWriter, r *http.Request) {
 			a.got <- m
 		}
 	}
+}
+
+// sessions that have connected.
+func (a *fakeAgent) sessions() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.conns))
 }
 
 func (a *fakeAgent) ackedBy(session string) uint64 {

@@ -18,7 +18,7 @@ const (
 
 // infos remembers what each kernel said of itself, to answer its owner when it
 // is parked: JupyterLab waits 3 s for kernel_info_reply before it sends
-// anything else, nbclient a minute before it gives up. What a kernel said is
+// anything else. What a kernel said is
 // under its owner's control (banner, links, exporter) and is told of no other
 // kernel, not even of the same kernelspec.
 type infos struct {
@@ -46,6 +46,29 @@ func (i *infos) learn(kernel types.UID, content []byte) {
 	i.by[kernel] = append(json.RawMessage(nil), content...)
 }
 
+// knows tells whether a kernel has said something of itself.
+func (i *infos) knows(kernel types.UID) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	_, ok := i.by[kernel]
+	return ok
+}
+
+// fromPage tells whether a kernel_info_request with that header is from
+// @jupyterlab/services 6 or 7, by a user name that is empty. It keeps the first
+// reply for as long as the page lives, so it must be the kernel's; it sends
+// what else it has after 3 s without one.
+func fromPage(header []byte) bool {
+	return len(wire.ParseFields(header).Session) > 0 && wire.HasMember(header, "username") && wire.Member(header, "username") == ""
+}
+
+// hastyFrame tells whether a legacy frame is from the GatewayKernelClient of
+// jupyter_server 2, which nbclient uses: it names no channel. It ends with an
+// assertion when kernel_info is not answered within a second.
+func hastyFrame(data []byte) bool {
+	return len(data) > 0 && data[0] == '{' && !wire.HasMember(data, "channel")
+}
+
 // content is that of a reply in a kernel's stead: what it said itself, or else
 // what its kernelspec, which may be nil, lets one know.
 func (i *infos) content(kernel types.UID, ks *v1alpha1.JupyterKernelSpec) any {
@@ -58,8 +81,7 @@ func (i *infos) content(kernel types.UID, ks *v1alpha1.JupyterKernelSpec) any {
 }
 
 // specInfo is the content of a kernel_info_reply that follows from a
-// kernelspec alone. JupyterLab keeps it for the life of the page, so it also
-// says what decides about buttons and is true of every Python kernel we offer.
+// kernelspec alone.
 func specInfo(ks *v1alpha1.JupyterKernelSpec) any {
 	info := languages.Of(language(ks)).Info
 	if info == nil {

@@ -38,7 +38,7 @@ type link struct {
 	// the message's number.
 	deliver func(m *wire.Message, frame []byte) error
 	// greet tells the client which agent process it is that numbers its messages.
-	greet func(epoch string, next uint64) error
+	greet func(*protocol.Hello) error
 	// acknowledges: the client itself tells what it has; else it has what was
 	// written to it.
 	acknowledges bool
@@ -186,7 +186,7 @@ func (l *link) text(data []byte) error {
 		l.seen, l.offered = resume{epoch: h.Hello.Epoch}, 0
 	}
 	l.mu.Unlock()
-	return l.greet(h.Hello.Epoch, h.Hello.Next)
+	return l.greet(h.Hello)
 }
 
 func (l *link) binary(data []byte) error {

@@ -34,8 +34,8 @@ type Deps struct {
 // timing is what tests shorten.
 type timing struct {
 	verify       time.Duration // how often an open socket's token is checked
-	infoPatience time.Duration // how long a kernel_info_request waits for the kernel itself: JupyterLab gives it 3 s
-	quickInfo    time.Duration // the same for a client without session: nbclient gives it 1 s
+	infoPatience time.Duration // how long a page's kernel_info_request waits for the kernel itself: JupyterLab gives it 3 s
+	quickInfo    time.Duration // the same for a hasty client, which gives it 1 s and has no session
 	grace        time.Duration // how long a cell waits before it is told why
 	drain        time.Duration // how long requests may take to finish at the end
 }

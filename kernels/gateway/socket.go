@@ -61,6 +61,10 @@ type socket struct {
 	// the link's alone.
 	calm    atomic.Bool
 	inOrder atomic.Bool // the client has closed its connection, it did not break
+	// hasty: the client gives up at once when kernel_info is not answered (hastyFrame).
+	hasty atomic.Bool
+	// spoke is the last run that has shown a sign of its kernel over the link.
+	spoke atomic.Int64
 
 	mu sync.Mutex
 	// known is the run whose variables the user knows: a later one is a fresh
@@ -412,6 +416,9 @@ func (s *socket) enqueue(kind websocket.MessageType, data []byte) {
 		s.srv.metrics.dropped.WithLabelValues("malformed").Inc()
 		s.log.Debug("frame dropped", "bytes", len(data), "error", err)
 		return
+	}
+	if s.client.framing == framingLegacy && hastyFrame(data) {
+		s.hasty.Store(true)
 	}
 	if s.client.framing == framingResume && s.pending.has(m.Fields().ID) {
 		return // it came back to this replica, and sends again

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
@@ -107,11 +108,34 @@ func (s *socket) disconnected(err error) endReason {
 }
 
 // greet passes the agent's greeting on, in the link's goroutine.
-func (s *socket) greet(epoch string, next uint64) error {
-	if err := s.client.greet(epoch, next); err != nil {
+func (s *socket) greet(h *protocol.Hello) error {
+	if h.ExecutionState != wire.StateStarting {
+		s.spoken()
+	}
+	if err := s.client.greet(h.Epoch, h.Next); err != nil {
 		return fmt.Errorf("%w: %w", errClientGone, err)
 	}
 	return nil
+}
+
+// spoken notes that the kernel itself runs. Its object may show that seconds later.
+func (s *socket) spoken() {
+	s.mu.Lock()
+	run := s.current
+	s.mu.Unlock()
+	s.spoke.Store(run)
+}
+
+// runs tells whether the kernel is known to run.
+func (s *socket) runs(k *v1alpha1.JupyterKernel) bool {
+	switch phaseOf(k) {
+	case v1alpha1.KernelReady:
+		return true
+	case v1alpha1.KernelStarting:
+		return s.link != nil && s.spoke.Load() == k.Status.Run
+	default:
+		return false
+	}
 }
 
 // deliver passes a message of the kernel's on to the client and learns from
@@ -147,6 +171,9 @@ func (s *socket) published(m *wire.Message) (pass bool, err error) {
 	var state wire.State
 	if fields.Type == wire.TypeStatus {
 		state = wire.State(m.ExecutionState())
+		if state == wire.StateBusy || state == wire.StateIdle {
+			s.spoken()
+		}
 		s.client.speakAs(fields.Session)
 		if state == wire.StateRestarting {
 			s.pending.restarted()
@@ -168,6 +195,7 @@ func (s *socket) published(m *wire.Message) (pass bool, err error) {
 // been answered in the kernel's stead.
 func (s *socket) replied(m *wire.Message) (pass bool) {
 	s.srv.activity.note(s.uid, "", s.srv.now())
+	s.spoken()
 	if m.Type() == wire.TypeKernelInfoReply {
 		s.srv.infos.learn(s.uid, m.Content)
 	}

@@ -258,34 +258,6 @@ func TestInterruptGivesUpAWaitingCell(t *testing.T) {
 	assert.Equal(t, next, agent.receive(wire.TypeExecuteRequest).ID(), "what was given up is not run")
 }
 
-func TestKernelInfoIsAnsweredForAKernelThatIsNotUp(t *testing.T) {
-	w := newWorld(t)
-	id := w.start("nb-alice", "python-gpu")
-	p := w.open("nb-alice", id, "s")
-	request := p.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
-	reply := p.next(wire.TypeKernelInfoReply)
-	assert.Equal(t, request, parentOf(reply))
-	assert.Equal(t, "idle", p.next(wire.TypeStatus).ExecutionState(), "for that request")
-	m := p.next(wire.TypeStatus)
-	assert.Equal(t, "starting", m.ExecutionState())
-	assert.Empty(t, parentOf(m))
-
-	agent := w.agent(id, 1)
-	w.phase(id, v1alpha1.KernelReady, 1, agent.ip)
-	p.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
-	real := agent.receive(wire.TypeKernelInfoRequest)
-	b := wire.NewBuilder("kernel")
-	agent.publish("s", b.New(wire.Shell, wire.TypeKernelInfoReply, real.Header, map[string]any{"status": "ok", "banner": "the real one"}))
-	assert.Equal(t, "the real one", wire.Member(p.next(wire.TypeKernelInfoReply).Content, "banner"))
-
-	// What it said is kept for it, also while it is parked.
-	agent.end("idle")
-	w.phase(id, v1alpha1.KernelParked, 1, "")
-	q := w.open("nb-alice", id, "s2")
-	q.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
-	assert.Equal(t, "the real one", wire.Member(q.next(wire.TypeKernelInfoReply).Content, "banner"))
-}
-
 // TestWhatAKernelSaysOfItselfIsForItAlone: whoever owns a kernel decides what
 // its kernel_info_reply says, banner, links and exporter.
 func TestWhatAKernelSaysOfItselfIsForItAlone(t *testing.T) {
@@ -309,10 +281,10 @@ func TestWhatAKernelSaysOfItselfIsForItAlone(t *testing.T) {
 
 	unasked := func(who, id string) string { // while it starts, and while it is parked
 		p := w.open(who, id, "s")
-		p.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
+		p.askHastily()
 		starting := string(p.next(wire.TypeKernelInfoReply).Content)
 		w.phase(id, v1alpha1.KernelParked, 1, "")
-		p.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
+		p.askHastily()
 		return starting + string(p.next(wire.TypeKernelInfoReply).Content)
 	}
 	bob := w.start("nb-bob", "python-cpu")
@@ -365,21 +337,6 @@ func TestInfosAreBounded(t *testing.T) {
 	assert.Len(t, i.queue, maxInfos)
 	assert.NotContains(t, i.by, types.UID("0"))
 	assert.NotContains(t, i.by, types.UID("large"))
-}
-
-func TestKernelInfoIsAnsweredOnceWhileTheKernelStarts(t *testing.T) {
-	w := newWorld(t)
-	id := w.start("nb-alice", "python-gpu")
-	agent := w.agent(id, 1)
-	w.phase(id, v1alpha1.KernelStarting, 1, agent.ip)
-	p := w.open("nb-alice", id, "s")
-	request := p.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
-	real := agent.receive(wire.TypeKernelInfoRequest)
-	assert.Equal(t, request, parentOf(p.next(wire.TypeKernelInfoReply)))
-	b := wire.NewBuilder("kernel")
-	agent.publish("s", b.New(wire.Shell, wire.TypeKernelInfoReply, real.Header, map[string]any{"status": "ok", "banner": "late"}))
-	agent.publish("s", b.Stream(nil, "stdout", "end"))
-	assert.Equal(t, wire.TypeStream, p.next(wire.TypeKernelInfoReply, wire.TypeStream).Type(), "not twice")
 }
 
 func TestALostLinkIsResumedWithoutLossOrRepetition(t *testing.T) {

@@ -54,12 +54,12 @@ func (s *socket) giveUp() {
 }
 
 // standIn answers, while the kernel is not there, what needs no kernel:
-// kernel_info_request after a short wait, interrupt_request at once, and when
-// the kernel is parked everything but execute_request. It returns when to look
-// again.
+// kernel_info_request as speakOfKernel has it, interrupt_request at once, and
+// when the kernel is parked everything else but execute_request. It returns
+// when to look again.
 func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) time.Duration {
 	wait := time.Hour
-	if phaseOf(k) != v1alpha1.KernelReady {
+	if !s.runs(k) {
 		wait = s.speakOfKernel(parked, now)
 	}
 	if s.link != nil {
@@ -89,13 +89,32 @@ func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) 
 	return wait
 }
 
-// speakOfKernel answers kernel_info_request for a kernel that is not up.
+// speakOfKernel answers kernel_info_request for a kernel that is not up, where
+// that misleads nobody:
+//
+//	                          parked    queued or starting
+//	a client that is hasty    at once   after quickInfo
+//	a page of JupyterLab      what the kernel itself has said: at once, after infoPatience;
+//	                          if that is not known it waits for the kernel
+//	any other client          at once   never: to it, an answer means that the kernel runs
 func (s *socket) speakOfKernel(parked bool, now time.Time) time.Duration {
 	before := now.Add(-s.patience)
 	if parked {
 		before = now.Add(s.patience) // all of them: one may be younger than now
 	}
-	asked, oldest := s.pending.speakFor(func(r *request) bool { return r.kind == wire.TypeKernelInfoRequest }, before)
+	known := s.srv.infos.knows(s.uid)
+	asked, oldest := s.pending.speakFor(func(r *request) bool {
+		switch {
+		case r.kind != wire.TypeKernelInfoRequest:
+			return false
+		case s.hasty.Load():
+			return true
+		case fromPage(r.header):
+			return known
+		default:
+			return parked
+		}
+	}, before)
 	for _, r := range asked {
 		_ = s.notices.answer(r, s.srv.infos.content(s.uid, s.spec))
 	}
@@ -112,7 +131,7 @@ func (s *socket) speakOfKernel(parked bool, now time.Time) time.Duration {
 // long enough to be worth telling. It returns when to look again.
 func (s *socket) explainWait(k *v1alpha1.JupyterKernel, now time.Time) time.Duration {
 	r := s.pending.oldestWaiting()
-	if r == nil || s.link != nil && phaseOf(k) == v1alpha1.KernelReady {
+	if r == nil || s.link != nil && s.runs(k) {
 		return time.Hour
 	}
 	if wait := r.at.Add(s.grace(k)).Sub(now); wait > 0 {
@@ -133,7 +152,7 @@ func (s *socket) grace(k *v1alpha1.JupyterKernel) time.Duration {
 	fresh := s.known > 0
 	s.mu.Unlock()
 	switch {
-	case fresh && phaseOf(k) != v1alpha1.KernelReady:
+	case fresh && !s.runs(k):
 		return 0
 	case k.Status.Queue != nil && phaseOf(k) == v1alpha1.KernelQueued:
 		return s.srv.timing.grace / 2

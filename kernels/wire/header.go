@@ -128,6 +128,12 @@ func Member(object []byte, name string) string {
 	return string(text(raw))
 }
 
+// HasMember tells whether a JSON object has a top-level member of that name.
+func HasMember(object []byte, name string) bool {
+	_, found := rawMember(object, name)
+	return found
+}
+
 func rawMember(object []byte, name string) (value []byte, found bool) {
 	s := scanner{data: object}
 	if s.open() != nil {
