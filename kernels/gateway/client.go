@@ -30,6 +30,10 @@ type clientConn struct {
 	metrics *metrics
 
 	writing atomic.Int64 // when the current write began, in ns since the epoch; 0 if none
+	// binary: a client of the legacy framing takes binary frames, since it sends
+	// them. jupyter_server, which dies of one, sends none: it passes those of its
+	// browsers on as text.
+	binary atomic.Bool
 
 	mu          sync.Mutex
 	builder     wire.Builder
@@ -113,7 +117,11 @@ func (c *clientConn) write(m *wire.Message, data []byte) error {
 	case c.framing == framingResume:
 		return c.put(websocket.MessageBinary, data)
 	}
-	rendered, kind, lost, err := c.framing.render(c.buffer[:0], m, &c.builder)
+	f := c.framing
+	if f == framingLegacy && c.binary.Load() {
+		f = framingLegacyBinary
+	}
+	rendered, kind, lost, err := f.render(c.buffer[:0], m, &c.builder)
 	if err != nil { // a kernel that does not write JSON
 		c.metrics.dropped.WithLabelValues("unreadable").Inc()
 		return nil //nolint:nilerr // one message is lost, and not the socket

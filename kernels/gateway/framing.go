@@ -17,6 +17,9 @@ const (
 	framingV1     framing = "v1"
 	framingLegacy framing = "legacy"
 	framingResume framing = "resume" // v1 with numbers
+	// framingLegacyBinary is the legacy framing with binary frames for messages
+	// that have buffers. No connection has it from the start.
+	framingLegacyBinary framing = "legacy-binary"
 )
 
 // subprotocolResume is docs/resume-protocol.md.
@@ -54,6 +57,13 @@ func (f framing) render(dst []byte, m *wire.Message, b *wire.Builder) (frame []b
 		return m.AppendV1(dst), websocket.MessageBinary, "", nil
 	case framingResume: // without a number of its own
 		return m.AppendV1(binary.LittleEndian.AppendUint64(dst, 0)), websocket.MessageBinary, "", nil
+	case framingLegacyBinary:
+		if m.NeedsBinary() {
+			frame, err = m.AppendLegacyBinary(dst)
+			return frame, websocket.MessageBinary, "", err
+		}
+		frame, err = m.AppendLegacyText(dst)
+		return frame, websocket.MessageText, "", err
 	case framingLegacy:
 	}
 	if m.Size() <= maxLegacyFrame {
@@ -80,7 +90,7 @@ func (f framing) render(dst []byte, m *wire.Message, b *wire.Builder) (frame []b
 // reply that failed, so that nothing waits for ever, anything else by a line
 // in the same cell.
 func standIn(m *wire.Message, b *wire.Builder) wire.Message {
-	text := fmt.Sprintf("A message of %.1f MiB was not delivered: this notebook server takes no more than 10 MiB at once.", float64(m.Size())/(1<<20))
+	text := fmt.Sprintf("A message of %.1f MiB was not delivered: a notebook server takes no more than 10 MiB at once from a gateway.", float64(m.Size())/(1<<20))
 	return sayInstead(m, b, text)
 }
 
@@ -111,4 +121,4 @@ func sayInstead(m *wire.Message, b *wire.Builder, text string) wire.Message {
 	return b.Stream(parent, "stderr", text+"\n")
 }
 
-const buffersLost = "Binary data of a message was left out: this notebook server cannot receive it from a gateway. Widgets may be incomplete.\n"
+const buffersLost = "Binary data of a message was left out: the client has not shown that it can receive it from a gateway. Widgets may be incomplete.\n"

@@ -411,6 +411,9 @@ func (s *socket) acknowledged(data []byte) {
 // enqueue files one frame of the client. What cannot be read is dropped: a client
 // that loses its socket for it would only come back and do it again.
 func (s *socket) enqueue(kind websocket.MessageType, data []byte) {
+	if s.client.framing == framingLegacy && kind == websocket.MessageBinary {
+		s.client.binary.Store(true)
+	}
 	m, err := s.client.framing.parse(kind, data)
 	if err != nil || m.Channel == wire.IOPub || len(m.Header) > maxHeader {
 		s.srv.metrics.dropped.WithLabelValues("malformed").Inc()

@@ -460,6 +460,41 @@ func TestLegacyClientsNeverGetWhatKillsThem(t *testing.T) {
 	}
 }
 
+// TestALegacyClientThatSendsBinaryGetsIt: it has shown that it is not a
+// jupyter_server. It gets all there is, and of any size.
+func TestALegacyClientThatSendsBinaryGetsIt(t *testing.T) {
+	for name, kind := range map[string]websocket.MessageType{"itself": websocket.MessageBinary, "for a browser": websocket.MessageText} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			_, agent, p := ready(t, w, "s")
+			b := wire.Builder{Session: "kernel-session", Now: time.Now}
+			m := b.New(wire.Shell, wire.TypeCommMsg, nil, map[string]any{"comm_id": "c"})
+			m.Buffers = [][]byte{{0, 0xff}}
+			frame, err := m.AppendLegacyBinary(nil)
+			require.NoError(t, err)
+			require.NoError(t, p.conn.Write(context.Background(), kind, frame))
+			assert.Equal(t, m.Buffers, agent.receive(wire.TypeCommMsg).Buffers)
+
+			binary := b.New(wire.IOPub, wire.TypeCommMsg, nil, map[string]any{"comm_id": "c"})
+			binary.Buffers = [][]byte{{1, 0xff}, {}}
+			agent.publish("s", binary)
+			got := p.next(wire.TypeCommMsg)
+			agent.publish("s", b.Stream(nil, "stdout", strings.Repeat("x", 11<<20)))
+			if kind == websocket.MessageText { // jupyter_server
+				assert.Equal(t, websocket.MessageText, got.kind)
+				assert.Equal(t, buffersLost, wire.Member(p.next(wire.TypeStream).Content, "text"))
+				assert.Contains(t, wire.Member(p.next(wire.TypeStream).Content, "text"), "was not delivered")
+				return
+			}
+			assert.Equal(t, websocket.MessageBinary, got.kind)
+			assert.Equal(t, binary.Buffers, got.Buffers)
+			large := p.next(wire.TypeStream)
+			assert.Equal(t, websocket.MessageText, large.kind)
+			assert.Len(t, wire.Member(large.Content, "text"), 11<<20)
+		})
+	}
+}
+
 func TestV1CarriesBuffersAndUnknownHeadersBothWays(t *testing.T) {
 	w := newWorld(t)
 	_, agent, p := ready(t, w, "s", wire.SubprotocolV1)
