@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -34,8 +36,8 @@ func builtin(namespace string) *v1alpha1.JupyterKernelSpec {
 }
 
 // readCatalogue reads the gateway, the kernelspecs it offers and the
-// identity's policies. An identity with policies gets what they allow, and
-// nothing if none of them exists any more; one without gets everything.
+// identity's policies. An identity with policies gets what they allow, and an
+// error of kind Forbidden if none of them exists; one without gets everything.
 func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway string, id Identity) (*catalogue, error) {
 	c := &catalogue{gateway: &v1alpha1.JupyterGateway{}}
 	if err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: gateway}, c.gateway); err != nil {
@@ -75,17 +77,24 @@ func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway
 }
 
 func allowedKernels(ctx context.Context, reader client.Reader, namespace string, policies []string) ([]string, error) {
-	var allowed []string
+	var allowed, missing []string
 	for _, name := range policies {
 		var policy v1alpha1.GroupPolicy
 		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &policy)
 		if apierrors.IsNotFound(err) {
+			missing = append(missing, strconv.Quote(name))
 			continue
 		}
 		if err != nil {
 			return nil, failBecause(kindUnavailable, "The policies cannot be read now.", err)
 		}
 		allowed = append(allowed, policy.Spec.Kernels.Allowed...)
+	}
+	switch len(missing) {
+	case 0:
+	case len(policies):
+		return nil, fail(kindForbidden, "No kernel is allowed for you: the GroupPolicy "+strings.Join(missing, ", ")+
+			" that your access names does not exist. An administrator has to create it, or name another.")
 	}
 	return allowed, nil
 }
@@ -165,9 +174,10 @@ func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
 	if display == "" {
 		display = ks.Name
 	}
+	known := languages.Of(language(ks))
 	argv := ks.Spec.Command
 	if len(argv) == 0 {
-		argv = []string{"python", "-m", "ipykernel_launcher", "-f", protocol.ConnectionFile}
+		argv = known.Command
 	}
 	metadata := map[string]any{"elastichub": map[string]any{"resources": extendedResources(ks)}}
 	if offersDebugger(ks) {
@@ -176,8 +186,8 @@ func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
 	return specModel{
 		Name: ks.Name,
 		Spec: specContent{
-			Argv: argv, Env: map[string]string{}, DisplayName: display, Language: language(ks),
-			InterruptMode: "message", Metadata: metadata,
+			Argv: append([]string{}, argv...), Env: map[string]string{}, DisplayName: display, Language: languages.Label(ks.Spec.Language),
+			InterruptMode: string(cmp.Or(known.InterruptMode, protocol.InterruptSignal)), Metadata: metadata,
 		},
 		Resources: resourcesOf(ks),
 	}

@@ -22,7 +22,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
@@ -240,7 +242,7 @@ func TestKernelspecsAreThoseOfTheIdentity(t *testing.T) {
 	var m specModel
 	w.call("nb-alice", "GET", "/api/kernelspecs/python-gpu", "").json(t, &m)
 	assert.Equal(t, specModel{Name: "python-gpu", Resources: map[string]string{"logo-svg": "/kernelspecs/python-gpu/logo-svg.svg"}, Spec: specContent{
-		Argv: []string{"python", "-m", "ipykernel_launcher", "-f", "{connection_file}"}, Env: map[string]string{},
+		Argv: []string{"python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"}, Env: map[string]string{},
 		DisplayName: "Python (GPU)", Language: "python", InterruptMode: "message",
 		Metadata: map[string]any{"debugger": true, "elastichub": map[string]any{"resources": map[string]any{"nvidia.com/gpu": "1"}}},
 	}}, m)
@@ -252,15 +254,53 @@ func TestKernelspecsAreThoseOfTheIdentity(t *testing.T) {
 	}
 }
 
+// TestAPolicyThatIsGoneAllowsNothing, and whoever relied on it is told, in every
+// answer that depends on it. Another one that exists goes on counting.
 func TestAPolicyThatIsGoneAllowsNothing(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, w.api.Delete(context.Background(), &v1alpha1.GroupPolicy{ObjectMeta: w.meta("few")}))
+	for _, request := range [][3]string{
+		{"GET", "/api/kernelspecs"}, {"GET", "/api/kernelspecs?user=bob/python-cpu"}, {"POST", "/api/kernels", `{}`}, {"POST", "/api/kernels", `{"name":"python-cpu"}`},
+	} {
+		a := w.call("nb-bob", request[0], request[1], request[2])
+		assert.Equal(t, http.StatusForbidden, a.status, request)
+		assert.Contains(t, a.problem(t).Message, `the GroupPolicy "few" that your access names does not exist`, request)
+	}
+	assert.Equal(t, http.StatusOK, w.call("nb-bob", "GET", "/api/kernels", "").status)
+
+	// A client whose policies have never been, of which one comes to be.
+	gw := &v1alpha1.JupyterGateway{}
+	key := client.ObjectKey{Namespace: testNS, Name: testGateway}
+	require.NoError(t, w.api.Get(context.Background(), key, gw))
+	gw.Spec.Auth.Clients[0].Policies = []string{"typo", "few"}
+	require.NoError(t, w.api.Update(context.Background(), gw))
+	assert.Contains(t, w.call("ci", "GET", "/api/kernelspecs", "").problem(t).Message, `the GroupPolicy "typo", "few" that`)
+	few := &v1alpha1.GroupPolicy{ObjectMeta: w.meta("few")}
+	few.Spec.Kernels.Allowed = []string{"python-cpu"}
+	require.NoError(t, w.api.Create(context.Background(), few))
 	var l specList
-	w.call("nb-bob", "GET", "/api/kernelspecs", "").json(t, &l)
-	assert.Empty(t, l.Kernelspecs)
-	assert.Empty(t, l.Default)
-	a := w.call("nb-bob", "POST", "/api/kernels", `{}`)
-	assert.Equal(t, http.StatusForbidden, a.status)
+	w.call("ci", "GET", "/api/kernelspecs", "").json(t, &l)
+	assert.Len(t, l.Kernelspecs, 1)
+}
+
+// TestKernelspecsSayWhatTheirLanguagesSay: argv, name of the language and
+// interrupt_mode as the kernelspec of its own kernel has them.
+func TestKernelspecsSayWhatTheirLanguagesSay(t *testing.T) {
+	for language, want := range map[string]struct {
+		argv0, language, interrupt string
+	}{
+		"": {"python3", "python", "message"}, "Python": {"python3", "python", "message"}, "r": {"R", "R", "signal"}, "R": {"R", "R", "signal"},
+		"Julia": {"julia", "julia", "signal"}, "go": {"gonb", "go", "message"}, "bash": {"python3", "bash", "signal"}, "Brainfuck": {"", "Brainfuck", "signal"},
+	} {
+		ks := &v1alpha1.JupyterKernelSpec{ObjectMeta: metav1.ObjectMeta{Name: "k"}, Spec: v1alpha1.JupyterKernelSpecSpec{Language: language}}
+		spec := modelOf(ks).Spec
+		assert.Equal(t, want.argv0, strings.Join(spec.Argv[:min(1, len(spec.Argv))], ""), language)
+		assert.NotNil(t, spec.Argv, "a list, also where it is empty")
+		assert.Equal(t, want.language, spec.Language, language)
+		assert.Equal(t, want.interrupt, spec.InterruptMode, language)
+		ks.Spec.Command = []string{"own", "{connection_file}"}
+		assert.Equal(t, ks.Spec.Command, modelOf(ks).Spec.Argv)
+	}
 }
 
 var jupyterTimePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$`)

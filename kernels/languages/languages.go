@@ -19,6 +19,8 @@ type Language struct {
 	Command []string
 	// Badge is the logo of a kernelspec that brings none.
 	Badge Badge
+	// InterruptMode is the kernelspec's interrupt_mode; empty for Jupyter's default, signal.
+	InterruptMode protocol.InterruptMode
 	// Debugger: every kernel of the language that we offer has one.
 	Debugger bool
 	// Info is what its kernel says of it, but for the version; nil if that is not known.
@@ -48,6 +50,15 @@ func Name(field string) string {
 	return strings.ToLower(field)
 }
 
+// Label is how kernels and kernelspecs write the language that a kernelspec's
+// field means: with its own name where it is known.
+func Label(field string) string {
+	if info := Of(field).Info; info != nil {
+		return info.Name
+	}
+	return field
+}
+
 // Of is what is known of the language that a kernelspec's field means; nothing
 // of one that is not known.
 func Of(field string) Language { return known[Name(field)] }
@@ -55,7 +66,7 @@ func Of(field string) Language { return known[Name(field)] }
 var known = map[string]Language{
 	"python": {
 		Command: []string{"python3", "-m", "ipykernel_launcher", "-f", protocol.ConnectionFile},
-		Badge:   Badge{"Py", "#2f6f9f"}, Debugger: true,
+		Badge:   Badge{"Py", "#2f6f9f"}, InterruptMode: protocol.InterruptMessage, Debugger: true,
 		Info: &Info{
 			Name: "python", Version: "3", Mimetype: "text/x-python", FileExtension: ".py",
 			CodemirrorMode: map[string]any{"name": "ipython", "version": 3}, PygmentsLexer: "ipython3", NbconvertExporter: "python",
@@ -83,8 +94,8 @@ var known = map[string]Language{
 	},
 	"go": {
 		Command: []string{"gonb", "--kernel", protocol.ConnectionFile},
-		Badge:   Badge{"Go", "#1f8a9e"},
-		Info:    &Info{Name: "go", Mimetype: "text/x-go", FileExtension: ".go", CodemirrorMode: "go", PygmentsLexer: "go"},
+		Badge:   Badge{"Go", "#1f8a9e"}, InterruptMode: protocol.InterruptMessage,
+		Info: &Info{Name: "go", Mimetype: "text/x-go", FileExtension: ".go", CodemirrorMode: "go", PygmentsLexer: "go"},
 	},
 	"c++": {
 		Badge: Badge{"C++", "#44618f"},
@@ -94,7 +105,7 @@ var known = map[string]Language{
 		Info: &Info{Name: "javascript", Mimetype: "application/javascript", FileExtension: ".js", CodemirrorMode: "javascript", PygmentsLexer: "javascript"},
 	},
 	"scala": {
-		Badge: Badge{"Sc", "#a8323e"},
-		Info:  &Info{Name: "scala", Mimetype: "text/x-scala", FileExtension: ".sc", CodemirrorMode: "text/x-scala", PygmentsLexer: "scala", NbconvertExporter: "script"},
+		Badge: Badge{"Sc", "#a8323e"}, InterruptMode: protocol.InterruptMessage,
+		Info: &Info{Name: "scala", Mimetype: "text/x-scala", FileExtension: ".sc", CodemirrorMode: "text/x-scala", PygmentsLexer: "scala", NbconvertExporter: "script"},
 	},
 }
