@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 func (p *peer) askAsPage() string {
 	p.t.Helper()
 	m := wire.NewBuilder("").New(wire.Shell, wire.TypeKernelInfoRequest, nil, struct{}{})
+	m.Header = bytes.Replace(m.Header, []byte(`"version":"`+wire.ProtocolVersion+`"`), []byte(`"version":"5.2"`), 1)
 	p.write(&m)
 	return m.ID()
 }
@@ -194,7 +196,8 @@ func TestPagesAndHastyClients(t *testing.T) {
 		`{"username":"","session":"s","version":"5.2"}`:                    true,
 		`{"username":"","session":"s","version":"5.2","subshell_id":null}`: true,
 		`{"username":"root","session":"s","version":"5.4"}`:                false,
-		`{"username":"","session":""}`:                                     false, // Enterprise Gateway's client
+		`{"username":"","session":"","version":"5.2"}`:                     false,
+		`{"username":"","session":"s","version":"5.4"}`:                    false, // jupyter-kernel-client
 		`{"session":"s"}`:                                                  false,
 		``:                                                                 false,
 	} {

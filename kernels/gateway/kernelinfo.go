@@ -55,11 +55,12 @@ func (i *infos) knows(kernel types.UID) bool {
 }
 
 // fromPage tells whether a kernel_info_request with that header is from
-// @jupyterlab/services 6 or 7, by a user name that is empty. It keeps the first
-// reply for as long as the page lives, so it must be the kernel's; it sends
-// what else it has after 3 s without one.
+// @jupyterlab/services 6 or 7, by a user name that is empty and the version it
+// names. It keeps the first reply for as long as the page lives, so it must be
+// the kernel's; it sends what else it has after 3 s without one.
 func fromPage(header []byte) bool {
-	return len(wire.ParseFields(header).Session) > 0 && wire.HasMember(header, "username") && wire.Member(header, "username") == ""
+	return len(wire.ParseFields(header).Session) > 0 && wire.Member(header, "version") == "5.2" &&
+		wire.HasMember(header, "username") && wire.Member(header, "username") == ""
 }
 
 // hastyFrame tells whether a legacy frame is from the GatewayKernelClient of
