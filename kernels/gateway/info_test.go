@@ -198,8 +198,8 @@ func TestPagesAndHastyClients(t *testing.T) {
 		`{"username":"root","session":"s","version":"5.4"}`:                false,
 		`{"username":"","session":"","version":"5.2"}`:                     false,
 		`{"username":"","session":"s","version":"5.4"}`:                    false, // jupyter-kernel-client
-		`{"session":"s"}`:                                                  false,
-		``:                                                                 false,
+		`{"session":"s"}`: false,
+		``:                false,
 	} {
 		assert.Equal(t, want, fromPage([]byte(header)), header)
 	}

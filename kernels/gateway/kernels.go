@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -21,11 +22,16 @@ func (s *Server) listKernels(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
+	sortKernels(kernels)
+	writeJSON(w, http.StatusOK, s.models(c.Context(), kernels))
+	return nil
+}
+
+// sortKernels puts the oldest first.
+func sortKernels(kernels []*v1alpha1.JupyterKernel) {
 	slices.SortFunc(kernels, func(a, b *v1alpha1.JupyterKernel) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
-	writeJSON(w, http.StatusOK, s.models(c.Context(), kernels))
-	return nil
 }
 
 func (s *Server) getKernel(w http.ResponseWriter, c *call) error {
@@ -59,21 +65,31 @@ type startRequest struct {
 
 func readStart(body io.Reader) (startRequest, error) {
 	var req startRequest
+	err := readBody(body, &req, "The body must be a JSON object with name and env, a map of strings.")
+	return req, err
+}
+
+// readBody decodes a request's JSON object; an empty body is one without members,
+// as with jupyter_server. what tells what it must be.
+func readBody(body io.Reader, into any, what string) error {
 	raw, err := io.ReadAll(body)
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return req, err
+			return err
 		}
-		return req, failBecause(kindInvalid, "The request's body cannot be read.", err)
+		return failBecause(kindInvalid, "The request's body cannot be read.", err)
 	}
-	if len(raw) == 0 {
-		return req, nil // the default kernel, as with jupyter_server itself
+	if raw = bytes.TrimSpace(raw); len(raw) == 0 {
+		return nil
 	}
-	if err := json.Unmarshal(raw, &req); err != nil {
-		return startRequest{}, failBecause(kindInvalid, "The body must be a JSON object with name and env, a map of strings.", err)
+	if raw[0] != '{' {
+		return fail(kindInvalid, what)
 	}
-	return req, nil
+	if err := json.Unmarshal(raw, into); err != nil {
+		return failBecause(kindInvalid, what, err)
+	}
+	return nil
 }
 
 // startKernel writes a JupyterKernel and answers before it has a Pod.
@@ -82,32 +98,41 @@ func (s *Server) startKernel(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	cat, err := readCatalogue(c.Context(), s.cache, s.cfg.Namespace, s.cfg.Name, c.id)
+	k, err := s.start(c, req)
 	if err != nil {
 		return err
+	}
+	w.Header().Set("Location", "/api/kernels/"+k.Name)
+	writeJSON(w, http.StatusCreated, model(k, seen{}))
+	return nil
+}
+
+// start writes the kernel that a request asks for.
+func (s *Server) start(c *call, req startRequest) (*v1alpha1.JupyterKernel, error) {
+	cat, err := readCatalogue(c.Context(), s.cache, s.cfg.Namespace, s.cfg.Name, c.id)
+	if err != nil {
+		return nil, err
 	}
 	ks, err := cat.find(req.Name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	wish, err := readEnv(req.Env)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	k := newKernel(cat.gateway, ks, c.id, wish)
 	if err := s.store.create(c.Context(), c.id, k); err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.Context().Err(); err != nil {
 		// The client is gone and will never know the id.
 		undo, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), apiTimeout)
 		defer cancel()
-		return errors.Join(err, s.store.remove(undo, k))
+		return nil, errors.Join(err, s.store.remove(undo, k))
 	}
 	s.log.Info("kernel requested", "kernel", k.Name, "kernelspec", ks.Name, "owner", c.id.owner())
-	w.Header().Set("Location", "/api/kernels/"+k.Name)
-	writeJSON(w, http.StatusCreated, model(k, seen{}))
-	return nil
+	return k, nil
 }
 
 // newKernel is the object for a kernel that an identity starts.

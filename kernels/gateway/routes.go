@@ -46,6 +46,11 @@ func (s *Server) Handler() http.Handler {
 		{"POST", "/api/kernels/{id}/restart", s.restartKernel},
 		{"POST", "/api/kernels/{id}/interrupt", s.interruptKernel},
 		{"GET", "/api/kernels/{id}/channels", s.channels},
+		{"GET", "/api/sessions", s.listSessions},
+		{"POST", "/api/sessions", s.createSession},
+		{"GET", "/api/sessions/{id}", s.getSession},
+		{"PATCH", "/api/sessions/{id}", s.changeSession},
+		{"DELETE", "/api/sessions/{id}", s.deleteSession},
 	}
 	known := map[string]bool{}
 	for _, r := range routes {
@@ -65,13 +70,13 @@ func (s *Server) Handler() http.Handler {
 		mux.ServeHTTP(w, c.Request)
 		return nil
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return s.crossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isClean(r.URL.EscapedPath()) {
 			mux.ServeHTTP(w, r)
 			return
 		}
 		redirect.ServeHTTP(w, r)
-	})
+	}))
 }
 
 // isClean tells whether the mux takes a path as it is.
