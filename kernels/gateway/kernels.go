@@ -59,8 +59,27 @@ func (s *Server) deleteKernel(w http.ResponseWriter, c *call) error {
 // startRequest is the body of POST /api/kernels. jupyter_server sends exactly
 // these; other members of other clients are ignored.
 type startRequest struct {
-	Name string            `json:"name"`
-	Env  map[string]string `json:"env"`
+	Name string      `json:"name"`
+	Env  environment `json:"env"`
+}
+
+// environment is a map of strings; null is none.
+type environment map[string]string
+
+// UnmarshalJSON refuses null for a value, which Go would take for "".
+func (e *environment) UnmarshalJSON(raw []byte) error {
+	var values map[string]*string
+	if err := json.Unmarshal(raw, &values); err != nil {
+		return err
+	}
+	*e = environment{}
+	for name, value := range values {
+		if value == nil {
+			return errors.New("a value of env is null")
+		}
+		(*e)[name] = *value
+	}
+	return nil
 }
 
 func readStart(body io.Reader) (startRequest, error) {
@@ -122,16 +141,19 @@ func (s *Server) start(c *call, req startRequest) (*v1alpha1.JupyterKernel, erro
 		return nil, err
 	}
 	k := newKernel(cat.gateway, ks, c.id, wish)
+	sub := s.watch.subscribe(k.Name)
+	defer sub.close()
 	if err := s.store.create(c.Context(), c.id, k); err != nil {
 		return nil, err
 	}
+	s.log.Info("kernel requested", "kernel", k.Name, "kernelspec", ks.Name, "owner", c.id.owner())
+	k = s.awaitLaunch(c, sub, k)
 	if err := c.Context().Err(); err != nil {
 		// The client is gone and will never know the id.
 		undo, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), apiTimeout)
 		defer cancel()
 		return nil, errors.Join(err, s.store.remove(undo, k))
 	}
-	s.log.Info("kernel requested", "kernel", k.Name, "kernelspec", ks.Name, "owner", c.id.owner())
 	return k, nil
 }
 

@@ -1,9 +1,21 @@
 package gateway
 
 import (
+	_ "embed"
 	"net/http"
 	"strings"
 )
+
+// OpenAPI describes the REST API.
+//
+//go:embed openapi.yaml
+var OpenAPI []byte
+
+func (s *Server) document(w http.ResponseWriter, _ *call) error {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, err := w.Write(OpenAPI)
+	return err
+}
 
 func (s *Server) version(w http.ResponseWriter, _ *call) error {
 	writeJSON(w, http.StatusOK, map[string]string{"version": "elastichub"})

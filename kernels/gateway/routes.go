@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,6 +37,7 @@ func (s *Server) Handler() http.Handler {
 		handle       handler
 	}{
 		{"GET", "/api", s.version},
+		{"GET", "/api/spec.yaml", s.document},
 		{"GET", "/api/kernelspecs", s.listSpecs},
 		{"GET", "/api/kernelspecs/{name}", s.getSpec},
 		{"GET", "/kernelspecs/{name}/{file}", s.specFile},
@@ -52,15 +54,16 @@ func (s *Server) Handler() http.Handler {
 		{"PATCH", "/api/sessions/{id}", s.changeSession},
 		{"DELETE", "/api/sessions/{id}", s.deleteSession},
 	}
-	known := map[string]bool{}
+	methods := map[string][]string{} // by path
 	for _, r := range routes {
 		mux.Handle(r.method+" "+r.path, s.adapt(r.path, r.handle))
-		if !known[r.path] {
-			known[r.path] = true
-			mux.Handle(r.path, s.adapt(r.path, func(http.ResponseWriter, *call) error {
-				return fail(kindMethod, "This method is not supported here.")
-			}))
-		}
+		methods[r.path] = append(methods[r.path], r.method)
+	}
+	for path, allowed := range methods {
+		mux.Handle(path, s.adapt(path, func(w http.ResponseWriter, _ *call) error {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			return fail(kindMethod, "This method is not supported here.")
+		}))
 	}
 	mux.Handle("/", s.adapt("other", func(http.ResponseWriter, *call) error {
 		return fail(kindNotFound, "There is nothing here.")

@@ -39,10 +39,11 @@ type timing struct {
 	infoPatience time.Duration // how long a page's kernel_info_request waits for the kernel itself: JupyterLab gives it 3 s
 	quickInfo    time.Duration // the same for a hasty client, which gives it 1 s and has no session
 	grace        time.Duration // how long a cell waits before it is told why
+	launch       time.Duration // how long a start waits for its kernel, for clients that are no notebooks
 	drain        time.Duration // how long requests may take to finish at the end
 }
 
-var defaultTiming = timing{verify: 20 * time.Second, infoPatience: 2 * time.Second, quickInfo: 500 * time.Millisecond, grace: 2 * time.Second, drain: 10 * time.Second}
+var defaultTiming = timing{verify: 20 * time.Second, infoPatience: 2 * time.Second, quickInfo: 500 * time.Millisecond, grace: 2 * time.Second, launch: launchTime, drain: 10 * time.Second}
 
 // Server is one replica of a gateway.
 type Server struct {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"k8s.io/apimachinery/pkg/types"
@@ -98,12 +99,12 @@ type sessionRequest struct {
 }
 
 type sessionKernel struct {
-	ID   string            `json:"id"`
-	Name string            `json:"name"`
-	Env  map[string]string `json:"env"`
+	ID   string      `json:"id"`
+	Name string      `json:"name"`
+	Env  environment `json:"env"`
 }
 
-// maxSessionText is the longest path, name or type of a session, in bytes.
+// maxSessionText is the longest path, name or type of a session, in characters.
 const maxSessionText = maxPath
 
 // readSession reads the body and returns what it makes of a session.
@@ -118,8 +119,8 @@ func readSession(c *call, from session) (session, sessionKernel, error) {
 		if value := cmp.Or(values...); value != nil {
 			*target = *value
 		}
-		if len(*target) > maxSessionText {
-			return from, body.Kernel, fail(kindInvalid, "path, name and type have at most 4096 bytes each.")
+		if utf8.RuneCountInString(*target) > maxSessionText {
+			return from, body.Kernel, fail(kindInvalid, "path, name and type have at most 4096 characters each.")
 		}
 	}
 	if from.path == "" {

@@ -75,6 +75,7 @@ func TestBadSessions(t *testing.T) {
 	for body, want := range map[string]int{
 		``: 400, `[]`: 400, `null`: 400, `{"path":""}`: 400, `{"path":7}`: 400, `{"path":"` + strings.Repeat("x", maxSessionText+1) + `"}`: 400,
 		`{"path":"a","kernel":{"name":"none"}}`: 404, `{"path":"a","kernel":{"id":"none"}}`: 404, `{"path":"a","kernel":{"env":{"KERNEL_ID":"x"}}}`: 400,
+		`{"path":"a","kernel":{"env":{"KERNEL_X":null}}}`: 400,
 	} {
 		w.session("nb-alice", "POST", "/api/sessions", body, want)
 	}
