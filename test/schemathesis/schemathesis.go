@@ -1,0 +1,47 @@
+// Package schemathesis tries an API with what its OpenAPI document allows, and
+// with what it does not.
+package schemathesis
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Program is the environment's variable that has the path of the program. Tests
+// are skipped without it: test/clients/run.sh sets it.
+const Program = "SCHEMATHESIS"
+
+// Run tries every operation of document with 500 examples, always the same.
+func Run(t *testing.T, document []byte, api http.Handler, token string, args ...string) {
+	t.Helper()
+	program := os.Getenv(Program)
+	if program == "" {
+		t.Skip(Program + " is not set; see test/clients/run.sh")
+	}
+	path := filepath.Join(t.TempDir(), "openapi.yaml")
+	require.NoError(t, os.WriteFile(path, document, 0o600))
+	server := httptest.NewServer(api)
+	defer server.Close()
+	cmd := exec.CommandContext(t.Context(), program, append([]string{"run", path, "--url", server.URL,
+		"--header", "Authorization: Bearer " + token, "--max-examples", "500", "--seed", "1",
+		"--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--no-color"}, args...)...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "NO_PROXY=*", "no_proxy=*")
+	out, err := cmd.CombinedOutput()
+	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	t.Logf("%s", bytes.Join(lines[max(0, len(lines)-400):], []byte("\n")))
+	require.NoError(t, err, "what schemathesis found is above")
+	for _, line := range lines {
+		if text := string(line); strings.Contains(text, "test cases:") || strings.Contains(text, "Test cases:") {
+			t.Log(text)
+		}
+	}
+}
