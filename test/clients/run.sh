@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 venv=$(test/venv.sh clients jupyter_kernel_client==1.0.2 jupyter_kernel_test==0.7.0 ipykernel==7.4.0 \
-  pytest pytest-timeout pytest-asyncio pyyaml flaky requests schemathesis==4.32.5 numpy </dev/null)
+  pytest pytest-asyncio pytest-cov pytest-timeout pyyaml flaky numpy pandas requests schemathesis==4.32.5 </dev/null)
 sources=$(test/clients/sources.sh "$venv/bin/python")
 packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 KUBEBUILDER_ASSETS=${KUBEBUILDER_ASSETS:-$("${ELASTICHUB_CACHE:?run this through make}/bin/localcluster" assets | tail -n 1)}
@@ -34,12 +34,13 @@ declare -A tests=(
 
 run_suite() {
   local suite=$1
-  mkdir -p "$work/home"
+  mkdir -p "$work/$suite/profile_default"
+  # The kernels' home is the tests'.
   # shellcheck disable=SC2086
-  "$work/gateway" -python "$venv/bin/python" -log "$work/$suite.gateway" -- \
+  HOME="$work/$suite" IPYTHONDIR="$work/$suite" JUPYTER_PLATFORM_DIRS=1 "$work/gateway" -python "$venv/bin/python" -log "$work/$suite.gateway" -- \
     env -C "${directory[$suite]}" SUITE="$suite" PYTHONPATH="$PWD/test/clients" GATEWAY_PROGRAM="$work/gateway" \
-    PATH="$PWD/test/clients/bin:$venv/bin:$PATH" PYTHON_KERNEL_LOCAL_NAME=python3 PYTHON_KERNEL_DISTRIBUTED_NAME=python3 AUTHORIZATION_KERNEL_NAME=python3 \
-    HOME="$work/home" JUPYTER_PLATFORM_DIRS=1 IPYTHONDIR="$work/home/$suite" \
+    PATH="$PWD/test/clients/bin:$venv/bin:$PATH" \
+    ITEST_HOSTNAME_PREFIX="$(hostname)" PYTHON_KERNEL_LOCAL_NAME=python3 PYTHON_KERNEL_DISTRIBUTED_NAME=python3 AUTHORIZATION_KERNEL_NAME=python3 \
     "$PWD/test/clients/pytest.sh" -c "$PWD/test/clients/pytest.ini" --rootdir "${directory[$suite]}" ${PYTEST_ARGS:-} ${tests[$suite]}
 }
 
