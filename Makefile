@@ -102,6 +102,10 @@ python: ## Tests of the Python distribution against a real JupyterHub
 hub-tests: cluster images ## JupyterHub's own tests, 5.x and 6.x, on ElasticSpawner with real Pods
 	@test/hub/all.sh
 
+.PHONY: client-tests
+client-tests: $(LOCALCLUSTER) ## Other people's tests of kernels and clients through a gateway; schemathesis on both APIs
+	@test/clients/run.sh
+
 .PHONY: e2e
 e2e: ## The journeys in Chromium, on the running demo
 	@test/e2e/run.sh

@@ -2,11 +2,12 @@
 # run.sh [SUITE...]: tests of others, unmodified, through a gateway with real
 # kernels: Enterprise Gateway's integration tests, and those of
 # jupyter-kernel-client, jupyter_kernel_test and ipykernel. What does not apply is
-# in not_applicable.yaml. PYTEST_ARGS goes to pytest.
+# in not_applicable.yaml. Then what schemathesis makes of the gateway's and the
+# Hub's API. PYTEST_ARGS goes to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-[ $# -gt 0 ] || set -- enterprise_gateway jupyter_kernel_client jupyter_kernel_test ipykernel
+[ $# -gt 0 ] || set -- enterprise_gateway jupyter_kernel_client jupyter_kernel_test ipykernel schemathesis-gateway schemathesis-hubapi
 export CGO_ENABLED=0 GOFLAGS=-trimpath
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -32,8 +33,23 @@ declare -A tests=(
   [ipykernel]="tests/test_async.py tests/test_debugger.py tests/test_eventloop.py tests/test_kernel.py tests/test_message_spec.py tests/test_subshells.py"
 )
 
+run_schemathesis() {
+  local counted
+  SCHEMATHESIS="$venv/bin/schemathesis" go test "$1" -run TestSchemathesis -count=1 -v -timeout 20m >"$work/$suite.out" 2>&1 || {
+    grep -v level= "$work/$suite.out"
+    echo "clients: $suite: failed"
+    return 1
+  }
+  counted=$(grep -A1 'Test cases:' "$work/$suite.out" | tail -n 1 | tr -s ' ')
+  echo "clients: $suite:$counted"
+}
+
 run_suite() {
   local suite=$1
+  case $suite in
+    schemathesis-gateway) run_schemathesis ./kernels/gateway; return ;;
+    schemathesis-hubapi) run_schemathesis ./hubapi; return ;;
+  esac
   mkdir -p "$work/$suite/profile_default"
   # The kernels' home is the tests'.
   # shellcheck disable=SC2086
