@@ -166,4 +166,3 @@ class Selection:
 
 def pytest_configure(config):
     config.pluginmanager.register(Selection())
-

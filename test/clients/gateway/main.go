@@ -112,7 +112,11 @@ func run(ctx context.Context, args []string) error {
 	go func() { failed <- gateway.Run(background, cfg, config, prometheus.NewRegistry(), log) }()
 	pods := newPods(api, key, *python, log)
 	go pods.run(background)
-	defer func() { cancel(); pods.wait(); <-failed }()
+	defer func() {
+		cancel()
+		pods.wait()
+		_ = <-failed // it was told to end
+	}()
 	if err := ready(ctx, cfg, failed); err != nil {
 		return err
 	}

@@ -130,10 +130,10 @@ func (p *pods) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 	<-ready
 	update(func(s *v1alpha1.JupyterKernelStatus) {
 		s.Phase, s.Cause, s.Message, s.PodIP = v1alpha1.KernelDead, v1alpha1.CauseKernelExited, "", ""
-		switch result.Reason {
-		case protocol.ReasonIdle:
+		if result.Reason == protocol.ReasonIdle {
 			s.Phase, s.Cause = v1alpha1.KernelParked, v1alpha1.CauseIdle
-		case protocol.ReasonShutdown:
+		}
+		if result.Reason == protocol.ReasonShutdown {
 			s.Cause = v1alpha1.CauseShutdown
 		}
 	})
