@@ -4,6 +4,7 @@ package schemathesis
 
 import (
 	"bytes"
+	"cmp"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,7 +20,14 @@ import (
 // are skipped without it: test/clients/run.sh sets it.
 const Program = "SCHEMATHESIS"
 
-// Run tries every operation of document with 500 examples, always the same.
+// settings: what does not fit the document may be refused for its size, too.
+const settings = `
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
+`
+
+// Run tries every operation of document with 500 examples, or as many as
+// SCHEMATHESIS_EXAMPLES says, always the same.
 func Run(t *testing.T, document []byte, api http.Handler, token string, args ...string) {
 	t.Helper()
 	program := os.Getenv(Program)
@@ -31,9 +39,10 @@ func Run(t *testing.T, document []byte, api http.Handler, token string, args ...
 	server := httptest.NewServer(api)
 	defer server.Close()
 	cmd := exec.CommandContext(t.Context(), program, append([]string{"run", path, "--url", server.URL,
-		"--header", "Authorization: Bearer " + token, "--max-examples", "500", "--seed", "1",
+		"--header", "Authorization: Bearer " + token, "--max-examples", cmp.Or(os.Getenv("SCHEMATHESIS_EXAMPLES"), "500"), "--seed", "1",
 		"--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--no-color"}, args...)...)
 	cmd.Dir = t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(cmd.Dir, "schemathesis.toml"), []byte(settings), 0o600))
 	cmd.Env = append(os.Environ(), "NO_PROXY=*", "no_proxy=*")
 	out, err := cmd.CombinedOutput()
 	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
