@@ -33,13 +33,12 @@ func TestTheServiceStaysWithinItsMemory(t *testing.T) {
 	started(t, h)
 	begin := liveHeap()
 	address := strings.TrimPrefix(url, "http://")
-	open := func(request string) net.Conn {
+	open := func(request string) {
 		conn, err := net.Dial("tcp", address)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
 		_, err = conn.Write([]byte(request))
 		require.NoError(t, err)
-		return conn
 	}
 	head := func(method, path, auth, more string) string {
 		return method + " " + path + " HTTP/1.1\r\nHost: hub\r\n" + auth + more + "\r\n"

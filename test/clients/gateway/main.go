@@ -115,7 +115,9 @@ func run(ctx context.Context, args []string) error {
 	defer func() {
 		cancel()
 		pods.wait()
-		_ = <-failed // it was told to end
+		if err := <-failed; err != nil {
+			log.Error("the gateway ended", "error", err)
+		}
 	}()
 	if err := ready(ctx, cfg, failed); err != nil {
 		return err
