@@ -9,6 +9,7 @@ import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -26,6 +27,7 @@ class Manager:
         from jupyter_kernel_client.manager import KernelHttpManager
 
         self.kernel_name = kernel_name
+        self.kernel_spec = SimpleNamespace(interrupt_mode="message")
         self._manager = KernelHttpManager(os.environ["GATEWAY_URL"], os.environ["GATEWAY_TOKEN"])
 
     def start_kernel(self, **_):
@@ -35,7 +37,9 @@ class Manager:
         return Client(self._manager.client, self)
 
     def is_alive(self):
-        return self._manager.is_alive()
+        """A kernel that has ended stays in the list: the next cell brings it back."""
+        model = self._manager.refresh_model()
+        return bool(model) and model["execution_state"] != "dead"
 
     def interrupt_kernel(self):
         self._manager.interrupt_kernel()
