@@ -187,10 +187,19 @@ func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
 		Name: ks.Name,
 		Spec: specContent{
 			Argv: append([]string{}, argv...), Env: map[string]string{}, DisplayName: display, Language: languages.Label(ks.Spec.Language),
-			InterruptMode: string(cmp.Or(known.InterruptMode, protocol.InterruptSignal)), Metadata: metadata,
+			InterruptMode: interruptMode(ks), Metadata: metadata,
 		},
 		Resources: resourcesOf(ks),
 	}
+}
+
+// interruptMode is what the kernelspec says, or else what the one of its
+// language's kernel does: clients know no third mode.
+func interruptMode(ks *v1alpha1.JupyterKernelSpec) string {
+	if own := ks.Spec.InterruptMode; own == v1alpha1.InterruptMessage || own == v1alpha1.InterruptSignal {
+		return string(own)
+	}
+	return string(cmp.Or(languages.Of(language(ks)).InterruptMode, protocol.InterruptSignal))
 }
 
 // offersDebugger tells whether a kernelspec's kernels are taken to speak the

@@ -298,6 +298,10 @@ func TestKernelspecsSayWhatTheirLanguagesSay(t *testing.T) {
 		assert.NotNil(t, spec.Argv, "a list, also where it is empty")
 		assert.Equal(t, want.language, spec.Language, language)
 		assert.Equal(t, want.interrupt, spec.InterruptMode, language)
+		for mode, told := range map[v1alpha1.InterruptMode]string{"auto": want.interrupt, "message": "message", "signal": "signal"} {
+			ks.Spec.InterruptMode = mode
+			assert.Equal(t, told, modelOf(ks).Spec.InterruptMode, language)
+		}
 		ks.Spec.Command = []string{"own", "{connection_file}"}
 		assert.Equal(t, ks.Spec.Command, modelOf(ks).Spec.Argv)
 	}

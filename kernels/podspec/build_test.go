@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/languages"
 	"github.com/elastichub/elastichub/podrules"
@@ -209,6 +210,23 @@ func TestGatewaySettingsOfTheAgent(t *testing.T) {
 	assert.Equal(t, "0", set["ELASTICHUB_PARK_NOTICE"])
 	assert.Equal(t, "1000", set["ELASTICHUB_IOPUB_MESSAGE_RATE"])
 	assert.Equal(t, "1048576", set["ELASTICHUB_IOPUB_BYTE_RATE"])
+}
+
+// TestInterruptMode: the kernelspec's own reaches the agent, which has one where it says none.
+func TestInterruptMode(t *testing.T) {
+	for _, mode := range []v1alpha1.InterruptMode{"", v1alpha1.InterruptAuto, v1alpha1.InterruptSignal} {
+		in := sample()
+		in.Spec.Spec.InterruptMode = mode
+		pod, err := Build(testPods, in)
+		require.NoError(t, err)
+		var told []string
+		for _, v := range pod.Spec.Containers[0].Env {
+			if v.Name == protocol.EnvInterruptMode {
+				told = append(told, v.Value)
+			}
+		}
+		assert.Equal(t, map[bool][]string{true: nil, false: {string(mode)}}[mode == ""], told)
+	}
 }
 
 func TestPlacementByPolicy(t *testing.T) {

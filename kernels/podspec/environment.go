@@ -84,6 +84,9 @@ func (in Parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([
 	e.set(protocol.EnvIdleTimeout, strconv.FormatInt(idle.TimeoutSeconds, 10))
 	e.set(protocol.EnvCullConnected, strconv.FormatBool(idle.CullConnected))
 	e.set(protocol.EnvParkNotice, strconv.FormatInt(max(ptr.Deref(in.Gateway.Spec.ParkNoticeSeconds, defaultParkNotice), 0), 10))
+	if mode := in.Spec.Spec.InterruptMode; mode != "" {
+		e.set(protocol.EnvInterruptMode, string(mode))
+	}
 	e.set(protocol.EnvGPUs, strconv.FormatInt(gpus, 10))
 	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
 	e.set(protocol.EnvIOPubMessages, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
