@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,6 +52,8 @@ func (s *modelStore) Get(_ context.Context, key client.ObjectKey, into client.Ob
 			return nil
 		}
 	case *corev1.Secret:
+		controller := true
+		o.OwnerReferences = []metav1.OwnerReference{{Kind: "JupyterGateway", Name: "gw", Controller: &controller}}
 		o.Data = map[string][]byte{podspec.KeyName: []byte(strings.Repeat("0f", 32))}
 		return nil
 	case *v1alpha1.JupyterGateway:
