@@ -1,0 +1,32 @@
+"""Objects that a library has one of, by their place in its modules.
+
+numpy.random.rand is a method of such an object, matplotlib.rcParams is one: a copy of it
+would be right to look at and wrong to use.
+"""
+
+import sys
+import types
+
+_CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
+_BY_IDENTITY = (object.__hash__, None)  # what is equal by value may be a copy
+
+
+def find(session):
+    """Ids of objects with a place in a module that is not the user's."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if name in ("__main__", "sys", "builtins") or name.startswith("_elastichub_keep"):
+            continue
+        if not isinstance(module, types.ModuleType) or session.is_users_module(name):
+            continue
+        if getattr(module, "__spec__", None) is None and name not in session.modules:
+            continue  # made by the user, and not imported
+        for key, value in list(vars(module).items()):
+            kind = type(value)
+            if kind.__module__ == "builtins" and kind is not object or issubclass(kind, _CODE):
+                continue
+            if kind.__module__ in ("__main__", "numpy"):
+                continue
+            if kind.__hash__ in _BY_IDENTITY and not session.is_users_module(kind.__module__):
+                found.setdefault(id(value), (name, key))
+    return found
