@@ -53,12 +53,14 @@ def _foreign(saving, value, owner):
     base = owner.base.obj if isinstance(owner.base, memoryview) else owner.base
     if type(base) in (bytes, bytearray) and not value.dtype.hasobject:
         offset = _address(value) - _address(numpy.frombuffer(base, numpy.uint8))
-        return remake.array_over, (base, value.dtype, value.shape, offset, value.strides)
+        args = (base, value.dtype, value.shape, offset, value.strides, value.flags.writeable)
+        return remake.array_over, args
     if type(base).__module__ == "torch" and hasattr(base, "untyped_storage"):
         same = base.detach().numpy().__array_interface__
         if same == value.__array_interface__:
             return remake.array_of_tensor, (base,)
-    saving.note(value, "as a copy of memory that is no array's")
+    if value is saving.value:  # else it is a library's way to show what it keeps
+        saving.note(value, "as a copy of memory that is no array's")
     return whole(saving, value)
 
 
@@ -81,7 +83,7 @@ def whole(saving, value):
 
     if value.dtype.hasobject:
         return _objects(value)
-    if value.dtype.kind not in _PLAIN or not _is_simple(value.dtype) or not value.nbytes:
+    if value.dtype.kind not in "V" + _PLAIN or not value.nbytes:
         return value.__reduce_ex__(5)
     order = "C" if value.flags.c_contiguous else "F"
     if not (value.flags.c_contiguous or value.flags.f_contiguous):
@@ -92,7 +94,8 @@ def whole(saving, value):
         saving.arrays[_address(value)] = value
     flat = value.reshape(-1, order=order).view(numpy.uint8)
     buffer = pickle.PickleBuffer(flat)
-    saving.writer.hint(buffer, _allocation(value, order))
+    if value.dtype.kind != "V" and _is_simple(value.dtype):
+        saving.writer.hint(buffer, {"as": "numpy", "dtype": value.dtype.str, "shape": value.shape, "order": order})
     return remake.array, (saving.writer.ours(buffer), value.dtype, value.shape, order, value.flags.writeable)
 
 
@@ -100,10 +103,6 @@ def _is_simple(dtype):
     import numpy
 
     return dtype.metadata is None and numpy.dtype(dtype.str) == dtype
-
-
-def _allocation(value, order):
-    return {"as": "numpy", "dtype": value.dtype.str, "shape": list(value.shape), "order": order}
 
 
 def _pieces(value):
@@ -205,6 +204,8 @@ def memory_map(saving, value):
 @named(
     "pandas._libs.internals.Block",
     "pandas._libs.internals.BlockManager",
+    "pandas.core.internals.base.DataManager",
+    "pandas.core.internals.managers.BaseBlockManager",
     "pandas.core.arrays.base.ExtensionArray",
     "pandas.api.extensions.ExtensionArray",
     "pandas.core.indexes.base.Index",

@@ -1,6 +1,7 @@
 """How objects of the standard library are taken apart that say nothing themselves, or the wrong thing."""
 
 import collections
+import contextlib
 import functools
 import gc
 import io
@@ -58,7 +59,8 @@ def _may_be_new(kind):
 
 
 def _has_state(kind):
-    return hasattr(kind, "__setstate__") or getattr(kind, "__getstate__", None) is not getattr(object, "__getstate__", None)
+    own = getattr(kind, "__getstate__", None) is not getattr(object, "__getstate__", None)
+    return own or hasattr(kind, "__setstate__")
 
 
 def _immutable(saving, value, base):
@@ -85,17 +87,18 @@ def _state(value):
         own = None
     slots = {}
     for kind in type(value).__mro__:
-        names = kind.__dict__.get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            if name in ("__dict__", "__weakref__"):
-                continue
-            if name.startswith("__") and not name.endswith("__"):
-                name = f"_{kind.__name__.lstrip('_')}{name}"
-            try:
+        for name in _slot_names(kind):
+            with contextlib.suppress(AttributeError):
                 slots[name] = object.__getattribute__(value, name)
-            except AttributeError:
-                pass
     return own, slots
+
+
+def _slot_names(kind):
+    names = kind.__dict__.get("__slots__", ())
+    for name in (names,) if isinstance(names, str) else names:
+        private = name.startswith("__") and not name.endswith("__")
+        if name not in ("__dict__", "__weakref__"):
+            yield f"_{kind.__name__.lstrip('_')}{name}" if private else name
 
 
 @exact(BaseException)
@@ -208,9 +211,9 @@ exact(types.MappingProxyType)(_view("proxy"))
 @exact(memoryview)
 def memory_view(saving, value):
     target = value.obj
-    if value.contiguous and value.ndim == 1 and value.format == "B" and target is not None:
-        if memoryview(target).nbytes == value.nbytes:
-            return remake.memory_view, (target, value.readonly)
+    plain = value.contiguous and value.ndim == 1 and value.format == "B" and target is not None
+    if plain and memoryview(target).nbytes == value.nbytes:
+        return remake.memory_view, (target, value.readonly)
     saving.note(value, "as a copy of what it looked at")
     return remake.memory_view, (bytearray(value.tobytes()), value.readonly)
 
@@ -315,8 +318,6 @@ def _rows(connection, question):
     cursor = connection.cursor()
     cursor.row_factory = None
     return cursor.execute(question).fetchall()
-
-
 
 
 @named("_elastichub_keep.saving.Anchor")

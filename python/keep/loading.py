@@ -3,6 +3,7 @@
 Nothing of the user's namespace changes before the whole stream has been read.
 """
 
+import contextlib
 import errno
 import gc
 import json
@@ -117,10 +118,8 @@ class Load:
 
     def _tell(self, about):
         if self.progress is not None:
-            try:
+            with contextlib.suppress(OSError):
                 os.write(self.progress, json.dumps(about).encode() + b"\n")
-            except OSError:
-                pass
 
     def _take(self, about, value):
         kind = about["k"]

@@ -32,7 +32,7 @@ class Lost:
 
     def __getattr__(self, name):
         # What asks whether there is a hook, such as copy, pickle and IPython's display.
-        if name.startswith("__") and name.endswith("__") or name.startswith(("_repr_", "_ipython_")):
+        if (name.startswith("__") and name.endswith("__")) or name.startswith(("_repr_", "_ipython_")):
             raise AttributeError(name)
         return self._lost_use()
 

@@ -35,7 +35,7 @@ def skipped(session):
 def module_state(module):
     """Data of a module of the user's own; its code comes back by the import."""
     code = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
-    return {key: value for key, value in vars(module).items() if not key.startswith("__") and not isinstance(value, code)}
+    return {key: v for key, v in vars(module).items() if not key.startswith("__") and not isinstance(v, code)}
 
 
 def state(session):
@@ -44,7 +44,7 @@ def state(session):
     for number, value in list(session.ns.get("Out", {}).items()):
         yield "output", str(number), value
     for name in _LAST:
-        if session.ns.get(name, "") is not "" and name in session.ns:
+        if name in session.ns and not (type(session.ns[name]) is str and not session.ns[name]):
             yield "last", name, session.ns[name]
     yield "shell", "", _shell(session)
     for kind, found in shell.magics_manager.magics.items():
@@ -53,9 +53,8 @@ def state(session):
                 yield "magic", f"{kind}\0{name}", function
     for event, callbacks in shell.events.callbacks.items():
         for callback in callbacks:
-            if callback not in session.callbacks.get(event, ()) and callback != session.after_cell:
-                if _is_of_cell(session, callback):
-                    yield "event", event, callback
+            if callback != session.after_cell and _is_of_cell(session, callback):
+                yield "event", event, callback
     for mime, formatter in shell.display_formatter.formatters.items():
         for kind, function in list(formatter.type_printers.items()):
             if _is_of_cell(session, function):

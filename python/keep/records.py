@@ -42,7 +42,7 @@ class Records:
         if cell is not None:
             about["c"] = cell
         self.count += 1
-        self.reducing.cell = cell
+        self.reducing.cell, self.reducing.value = cell, value
         self.reducing.trace = None
         attempt = self._attempt
         for _ in range(ATTEMPTS):

@@ -5,6 +5,7 @@ The pickler's memo does the rest: it spans all records, so what is one object st
 
 import copyreg
 import pickle
+import typing
 
 from . import _cloudpickle as cp
 from . import holes, remake
@@ -45,7 +46,17 @@ BOUND = {
 }
 
 # Modules whose classes hold what the user has put in, and nothing of their own.
-LOOSE = {"_collections", "_functools", "_thread", "builtins", "collections", "functools", "itertools", "types", "weakref"}
+LOOSE = {
+    "_collections",
+    "_functools",
+    "_thread",
+    "builtins",
+    "collections",
+    "functools",
+    "itertools",
+    "types",
+    "weakref",
+}
 
 _BUILTIN = (*holes.CONTAINERS, *holes.ATOMS, pickle.PickleBuffer)
 
@@ -84,7 +95,7 @@ class Reducing:
         self.holes = {}
         self.again = []
         self.cell = None
-        self.record = None
+        self.value = None
         self.trace = None
         # Of all records.
         self.singletons = {}  # id to module and name
@@ -104,9 +115,8 @@ class Reducing:
         try:
             place = self.singletons.get(id(value))
             parts = handler(self, value) if place is None else (remake.singleton, place)
-            if self.incomplete and type(parts) is tuple and not self.is_loose(value):
-                if holes.touches(parts, self.incomplete):
-                    raise NotKept("it holds something that cannot be kept")
+            if self.incomplete and type(parts) is tuple and self._is_trap(value, parts):
+                raise NotKept("it holds something that cannot be kept")
         except (MemoryError, RecursionError):
             raise
         except Exception as error:
@@ -132,10 +142,11 @@ class Reducing:
             return EXACT[type]
         if issubclass(kind, BaseException):
             return EXACT[BaseException]
-        if self.is_users(kind) and kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
-            if kind not in self.table:
-                return EXACT[object]
-        return standard
+        says_nothing = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+        return EXACT[object] if says_nothing and kind not in self.table and self.is_users(kind) else standard
+
+    def _is_trap(self, value, parts):
+        return not self.is_loose(value) and holes.touches(parts, self.incomplete)
 
     def is_users(self, kind):
         """Whether a class was written by the user."""
@@ -150,8 +161,9 @@ class Reducing:
         kind = type(value)
         if isinstance(value, type) or kind in holes.CONTAINERS or self.is_users(kind):
             return True
-        module = kind.__module__
-        return module in LOOSE or module.startswith("_elastichub_keep") or (module, kind.__name__) == ("numpy", "ndarray")
+        if kind.__module__ == "numpy":
+            return kind.__name__ == "ndarray"
+        return kind.__module__ in LOOSE or kind.__module__.startswith("_elastichub_keep")
 
     def standard(self, value):
         """What the object says itself, checked so that an error is this object's alone."""
@@ -161,7 +173,7 @@ class Reducing:
             if cp._lookup_module_and_qualname(value, name=parts) is None:
                 raise NotKept(f"it is not found as {getattr(value, '__module__', None)}.{parts}")
             return parts
-        if type(parts) is not tuple or not 2 <= len(parts) <= 6 or not callable(parts[0]) or type(parts[1]) is not tuple:
+        if type(parts) is not tuple or not 2 <= len(parts) <= 6 or not callable(parts[0]):
             raise NotKept("its __reduce__ does not say how to make it")
         if getattr(parts[0], "__name__", "") == "__newobj__" and parts[1][0] is not type(value):
             raise NotKept("its __reduce__ names another class")
@@ -192,7 +204,7 @@ class Quick(pickle.Pickler):
     """The pickler in C."""
 
     # A plain dict: a ChainMap, as cloudpickle has, costs more than the pickling.
-    dispatch_table: dict = {}
+    dispatch_table: typing.ClassVar = {}
 
     def __init__(self, reducing):
         super().__init__(reducing.writer, protocol=5, buffer_callback=reducing.writer.buffer)
@@ -203,7 +215,7 @@ class Deep(pickle._Pickler):
     """The pickler in Python, for what is nested deeper than C may recurse. From Python 3.11
     on its recursion needs no C stack. It takes the other's memo and gives it back."""
 
-    dispatch_table: dict = {}
+    dispatch_table: typing.ClassVar = {}
 
     def __init__(self, reducing, memo):
         super().__init__(reducing.writer, protocol=5, buffer_callback=reducing.writer.buffer)

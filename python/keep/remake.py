@@ -6,6 +6,7 @@ must load in the next. What changes gets a new name.
 
 import builtins
 import collections
+import contextlib
 import copyreg
 import functools
 import importlib
@@ -175,10 +176,8 @@ def exception(kind, args):
     class it derives from is called, for it sets what is not in the dict."""
     made = kind.__new__(kind, *args)
     builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
-    try:
+    with contextlib.suppress(TypeError):
         builtin.__init__(made, *args)
-    except TypeError:
-        pass
     made.args = args
     return made
 
@@ -307,15 +306,15 @@ def opened(path, mode, position, text, size):
     def opener(path, flags):
         return os.open(path, flags & ~(os.O_TRUNC | os.O_CREAT | os.O_EXCL))
 
-    made = open(path, mode, opener=opener, **(text or {}))
+    made = open(path, mode, opener=opener, **(text or {}))  # noqa: SIM115 - it is the user's
     if position is not None:
         made.seek(position)
     return made
 
 
 def closed(path, mode, text):
-    made = open(os.devnull, mode.replace("x", "w"), **(text or {}))
-    made.close()
+    with open(os.devnull, mode.replace("x", "w"), **(text or {})) as made:
+        pass
     raw = made
     while not isinstance(raw, io.FileIO):
         raw = raw.buffer if isinstance(raw, io.TextIOWrapper) else raw.raw
@@ -392,11 +391,13 @@ def array_view(owner, dtype, shape, offset, strides, writeable):
     return made
 
 
-def array_over(memory, dtype, shape, offset, strides):
+def array_over(memory, dtype, shape, offset, strides, writeable):
     """An array that looks into bytes or a bytearray."""
     import numpy
 
-    return numpy.ndarray(shape, dtype, memory, offset, strides)
+    made = numpy.ndarray(shape, dtype, memory, offset, strides)
+    made.flags.writeable = writeable
+    return made
 
 
 def array_of_tensor(tensor):
@@ -476,4 +477,3 @@ def tensor_state(made, state):
 
 def same(value):
     return value
-

@@ -32,7 +32,6 @@ class Session:
         self.tasks = background.tasks(self.shell)
         self.extensions = set(self.shell.extension_manager.loaded)
         self.aliases = {name for name, _ in self.shell.alias_manager.aliases}
-        self.callbacks = {event: list(each) for event, each in self.shell.events.callbacks.items()}
         self.collecting = True
         self.cells = {}
         self._bound = {name: id(value) for name, value in self.ns.items()}

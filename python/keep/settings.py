@@ -156,7 +156,9 @@ def _modules(session):
     return sorted(
         name
         for name, module in list(sys.modules.items())
-        if name.split(".")[0] in roots and name not in session.modules and getattr(module, "__spec__", None) is not None
+        if name.split(".")[0] in roots
+        and name not in session.modules
+        and getattr(module, "__spec__", None) is not None
         and name != "__main__"
     )
 
@@ -170,7 +172,7 @@ def _logging(session):
         "levels": {n: (each.level, each.propagate, each.disabled) for n, each in found if not _is_default(each)},
         "handlers": {n: list(each.handlers) for n, each in found if each.handlers and n not in session.handlers},
         "disable": logging.root.manager.disable,
-        "names": {level: name for level, name in logging._levelToName.items()},
+        "names": dict(logging._levelToName),
     }
 
 
@@ -292,7 +294,7 @@ def _set_polars(polars, found, _attempt):
 
 
 def _xarray(xarray):
-    return {name: value for name, value in xarray.get_options().items()}
+    return dict(xarray.get_options())
 
 
 def _set_xarray(xarray, found, attempt):

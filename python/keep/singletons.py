@@ -23,7 +23,7 @@ def find(session):
             continue  # made by the user, and not imported
         for key, value in list(vars(module).items()):
             kind = type(value)
-            if kind.__module__ == "builtins" and kind is not object or issubclass(kind, _CODE):
+            if (kind.__module__ == "builtins" and kind is not object) or issubclass(kind, _CODE):
                 continue
             if kind.__module__ in ("__main__", "numpy"):
                 continue

@@ -1,5 +1,6 @@
 """The frames of a snapshot: docs/parking-format.md describes them for other readers."""
 
+import contextlib
 import fcntl
 import json
 import mmap
@@ -119,10 +120,8 @@ def _size(view):
 
 
 def _widen(fd):
-    try:
+    with contextlib.suppress(OSError):  # a file, or more than this user's pipes may have
         fcntl.fcntl(fd, _SET_PIPE_SIZE, PIPE)
-    except OSError:
-        pass  # a file, or more than this user's pipes may have
 
 
 class Broken(Exception):

@@ -9,6 +9,7 @@ import pickle
 import pickletools
 import struct
 import sys
+import typing
 
 from . import remake
 from .holes import CONTAINERS
@@ -150,7 +151,7 @@ class Patient(pickle._Unpickler):
     """Goes on where something cannot be made. What a library would make of Lost is lost
     as well; what goes into sets and dicts before it has a hash goes in at the end."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: typing.ClassVar = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, data, buffers, memo, cell, is_users_module):
         super().__init__(io.BytesIO(data), buffers=list(buffers))
@@ -288,7 +289,7 @@ class Patient(pickle._Unpickler):
 
     def _put(self, target, pairs):
         if type(target) is Lost:
-            return
+            return None
         for at, (key, value) in enumerate(pairs):
             if self._waits(target):
                 return self.late.append(_Late(target, pairs[at:]))
