@@ -21,9 +21,7 @@ def array(saving, value):
 
     if type(value) is not numpy.ndarray:
         return _subclass(saving, value)
-    owner = value
-    while type(owner.base) is numpy.ndarray:
-        owner = owner.base
+    owner = _owner(value)
     if owner.base is not None:
         return _foreign(saving, value, owner)
     if owner is not value:
@@ -36,6 +34,21 @@ def array(saving, value):
         return whole(saving, value)
     offset = _address(value) - _address(owner)
     return remake.array_view, (owner, value.dtype, value.shape, offset, value.strides, value.flags.writeable)
+
+
+def _owner(value):
+    """The array at the end of the views."""
+    import numpy
+
+    below = _below(value)
+    while type(below) is numpy.ndarray:
+        value, below = below, _below(below)
+    return value
+
+
+def _below(value):
+    """What an array looks at; as_strided and sliding_window_view put something between."""
+    return value.base.base if type(value.base).__name__ == "DummyArray" else value.base
 
 
 def _why_no_view(value, owner):
@@ -83,8 +96,10 @@ def whole(saving, value):
 
     if value.dtype.hasobject:
         return _objects(value)
-    if value.dtype.kind not in "V" + _PLAIN or not value.nbytes:
+    if value.dtype.kind not in "V" + _PLAIN:
         return value.__reduce_ex__(5)
+    if not value.nbytes:
+        return remake.new_array, (value.dtype, value.shape)
     order = "C" if value.flags.c_contiguous else "F"
     if not (value.flags.c_contiguous or value.flags.f_contiguous):
         if value.nbytes > _PIECE:
@@ -222,10 +237,7 @@ def _owned(saving, value, depth=5, most=1000):
 
     kind = type(value)
     if kind is numpy.ndarray:
-        owner = value
-        while type(owner.base) is numpy.ndarray:
-            owner = owner.base
-        _taken(saving, owner, "library")
+        _taken(saving, _owner(value), "library")
         return Whole(value)
     if depth and kind is tuple:
         return tuple(_owned(saving, each, depth - 1) for each in value)

@@ -16,9 +16,11 @@ from .watch import TooSlow
 
 MARK = "\0elastichub record"
 ATTEMPTS = 8
-# Levels of nesting: in C, as deep as its stack allows; in Python, as deep as its memory.
-C_DEPTH = 10_000
+# Levels of nesting: in C, half of what 8 MiB of stack were seen to bear; from 3.12 on C
+# counts by itself, earlier, and Python's own recursion needs no C stack.
+C_DEPTH = 20_000
 PYTHON_DEPTH = 200_000
+HAS_DEEP = sys.version_info >= (3, 12)
 
 
 class Outcome:
@@ -47,13 +49,13 @@ class Records:
         attempt = self._attempt
         for _ in range(ATTEMPTS):
             why = attempt(about, value)
-            if why == DEEP and attempt == self._attempt:
+            if why == DEEP and HAS_DEEP and attempt == self._attempt:
                 self._void()
                 attempt = self._attempt_deep
                 continue
-            if why is None and not self.reducing.holes:
+            if why is None and not self.reducing.holes and not self.reducing.suspect:
                 return self._commit()
-            why = why or self._own_reason(value)
+            why = TOO_DEEP if why == DEEP else why or self._own_reason(value)
             if why is None and self._settled(value):
                 return self._commit()
             self._void()
@@ -73,13 +75,14 @@ class Records:
         trace = self.reducing.trace
         if trace is None:
             return False
-        around = trace.above(self.reducing.holes)
+        known = {key: self.reducing.incomplete[key] for key in trace.parents if key in self.reducing.incomplete}
+        around = trace.above([*self.reducing.holes, *known])
         missed = [hole for hole in self.reducing.holes if hole not in trace.parents]
         whole = {key: hole for key, (each, hole) in around.items() if not self.reducing.is_loose(each)}
         if missed:  # from within code of a library's, which is thus not whole
             whole[id(value)] = missed[0]
         for key, hole in whole.items():
-            inner, why = self.reducing.holes[hole]
+            inner, why = self.reducing.holes.get(hole) or (known[hole], "it is not whole")
             self.reducing.doomed[key] = f"its {type_name(inner)}: {why}"
             self.reducing.alive(trace.objects[key])
         if not whole:
@@ -118,7 +121,7 @@ class Records:
             self.pickler.memo = {key: entry for key, entry in memo.items() if entry[0] < began}
 
     def _begin(self, about):
-        self.reducing.holes, self.reducing.again = {}, []
+        self.reducing.holes, self.reducing.again, self.reducing.suspect = {}, [], False
         self._mark = [MARK]
         self.writer.frame(RECORD, json.dumps(about).encode())
 
@@ -129,9 +132,9 @@ class Records:
     def _attempt_deep(self, about, value):
         self._begin(about)
         deep = Deep(self.reducing, self.pickler.memo.copy())
-        why = self._dump(deep, value, PYTHON_DEPTH if sys.version_info >= (3, 11) else C_DEPTH)
+        why = self._dump(deep, value, PYTHON_DEPTH)
         self.pickler.memo = deep.memo
-        return TOO_DEEP if why == DEEP else why
+        return why
 
     def _dump(self, pickler, value, depth):
         """Why it failed, or None."""

@@ -4,6 +4,7 @@ The pickler's memo does the rest: it spans all records, so what is one object st
 """
 
 import copyreg
+import gc
 import pickle
 import typing
 
@@ -94,6 +95,7 @@ class Reducing:
         # Of the record that is written.
         self.holes = {}
         self.again = []
+        self.suspect = False  # it holds something that was kept with a hole, in a record before
         self.cell = None
         self.value = None
         self.trace = None
@@ -115,8 +117,8 @@ class Reducing:
         try:
             place = self.singletons.get(id(value))
             parts = handler(self, value) if place is None else (remake.singleton, place)
-            if self.incomplete and type(parts) is tuple and self._is_trap(value, parts):
-                raise NotKept("it holds something that cannot be kept")
+            if self.incomplete and not self.suspect and type(parts) is tuple:
+                self.suspect = holes.touches((*parts, *gc.get_referents(value)), self.incomplete)
         except (MemoryError, RecursionError):
             raise
         except Exception as error:
@@ -144,9 +146,6 @@ class Reducing:
             return EXACT[BaseException]
         says_nothing = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
         return EXACT[object] if says_nothing and kind not in self.table and self.is_users(kind) else standard
-
-    def _is_trap(self, value, parts):
-        return not self.is_loose(value) and holes.touches(parts, self.incomplete)
 
     def is_users(self, kind):
         """Whether a class was written by the user."""
@@ -212,7 +211,7 @@ class Quick(pickle.Pickler):
 
 
 class Deep(pickle._Pickler):
-    """The pickler in Python, for what is nested deeper than C may recurse. From Python 3.11
+    """The pickler in Python, for what is nested deeper than C may recurse. From Python 3.12
     on its recursion needs no C stack. It takes the other's memo and gives it back."""
 
     dispatch_table: typing.ClassVar = {}

@@ -99,6 +99,7 @@ class Save:
         self.lost, self.holes, self.again, self.skipped, self.still = [], [], [], [], []
         self.facts = {}
         self.kept = 0
+        self.anchored = set()
         self.state_lost = []
 
     def anchors(self, reducing):
@@ -113,6 +114,7 @@ class Save:
             number, _ = memo.pop(id(stand_in))
             memo[id(value)] = (number, value)
             self.records.pickler.memo = memo
+            self.anchored.add(id(value))
 
     def variables(self, names):
         skip = notebook.skipped(self.session)
@@ -133,7 +135,8 @@ class Save:
             self.lost.append({**kind, "why": outcome.why})
             return
         self.kept += 1
-        self.facts[name] = before
+        if id(value) not in self.anchored:  # what it has is not what was saved
+            self.facts[name] = before
         for hole, why in outcome.holes:
             self.holes.append({**kind, "type": hole, "why": why})
         for what in outcome.again:
