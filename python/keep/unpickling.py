@@ -4,6 +4,7 @@ The unpickler in C reads them all, unless something of a record cannot be made: 
 one in Python reads that record again, and puts Lost in the place of what fails.
 """
 
+import gc
 import io
 import pickle
 import pickletools
@@ -393,7 +394,12 @@ def _lost_in(parts, depth=4, most=1000):
         for value in level:
             if type(value) is Lost:
                 return value
-            if type(value) in CONTAINERS and len(value) <= most:
-                below += value if type(value) is not dict else value.values()
+            kind = type(value)
+            if kind is dict and len(value) <= most:
+                below += value.values()
+            elif kind in CONTAINERS and len(value) <= most:
+                below += value
+            elif kind.__module__ == "collections":
+                below += gc.get_referents(value)
         level = below
     return None
