@@ -94,8 +94,9 @@ race: $(LOCALCLUSTER) ## The same with the race detector; needs a C compiler
 	@test/unit.sh -race
 
 .PHONY: python
-python: ## Tests of the Python distribution against a real JupyterHub
+python: ## Tests of the Python distribution against a real JupyterHub, and of a parked kernel's state
 	@python/test.sh
+	@python/keep/test.sh
 	@python/test.sh 'jupyterhub>=6,<7' tests/test_spawner.py tests/test_contract.py tests/test_signin.py
 
 .PHONY: hub-tests

@@ -13,8 +13,8 @@ from . import holes, remake
 from .lost import Lost, NotKept, reason, type_name
 
 # Handlers by exact type, and by module and name of a class for what may not be imported.
-EXACT = {}
-NAMED = {}
+EXACT: dict = {}
+NAMED: dict = {}
 
 # Bound to the process: never to be taken apart, though parts of them could be.
 BOUND = {
@@ -203,7 +203,7 @@ class Quick(pickle.Pickler):
     """The pickler in C."""
 
     # A plain dict: a ChainMap, as cloudpickle has, costs more than the pickling.
-    dispatch_table: typing.ClassVar = {}
+    dispatch_table: typing.ClassVar = {}  # type: ignore[misc]
 
     def __init__(self, reducing):
         super().__init__(reducing.writer, protocol=5, buffer_callback=reducing.writer.buffer)
@@ -214,7 +214,7 @@ class Deep(pickle._Pickler):
     """The pickler in Python, for what is nested deeper than C may recurse. From Python 3.12
     on its recursion needs no C stack. It takes the other's memo and gives it back."""
 
-    dispatch_table: typing.ClassVar = {}
+    dispatch_table: typing.ClassVar = {}  # type: ignore[misc]
 
     def __init__(self, reducing, memo):
         super().__init__(reducing.writer, protocol=5, buffer_callback=reducing.writer.buffer)

@@ -143,7 +143,7 @@ def typevar(*args):
 # -- instances
 
 
-new = copyreg.__newobj__
+new = copyreg.__newobj__  # type: ignore[attr-defined]
 
 
 def immutable(base, kind, args):

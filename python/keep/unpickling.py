@@ -335,7 +335,7 @@ class Patient(pickle._Unpickler):
         ("ADDITEMS", _additems),
         ("FROZENSET", _frozenset),
     ):
-        dispatch[getattr(pickle, _name)[0]] = _function
+        dispatch[getattr(pickle, _name)[0]] = _function  # type: ignore[assignment]
 
 
 class _Late:

@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"groups/policystatus":    {"api/v1alpha1", "groups"},
 	"groups/sourcetest":      {"groups"},
 	"podrules/podrulestest":  {},
+	"python/keep":            {},
 	"forms":                  {"api/v1alpha1", "groups"},
 	"web":                    {"api/v1alpha1", "forms", "groups"},
 	"spawner":                {"api/v1alpha1", "podrules", "tokens"},

@@ -196,14 +196,16 @@ def test_an_object_of_a_library_has_no_holes(parked):
 
 def test_what_is_left_out(parked):
     setup = "__elastichub_skip__ = ['secret']\nsecret = 'S3CR3T'\nother = 1"
-    saved, loaded = parked(setup, "assert other == 1" + RAISES.format(use="secret.upper()"), generations=2)
+    saved, _ = parked(setup, "assert other == 1" + RAISES.format(use="secret.upper()"), generations=2)
     assert [each["name"] for each in saved["skipped"]] == ["secret"]
     assert saved["whole"]
 
 
 def test_a_file_that_is_gone_or_shorter(shells, tmp_path):
     gone, shorter = tmp_path / "gone", tmp_path / "shorter"
-    setup = "".join(f"open({str(p)!r}, 'w').write('abc'); {p.name} = open({str(p)!r}); {p.name}.read()\n" for p in (gone, shorter))
+    setup = "".join(
+        f"open({str(p)!r}, 'w').write('abc'); {p.name} = open({str(p)!r}); {p.name}.read()\n" for p in (gone, shorter)
+    )
     snapshot = str(tmp_path / "state")
     (_, error), saved = shells.job(("run", setup), ("save", snapshot))
     assert error is None and saved["lost"] == []

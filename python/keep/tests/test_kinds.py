@@ -27,7 +27,7 @@ def test_alone(shells, kind, tmp_path):
     )
     assert [error for _, error in made] == [None] * 3
     assert saved["outcome"] == "saved"
-    loaded, (printed, error) = shells.job(("load", snapshot), ("run", kind.check))
+    loaded, (_, error) = shells.job(("load", snapshot), ("run", kind.check))
     assert loaded["outcome"] == "loaded"
     assert loaded["changed"] == [] and loaded["notes"] == []
     judge(kind, error, saved, loaded)
