@@ -12,5 +12,6 @@ if NAME not in sys.modules:
     spec = importlib.util.spec_from_file_location(
         NAME, os.path.join(directory, "__init__.py"), submodule_search_locations=[directory]
     )
+    assert spec and spec.loader
     sys.modules[NAME] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[NAME])

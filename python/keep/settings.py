@@ -85,7 +85,6 @@ def read_process(session):
         "gc": (session.collecting, gc.get_threshold()),
         "csv": csv.field_size_limit(),
         "digits": sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else None,
-        "argv": list(sys.argv),
     }
 
 

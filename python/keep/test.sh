@@ -6,20 +6,20 @@
 #                     kernels of the long run
 #   KEEP_PROGRAMS=N   so many random programs
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$0")/tests"
 
 needed=(ipykernel jupyter_client matplotlib numpy pandas pytest scikit-learn)
 if [ "${KEEP_LONG:-}" = 1 ]; then
-  mapfile -t -O ${#needed[@]} needed < <(grep -v '^#' tests/libraries.txt)
+  mapfile -t -O ${#needed[@]} needed < <(grep -v "^#" libraries.txt)
 fi
-venv=$(../../test/venv.sh "keep${KEEP_LONG:+-long}" "${needed[@]}" </dev/null)
+venv=$(../../../test/venv.sh "keep${KEEP_LONG:+-long}" "${needed[@]}" </dev/null)
 
 pythons=()
 for python in ${KEEP_PYTHONS:-}; do
   if [ ! -x "$python" ]; then
-    python=$(PYTHON=python$python ../../test/venv.sh "keep-$python" "${needed[@]:0:7}" </dev/null)/bin/python
+    python=$(PYTHON=python$python ../../../test/venv.sh "keep-$python" "${needed[@]:0:7}" </dev/null)/bin/python
   fi
   pythons+=("$python")
 done
 export KEEP_PYTHONS=${pythons[*]:-$venv/bin/python}
-exec "$venv/bin/python" -m pytest tests "$@"
+exec "$venv/bin/python" -m pytest "$@"

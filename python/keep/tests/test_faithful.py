@@ -236,7 +236,7 @@ def test_the_cell_that_made_it(shells, tmp_path):
     snapshot = str(tmp_path / "state")
     *_, saved = shells.job(("run", "x = 1"), ("run", "g = (i for i in [1])"), ("run", "x += 1"), ("save", snapshot))
     assert [(each["name"], each["cell"]) for each in saved["lost"]] == [("g", 2)]
-    loaded, (_, error), again = shells.job(("load", snapshot), ("run", "next(g)"), ("save", snapshot + "2"))
+    _, (_, error), again = shells.job(("load", snapshot), ("run", "next(g)"), ("save", snapshot + "2"))
     assert "(In [2])" in error and error.startswith("ParkedObjectLost: this generator could not be kept")
     assert again["whole"] and [each["name"] for each in again["still_lost"]] == ["g"]
 

@@ -110,7 +110,7 @@ def show_(v, d=3, seen=()):
     t = type(v)
     if t in (int, str, float, bool, bytes, type(None)): return repr(v)[:60]
     if t in (list, tuple, collections.deque): return t.__name__ + str([show_(e, d - 1) for e in list(v)[:6]])
-    if isinstance(v, dict): return t.__name__ + str([(show_(k, d - 1), show_(e, d - 1)) for k, e in list(v.items())[:6]])
+    if isinstance(v, dict): return t.__name__ + str([(show_(k), show_(e, d - 1)) for k, e in list(v.items())[:6]])
     if isinstance(v, np.ndarray): return f'{v.dtype}{v.shape}{v.flags.writeable}' + show_(v.tolist(), 3)
     if isinstance(v, (pd.DataFrame, pd.Series)): return f'{t.__name__}{v.shape}' + show_(v.to_dict(), 3)
     if isinstance(v, Node): return f'{t.__name__}({v.v}, {show_(v.links, d - 1)})'
