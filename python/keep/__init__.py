@@ -6,8 +6,12 @@ is a JSON document. Nothing of it is in the user's namespace.
 """
 
 import json
+import platform
 
+# All of it at once: later, the user's own files or an empty sys.path may be in the way.
+from . import background, loading, saving
 from .session import Session
+from .stream import FORMAT
 
 
 class Report:
@@ -28,29 +32,21 @@ def begin():
     global _session
     if _session is None:
         _session = Session()
-    import platform
-
-    return Report({"format": 1, "python": platform.python_version()})
+    return Report({"format": FORMAT, "python": platform.python_version()})
 
 
 def busy():
     """What of the user's goes on beside the cells."""
-    from . import background
-
     return Report({"background": background.in_use(_session)})
 
 
 def save(path, options=None):
     """Writes the state to a path, a FIFO or a file, or a descriptor. Options: seconds,
     record_seconds and max_bytes are limits of the snapshot, of a record and of its size."""
-    from . import saving
-
     return Report(saving.save(_session, path, options or {}))
 
 
 def load(path, options=None):
     """Reads the state. Options: without, numbers of records to leave out; progress, a path
     to which each record's number is written before it is made."""
-    from . import loading
-
     return Report(loading.load(_session, path, options or {}))

@@ -66,9 +66,12 @@ def state(session):
 
 
 def _is_of_cell(session, function):
-    function = getattr(function, "__func__", function)
-    scope = getattr(function, "__globals__", None)
-    return scope is session.ns or getattr(function, "__module__", None) == "__main__"
+    """By types alone: IPython's lazy magics import their module when anything is asked of them."""
+    if isinstance(function, types.MethodType):
+        function = function.__func__
+    if isinstance(function, types.FunctionType):
+        return function.__globals__ is session.ns
+    return type(function).__module__ == "__main__"
 
 
 # Traits that change what a cell does or prints.
@@ -107,7 +110,8 @@ def _is_cell_file(name):
 
 def _autoreload(shell):
     magic = shell.magics_manager.magics["line"].get("autoreload")
-    reloader = getattr(getattr(magic, "__self__", None), "_reloader", None)
+    owner = magic.__self__ if isinstance(magic, types.MethodType) else None
+    reloader = getattr(owner, "_reloader", None)
     if reloader is None or not getattr(reloader, "enabled", False):
         return None
     return "2" if reloader.check_all else "1"

@@ -217,6 +217,15 @@ def test_a_file_that_is_gone_or_shorter(shells, tmp_path):
     assert "shorter" in next(each["why"] for each in loaded["failed"] if each["name"] == "shorter")
 
 
+def test_the_users_own_path_and_files_are_not_in_the_way(shells, tmp_path):
+    """Nothing is imported for a save that the kernel's start has not imported."""
+    for name in ("csv", "uuid", "dis", "pickletools", "plistlib"):
+        (tmp_path / f"{name}.py").write_text("raise SystemError('a file of the same name')")
+    setup = f"import sys, os\nos.chdir({str(tmp_path)!r}); sys.path[:] = [{str(tmp_path)!r}]\nx = 1"
+    (_, error), saved = shells.job(("run", setup), ("save", str(tmp_path / "state")))
+    assert error is None and saved["outcome"] == "saved"
+
+
 def test_an_open_transaction_is_told(parked):
     setup = "import sqlite3\nc = sqlite3.connect('t.db'); c.execute('create table if not exists t(a)'); c.execute('insert into t values(1)')"
     saved, _ = parked(setup, "pass")
