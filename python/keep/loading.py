@@ -36,8 +36,8 @@ def load(session, path, options):
         report["outcome"] = "interrupted"
     except Broken as error:
         report["outcome"], report["error"] = "broken", str(error)
-    except OSError as error:
-        report["outcome"], report["error"] = "failed", str(error)
+    except Exception as error:
+        report["outcome"], report["error"] = "failed", str(error) or type(error).__name__
     finally:
         if fd is not None and fd != path:
             os.close(fd)

@@ -44,8 +44,8 @@ def save(session, path, options):
         report["outcome"] = "interrupted"
     except TooLarge:
         report["outcome"] = "too large"
-    except (Unwritable, OSError) as error:
-        report["outcome"], report["error"] = "failed", str(error)
+    except (Unwritable, Exception) as error:
+        report["outcome"], report["error"] = "failed", str(error) or type(error).__name__
     finally:
         if session.collecting:
             gc.enable()

@@ -336,8 +336,8 @@ LIBRARIES = {
 
 def random_states():
     found = {"random": random.getstate()}
-    if "numpy" in sys.modules:
-        found["numpy"] = sys.modules["numpy"].random.get_state()
+    if "numpy.random.mtrand" in sys.modules:
+        found["numpy"] = sys.modules["numpy.random.mtrand"].get_state()
     if "torch" in sys.modules:
         torch = sys.modules["torch"]
         found["torch"] = torch.get_rng_state().numpy()
