@@ -15,7 +15,7 @@ import weakref
 from . import _cloudpickle as cp
 from . import remake
 from .lost import NotKept
-from .reducing import exact, named
+from .reducing import exact, named, standard
 
 _IMMUTABLE = (int, float, complex, str, bytes, tuple, frozenset)
 _PLAIN = (list, dict, set)
@@ -26,24 +26,26 @@ _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
 
 @exact(object)
-def instance(saving, value):
-    """An instance of a class of the user's that says nothing of pickling: none of its
-    methods is asked, at the save or the return. What is plain is left to the pickler."""
-    kind = type(value)
-    base = next((each for each in kind.__mro__ if each in _IMMUTABLE), None)
-    if base is not None:
-        return _immutable(saving, value, base)
+def instances_of(saving, kind):
+    """How instances of a class of the user's are taken apart that says nothing of pickling:
+    none of its methods is asked, at the save or the return. What is plain is left to the pickler."""
+    if any(each in _IMMUTABLE for each in kind.__mro__):
+        return _immutable
     base = next((each for each in kind.__mro__ if each in _PLAIN), None)
-    written = any(name in each.__dict__ for each in kind.__mro__[:-1] for name in _ASKED if saving.is_users(each))
-    if base is None and not written:
-        return saving.standard(value)
-    if not _may_be_new(kind):
-        return saving.standard(value)
-    own, slots = _state(value)
-    if base is None:
-        return remake.new, (kind,), (own, slots), None, None, remake.attributes
+    asked = any(name in each.__dict__ for each in kind.__mro__[:-1] if saving.is_users(each) for name in _ASKED)
+    if (base is None and not asked) or not _may_be_new(kind):
+        return standard
+    return _attributes if base is None else _filled
+
+
+def _attributes(_saving, value):
+    return remake.new, (type(value),), _state(value), None, None, remake.attributes
+
+
+def _filled(_saving, value):
+    base = next(each for each in type(value).__mro__ if each in _PLAIN)
     items = list(list.__iter__(value)) if base is list else dict.copy(value) if base is dict else set(value)
-    return remake.new, (kind,), (own, slots, base, items), None, None, remake.filled
+    return remake.new, (type(value),), (*_state(value), base, items), None, None, remake.filled
 
 
 # Methods that the pickler's own way would call on an instance that is not whole yet.
@@ -63,8 +65,9 @@ def _has_state(kind):
     return own or hasattr(kind, "__setstate__")
 
 
-def _immutable(saving, value, base):
+def _immutable(saving, value):
     kind = type(value)
+    base = next(each for each in kind.__mro__ if each in _IMMUTABLE)
     if _has_state(kind) or "__getnewargs_ex__" in dir(kind) or _own(saving, kind, "__getnewargs__"):
         return saving.standard(value)
     plain = base(value) if base not in (str, bytes) else base.__getnewargs__(value)[0]

@@ -145,7 +145,9 @@ class Reducing:
         if issubclass(kind, BaseException):
             return EXACT[BaseException]
         says_nothing = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
-        return EXACT[object] if says_nothing and kind not in self.table and self.is_users(kind) else standard
+        return (
+            EXACT[object](self, kind) if says_nothing and kind not in self.table and self.is_users(kind) else standard
+        )
 
     def is_users(self, kind):
         """Whether a class was written by the user."""

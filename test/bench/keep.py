@@ -1,5 +1,5 @@
-"""What it takes to save and load the state of a kernel, beside dill and cloudpickle: seconds,
-and the memory that it takes besides. Each way in a process of its own, thrice, the best.
+"""What it takes to save and load the state of a kernel, beside dill and cloudpickle: seconds
+of CPU, and the memory that it takes besides. Each way in a process of its own, thrice, the best.
 
     python test/bench/keep.py [ROWS]
 """
@@ -88,11 +88,11 @@ def part(step, name, path, rows, names):
         kernel.run_cell(TABLES if names == ["arrays"] else SETUP.format(rows=rows)).raise_error()
     save, load = way(name, kernel, path, names)
     reset_peak()
-    before, began = highest(), time.perf_counter()
+    before, began = highest(), time.process_time()
     report = save() if step == "save" else load()
     if report is not None:
         assert report.document["outcome"] in ("saved", "loaded"), report
-    spent = time.perf_counter() - began
+    spent = time.process_time() - began
     extra = highest() - before
     if step == "load" and names != ["arrays"]:
         kernel.run_cell(CHECK).raise_error()

@@ -11,13 +11,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+alone_parts="micro keep"                         # need nothing at all
 local_parts="roundtrip throughput memory restart" # need nothing that runs
 demo_parts="starts warm demo"                     # need the demo: make run
 read -ra wanted <<<"$* ${PART:-}"
-[ ${#wanted[@]} -gt 0 ] || read -ra wanted <<<"micro $local_parts $demo_parts"
+[ ${#wanted[@]} -gt 0 ] || read -ra wanted <<<"$alone_parts $local_parts $demo_parts"
 for part in "${wanted[@]}"; do
-  [[ " micro $local_parts $demo_parts " == *" $part "* ]] || {
-    echo "bench: no part $part; there are micro $local_parts $demo_parts" >&2
+  [[ " $alone_parts $local_parts $demo_parts " == *" $part "* ]] || {
+    echo "bench: no part $part; there are $alone_parts $local_parts $demo_parts" >&2
     exit 2
   }
 done
@@ -37,6 +38,10 @@ echo "# load before the first measurement: $(cut -d' ' -f1-3 /proc/loadavg)"
 
 if want micro; then
   go test -run '^$' -bench . -benchtime 200ms -count 3 ./kernels/wire ./forms ./web ./groups | grep -E '^(pkg|Benchmark)'
+fi
+
+if want keep; then
+  "$(venv bench-keep cloudpickle dill ipykernel numpy pandas)" test/bench/keep.py
 fi
 
 built=$(mktemp -d)
