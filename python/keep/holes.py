@@ -10,9 +10,11 @@ ATOMS = frozenset({int, float, bool, str, bytes, complex, type(None), bytearray}
 
 class Trace:
     """The graph of what the pickler takes apart, from each object to all that refer to it.
-    Objects are held, so that no id is used twice."""
+    Objects are held, so that no id is used twice. What every process has one of, such as the
+    user's namespace, which each function refers to, is not looked into."""
 
-    def __init__(self, root):
+    def __init__(self, root, anchored):
+        self.anchored = anchored
         self.parents = {}
         self.objects = {}
         self.link(root, (root,))
@@ -32,9 +34,9 @@ class Trace:
         waiting = [(id(parent), child) for child in children]
         while waiting:
             above, value = waiting.pop()
-            if type(value) in ATOMS:
-                continue
             key = id(value)
+            if type(value) in ATOMS or key in self.anchored:
+                continue
             known = key in self.parents
             self.parents.setdefault(key, set()).add(above)
             if not known and type(value) in CONTAINERS:
@@ -60,12 +62,14 @@ def contents(container):
     return list(container)
 
 
-def touches(parts, keys, depth=5, most=1000):
+def touches(parts, keys, anchored, depth=5, most=1000):
     """Whether one of these is within reach in what an object was taken apart into."""
     level = [part for part in parts if part is not None]
     for _ in range(depth):
         below = []
         for value in level:
+            if id(value) in anchored:
+                continue
             if id(value) in keys:
                 return True
             if type(value) in CONTAINERS and len(value) <= most:

@@ -61,7 +61,7 @@ class Records:
             self._void()
             if why is not None:
                 return Outcome(why=why)
-            self.reducing.trace = Trace(value)
+            self.reducing.trace = Trace(value, self.reducing.anchored)
         return Outcome(why="what it holds cannot be told apart from what cannot be kept")
 
     def _own_reason(self, value):

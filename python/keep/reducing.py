@@ -100,6 +100,7 @@ class Reducing:
         self.value = None
         self.trace = None
         # Of all records.
+        self.anchored = set()  # ids of what every process has one of
         self.singletons = {}  # id to module and name
         self.doomed = {}  # id to reason: not to be kept although it could be taken apart
         self.incomplete = {}  # id to object: kept with a hole within
@@ -118,7 +119,8 @@ class Reducing:
             place = self.singletons.get(id(value))
             parts = handler(self, value) if place is None else (remake.singleton, place)
             if self.incomplete and not self.suspect and type(parts) is tuple:
-                self.suspect = holes.touches((*parts, *gc.get_referents(value)), self.incomplete)
+                parted = (*parts, *gc.get_referents(value))
+                self.suspect = holes.touches(parted, self.incomplete, self.anchored)
         except (MemoryError, RecursionError):
             raise
         except Exception as error:

@@ -99,7 +99,6 @@ class Save:
         self.lost, self.holes, self.again, self.skipped, self.still = [], [], [], [], []
         self.facts = {}
         self.kept = 0
-        self.anchored = set()
         self.state_lost = []
 
     def anchors(self, reducing):
@@ -114,7 +113,7 @@ class Save:
             number, _ = memo.pop(id(stand_in))
             memo[id(value)] = (number, value)
             self.records.pickler.memo = memo
-            self.anchored.add(id(value))
+            reducing.anchored.add(id(value))
 
     def variables(self, names):
         skip = notebook.skipped(self.session)
@@ -135,7 +134,7 @@ class Save:
             self.lost.append({**kind, "why": outcome.why})
             return
         self.kept += 1
-        if id(value) not in self.anchored:  # what it has is not what was saved
+        if id(value) not in self.records.reducing.anchored:  # what it has is not what was saved
             self.facts[name] = before
         for hole, why in outcome.holes:
             self.holes.append({**kind, "type": hole, "why": why})

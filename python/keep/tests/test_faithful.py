@@ -194,6 +194,16 @@ def test_an_object_of_a_library_has_no_holes(parked):
     assert not saved["whole"]
 
 
+def test_a_hole_concerns_nothing_that_does_not_hold_it(parked):
+    """Functions refer to the namespace, and by it to everything."""
+    setup = (
+        "import socket, queue\nmine = {'s': socket.socket()}\ndef f(): return 1\nclass A:\n    def g(self): return f()\n"
+        "q = queue.Queue(); q.put(f); q.put(A()); p = queue.Queue(); p.put(lambda: mine)"
+    )
+    saved, _ = parked(setup, "assert q.get()() == 1 and q.get().g() == 1 and 's' in p.get()()", generations=2)
+    assert saved["lost"] == [] and [each["name"] for each in saved["holes"]] == ["mine"]
+
+
 def test_what_is_left_out(parked):
     setup = "__elastichub_skip__ = ['secret']\nsecret = 'S3CR3T'\nother = 1"
     saved, _ = parked(setup, "assert other == 1" + RAISES.format(use="secret.upper()"), generations=2)
