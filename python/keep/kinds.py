@@ -15,7 +15,7 @@ import weakref
 from . import _cloudpickle as cp
 from . import remake
 from .lost import NotKept
-from .reducing import exact, named, standard
+from .reducing import OfUser, exact, named, standard
 
 _IMMUTABLE = (int, float, complex, str, bytes, tuple, frozenset)
 _PLAIN = (list, dict, set)
@@ -25,7 +25,7 @@ _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 # -- instances of the user's classes, and exceptions
 
 
-@exact(object)
+@exact(OfUser)
 def instances_of(saving, kind):
     """How instances of a class of the user's are taken apart that says nothing of pickling:
     none of its methods is asked, at the save or the return. What is plain is left to the pickler."""

@@ -83,6 +83,10 @@ def named(*names):
     return register
 
 
+class OfUser:
+    """Stands in EXACT for every class of the user's: its handler chooses one for a class."""
+
+
 class Reducing:
     """What the picklers of one save share."""
 
@@ -147,9 +151,9 @@ class Reducing:
         if issubclass(kind, BaseException):
             return EXACT[BaseException]
         says_nothing = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
-        return (
-            EXACT[object](self, kind) if says_nothing and kind not in self.table and self.is_users(kind) else standard
-        )
+        if says_nothing and kind not in self.table and self.is_users(kind):
+            return EXACT[OfUser](self, kind)
+        return standard
 
     def is_users(self, kind):
         """Whether a class was written by the user."""

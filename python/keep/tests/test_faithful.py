@@ -35,6 +35,10 @@ def parked(shells, tmp_path):
 
 
 SAME = {
+    "an object that is nothing but itself": (
+        "mark = object(); marks = [mark, {'m': mark}]",
+        "assert marks[0] is mark and marks[1]['m'] is mark and type(mark) is object",
+    ),
     "an immutable with a __new__ of its own": (
         "class Doubled(float):\n    def __new__(cls, v): return super().__new__(cls, v * 2)\n"
         "class Pair(tuple):\n    def __new__(cls, a, b): return super().__new__(cls, (b, a))\n"
