@@ -37,6 +37,7 @@ BOUND = {
     ("multiprocessing.queues", "SimpleQueue"),
     ("multiprocessing.shared_memory", "SharedMemory"),
     ("multiprocessing.synchronize", "SemLock"),
+    ("psutil", "Process"),
     ("selectors", "BaseSelector"),
     ("tempfile", "TemporaryDirectory"),
     ("tempfile", "_TemporaryFileWrapper"),
