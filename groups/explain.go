@@ -177,7 +177,9 @@ func origins(u Allowance, parts []Allowance) map[string][]string {
 		from("kernels.atLimit", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.AtLimit == u.Kernels.AtLimit })
 		from("kernels.idleSeconds", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.IdleSeconds == u.Kernels.IdleSeconds })
 		from("kernels.weight", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.Weight == u.Kernels.Weight })
-		from("kernels.maxRunSeconds", func(a Allowance) bool { return allowsKernels(a) && ptr.Equal(a.Kernels.MaxRunSeconds, u.Kernels.MaxRunSeconds) })
+		from("kernels.maxRunSeconds", func(a Allowance) bool {
+			return allowsKernels(a) && ptr.Equal(a.Kernels.MaxRunSeconds, u.Kernels.MaxRunSeconds)
+		})
 	}
 	all["placement"] = u.Policies[:1]
 	return all
