@@ -20,7 +20,7 @@ import (
 // read is left to the owners that it has.
 func (r *kernelReconciler) ensureOwner(ctx context.Context, k *v1alpha1.JupyterKernel) (gone bool, err error) {
 	if k.Spec.Notebook == "" && k.Spec.Gateway == "" || k.Malformed() != nil {
-		return false, nil
+		return false, nil //nolint:nilerr // what cannot be read is told in its status
 	}
 	if k.Spec.Notebook != "" {
 		notebook := &v1alpha1.JupyterNotebook{}

@@ -7,7 +7,6 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -156,7 +155,7 @@ func (w *world) object(kind, name string, spec any) *unstructured.Unstructured {
 
 // write creates an object, or gives an existing one that spec. A schema that was
 // opened a moment ago may not be yet.
-func (w *world) write(kind, name string, spec any) *unstructured.Unstructured {
+func (w *world) write(kind, name string, spec any) {
 	w.Helper()
 	o := w.object(kind, name, spec)
 	var last error
@@ -169,11 +168,10 @@ func (w *world) write(kind, name string, spec any) *unstructured.Unstructured {
 			last = w.api.Create(w.Context(), o.DeepCopy())
 		}
 		if last == nil {
-			return o
+			return
 		}
 	}
 	require.NoError(w, last, "%s %s", kind, name)
-	return o
 }
 
 // serve runs all controllers of the service, and the caches of a gateway, until
@@ -391,5 +389,5 @@ func text(t *testing.T, v any) string {
 	t.Helper()
 	text, err := json.Marshal(v)
 	require.NoError(t, err)
-	return fmt.Sprintf("%s", text)
+	return string(text)
 }
