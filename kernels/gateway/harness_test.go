@@ -26,6 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -257,12 +258,14 @@ func (w *world) kernel(id string) *v1alpha1.JupyterKernel {
 	return k
 }
 
-// status plays the controllers.
+// status plays the controllers, which try again where a gateway was faster.
 func (w *world) status(id string, change func(*v1alpha1.JupyterKernelStatus)) {
 	w.t.Helper()
-	k := w.kernel(id)
-	change(&k.Status)
-	require.NoError(w.t, w.api.Status().Update(context.Background(), k))
+	require.NoError(w.t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		k := w.kernel(id)
+		change(&k.Status)
+		return w.api.Status().Update(context.Background(), k)
+	}))
 }
 
 func (w *world) phase(id string, phase v1alpha1.KernelPhase, run int64, ip string) {
