@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -195,9 +196,11 @@ func (c *cluster) bind(pod *corev1.Pod, node string) {
 
 func (c *cluster) report(pod *corev1.Pod, change func(*corev1.PodStatus)) {
 	c.Helper()
-	require.True(c, c.get(pod.Name, pod))
-	change(&pod.Status)
-	require.NoError(c, c.api.Status().Update(c.ctx, pod))
+	require.NoError(c, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		require.True(c, c.get(pod.Name, pod))
+		change(&pod.Status)
+		return c.api.Status().Update(c.ctx, pod)
+	}))
 }
 
 // ready brings a kernel's run all the way up on a node.

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -185,10 +186,12 @@ func (c *cluster) deployment(name, start string, replicas int32) *appsv1.Deploym
 	c.t.Helper()
 	d := &appsv1.Deployment{}
 	c.eventually("deployment", func() bool {
-		return c.get(name, d) == nil && d.Annotations[v1alpha1.AnnotationStart] == start && *d.Spec.Replicas == replicas
+		if c.get(name, d) != nil || d.Annotations[v1alpha1.AnnotationStart] != start || *d.Spec.Replicas != replicas {
+			return false
+		}
+		d.Status.ObservedGeneration, d.Status.Replicas = d.Generation, 0
+		return c.client.Status().Update(c.t.Context(), d) == nil
 	})
-	d.Status.ObservedGeneration, d.Status.Replicas = d.Generation, 0
-	require.NoError(c.t, c.client.Status().Update(c.t.Context(), d))
 	return d
 }
 
@@ -208,9 +211,13 @@ func (c *cluster) pod(d *appsv1.Deployment) *corev1.Pod {
 
 func (c *cluster) podStatus(pod *corev1.Pod, change func(*corev1.PodStatus)) {
 	c.t.Helper()
-	require.NoError(c.t, c.client.Get(c.t.Context(), client.ObjectKeyFromObject(pod), pod))
-	change(&pod.Status)
-	require.NoError(c.t, c.client.Status().Update(c.t.Context(), pod))
+	require.NoError(c.t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if err := c.client.Get(c.t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
+			return err
+		}
+		change(&pod.Status)
+		return c.client.Status().Update(c.t.Context(), pod)
+	}))
 }
 
 func (c *cluster) ready(pod *corev1.Pod) {

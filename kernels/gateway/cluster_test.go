@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -221,9 +222,11 @@ func (s *site) kernel(id string) *v1alpha1.JupyterKernel {
 
 func (s *site) status(id string, status v1alpha1.JupyterKernelStatus) {
 	s.t.Helper()
-	k := s.kernel(id)
-	k.Status = status
-	require.NoError(s.t, s.api.Status().Update(context.Background(), k))
+	require.NoError(s.t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		k := s.kernel(id)
+		k.Status = status
+		return s.api.Status().Update(context.Background(), k)
+	}))
 }
 
 func TestTwoReplicasServeAKernelForItsWholeLife(t *testing.T) {
