@@ -141,6 +141,7 @@ class ElasticSpawner(Spawner):
         self._start_id = ""
         self._url = ""
         self._starting = False
+        self._asking: asyncio.Future | None = None  # the request of a start
         self._handed_over = asyncio.Event()
         self._handed_over.set()
         self._nothing_runs = False
@@ -357,7 +358,9 @@ class ElasticSpawner(Spawner):
         while True:
             try:
                 # Repeating it is safe: the start id stays the same.
-                await self._service.start(self._key, request, others)
+                asking = self._service.start(self._key, request, others)
+                self._asking = asyncio.ensure_future(asking)
+                await asyncio.shield(self._asking)
                 self._nothing_runs = False
                 return
             except (Problem, ServiceDown) as error:
@@ -418,7 +421,14 @@ class ElasticSpawner(Spawner):
                         )
             await asyncio.sleep(1)
 
+    async def _answered(self):
+        """Waits for the answer to a start that was cancelled while it was asked for: a stop
+        that overtakes it finds nothing to stop."""
+        if self._asking is not None and not self._asking.done():
+            await asyncio.wait([self._asking], timeout=CLEANUP_SECONDS)
+
     async def _clean_up(self):
+        await self._answered()
         try:
             await asyncio.wait_for(
                 self._service.stop(self._running_key), CLEANUP_SECONDS
@@ -471,6 +481,7 @@ class ElasticSpawner(Spawner):
     # --- the end
 
     async def stop(self, now=False):
+        await self._answered()
         loop = asyncio.get_running_loop()
         began = loop.time()
         deadline = began + self.stop_timeout

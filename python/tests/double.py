@@ -1,5 +1,6 @@
 """A service that says what a test tells it to, in the words of testdata/contract."""
 
+import inspect
 import json
 from contextlib import asynccontextmanager
 
@@ -44,7 +45,7 @@ class Double:
 
     def will(self, **kinds):
         """kind=answer or kind=[answer, …]: the name of an exchange, (status, headers, text),
-        or a function that makes one of these."""
+        or a function that makes one of these, or a coroutine of one."""
         for kind, answers in kinds.items():
             self._answers[kind] = answers if isinstance(answers, list) else [answers]
 
@@ -78,7 +79,8 @@ async def double(tls=None):
 
     class Handler(RequestHandler):
         async def answer(self):
-            status, headers, text = d.next(self.request)
+            given = d.next(self.request)
+            status, headers, text = await given if inspect.isawaitable(given) else given
             self.set_status(status)
             self.clear_header("Content-Type")
             for name, value in headers.items():

@@ -15,7 +15,7 @@ from traitlets.config import Config
 
 import elastichub.service
 import elastichub.spawner
-from double import PROBLEMS, answer, double
+from double import PROBLEMS, answer, double, recorded
 from elastichub import ElasticSpawner
 from elastichub.service import EventParser
 
@@ -320,6 +320,34 @@ async def test_a_server_removed_while_it_starts_is_a_failure():
         with pytest.raises(web.HTTPError) as raised:
             await spawner_at(d.url).start()
         assert "removed" in raised.value.jupyterhub_message
+
+
+@pytest.mark.parametrize("ends", [[], ["stop"]], ids=["by itself", "by the Hub"])
+async def test_a_stop_does_not_overtake_the_start_that_it_ends(ends):
+    """It would find nothing to stop, and the server would come up and stay."""
+    order = []
+
+    async def slowly():
+        await asyncio.sleep(0.5)
+        order.append("start")
+        return recorded("start")
+
+    def stopped():
+        order.append("stop")
+        return recorded("stop")
+
+    async with double() as d:
+        d.will(start=slowly, stop=stopped, state="state of no server")
+        s = spawner_at(d.url)
+        task = asyncio.ensure_future(s.start())
+        while not d.of("start"):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        for end in ends:
+            await getattr(s, end)()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert order[0] == "start" and set(order[1:]) == {"stop"}
 
 
 async def test_a_cancelled_start_is_stopped_and_stays_cancelled():
