@@ -32,7 +32,7 @@ func Derive(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel
 		}
 		spec.User, spec.Policies, spec.IdleTimeoutSeconds = nb.Spec.User, nil, nil
 		if o := nb.Spec.KernelOptions; o != nil {
-			spec.Policies, spec.IdleTimeoutSeconds = o.Policies, o.IdleTimeoutSeconds
+			spec.Policies, spec.IdleTimeoutSeconds = o.Policies, sooner(k.Spec.IdleTimeoutSeconds, o.IdleTimeoutSeconds)
 		}
 	} else {
 		gw := &v1alpha1.JupyterGateway{}
@@ -52,6 +52,15 @@ func Derive(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel
 		spec.Policies = p
 	}
 	return &derived, nil
+}
+
+// sooner is the idle time of a kernel's notebook, or a shorter one that is said at
+// the kernel: that gives back earlier, so whoever wrote it may be believed.
+func sooner(kernel, notebook *int64) *int64 {
+	if kernel == nil || *kernel <= 0 || notebook == nil || *notebook > 0 && *notebook <= *kernel {
+		return notebook
+	}
+	return kernel
 }
 
 // MadeByGateway tells whether a gateway made a kernel. The chart's admission
