@@ -14,7 +14,6 @@ step make --no-print-directory lint
 step make --no-print-directory verify
 step make --no-print-directory unit
 step make --no-print-directory python
-step make --no-print-directory client-tests
 
 trap 'make --no-print-directory stop' EXIT
 step make --no-print-directory run
