@@ -32,7 +32,7 @@ func Derive(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel
 		}
 		spec.User, spec.Policies, spec.IdleTimeoutSeconds = nb.Spec.User, nil, nil
 		if o := nb.Spec.KernelOptions; o != nil {
-			spec.Policies, spec.IdleTimeoutSeconds = o.Policies, sooner(k.Spec.IdleTimeoutSeconds, o.IdleTimeoutSeconds)
+			spec.Policies, spec.IdleTimeoutSeconds = o.Policies, shorterIdle(k.Spec.IdleTimeoutSeconds, o.IdleTimeoutSeconds)
 		}
 	} else {
 		gw := &v1alpha1.JupyterGateway{}
@@ -54,9 +54,9 @@ func Derive(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel
 	return &derived, nil
 }
 
-// sooner is the idle time of a kernel's notebook, or a shorter one that is said at
+// shorterIdle is the idle time of a kernel's notebook, or a shorter one that is said at
 // the kernel: that gives back earlier, so whoever wrote it may be believed.
-func sooner(kernel, notebook *int64) *int64 {
+func shorterIdle(kernel, notebook *int64) *int64 {
 	if kernel == nil || *kernel <= 0 || notebook == nil || *notebook > 0 && *notebook <= *kernel {
 		return notebook
 	}

@@ -23,7 +23,7 @@ func TestOnlyAShorterIdleTimeIsBelieved(t *testing.T) {
 		{seconds(-1), seconds(900), seconds(900)}, // never
 		{seconds(10), nil, nil},                   // kernelspec, policies, gateway and chart decide
 	} {
-		assert.Equal(t, tc.want, sooner(tc.kernel, tc.notebook), "%v at the kernel, %v at the notebook",
+		assert.Equal(t, tc.want, shorterIdle(tc.kernel, tc.notebook), "%v at the kernel, %v at the notebook",
 			ptr.Deref(tc.kernel, -9), ptr.Deref(tc.notebook, -9))
 	}
 }
