@@ -236,6 +236,12 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 		return err
 	}
 	if err := c.confirmSlot(ctx, nb); err != nil {
+		var refused *blocked
+		if isStop(err, &refused) { // the Pod of a start that was stopped meanwhile goes, too
+			if err := c.scale(ctx, o.deployment, 0); err != nil {
+				return err
+			}
+		}
 		return err
 	}
 	if err := c.ensureClaim(ctx, o); err != nil {

@@ -33,6 +33,8 @@ type apiModel struct {
 	mu      sync.Mutex // guards everything below
 	objects map[string]client.Object
 	version int64
+	// stopped is the generation of each notebook's last stop.
+	stopped map[string]int64
 	// turn gives the fate of the next request.
 	waiting []chan fate
 	healthy bool
@@ -124,6 +126,9 @@ func (m *apiModel) store(o client.Object) {
 	m.version++
 	o.SetResourceVersion(strconv.FormatInt(m.version, 10))
 	m.objects[place(o)] = o.DeepCopyObject().(client.Object)
+	if nb, ok := o.(*v1alpha1.JupyterNotebook); ok && nb.Spec.Stopped {
+		m.stopped[nb.Name] = nb.Generation
+	}
 }
 
 func (m *apiModel) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
@@ -207,18 +212,19 @@ type world struct {
 	t   *testing.T
 	api *apiModel
 	rng *rand.Rand
-	// pods holds the start of the Pod that was made last for each notebook; the
-	// API's mutex guards it.
-	pods  map[string]string
+	// pods holds the generation of each notebook for which its Pod was made last;
+	// the API's mutex guards it.
+	pods  map[string]int64
 	limit int32
 }
 
-// running are the servers that have a Pod and are meant to.
+// running are the servers that have a Pod and are meant to. A stop ends the Pods
+// of every generation before it, also the one that a late leader makes after it.
 func (w *world) running() []string {
 	var names []string
 	for _, o := range w.api.objects {
 		nb, ok := o.(*v1alpha1.JupyterNotebook)
-		if ok && !nb.Spec.Stopped && !nb.StartHasFailed() && w.pods[nb.Name] != "" {
+		if ok && !nb.Spec.Stopped && !nb.StartHasFailed() && w.pods[nb.Name] > w.api.stopped[nb.Name] {
 			names = append(names, nb.Name)
 		}
 	}
@@ -255,7 +261,7 @@ func (w *world) lead(ctx context.Context, c *controller, seed uint64) {
 		w.api.mu.Unlock()
 		for _, key := range slices.Sorted(maps.Keys(cache)) {
 			nb := cache[key]
-			if nb.Spec.Stopped || nb.StartHasFailed() || pods[nb.Name] == nb.Spec.Start {
+			if nb.Spec.Stopped || nb.StartHasFailed() || pods[nb.Name] == nb.Generation {
 				continue
 			}
 			err := c.confirmSlot(context.Background(), nb)
@@ -263,7 +269,7 @@ func (w *world) lead(ctx context.Context, c *controller, seed uint64) {
 			switch {
 			case err == nil:
 				w.api.mu.Lock()
-				w.pods[nb.Name] = nb.Spec.Start
+				w.pods[nb.Name] = max(w.pods[nb.Name], nb.Generation)
 				w.api.mu.Unlock()
 			case isStop(err, &stop):
 				failed := nb.DeepCopy()
@@ -300,7 +306,7 @@ func TestServersPerUserInAnyOrder(t *testing.T) {
 
 func anyOrder(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	w := &world{t: t, rng: rng, api: &apiModel{objects: map[string]client.Object{}}, pods: map[string]string{}, limit: 1 + rng.Int32N(3)}
+	w := &world{t: t, rng: rng, api: &apiModel{objects: map[string]client.Object{}, stopped: map[string]int64{}}, pods: map[string]int64{}, limit: 1 + rng.Int32N(3)}
 	w.api.healthy = rng.IntN(4) == 0
 	quitters, stops, slow := rng.IntN(2) == 0, rng.IntN(2) == 0, rng.IntN(2) == 0
 	replicas := []*Service{w.replica(), w.replica()}
