@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/elastichub/elastichub/test/cache"
@@ -16,8 +17,7 @@ import (
 // or fails with CI=true.
 func Interpreter(t testing.TB) string {
 	t.Helper()
-	python, err := Environment("kernels", "import ipykernel, zmq, jupyter_server, jupyter_server_terminals, nbclient",
-		"ipykernel==7.*", "pyzmq==27.*", "jupyter_server==2.*", "nbclient")
+	python, err := kernels()
 	if err == nil {
 		return python
 	}
@@ -27,6 +27,12 @@ func Interpreter(t testing.TB) string {
 	t.Skipf("no Python with ipykernel and jupyter_server: %v", err)
 	return ""
 }
+
+// kernels looks once: tests ask all the time, and packages wait for each other.
+var kernels = sync.OnceValues(func() (string, error) {
+	return Environment("kernels", "import ipykernel, zmq, jupyter_server, jupyter_server_terminals, nbclient",
+		"ipykernel==7.*", "pyzmq==27.*", "jupyter_server==2.*", "nbclient")
+})
 
 // Environment returns the path of a Python in the virtual environment of that
 // name in the tests' cache. Where it does not run check, a line of Python, the
