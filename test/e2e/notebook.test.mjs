@@ -188,7 +188,7 @@ describe('a page whose connection breaks', () => {
     await labReady(other);
     await newNotebook(other, remote);
     await output(await run(other, 'import time; print("ready")'), /ready/);
-    const cell = await run(other, 'for i in range(200):\n    print(i, flush=True)\n    time.sleep(0.02 if i % 20 else 0.7)');
+    const cell = await run(other, 'for i in range(200):\n    print(i, flush=True)\n    time.sleep(0.02 if i % 20 else 3 if i in (20, 80) else 0.7)');
     for (const enough of [20, 80]) {
       // In a pause: of a message on its way nobody could say whether it arrived.
       await until('it prints', async () => (await lines(cell)).length > enough, { every: 20 });
