@@ -11,18 +11,18 @@ import (
 
 func agentCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "agent -- COMMAND [ARGUMENT...]",
-		Short: "Supervise the kernel that COMMAND starts; the first process of a kernel container",
-		Long: `Supervise the kernel that COMMAND starts. {connection_file} in its arguments is
-filled in. The agent is configured by ELASTICHUB_* variables; see docs/agent-protocol.md.`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, argv []string) error {
+		Use:   "agent",
+		Short: "Supervise the kernel of the Pod, which run-kernel starts in the container beside",
+		Long: `Supervise the kernel of the Pod. The agent is configured by ELASTICHUB_* variables;
+see docs/agent-protocol.md.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := agent.ConfigFromEnv(os.LookupEnv)
 			if err != nil {
 				return err
 			}
 			config.Log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
-			result, err := agent.Run(cmd.Context(), config, argv)
+			result, err := agent.Run(cmd.Context(), config)
 			if err != nil {
 				return err
 			}

@@ -9,12 +9,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// installAgentCommand is what the init container of a kernel Pod runs: the
-// binary copies itself into a volume that the kernel container mounts too.
+// installAgentCommand is what the agent's container of a kernel Pod runs after it
+// has started: the binary copies itself into a volume that the kernel's container,
+// which the kubelet starts after that, mounts too.
 func installAgentCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "install-agent DIRECTORY",
-		Short: "Copy this binary into a directory, for a kernel container to run as its agent",
+		Short: "Copy this binary into a directory, for a kernel container to run it as run-kernel",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			self, err := os.Executable()

@@ -14,16 +14,24 @@ const mostTracked = 4096
 // silence, before it is asked: its PUB socket may have dropped the "idle".
 const suspectAfter = 30 * time.Second
 
-// activity decides busy, idle and when to park. It is pure but for its lock:
+// hungAfter is how long an execute_request may wait to begin while the kernel
+// answers nothing on control either.
+const hungAfter = 30 * time.Second
+
+// activity decides what is work, and when to park. It is pure but for its lock:
 // time comes in with every call and is compared on the monotonic clock.
 //
-// Busy is: an execute_request has no reply, or iopub said busy for a request
-// and not yet idle. A busy kernel is never parked, however silent.
+// Busy is: an execute_request of a client is open, or iopub said busy and not
+// yet idle for another of its requests; or the kernel's container computes
+// while nothing is open (cpu.go). Not busy is a kernel that waits for a human
+// (input_request, a breakpoint), and one that hangs: its execute_request has
+// not begun, and nothing is answered on control. A busy kernel is never
+// parked, however silent.
 //
-// Activity is: a client's message, anything on iopub, a reply, the end of
-// being busy. What clients send by themselves when they connect
-// (kernel_info_request, comm_info_request, debug_request) and what follows from
-// it is not: a notebook that reconnects does not hold a GPU.
+// Activity is: a client's message, the end of being busy. What clients send by
+// themselves when they connect (kernel_info_request, comm_info_request,
+// debug_request) is not: a notebook that reconnects does not hold a GPU. Nor is
+// what the kernel says that nobody asked for: it is as long as the kernel likes.
 type activity struct {
 	mu            sync.Mutex
 	timeout       time.Duration // 0: never
@@ -31,15 +39,27 @@ type activity struct {
 	last          time.Time
 	since         time.Time            // a time-out was set where there was none: idle time begins here
 	yield         time.Duration        // park at the next look if idle for so long; 0: no such wish
-	executes      map[string]struct{}  // execute_requests without reply
-	busy          map[string]time.Time // requests for which iopub said busy, and when
+	executes      map[string]*execute  // execute_requests without reply
+	asked         map[string]struct{}  // other requests of clients that are not over
+	busy          map[string]time.Time // those of them for which iopub said busy, and when
+	input         bool                 // an open execute_request waits for an input_reply
+	stopped       bool                 // the debugger has stopped the kernel
+	answeredLast  time.Time            // on control
 	iopubLast     time.Time
+	cpu           cpu
 }
 
-func newActivity(now time.Time, timeout time.Duration, cullConnected bool) *activity {
+// execute is an open execute_request.
+type execute struct {
+	sent  time.Time
+	begun bool
+}
+
+func newActivity(now time.Time, timeout time.Duration, cullConnected bool, busyCPU float64) *activity {
 	return &activity{
-		timeout: timeout, cullConnected: cullConnected, last: now,
-		executes: map[string]struct{}{}, busy: map[string]time.Time{},
+		timeout: timeout, cullConnected: cullConnected, last: now, answeredLast: now,
+		executes: map[string]*execute{}, asked: map[string]struct{}{}, busy: map[string]time.Time{},
+		cpu: cpu{threshold: busyCPU},
 	}
 }
 
@@ -59,21 +79,46 @@ func (a *activity) request(now time.Time, f wire.Fields) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.last = now
-	if f.Type == wire.TypeExecuteRequest && len(a.executes) < mostTracked {
-		a.executes[string(f.ID)] = struct{}{}
+	switch {
+	case f.Type == wire.TypeInputReply:
+		a.input = false
+	case f.Type == wire.TypeExecuteRequest:
+		if len(a.executes) < mostTracked {
+			a.executes[string(f.ID)] = &execute{sent: now}
+		}
+	case len(a.asked) < mostTracked:
+		a.asked[string(f.ID)] = struct{}{}
 	}
 }
 
 // reply is called for every message of the kernel on shell, control and stdin.
 func (a *activity) reply(now time.Time, f, parent wire.Fields) {
-	if passive(parent.Type) {
-		return
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	id := string(parent.ID)
+	switch {
+	case f.Type == wire.TypeInputRequest:
+		if e := a.executes[id]; e != nil && !a.input {
+			e.begun, a.input, a.last = true, true, now
+		}
+	case !passive(parent.Type):
+		a.over(now, id)
+	}
+}
+
+// over forgets a request that is done. It counts once.
+func (a *activity) over(now time.Time, id string) {
+	_, executing := a.executes[id]
+	_, asked := a.asked[id]
+	if !executing && !asked {
+		return
+	}
+	delete(a.executes, id)
+	delete(a.asked, id)
+	delete(a.busy, id)
 	a.last = now
-	if f.Type == wire.TypeExecuteReply {
-		delete(a.executes, string(parent.ID))
+	if executing {
+		a.input, a.stopped = false, false
 	}
 }
 
@@ -82,26 +127,44 @@ func (a *activity) published(now time.Time, f, parent wire.Fields, state wire.St
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.iopubLast = now
-	if f.Type != wire.TypeStatus {
-		if parent.Type == "" || !passive(parent.Type) {
-			a.last = now
-		}
-		return
-	}
-	if passive(parent.Type) {
-		return
-	}
-	a.last = now
+	id := string(parent.ID)
 	switch state {
 	case wire.StateBusy:
-		if len(a.busy) < mostTracked {
-			a.busy[string(parent.ID)] = now
+		if _, ok := a.asked[id]; ok {
+			a.busy[id] = now
 		}
 	case wire.StateIdle: // follows the reply
-		delete(a.busy, string(parent.ID))
-		delete(a.executes, string(parent.ID))
+		a.over(now, id)
+		return
 	case wire.StateStarting, wire.StateRestarting, wire.StateDead:
+		return
 	}
+	if e := a.executes[id]; e != nil {
+		e.begun = true
+	}
+}
+
+// debugged is called for every event of the debugger.
+func (a *activity) debugged(now time.Time, event string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch event {
+	case "stopped":
+		if len(a.executes) > 0 && !a.stopped {
+			a.stopped, a.last = true, now
+		}
+	case "continued", "terminated", "exited":
+		if a.stopped {
+			a.stopped, a.last = false, now
+		}
+	}
+}
+
+// alive is called when the kernel has answered on control.
+func (a *activity) alive(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.answeredLast = now
 }
 
 // forget is called when the kernel's process has ended: nothing is running.
@@ -109,8 +172,11 @@ func (a *activity) forget(now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.executes)
+	clear(a.asked)
 	clear(a.busy)
-	a.last = now
+	a.input, a.stopped = false, false
+	a.last, a.answeredLast = now, now
+	a.cpu.reset()
 }
 
 // setTimeout changes the time-out. Where there was none, idle time begins now:
@@ -146,13 +212,78 @@ func (a *activity) answered(asked time.Time) {
 	for id, since := range a.busy {
 		if since.Before(asked) {
 			delete(a.busy, id)
+			delete(a.asked, id)
 		}
+	}
+}
+
+// stalled tells whether to ask on control if the kernel is alive: something
+// waits to begin.
+func (a *activity) stalled(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	since, stalled := a.waitsToBegin()
+	return stalled && now.Sub(since) > hungAfter/3
+}
+
+// waitsToBegin tells since when an execute_request has waited while no other
+// request is being worked on.
+func (a *activity) waitsToBegin() (since time.Time, waits bool) {
+	if len(a.busy) > 0 {
+		return time.Time{}, false
+	}
+	for _, e := range a.executes {
+		if e.begun {
+			return time.Time{}, false
+		}
+		if !waits || e.sent.Before(since) {
+			since, waits = e.sent, true
+		}
+	}
+	return since, waits
+}
+
+// standstill is why a kernel with open requests is not busy.
+type standstill int
+
+const (
+	standstillNone  standstill = iota
+	standstillInput            // it waits for an input_reply
+	standstillDebug            // the debugger has stopped it
+	standstillHung             // it does not answer
+)
+
+func (a *activity) standstill(now time.Time) standstill {
+	if len(a.executes) == 0 {
+		return standstillNone
+	}
+	if a.input {
+		return standstillInput
+	}
+	if a.stopped {
+		return standstillDebug
+	}
+	if since, waits := a.waitsToBegin(); waits && now.Sub(since) > hungAfter && now.Sub(a.answeredLast) > hungAfter {
+		return standstillHung
+	}
+	return standstillNone
+}
+
+// used is called with how much the kernel's container has computed since it began.
+func (a *activity) used(now time.Time, total time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	open := (len(a.executes) > 0 || len(a.busy) > 0) && a.standstill(now) == standstillNone
+	if a.cpu.sample(now, total, a.timeout, open) {
+		a.last = now
 	}
 }
 
 // idleness is what the state route tells.
 type idleness struct {
-	busy    bool
+	running bool          // a request is open
+	busy    bool          // it works
+	still   standstill    // why it runs and does not work
 	last    time.Time     // last activity; now while busy
 	idle    time.Duration // since then
 	timeout time.Duration
@@ -164,7 +295,8 @@ type idleness struct {
 func (a *activity) idleness(now time.Time, connections int) idleness {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i := idleness{busy: len(a.executes) > 0 || len(a.busy) > 0, last: a.last, timeout: a.timeout}
+	i := idleness{running: len(a.executes) > 0 || len(a.busy) > 0, still: a.standstill(now), last: a.last, timeout: a.timeout}
+	i.busy = i.running && i.still == standstillNone
 	if i.busy {
 		i.last = now
 		a.yield = 0

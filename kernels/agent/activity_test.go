@@ -27,6 +27,9 @@ func (s *story) replies(msgType, id string) {
 func (s *story) says(state wire.State, msgType, id string) {
 	s.published(s.step(), fields(wire.TypeStatus, "x"), fields(msgType, id), state)
 }
+func (s *story) wantsInput(id string) {
+	s.reply(s.step(), fields(wire.TypeInputRequest, "r"), fields(exe, id))
+}
 func (s *story) prints(msgType, id string) {
 	s.published(s.step(), fields(wire.TypeStream, "x"), fields(msgType, id), "")
 }
@@ -47,12 +50,19 @@ func TestActivity(t *testing.T) {
 		"answered":             {func(s *story) { s.asks(exe, "1"); s.replies(exe, "1") }, false, 0},
 		"another is answered":  {func(s *story) { s.asks(exe, "1"); s.asks(exe, "2"); s.replies(exe, "1") }, true, 0},
 		"idle without a reply": {func(s *story) { s.asks(exe, "1"); s.says(wire.StateIdle, exe, "1") }, false, 0},
-		"busy by iopub alone":  {func(s *story) { s.says(wire.StateBusy, wire.TypeCommMsg, "1") }, true, 0},
+		"busy with a comm_msg": {func(s *story) { s.asks(wire.TypeCommMsg, "1"); s.says(wire.StateBusy, wire.TypeCommMsg, "1") }, true, 0},
+		"busy with what nobody asked": {func(s *story) {
+			s.says(wire.StateBusy, wire.TypeCommMsg, "1")
+			s.says(wire.StateBusy, exe, "2")
+		}, false, 2 * time.Second},
 		"and idle again": {func(s *story) {
+			s.asks(wire.TypeCommMsg, "1")
 			s.says(wire.StateBusy, wire.TypeCommMsg, "1")
 			s.says(wire.StateIdle, wire.TypeCommMsg, "1")
 		}, false, 0},
 		"interleaved": {func(s *story) {
+			s.asks(exe, "1")
+			s.asks(wire.TypeInterruptRequest, "2")
 			s.says(wire.StateBusy, exe, "1")
 			s.says(wire.StateBusy, wire.TypeInterruptRequest, "2")
 			s.says(wire.StateIdle, wire.TypeInterruptRequest, "2")
@@ -65,13 +75,36 @@ func TestActivity(t *testing.T) {
 		}, false, 4 * time.Second},
 		"a start is nothing":       {func(s *story) { s.says(wire.StateStarting, "", "") }, false, time.Second},
 		"a completion is activity": {func(s *story) { s.asks(wire.TypeCompleteRequest, "1") }, false, 0},
-		"a thread that prints":     {func(s *story) { s.prints(exe, "1") }, false, 0},
-		"a parentless print":       {func(s *story) { s.prints("", "") }, false, 0},
-		"the process has ended":    {func(s *story) { s.asks(exe, "1"); s.says(wire.StateBusy, exe, "1"); s.forget(s.step()) }, false, 0},
+		"a thread that prints":     {func(s *story) { s.asks(exe, "1"); s.replies(exe, "1"); s.prints(exe, "1") }, false, time.Second},
+		"a parentless print":       {func(s *story) { s.prints("", "") }, false, time.Second},
+		"replies to nothing":       {func(s *story) { s.replies(exe, "1"); s.replies(wire.TypeCompleteRequest, "2") }, false, 2 * time.Second},
+		"the same reply again": {func(s *story) {
+			s.asks(wire.TypeCompleteRequest, "1")
+			s.replies(wire.TypeCompleteRequest, "1")
+			s.replies(wire.TypeCompleteRequest, "1")
+			s.says(wire.StateBusy, wire.TypeCompleteRequest, "1")
+		}, false, 2 * time.Second},
+		"it waits for input": {func(s *story) { s.asks(exe, "1"); s.wantsInput("1") }, false, 0},
+		"it asks again and again": {func(s *story) {
+			s.asks(exe, "1")
+			s.wantsInput("1")
+			s.wantsInput("1")
+			s.wantsInput("1")
+		}, false, 2 * time.Second},
+		"input is given":          {func(s *story) { s.asks(exe, "1"); s.wantsInput("1"); s.asks(wire.TypeInputReply, "2") }, true, 0},
+		"input that nobody wants": {func(s *story) { s.wantsInput("1") }, false, time.Second},
+		"at a breakpoint":         {func(s *story) { s.asks(exe, "1"); s.debugged(s.step(), "stopped") }, false, 0},
+		"and on": {func(s *story) {
+			s.asks(exe, "1")
+			s.debugged(s.step(), "stopped")
+			s.debugged(s.step(), "continued")
+		}, true, 0},
+		"the debugger says so without a cell": {func(s *story) { s.debugged(s.step(), "stopped"); s.debugged(s.step(), "continued") }, false, 2 * time.Second},
+		"the process has ended":               {func(s *story) { s.asks(exe, "1"); s.says(wire.StateBusy, exe, "1"); s.forget(s.step()) }, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			begin := time.Now()
-			s := &story{newActivity(begin, 10*time.Second, true), begin}
+			begin := time.Now() // the cells that wait to begin are on their way: hangs are below
+			s := &story{newActivity(begin, 10*time.Second, true, 0.05), begin}
 			row.play(s)
 			i := s.idleness(s.now, 0)
 			assert.Equal(t, row.busy, i.busy)
@@ -99,10 +132,10 @@ func TestWhenToPark(t *testing.T) {
 		{10 * time.Second, false, 0, 10 * time.Second, true},
 		{0, true, 0, 1000 * time.Hour, false},
 	} {
-		a := newActivity(now, row.timeout, row.cull)
+		a := newActivity(now, row.timeout, row.cull, 0.05)
 		assert.Equal(t, row.park, a.idleness(now.Add(row.after), row.connections).park, fmt.Sprintf("%+v", row))
 	}
-	a := newActivity(now, time.Minute, true)
+	a := newActivity(now, time.Minute, true, 0.05)
 	a.setTimeout(now.Add(time.Second), time.Second)
 	assert.True(t, a.idleness(now.Add(time.Second), 0).park, "a changed time-out counts at once")
 	a.setTimeout(now.Add(time.Hour), 0)
@@ -116,7 +149,8 @@ func TestWhenToPark(t *testing.T) {
 // one message that ends being busy.
 func TestLostIdle(t *testing.T) {
 	now := time.Now()
-	s := &story{newActivity(now, time.Second, true), now}
+	s := &story{newActivity(now, time.Second, true, 0.05), now}
+	s.asks(wire.TypeCommMsg, "1")
 	s.says(wire.StateBusy, wire.TypeCommMsg, "1")
 	assert.False(t, s.suspect(s.now.Add(suspectAfter)))
 	asked := s.now.Add(suspectAfter + 1)
@@ -127,17 +161,20 @@ func TestLostIdle(t *testing.T) {
 	s.asks(exe, "2")
 	assert.False(t, s.suspect(s.now.Add(time.Hour)), "an execute_request is no suspicion: its cell may be silent for hours")
 	s.answered(s.now.Add(time.Hour))
+	s.alive(s.now.Add(time.Hour))
 	assert.True(t, s.idleness(s.now.Add(time.Hour), 0).busy)
 }
 
 func TestActivityIsBounded(t *testing.T) {
 	now := time.Now()
-	s := &story{newActivity(now, time.Second, true), now}
+	s := &story{newActivity(now, time.Second, true, 0.05), now}
 	for i := range 2 * mostTracked {
 		s.asks(exe, fmt.Sprint(i))
-		s.says(wire.StateBusy, exe, fmt.Sprint(i))
+		s.asks(wire.TypeCommMsg, fmt.Sprint("c", i))
+		s.says(wire.StateBusy, wire.TypeCommMsg, fmt.Sprint("c", i))
 	}
 	assert.Len(t, s.executes, mostTracked)
+	assert.Len(t, s.asked, mostTracked)
 	assert.Len(t, s.busy, mostTracked)
 }
 
@@ -156,4 +193,98 @@ func TestCrashesInARow(t *testing.T) {
 	wait, giveUp := c.next(stableAfter)
 	assert.False(t, giveUp, "a kernel that lived long begins a new row")
 	assert.Equal(t, firstBackoff, wait)
+}
+
+// TestHang: a request that does not begin is work that waits, unless nothing in
+// the kernel answers.
+func TestHang(t *testing.T) {
+	const timeout = 2 * hungAfter
+	begin := time.Now()
+	at := func(d time.Duration) time.Time { return begin.Add(d) }
+	hung := func() *story {
+		s := &story{newActivity(begin, timeout, true, 0.05), begin}
+		s.request(begin, fields(exe, "1"))
+		return s
+	}
+	s := hung()
+	assert.False(t, s.stalled(at(time.Second)))
+	assert.True(t, s.stalled(at(hungAfter/2)), "it is asked on control")
+	assert.True(t, s.idleness(at(hungAfter), 0).busy)
+	i := s.idleness(at(hungAfter+time.Second), 0)
+	assert.False(t, i.busy)
+	assert.True(t, i.running)
+	assert.Equal(t, standstillHung, i.still)
+	assert.Equal(t, hungAfter+time.Second, i.idle, "since it was asked")
+	assert.True(t, s.idleness(at(timeout), 0).park)
+
+	s = hung()
+	s.alive(at(hungAfter))
+	assert.True(t, s.idleness(at(hungAfter+time.Second), 0).busy, "it answers on control: something else keeps it")
+	assert.False(t, s.idleness(at(2*hungAfter+time.Second), 0).busy, "and no more")
+
+	s = hung()
+	s.published(at(time.Second), fields(wire.TypeStatus, "x"), fields(exe, "1"), wire.StateBusy)
+	s.request(at(time.Second), fields(exe, "2"))
+	assert.False(t, s.stalled(at(time.Hour)))
+	assert.True(t, s.idleness(at(time.Hour), 0).busy, "the first has begun, the second waits for it")
+
+	s = hung()
+	s.request(at(time.Second), fields(wire.TypeCommMsg, "2"))
+	s.published(at(time.Second), fields(wire.TypeStatus, "x"), fields(wire.TypeCommMsg, "2"), wire.StateBusy)
+	assert.True(t, s.idleness(at(time.Hour), 0).busy, "another request keeps it")
+}
+
+// TestComputing: what nobody has asked for is work if it takes enough.
+func TestComputing(t *testing.T) {
+	begin := time.Now()
+	// run lets a kernel compute for that part of each of the seconds, and
+	// returns how long it has been idle at the end.
+	run := func(timeout time.Duration, threshold, load float64, seconds int, open func(a *activity, second int)) time.Duration {
+		a := newActivity(begin, timeout, true, threshold)
+		total, now := time.Hour, begin
+		for second := range seconds {
+			if open != nil {
+				open(a, second)
+			}
+			now = now.Add(time.Second)
+			total += time.Duration(load * float64(time.Second))
+			a.used(now, total)
+		}
+		return a.idleness(now, 0).idle
+	}
+	assert.Equal(t, 300*time.Second, run(time.Hour, 0.05, 0, 300, nil))
+	assert.Equal(t, 300*time.Second, run(time.Hour, 0.05, 0.04, 300, nil), "noise")
+	assert.Zero(t, run(time.Hour, 0.05, 0.06, 300, nil))
+	assert.Equal(t, 300*time.Second, run(time.Hour, 0, 8, 300, nil), "switched off")
+	assert.Zero(t, run(10*time.Second, 0.05, 1, 5, nil), "a short idle time is measured over itself")
+
+	assert.Equal(t, 2*time.Second, run(time.Hour, 0.05, 1, 22, func(a *activity, second int) {
+		switch second {
+		case 0:
+			a.request(begin, fields(exe, "1"))
+		case 20:
+			a.over(begin.Add(20*time.Second), "1")
+			// what a cell used is its own: these two seconds are not enough yet
+		}
+	}))
+	at := func(second int, used time.Duration, a *activity) {
+		a.used(begin.Add(time.Duration(second)*time.Second), used)
+	}
+	a := newActivity(begin, time.Hour, true, 0.05)
+	for second := range 11 {
+		at(second, time.Duration(second)*time.Second, a)
+	}
+	at(12, 10*time.Second, a)
+	at(14, 10*time.Second, a)
+	assert.Equal(t, 4*time.Second, a.idleness(begin.Add(14*time.Second), 0).idle, "it has ended when it ended, not when the window has passed")
+	at(16, time.Second, a) // less than before: a lie, or another container
+	assert.Equal(t, 6*time.Second, a.idleness(begin.Add(16*time.Second), 0).idle)
+
+	waiting := newActivity(begin, time.Hour, true, 0.05)
+	waiting.request(begin, fields(exe, "1"))
+	waiting.reply(begin, fields(wire.TypeInputRequest, "r"), fields(exe, "1"))
+	for second := range 11 {
+		at(second, time.Duration(second)*time.Second, waiting)
+	}
+	assert.Zero(t, waiting.idleness(begin.Add(10*time.Second), 0).idle, "it waits for input while a thread computes")
 }

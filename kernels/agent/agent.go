@@ -1,7 +1,14 @@
-// Package agent is the first process of a kernel's container. It starts the
-// kernel, carries its messages between ZMQ and one TLS port, restarts it in
-// place, judges whether it is busy, and ends it when it was idle for long
-// enough. What it speaks is docs/agent-protocol.md.
+// Package agent is the process of the agent's container in a kernel's Pod. It
+// has the kernel started by run-kernel in the container beside it, carries its
+// messages between ZMQ and one TLS port, restarts it in place, judges whether
+// it is busy, and ends it when it was idle for long enough. What it speaks is
+// docs/agent-protocol.md.
+//
+// The kernel's owner is a possible attacker of the agent: nothing that comes
+// from the kernel or from run-kernel may stop it, hold it up without a bound or
+// lengthen the kernel's life beyond what work asked for. What makes its
+// decisions hold is the kubelet, which asks GET /v1/live and kills the kernel's
+// container when the answer is no.
 //
 //	            ┌──────────── kernel ready ───────────┐
 //	starting ───┤                                     ▼
@@ -18,7 +25,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,23 +38,24 @@ import (
 // agent is one run. Its supervisor (supervise.go) is the only one to change
 // the kernel; the server and the connections read it under mu.
 type agent struct {
-	cfg     Config
-	argv    []string // with the connection file filled in
-	environ []string
-	conn    connection
-	log     *slog.Logger
+	cfg  Config
+	conn connection
+	log  *slog.Logger
+
+	processes *processes // set before there is a kernel
 
 	signer   *wire.Signer
 	builder  *wire.Builder
 	activity *activity
-	reaper   reaper
 	epoch    string
 	orders   chan order
 	rejects  atomic.Uint64
 	contact  atomic.Pointer[time.Time] // when somebody with the key last spoke to the agent
 	farewell atomic.Pointer[farewell]  // the last shutdown_request of a client, or nil
 	warned   bool                      // parking has been announced; the supervisor's
-	oomKills uint64                    // as of the start of the present process; the supervisor's
+	usage    protocol.Usage            // as of the start of the present process; the supervisor's
+	probed   atomic.Pointer[time.Time] // when the kubelet last asked whether the kernel is to live
+	over     atomic.Bool               // the kernel is to be gone
 
 	mu       sync.RWMutex
 	ctx      context.Context // of sessions and connections; ends with the run
@@ -61,11 +68,11 @@ type agent struct {
 	ending   bool   // no client's message goes to the kernel any more
 }
 
-// Run starts the kernel that argv says and serves it until it ends. Ending ctx
-// ends it with ReasonTerminated. As pid 1 it reaps orphans. The error is that
-// of a run that could not even begin; its Result says start-failed.
-func Run(ctx context.Context, cfg Config, argv []string) (protocol.Result, error) {
-	result, err := run(ctx, cfg, argv)
+// Run has the kernel started once run-kernel is there, and serves it until it
+// ends. Ending ctx ends it with ReasonTerminated. The error is that of a run that
+// could not even begin; its Result says start-failed.
+func Run(ctx context.Context, cfg Config) (protocol.Result, error) {
+	result, err := run(ctx, cfg)
 	if err != nil {
 		result = protocol.Result{Reason: protocol.ReasonStartFailed, Message: err.Error()}
 	}
@@ -77,12 +84,9 @@ func Run(ctx context.Context, cfg Config, argv []string) (protocol.Result, error
 	return result, err
 }
 
-func run(ctx context.Context, cfg Config, argv []string) (protocol.Result, error) {
+func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 	if err := cfg.Validate(); err != nil {
 		return protocol.Result{}, err
-	}
-	if len(argv) == 0 {
-		return protocol.Result{}, errors.New("agent: no kernel command")
 	}
 	serverTLS, err := cfg.Secret.ServerTLS()
 	if err != nil {
@@ -92,26 +96,23 @@ func run(ctx context.Context, cfg Config, argv []string) (protocol.Result, error
 	if err != nil {
 		return protocol.Result{}, err
 	}
-	dir, err := os.MkdirTemp("", "kernel-")
-	if err != nil {
-		return protocol.Result{}, fmt.Errorf("agent: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	path, err := conn.write(dir)
-	if err != nil {
-		return protocol.Result{}, fmt.Errorf("agent: connection file: %w", err)
-	}
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return protocol.Result{}, fmt.Errorf("agent: %w", err)
 	}
+	control, err := listenForProcesses(cfg.Socket)
+	if err != nil {
+		_ = listener.Close()
+		return protocol.Result{}, fmt.Errorf("agent: control socket: %w", err)
+	}
+	defer control.Close()
 
 	a := &agent{
-		cfg: cfg, argv: fillCommand(argv, path), environ: os.Environ(), conn: conn,
+		cfg: cfg, conn: conn,
 		log:      cfg.Log.With(slog.String("kernel", cfg.KernelID)),
 		signer:   wire.NewSigner([]byte(conn.Key)),
 		builder:  wire.NewBuilder("elastichub"),
-		activity: newActivity(time.Now(), cfg.IdleTimeout, cfg.CullConnected),
+		activity: newActivity(time.Now(), cfg.IdleTimeout, cfg.CullConnected, cfg.BusyCPU),
 		epoch:    uuid.NewString(),
 		orders:   make(chan order),
 		sessions: map[string]*session{},
@@ -120,22 +121,22 @@ func run(ctx context.Context, cfg Config, argv []string) (protocol.Result, error
 	a.contacted(time.Now())
 	a.ctx, a.end = context.WithCancel(context.Background())
 	defer a.end()
-	if os.Getpid() == 1 {
-		a.reaper.run()
-		defer a.reaper.stop()
-	}
-	return a.serve(ctx, tls.NewListener(batchListener{listener}, serverTLS))
+	return a.serve(ctx, tls.NewListener(batchListener{listener}, serverTLS), control)
 }
 
 // serve runs server and supervisor until the supervisor is done.
-func (a *agent) serve(ctx context.Context, listener net.Listener) (protocol.Result, error) {
+func (a *agent) serve(ctx context.Context, listener, control net.Listener) (protocol.Result, error) {
 	server := a.server()
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(batchListener{listener}) }()
 	supervised := make(chan protocol.Result, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { supervised <- a.supervise(ctx) }()
+	go func() {
+		result := a.supervise(ctx, control)
+		a.outlive(ctx, result)
+		supervised <- result
+	}()
 
 	var broken error
 	select {

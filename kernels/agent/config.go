@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -21,6 +20,7 @@ type Config struct {
 	KernelID   string      // for logs
 	KernelName string      // kernel_name in the connection file
 	Listen     string      // address of the TLS server
+	Socket     string      // where run-kernel is met
 
 	IdleTimeout   time.Duration // 0: the kernel is never parked
 	CullConnected bool          // park also while a session is connected
@@ -29,6 +29,15 @@ type Config struct {
 	// ParkNotice is how long before it is parked the kernel announces it; 0: not
 	// at all. An idle time that is no longer is not announced.
 	ParkNotice time.Duration
+	// BusyCPU is how many cores' worth of computing that nobody has asked for
+	// counts as work; 0: none does.
+	BusyCPU float64
+	// ProbePeriod is that of the kubelet's question whether the kernel is to live.
+	// The agent stays until it has not been asked for two periods. 0: nobody asks.
+	ProbePeriod time.Duration
+	// ContainerTimeout is how long the kernel's container may take to begin, its
+	// image included.
+	ContainerTimeout time.Duration
 	// OrphanAfter is after how long without any contact an idle kernel ends,
 	// whatever its idle time-out says.
 	OrphanAfter time.Duration
@@ -45,25 +54,30 @@ type Config struct {
 	MaxMessage    int           // bytes of one message, either way
 	MaxSessions   int           // the one gone longest makes room for a new one
 
-	Log    *slog.Logger // of the agent itself
-	Output io.Writer    // gets the kernel's stdout and stderr, line by line
+	Log *slog.Logger // of the agent itself
 }
+
+// mostBusyCPU is more cores than any machine has.
+const mostBusyCPU = 4096
 
 // DefaultConfig is complete but for the secret and the kernel's names.
 func DefaultConfig() Config {
 	return Config{
-		Listen:         fmt.Sprintf(":%d", protocol.Port),
-		CullConnected:  true,
-		InterruptMode:  protocol.InterruptAuto,
-		OrphanAfter:    24 * time.Hour,
-		TerminationLog: "/dev/termination-log",
-		StartTimeout:   2 * time.Minute,
-		ShutdownGrace:  5 * time.Second,
-		ReplayBytes:    32 << 20,
-		MaxMessage:     256 << 20,
-		MaxSessions:    64,
-		Log:            slog.Default(),
-		Output:         os.Stdout,
+		Listen:           fmt.Sprintf(":%d", protocol.Port),
+		Socket:           protocol.ControlSocket,
+		CullConnected:    true,
+		InterruptMode:    protocol.InterruptAuto,
+		BusyCPU:          0.05,
+		ProbePeriod:      protocol.LivePeriod,
+		ContainerTimeout: 30 * time.Minute,
+		OrphanAfter:      24 * time.Hour,
+		TerminationLog:   "/dev/termination-log",
+		StartTimeout:     2 * time.Minute,
+		ShutdownGrace:    5 * time.Second,
+		ReplayBytes:      32 << 20,
+		MaxMessage:       64 << 20,
+		MaxSessions:      64,
+		Log:              slog.Default(),
 	}
 }
 
@@ -119,6 +133,10 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	})
 	each(protocol.EnvInterruptMode, func(value string) error { c.InterruptMode = protocol.InterruptMode(value); return nil })
 	each(protocol.EnvGPUs, count(&c.GPUs))
+	each(protocol.EnvBusyCPU, func(value string) (err error) {
+		c.BusyCPU, err = strconv.ParseFloat(value, 64)
+		return err
+	})
 	each(protocol.EnvTerminationLog, text(&c.TerminationLog))
 	each(protocol.EnvListen, text(&c.Listen))
 	return c, errors.Join(faults...)
@@ -142,6 +160,10 @@ func (c *Config) Validate() error {
 	check(slices.Contains(modes, c.InterruptMode), "InterruptMode", "%q is none of %q", c.InterruptMode, modes)
 	check(c.GPUs >= 0, "GPUs", "%d is negative", c.GPUs)
 	check(c.ParkNotice >= 0, "ParkNotice", "%v is negative", c.ParkNotice)
+	check(c.Socket != "", "Socket", "required")
+	check(c.BusyCPU >= 0 && c.BusyCPU <= mostBusyCPU, "BusyCPU", "%v is not between 0 and %d", c.BusyCPU, mostBusyCPU)
+	check(c.ProbePeriod >= 0, "ProbePeriod", "%v is negative", c.ProbePeriod)
+	check(c.ContainerTimeout > 0, "ContainerTimeout", "%v is not positive", c.ContainerTimeout)
 	check(c.OrphanAfter > 0, "OrphanAfter", "%v is not positive", c.OrphanAfter)
 	check(c.IOPubMessages >= 0, "IOPubMessages", "%d is negative", c.IOPubMessages)
 	check(c.IOPubBytes >= 0, "IOPubBytes", "%d is negative", c.IOPubBytes)
@@ -151,6 +173,5 @@ func (c *Config) Validate() error {
 	check(c.MaxMessage > 0, "MaxMessage", "%d is not positive", c.MaxMessage)
 	check(c.MaxSessions > 0, "MaxSessions", "%d is not positive", c.MaxSessions)
 	check(c.Log != nil, "Log", "required")
-	check(c.Output != nil, "Output", "required")
 	return errors.Join(faults...)
 }

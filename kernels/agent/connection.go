@@ -2,15 +2,10 @@ package agent
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"math/big"
 	"net"
-	"os"
-	"path/filepath"
-	"strings"
 
-	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -46,25 +41,6 @@ const loopback = "127.0.0.1"
 
 func (c *connection) endpoint(port int) string {
 	return fmt.Sprintf("%s://%s:%d", c.Transport, c.IP, port)
-}
-
-// write puts the file into dir, which only the agent's user may enter.
-func (c *connection) write(dir string) (path string, err error) {
-	raw, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
-		return "", err
-	}
-	path = filepath.Join(dir, "connection.json")
-	return path, os.WriteFile(path, raw, 0o600)
-}
-
-// fillCommand puts the connection file's path into a kernelspec's argv.
-func fillCommand(argv []string, path string) []string {
-	filled := make([]string, len(argv))
-	for i, arg := range argv {
-		filled[i] = strings.ReplaceAll(arg, protocol.ConnectionFile, path)
-	}
-	return filled
 }
 
 // Ports are taken from below the range from which Linux serves ephemeral

@@ -30,6 +30,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/agentpod"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
@@ -44,6 +45,7 @@ type running struct {
 	cfg    agent.Config
 	base   string // host:port
 	output *buffer
+	cgroup string // directory that plays a control group
 	log    *buffer
 	http   *http.Client
 	cancel context.CancelFunc
@@ -86,13 +88,12 @@ func secret(t testing.TB, run int64) keys.Secret {
 func start(t testing.TB, argv []string, change func(*agent.Config)) *running {
 	t.Helper()
 	address := loopback.Address()
-	r := &running{t: t, base: address, output: &buffer{}, log: &buffer{}, done: make(chan struct{})}
+	r := &running{t: t, base: address, output: &buffer{}, log: &buffer{}, done: make(chan struct{}), cgroup: t.TempDir()}
 	r.cfg = agent.DefaultConfig()
 	r.cfg.Secret = secret(t, 1)
 	r.cfg.KernelID, r.cfg.KernelName = "k1", "python3"
 	r.cfg.Listen = address
 	r.cfg.TerminationLog = filepath.Join(t.TempDir(), "termination-log")
-	r.cfg.Output = r.output
 	r.cfg.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if change != nil {
 		change(&r.cfg)
@@ -103,7 +104,7 @@ func start(t testing.TB, argv []string, change func(*agent.Config)) *running {
 	r.begun = time.Now()
 	go func() {
 		defer close(r.done)
-		r.result, r.err = agent.Run(ctx, r.cfg, argv)
+		r.result, r.err = agentpod.Run(ctx, r.cfg, argv, r.output, r.cgroup)
 	}()
 	t.Cleanup(func() {
 		r.cancel()

@@ -49,7 +49,7 @@ type kernel struct {
 
 // newKernel starts the process and begins to connect to it.
 func newKernel(ctx context.Context, a *agent) (*kernel, error) {
-	p, err := startProcess(a.argv, kernelEnv(a.environ), a.cfg.Output, &a.reaper)
+	p, err := a.processes.start(&a.conn)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +61,7 @@ func newKernel(ctx context.Context, a *agent) (*kernel, error) {
 		k.keep(wire.Control, a.conn.Control, func(_ context.Context, c *zmtp.Conn) error {
 			k.control.Store(c)
 			return k.read(wire.Control, c, func(_ *wire.Message, f, _ wire.Fields) {
+				k.a.activity.alive(time.Now())
 				if f.Type == wire.TypeInterruptReply {
 					k.interruptReplied()
 				}
@@ -78,7 +79,7 @@ func (k *kernel) leave() {
 	defer time.AfterFunc(drainTime, k.cancel).Stop() // a child may hold them open
 	k.work.Wait()
 	k.cancel()
-	k.close()
+	k.clean()
 }
 
 func (k *kernel) options(routing []byte) zmtp.Options {
@@ -151,6 +152,9 @@ func (k *kernel) readIOPub(ctx context.Context, c *zmtp.Conn) error {
 		}
 		now := time.Now()
 		k.a.activity.published(now, f, parent, state)
+		if f.Type == wire.TypeDebugEvent {
+			k.a.activity.debugged(now, wire.Member(m.Content, "event"))
+		}
 		if k.limited(rate, m, f, now) {
 			return
 		}
@@ -264,6 +268,14 @@ func (k *kernel) ask() error {
 	k.asked.Store(&now)
 	m := k.a.builder.New(wire.Shell, wire.TypeKernelInfoRequest, nil, struct{}{})
 	return c.Send(k.a.signer.AppendZMQ(nil, nil, &m))
+}
+
+// ping asks on control whether the kernel still answers anything.
+func (k *kernel) ping() {
+	if c := k.control.Load(); c != nil {
+		m := k.a.builder.New(wire.Control, wire.TypeKernelInfoRequest, nil, struct{}{})
+		_ = c.Send(k.a.signer.AppendZMQ(nil, nil, &m)) // a connection that broke is made anew
+	}
 }
 
 // awaitInterruptReply returns a channel that is closed with the next interrupt_reply.

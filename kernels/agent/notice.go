@@ -8,10 +8,20 @@ import (
 // parkedNotice is what a user reads in the last cell when the kernel was parked.
 func (a *agent) parkedNotice(i idleness) string {
 	const after = "Run a cell to bring it back; variables are gone, files are kept."
-	if !i.yields {
-		return fmt.Sprintf("Kernel parked after %s without work%s. %s", span(i.timeout), a.held("", ": its GPU is free again", ": its %d GPUs are free again"), after)
+	without := "without work"
+	switch i.still {
+	case standstillInput:
+		without = "of waiting for input"
+	case standstillDebug:
+		without = "at a breakpoint"
+	case standstillHung:
+		without = "without an answer"
+	case standstillNone:
 	}
-	return fmt.Sprintf("Kernel parked after %s without work, since somebody was waiting for %s. %s", span(i.idle), a.held("what it held", "its GPU", "its %d GPUs"), after)
+	if !i.yields {
+		return fmt.Sprintf("Kernel parked after %s %s%s. %s", span(i.timeout), without, a.held("", ": its GPU is free again", ": its %d GPUs are free again"), after)
+	}
+	return fmt.Sprintf("Kernel parked after %s %s, since somebody was waiting for %s. %s", span(i.idle), without, a.held("what it held", "its GPU", "its %d GPUs"), after)
 }
 
 // held chooses the words for the kernel's GPUs.

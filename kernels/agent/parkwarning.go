@@ -22,7 +22,7 @@ func (a *agent) warnBeforeParking(now time.Time) {
 	a.warned = near
 	for _, s := range a.everySession() {
 		if near {
-			s.warn(a.builder, fmt.Sprintf("Kernel will be parked in %s unless a cell is run.", span(left.Round(time.Second))))
+			s.warn(a.builder, warning(i.still, left))
 		} else {
 			s.unwarn(a.builder)
 		}
@@ -67,6 +67,22 @@ func (s *session) showParked(b *wire.Builder, text string) {
 
 // contacted notes that somebody with this run's key spoke to the agent.
 func (a *agent) contacted(now time.Time) { a.contact.Store(&now) }
+
+// warning announces parking. What the kernel stands still for is said, since its
+// cell looks as if it were running.
+func warning(still standstill, left time.Duration) string {
+	when := span(left.Round(time.Second))
+	switch still {
+	case standstillInput:
+		return fmt.Sprintf("Kernel waits for input, and will be parked in %s unless it is given.", when)
+	case standstillDebug:
+		return fmt.Sprintf("Kernel stands at a breakpoint, and will be parked in %s unless it goes on.", when)
+	case standstillHung:
+		return fmt.Sprintf("Kernel does not answer, and will be parked in %s unless it does. This cell has not begun.", when)
+	case standstillNone:
+	}
+	return fmt.Sprintf("Kernel will be parked in %s unless a cell is run.", when)
+}
 
 // orphaned tells whether the kernel does nothing and nobody has asked after it
 // for so long that whoever started it must be gone.

@@ -17,6 +17,7 @@ const bodyBytes = 4 << 10
 func (a *agent) server() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+protocol.PathReady, a.getReady)
+	mux.HandleFunc("GET "+protocol.PathLive, a.getLive)
 	private := http.NewServeMux()
 	private.HandleFunc("GET "+protocol.PathState, a.getState)
 	private.HandleFunc("POST "+protocol.PathInterrupt, a.postInterrupt)
@@ -80,6 +81,8 @@ func (a *agent) stateNow() protocol.State {
 	defer a.mu.RUnlock()
 	i := a.activity.idleness(time.Now(), connections)
 	s := protocol.State{
+		Protocol:           protocol.Version,
+		Busy:               i.busy,
 		ExecutionState:     a.state,
 		LastActivity:       protocol.Instant{Time: i.last},
 		IdleSeconds:        i.idle.Seconds(),
@@ -88,7 +91,7 @@ func (a *agent) stateNow() protocol.State {
 		Restarts:           a.restarts,
 		KernelInfo:         a.info,
 	}
-	if s.ExecutionState == wire.StateIdle && i.busy {
+	if s.ExecutionState == wire.StateIdle && i.running {
 		s.ExecutionState = wire.StateBusy
 	}
 	return s

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"syscall"
 	"time"
@@ -59,10 +60,11 @@ const (
 	endIdle
 	endTerminated
 	endOrphaned
+	endLost // the kernel's container has ended, or run-kernel does not answer
 )
 
 // supervise owns the kernel from the first start to the end.
-func (a *agent) supervise(ctx context.Context) protocol.Result {
+func (a *agent) supervise(ctx context.Context, control net.Listener) protocol.Result {
 	var row crashes
 	var waiting []chan error // restarts that are not done
 	answer := func(err error) {
@@ -72,46 +74,61 @@ func (a *agent) supervise(ctx context.Context) protocol.Result {
 		waiting = nil
 	}
 	defer func() { answer(errNotReady) }()
+	if early := a.awaitContainer(ctx, control, &waiting); early != nil {
+		return a.finish(nil, *early)
+	}
+	measuring, stop := context.WithCancel(ctx)
+	defer stop()
+	go a.measure(measuring)
 	for wasReady := false; ; {
-		a.oomKills = memory{cgroupRoot}.kills()
+		a.usage, _ = a.processes.usage() // what is not known is not said
 		k, err := newKernel(a.ctx, a)
+		if errors.Is(err, errGone) || errors.Is(err, errNoAnswer) {
+			return a.finish(nil, a.lost(err))
+		}
 		if err != nil {
 			return a.finish(nil, protocol.Result{Reason: protocol.ReasonStartFailed, Message: err.Error()})
 		}
-		a.log.Info("kernel started", slog.Int("pid", k.cmd.Process.Pid))
+		a.log.Info("kernel started", slog.Int("pid", k.id))
 		found := a.watch(ctx, k, &waiting, answer)
 		wasReady = wasReady || !k.up.IsZero()
 		switch found {
 		case endShutdown:
 			return a.finish(k, protocol.Result{Reason: protocol.ReasonShutdown})
 		case endTerminated:
-			return a.finish(k, protocol.Result{Reason: protocol.ReasonTerminated, Message: "The agent was told to end."})
+			return a.finish(k, protocol.Result{Reason: protocol.ReasonTerminated, Message: terminatedMessage})
 		case endIdle:
 			return a.finish(k, protocol.Result{Reason: protocol.ReasonIdle})
 		case endOrphaned:
 			return a.finish(k, protocol.Result{Reason: protocol.ReasonOrphaned, Message: fmt.Sprintf(
 				"Nobody has asked after the kernel for %s, and it was idle.", span(a.cfg.OrphanAfter))})
+		case endLost:
+			a.leave(k)
+			return a.finish(nil, a.lost(errGone))
 		case endSilent:
 			if !wasReady {
-				return a.finish(k, protocol.Result{Reason: protocol.ReasonStartFailed, Message: fmt.Sprintf(
-					"The kernel did not answer within %v.\n%s", a.cfg.StartTimeout, k.tail)})
+				r := a.finish(k, protocol.Result{Reason: protocol.ReasonStartFailed})
+				r.Message = fmt.Sprintf("The kernel did not answer within %v.\n%s", a.cfg.StartTimeout, k.output())
+				return r
 			}
 			answer(errNotReady)
-			k.stop(a.cfg.ShutdownGrace, false)
+			if !k.stop(a.cfg.ShutdownGrace, false) {
+				return a.finish(nil, a.lost(errNoAnswer))
+			}
 			fallthrough
 		case endCrashed:
 			how := a.death(k)
 			if !wasReady {
 				k.leave()
 				return a.finish(nil, protocol.Result{Reason: protocol.ReasonStartFailed, ExitCode: k.exitCode(), Message: fmt.Sprintf(
-					"The kernel ended before it answered: %s.\n%s", how, k.tail)})
+					"The kernel ended before it answered: %s.\n%s", how, k.output())})
 			}
 			wait, giveUp := row.next(k.lived())
 			a.log.Warn("kernel crashed", slog.String("ending", how), slog.Int("in_a_row", int(row)))
 			a.crashed(k, how, giveUp)
 			if giveUp {
 				return a.finish(nil, protocol.Result{Reason: protocol.ReasonKernelExited, ExitCode: k.exitCode(), Message: fmt.Sprintf(
-					"The kernel crashed %d times in a row, at last with %s.\n%s", row, how, k.tail)})
+					"The kernel crashed %d times in a row, at last with %s.\n%s", row, how, k.output())})
 			}
 			select {
 			case <-time.After(wait):
@@ -119,8 +136,11 @@ func (a *agent) supervise(ctx context.Context) protocol.Result {
 			}
 		case endRestart:
 			a.setState(wire.StateRestarting)
-			k.stop(a.cfg.ShutdownGrace, true)
+			stopped := k.stop(a.cfg.ShutdownGrace, true)
 			a.leave(k)
+			if !stopped {
+				return a.finish(nil, a.lost(errNoAnswer))
+			}
 			a.answerFor(wire.Failure{Name: "KernelRestarted", Value: "The kernel was restarted before it answered."})
 		}
 		a.mu.Lock()
@@ -129,9 +149,92 @@ func (a *agent) supervise(ctx context.Context) protocol.Result {
 	}
 }
 
+// awaitContainer waits until run-kernel is there. It returns how the run ends
+// if it ends before.
+func (a *agent) awaitContainer(ctx context.Context, control net.Listener, waiting *[]chan error) *protocol.Result {
+	limited, cancel := context.WithTimeout(ctx, a.cfg.ContainerTimeout)
+	defer cancel()
+	type accepted struct {
+		processes *processes
+		err       error
+	}
+	there := make(chan accepted, 1)
+	go func() {
+		p, err := acceptProcesses(limited, control)
+		there <- accepted{p, err}
+	}()
+	shutdown := false
+	for {
+		select {
+		case o := <-a.orders:
+			if !o.shutdown {
+				*waiting = append(*waiting, o.done)
+				continue
+			}
+			shutdown = true
+			cancel()
+		case found := <-there:
+			a.processes = found.processes // also if it comes too late: it is to be ended
+			switch {
+			case shutdown:
+				return &protocol.Result{Reason: protocol.ReasonShutdown}
+			case ctx.Err() != nil:
+				return &protocol.Result{Reason: protocol.ReasonTerminated, Message: terminatedMessage}
+			case limited.Err() != nil:
+				return &protocol.Result{Reason: protocol.ReasonStartFailed, Message: fmt.Sprintf(
+					"The kernel's container did not begin within %s.", span(a.cfg.ContainerTimeout))}
+			case found.err != nil:
+				return &protocol.Result{Reason: protocol.ReasonStartFailed, Message: found.err.Error()}
+			}
+			return nil
+		}
+	}
+}
+
+const terminatedMessage = "The agent was told to end."
+
+// lost is the end of a run whose container has ended or is out of reach. The
+// sessions are told.
+func (a *agent) lost(err error) protocol.Result {
+	r := protocol.Result{Reason: protocol.ReasonKernelExited, ExitCode: 128 + int(syscall.SIGKILL), Message: "The kernel's container ended."}
+	a.log.Warn("kernel lost", slog.Any("error", err))
+	hint := ""
+	if errors.Is(err, errNoAnswer) {
+		r.Message = "The kernel could not be ended or started: what runs it in its container does not answer."
+	} else if a.usage.MemoryLimit > 0 {
+		hint = fmt.Sprintf("; most often it needed more than the %s of memory that it may have", gibibytes(a.usage.MemoryLimit))
+	}
+	a.tellAll("[the kernel died: its container has ended" + hint + "]\n")
+	a.answerFor(wire.Failure{Name: "KernelDied", Value: "The kernel died: " + r.Message})
+	a.announce(wire.StateDead)
+	return r
+}
+
+// measure asks what the kernel's container uses, until ctx ends.
+func (a *agent) measure(ctx context.Context) {
+	ticker := time.NewTicker(cpuEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.processes.gone:
+			return
+		case <-ticker.C:
+			if u, err := a.processes.usage(); err == nil && u.CPUSeconds >= 0 && u.CPUSeconds < mostCPUSeconds {
+				a.activity.used(time.Now(), time.Duration(u.CPUSeconds*float64(time.Second)))
+			}
+		}
+	}
+}
+
+// mostCPUSeconds is more than any container computes; it fits a time.Duration.
+const mostCPUSeconds = 1e9
+
 // watch waits until something is to be done about the kernel.
 func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, answer func(error)) endReason {
 	ready := k.ready
+	var pinged time.Time
 	timeout := time.NewTimer(a.cfg.StartTimeout)
 	defer timeout.Stop()
 	ticker := time.NewTicker(tick)
@@ -148,6 +251,9 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 		case <-timeout.C:
 			return endSilent
 		case <-k.done:
+			if k.lost {
+				return endLost
+			}
 			return a.howItLeft(k, time.Now())
 		case o := <-a.orders:
 			if o.shutdown {
@@ -166,6 +272,10 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 			now := time.Now()
 			if a.activity.suspect(now) && now.Sub(*k.asked.Load()) > suspectAfter {
 				_ = k.ask() // a connection that broke is made anew
+			}
+			if a.activity.stalled(now) && now.Sub(pinged) > hungAfter/6 {
+				pinged = now
+				k.ping()
 			}
 			if a.decideToPark(now) {
 				return endIdle
@@ -240,15 +350,16 @@ func (a *agent) crashed(k *kernel, how string, giveUp bool) {
 
 // death says in words how a kernel's process ended.
 func (a *agent) death(k *kernel) string {
-	m := memory{cgroupRoot}
-	if k.exitCode() == 128+int(syscall.SIGKILL) && m.kills() > a.oomKills {
-		if limit := m.limit(); limit != "" {
-			return "it needed more than the " + limit + " of memory that the kernel may have"
+	if k.exitCode() == 128+int(syscall.SIGKILL) && k.exit.Usage.MemoryKills > a.usage.MemoryKills {
+		if limit := k.exit.Usage.MemoryLimit; limit > 0 {
+			return "it needed more than the " + gibibytes(limit) + " of memory that the kernel may have"
 		}
 		return "it needed more memory than the kernel may have"
 	}
 	return k.ending()
 }
+
+func gibibytes(n uint64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
 
 // lived is how long the kernel was ready.
 func (k *kernel) lived() time.Duration {
@@ -289,27 +400,28 @@ func (k *kernel) interrupt() error {
 // stop ends the process: shutdown_request, after half the grace SIGTERM, after
 // the other half SIGKILL, to all of its group. A busy kernel is interrupted
 // first, as by jupyter_client, since it would not notice the request, and gets
-// a moment to say so to whoever waits for its cell.
-func (k *kernel) stop(grace time.Duration, restart bool) {
-	busy := func() bool { return k.a.activity.idleness(time.Now(), 0).busy }
-	if busy() {
+// a moment to say so to whoever waits for its cell. It returns whether the
+// process has ended, for which it does not wait for ever.
+func (k *kernel) stop(grace time.Duration, restart bool) bool {
+	running := func() bool { return k.a.activity.idleness(time.Now(), 0).running }
+	if running() {
 		_ = k.interrupt() // SIGTERM follows
-		for until := time.Now().Add(interruptTime); busy() && time.Now().Before(until); {
+		for until := time.Now().Add(interruptTime); running() && time.Now().Before(until); {
 			if k.exited(5 * time.Millisecond) {
-				return
+				return true
 			}
 		}
 	}
 	err := k.order(wire.TypeShutdownRequest, map[string]bool{"restart": restart})
 	if err == nil && k.exited(grace/2) {
-		return
+		return true
 	}
 	_ = k.signal(syscall.SIGTERM)
 	if k.exited(grace / 2) {
-		return
+		return true
 	}
 	_ = k.signal(syscall.SIGKILL)
-	<-k.done
+	return k.exited(killTime)
 }
 
 // finish ends the run: the clients are told, then the kernel is ended, if there still is one.
@@ -318,6 +430,9 @@ func (a *agent) finish(k *kernel, r protocol.Result) protocol.Result {
 	a.ending = true
 	a.state = wire.StateDead
 	a.mu.Unlock()
+	if k != nil { // it may have what runs it stopped, and every step below would take its time
+		defer time.AfterFunc(a.cfg.ShutdownGrace+killTime, func() { a.over.Store(true) }).Stop()
+	}
 	if r.Reason == protocol.ReasonIdle {
 		idle := a.activity.idleness(time.Now(), 0)
 		r.Message = a.parkedNotice(idle)
@@ -327,10 +442,12 @@ func (a *agent) finish(k *kernel, r protocol.Result) protocol.Result {
 		a.hangUp(r.Reason)
 	}
 	if k != nil {
-		k.stop(a.cfg.ShutdownGrace, false)
+		stopped := k.stop(a.cfg.ShutdownGrace, false)
 		a.leave(k)
 		a.answerFor(wire.Failure{Name: "KernelEnded", Value: "The kernel was ended before it answered."})
-		r.ExitCode = k.exitCode()
+		if stopped { // else the kubelet ends it
+			r.ExitCode = k.exitCode()
+		}
 	}
 	a.hangUp(r.Reason)
 	a.log.Info("kernel ended", slog.String("reason", string(r.Reason)), slog.Int("exit_code", r.ExitCode))

@@ -28,6 +28,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/agentpod"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
@@ -99,7 +100,7 @@ func (c *controllers) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 	cfg := agent.DefaultConfig()
 	cfg.Secret, cfg.KernelID, cfg.KernelName = secret, k.Name, k.Spec.KernelSpec
 	cfg.Listen, cfg.TerminationLog = fmt.Sprintf("%s:%d", ip, protocol.Port), ""
-	cfg.Log, cfg.Output = slog.New(slog.DiscardHandler), io.Discard
+	cfg.Log = slog.New(slog.DiscardHandler)
 	if c.change != nil {
 		c.change(&cfg)
 	}
@@ -121,7 +122,7 @@ func (c *controllers) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}()
-	result, _ := agent.Run(ctx, cfg, []string{c.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"})
+	result, _ := agentpod.Run(ctx, cfg, []string{c.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"}, io.Discard, os.DevNull)
 	<-ready
 	update(func(s *v1alpha1.JupyterKernelStatus) {
 		s.Phase, s.Cause, s.Message, s.PodIP = v1alpha1.KernelDead, v1alpha1.CauseKernelExited, "", ""

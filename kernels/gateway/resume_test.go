@@ -22,6 +22,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/test/client"
+	"github.com/elastichub/elastichub/test/agentpod"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
@@ -78,12 +79,12 @@ func realKernel(t *testing.T, w *world, id string) (ip string, links *wirecutter
 	require.NoError(t, err)
 	cfg.KernelID, cfg.KernelName, cfg.Listen = id, "python3", address
 	cfg.TerminationLog = filepath.Join(t.TempDir(), "termination-log")
-	cfg.Log, cfg.Output = testLog(), io.Discard
+	cfg.Log = testLog()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, err := agent.Run(ctx, cfg, []string{pythontest.Interpreter(t), "-m", "ipykernel_launcher", "-f", "{connection_file}"})
+		_, err := agentpod.Run(ctx, cfg, []string{pythontest.Interpreter(t), "-m", "ipykernel_launcher", "-f", "{connection_file}"}, io.Discard, t.TempDir())
 		assert.NoError(t, err)
 	}()
 	ip = loopback.IP()

@@ -66,6 +66,13 @@ func (s Secret) Bearer() string {
 	return hex.EncodeToString(m[:])
 }
 
+// Probe is what the kubelet presents to the agent, see protocol.HeaderProbe. It
+// stands in the Pod's spec and gives no other right.
+func (s Secret) Probe() string {
+	m := mac(s[:], "probe")
+	return hex.EncodeToString(m[:16])
+}
+
 // Authorization is the header value that presents the token.
 func (s Secret) Authorization() string { return "Bearer " + s.Bearer() }
 

@@ -12,6 +12,7 @@ const (
 	EnvTerminationLog = "ELASTICHUB_TERMINATION_LOG"
 	EnvListen         = "ELASTICHUB_LISTEN"
 	EnvParkNotice     = "ELASTICHUB_PARK_NOTICE"        // whole seconds; 0: not announced
+	EnvBusyCPU        = "ELASTICHUB_BUSY_CPU"           // cores; 0: computing is no work
 	EnvIOPubMessages  = "ELASTICHUB_IOPUB_MESSAGE_RATE" // per second; 0: any number
 	EnvIOPubBytes     = "ELASTICHUB_IOPUB_BYTE_RATE"    // per second; 0: any number
 )
@@ -23,8 +24,8 @@ const (
 	EnvPrivatePrefix = "ELASTICHUB_AGENT_"
 )
 
-// ConnectionFile, in the argv that an agent gets, stands for the path of the
-// kernel's connection file, which the agent alone knows.
+// ConnectionFile, in the argv that run-kernel gets, stands for the path of the
+// kernel's connection file.
 const ConnectionFile = "{connection_file}"
 
 // InterruptMode is how a kernel is interrupted, as kernelspecs name it.

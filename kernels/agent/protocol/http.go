@@ -10,8 +10,9 @@ import (
 // Port is where the agent of a Pod listens, for TLS.
 const Port = 8443
 
-// The calls of an agent, by path. All but Ready want the bearer token of the run.
+// The calls of an agent, by path. All but Live and Ready want the bearer token of the run.
 const (
+	PathLive      = "/v1/live"      // GET: 200 while the kernel is to live, then 503
 	PathReady     = "/readyz"       // GET: 200 once the kernel has answered, else 503
 	PathState     = "/v1/state"     // GET: a State
 	PathInterrupt = "/v1/interrupt" // POST
@@ -22,8 +23,21 @@ const (
 	PathChannels  = "/v1/channels"  // GET: the WebSocket
 )
 
+// LivePeriod is how often the kubelet asks PathLive.
+const LivePeriod = 2 * time.Second
+
+// HeaderProbe is how the kubelet says, in PathLive, that it is the one: with
+// keys.Secret.Probe. The agent leaves only when the kubelet asks no more, and
+// anybody else's questions must not keep it.
+const HeaderProbe = "Elastichub-Probe"
+
+// Version of what an agent speaks. Agents that say none speak 1.
+const Version = 2
+
 // State is the body of GET PathState.
 type State struct {
+	Protocol           int             `json:"protocol,omitempty"` // a Version; since 2
+	Busy               bool            `json:"busy,omitempty"`     // it works; what executionState says may wait for a human. Since 2
 	ExecutionState     wire.State      `json:"executionState"`
 	LastActivity       Instant         `json:"lastActivity"`
 	IdleSeconds        float64         `json:"idleSeconds"`

@@ -18,6 +18,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
+	"github.com/elastichub/elastichub/test/agentpod"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
@@ -36,11 +37,11 @@ func TestCallsOfARealAgent(t *testing.T) {
 	cfg.Secret = secret(t, "warm-1")
 	cfg.KernelID, cfg.KernelName, cfg.Listen = "k", "python3", net.JoinHostPort(ip, strconv.Itoa(protocol.Port))
 	cfg.TerminationLog = filepath.Join(t.TempDir(), "log")
-	cfg.Log, cfg.Output = slog.New(slog.DiscardHandler), io.Discard
+	cfg.Log = slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan protocol.Result, 1)
 	go func() {
-		result, _ := agent.Run(ctx, cfg, []string{python, "-m", "ipykernel_launcher", "-f", "{connection_file}"})
+		result, _ := agentpod.Run(ctx, cfg, []string{python, "-m", "ipykernel_launcher", "-f", "{connection_file}"}, io.Discard, t.TempDir())
 		ended <- result
 	}()
 	t.Cleanup(cancel)

@@ -1,8 +1,7 @@
-package agent
+package runkernel
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -19,24 +18,23 @@ const drainTime = 250 * time.Millisecond
 
 // process is one process of the kernel, leader of its own session and group.
 type process struct {
-	cmd     *exec.Cmd
-	tail    *tail
-	started time.Time
-	done    chan struct{} // closed when the process has been waited for
-	state   *os.ProcessState
-	output  *os.File // read end
-	pumped  chan struct{}
+	cmd    *exec.Cmd
+	tail   *tail
+	done   chan struct{} // closed when the process has been waited for
+	state  *os.ProcessState
+	output *os.File // read end
+	pumped chan struct{}
 }
 
-// startProcess runs argv in env; its output goes to out. reap is told of the
-// process before anybody else can wait for it.
-func startProcess(argv, env []string, out io.Writer, reap *reaper) (*process, error) {
+// startProcess runs argv in env and dir; its output goes to out. reap is told
+// of the process before anybody else can wait for it.
+func startProcess(argv, env []string, dir string, out io.Writer, reap *reaper) (*process, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = env
+	cmd.Env, cmd.Dir = env, dir
 	cmd.Stdout, cmd.Stderr = w, w
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = reap.start(cmd)
@@ -45,10 +43,7 @@ func startProcess(argv, env []string, out io.Writer, reap *reaper) (*process, er
 		_ = r.Close()
 		return nil, err
 	}
-	p := &process{
-		cmd: cmd, tail: &tail{}, started: time.Now(),
-		done: make(chan struct{}), output: r, pumped: make(chan struct{}),
-	}
+	p := &process{cmd: cmd, tail: &tail{}, done: make(chan struct{}), output: r, pumped: make(chan struct{})}
 	go func() {
 		defer close(p.pumped)
 		pump(r, out, p.tail)
@@ -81,31 +76,21 @@ func kernelEnv(environ []string) []string {
 	return env
 }
 
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
 // signal sends to the whole process group. A group that is gone is no error.
 func (p *process) signal(s syscall.Signal) error {
-	err := syscall.Kill(-p.cmd.Process.Pid, s)
+	err := syscall.Kill(-p.pid(), s)
 	if errors.Is(err, syscall.ESRCH) {
 		return nil
 	}
 	return err
 }
 
-// exited tells whether the process has ended within d.
-func (p *process) exited(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-p.done:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-// close kills what the kernel left behind and stops reading its output: its
-// group, and in a container, where the agent is the first process, all that is
+// clean kills what the kernel left behind and stops reading its output: its
+// group, and in a container, where run-kernel is the first process, all that is
 // there, so that no child keeps the GPU from the next process. Call it after done.
-func (p *process) close() {
+func (p *process) clean() {
 	_ = p.signal(syscall.SIGKILL)
 	if os.Getpid() == 1 {
 		_ = syscall.Kill(-1, syscall.SIGKILL) // spares pid 1, see kill(2)
@@ -114,19 +99,11 @@ func (p *process) close() {
 	<-p.pumped
 }
 
-// exitCode is the process's own, or 128 + the signal that ended it. Call it after done.
-func (p *process) exitCode() int {
+// exited says how the process ended. Call it after done.
+func (p *process) exited() protocol.Exited {
+	e := protocol.Exited{Process: p.pid(), ExitCode: p.state.ExitCode(), Output: p.tail.String()}
 	if status, ok := p.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal())
+		e.Signal = int(status.Signal())
 	}
-	return p.state.ExitCode()
-}
-
-// ending says in words how the process ended. Call it after done.
-func (p *process) ending() string {
-	status, ok := p.state.Sys().(syscall.WaitStatus)
-	if !ok || !status.Signaled() {
-		return fmt.Sprintf("exit code %d", p.state.ExitCode())
-	}
-	return fmt.Sprintf("signal %d (%s)", status.Signal(), status.Signal())
+	return e
 }

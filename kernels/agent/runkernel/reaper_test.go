@@ -1,4 +1,4 @@
-package agent
+package runkernel
 
 import (
 	"io"
@@ -38,10 +38,10 @@ func TestReaperChild(t *testing.T) {
 	// Each child leaves an orphan that ends after it, and has an exit code of its own.
 	for code := range 20 {
 		var out strings.Builder
-		p, err := startProcess([]string{"sh", "-c", "(sleep 0.05; exit 7) & exit " + string(rune('0'+code%10))}, os.Environ(), &out, &r)
+		p, err := startProcess([]string{"sh", "-c", "(sleep 0.05; exit 7) & exit " + string(rune('0'+code%10))}, os.Environ(), "", &out, &r)
 		require.NoError(t, err)
-		require.True(t, p.exited(5*time.Second))
-		assert.Equal(t, code%10, p.exitCode(), "nobody stole the wait")
+		require.True(t, ended(p))
+		assert.Equal(t, code%10, p.exited().ExitCode, "nobody stole the wait")
 		_ = p.output.Close()
 	}
 	assert.Eventually(t, func() bool {
@@ -75,9 +75,9 @@ func TestNothingOutlivesTheKernelChild(t *testing.T) {
 	r.run()
 	defer r.stop()
 	out := filepath.Join(t.TempDir(), "pid")
-	p, err := startProcess([]string{"setsid", "--fork", "sh", "-c", "echo $$ >" + out + "; exec sleep 1000"}, os.Environ(), io.Discard, &r)
+	p, err := startProcess([]string{"setsid", "--fork", "sh", "-c", "echo $$ >" + out + "; exec sleep 1000"}, os.Environ(), "", io.Discard, &r)
 	require.NoError(t, err)
-	require.True(t, p.exited(5*time.Second))
+	require.True(t, ended(p))
 	var child int
 	require.Eventually(t, func() bool {
 		raw, _ := os.ReadFile(out)
@@ -85,6 +85,15 @@ func TestNothingOutlivesTheKernelChild(t *testing.T) {
 		return child > 0
 	}, 30*time.Second, 5*time.Millisecond)
 	require.NoError(t, unix.Kill(child, 0), "it has left the kernel's session and group")
-	p.close()
+	p.clean()
 	assert.Eventually(t, func() bool { return unix.Kill(child, 0) == unix.ESRCH }, 30*time.Second, 5*time.Millisecond)
+}
+
+func ended(p *process) bool {
+	select {
+	case <-p.done:
+		return true
+	case <-time.After(5 * time.Second):
+		return false
+	}
 }

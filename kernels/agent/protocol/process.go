@@ -1,0 +1,109 @@
+package protocol
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Where the agent and run-kernel, which are containers of one Pod, meet. The
+// directory is a volume in memory that no other container mounts.
+const (
+	RunDirectory = "/run/elastichub"
+	// ControlDirectory belongs to the agent: whoever runs in the kernel's
+	// container can put nothing there and take nothing away.
+	ControlDirectory = RunDirectory + "/agent"
+	ControlSocket    = ControlDirectory + "/control"
+	// KernelDirectory belongs to run-kernel; the connection file is there.
+	KernelDirectory = RunDirectory + "/kernel"
+)
+
+// Operation is what an agent asks of run-kernel.
+type Operation string
+
+// The operations. Each call gets one ProcessAnswer with its number.
+const (
+	OperationStart  Operation = "start"  // start the kernel's process; the answer names it
+	OperationSignal Operation = "signal" // to the process group
+	OperationClean  Operation = "clean"  // kill what a process that has ended left behind
+	OperationUsage  Operation = "usage"  // of the container
+	OperationEnd    Operation = "end"    // kill everything and exit; it is not answered
+)
+
+// ProcessCall is a line from an agent to run-kernel.
+type ProcessCall struct {
+	Number    uint64    `json:"number"`
+	Operation Operation `json:"operation"`
+	// Connection is the content of the kernel's connection file, for OperationStart.
+	Connection json.RawMessage `json:"connection,omitempty"`
+	// Process is the one that OperationSignal and OperationClean are about.
+	Process int `json:"process,omitempty"`
+	Signal  int `json:"signal,omitempty"`
+}
+
+// ProcessAnswer is a line from run-kernel to its agent. One without a number
+// is no answer: it tells of a process that has ended. The kernel runs as the
+// same user as run-kernel, so that none of it is more than a claim.
+type ProcessAnswer struct {
+	Number  uint64  `json:"number,omitempty"`
+	Error   string  `json:"error,omitempty"`
+	Process int     `json:"process,omitempty"`
+	Usage   *Usage  `json:"usage,omitempty"`
+	Exited  *Exited `json:"exited,omitempty"`
+}
+
+// Usage is what the kernel's container has used since it began, as its control
+// group tells. What cannot be read is zero.
+type Usage struct {
+	CPUSeconds  float64 `json:"cpuSeconds"`
+	MemoryKills uint64  `json:"memoryKills"` // processes killed for want of memory
+	MemoryLimit uint64  `json:"memoryLimit"` // bytes; 0: none
+}
+
+// Exited is how a process has ended.
+type Exited struct {
+	Process  int    `json:"process"`
+	ExitCode int    `json:"exitCode"`         // -1 if a signal ended it
+	Signal   int    `json:"signal,omitempty"` // that ended it
+	Output   string `json:"output,omitempty"` // its last lines
+	Usage    Usage  `json:"usage"`
+}
+
+// LineBytes bounds a line of either side.
+const LineBytes = 64 << 10
+
+// ErrLine means that the other side has sent something that is no line of it.
+var ErrLine = errors.New("protocol: invalid line")
+
+// WriteLine writes a call or an answer.
+func WriteLine(w io.Writer, line any) error {
+	raw, err := json.Marshal(line)
+	if err != nil {
+		return fmt.Errorf("protocol: %w", err)
+	}
+	if len(raw) >= LineBytes {
+		return fmt.Errorf("%w: %d bytes", ErrLine, len(raw))
+	}
+	_, err = w.Write(append(raw, '\n'))
+	return err
+}
+
+// LineReader is a reader for ReadLine.
+func LineReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, LineBytes) }
+
+// ReadLine reads a call or an answer. After an error nothing more can be read.
+func ReadLine(r *bufio.Reader, line any) error {
+	raw, err := r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		return fmt.Errorf("%w: longer than %d bytes", ErrLine, LineBytes)
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, line); err != nil {
+		return fmt.Errorf("%w: %w", ErrLine, err)
+	}
+	return nil
+}
