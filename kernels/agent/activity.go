@@ -102,7 +102,11 @@ func (a *activity) reply(now time.Time, f, parent wire.Fields) {
 			e.begun, a.input, a.last = true, true, now
 		}
 	case !passive(parent.Type):
+		begun := a.executes[id] != nil && a.executes[id].begun
 		a.over(now, id)
+		if begun { // its output may still be on its way, before "idle"
+			a.asked[id], a.busy[id] = struct{}{}, now
+		}
 	}
 }
 

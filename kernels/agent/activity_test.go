@@ -45,9 +45,16 @@ func TestActivity(t *testing.T) {
 		busy bool
 		idle time.Duration // at the last event
 	}{
-		"nothing":              {func(*story) {}, false, 0},
-		"an execute":           {func(s *story) { s.asks(exe, "1") }, true, 0},
-		"answered":             {func(s *story) { s.asks(exe, "1"); s.replies(exe, "1") }, false, 0},
+		"nothing":                         {func(*story) {}, false, 0},
+		"an execute":                      {func(s *story) { s.asks(exe, "1") }, true, 0},
+		"answered":                        {func(s *story) { s.asks(exe, "1"); s.replies(exe, "1") }, false, 0},
+		"answered before its output came": {func(s *story) { s.asks(exe, "1"); s.says(wire.StateBusy, exe, "1"); s.replies(exe, "1") }, true, 0},
+		"and then idle": {func(s *story) {
+			s.asks(exe, "1")
+			s.says(wire.StateBusy, exe, "1")
+			s.replies(exe, "1")
+			s.says(wire.StateIdle, exe, "1")
+		}, false, 0},
 		"another is answered":  {func(s *story) { s.asks(exe, "1"); s.asks(exe, "2"); s.replies(exe, "1") }, true, 0},
 		"idle without a reply": {func(s *story) { s.asks(exe, "1"); s.says(wire.StateIdle, exe, "1") }, false, 0},
 		"busy with a comm_msg": {func(s *story) { s.asks(wire.TypeCommMsg, "1"); s.says(wire.StateBusy, wire.TypeCommMsg, "1") }, true, 0},

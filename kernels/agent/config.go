@@ -139,6 +139,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	})
 	each(protocol.EnvTerminationLog, text(&c.TerminationLog))
 	each(protocol.EnvListen, text(&c.Listen))
+	each(protocol.EnvSocket, text(&c.Socket))
 	return c, errors.Join(faults...)
 }
 

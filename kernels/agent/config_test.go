@@ -31,13 +31,13 @@ func TestConfigFromEnv(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 
-	want.KernelID, want.KernelName, want.Listen, want.TerminationLog = "id", "python3", ":1", "/t"
+	want.KernelID, want.KernelName, want.Listen, want.TerminationLog, want.Socket = "id", "python3", ":1", "/t", "/s"
 	want.IdleTimeout, want.CullConnected, want.InterruptMode, want.GPUs = 90*time.Second, false, protocol.InterruptSignal, 2
 	want.ParkNotice, want.IOPubMessages, want.IOPubBytes, want.BusyCPU = 30*time.Second, 1000, 1<<20, 0.5
 	got, err = ConfigFromEnv(env(map[string]string{
 		protocol.EnvKeyFile: file, protocol.EnvKernelID: "id", protocol.EnvKernelName: "python3", protocol.EnvIdleTimeout: "90", protocol.EnvCullConnected: "false",
 		protocol.EnvInterruptMode: "signal", protocol.EnvGPUs: "2", protocol.EnvTerminationLog: "/t", protocol.EnvListen: ":1",
-		protocol.EnvParkNotice: "30", protocol.EnvIOPubMessages: "1000", protocol.EnvIOPubBytes: "1048576", protocol.EnvBusyCPU: "0.5",
+		protocol.EnvParkNotice: "30", protocol.EnvIOPubMessages: "1000", protocol.EnvIOPubBytes: "1048576", protocol.EnvBusyCPU: "0.5", protocol.EnvSocket: "/s",
 	}))
 	require.NoError(t, err)
 	assert.Equal(t, want, got)

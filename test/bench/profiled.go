@@ -42,7 +42,7 @@ func profiled(path string, args []string) error {
 		if err != nil {
 			return err
 		}
-		_, err = agent.Run(ctx, config, args[2:])
+		_, err = agent.Run(ctx, config)
 		return err
 	case "gateway":
 		ctrl.SetLogger(logr.Discard())

@@ -172,12 +172,18 @@ func (s *site) kernel(ctx context.Context, argv []string) (string, *process, err
 	if err := os.WriteFile(key, []byte(secret.Hex()), 0o600); err != nil {
 		return "", nil, err
 	}
+	socket := filepath.Join(s.b.dir, "control-"+id)
 	p, err := s.b.start("agent", []string{
+		protocol.EnvSocket + "=" + socket,
 		protocol.EnvKeyFile + "=" + key, protocol.EnvKernelID + "=" + id, protocol.EnvKernelName + "=bench",
 		protocol.EnvListen + "=" + ip + ":" + strconv.Itoa(protocol.Port),
 		protocol.EnvTerminationLog + "=" + filepath.Join(s.b.dir, "termination-"+id),
-	}, append(append(s.b.elastichub("agent"), "--"), argv...)...)
+	}, s.b.elastichub("agent")...)
 	if err != nil {
+		return "", nil, err
+	}
+	runKernel := append([]string{s.b.binary, "run-kernel"}, "--socket", socket, "--files", filepath.Join(s.b.dir, "files-"+id), "--")
+	if _, err := s.b.start("run-kernel", nil, append(runKernel, argv...)...); err != nil {
 		return "", nil, err
 	}
 	if err := p.until(10*time.Second, func() error {
