@@ -68,6 +68,7 @@ const (
 	ComponentGateway  = "kernel-gateway"
 	AppName           = "jupyterhub"
 	KernelContainer   = "kernel"
+	AgentContainer    = "agent" // beside it, in Pods of kernels with a kernelspec
 	NotebookContainer = "notebook"
 	NotebookPort      = 8888
 	GatewayPort       = 8888

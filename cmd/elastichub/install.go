@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -13,11 +15,15 @@ import (
 // has started: the binary copies itself into a volume that the kernel's container,
 // which the kubelet starts after that, mounts too.
 func installAgentCommand() *cobra.Command {
-	return &cobra.Command{
+	var await string
+	command := &cobra.Command{
 		Use:   "install-agent DIRECTORY",
 		Short: "Copy this binary into a directory, for a kernel container to run it as run-kernel",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := awaitFile(cmd.Context(), await); err != nil {
+				return fmt.Errorf("install-agent: %w", err)
+			}
 			self, err := os.Executable()
 			if err != nil {
 				return fmt.Errorf("install-agent: %w", err)
@@ -27,6 +33,31 @@ func installAgentCommand() *cobra.Command {
 			}
 			return nil
 		},
+	}
+	command.Flags().StringVar(&await, "await", "", "file that has to exist, which the agent makes when it listens")
+	return command
+}
+
+// awaitTime is how long a file is awaited.
+const awaitTime = 30 * time.Second
+
+// awaitFile waits until a file exists; the empty name stands for none.
+func awaitFile(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, awaitTime)
+	defer cancel()
+	for {
+		_, err := os.Lstat(name)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 }
 

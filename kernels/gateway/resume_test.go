@@ -21,8 +21,8 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
-	"github.com/elastichub/elastichub/test/client"
 	"github.com/elastichub/elastichub/test/agentpod"
+	"github.com/elastichub/elastichub/test/client"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )

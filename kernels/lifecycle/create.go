@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
@@ -34,11 +35,14 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 		return nil
 	}
 	var secret *corev1.Secret
+	var agent keys.Secret
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.unchanged(gctx, k) })
 	if built.Gateway != nil {
 		g.Go(func() (err error) {
-			secret, err = r.agentSecret(gctx, k)
+			if agent, err = podspec.AgentSecret(gctx, r.live, k); err == nil {
+				secret = podspec.RunSecret(k, agent)
+			}
 			return err
 		})
 	}
@@ -54,7 +58,11 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 			return fmt.Errorf("kernels: create Secret: %w", err)
 		}
 	}
-	return r.createPod(ctx, k, built.Pod.DeepCopy(), p)
+	pod := built.Pod.DeepCopy()
+	if secret != nil {
+		podspec.IntroduceKubelet(pod, agent)
+	}
+	return r.createPod(ctx, k, pod, p)
 }
 
 func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, p *plan) error {
@@ -115,15 +123,6 @@ func (r *kernelReconciler) unchanged(ctx context.Context, k *v1alpha1.JupyterKer
 		return errChanged
 	}
 	return nil
-}
-
-// agentSecret is the Secret of the present run.
-func (r *kernelReconciler) agentSecret(ctx context.Context, k *v1alpha1.JupyterKernel) (*corev1.Secret, error) {
-	agent, err := podspec.AgentSecret(ctx, r.live, k)
-	if err != nil {
-		return nil, err
-	}
-	return podspec.RunSecret(k, agent), nil
 }
 
 // checkBuildable tells a waiting kernel what it waits for besides admission, or that

@@ -128,6 +128,10 @@ func (p *plan) followPod(v observed) {
 		p.end(v, *e)
 		return
 	}
+	if podstate.Halved(pod) && pod.DeletionTimestamp == nil { // its agent says how it ended, and leaves
+		p.remove = append(p.remove, pod)
+		return
+	}
 	if pod.DeletionTimestamp != nil {
 		p.lookAgain, p.force = overdue(pod, v.now)
 		if e := podstate.Disruption(pod); e != nil && e.Cause == v1alpha1.CauseNodeLost {

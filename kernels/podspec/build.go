@@ -5,29 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/podrules"
-)
-
-const (
-	agentDir    = "/opt/elastichub"
-	agentBinary = agentDir + "/elastichub"
-	agentVolume = "elastichub-agent"
-	keyDir      = "/var/run/elastichub/agent"
-	keyVolume   = "elastichub-agent-key"
-
-	graceSeconds = 10
-	// defaultParkNotice is in seconds, as spec.parkNoticeSeconds of a gateway.
-	defaultParkNotice = 60
 )
 
 // Build makes the Pod of the run that status.run (or, before there is one,
@@ -43,6 +27,9 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	if err := checkTemplate(in.Kernel.Namespace, template); err != nil {
 		return nil, err.in(object)
 	}
+	if err := checkReserved(template); err != nil {
+		return nil, err.in(object)
+	}
 	pod := newPod(cfg, in, template)
 	main := KernelContainer(&pod.Spec)
 	if main.Image == "" {
@@ -56,16 +43,16 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, within(err, "JupyterKernelSpec "+in.Spec.Name)
 	}
-	if err := mountNotebook(&pod.Spec, main, in); err != nil {
-		return nil, err
-	}
-	injectAgent(cfg, pod, main, argv)
-	env, err := in.environment(cfg, main.Env, units(Extended(&pod.Spec)))
+	runKernel, err := mountNotebook(&pod.Spec, main, in)
 	if err != nil {
 		return nil, err
 	}
-	main.Env = env
-	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	main.Command = append(append(append([]string{agentBinary, "run-kernel"}, runKernel...), "--"), argv...)
+	gpus := units(Extended(&pod.Spec))
+	if main.Env, err = in.environment(main.Env, gpus); err != nil {
+		return nil, err
+	}
+	addAgent(cfg, pod, main, in.agentEnvironment(cfg, gpus))
 	finish(cfg, pod, in)
 	return pod, nil
 }
@@ -112,6 +99,9 @@ func buildFromTemplate(cfg Config, in Parts) (*corev1.Pod, error) {
 		if pod.Spec.Containers[i].Image == "" {
 			return nil, invalid(fmt.Sprintf("spec.template.spec.containers[%d].image", i), "must be set").in(objectName(in.Kernel))
 		}
+	}
+	if len(Extended(&pod.Spec)) > 0 {
+		pod.Spec.RestartPolicy = corev1.RestartPolicyNever // what crashes again and again keeps no GPU
 	}
 	finish(cfg, pod, in)
 	return pod, nil
@@ -160,47 +150,6 @@ func newPod(cfg Config, in Parts, template *corev1.PodTemplateSpec) *corev1.Pod 
 		pod.Annotations[v1alpha1.AnnotationIdle] = IdleRuleOf(cfg, in).String()
 	}
 	return pod
-}
-
-// KernelContainer is the one named "kernel", else the first, else a new one.
-func KernelContainer(spec *corev1.PodSpec) *corev1.Container {
-	if len(spec.Containers) == 0 {
-		spec.Containers = []corev1.Container{{Name: v1alpha1.KernelContainer}}
-	}
-	i := slices.IndexFunc(spec.Containers, func(c corev1.Container) bool { return c.Name == v1alpha1.KernelContainer })
-	return &spec.Containers[max(i, 0)]
-}
-
-func injectAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, argv []string) {
-	main.Command = append([]string{agentBinary, "agent", "--"}, argv...)
-	main.Args = nil
-	// the agent reports its end here and nowhere else
-	main.TerminationMessagePath, main.TerminationMessagePolicy = corev1.TerminationMessagePathDefault, corev1.TerminationMessageReadFile
-	main.StartupProbe, main.LivenessProbe, main.Lifecycle = nil, nil, nil
-	main.ReadinessProbe = &corev1.Probe{
-		ProbeHandler:     corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Scheme: corev1.URISchemeHTTPS, Path: protocol.PathReady, Port: intstr.FromInt32(protocol.Port)}},
-		PeriodSeconds:    1,
-		TimeoutSeconds:   2,
-		FailureThreshold: 3,
-	}
-	main.Ports = append(slices.DeleteFunc(main.Ports, func(p corev1.ContainerPort) bool { return p.ContainerPort == protocol.Port }),
-		corev1.ContainerPort{Name: "agent", ContainerPort: protocol.Port})
-	main.VolumeMounts = append(main.VolumeMounts,
-		corev1.VolumeMount{Name: agentVolume, MountPath: agentDir, ReadOnly: true},
-		corev1.VolumeMount{Name: keyVolume, MountPath: keyDir, ReadOnly: true})
-	pod.Spec.Volumes = append(pod.Spec.Volumes,
-		corev1.Volume{Name: agentVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
-		corev1.Volume{Name: keyVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
-			SecretName: pod.Name, DefaultMode: ptr.To[int32](0o440), Items: []corev1.KeyToPath{{Key: KeyName, Path: KeyName}},
-		}}})
-	install := corev1.Container{
-		Name: "agent", Image: cfg.Image, ImagePullPolicy: cfg.ImagePullPolicy,
-		Command:      []string{"/elastichub", "install-agent", agentDir},
-		VolumeMounts: []corev1.VolumeMount{{Name: agentVolume, MountPath: agentDir}},
-		Resources:    agentResources(),
-	}
-	pod.Spec.InitContainers = append([]corev1.Container{install}, pod.Spec.InitContainers...)
-	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](graceSeconds)
 }
 
 // longestRun is how many seconds a Pod may run under the most generous of the
@@ -255,7 +204,6 @@ func finish(cfg Config, pod *corev1.Pod, in Parts) {
 	}
 	podrules.Harden(&pod.Spec)
 	podrules.OnlyOwnDevices(&pod.Spec)
-	podrules.OnlyOwnDevices(&pod.Spec)
 }
 
 func runOf(k *v1alpha1.JupyterKernel) int64 { return max(k.Status.Run, k.WantedRun()) }
@@ -266,12 +214,4 @@ func within(err error, object string) error {
 		return e.in(object)
 	}
 	return err
-}
-
-// agentResources are what copying the agent takes; the file it writes counts as cache.
-func agentResources() corev1.ResourceRequirements {
-	return corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
-		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("128Mi")},
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/languages"
@@ -129,7 +131,7 @@ spec:
 `)
 	pod, err = Build(testPods, in)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"/opt/elastichub/elastichub", "agent", "--", "python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"}, pod.Spec.Containers[0].Command)
+	assert.Equal(t, []string{"/opt/elastichub/elastichub", "run-kernel", "--", "python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"}, KernelContainer(&pod.Spec).Command)
 	assert.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)
 }
 
@@ -296,20 +298,27 @@ func TestLongestRun(t *testing.T) {
 
 func TestWorkingDirectory(t *testing.T) {
 	for wish, want := range map[string]string{
-		"":                          "/home/jovyan",
+		"":                          "",
 		"/home/jovyan":              "/home/jovyan",
 		"/home/jovyan/a/../b":       "/home/jovyan/b",
+		"/home/jovyan/$(HOME)":      "/home/jovyan/$$(HOME)",
 		"/data/x":                   "/data/x",
-		"/home/jovyan2":             "/home/jovyan",
-		"/home/jovyan/../../etc":    "/home/jovyan",
-		"relative":                  "/home/jovyan",
-		"/opt/elastichub/somewhere": "/home/jovyan",
+		"/home/jovyan2":             "",
+		"/home/jovyan/../../etc":    "",
+		"relative":                  "",
+		"/opt/elastichub/somewhere": "",
 	} {
 		in := sample()
 		in.Kernel.Spec.WorkingDir = wish
 		pod, err := Build(testPods, in)
 		require.NoError(t, err)
-		assert.Equal(t, want, pod.Spec.Containers[0].WorkingDir, wish)
+		kernel := KernelContainer(&pod.Spec)
+		assert.Equal(t, "/home/jovyan", kernel.WorkingDir, "a mount: the container runtime makes nothing")
+		if want == "" {
+			assert.Equal(t, []string{"/opt/elastichub/elastichub", "run-kernel", "--"}, kernel.Command[:3], wish)
+			continue
+		}
+		assert.Equal(t, []string{"run-kernel", "--working-dir", want, "--root", "/home/jovyan", "--root", "/data", "--"}, kernel.Command[1:9], wish)
 	}
 }
 
@@ -374,7 +383,7 @@ func TestLabelOfTheNotebook(t *testing.T) {
 
 // TestPathsOfTheAgentAreTaken however a notebook writes them.
 func TestPathsOfTheAgentAreTaken(t *testing.T) {
-	for _, at := range []string{"/opt/elastichub", "/opt//elastichub/", "/opt/./elastichub/x", "/opt", "/var/run/elastichub"} {
+	for _, at := range []string{"/opt/elastichub", "/opt//elastichub/", "/opt/./elastichub/x", "/opt", "/var/run/elastichub", "/run/elastichub/agent", "/run"} {
 		in := sample()
 		in.Notebook.Spec.Storage.Shared[0].MountPath = at
 		_, err := Build(testPods, in)
@@ -390,7 +399,7 @@ func TestPolicyVariablesAreLiteral(t *testing.T) {
 	in.Policies[0].Spec.Env = []v1alpha1.PolicyEnv{{Name: "PASSWORD_HASH", Value: "$$1$x$(HOME)"}}
 	pod, err := Build(testPods, in)
 	require.NoError(t, err)
-	assert.Contains(t, pod.Spec.Containers[0].Env, corev1.EnvVar{Name: "PASSWORD_HASH", Value: "$$$$1$$x$$(HOME)"})
+	assert.Contains(t, KernelContainer(&pod.Spec).Env, corev1.EnvVar{Name: "PASSWORD_HASH", Value: "$$$$1$$x$$(HOME)"})
 }
 
 func TestClientEnvironment(t *testing.T) {
@@ -421,7 +430,7 @@ func TestNames(t *testing.T) {
 }
 
 // testPods is what every Pod of the tests of this package is made with.
-var testPods = Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600}
+var testPods = Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600, BusyCPU: 0.05}
 
 // TestNobodyAsksForAllGPUs: not the kernelspec, not a policy, not the template
 // of a sidecar; a kernel with GPUs gets those of the device plugin.
@@ -450,4 +459,95 @@ func TestNobodyAsksForAllGPUs(t *testing.T) {
 	assert.Equal(t, map[string]string{"agent": "void", "sidecar": "void"}, devices(in))
 	in.Spec.Spec.Resources = nil
 	assert.Equal(t, map[string]string{"agent": "void", "sidecar": "void", "kernel": "void"}, devices(in))
+}
+
+// TestWhatIsTheAgentsAlone: no template has a part of it.
+func TestWhatIsTheAgentsAlone(t *testing.T) {
+	for at, change := range map[string]func(*corev1.PodSpec){
+		"containers[0].name":     func(s *corev1.PodSpec) { s.Containers[0].Name = "agent" },
+		"initContainers[0].name": func(s *corev1.PodSpec) { s.InitContainers = []corev1.Container{{Name: "agent", Image: "x"}} },
+		"containers[0].volumeMounts[0].name": func(s *corev1.PodSpec) {
+			s.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: keyVolume, MountPath: "/k"}}
+		},
+		"initContainers[0].volumeMounts[0].name": func(s *corev1.PodSpec) {
+			s.InitContainers = []corev1.Container{{Name: "i", VolumeMounts: []corev1.VolumeMount{{Name: runVolume, MountPath: "/k"}}}}
+		},
+		"volumes[0].name": func(s *corev1.PodSpec) { s.Volumes = []corev1.Volume{{Name: agentVolume}} },
+	} {
+		in := sample()
+		in.Template = &v1alpha1.JupyterKernelTemplate{}
+		in.Template.Spec.Template = &v1alpha1.PodTemplate{}
+		in.Template.Spec.Template.Spec.Containers = []corev1.Container{{Name: "kernel"}}
+		change(&in.Template.Spec.Template.Spec)
+		_, err := Build(testPods, in)
+		var invalid *InvalidError
+		require.ErrorAs(t, err, &invalid, at)
+		assert.Equal(t, "spec.template.spec."+at, invalid.Path)
+	}
+}
+
+// TestTheAgentIsApart: whatever a template says, the agent is first, alone with
+// the key, under another user, and everything else ends when it says so.
+func TestTheAgentIsApart(t *testing.T) {
+	in := sample()
+	in.Template = &v1alpha1.JupyterKernelTemplate{}
+	in.Template.Spec.Template = &v1alpha1.PodTemplate{}
+	spec := &in.Template.Spec.Template.Spec
+	spec.ShareProcessNamespace, spec.RestartPolicy = ptr.To(true), corev1.RestartPolicyAlways
+	spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr.To(agentUser)}
+	own := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}}
+	spec.Containers = []corev1.Container{
+		{Name: "sidecar", Image: "x", LivenessProbe: own},
+		{Name: "kernel", LivenessProbe: own, ReadinessProbe: own, Lifecycle: &corev1.Lifecycle{}, Ports: []corev1.ContainerPort{{ContainerPort: 8443}},
+			RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)},
+	}
+	pod, err := Build(testPods, in)
+	require.NoError(t, err)
+	secret, err := keys.Derive(make([]byte, keys.Size), "u", 1)
+	require.NoError(t, err)
+	IntroduceKubelet(pod, secret)
+
+	assert.True(t, HasAgentContainer(&pod.Spec))
+	assert.Equal(t, "kernel", KernelContainer(&pod.Spec).Name)
+	assert.Equal(t, "kernel", pod.Annotations["kubectl.kubernetes.io/default-container"])
+	assert.Equal(t, corev1.RestartPolicyNever, pod.Spec.RestartPolicy)
+	assert.Nil(t, pod.Spec.ShareProcessNamespace)
+	require.Len(t, pod.Spec.Containers, 3)
+	agent := pod.Spec.Containers[0]
+	assert.Equal(t, "agent", agent.Name)
+	assert.Equal(t, agentUserToo, *agent.SecurityContext.RunAsUser, "the kernel has its usual one")
+	assert.Nil(t, agent.LivenessProbe)
+	for _, c := range pod.Spec.Containers[1:] {
+		live := c.LivenessProbe
+		require.NotNil(t, live, c.Name)
+		assert.Equal(t, "/v1/live", live.HTTPGet.Path)
+		assert.Equal(t, []corev1.HTTPHeader{{Name: "Elastichub-Probe", Value: secret.Probe()}}, live.HTTPGet.HTTPHeaders)
+		assert.Equal(t, []int32{2, 1}, []int32{live.PeriodSeconds, live.FailureThreshold})
+		assert.Equal(t, int64(1), *live.TerminationGracePeriodSeconds)
+		assert.Nil(t, c.RestartPolicy)
+		assert.Nil(t, c.ReadinessProbe)
+		assert.Nil(t, c.Lifecycle)
+		for _, m := range c.VolumeMounts {
+			assert.NotEqual(t, keyVolume, m.Name)
+		}
+		for _, v := range c.Env {
+			assert.False(t, strings.HasPrefix(v.Name, "ELASTICHUB_AGENT_"), v.Name)
+		}
+	}
+	assert.Empty(t, KernelContainer(&pod.Spec).Ports)
+	assert.Empty(t, pod.Spec.InitContainers)
+}
+
+// TestACompleteTemplateKeepsNoGPU by crashing again and again.
+func TestACompleteTemplateKeepsNoGPU(t *testing.T) {
+	build := func(resources corev1.ResourceRequirements) corev1.RestartPolicy {
+		template := &v1alpha1.PodTemplate{}
+		template.Spec.RestartPolicy = corev1.RestartPolicyAlways
+		template.Spec.Containers = []corev1.Container{{Name: "x", Image: "x", Resources: resources}}
+		pod, err := Build(testPods, Parts{Kernel: kerneltest.Kernel("k", "", "", func(k *v1alpha1.JupyterKernel) { k.Spec.Template = template })})
+		require.NoError(t, err)
+		return pod.Spec.RestartPolicy
+	}
+	assert.Equal(t, corev1.RestartPolicyAlways, build(corev1.ResourceRequirements{}))
+	assert.Equal(t, corev1.RestartPolicyNever, build(*kerneltest.GPUSpec("gpu", 1).Spec.Resources))
 }

@@ -16,4 +16,7 @@ type Config struct {
 	// MaxRunSeconds is how long one Pod of a kernel may run, busy or not, where no
 	// policy says anything; zero or less means for ever.
 	MaxRunSeconds int64
+	// BusyCPU is how many cores' worth of computing that nobody has asked for
+	// keeps a kernel from being idle; 0: none does.
+	BusyCPU float64
 }

@@ -65,9 +65,9 @@ func policyEnv(policies []v1alpha1.GroupPolicy) []corev1.EnvVar {
 	return e.vars
 }
 
-// environment: the kernelspec's over the template's, the client's over those,
-// the policies' over what clients say, and ours over everything.
-func (in Parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([]corev1.EnvVar, error) {
+// environment is the kernel's: the kernelspec's over the template's, the client's
+// over those, the policies' over what clients say, and ours over everything.
+func (in Parts) environment(template []corev1.EnvVar, gpus int64) ([]corev1.EnvVar, error) {
 	client, err := clientEnv(in.Kernel.Spec.Env)
 	if err != nil {
 		return nil, within(err, objectName(in.Kernel))
@@ -77,6 +77,15 @@ func (in Parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([
 	e.add(in.Spec.Spec.Env...)
 	e.add(client...)
 	e.add(policyEnv(in.Policies)...)
+	e.set(protocol.EnvKernelID, in.Kernel.Name)
+	e.set(protocol.EnvKernelName, in.Spec.Name)
+	e.set(protocol.EnvGPUs, strconv.FormatInt(gpus, 10))
+	return e.vars, nil
+}
+
+// agentEnvironment is that of the agent.
+func (in Parts) agentEnvironment(cfg Config, gpus int64) []corev1.EnvVar {
+	var e environment
 	e.set(protocol.EnvKeyFile, keyDir+"/"+KeyName)
 	e.set(protocol.EnvKernelID, in.Kernel.Name)
 	e.set(protocol.EnvKernelName, in.Spec.Name)
@@ -87,9 +96,10 @@ func (in Parts) environment(cfg Config, template []corev1.EnvVar, gpus int64) ([
 	if mode := in.Spec.Spec.InterruptMode; mode != "" {
 		e.set(protocol.EnvInterruptMode, string(mode))
 	}
+	e.set(protocol.EnvBusyCPU, strconv.FormatFloat(cfg.BusyCPU, 'g', -1, 64))
 	e.set(protocol.EnvGPUs, strconv.FormatInt(gpus, 10))
 	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
 	e.set(protocol.EnvIOPubMessages, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
 	e.set(protocol.EnvIOPubBytes, strconv.FormatInt(max(limits.BytesPerSecond, 0), 10))
-	return e.vars, nil
+	return e.vars
 }

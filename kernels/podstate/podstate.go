@@ -10,6 +10,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // exitKilled is the exit code of SIGKILL.
@@ -34,7 +35,9 @@ type Ending struct {
 	Disrupted bool
 }
 
-// EndingOf returns how the Pod ended, or nil while it may still live.
+// EndingOf returns how the Pod ended, or nil while it may still live. A Pod whose
+// agent has a container of its own ends with that: it stays longer than the
+// kernel, and says why.
 func EndingOf(pod *corev1.Pod) *Ending {
 	state := terminated(pod)
 	if state == nil && Alive(pod) {
@@ -59,7 +62,8 @@ func EndingOf(pod *corev1.Pod) *Ending {
 		return &Ending{Cause: cause, Message: said.Message, Clean: true}
 	}
 	switch {
-	case state.Reason == "OOMKilled": // also when it was the agent that saw it and reported an exit
+	case kernelOf(pod).OutOfMemory() && cause != v1alpha1.CauseIdle && cause != v1alpha1.CauseShutdown && cause != v1alpha1.CauseOrphaned:
+		// also when it was the agent that saw it and reported an exit
 		return &Ending{Cause: v1alpha1.CauseOutOfMemory, Message: memoryMessage(pod)}
 	case known:
 		return &Ending{Cause: cause, Message: said.Message}
@@ -69,6 +73,10 @@ func EndingOf(pod *corev1.Pod) *Ending {
 		return &Ending{Cause: v1alpha1.CauseStartFailed, Message: Sentence("The kernel's container could not start", Clip(state.Message))}
 	case state.Reason == "ContainerStatusUnknown", state.Reason == "Unknown":
 		return &Ending{Cause: v1alpha1.CauseNodeLost, Disrupted: true, Message: fmt.Sprintf("The node %s restarted or lost the kernel's container.", pod.Spec.NodeName)}
+	case state.Reason == "OOMKilled":
+		return &Ending{Cause: v1alpha1.CauseKernelExited, Message: "The kernel's agent needed more memory than it may have; the kernel was ended with it."}
+	case podspec.HasAgentContainer(&pod.Spec):
+		return &Ending{Cause: v1alpha1.CauseKernelExited, Message: fmt.Sprintf("The kernel's agent ended with exit code %d; the kernel was ended with it.", state.ExitCode)}
 	case state.ExitCode == exitKilled:
 		return &Ending{Cause: v1alpha1.CauseKernelExited, Message: "The kernel's container was killed from outside (exit code 137); most often its node had no memory left."}
 	case state.ExitCode == 0:
@@ -115,11 +123,35 @@ func Vanished(last *corev1.Pod) Ending {
 		if e := Disruption(last); e != nil {
 			return *e
 		}
+		if podspec.HasAgentContainer(&last.Spec) {
+			if e := EndingOf(last); e != nil {
+				return *e
+			}
+		}
 	}
 	return Ending{Cause: v1alpha1.CauseUnknown, Disrupted: true, Message: "The kernel's Pod was deleted."}
 }
 
-// terminated is the final state of the kernel's container, or nil.
+// kernelOf is the kernel's container.
+func kernelOf(pod *corev1.Pod) podrules.Container {
+	if len(pod.Spec.Containers) == 0 {
+		return podrules.Container{}
+	}
+	return podrules.ContainerOf(pod, podspec.KernelContainer(&pod.Spec).Name)
+}
+
+// Halved tells whether the agent of a Pod or its kernel has ended, and not the
+// other. Neither is of any use alone: the Pod is to go.
+func Halved(pod *corev1.Pod) bool {
+	if !podspec.HasAgentContainer(&pod.Spec) {
+		return false
+	}
+	agent, kernel := podrules.ContainerOf(pod, v1alpha1.AgentContainer), kernelOf(pod)
+	return agent.Terminated != nil && kernel.Running || kernel.Terminated != nil && agent.Running
+}
+
+// terminated is the final state of the container that says how a kernel's run
+// ended, or nil: the agent's, where that has a container of its own.
 func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	if Alive(pod) && pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
 		return nil // the kubelet will start it again
@@ -127,11 +159,12 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	if len(pod.Spec.Containers) == 0 {
 		return nil
 	}
-	name := podspec.KernelContainer(&pod.Spec).Name
-	for _, s := range pod.Status.ContainerStatuses {
-		if s.Name == name && s.State.Terminated != nil {
-			return s.State.Terminated
+	if podspec.HasAgentContainer(&pod.Spec) {
+		if end := podrules.ContainerOf(pod, v1alpha1.AgentContainer).Terminated; end != nil {
+			return end
 		}
+	} else if end := kernelOf(pod).Terminated; end != nil {
+		return end
 	}
 	for _, s := range pod.Status.InitContainerStatuses {
 		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {

@@ -61,6 +61,47 @@ func TestEndings(t *testing.T) {
 	})), "the kubelet will start it again")
 }
 
+// apart is a Pod whose agent has a container of its own.
+func apart(agent, kernel corev1.ContainerState) *corev1.Pod {
+	return kernelPod(func(pod *corev1.Pod) {
+		pod.Spec.Containers = append([]corev1.Container{{Name: v1alpha1.AgentContainer, VolumeMounts: []corev1.VolumeMount{{Name: "elastichub-agent-key"}}}}, pod.Spec.Containers...)
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: v1alpha1.AgentContainer, State: agent}, {Name: v1alpha1.KernelContainer, State: kernel}}
+	})
+}
+
+func TestEndingsOfTwoContainers(t *testing.T) {
+	t.Parallel()
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	end := func(code int32, reason, message string) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}}
+	}
+	killed := end(137, "Error", "")
+	for name, row := range map[string]struct {
+		agent, kernel corev1.ContainerState
+		want          *podstate.Ending
+		halved        bool
+	}{
+		"both run":                       {running, running, nil, false},
+		"the kernel has ended":           {running, killed, nil, true},
+		"the kernel was killed for idle": {end(0, "Completed", `{"reason":"idle","message":"Idle."}`), killed, &podstate.Ending{Cause: v1alpha1.CauseIdle, Message: "Idle.", Clean: true}, false},
+		"idle, and it ran out of memory at last": {end(0, "Completed", `{"reason":"idle","message":"Idle."}`), end(137, "OOMKilled", ""),
+			&podstate.Ending{Cause: v1alpha1.CauseIdle, Message: "Idle.", Clean: true}, false},
+		"memory": {end(1, "Error", `{"reason":"kernel-exited","message":"The kernel's container ended."}`), end(137, "OOMKilled", ""),
+			&podstate.Ending{Cause: v1alpha1.CauseOutOfMemory, Message: "The kernel ran out of memory."}, false},
+		"what the kernel says counts for nothing": {end(1, "Error", `{"reason":"kernel-exited","message":"x"}`), end(0, "Completed", `{"reason":"idle"}`),
+			&podstate.Ending{Cause: v1alpha1.CauseKernelExited, Message: "x"}, false},
+		"the agent is gone": {end(2, "Error", ""), running, &podstate.Ending{Cause: v1alpha1.CauseKernelExited,
+			Message: "The kernel's agent ended with exit code 2; the kernel was ended with it."}, true},
+		"the agent ran out of memory": {end(137, "OOMKilled", ""), killed, &podstate.Ending{Cause: v1alpha1.CauseKernelExited,
+			Message: "The kernel's agent needed more memory than it may have; the kernel was ended with it."}, false},
+	} {
+		pod := apart(row.agent, row.kernel)
+		assert.Equal(t, row.want, podstate.EndingOf(pod), name)
+		assert.Equal(t, row.halved, podstate.Halved(pod), name)
+	}
+	assert.False(t, podstate.Halved(kernelPod(exited(0, "Completed", ""))), "a Pod of a former release")
+}
+
 func TestTroubles(t *testing.T) {
 	t.Parallel()
 	waiting := func(reason string) func(*corev1.Pod) {

@@ -54,6 +54,7 @@ func (a *admitter) makeWarm(ctx context.Context, st *target) error {
 	if err != nil {
 		return err
 	}
+	podspec.IntroduceKubelet(pod, secret)
 	// The Pod first: it waits for the Secret, and owns it, so that none is left over.
 	a.expected.add(pod)
 	if err := a.client.Create(ctx, pod); err != nil {

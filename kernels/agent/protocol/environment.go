@@ -11,7 +11,7 @@ const (
 	EnvGPUs           = "ELASTICHUB_GPUS"
 	EnvTerminationLog = "ELASTICHUB_TERMINATION_LOG"
 	EnvListen         = "ELASTICHUB_LISTEN"
-	EnvSocket         = "ELASTICHUB_AGENT_SOCKET" // where run-kernel is met
+	EnvSocket         = "ELASTICHUB_AGENT_SOCKET"       // where run-kernel is met
 	EnvParkNotice     = "ELASTICHUB_PARK_NOTICE"        // whole seconds; 0: not announced
 	EnvBusyCPU        = "ELASTICHUB_BUSY_CPU"           // cores; 0: computing is no work
 	EnvIOPubMessages  = "ELASTICHUB_IOPUB_MESSAGE_RATE" // per second; 0: any number
