@@ -14,6 +14,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/offers"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 // TestPodsOfTheFormerReleaseAreKept: its labels for users and for dotted names
@@ -27,9 +28,22 @@ func TestPodsOfTheFormerReleaseAreKept(t *testing.T) {
 	pod := c.ready(dotted, 1, "former")
 	c.stop()
 	require.True(t, c.get(pod.Name, pod))
+	// Its agent was the first process of the kernel's container, and one of the init containers had the agent's name.
 	pod.Labels[v1alpha1.LabelKernel] = "my-kernel--e0ab1d7b"
 	pod.Labels[v1alpha1.LabelHubUsername] = "first-last--23e1b5a0"
-	require.NoError(t, c.api.Update(c.ctx, pod))
+	require.NoError(t, c.api.Delete(c.ctx, pod, client.GracePeriodSeconds(0)))
+	c.gone(pod)
+	pod.ResourceVersion, pod.UID, pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = "", "", nil, nil
+	kernel := *podspec.KernelContainer(&pod.Spec)
+	kernel.Command, kernel.LivenessProbe = []string{"/opt/elastichub/elastichub", "agent", "--", "python3"}, nil
+	pod.Spec.InitContainers = []corev1.Container{{Name: "agent", Image: "elastichub:former", SecurityContext: kernel.SecurityContext}}
+	pod.Spec.Containers = []corev1.Container{kernel}
+	status := corev1.PodStatus{}
+	require.NoError(t, c.api.Create(c.ctx, pod))
+	kerneltest.Running("10.0.0.9", true)(&status)
+	status.ContainerStatuses = status.ContainerStatuses[1:]
+	pod.Status = status
+	require.NoError(t, c.api.Status().Update(c.ctx, pod))
 
 	c.start()
 	c.create(kerneltest.Kernel("next", "gw", "gpu", func(k *v1alpha1.JupyterKernel) { k.Spec.User = "first.last" }))
@@ -47,8 +61,13 @@ func TestPodsOfTheFormerReleaseAreKept(t *testing.T) {
 	assert.Equal(t, int64(2), held["nvidia.com/gpu"])
 
 	// Its end is seen.
-	c.report(pod, kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"Idle for 60 s.","exitCode":0}`))
-	c.phase(dotted, 1, v1alpha1.KernelParked)
+	c.report(pod, func(s *corev1.PodStatus) {
+		kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"Idle for 60 s.","exitCode":0}`)(s)
+		s.ContainerStatuses = s.ContainerStatuses[:1]
+		s.ContainerStatuses[0].Name = v1alpha1.KernelContainer
+	})
+	k = c.phase(dotted, 1, v1alpha1.KernelParked)
+	assert.Equal(t, "Idle for 60 s.", k.Status.Message)
 	c.gone(pod)
 }
 

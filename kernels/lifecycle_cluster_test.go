@@ -130,7 +130,7 @@ func TestEndsOfAPod(t *testing.T) {
 			s.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC", Message: "PodGC: node no longer exists"}}
 		}, v1alpha1.CauseNodeLost, "The node far, where the kernel ran, is gone."},
 		"node restarted": {kerneltest.Exited(255, "Unknown", ""), v1alpha1.CauseNodeLost, "The node far restarted or lost the kernel's container."},
-		"killed":         {kerneltest.Exited(137, "Error", ""), v1alpha1.CauseKernelExited, "The kernel's container was killed from outside (exit code 137); most often its node had no memory left."},
+		"killed":         {kerneltest.Exited(137, "Error", ""), v1alpha1.CauseKernelExited, "The kernel's agent ended with exit code 137; the kernel was ended with it."},
 		"deadline":       {failed("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"), v1alpha1.CauseDeadline, "The kernel's Pod has run for 1h0m0s, the longest that is allowed."},
 		"shutting down":  {failed("NodeShutdown", "Pod was terminated in response to imminent node shutdown."), v1alpha1.CauseEvicted, "The node ended the kernel's Pod: Pod was terminated in response to imminent node shutdown."},
 		"mystery":        {func(s *corev1.PodStatus) { s.Phase, s.Message = corev1.PodFailed, "odd" }, v1alpha1.CauseUnknown, "The kernel's Pod ended: odd"},

@@ -64,7 +64,7 @@ func TestWarmStart(t *testing.T) {
 	for _, pod := range warmPods {
 		assert.True(t, metav1.IsControlledBy(&pod, gw))
 		assert.Empty(t, pod.Labels[v1alpha1.LabelHubUsername])
-		for _, v := range pod.Spec.Containers[0].Env {
+		for _, v := range pod.Spec.Containers[0].Env { // the agent's
 			if v.Name == protocol.EnvIdleTimeout {
 				assert.Equal(t, "0", v.Value, "it is never idle by itself")
 			}
@@ -156,7 +156,7 @@ func TestNotWarm(t *testing.T) {
 	require.NoError(t, c.api.Update(t.Context(), gw))
 	c.eventually("a Pod for the lab", func() bool {
 		s := c.warmPods()
-		return len(s) == 1 && slices.ContainsFunc(s[0].Spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "LAB" })
+		return len(s) == 1 && slices.ContainsFunc(podspec.KernelContainer(&s[0].Spec).Env, func(v corev1.EnvVar) bool { return v.Name == "LAB" })
 	})
 	c.warmUp(1, "")
 	c.create(kerneltest.Kernel("lab", "gw", v1alpha1.DefaultKernelName, kerneltest.Owned("bob", "lab")))
@@ -174,7 +174,7 @@ func TestPoolFollowsTheKernelspec(t *testing.T) {
 	require.NoError(t, c.api.Patch(t.Context(), ks, client.MergeFrom(before)))
 	c.eventually("new ones", func() bool {
 		s := c.warmPods()
-		return len(s) == 2 && s[0].Spec.Containers[0].Image == "gpu:next" && s[1].Spec.Containers[0].Image == "gpu:next"
+		return len(s) == 2 && podspec.KernelContainer(&s[0].Spec).Image == "gpu:next" && podspec.KernelContainer(&s[1].Spec).Image == "gpu:next"
 	})
 	for i := range old {
 		c.eventually("end of the old", func() bool { return !c.get(old[i].Name, &old[i]) || old[i].DeletionTimestamp != nil })

@@ -68,9 +68,14 @@ type kernelsConfig struct {
 	PullPolicy         string
 	IdleTimeoutSeconds int64
 	// MaxRunSeconds bounds one Pod of a kernel where no policy does; 0: for ever.
-	MaxRunSeconds   int64
+	MaxRunSeconds int64
+	// BusyCPU is in cores.
+	BusyCPU         float64 `mapstructure:"busyCPU"`
 	ClusterCapacity bool
 }
+
+// mostBusyCPU is more cores than any machine has.
+const mostBusyCPU = 4096
 
 func defaultServeConfig() serveConfig {
 	return serveConfig{
@@ -81,7 +86,7 @@ func defaultServeConfig() serveConfig {
 		Groups:    defaultGroupsConfig(),
 		Policies:  policiesConfig{Matching: groups.MatchPriority},
 		Notebooks: notebooksConfig{PullPolicy: "IfNotPresent", Gateway: "default"},
-		Kernels:   kernelsConfig{PullPolicy: "IfNotPresent", IdleTimeoutSeconds: 3600, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true},
+		Kernels:   kernelsConfig{PullPolicy: "IfNotPresent", IdleTimeoutSeconds: 3600, BusyCPU: 0.05, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true},
 	}
 }
 
@@ -182,6 +187,9 @@ func (c serveConfig) validate() error {
 	require("notebooks.image", c.Notebooks.Image)
 	require("kernels.serviceImage", c.Kernels.ServiceImage)
 	require("kernels.image", c.Kernels.Image)
+	if !(c.Kernels.BusyCPU >= 0 && c.Kernels.BusyCPU <= mostBusyCPU) { // NaN is neither
+		faults = append(faults, fmt.Errorf("kernels.busyCPU: %v is not between 0 and %d", c.Kernels.BusyCPU, mostBusyCPU))
+	}
 	if _, err := c.Notebooks.adoptBefore(); err != nil {
 		faults = append(faults, fmt.Errorf("notebooks.adoptHomesBefore: %q is not a time such as 2026-11-28T00:00:00Z", c.Notebooks.AdoptHomesBefore))
 	}

@@ -120,6 +120,7 @@ func serve(ctx context.Context, config serveConfig) error {
 			KernelImage:     config.Kernels.Image,
 			IdleSeconds:     config.Kernels.IdleTimeoutSeconds,
 			MaxRunSeconds:   config.Kernels.MaxRunSeconds,
+			BusyCPU:         config.Kernels.BusyCPU,
 		},
 		TokenPublicKey:  issuer.PublicKey(),
 		ClusterCapacity: config.Kernels.ClusterCapacity,

@@ -43,6 +43,8 @@ type kernelReconciler struct {
 	// expect is told of every Pod that is about to be created.
 	expect func(pod *corev1.Pod)
 	agents Agents
+	// backstop knows how the agents are.
+	backstop *backstop
 
 	last   sync.Map // types.NamespacedName → *corev1.Pod as the cache saw it last, until its end is taken note of
 	clocks sync.Map // kernel UID → startClock

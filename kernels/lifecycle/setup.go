@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
@@ -29,6 +30,10 @@ const kernelsAtOnce = 16
 // to a manager. expect is told of every Pod that is about to be created.
 func SetupWithManager(mgr manager.Manager, namespace string, pods *podspec.Builder, agents Agents, expect func(*corev1.Pod), meters *Metrics) error {
 	kernels := &kernelReconciler{pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents}
+	kernels.backstop = newBackstop(pods, mgr.GetClient(), mgr.GetAPIReader(), agents)
+	if err := mgr.Add(kernels.backstop); err != nil {
+		return err
+	}
 	if err := setupKernels(mgr, kernels); err != nil {
 		return err
 	}
@@ -54,6 +59,7 @@ func setupKernels(mgr manager.Manager, r *kernelReconciler) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("kernel").
 		For(&v1alpha1.JupyterKernel{}).
 		Watches(&corev1.Pod{}, r.podEvents()).
+		WatchesRawSource(source.Channel(r.backstop.changed, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.JupyterKernelSpec{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
 		Watches(&v1alpha1.JupyterKernelTemplate{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
 		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(ofGateway), changed).

@@ -22,12 +22,11 @@ const (
 	ConditionResolved = "Resolved"
 	// ConditionStartable is false while something keeps the Pod from starting.
 	ConditionStartable = "Startable"
+	// ConditionAgentReachable is false while the controllers get no answer from the kernel's agent.
+	ConditionAgentReachable = "AgentReachable"
 )
 
 const (
-	// lostGrace is how long after its deadline a deleted Pod may linger before
-	// it is taken from the API server by force: its node does not answer.
-	lostGrace = 60 * time.Second
 	// StartLimit is how long a Pod that has a node may take to become ready,
 	// its image included.
 	StartLimit = 30 * time.Minute
@@ -51,7 +50,11 @@ type observed struct {
 	onIdle v1alpha1.OnIdle
 	// gatewayMade is when the gateway was made that the kernel has now.
 	gatewayMade time.Time
-	now         time.Time
+	// agent is what the backstop has found.
+	agent finding
+	// nodes are those of Pods whose deletion takes too long.
+	nodes map[string]nodeState
+	now   time.Time
 }
 
 // plan is what follows from a view.
@@ -105,7 +108,7 @@ func (p *plan) enqueue(run int64, v observed) {
 func (p *plan) followPod(v observed) {
 	pod, others := v.pod, v.others
 	if len(others) > 0 {
-		p.remove, p.force = deletions(others, v.now)
+		p.remove, p.force = v.deletions(others)
 	}
 	if pod == nil {
 		if p.status.PodName == "" {
@@ -133,7 +136,7 @@ func (p *plan) followPod(v observed) {
 		return
 	}
 	if pod.DeletionTimestamp != nil {
-		p.lookAgain, p.force = overdue(pod, v.now)
+		p.lookAgain, p.force = v.overdue(pod)
 		if e := podstate.Disruption(pod); e != nil && e.Cause == v1alpha1.CauseNodeLost {
 			p.end(v, *e)
 		}
@@ -141,6 +144,9 @@ func (p *plan) followPod(v observed) {
 	}
 	if v.gatewayMade.After(pod.CreationTimestamp.Time) { // its agent knows the key of a former gateway
 		p.end(v, podstate.Ending{Cause: v1alpha1.CauseOrphaned, Disrupted: true, Message: "The kernel's gateway was removed and made again."})
+		return
+	}
+	if p.followAgent(v) {
 		return
 	}
 	if podstate.Ready(pod) {
@@ -158,6 +164,29 @@ func (p *plan) followPod(v observed) {
 	if p.status.Phase == v1alpha1.KernelStarting {
 		p.watchStart(v, pod)
 	}
+}
+
+// followAgent says whether the agent answers, and ends a kernel whose agent
+// should have parked it. It tells whether it did.
+func (p *plan) followAgent(v observed) bool {
+	if p.status.Phase != v1alpha1.KernelReady {
+		return false
+	}
+	switch v.agent.answers {
+	case agentUnreachable:
+		p.setCondition(v.now, ConditionAgentReachable, false, "NoAnswer",
+			"The controllers get no answer from the kernel's agent. Work in the kernel may go on; it ends when its longest run time is over.")
+	case agentReachable:
+		if meta.IsStatusConditionFalse(p.status.Conditions, ConditionAgentReachable) {
+			p.setCondition(v.now, ConditionAgentReachable, true, "Answers", "")
+		}
+	case agentUnknown:
+	}
+	if v.agent.overdue == "" {
+		return false
+	}
+	p.end(v, podstate.Ending{Cause: v1alpha1.CauseIdle, Message: v.agent.overdue + " Its Pod was deleted."})
+	return true
 }
 
 // watchStart decides whether what keeps a Pod from starting has lasted too long.
@@ -220,6 +249,7 @@ func (p *plan) end(v observed, e podstate.Ending) {
 	p.status.Cause, p.status.Message = e.Cause, e.Message
 	p.status.CompletionTime = &metav1.Time{Time: v.now}
 	meta.RemoveStatusCondition(&p.status.Conditions, ConditionStartable)
+	meta.RemoveStatusCondition(&p.status.Conditions, ConditionAgentReachable)
 	p.setCondition(v.now, ConditionRunning, false, string(e.Cause), e.Message)
 	if e.Clean {
 		p.setCondition(v.now, ConditionSucceeded, true, string(e.Cause), e.Message)
@@ -233,13 +263,13 @@ func (p *plan) end(v observed, e podstate.Ending) {
 // kernel's place and address are gone at once.
 func (p *plan) removePods(v observed, pods []*corev1.Pod) {
 	p.status.PodIP, p.status.PodName, p.status.Warm, p.status.Node = "", "", "", ""
-	p.remove, p.force = deletions(pods, v.now)
+	p.remove, p.force = v.deletions(pods)
 	for _, pod := range pods {
 		if !podstate.Alive(pod) {
 			continue
 		}
 		if pod.DeletionTimestamp != nil {
-			p.lookAgain, _ = overdue(pod, v.now)
+			p.lookAgain, _ = v.overdue(pod)
 		}
 		return
 	}
@@ -255,29 +285,6 @@ func (p *plan) setCondition(now time.Time, kind string, is bool, reason, message
 		return // nothing to take back
 	}
 	podrules.SetCondition(&p.status.Conditions, 0, now, kind, is, reason, message)
-}
-
-// deletions tells which Pods are still to be deleted, and which by force.
-func deletions(pods []*corev1.Pod, now time.Time) (remove, force []*corev1.Pod) {
-	for _, pod := range pods {
-		if pod.DeletionTimestamp == nil {
-			remove = append(remove, pod)
-			continue
-		}
-		_, lost := overdue(pod, now)
-		force = append(force, lost...)
-	}
-	return remove, force
-}
-
-// overdue tells whether a Pod under deletion is to be taken by force, or how
-// long until then. Its deletion timestamp already includes the grace period.
-func overdue(pod *corev1.Pod, now time.Time) (time.Duration, []*corev1.Pod) {
-	left := pod.DeletionTimestamp.Add(lostGrace).Sub(now)
-	if left <= 0 {
-		return time.Second, []*corev1.Pod{pod}
-	}
-	return left, nil
 }
 
 func ptrTo(t metav1.Time) *metav1.Time { return &t }

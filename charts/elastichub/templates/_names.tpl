@@ -142,5 +142,6 @@ kernels:
   pullPolicy: {{ .Values.kernels.pullPolicy }}
   idleTimeoutSeconds: {{ int .Values.kernels.idleTimeoutSeconds }}
   maxRunSeconds: {{ int .Values.kernels.maxRunSeconds }}
+  busyCPU: {{ .Values.kernels.busyCPU }}
   clusterCapacity: {{ .Values.kernels.clusterCapacity }}
 {{- end }}

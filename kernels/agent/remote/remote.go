@@ -20,6 +20,9 @@ import (
 
 const dialTimeout = 2 * time.Second
 
+// mostIdleSeconds is more than any kernel is idle; it fits a time.Duration.
+const mostIdleSeconds = 1e9
+
 // Caller makes one call at a time to agents that listen on one port. It keeps
 // no connections: an agent is called once in many minutes.
 type Caller struct {
@@ -44,7 +47,11 @@ func (c *Caller) Idle(ctx context.Context, ip string, secret keys.Secret) (time.
 	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
 		return 0, err
 	}
-	if state.ExecutionState != wire.StateIdle {
+	busy := state.Busy
+	if state.Protocol < 2 { // an agent of a former release
+		busy = state.ExecutionState != wire.StateIdle
+	}
+	if busy || state.IdleSeconds < 0 || state.IdleSeconds > mostIdleSeconds {
 		return 0, nil
 	}
 	return time.Duration(state.IdleSeconds * float64(time.Second)), nil

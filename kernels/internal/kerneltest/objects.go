@@ -56,19 +56,26 @@ func Running(ip string, ready bool) func(*corev1.PodStatus) {
 			value = corev1.ConditionTrue
 		}
 		s.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: value}}
-		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "kernel", Image: "i", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+		s.ContainerStatuses = containers(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})
 	}
 }
 
-// Exited is the status of a Pod whose kernel has ended.
+func containers(agent, kernel corev1.ContainerState) []corev1.ContainerStatus {
+	return []corev1.ContainerStatus{{Name: v1alpha1.AgentContainer, Image: "i", State: agent}, {Name: v1alpha1.KernelContainer, Image: "i", State: kernel}}
+}
+
+// Exited is the status of a Pod whose kernel has ended; its agent left the message.
 func Exited(code int32, reason, message string) func(*corev1.PodStatus) {
 	return func(s *corev1.PodStatus) {
 		s.Phase = corev1.PodFailed
 		if code == 0 {
 			s.Phase = corev1.PodSucceeded
 		}
-		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "kernel", Image: "i", State: corev1.ContainerState{
-			Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message},
-		}}}
+		said := &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}
+		if reason == "OOMKilled" { // that was the kernel
+			said.Reason = "Error"
+		}
+		s.ContainerStatuses = containers(corev1.ContainerState{Terminated: said},
+			corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason}})
 	}
 }

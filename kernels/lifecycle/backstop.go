@@ -1,0 +1,264 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/kernels/podstate"
+)
+
+const (
+	// agentsAskedEvery is how often each agent is asked; the calls are spread over that time.
+	agentsAskedEvery = 30 * time.Second
+	// agentsAskedAtOnce bounds the calls that are under way.
+	agentsAskedAtOnce = 16
+	// idleSlack is how much longer than it may be idle a kernel can be, since its
+	// agent takes leave of it.
+	idleSlack = time.Minute
+	// mostOfAll is how many agents have to be asked before "most of all" means anything.
+	mostOfAll = 3
+)
+
+// backstop asks every agent how it is. What an agent promises, that its kernel
+// ends when it was idle for long enough, holds also where the agent is broken.
+type backstop struct {
+	pods   *podspec.Builder
+	client client.Client // reads from the cache
+	live   client.Reader // reads from the API server
+	agents Agents
+	now    func() time.Time
+	every  time.Duration
+
+	// changed is sent the kernels whose findings have changed.
+	changed chan event.GenericEvent
+
+	silent map[runID]time.Time // since when; round's own
+
+	mu       sync.Mutex
+	findings map[runID]finding
+}
+
+func newBackstop(pods *podspec.Builder, c client.Client, live client.Reader, agents Agents) *backstop {
+	return &backstop{
+		pods: pods, client: c, live: live, agents: agents, now: time.Now, every: agentsAskedEvery,
+		changed: make(chan event.GenericEvent, 64), silent: map[runID]time.Time{}, findings: map[runID]finding{},
+	}
+}
+
+// runID names a run of a kernel.
+type runID struct {
+	kernel types.UID
+	run    int64
+}
+
+func runOf(k *v1alpha1.JupyterKernel) runID { return runID{k.UID, k.Status.Run} }
+
+// finding is what is known of an agent. The zero value: nothing.
+type finding struct {
+	answers agentAnswers
+	// overdue is why the kernel's Pod is to go; empty: it is not.
+	overdue string
+}
+
+// agentAnswers tells whether an agent does.
+type agentAnswers int
+
+const (
+	agentUnknown agentAnswers = iota
+	agentReachable
+	agentUnreachable
+)
+
+// inquiry is one call of an agent, and what is known beside its answer.
+type inquiry struct {
+	kernel   *v1alpha1.JupyterKernel
+	node     string
+	ready    bool // says the kubelet
+	limit    time.Duration
+	culled   bool // also while a client is connected, so that the limit holds
+	answered bool
+	idle     time.Duration
+}
+
+// conclude judges a round. silent remembers since when an agent has been silent
+// and its Pod not ready.
+//
+// An agent that does not answer while the kubelet finds its Pod ready is out of
+// our reach: the network's fault, which must not end anybody's work. Nor may our
+// own isolation, or that of a node: where most agents of it do not answer,
+// nothing is concluded.
+func conclude(now time.Time, round []inquiry, silent map[runID]time.Time) map[runID]finding {
+	type count struct{ asked, failed int }
+	nodes, all := map[string]count{}, count{}
+	for _, q := range round {
+		n := nodes[q.node]
+		n.asked, all.asked = n.asked+1, all.asked+1
+		if !q.answered {
+			n.failed, all.failed = n.failed+1, all.failed+1
+		}
+		nodes[q.node] = n
+	}
+	most := func(c count, least int) bool { return c.asked >= least && 2*c.failed > c.asked }
+	findings := map[runID]finding{}
+	still := map[runID]time.Time{}
+	for _, q := range round {
+		id := runOf(q.kernel)
+		switch {
+		case q.answered:
+			f := finding{answers: agentReachable}
+			if q.culled && q.limit > 0 && q.idle > q.limit+idleSlack {
+				f.overdue = fmt.Sprintf("The kernel was idle for %s, and its agent did not park it.", q.idle.Round(time.Second))
+			}
+			findings[id] = f
+		case most(all, mostOfAll) || most(nodes[q.node], 2):
+			findings[id] = finding{}
+		case q.ready:
+			findings[id] = finding{answers: agentUnreachable}
+		default:
+			since, known := silent[id]
+			if !known {
+				since = now
+			}
+			still[id] = since
+			f := finding{answers: agentUnreachable}
+			if q.limit > 0 && now.Sub(since) >= q.limit {
+				f.overdue = fmt.Sprintf("The kernel's agent has not answered for %s, the kernel's idle time.", now.Sub(since).Round(time.Second))
+			}
+			findings[id] = f
+		}
+	}
+	clear(silent)
+	for id, since := range still {
+		silent[id] = since
+	}
+	return findings
+}
+
+// of is what is known of the agent of a kernel's present run.
+func (b *backstop) of(k *v1alpha1.JupyterKernel) finding {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.findings[runOf(k)]
+}
+
+// NeedLeaderElection makes the leader ask, and nobody else.
+func (b *backstop) NeedLeaderElection() bool { return true }
+
+// Start asks until the context ends.
+func (b *backstop) Start(ctx context.Context) error {
+	for {
+		begun := b.now()
+		if err := b.round(ctx); err != nil && ctx.Err() == nil {
+			log.FromContext(ctx).Error(err, "agents cannot be asked")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(max(b.every-b.now().Sub(begun), time.Second)):
+		}
+	}
+}
+
+// round asks every agent once.
+func (b *backstop) round(ctx context.Context) error {
+	inquiries, secrets, err := b.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	var calls errgroup.Group
+	calls.SetLimit(agentsAskedAtOnce)
+	for i := range inquiries {
+		calls.Go(func() error {
+			calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
+			defer cancel()
+			idle, err := b.agents.Idle(calling, inquiries[i].kernel.Status.PodIP, secrets[i])
+			inquiries[i].answered, inquiries[i].idle = err == nil, idle
+			return nil
+		})
+		select {
+		case <-ctx.Done():
+		case <-time.After(b.every / time.Duration(len(inquiries)+1)):
+		}
+	}
+	_ = calls.Wait() // they return none
+	if ctx.Err() != nil {
+		return nil
+	}
+	b.note(inquiries, conclude(b.now(), inquiries, b.silent))
+	return nil
+}
+
+// note keeps the findings and has the kernels looked at whose have changed.
+func (b *backstop) note(inquiries []inquiry, findings map[runID]finding) {
+	b.mu.Lock()
+	former := b.findings
+	b.findings = findings
+	b.mu.Unlock()
+	for _, q := range inquiries {
+		f := findings[runOf(q.kernel)]
+		if f == former[runOf(q.kernel)] && f.overdue == "" {
+			continue
+		}
+		select {
+		case b.changed <- event.GenericEvent{Object: q.kernel}:
+		default: // the next round says it again if it matters
+		}
+	}
+}
+
+// prepare gathers whom to ask.
+func (b *backstop) prepare(ctx context.Context) ([]inquiry, []keys.Secret, error) {
+	var kernels v1alpha1.JupyterKernelList
+	if err := b.client.List(ctx, &kernels); err != nil {
+		return nil, nil, fmt.Errorf("kernels: list kernels: %w", err)
+	}
+	reader := podspec.OnePass(b.client)
+	gatewayKeys := map[types.NamespacedName][]byte{}
+	var inquiries []inquiry
+	var secrets []keys.Secret
+	for i := range kernels.Items {
+		k := &kernels.Items[i]
+		if !HasAgent(k) || k.Spec.KernelSpec == "" {
+			continue
+		}
+		pod := &corev1.Pod{}
+		if err := b.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Status.PodName}, pod); err != nil ||
+			!podspec.BelongsTo(pod, k.UID) || pod.DeletionTimestamp != nil || !podstate.Alive(pod) {
+			continue // its end is the kernel's matter
+		}
+		gateway := types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Gateway}
+		key, known := gatewayKeys[gateway]
+		if !known {
+			var err error
+			if key, err = podspec.ReadGatewayKey(ctx, b.live, k.Namespace, k.Spec.Gateway); err != nil {
+				log.FromContext(ctx).Error(err, "the agents of a gateway cannot be asked", "gateway", k.Spec.Gateway)
+			}
+			gatewayKeys[gateway] = key
+		}
+		secret, err := keys.ForRun(key, string(k.UID), k.Status.Run, k.Status.Warm)
+		if err != nil {
+			continue
+		}
+		q := inquiry{kernel: k, node: pod.Spec.NodeName, ready: podstate.Ready(pod)}
+		if in, err := b.pods.Gather(ctx, reader, k); err == nil {
+			rule := b.pods.IdleRule(in)
+			q.limit, q.culled = rule.Timeout(), rule.CullConnected
+		} // else it has no limit that anybody could know
+		inquiries, secrets = append(inquiries, q), append(secrets, secret)
+	}
+	return inquiries, secrets, nil
+}

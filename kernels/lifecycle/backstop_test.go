@@ -1,0 +1,196 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
+)
+
+func asked(name, node string, change func(*inquiry)) inquiry {
+	k := kerneltest.Kernel(name, "gw", "gpu")
+	k.UID, k.Status.Run = types.UID(name), 1
+	q := inquiry{kernel: k, node: node, ready: true, answered: true, culled: true, limit: time.Hour}
+	change(&q)
+	return q
+}
+
+func TestConclusions(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	fine := func(*inquiry) {}
+	silent := func(q *inquiry) { q.answered = false }
+	notReady := func(q *inquiry) { q.answered, q.ready = false, false }
+	idle := func(d time.Duration) func(*inquiry) { return func(q *inquiry) { q.idle = d } }
+	of := func(findings map[runID]finding, name string) finding { return findings[runID{types.UID(name), 1}] }
+	play := func(after time.Duration, memory map[runID]time.Time, round ...inquiry) map[runID]finding {
+		return conclude(begin.Add(after), round, memory)
+	}
+	memory := map[runID]time.Time{}
+	crowd := []inquiry{asked("a", "n1", fine), asked("b", "n2", fine), asked("c", "n3", fine)}
+
+	f := play(0, memory, append(crowd, asked("k", "n4", silent))...)
+	assert.Equal(t, finding{answers: agentReachable}, of(f, "a"))
+	assert.Equal(t, finding{answers: agentUnreachable}, of(f, "k"), "the network's fault")
+	f = play(100*time.Hour, memory, append(crowd, asked("k", "n4", silent))...)
+	assert.Empty(t, of(f, "k").overdue, "for ever")
+
+	play(0, memory, append(crowd, asked("k", "n4", notReady))...)
+	f = play(59*time.Minute, memory, append(crowd, asked("k", "n4", notReady))...)
+	assert.Equal(t, finding{answers: agentUnreachable}, of(f, "k"))
+	f = play(time.Hour, memory, append(crowd, asked("k", "n4", notReady))...)
+	assert.Equal(t, "The kernel's agent has not answered for 1h0m0s, the kernel's idle time.", of(f, "k").overdue)
+	play(time.Hour, memory, append(crowd, asked("k", "n4", fine))...)
+	f = play(2*time.Hour, memory, append(crowd, asked("k", "n4", notReady))...)
+	assert.Empty(t, of(f, "k").overdue, "it has answered in between")
+	memory = map[runID]time.Time{}
+	play(0, memory, asked("k", "n4", notReady))
+	f = play(time.Hour, memory, asked("k", "n4", notReady))
+	assert.NotEmpty(t, of(f, "k").overdue, "one agent is nobody's majority")
+	f = play(9*time.Hour, memory, asked("k", "n4", func(q *inquiry) { notReady(q); q.limit = 0 }))
+	assert.Empty(t, of(f, "k").overdue, "it has no idle time")
+	f = play(9*time.Hour, memory, asked("k", "n4", func(q *inquiry) { notReady(q); q.kernel.Status.Run = 2 }))
+	assert.Equal(t, finding{answers: agentUnreachable}, f[runID{"k", 2}], "another run begins anew")
+
+	// a node, or everything, is cut off
+	memory = map[runID]time.Time{}
+	for _, after := range []time.Duration{0, 9 * time.Hour} {
+		f = play(after, memory, append(crowd, asked("x", "n4", notReady), asked("y", "n4", notReady))...)
+		assert.Equal(t, finding{}, of(f, "x"))
+		f = play(after, memory, asked("a", "n1", fine), asked("b", "n2", notReady), asked("c", "n3", notReady))
+		assert.Equal(t, finding{}, of(f, "b"))
+		assert.Equal(t, finding{answers: agentReachable}, of(f, "a"))
+	}
+	assert.Empty(t, memory)
+
+	// an agent that answers and does not do what it should
+	f = play(0, memory, asked("k", "n1", idle(time.Hour+time.Minute)))
+	assert.Empty(t, of(f, "k").overdue)
+	f = play(0, memory, asked("k", "n1", idle(time.Hour+2*time.Minute)))
+	assert.Equal(t, "The kernel was idle for 1h2m0s, and its agent did not park it.", of(f, "k").overdue)
+	f = play(0, memory, asked("k", "n1", func(q *inquiry) { q.idle, q.culled = 9*time.Hour, false }))
+	assert.Empty(t, of(f, "k").overdue, "a client may hold it")
+}
+
+// TestWhatIsFoundIsDone, to the present run alone.
+func TestWhatIsFoundIsDone(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	k := kerneltest.Kernel("k", "gw", "gpu")
+	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady, Run: 1, PodName: "k-1", StartTime: &metav1.Time{Time: now}}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "kernel"}}}}
+	pod.Name = "k-1"
+	kerneltest.Running("10.0.0.1", true)(&pod.Status)
+	look := func(f finding) plan {
+		return next(observed{kernel: k, pod: pod, pods: []*corev1.Pod{pod}, agent: f, now: now})
+	}
+	assert.Empty(t, look(finding{answers: agentReachable}).status.Conditions, "nothing is said of what is as it should be")
+	p := look(finding{answers: agentUnreachable})
+	assert.True(t, meta.IsStatusConditionFalse(p.status.Conditions, ConditionAgentReachable))
+	assert.Equal(t, v1alpha1.KernelReady, p.status.Phase)
+	k.Status = p.status
+	assert.True(t, meta.IsStatusConditionFalse(look(finding{}).status.Conditions, ConditionAgentReachable), "nothing is known")
+	assert.True(t, meta.IsStatusConditionTrue(look(finding{answers: agentReachable}).status.Conditions, ConditionAgentReachable))
+	p = look(finding{answers: agentUnreachable, overdue: "It is silent."})
+	assert.Equal(t, v1alpha1.KernelParked, p.status.Phase)
+	assert.Equal(t, v1alpha1.CauseIdle, p.status.Cause)
+	assert.Equal(t, "It is silent. Its Pod was deleted.", p.status.Message)
+	assert.Equal(t, []*corev1.Pod{pod}, p.remove)
+	assert.Nil(t, meta.FindStatusCondition(p.status.Conditions, ConditionAgentReachable))
+}
+
+// TestAPodIsHeldWhileItsNodeRunsIt: what it holds may still be in use.
+func TestAPodIsHeldWhileItsNodeRunsIt(t *testing.T) {
+	t.Parallel()
+	deadline := time.Now()
+	pod := &corev1.Pod{}
+	pod.DeletionTimestamp, pod.Spec.NodeName = &metav1.Time{Time: deadline}, "n"
+	for _, row := range []struct {
+		after  time.Duration
+		node   nodeState
+		forced bool
+	}{
+		{59 * time.Second, nodeLost, false}, {60 * time.Second, nodeLost, true},
+		{100 * time.Hour, nodeReady, false},
+		{9 * time.Minute, nodeUnknown, false}, {10 * time.Minute, nodeUnknown, true},
+	} {
+		v := observed{now: deadline.Add(row.after), nodes: map[string]nodeState{"n": row.node}}
+		again, forced := v.overdue(pod)
+		assert.Equal(t, row.forced, len(forced) > 0, "%+v", row)
+		assert.Positive(t, again)
+	}
+}
+
+// silentAgents answer nothing but at the addresses where they do.
+type silentAgents struct {
+	mu    sync.Mutex
+	idle  map[string]time.Duration
+	calls []string
+}
+
+func (a *silentAgents) SetIdle(context.Context, string, keys.Secret, time.Duration, bool) error {
+	return nil
+}
+
+func (a *silentAgents) Idle(_ context.Context, ip string, secret keys.Secret) (time.Duration, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.calls = append(a.calls, ip+" "+secret.Bearer())
+	if idle, ok := a.idle[ip]; ok {
+		return idle, nil
+	}
+	return 0, errors.New("no answer")
+}
+
+// TestEveryAgentIsAsked, with the secret of its run, on a real API server.
+func TestEveryAgentIsAsked(t *testing.T) {
+	n := kerneltest.NewNamespace(t)
+	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}
+	gw.Spec.CullIdleTimeout = ptr.To[int32](1)
+	key := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: podspec.KeySecretName("gw")}, StringData: map[string]string{podspec.KeyName: keys.Secret{}.Hex()}}
+	n.Make(gw, key, kerneltest.GPUSpec("gpu", 0))
+	agents := &silentAgents{idle: map[string]time.Duration{"10.0.0.1": 5 * time.Minute}}
+	cfg := podspec.Config{Image: "x", KernelImage: "x"}
+	b := newBackstop(podspec.NewBuilder(cfg), n.Client, n.Client, agents)
+	b.every = 50 * time.Millisecond
+	var want []string
+	kernels := map[string]*v1alpha1.JupyterKernel{}
+	for name, ip := range map[string]string{"idle": "10.0.0.1", "silent": "10.0.0.2"} {
+		k := kerneltest.Kernel(name, "gw", "gpu")
+		n.Make(k)
+		pod := &corev1.Pod{}
+		pod.Name, pod.Spec.Containers = podspec.PodName(name, 1), []corev1.Container{{Name: "kernel", Image: "x"}}
+		pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(k, v1alpha1.GroupVersion.WithKind("JupyterKernel"))}
+		n.Make(pod)
+		kerneltest.Running(ip, false)(&pod.Status)
+		require.NoError(t, n.Status().Update(t.Context(), pod))
+		k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady, Run: 1, PodName: pod.Name, PodIP: ip}
+		require.NoError(t, n.Status().Update(t.Context(), k))
+		secret, err := keys.Derive(make([]byte, keys.Size), string(k.UID), 1)
+		require.NoError(t, err)
+		want, kernels[name] = append(want, ip+" "+secret.Bearer()), k
+	}
+	n.Make(kerneltest.Kernel("parked", "gw", "gpu"))
+	require.NoError(t, b.round(t.Context()))
+	assert.ElementsMatch(t, want, agents.calls)
+	assert.Contains(t, b.of(kernels["idle"]).overdue, "idle for 5m0s")
+	assert.Equal(t, finding{answers: agentUnreachable}, b.of(kernels["silent"]))
+	assert.Len(t, b.changed, 2, "both are to be looked at")
+	time.Sleep(1100 * time.Millisecond)
+	require.NoError(t, b.round(t.Context()))
+	assert.Contains(t, b.of(kernels["silent"]).overdue, "has not answered for")
+}
