@@ -47,7 +47,7 @@ var mayImport = map[string][]string{
 	"kernels":                {"kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "tokens"},
 	"kernels/languages":      {"kernels/agent/protocol"},
 	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules", "kernels/languages"},
-	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec"},
+	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec", "podrules"},
 	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules"},
 	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "podrules"},
 	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/podspec", "podrules"},
@@ -59,6 +59,8 @@ var mayImport = map[string][]string{
 	"charts/elastichub":      {},
 	"test/architecture":      {},
 	"kernels/agent/protocol": {"kernels/agent/keys", "kernels/wire"},
+
+	"kernels/agent/runkernel": {"kernels/agent/protocol"},
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
