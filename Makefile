@@ -111,6 +111,10 @@ client-tests: $(LOCALCLUSTER) ## Other people's tests of kernels and clients thr
 e2e: ## The journeys in Chromium, on the running demo
 	@test/e2e/run.sh
 
+.PHONY: tamper
+tamper: cluster images ## Programs that want to keep their kernels' GPUs, in real Pods
+	@test/tamper/run.sh
+
 .PHONY: docs-test
 docs-test: ## Type what README, the chart's notes and docs/ say, beside the running demo
 	@test/docs/run.sh

@@ -31,10 +31,10 @@ func (a *agent) asked(now time.Time) { a.probed.Store(&now) }
 // end it. That the kubelet asks no more, does. A kubelet that ends the agent ends
 // the kernel with it, so nobody has to wait then.
 func (a *agent) outlive(ctx context.Context, result protocol.Result) {
-	a.over.Store(true)
 	if a.processes != nil {
-		a.processes.end()
+		a.processes.end() // who ends by itself need not be killed
 	}
+	a.over.Store(true)
 	if a.cfg.ProbePeriod == 0 {
 		return
 	}

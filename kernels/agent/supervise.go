@@ -431,7 +431,7 @@ func (a *agent) finish(k *kernel, r protocol.Result) protocol.Result {
 	a.state = wire.StateDead
 	a.mu.Unlock()
 	if k != nil { // it may have what runs it stopped, and every step below would take its time
-		defer time.AfterFunc(a.cfg.ShutdownGrace+killTime, func() { a.over.Store(true) }).Stop()
+		time.AfterFunc(a.cfg.ShutdownGrace+killTime, func() { a.over.Store(true) })
 	}
 	if r.Reason == protocol.ReasonIdle {
 		idle := a.activity.idleness(time.Now(), 0)

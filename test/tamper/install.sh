@@ -29,7 +29,7 @@ spec:
   cpu: {min: "1", max: "1"}
   memory: {min: 1Gi, max: 1Gi}
   images: [{id: stable, image: $kernel}]
-  kernels: {allowed: [python], maxRunSeconds: ${TAMPER_RUN_SECONDS:-240}}
+  kernels: {allowed: [python], maxRunSeconds: ${TAMPER_RUN_SECONDS:-150}}
 ---
 apiVersion: kubeflow.tkestack.io/v1alpha1
 kind: JupyterKernelSpec

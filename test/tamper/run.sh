@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=charts/demo/tools.sh
 . charts/demo/tools.sh
-export KUBECTL TAMPER_NAMESPACE=${TAMPER_NAMESPACE:-tamper} TAMPER_TOKEN=the-token-of-an-owner TAMPER_RUN_SECONDS=${TAMPER_RUN_SECONDS:-240}
+export KUBECTL TAMPER_NAMESPACE=${TAMPER_NAMESPACE:-tamper} TAMPER_TOKEN=the-token-of-an-owner TAMPER_RUN_SECONDS=${TAMPER_RUN_SECONDS:-150}
 trap '"$KUBECTL" delete namespace "$TAMPER_NAMESPACE" --wait=false >/dev/null' EXIT
 test/tamper/install.sh "$TAMPER_NAMESPACE"
 for away in ${TAMPER_AWAYS:-false true}; do
