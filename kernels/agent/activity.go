@@ -127,7 +127,7 @@ func (a *activity) over(now time.Time, id string) {
 }
 
 // published is called for every message on iopub; state is empty unless it is a status.
-func (a *activity) published(now time.Time, f, parent wire.Fields, state wire.State) {
+func (a *activity) published(now time.Time, parent wire.Fields, state wire.State) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.iopubLast = now

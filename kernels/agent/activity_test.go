@@ -25,13 +25,13 @@ func (s *story) replies(msgType, id string) {
 	s.reply(s.step(), fields(wire.ReplyType(msgType), "r"), fields(msgType, id))
 }
 func (s *story) says(state wire.State, msgType, id string) {
-	s.published(s.step(), fields(wire.TypeStatus, "x"), fields(msgType, id), state)
+	s.published(s.step(), fields(msgType, id), state)
 }
 func (s *story) wantsInput(id string) {
 	s.reply(s.step(), fields(wire.TypeInputRequest, "r"), fields(exe, id))
 }
 func (s *story) prints(msgType, id string) {
-	s.published(s.step(), fields(wire.TypeStream, "x"), fields(msgType, id), "")
+	s.published(s.step(), fields(msgType, id), "")
 }
 
 const (
@@ -230,14 +230,14 @@ func TestHang(t *testing.T) {
 	assert.False(t, s.idleness(at(2*hungAfter+time.Second), 0).busy, "and no more")
 
 	s = hung()
-	s.published(at(time.Second), fields(wire.TypeStatus, "x"), fields(exe, "1"), wire.StateBusy)
+	s.published(at(time.Second), fields(exe, "1"), wire.StateBusy)
 	s.request(at(time.Second), fields(exe, "2"))
 	assert.False(t, s.stalled(at(time.Hour)))
 	assert.True(t, s.idleness(at(time.Hour), 0).busy, "the first has begun, the second waits for it")
 
 	s = hung()
 	s.request(at(time.Second), fields(wire.TypeCommMsg, "2"))
-	s.published(at(time.Second), fields(wire.TypeStatus, "x"), fields(wire.TypeCommMsg, "2"), wire.StateBusy)
+	s.published(at(time.Second), fields(wire.TypeCommMsg, "2"), wire.StateBusy)
 	assert.True(t, s.idleness(at(time.Hour), 0).busy, "another request keeps it")
 }
 

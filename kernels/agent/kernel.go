@@ -151,7 +151,7 @@ func (k *kernel) readIOPub(ctx context.Context, c *zmtp.Conn) error {
 			state = wire.State(m.ExecutionState())
 		}
 		now := time.Now()
-		k.a.activity.published(now, f, parent, state)
+		k.a.activity.published(now, parent, state)
 		if f.Type == wire.TypeDebugEvent {
 			k.a.activity.debugged(now, wire.Member(m.Content, "event"))
 		}

@@ -196,7 +196,7 @@ func (b *backstop) round(ctx context.Context) error {
 	}
 	_ = calls.Wait() // they return none
 	if ctx.Err() != nil {
-		return nil
+		return ctx.Err()
 	}
 	b.note(inquiries, conclude(b.now(), inquiries, b.silent))
 	return nil

@@ -38,8 +38,6 @@ const (
 	// and SIGKILL have 7 s, the kubelet's probe, its grace and its relist 4 s, and the
 	// agent waits for two periods of the probe.
 	parkTime = 15 * time.Second
-	// hungTime is how long a kernel may answer nothing before it counts as hung.
-	hungTime = 30 * time.Second
 	// noise is how late this test may look.
 	noise = 2 * time.Second
 
