@@ -161,8 +161,10 @@ func TestEveryAgentIsAsked(t *testing.T) {
 	n := kerneltest.NewNamespace(t)
 	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}
 	gw.Spec.CullIdleTimeout = ptr.To[int32](1)
-	key := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: podspec.KeySecretName("gw")}, StringData: map[string]string{podspec.KeyName: keys.Secret{}.Hex()}}
-	n.Make(gw, key, kerneltest.GPUSpec("gpu", 0))
+	n.Make(gw, kerneltest.GPUSpec("gpu", 0))
+	key := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: podspec.KeySecretName(gw)}, StringData: map[string]string{podspec.KeyName: keys.Secret{}.Hex()}}
+	key.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(gw, v1alpha1.GroupVersion.WithKind("JupyterGateway"))}
+	n.Make(key)
 	agents := &silentAgents{idle: map[string]time.Duration{"10.0.0.1": 5 * time.Minute}}
 	cfg := podspec.Config{Image: "x", KernelImage: "x"}
 	b := newBackstop(podspec.NewBuilder(cfg), n.Client, n.Client, agents)

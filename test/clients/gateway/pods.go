@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/test/agentpod"
 	"github.com/elastichub/elastichub/test/loopback"
 )
 
@@ -101,7 +103,7 @@ func (p *pods) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 	cfg := agent.DefaultConfig()
 	cfg.Secret, cfg.KernelID, cfg.KernelName = secret, k.Name, k.Spec.KernelSpec
 	cfg.Listen, cfg.TerminationLog = fmt.Sprintf("%s:%d", ip, protocol.Port), ""
-	cfg.Log, cfg.Output = p.log, io.Discard
+	cfg.Log = p.log
 	update(func(s *v1alpha1.JupyterKernelStatus) {
 		s.Phase, s.PodIP = v1alpha1.KernelStarting, ip
 	})
@@ -125,7 +127,7 @@ func (p *pods) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 			<-pause()
 		}
 	}()
-	result, err := agent.Run(ctx, cfg, []string{p.python, "-m", "ipykernel_launcher", "-f", protocol.ConnectionFile})
+	result, err := agentpod.Run(ctx, cfg, []string{p.python, "-m", "ipykernel_launcher", "-f", protocol.ConnectionFile}, io.Discard, os.DevNull)
 	p.log.Info("run ended", "kernel", k.Name, "reason", result.Reason, "message", result.Message, "error", err)
 	<-ready
 	update(func(s *v1alpha1.JupyterKernelStatus) {
