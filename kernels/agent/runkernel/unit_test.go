@@ -14,8 +14,11 @@ import (
 )
 
 func TestKernelEnv(t *testing.T) {
-	assert.Equal(t, []string{"A=1", "ELASTICHUB_KERNEL_ID=k", "JPY_PARENT_PIDX=1"},
+	quiet := "PYDEVD_DISABLE_FILE_VALIDATION=1"
+	assert.Equal(t, []string{quiet, "A=1", "ELASTICHUB_KERNEL_ID=k", "JPY_PARENT_PIDX=1"},
 		kernelEnv([]string{"A=1", "ELASTICHUB_AGENT_KEY_FILE=/k", "ELASTICHUB_KERNEL_ID=k", "JPY_PARENT_PID=1", "JPY_PARENT_PIDX=1"}))
+	own := "PYDEVD_DISABLE_FILE_VALIDATION=0"
+	assert.Equal(t, []string{quiet, own}, kernelEnv([]string{own}), "the last one counts")
 }
 
 func TestFillCommand(t *testing.T) {
