@@ -8,6 +8,9 @@ cd "$(dirname "$0")/../.."
 . charts/demo/tools.sh
 namespace=$1
 service=$(image service) kernel=$(image kernel)
+if [ -n "$("$KUBECTL" get namespace "$namespace" --ignore-not-found -o jsonpath='{.metadata.deletionTimestamp}')" ]; then
+  "$KUBECTL" wait --for=delete "namespace/$namespace" --timeout=180s >/dev/null # of the last run
+fi
 "$KUBECTL" create namespace "$namespace" --dry-run=client -o yaml | "$KUBECTL" apply -f - >/dev/null
 "$KUBECTL" label --overwrite namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/dev/null
 "$HELM" upgrade --install elastichub charts/elastichub --namespace "$namespace" \
