@@ -146,7 +146,7 @@ func (d *Demo) inPhase(t *testing.T, phase string) []string {
 // holders counts the Pods that hold a GPU.
 func holders(d *Demo) (int, error) {
 	out, err := d.Kubectl("get", "pods", "-l", "app.kubernetes.io/component=kernel", "-o",
-		`jsonpath={range .items[*]}{.status.phase} {.spec.containers[0].resources.limits}{"\n"}{end}`)
+		`jsonpath={range .items[*]}{.status.phase} {.spec.containers[*].resources.limits}{"\n"}{end}`)
 	if err != nil {
 		return 0, err
 	}
