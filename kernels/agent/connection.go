@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"sync"
 
 	"github.com/elastichub/elastichub/kernels/wire"
 )
@@ -49,6 +50,10 @@ func (c *connection) endpoint(port int) string {
 // nobody listens yet cannot connect to itself.
 const lowestPort, highestPort = 20000, 32767
 
+// promised are the ports that this process has given away. They look free until
+// a kernel listens on them, which matters where several agents share a process.
+var promised sync.Map
+
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	var held []net.Listener
@@ -70,6 +75,9 @@ func freePorts(n int) ([]int, error) {
 			continue
 		}
 		held = append(held, l)
+		if _, given := promised.LoadOrStore(port, true); given {
+			continue
+		}
 		if ports = append(ports, port); len(ports) == n {
 			return ports, nil
 		}
