@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/elastichub/elastichub/outbound"
 	"github.com/elastichub/elastichub/spawner/probe"
+	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
 
@@ -29,10 +29,7 @@ import (
 func serve(t *testing.T, token string) string {
 	t.Helper()
 	interpreter := pythontest.Interpreter(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := listener.Addr().(*net.TCPAddr).Port
-	require.NoError(t, listener.Close())
+	port := loopback.Port()
 	home := t.TempDir()
 	var output bytes.Buffer
 	server := exec.Command(interpreter, "-m", "jupyter_server", "--allow-root", "--no-browser",

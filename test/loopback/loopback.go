@@ -21,13 +21,28 @@ func IP() string {
 // Address is an IP of its own with a port.
 func Address() string { return IP() + ":8443" }
 
+// Port is one of 127.0.0.1 that no other process with this package gives away,
+// for servers that cannot have an address of their own. It is none that Linux
+// gives to connections.
+func Port() int {
+	for {
+		port := 7000 + portsOfEach*(network()-lowestNetwork) + int(used.Add(1)%portsOfEach)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+}
+
+const portsOfEach, lowestNetwork = 200, 64
+
 // claims keep others out of this process's part of 127.0.0.0/8. They are never
 // closed, and held here so that they are not collected either.
 var claims []net.Listener
 
 // network is this process's part.
 var network = sync.OnceValue(func() int {
-	for n := 64; n < 128; n++ {
+	for n := lowestNetwork; n < 2*lowestNetwork; n++ {
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.%d.255.255:10000", n)); err == nil {
 			claims = append(claims, l)
 			return n

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
 
@@ -78,9 +78,9 @@ func Start(t testing.TB) *Hub {
 		}
 		t.Skipf("no JupyterHub: %v", err)
 	}
-	port := freePort(t)
+	port := loopback.Port()
 	h := &Hub{t: t, dir: t.TempDir(), API: fmt.Sprintf("http://127.0.0.1:%d/hub/api", port), command: []string{python, "-m", "jupyterhub", "--config", "config.py"}}
-	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "config.py"), []byte(fmt.Sprintf(config, freePort(t), port)), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "config.py"), []byte(fmt.Sprintf(config, loopback.Port(), port)), 0o600))
 	h.Resume()
 	t.Cleanup(h.Stop)
 	return h
@@ -149,12 +149,4 @@ func (h *Hub) call(method, path string, body any) (int, string) {
 	text, err := io.ReadAll(answer.Body)
 	require.NoError(h.t, err)
 	return answer.StatusCode, strings.TrimSpace(string(text))
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

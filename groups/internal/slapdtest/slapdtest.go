@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/groups/internal/certtest"
+	"github.com/elastichub/elastichub/test/loopback"
 )
 
 // The directory's suffix and administrator.
@@ -97,8 +98,8 @@ index objectClass,uid,cn,member,uniqueMember,memberUid eq
 overlay memberof
 `, dir, Suffix, RootDN, RootPassword, setup.Database)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "slapd.conf"), []byte(config), 0o600))
-	s.URL = "ldap://" + freeAddress(t)
-	s.SecureURL = "ldaps://" + freeAddress(t)
+	s.URL = fmt.Sprintf("ldap://127.0.0.1:%d", loopback.Port())
+	s.SecureURL = fmt.Sprintf("ldaps://127.0.0.1:%d", loopback.Port())
 	s.command = []string{binary, "-f", filepath.Join(dir, "slapd.conf"), "-h", s.URL + " " + s.SecureURL, "-d", "0"}
 	s.load(t, binary, dir, setup.LDIF)
 	s.Resume()
@@ -140,7 +141,7 @@ func (s *Server) Resume() {
 			return false
 		}
 		return c.Close() == nil
-	}, 10*time.Second, 20*time.Millisecond, "slapd does not listen")
+	}, time.Minute, 20*time.Millisecond, "slapd does not listen")
 }
 
 // Add adds an entry; pairs are attribute and value in turn.
@@ -176,12 +177,4 @@ func (s *Server) admin(do func(*ldap.Conn) error) {
 	defer c.Close()
 	require.NoError(s.t, c.Bind(RootDN, RootPassword))
 	require.NoError(s.t, do(c))
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
