@@ -37,7 +37,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // running is an agent of a test, with a real ipykernel unless argv says otherwise.
 type running struct {
@@ -319,6 +319,15 @@ func describe(all []wire.Message) string {
 func (g *gateway) untilOutput(id string) {
 	g.t.Helper()
 	g.until(func(m *wire.Message) bool { return m.Type() == wire.TypeStream && m.ParentID() == id })
+}
+
+// busyCell begins a cell that runs until end is called.
+func (g *gateway) busyCell() (id string, end func()) {
+	g.t.Helper()
+	over := filepath.Join(g.t.TempDir(), "over")
+	id = g.execute(fmt.Sprintf("import os, time\nprint('on', flush=True)\nwhile not os.path.exists(%q): time.sleep(.01)", over))
+	g.untilOutput(id)
+	return id, func() { require.NoError(g.t, os.WriteFile(over, nil, 0o600)) }
 }
 
 func isType(msgType string) func(*wire.Message) bool {

@@ -178,12 +178,12 @@ func TestParkWhenIdle(t *testing.T) {
 	g, other := r.connect("s1"), r.connect("s2")
 	id := g.execute("print(1)")
 	g.result(id)
-	status, _ := r.request("PUT", "/v1/idle", `{"timeoutSeconds": 1}`)
+	status, _ := r.request("PUT", "/v1/idle", `{"timeoutSeconds": 3}`)
 	require.Equal(t, 204, status)
 	// A notebook that merely reconnects does not hold the kernel.
 	g.send(g.build.New(wire.Shell, wire.TypeKernelInfoRequest, nil, struct{}{}))
 
-	want := "Kernel parked after 1 s without work: its GPU is free again. Run a cell to bring it back; variables are gone, files are kept."
+	want := "Kernel parked after 3 s without work: its GPU is free again. Run a cell to bring it back; variables are gone, files are kept."
 	e, all := g.closed()
 	assert.Equal(t, websocket.StatusCode(4000), e.Code)
 	assert.Equal(t, "idle", e.Reason)
@@ -224,11 +224,11 @@ func (g *gateway) display(msgType string) (d display, parent string) {
 
 func TestParkingIsAnnounced(t *testing.T) {
 	t.Parallel()
-	r := start(t, ipykernel(t), func(c *agent.Config) { c.IdleTimeout, c.ParkNotice = 3*time.Second, 2*time.Second })
+	r := start(t, ipykernel(t), func(c *agent.Config) { c.IdleTimeout, c.ParkNotice = 6*time.Second, 5*time.Second })
 	g, fresh := r.connect("s1"), r.connect("s2")
 	id := g.execute("1")
 	warning, parent := g.display(wire.TypeDisplayData)
-	assert.Equal(t, "Kernel will be parked in 2 s unless a cell is run.", warning.Data["text/plain"])
+	assert.Regexp(t, `^Kernel will be parked in [345] s unless a cell is run\.$`, warning.Data["text/plain"])
 	assert.Equal(t, id, parent)
 
 	second := g.execute("2")
@@ -241,7 +241,7 @@ func TestParkingIsAnnounced(t *testing.T) {
 	buried, parent := g.display(wire.TypeUpdateDisplayData)
 	assert.Equal(t, second, parent)
 	assert.Equal(t, warning.Transient, buried.Transient)
-	assert.Contains(t, buried.Data["text/plain"], "Kernel parked after 3 s")
+	assert.Contains(t, buried.Data["text/plain"], "Kernel parked after 6 s")
 	_, all := fresh.closed()
 	for _, m := range all[:len(all)-1] {
 		assert.NotEqual(t, wire.TypeDisplayData, m.Type(), "a session without a cell is told only when it is over")
@@ -255,13 +255,12 @@ func TestAnIdleKernelThatNobodyAsksAfterEnds(t *testing.T) {
 	g := r.connect("s1")
 	g.run("1")
 	time.Sleep(2500 * time.Millisecond)
-	id := g.execute("import time; time.sleep(3)")
-	time.Sleep(100 * time.Millisecond)
-	left := time.Now()
+	_, end := g.busyCell()
 	require.NoError(t, g.ws.CloseNow())
-	_ = id
+	time.Sleep(2500 * time.Millisecond)
+	assert.False(t, r.isDone(), "not while it is busy")
+	end()
 	assert.Equal(t, protocol.ReasonOrphaned, r.ended().Reason)
-	assert.Greater(t, time.Since(left), 2500*time.Millisecond, "not while it is busy")
 	assert.Equal(t, 1, protocol.Result{Reason: protocol.ReasonOrphaned}.Code())
 }
 
@@ -269,18 +268,22 @@ func TestOutputBeyondTheRateIsLeftOut(t *testing.T) {
 	t.Parallel()
 	r := start(t, ipykernel(t), func(c *agent.Config) { c.IOPubMessages = 20 })
 	g := r.connect("s1")
-	o := g.result(g.execute("for i in range(200): print(i, flush=True)"))
+	const printed = 2000
+	g.run("1")
+	begun := time.Now()
+	// print writes twice, which may become two messages.
+	o := g.result(g.execute(fmt.Sprintf("import sys\nfor i in range(%d): sys.stdout.write(f'{i}\\n'); sys.stdout.flush()", printed)))
 	assert.Equal(t, "ok", o.status())
 	shown := strings.Count(o.stdout, "\n")
 	assert.Greater(t, shown, 40, "about three seconds' worth; other output counts, too")
-	assert.Less(t, shown, 120)
+	assert.LessOrEqual(t, float64(shown), 20*(3+time.Since(begun).Seconds()))
 	assert.Contains(t, o.stderr, "[too much output: more than 20 messages a second; what follows is left out until it slows down]")
 	var left int
 	for _, found := range regexp.MustCompile(`\[(\d+) messages of output were left out\]`).FindAllStringSubmatch(o.stderr, -1) {
 		n, _ := strconv.Atoi(found[1])
 		left += n
 	}
-	assert.Equal(t, 200, shown+left)
+	assert.Equal(t, printed, shown+left)
 }
 
 func TestSilentBusyCellIsNotParked(t *testing.T) {
@@ -352,7 +355,7 @@ func TestOutputWhileAway(t *testing.T) {
 	r := start(t, ipykernel(t), nil)
 	g := r.connect("s1")
 	g.run("import time")
-	id := g.execute("print('a', flush=True); time.sleep(1); print('b')")
+	id := g.execute("print('a\\n', end='', flush=True); time.sleep(1); print('b')") // in one message
 	g.untilOutput(id)
 	g.ack(g.seq)
 	require.NoError(t, g.ws.CloseNow())
@@ -370,8 +373,8 @@ func TestDropMarker(t *testing.T) {
 	g.ack(g.seq)
 	require.NoError(t, g.ws.CloseNow())
 	again := r.connect("s1")
-	id := again.execute("time.sleep(.3)\nfor i in range(40): print('x' * 100_000, flush=True)")
-	time.Sleep(100 * time.Millisecond)
+	id := again.execute("print('on', flush=True)\ntime.sleep(.3)\nfor i in range(40): print('x' * 100_000, flush=True)")
+	again.untilOutput(id) // or it might be idle still
 	require.NoError(t, again.ws.CloseNow())
 	require.Eventually(t, func() bool { return r.state().ExecutionState == wire.StateIdle }, patience, 50*time.Millisecond)
 
@@ -492,17 +495,18 @@ func TestStartFails(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		argv    []string
+		timeout time.Duration
 		code    int
 		message string
 	}{
-		"exits at once":   {[]string{"sh", "-c", "echo no such module >&2; exit 5"}, 5, "The kernel ended before it answered: exit code 5.\nno such module"},
-		"never answers":   {[]string{"sh", "-c", "echo waiting; exec sleep 60"}, 143, "The kernel did not answer within 1s.\nwaiting"},
-		"is not there":    {[]string{"/nonexistent/kernel"}, 0, "fork/exec /nonexistent/kernel: no such file or directory"},
-		"dies at once":    {[]string{"sh", "-c", "kill -ILL $$"}, 132, "The kernel ended before it answered: signal 4 (illegal instruction).\n"},
-		"ignores SIGTERM": {[]string{"sh", "-c", "trap '' TERM; while :; do sleep 1; done"}, 137, "The kernel did not answer within 1s.\n"},
+		"exits at once":   {[]string{"sh", "-c", "echo no such module >&2; exit 5"}, patience, 5, "The kernel ended before it answered: exit code 5.\nno such module"},
+		"never answers":   {[]string{"sh", "-c", "echo waiting; exec sleep 60"}, 3 * time.Second, 143, "The kernel did not answer within 3s.\nwaiting"},
+		"is not there":    {[]string{"/nonexistent/kernel"}, patience, 0, "fork/exec /nonexistent/kernel: no such file or directory"},
+		"dies at once":    {[]string{"sh", "-c", "kill -ILL $$"}, patience, 132, "The kernel ended before it answered: signal 4 (illegal instruction).\n"},
+		"ignores SIGTERM": {[]string{"sh", "-c", "trap '' TERM; while :; do sleep 1; done"}, 3 * time.Second, 137, "The kernel did not answer within 3s.\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, row.argv, func(c *agent.Config) { c.StartTimeout, c.ShutdownGrace = time.Second, time.Second })
+			r := start(t, row.argv, func(c *agent.Config) { c.StartTimeout, c.ShutdownGrace = row.timeout, time.Second })
 			result := r.ended()
 			assert.Equal(t, protocol.Result{Reason: protocol.ReasonStartFailed, Message: row.message, ExitCode: row.code}, result)
 			assert.Equal(t, 1, result.Code())
@@ -577,7 +581,7 @@ func TestFrameTooLarge(t *testing.T) {
 	assert.Equal(t, websocket.StatusMessageTooBig, e.Code)
 
 	g = r.connect("s1")
-	o := g.result(g.execute("print('x' * 2_000_000, flush=True); print('y')"))
+	o := g.result(g.execute("print('x' * 2_000_000 + '\\n', end='', flush=True); print('y')"))
 	assert.Equal(t, "ok", o.status())
 	assert.Equal(t, "[a message was dropped: it is larger than 1.0 MB]\n", o.stderr)
 	assert.Equal(t, "y\n", o.stdout)
