@@ -166,7 +166,7 @@ func (s *site) replica() *replica {
 			cancel()
 			select {
 			case err = <-done:
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				err = fmt.Errorf("the gateway does not stop")
 			}
 		})
@@ -180,7 +180,7 @@ func (s *site) replica() *replica {
 		}
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
-	}, 20*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 	return r
 }
 
@@ -239,7 +239,7 @@ func TestTwoReplicasServeAKernelForItsWholeLife(t *testing.T) {
 	pa, pb := s.open(a, id, "a"), s.open(b, id, "b")
 	exec := pa.execute("1")
 	s.status(id, v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelQueued, Run: 1, Queue: &v1alpha1.QueueStatus{Position: 1, Length: 1, Reason: "all GPUs are in use"}})
-	assert.Equal(t, "Waiting for a GPU: position 1 of 1. All GPUs are in use.", plainText(pa.next(wire.TypeDisplayData)))
+	pa.told(pa.next(wire.TypeDisplayData), "Waiting for a GPU: position 1 of 1. All GPUs are in use.")
 
 	agent := newFakeAgent(t, s.key, string(s.kernel(id).UID), 1)
 	s.status(id, v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady, Run: 1, PodIP: agent.ip, ReadyTime: new(metav1.Now())})

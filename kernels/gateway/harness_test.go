@@ -39,7 +39,7 @@ import (
 
 // patience is how long a test waits for what is to come, on a machine that
 // does other things, too.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 const (
 	testNS      = "lab"
@@ -61,7 +61,8 @@ type world struct {
 	writing func()      // called before an object is created
 	tokens  map[string]string
 
-	hijacked sync.Map // net.Conn of WebSockets
+	latest   atomic.Pointer[http.Request] // that has come to the server
+	hijacked sync.Map                     // net.Conn of WebSockets
 }
 
 // cutClients breaks the connections under all WebSockets.
@@ -171,7 +172,11 @@ func newWorldWith(t *testing.T, adjust func(*Config)) *world {
 			}
 		}
 	}()
-	web := httptest.NewUnstartedServer(w.server.Handler())
+	handler := w.server.Handler()
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.latest.Store(r)
+		handler.ServeHTTP(rw, r)
+	}))
 	web.Config.ConnState = func(c net.Conn, state http.ConnState) {
 		if state == http.StateHijacked {
 			w.hijacked.Store(c, true)
@@ -427,6 +432,16 @@ func plainText(m *peerMessage) string {
 	}
 	_ = json.Unmarshal(m.Content, &c)
 	return c.Data["text/plain"]
+}
+
+// told reads on from a notice to the one that says text: what was known before is
+// told first, if it was known for long enough.
+func (p *peer) told(m *peerMessage, text string) *peerMessage {
+	p.t.Helper()
+	for plainText(m) != text {
+		m = p.next(wire.TypeUpdateDisplayData)
+	}
+	return m
 }
 
 func displayID(m *peerMessage) string {

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -85,12 +86,15 @@ func (c *controllers) loop() {
 func (c *controllers) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 	run := k.Spec.Run
 	update := func(change func(*v1alpha1.JupyterKernelStatus)) {
-		now := &v1alpha1.JupyterKernel{}
-		if c.w.api.Get(ctx, client.ObjectKeyFromObject(k), now) == nil {
+		_ = retry.RetryOnConflict(retry.DefaultBackoff, func() error { // else it is gone
+			now := &v1alpha1.JupyterKernel{}
+			if err := c.w.api.Get(ctx, client.ObjectKeyFromObject(k), now); err != nil {
+				return err
+			}
 			now.Status.Run = run
 			change(&now.Status)
-			_ = c.w.api.Status().Update(ctx, now)
-		}
+			return c.w.api.Status().Update(ctx, now)
+		})
 	}
 	ip := loopback.IP()
 	secret, err := keys.Derive(c.w.key, string(k.UID), run)
@@ -243,7 +247,7 @@ func TestJupyterServer(t *testing.T) {
 	python := pythontest.Interpreter(t)
 	w := newWorld(t)
 	w.server.timing = defaultTiming
-	w.controllers(python, func(c *agent.Config) { c.IdleTimeout = 6 * time.Second })
+	w.controllers(python, func(c *agent.Config) { c.IdleTimeout = 12 * time.Second })
 	j := w.jupyter(python)
 
 	var specs struct {
@@ -282,7 +286,7 @@ func TestJupyterServer(t *testing.T) {
 	assert.Equal(t, "idle", list[0].ExecutionState)
 
 	// Interrupt.
-	exec := p.execute("import time\nprint('sleeping', flush=True)\ntime.sleep(60)")
+	exec := p.execute("import time\nprint('sleeping\\n', end='', flush=True)\ntime.sleep(60)")
 	for wire.Member(p.next(wire.TypeStream).Content, "text") != "sleeping\n" {
 	}
 	j.call("GET", "/api/kernels", "", http.StatusOK, &list)
@@ -327,7 +331,7 @@ func TestJupyterServer(t *testing.T) {
 	assert.Equal(t, "back\n", p.run("print('back')"))
 
 	// The socket to the gateway breaks; jupyter_server comes back by itself.
-	exec = p.execute("import time\nfor i in range(6):\n    print(i, flush=True)\n    time.sleep(0.5)")
+	exec = p.execute("import time\nfor i in range(6):\n    print(f'{i}\\n', end='', flush=True)\n    time.sleep(0.5)")
 	for i := range 6 {
 		m := p.next(wire.TypeStream)
 		assert.Equal(t, fmt.Sprintf("%d\n", i), wire.Member(m.Content, "text"))

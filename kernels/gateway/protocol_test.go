@@ -24,7 +24,6 @@ func TestEverythingAKernelSpeaks(t *testing.T) {
 			ip, _ := realKernel(t, w, id)
 			w.phase(id, v1alpha1.KernelReady, 1, ip)
 			p := w.open("nb-alice", id, "s", protocols...)
-			p.patience = 30 * time.Second
 			c := conversation{p}
 			t.Run("kernel_info", c.kernelInfo)
 			t.Run("stdin", c.stdin)

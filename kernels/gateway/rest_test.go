@@ -418,7 +418,7 @@ func TestAStartThatNobodyWaitsForIsTakenBack(t *testing.T) {
 	defer events.Stop()
 	w.writing = func() {
 		leave()
-		time.Sleep(100 * time.Millisecond) // until the server has noticed
+		<-w.latest.Load().Context().Done() // the server has noticed
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url+"/api/kernels", strings.NewReader(`{"name":"python-cpu"}`))
 	require.NoError(t, err)

@@ -42,9 +42,10 @@ func TestFirstStartHoldsFramesAndLeavesNothingBehind(t *testing.T) {
 			})
 			shown := p.next(wire.TypeDisplayData)
 			assert.Equal(t, exec, parentOf(shown))
-			assert.Equal(t, "Waiting for a GPU: position 2 of 2. All 2 nvidia.com/gpu are in use.", plainText(shown))
+			update := p.told(shown, "Waiting for a GPU: position 2 of 2. All 2 nvidia.com/gpu are in use.")
+			assert.Equal(t, displayID(shown), displayID(update))
 			w.status(id, func(s *v1alpha1.JupyterKernelStatus) { s.Queue.Position, s.Queue.Length = 1, 1 })
-			update := p.next(wire.TypeUpdateDisplayData)
+			update = p.next(wire.TypeUpdateDisplayData)
 			assert.Equal(t, displayID(shown), displayID(update))
 			assert.Equal(t, "Waiting for a GPU: position 1 of 1. All 2 nvidia.com/gpu are in use.", plainText(update))
 			w.status(id, func(s *v1alpha1.JupyterKernelStatus) {
@@ -713,8 +714,8 @@ func TestLargeFramesWaitForRoom(t *testing.T) {
 	require.NoError(t, carol.grow(19<<20))
 	b := wire.Builder{Session: "kernel-session", Now: time.Now}
 	agent.publish("s", b.Stream(nil, "stdout", strings.Repeat("x", 3<<20)))
+	require.Eventually(t, func() bool { return testutil.ToFloat64(w.server.metrics.noRoom) > 0 }, patience, 5*time.Millisecond)
 	p.silent(300*time.Millisecond, wire.TypeStream)
-	assert.NotZero(t, testutil.ToFloat64(w.server.metrics.noRoom))
 	p.send(wire.Shell, wire.TypeCommMsg, map[string]any{"data": strings.Repeat("y", 3<<20)})
 	select {
 	case m := <-agent.got:
