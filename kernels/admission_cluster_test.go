@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -18,6 +19,13 @@ import (
 )
 
 func (c *cluster) queue(name string) *v1alpha1.QueueStatus { return c.kernel(name).Status.Queue }
+
+// waitsFor waits until a kernel in the queue says why it is there. What it says
+// first is of what was known then.
+func (c *cluster) waitsFor(name, reason string) {
+	c.Helper()
+	c.eventually(name+" waits: "+reason, func() bool { q := c.queue(name); return q != nil && q.Reason == reason })
+}
 
 // gauge reads a gauge by the value of its one label, or "".
 func (c *cluster) gauge(name string) map[string]float64 {
@@ -58,9 +66,10 @@ func TestQueueForGPUs(t *testing.T) {
 		}
 	}
 	all := "All 2 nvidia.com/gpu of the cluster are in use."
-	c.eventually("places", func() bool { return c.queue("k3") != nil && c.queue("k4") != nil && c.queue("k4").Length == 2 })
-	assert.Equal(t, v1alpha1.QueueStatus{Position: 1, Length: 2, Reason: all}, *c.queue("k3"))
-	assert.Equal(t, v1alpha1.QueueStatus{Position: 2, Length: 2, Reason: all}, *c.queue("k4"))
+	c.eventually("places", func() bool { // written in any order
+		return ptr.Equal(c.queue("k3"), &v1alpha1.QueueStatus{Position: 1, Length: 2, Reason: all}) &&
+			ptr.Equal(c.queue("k4"), &v1alpha1.QueueStatus{Position: 2, Length: 2, Reason: all})
+	})
 	c.eventually("use of the policy", func() bool {
 		var p v1alpha1.GroupPolicy
 		return c.get("research", &p) && p.Status.Kernels == 2 && p.Status.GPUs == 2 && p.Status.Queued == 2
@@ -94,7 +103,6 @@ func TestQueueForGPUs(t *testing.T) {
 
 func TestForeignPodsCount(t *testing.T) {
 	c := startCluster(t)
-	c.node("foreign", 1)
 	c.gateway("gw")
 	other := &corev1.Pod{}
 	other.Name = "training"
@@ -105,7 +113,8 @@ func TestForeignPodsCount(t *testing.T) {
 	t.Cleanup(func() { _ = c.api.Delete(context.Background(), other, client.GracePeriodSeconds(0)) })
 	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.Kernel("k", "gw", "gpu"))
 	c.eventually("place", func() bool { return c.queue("k") != nil })
-	assert.Equal(t, "The only nvidia.com/gpu of the cluster is in use.", c.queue("k").Reason)
+	c.node("foreign", 1) // last, so that what is on it is known before
+	c.waitsFor("k", "The only nvidia.com/gpu of the cluster is in use.")
 	require.NoError(t, c.api.Delete(t.Context(), other, client.GracePeriodSeconds(0)))
 	c.pod("k", 1)
 }

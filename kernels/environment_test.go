@@ -146,7 +146,7 @@ func (c *cluster) kernel(name string) *v1alpha1.JupyterKernel {
 
 func (c *cluster) eventually(what string, is func() bool) {
 	c.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !is() {
 		if time.Now().After(deadline) {
 			c.dump()

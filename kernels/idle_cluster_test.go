@@ -64,7 +64,12 @@ func TestIdleTimeReachesRunningKernels(t *testing.T) {
 	told(6*time.Second, true)
 
 	// what does not concern it is not told
-	calls := c.agents.state(ip).calls
+	var calls int
+	c.eventually("the last repetition", func() bool { // by one that saw the Pod before that was noted
+		calls = c.agents.state(ip).calls
+		time.Sleep(300 * time.Millisecond)
+		return c.agents.state(ip).calls == calls
+	})
 	change(c, "other", &v1alpha1.JupyterKernelSpec{}, func(ks *v1alpha1.JupyterKernelSpec) { ks.Spec.IdleTimeoutSeconds = ptr.To[int64](1) })
 	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](91) })
 	time.Sleep(200 * time.Millisecond)

@@ -48,13 +48,12 @@ func (d *directory) set(change func(d *directory)) {
 }
 
 // notebook makes the server of a user, as the Hub starts it under policies.
-func (c *cluster) notebook(name, user string, policies ...string) *v1alpha1.JupyterNotebook {
+func (c *cluster) notebook(name, user string, policies ...string) {
 	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	nb.Spec = v1alpha1.JupyterNotebookSpec{
 		User: user, Start: "s1", Gateway: &corev1.ObjectReference{Name: "gw"}, KernelOptions: &v1alpha1.KernelOptions{Policies: policies},
 	}
 	c.create(nb)
-	return nb
 }
 
 // fromGateway makes a kernel one that a gateway made for a notebook.
@@ -150,17 +149,14 @@ func TestGroupsCountWhenAKernelStartsAndReturns(t *testing.T) {
 	var parked corev1.Pod
 	require.True(t, c.get("first-alice-1", &parked))
 	c.report(&parked, kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"","exitCode":0}`))
-	k := c.phase("first-alice", 1, v1alpha1.KernelParked)
-	k.Spec.Run = 2
-	require.NoError(t, c.api.Update(c.ctx, k))
+	c.phase("first-alice", 1, v1alpha1.KernelParked)
+	c.askRun("first-alice", 2)
 	assert.Equal(t, says["alice"], c.phase("first-alice", 2, v1alpha1.KernelDead).Status.Message)
 
 	t.Log("back in the group, and its kernel is back")
 	d.set(func(d *directory) { d.has["alice"] = []string{"research"} })
 	expireAnswers(c)
-	k = c.kernel("first-alice")
-	k.Spec.Run = 3
-	require.NoError(t, c.api.Update(c.ctx, k))
+	c.askRun("first-alice", 3)
 	c.pod("first-alice", 3)
 }
 
@@ -170,9 +166,8 @@ func TestADirectoryThatDoesNotAnswerMakesKernelsWait(t *testing.T) {
 	c.gateway("gw")
 	c.create(kerneltest.GPUSpec("gpu", 0), kerneltest.Policy("research", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{"gpu"} }))
 	c.notebook("nb", "alice", "research")
-	byHand := c.notebook("by-hand", "nobody", "research")
-	byHand.Spec.Start = ""
-	require.NoError(t, c.api.Update(c.ctx, byHand))
+	c.notebook("by-hand", "nobody", "research")
+	change(c, "by-hand", &v1alpha1.JupyterNotebook{}, func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Start = "" })
 	c.create(kerneltest.Kernel("k", "gw", "gpu", fromGateway("nb", kerneltest.Owned("alice", "research"))))
 	c.eventually("the reason", func() bool {
 		q := c.queue("k")

@@ -34,8 +34,8 @@ func (c *cluster) warmPods() []corev1.Pod {
 // warmUp waits for n warm Pods and makes them ready, each at its own address.
 func (c *cluster) warmUp(n int, node string) []corev1.Pod {
 	c.Helper()
-	c.eventually(fmt.Sprintf("%d warm Pods", n), func() bool { return len(c.warmPods()) == n })
-	pods := c.warmPods()
+	var pods []corev1.Pod
+	c.eventually(fmt.Sprintf("%d warm Pods", n), func() bool { pods = c.warmPods(); return len(pods) == n })
 	for i := range pods {
 		if podstate.Ready(&pods[i]) {
 			continue
@@ -149,11 +149,10 @@ func TestNotWarm(t *testing.T) {
 	assert.Equal(t, 77*time.Second, c.agents.state(k.Status.PodIP).timeout)
 
 	// a pool can be made for the members of a policy
-	gw := &v1alpha1.JupyterGateway{}
-	require.True(t, c.get("gw", gw))
-	gw.Spec.Warm = 0
-	gw.Spec.WarmKernels = []v1alpha1.WarmKernel{{KernelSpec: v1alpha1.DefaultKernelName, Count: 1, Policies: []string{"lab"}}}
-	require.NoError(t, c.api.Update(t.Context(), gw))
+	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) {
+		gw.Spec.Warm = 0
+		gw.Spec.WarmKernels = []v1alpha1.WarmKernel{{KernelSpec: v1alpha1.DefaultKernelName, Count: 1, Policies: []string{"lab"}}}
+	})
 	c.eventually("a Pod for the lab", func() bool {
 		s := c.warmPods()
 		return len(s) == 1 && slices.ContainsFunc(podspec.KernelContainer(&s[0].Spec).Env, func(v corev1.EnvVar) bool { return v.Name == "LAB" })
@@ -179,10 +178,7 @@ func TestPoolFollowsTheKernelspec(t *testing.T) {
 	for i := range old {
 		c.eventually("end of the old", func() bool { return !c.get(old[i].Name, &old[i]) || old[i].DeletionTimestamp != nil })
 	}
-	gw := &v1alpha1.JupyterGateway{}
-	require.True(t, c.get("gw", gw))
-	gw.Spec.Warm = 0
-	require.NoError(t, c.api.Update(t.Context(), gw))
+	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.Warm = 0 })
 	c.eventually("no pool", func() bool { return len(c.warmPods()) == 0 })
 }
 
@@ -202,7 +198,7 @@ func TestPoolGivesWay(t *testing.T) {
 
 	c.create(kerneltest.Kernel("other", "gw", "other", kerneltest.Owned("bob", "one")))
 	c.eventually("one is given up", func() bool { return len(c.warmPods()) == 1 })
-	assert.Equal(t, v1alpha1.KernelQueued, c.kernel("other").Status.Phase)
+	c.phase("other", 1, v1alpha1.KernelQueued)
 	var list corev1.PodList
 	require.NoError(t, c.api.List(t.Context(), &list, client.InNamespace(c.namespace)))
 	for i := range list.Items {
@@ -218,8 +214,7 @@ func TestPoolGivesWay(t *testing.T) {
 	assert.NotEmpty(t, k.Status.Warm)
 	assert.Equal(t, int64(1), podspec.FromList(k.Status.Held)["nvidia.com/gpu"])
 	c.create(kerneltest.Kernel("k2", "gw", "gpu", kerneltest.Owned("ann", "one")))
-	c.eventually("place", func() bool { return c.queue("k2") != nil })
-	assert.Equal(t, "You use 1 of the 1 nvidia.com/gpu that policy one allows you (gpusPerUser).", c.queue("k2").Reason)
+	c.waitsFor("k2", "You use 1 of the 1 nvidia.com/gpu that policy one allows you (gpusPerUser).")
 	assert.Empty(t, c.warmPods(), "there is no room for the pool")
 	require.NoError(t, c.api.Delete(t.Context(), k))
 	pod := &corev1.Pod{}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -20,17 +21,20 @@ const laterField = "fieldOfALaterRelease"
 func AddLaterField(t *testing.T, c client.Client, plurals ...string) {
 	t.Helper()
 	for _, plural := range plurals {
-		crd := &unstructured.Unstructured{}
-		crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
-		require.NoError(t, c.Get(t.Context(), client.ObjectKey{Name: plural + ".kubeflow.tkestack.io"}, crd))
-		versions, _, err := unstructured.NestedSlice(crd.Object, "spec", "versions")
-		require.NoError(t, err)
-		for _, part := range []string{"spec", "status"} {
-			require.NoError(t, unstructured.SetNestedMap(versions[0].(map[string]any), map[string]any{"type": "string"},
-				"schema", "openAPIV3Schema", "properties", part, "properties", laterField))
-		}
-		require.NoError(t, unstructured.SetNestedSlice(crd.Object, versions, "spec", "versions"))
-		require.NoError(t, c.Update(t.Context(), crd))
+		// The API server writes the status of a definition when it likes.
+		require.NoError(t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+			crd := &unstructured.Unstructured{}
+			crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+			require.NoError(t, c.Get(t.Context(), client.ObjectKey{Name: plural + ".kubeflow.tkestack.io"}, crd))
+			versions, _, err := unstructured.NestedSlice(crd.Object, "spec", "versions")
+			require.NoError(t, err)
+			for _, part := range []string{"spec", "status"} {
+				require.NoError(t, unstructured.SetNestedMap(versions[0].(map[string]any), map[string]any{"type": "string"},
+					"schema", "openAPIV3Schema", "properties", part, "properties", laterField))
+			}
+			require.NoError(t, unstructured.SetNestedSlice(crd.Object, versions, "spec", "versions"))
+			return c.Update(t.Context(), crd)
+		}))
 	}
 }
 
