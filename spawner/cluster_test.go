@@ -34,6 +34,9 @@ import (
 	"github.com/elastichub/elastichub/tokens"
 )
 
+// patience is how long a test waits for what should come at once.
+const patience = time.Minute
+
 // apiServer is one real kube-apiserver for all tests of the package.
 var apiServer struct {
 	once sync.Once
@@ -162,7 +165,7 @@ func (c *cluster) replica(leads bool) *Service {
 		cancel()
 		assert.NoError(c.t, <-ended)
 	})
-	require.Eventually(c.t, func() bool { _, err := service.States(c.t.Context()); return err == nil }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(c.t, func() bool { _, err := service.States(c.t.Context()); return err == nil }, patience, 10*time.Millisecond)
 	return service
 }
 
@@ -175,9 +178,29 @@ func (c *cluster) get(name string, object client.Object) error {
 	return c.client.Get(c.t.Context(), client.ObjectKey{Namespace: c.namespace, Name: name}, object)
 }
 
+// seen waits until the caches of a replica have an object, as is says it is.
+func seen[T client.Object](c *cluster, s *Service, object T, is func(T) bool) {
+	c.t.Helper()
+	c.eventually("seen: "+object.GetName(), func() bool {
+		return s.client.Get(c.t.Context(), client.ObjectKeyFromObject(object), object) == nil && is(object)
+	})
+}
+
+// change writes an object as it is now, changed. Where a controller was faster, it does so again.
+func change[T client.Object](c *cluster, name string, object T, to func(T)) {
+	c.t.Helper()
+	require.NoError(c.t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if err := c.get(name, object); err != nil {
+			return err
+		}
+		to(object)
+		return c.client.Update(c.t.Context(), object)
+	}))
+}
+
 func (c *cluster) eventually(what string, condition func() bool) {
 	c.t.Helper()
-	require.Eventually(c.t, condition, 15*time.Second, 20*time.Millisecond, what)
+	require.Eventually(c.t, condition, patience, 20*time.Millisecond, what)
 }
 
 // deployment waits for the one of that start and reports that it was seen, as
@@ -255,14 +278,14 @@ func (c *cluster) phase(s *Service, k Key, want v1alpha1.NotebookPhase) State {
 		var err error
 		state, err = s.State(c.t.Context(), k)
 		return err == nil && state.Phase == want
-	}, 20*time.Second, 10*time.Millisecond, "phase %s", want)
+	}, patience, 10*time.Millisecond, "phase %s", want)
 	return state
 }
 
 // all reads a stream to its end.
 func (c *cluster) all(s *Service, k Key, start, after string) []Event {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	stream, err := s.Events(ctx, k, start, after)
 	require.NoError(c.t, err)

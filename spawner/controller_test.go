@@ -86,9 +86,9 @@ func TestSamplesOfElasticJupyterOperator(t *testing.T) {
 	assert.NotContains(t, simple.Spec.Selector.MatchLabels, "notebook")
 	// kubectl edit makes a new template, kubectl patch stopped takes the Pod away.
 	var edited v1alpha1.JupyterNotebook
-	require.NoError(t, c.get("jupyternotebook-simple", &edited))
-	edited.Spec.Template.Spec.Containers[0].Image = "jupyter/base-notebook:next"
-	require.NoError(t, c.client.Update(t.Context(), &edited))
+	change(c, "jupyternotebook-simple", &edited, func(nb *v1alpha1.JupyterNotebook) {
+		nb.Spec.Template.Spec.Containers[0].Image = "jupyter/base-notebook:next"
+	})
 	c.eventually("new image", func() bool {
 		return c.get("jupyternotebook-simple", simple) == nil && simple.Spec.Template.Spec.Containers[0].Image == "jupyter/base-notebook:next"
 	})
@@ -108,8 +108,7 @@ func TestRunningPodIsLeftAlone(t *testing.T) {
 	d := c.deployment("jupyter-hana", "s1", 1)
 	c.ready(c.pod(d))
 	c.phase(s, req.Key, v1alpha1.NotebookReady)
-	d.Spec.Template.Annotations["from"] = "another version"
-	require.NoError(t, c.client.Update(t.Context(), d))
+	change(c, d.Name, d, func(d *appsv1.Deployment) { d.Spec.Template.Annotations["from"] = "another version" })
 	generation := d.Generation
 	time.Sleep(300 * time.Millisecond)
 	require.NoError(t, c.get(d.Name, d))
@@ -133,9 +132,7 @@ func TestRefusalTakesNoRunningServerAway(t *testing.T) {
 	c.replica(true)
 	c.notebook("former", inPhase(v1alpha1.NotebookReady))
 
-	require.NoError(t, c.get("former", nb))
-	nb.Spec.Template.Spec.Containers[0].Image = "notebook:2"
-	require.NoError(t, c.client.Update(t.Context(), nb))
+	change(c, "former", nb, func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Template.Spec.Containers[0].Image = "notebook:2" })
 	failed := c.notebook("former", inPhase(v1alpha1.NotebookFailed))
 	assert.Equal(t, "TemplateRefused", failed.Status.Reason)
 	assert.Contains(t, failed.Status.Message, "spec.template.spec.volumes[0]: ")
@@ -218,7 +215,7 @@ func TestWritesKeepWhatThisReleaseDoesNotKnow(t *testing.T) {
 	require.NoError(t, s.Stop(t.Context(), req.Key))
 	c.deployment("jupyter-mia", "s1", 0)
 	req.Start, req.MaxRunSeconds = "s2", 3600
-	require.Eventually(t, func() bool { _, err := s.Start(t.Context(), req); return err == nil }, 15*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { _, err := s.Start(t.Context(), req); return err == nil }, patience, 50*time.Millisecond)
 	c.deployment("jupyter-mia", "s2", 1)
 	nb = c.notebook("jupyter-mia", observed)
 	assert.Equal(t, "s2", nb.Spec.Start)

@@ -235,9 +235,7 @@ func TestAHomeWhoseOwnerCannotBeToldIsNeitherGivenNorPassedBy(t *testing.T) {
 
 	// An administrator hands it over.
 	var claim corev1.PersistentVolumeClaim
-	require.NoError(t, c.get("claim-alice", &claim))
-	claim.Annotations[v1alpha1.AnnotationAdopt] = "alice"
-	require.NoError(t, c.client.Update(t.Context(), &claim))
+	change(c, "claim-alice", &claim, func(claim *corev1.PersistentVolumeClaim) { claim.Annotations[v1alpha1.AnnotationAdopt] = "alice" })
 	_, err = c.start(s, "alice", "", "s2", newcomer, template)
 	require.NoError(t, err)
 	assert.Equal(t, "claim-alice", c.home("jupyter-alice", "s2"))
@@ -330,9 +328,7 @@ func TestAStoppedServersEnvironmentIsForgotten(t *testing.T) {
 	require.True(t, apierrors.IsNotFound(c.get("jupyter-alice-env", &corev1.Secret{})), "it held a token")
 	// kubectl cannot start it: the Hub would not know, and has revoked the token.
 	var nb v1alpha1.JupyterNotebook
-	require.NoError(t, c.get("jupyter-alice", &nb))
-	nb.Spec.Stopped = false
-	require.NoError(t, c.client.Update(t.Context(), &nb))
+	change(c, "jupyter-alice", &nb, func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Stopped = false })
 	c.eventually("said so", func() bool {
 		return c.get("jupyter-alice", &nb) == nil && strings.Contains(nb.Status.Message, "Start it in JupyterHub.")
 	})

@@ -176,7 +176,7 @@ func TestServerStartsWithoutGateway(t *testing.T) {
 	next("s2", "This server has no remote kernels until the JupyterGateway default is ready: it was made a moment ago.")
 	gateway.Status.ReadyReplicas = 1
 	require.NoError(t, c.client.Status().Update(t.Context(), gateway))
-	time.Sleep(200 * time.Millisecond) // the caches
+	seen(c, s, gateway, func(gateway *v1alpha1.JupyterGateway) bool { return gateway.Status.ReadyReplicas == 1 })
 	next("s3", "This server has no remote kernels: spec.kernels.allowed of the policy ml names none.")
 	policy := &v1alpha1.GroupPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "ml"}, Spec: v1alpha1.GroupPolicySpec{
 		Groups: []string{"ml"}, Images: []v1alpha1.ImageChannel{{ID: "stable", Image: "lab"}}, Kernels: v1alpha1.PolicyKernels{Allowed: []string{"python-gpu"}},
@@ -184,10 +184,11 @@ func TestServerStartsWithoutGateway(t *testing.T) {
 		Memory: v1alpha1.ResourceRange{Min: resource.MustParse("1Gi"), Max: resource.MustParse("2Gi")},
 	}}
 	require.NoError(t, c.client.Create(t.Context(), policy))
-	time.Sleep(200 * time.Millisecond)
+	seen(c, s, policy, func(*v1alpha1.GroupPolicy) bool { return true })
 	next("s4", "This server has no remote kernels until an administrator creates the JupyterKernelSpec python-gpu in the namespace "+c.namespace+".")
-	require.NoError(t, c.client.Create(t.Context(), &v1alpha1.JupyterKernelSpec{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "python-gpu"}, Spec: v1alpha1.JupyterKernelSpecSpec{Language: "python", DisplayName: "GPU", Image: "kernel"}}))
-	time.Sleep(200 * time.Millisecond)
+	ks := &v1alpha1.JupyterKernelSpec{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "python-gpu"}, Spec: v1alpha1.JupyterKernelSpecSpec{Language: "python", DisplayName: "GPU", Image: "kernel"}}
+	require.NoError(t, c.client.Create(t.Context(), ks))
+	seen(c, s, ks, func(*v1alpha1.JupyterKernelSpec) bool { return true })
 	next("s5", "")
 }
 
@@ -233,7 +234,7 @@ func TestStartWithoutStorageClass(t *testing.T) {
 	assert.Equal(t, noStorageClass(nb, "home-jupyter-vera"), log[len(log)-1].Message)
 	began := time.Now()
 	state := c.phase(s, req.Key, v1alpha1.NotebookFailed)
-	assert.Less(t, time.Since(began), troubleGrace+5*time.Second)
+	assert.Less(t, time.Since(began), 3*troubleGrace)
 	assert.Equal(t, noStorageClass(nb, "home-jupyter-vera"), state.Message)
 	c.deployment("jupyter-vera", "s1", 0)
 }

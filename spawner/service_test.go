@@ -225,13 +225,13 @@ func TestImageFailureEndsTheStart(t *testing.T) {
 	require.NoError(t, err)
 	d := c.deployment("jupyter-carol", "s1", 1)
 	pod := c.pod(d)
+	began := time.Now()
 	c.podStatus(pod, func(status *corev1.PodStatus) {
 		status.ContainerStatuses = []corev1.ContainerStatus{{
 			Name: "notebook", Image: "registry.example/lab:stable",
 			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "not found"}},
 		}}
 	})
-	began := time.Now()
 	state := c.phase(s, req.Key, v1alpha1.NotebookFailed)
 	assert.Greater(t, time.Since(began), troubleGrace-2*time.Second, "a registry may recover")
 	assert.Equal(t, "ImagePullFailed", state.Reason)
