@@ -3,14 +3,17 @@ package main
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
@@ -52,12 +55,20 @@ func TestApplyCRDs(t *testing.T) {
 	require.Equal(t, []string{"old"}, read())
 
 	// as Helm installs it: by an update, of another manager
-	require.NoError(t, unstructured.SetNestedStringSlice(crd.Object, []string{"older"}, "spec", "names", "shortNames"))
-	require.NoError(t, c.Update(t.Context(), crd, client.FieldOwner("helm")))
+	require.NoError(t, retry.RetryOnConflict(retry.DefaultBackoff, func() error { // the API server writes its status
+		read()
+		require.NoError(t, unstructured.SetNestedStringSlice(crd.Object, []string{"older"}, "spec", "names", "shortNames"))
+		return c.Update(t.Context(), crd, client.FieldOwner("helm"))
+	}))
 	out.Reset()
 	require.NoError(t, applyCRDs(t.Context(), c, chart.CRDs, &out))
 	assert.Len(t, strings.Fields(out.String()), 6)
 	assert.Equal(t, []string{"jg"}, read())
+	require.Eventually(t, func() bool { // the last that the API server writes by itself
+		read()
+		names, _, err := unstructured.NestedStringSlice(crd.Object, "status", "acceptedNames", "shortNames")
+		return err == nil && slices.Equal([]string{"jg"}, names)
+	}, time.Minute, 20*time.Millisecond)
 	version := crd.GetResourceVersion()
 	require.NoError(t, applyCRDs(t.Context(), c, chart.CRDs, &out))
 	assert.Equal(t, []string{"jg"}, read())
