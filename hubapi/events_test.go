@@ -29,7 +29,7 @@ func (h *harness) serve(t *testing.T) (url string, server *http.Server) {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		assert.NoError(t, server.Shutdown(ctx), "streams are drained, so that a shutdown ends")
 		assert.ErrorIs(t, <-served, http.ErrServerClosed)
@@ -68,7 +68,7 @@ func follow(t *testing.T, url, after string) <-chan string {
 // until reads lines up to one with the given beginning.
 func until(t *testing.T, lines <-chan string, begin string) {
 	t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(20 * time.Second)
 	for {
 		select {
 		case line, open := <-lines:
@@ -85,7 +85,7 @@ func until(t *testing.T, lines <-chan string, begin string) {
 func rest(t *testing.T, lines <-chan string) string {
 	t.Helper()
 	var all []string
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(20 * time.Second)
 	for {
 		select {
 		case line, open := <-lines:
@@ -142,8 +142,8 @@ func TestFinalEventsSayHowItEnded(t *testing.T) {
 
 func TestSilentStreamsAreKeptOpen(t *testing.T) {
 	h := newHarness(t, func(c *hubapi.Config, _ *hubapi.Dependencies) {
-		c.KeepAlive = 20 * time.Millisecond
-		c.RequestTimeout, c.LookupTimeout = 100*time.Millisecond, 100*time.Millisecond
+		c.KeepAlive = 200 * time.Millisecond
+		c.RequestTimeout, c.LookupTimeout = time.Second, time.Second
 	})
 	url, _ := h.serve(t)
 	started(t, h)
@@ -176,7 +176,7 @@ func TestDrainEndsStreamsWithoutAFinalEvent(t *testing.T) {
 	started(t, h)
 	lines := follow(t, url, "")
 	until(t, lines, "id: 1")
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	require.NoError(t, server.Shutdown(ctx))
 	tail := rest(t, lines)
