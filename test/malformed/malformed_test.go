@@ -49,7 +49,7 @@ import (
 	"github.com/elastichub/elastichub/tokens"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // world is a namespace of a real API server whose kinds can be opened.
 type world struct {
@@ -159,7 +159,7 @@ func (w *world) write(kind, name string, spec any) {
 	w.Helper()
 	o := w.object(kind, name, spec)
 	var last error
-	for until := time.Now().Add(patience / 6); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		now := o.DeepCopy()
 		if err := w.api.Get(w.Context(), client.ObjectKeyFromObject(o), now); err == nil {
 			now.Object["spec"] = spec
@@ -328,25 +328,30 @@ func TestNoObjectHurtsAnother(t *testing.T) {
 
 	stop := w.serve()
 	w.converges("-1")
+	told := func(b bad) bool {
+		ready := w.ready(b.Kind, b.Name)
+		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == string(v1alpha1.ReasonMalformed)
+	}
+	// The API server evaluates rules at a write of the status, too, and fails where
+	// one of them looks at what has another type. The log tells of those.
+	takesStatus := func(b bad) bool {
+		probe := client.RawPatch("application/merge-patch+json", []byte(`{"status": {"observedGeneration": 99}}`))
+		return !apierrors.IsInvalid(w.api.Status().Patch(t.Context(), w.object(b.Kind, b.Name, nil), probe, client.DryRunAll))
+	}
 	silent := all
-	for until := time.Now().Add(patience); len(silent) > 0 && time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
-		silent = slices.DeleteFunc(slices.Clone(silent), func(b bad) bool {
-			ready := w.ready(b.Kind, b.Name)
-			return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == string(v1alpha1.ReasonMalformed)
-		})
+	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		silent = slices.DeleteFunc(slices.Clone(silent), told)
+		if !slices.ContainsFunc(silent, takesStatus) {
+			break
+		}
 	}
 	untold := 0
 	for _, b := range silent {
-		o := w.object(b.Kind, b.Name, nil)
-		require.NoError(t, w.api.Get(t.Context(), client.ObjectKeyFromObject(o), o))
-		// The API server evaluates rules at a write of the status, too, and fails where
-		// one of them looks at what has another type. The log tells of those.
-		probe := client.RawPatch("application/merge-patch+json", []byte(`{"status": {"observedGeneration": 99}}`))
-		if apierrors.IsInvalid(w.api.Status().Patch(t.Context(), o.DeepCopy(), probe, client.DryRunAll)) {
+		if !takesStatus(b) {
 			untold++
 			continue
 		}
-		t.Errorf("%s %s does not say that it is malformed: %s", b.Kind, b.Name, text(t, o.Object))
+		t.Errorf("%s %s does not say that it is malformed", b.Kind, b.Name)
 	}
 	t.Logf("%d objects, of %d the API server takes no status", len(all), untold)
 	assert.Less(t, untold, len(all)/5)
