@@ -94,7 +94,7 @@ class Hub:
                     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 },
             )
-        until(self._up, 60, lambda: self.log)
+        until(self._up, 120, lambda: self.log)
 
     def _up(self):
         if self.process.poll() is not None:

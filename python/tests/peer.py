@@ -349,7 +349,7 @@ class Peer:
         return kernel
 
 
-async def until(what, probe, seconds=20):
+async def until(what, probe, seconds=60):
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while not (value := probe()):

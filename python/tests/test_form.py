@@ -110,7 +110,7 @@ def test_a_refused_form_returns_as_it_was_entered_in_its_language(hub):
 
     refused.fields["cpu"] = "3"
     assert browser.post(refused.action, refused.fields).status == 302
-    server = until(lambda: hub.server("researcher"), 30, lambda: hub.log)
+    server = until(lambda: hub.server("researcher"), 60, lambda: hub.log)
     assert server["user_options"] == {"cpu": "3", "memory": "2Gi", "image": "next"}
 
 
@@ -143,7 +143,7 @@ def test_a_link_of_anybodys_starts_nothing_and_fills_the_form(hub, server):
         assert hub.server("researcher", server[1:]) is None, query
     page = browser.get(f"{at}?cpu=3&image=next")
     assert browser.post(page.action, page.fields).status == 302
-    started = until(lambda: hub.server("researcher", server[1:]), 30, lambda: hub.log)
+    started = until(lambda: hub.server("researcher", server[1:]), 60, lambda: hub.log)
     assert started["user_options"] == {"cpu": "3", "memory": "2Gi", "image": "next"}
 
 
@@ -252,9 +252,9 @@ def submit_twice_at_once(hub):
     for answer in answers:
         assert answer.status == 302, answer.text
         assert answer.location.startswith("/hub/spawn-pending/researcher")
-    server = until(lambda: hub.server("researcher"), 30, lambda: hub.log)
+    server = until(lambda: hub.server("researcher"), 60, lambda: hub.log)
     assert server["user_options"]["cpu"] in ("1", "2")
-    until(lambda: (hub.server("researcher") or {}).get("ready"), 60, lambda: hub.log)
+    until(lambda: (hub.server("researcher") or {}).get("ready"), 120, lambda: hub.log)
     assert hub.process.poll() is None, hub.log
 
 

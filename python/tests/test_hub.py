@@ -31,7 +31,7 @@ def start(hub, user):
     hub.user(user)
     status, text = hub.api("POST", f"/users/{user}/server", hub.options({}))
     assert status in (201, 202), text
-    until(lambda: (hub.server(user) or {}).get("ready"), 60, lambda: hub.log)
+    until(lambda: (hub.server(user) or {}).get("ready"), 120, lambda: hub.log)
 
 
 def test_start_progress_running_stop(hub):
@@ -47,7 +47,7 @@ def test_start_progress_running_stop(hub):
     percents = [event["progress"] for event in events if "progress" in event]
     assert percents == sorted(percents)
 
-    server = until(lambda: hub.server("researcher"), 10)
+    server = until(lambda: hub.server("researcher"), 60)
     assert server["ready"] is True
     assert server["user_options"] == options
     assert set(server["state"]) == {"start", "url", "user", "server"}
@@ -56,7 +56,7 @@ def test_start_progress_running_stop(hub):
 
     status, text = hub.api("DELETE", "/users/researcher/server")
     assert status in (202, 204), text
-    until(lambda: hub.server("researcher") is None, 30, lambda: hub.log)
+    until(lambda: hub.server("researcher") is None, 60, lambda: hub.log)
     with pytest.raises(OSError):
         urlopen(server["state"]["url"] + "/user/researcher/api", timeout=2)
 
@@ -126,7 +126,7 @@ def test_a_server_that_ended_is_noticed(hub, service):
     )
     with urlopen(request) as answer:
         assert answer.status == 202
-    until(lambda: hub.server("analyst") is None, 20, lambda: hub.log)
+    until(lambda: hub.server("analyst") is None, 60, lambda: hub.log)
 
 
 def test_no_body_keeps_the_hub_from_starting_again(patient_hub):
@@ -161,6 +161,6 @@ def test_a_renamed_user_keeps_the_server(hub):
     assert hub.server("researcher")["ready"] is True, hub.log
     status, answer = hub.api("DELETE", "/users/researcher/server")
     assert status in (202, 204), answer
-    until(lambda: hub.server("researcher") is None, 30, lambda: hub.log)
+    until(lambda: hub.server("researcher") is None, 60, lambda: hub.log)
     with pytest.raises(OSError):
         urlopen(before["url"] + "/user/analyst/api", timeout=2)

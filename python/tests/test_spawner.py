@@ -104,7 +104,7 @@ async def test_form_of_a_hanging_service_is_an_alert_in_time(monkeypatch):
     began = time.monotonic()
     page = await spawner_at(f"http://127.0.0.1:{port}").get_options_form()
     assert "cannot be reached" in page
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 6
     hanging.close()
 
 
@@ -256,7 +256,8 @@ async def test_bind_address_is_the_pods():
     assert (s.ip, s.port, s.env_keep) == ("0.0.0.0", 8888, [])
 
 
-async def test_start_is_repeated_with_the_same_id_while_the_service_restarts():
+async def test_start_is_repeated_with_the_same_id_while_the_service_restarts(monkeypatch):
+    monkeypatch.setattr(elastichub.spawner, "START_RETRY_SECONDS", 30)  # it is not for long
     async with double() as d:
         d.will(
             start=["all servers, not known yet", (502, {}, ""), "start"],
@@ -456,7 +457,8 @@ async def test_phases(phase, expected):
         assert await s.poll() == expected
 
 
-async def test_absent_and_replaced_servers_have_ended():
+async def test_absent_and_replaced_servers_have_ended(monkeypatch):
+    monkeypatch.setattr(elastichub.spawner, "SETTLE_SECONDS", 2)
     async with double() as d:
         d.will(servers=answer({"servers": []}))
         assert await spawner_at(d.url).poll() == 0
@@ -467,17 +469,18 @@ async def test_absent_and_replaced_servers_have_ended():
         assert await s.poll() == 0
         s._changed_at = asyncio.get_running_loop().time()
         assert await s.poll() is None, "another replica may not know yet"
-        await asyncio.sleep(0.35)
+        await asyncio.sleep(2.1)
         assert await s.poll() == 0
 
 
-async def test_a_thousand_servers_are_one_request():
+async def test_a_thousand_servers_are_one_request(monkeypatch):
+    monkeypatch.setattr(elastichub.service, "SNAPSHOT_INTERVAL", 2)
     async with double() as d:
         d.will(servers=answer({"servers": [state("s1")]}))
         all_of_them = [spawner_at(d.url) for _ in range(1000)]
         assert set(await asyncio.gather(*(s.poll() for s in all_of_them))) == {None}
         assert len(d.requests) == 1
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(2.1)
         await asyncio.gather(*(s.poll() for s in all_of_them))
         assert len(d.requests) == 2
 
@@ -674,7 +677,7 @@ async def test_a_start_names_what_is_wrong_and_leaves_nothing(fault, named, tls,
         error, seconds = await refusal_of(s)
         assert error.status_code == 503
         assert named in error.jupyterhub_message
-        assert seconds < 5
+        assert seconds < 10, "JupyterHub would call it slow"
         assert not d.of("stop")
 
 
@@ -698,7 +701,7 @@ async def test_a_stop_that_is_refused_is_not_asked_for_until_the_end(monkeypatch
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             await spawner_at(d.url).stop()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 9
 
 
 # --- options in the Hub's database
