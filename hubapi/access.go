@@ -39,6 +39,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	streams  prometheus.Gauge
+	bodies   prometheus.Gauge
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -56,8 +57,12 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "elastichub_hubapi_event_streams",
 			Help: "Open event streams.",
 		}),
+		bodies: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "elastichub_hubapi_body_bytes",
+			Help: "What requests in progress have sent as their bodies, at most 8 MiB.",
+		}),
 	}
-	registry.MustRegister(m.requests, m.seconds, m.streams)
+	registry.MustRegister(m.requests, m.seconds, m.streams, m.bodies)
 	return m
 }
 
@@ -117,11 +122,10 @@ func method(m string) string {
 	}
 }
 
-// bound limits what a request may cost: the body's size, the time to read it
-// and to write the answer, and the time spent in between.
+// bound limits what a request may cost: the time to read it and to write
+// the answer, and the time spent in between.
 func bound(timeout time.Duration) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
 		control := http.NewResponseController(c.Writer)
 		// Recorders of tests know no deadlines; the server of NewServer does.
 		_ = control.SetReadDeadline(time.Now().Add(timeout))

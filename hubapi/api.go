@@ -91,6 +91,7 @@ type API struct {
 	metrics *metrics
 	engine  *gin.Engine
 	streams chan struct{}
+	bodies  *bodies
 
 	drain    sync.Once
 	draining chan struct{}
@@ -105,6 +106,7 @@ func New(config Config, deps Dependencies) (*API, error) {
 		config: config, deps: deps, metrics: newMetrics(deps.Metrics),
 		streams: make(chan struct{}, maxStreams), draining: make(chan struct{}),
 	}
+	a.bodies = &bodies{gauge: a.metrics.bodies}
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	// Parameters are matched as they came and unescaped by us: gin would
@@ -112,7 +114,7 @@ func New(config Config, deps Dependencies) (*API, error) {
 	engine.UseEscapedPath, engine.UnescapePathValues = true, false
 	engine.RedirectTrailingSlash, engine.RedirectFixedPath = false, false
 	engine.HandleMethodNotAllowed = true
-	engine.Use(identify, record(deps.Log, a.metrics), bound(config.RequestTimeout))
+	engine.Use(identify, record(deps.Log, a.metrics), bound(config.RequestTimeout), a.bodies.count)
 	engine.GET(routeHealth, handle(a.health))
 	engine.GET(routeReady, handle(a.ready))
 

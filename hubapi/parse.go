@@ -139,6 +139,9 @@ func body(c *gin.Context, into any) error {
 		return nil
 	case errors.As(err, &tooLarge):
 		return errTooLarge
+	case errors.Is(err, errTooManyBodies):
+		c.Header("Connection", "close") // the rest is not read
+		return err
 	default:
 		return &malformed{"The body is not the JSON object that this route takes."}
 	}

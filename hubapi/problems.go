@@ -65,6 +65,7 @@ var (
 	errMethod          = errors.New("hubapi: method not allowed")
 	errTooLarge        = errors.New("hubapi: body too large")
 	errMediaType       = errors.New("hubapi: body is not application/json")
+	errTooManyBodies   = errors.New("hubapi: too many bodies at a time")
 	errTooManyStreams  = errors.New("hubapi: too many event streams")
 	errDraining        = errors.New("hubapi: shutting down")
 )
@@ -105,6 +106,7 @@ var rows = []row{
 	{errMethod, http.StatusMethodNotAllowed, "method", "Method not allowed", "", false},
 	{errTooLarge, http.StatusRequestEntityTooLarge, "too-large", "Request too large", "A request body may have at most 1 MiB.", false},
 	{errMediaType, http.StatusUnsupportedMediaType, "media-type", "Unsupported media type", "The body must be application/json.", false},
+	{errTooManyBodies, http.StatusServiceUnavailable, "too-many-bodies", "Too many large requests", "The service has as many large requests in its memory as it may have at a time. Please try again in a moment.", true},
 	{errTooManyStreams, http.StatusServiceUnavailable, "too-many-streams", "Too many event streams", "", true},
 	{errDraining, http.StatusServiceUnavailable, "draining", "Shutting down", "", true},
 

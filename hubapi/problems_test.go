@@ -89,6 +89,7 @@ var described = []struct {
 	{"method", errMethod, "method"},
 	{"too large", errTooLarge, "too-large"},
 	{"media type", errMediaType, "media-type"},
+	{"too many bodies", errTooManyBodies, "too-many-bodies"},
 	{"too many streams", errTooManyStreams, "too-many-streams"},
 	{"draining", errDraining, "draining"},
 	{"unknown", errors.New("dial tcp 10.0.0.1:389: password hunter2"), "internal"},
@@ -134,7 +135,7 @@ func TestProblemsOfTheContract(t *testing.T) {
 	require.NoError(t, err)
 	withoutExchange := map[string]string{
 		"no-route": "the client knows the routes", "method": "the client knows the routes", "media-type": "the client sends JSON",
-		"too-large": "a mebibyte of text in the contract", "too-many-streams": "thousands of streams", "cancelled": "nobody reads it",
+		"too-large": "a mebibyte of text in the contract", "too-many-bodies": "mebibytes of bodies", "too-many-streams": "thousands of streams", "cancelled": "nobody reads it",
 	}
 	for kind := range problems {
 		recorded := strings.Contains(string(text), `"`+problemType+kind+`"`)

@@ -78,6 +78,7 @@ class Problem(Exception):
             "not-synced",
             "removing",
             "draining",
+            "too-many-bodies",
             "deadline",
             "internal",
         )
