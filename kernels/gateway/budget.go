@@ -91,6 +91,27 @@ func (b *budget) addHeld(owner string, n int64) {
 	b.heldNow.Set(float64(b.held))
 }
 
+// bodyTakes is what a request's body can take once it is decoded, as a multiple of
+// its size: a map with many short names takes most.
+const bodyTakes = 10
+
+// countedBody is a request's body that is counted, from its first byte until free.
+type countedBody struct {
+	io.ReadCloser
+	share share
+}
+
+// Read fails with errNoRoom where there is no room for what it has read.
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		if full := b.share.grow(bodyTakes * int64(n)); full != nil {
+			return 0, full
+		}
+	}
+	return n, err
+}
+
 // share is the part of the budget that one connection's frame on its way has.
 // Give it back with free.
 type share struct {

@@ -74,6 +74,8 @@ func explain(err error) *failure {
 		return f
 	case errors.As(err, &tooLarge):
 		return &failure{kindTooLarge, "The request is too large.", err}
+	case errors.Is(err, errNoRoom):
+		return &failure{kindUnavailable, "The gateway has no memory for this request at the moment. Please try again.", err}
 	case errors.Is(err, context.DeadlineExceeded), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err):
 		return &failure{kindTimeout, "The cluster did not answer in time.", err}
 	case apierrors.IsServiceUnavailable(err), apierrors.IsTooManyRequests(err), apierrors.IsInternalError(err):

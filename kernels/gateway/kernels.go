@@ -94,7 +94,7 @@ func readBody(body io.Reader, into any, what string) error {
 	raw, err := io.ReadAll(body)
 	if err != nil {
 		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if errors.As(err, &tooLarge) || errors.Is(err, errNoRoom) {
 			return err
 		}
 		return failBecause(kindInvalid, "The request's body cannot be read.", err)

@@ -1,10 +1,15 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -225,4 +230,47 @@ func TestTooLargeAMessageOfTheKernel(t *testing.T) {
 		assert.Equal(t, request.ID(), parentOf(reply))
 		assert.Equal(t, "next", wire.Member(p.next(wire.TypeStream).Content, "text"))
 	}
+}
+
+// TestBodiesStayWithinTheMemory: half-sent bodies count, tenfold, in their owner's
+// part; one too many is refused, others' are not, and all end with their requests.
+func TestBodiesStayWithinTheMemory(t *testing.T) {
+	const half = 512 << 10
+	w := newWorldWith(t, func(c *Config) { c.MessageBytes = 32 << 20 }) // 1.6 MiB of bodies for each owner
+	taken := func() int64 {
+		w.server.memory.mu.Lock()
+		defer w.server.memory.mu.Unlock()
+		return w.server.memory.taken
+	}
+	send := func(who, path string) net.Conn {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: gateway\r\nAuthorization: token "+w.tokens[who]+
+			"\r\nContent-Type: application/json\r\nContent-Length: "+strconv.Itoa(2*half)+"\r\n\r\n"+strings.Repeat(" ", half))
+		require.NoError(t, err)
+		return conn
+	}
+	var conns []net.Conn
+	for i, attempt := range []struct{ who, path string }{
+		{"nb-alice", "/api/kernels"}, {"nb-alice", "/api/sessions"}, {"nb-alice", "/api/kernels"}, {"nb-bob", "/api/kernels"},
+	} {
+		conns = append(conns, send(attempt.who, attempt.path))
+		require.Eventually(t, func() bool { return taken() == int64(i+1)*bodyTakes*half }, 10*time.Second, time.Millisecond)
+	}
+	for _, path := range []string{"/api/kernels", "/api/sessions"} {
+		response, err := http.ReadResponse(bufio.NewReader(send("nb-alice", path)), nil)
+		require.NoError(t, err)
+		var p problem
+		require.NoError(t, json.NewDecoder(response.Body).Decode(&p))
+		assert.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
+		assert.Equal(t, problem{Reason: "Unavailable", Message: "The gateway has no memory for this request at the moment. Please try again."}, p)
+		assert.Equal(t, "1", response.Header.Get("Retry-After"))
+	}
+	assert.Equal(t, http.StatusCreated, w.call("nb-bob", "POST", "/api/kernels", `{"name":"python-cpu"}`).status)
+	for _, conn := range conns {
+		require.NoError(t, conn.Close())
+	}
+	require.Eventually(t, func() bool { return taken() == 0 }, 10*time.Second, time.Millisecond)
 }

@@ -100,6 +100,9 @@ func (s *Server) adapt(route string, h handler) http.Handler {
 		c := &call{Request: r, requestID: requestID}
 		err := s.admit(c)
 		if err == nil {
+			counted := &countedBody{r.Body, share{budget: s.memory, owner: c.id.owner()}}
+			r.Body = counted
+			defer counted.share.free()
 			err = h(rec, c)
 		}
 		if err != nil && !rec.hijacked {
