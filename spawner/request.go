@@ -166,7 +166,7 @@ func envSecret(cfg Config, req Request, name string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: cfg.Namespace, Name: name + envSecretSuffix,
-			Labels:      objectLabels(name, req.Key),
+			Labels:      notebookLabels(name, req.Key),
 			Annotations: map[string]string{v1alpha1.AnnotationStart: req.Start},
 		},
 		Data: data,
@@ -176,6 +176,15 @@ func envSecret(cfg Config, req Request, name string) *corev1.Secret {
 // isEnvOf tells that a Secret was made to be the environment of that notebook.
 func isEnvOf(secret *corev1.Secret, notebook string) bool {
 	return secret.Labels[v1alpha1.LabelNotebook] == notebook && secret.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy
+}
+
+// notebookLabels are on the notebook itself.
+func notebookLabels(notebook string, k Key) map[string]string {
+	labels := objectLabels(notebook, k)
+	if k.User != "" {
+		labels[v1alpha1.LabelAccount] = podrules.LabelValue(account(k.User))
+	}
+	return labels
 }
 
 // objectLabels are on everything that belongs to a notebook.

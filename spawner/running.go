@@ -15,7 +15,8 @@ func (s *snapshot) running(k Key) (int, error) {
 	}
 	n := 0
 	for _, nb := range s.servers {
-		if belongsTo(nb, k) && nb.Spec.Server != k.Server && nb.CountsAsRunning() {
+		own := belongsTo(nb, k) && nb.Spec.Server == k.Server
+		if countsFor(nb, k) && !own && nb.CountsAsRunning() {
 			n++
 		}
 	}

@@ -29,6 +29,12 @@ func TestRunningCountsWhatTheLimitCounts(t *testing.T) {
 	put("a", "failed", func(nb *v1alpha1.JupyterNotebook) { nb.Status.Phase, nb.Status.Start = v1alpha1.NotebookFailed, "s" })
 	put("a", "going", func(nb *v1alpha1.JupyterNotebook) { nb.DeletionTimestamp = &metav1.Time{} })
 	put("b", "", nil)
+	put("ünal", "", nil)
+	for user, want := range map[string]int{"A": 2, "Ünal": 1, "Unal": 0} {
+		got, err := s.running(Key{User: user})
+		assert.NoError(t, err)
+		assert.Equal(t, want, got, "other spelling %s", user)
+	}
 	for except, want := range map[string]int{"": 1, "two": 1, "stopped": 2, "new": 2} {
 		got, err := s.running(Key{User: "a", Server: except})
 		assert.NoError(t, err)

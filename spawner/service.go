@@ -247,7 +247,7 @@ func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.J
 	} else {
 		nb = nb.DeepCopy()
 	}
-	nb.Labels = merged(nb.Labels, objectLabels(nb.Name, req.Key))
+	nb.Labels = merged(nb.Labels, notebookLabels(nb.Name, req.Key))
 	annotations := rawNames(req.Key)
 	delete(nb.Annotations, v1alpha1.AnnotationClaimTemplate)
 	if template, ok := templateOf(req); ok {
@@ -397,7 +397,7 @@ func (s *Service) Rename(ctx context.Context, k Key, to string) error {
 	}
 	before := nb.DeepCopy()
 	nb.Spec.Server = to
-	nb.Labels = merged(nb.Labels, objectLabels(nb.Name, renamed))
+	nb.Labels = merged(nb.Labels, notebookLabels(nb.Name, renamed))
 	nb.Annotations = merged(nb.Annotations, rawNames(renamed))
 	if home != nil {
 		nb.Annotations[v1alpha1.AnnotationClaimTemplate] = ""

@@ -278,9 +278,26 @@ func TestServersPerUser(t *testing.T) {
 	require.NoError(t, start("dave", "two", "b", 2))
 	require.ErrorIs(t, start("dave", "three", "c", 2), ErrTooManyServers)
 	require.NoError(t, start("dave", "two", "b2", 2), "itself does not count")
-	require.NoError(t, start("Dave", "", "d", 1), "another user")
+	require.ErrorIs(t, start("Dave", "", "d", 2), ErrTooManyServers, "another spelling of the name is the same account")
+	require.NoError(t, start("dav\u00e9", "", "d", 1), "another user")
 	require.NoError(t, s.Stop(t.Context(), Key{User: "dave"}))
-	require.NoError(t, start("dave", "three", "c", 2), "stopped ones do not count")
+	require.NoError(t, start("DAVE", "", "d", 2), "stopped ones do not count")
+	require.ErrorIs(t, start("dave", "three", "c", 2), ErrTooManyServers)
+	for user, server := range map[string]string{"dave": "two", "DAVE": ""} {
+		require.NoError(t, s.Stop(t.Context(), Key{User: user, Server: server}))
+	}
+
+	// Of Hub users, too: two spellings are two users of a Hub that takes them so.
+	as := func(user, server, id string, who int64) error {
+		req := testRequest(user, server, id)
+		req.HubUser, req.ServersPerUser = HubUser{ID: who, Created: 1_700_000_000 + who}, 1
+		_, err := s.Start(t.Context(), req)
+		return err
+	}
+	require.NoError(t, as("erin", "", "a", 7))
+	require.ErrorIs(t, as("eRIN", "", "b", 8), ErrTooManyServers)
+	require.NoError(t, s.Stop(t.Context(), Key{User: "erin", HubUser: HubUser{ID: 7, Created: 1_700_000_007}}))
+	require.NoError(t, as("eRIN", "", "b", 8))
 }
 
 // refusing lets the API server's answer to one kind of write be a refusal.

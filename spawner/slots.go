@@ -16,11 +16,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups/naming"
 	"github.com/elastichub/elastichub/podrules"
 )
 
 // How many servers a user runs is exact, whatever replicas do at once: every
-// user has one ConfigMap with a slot for each server that runs or
+// user, however the name is spelled, has one ConfigMap with a slot for each server that runs or
 // is about to, and the API server takes only writes to the version that was read.
 //
 //	Service.Start   reads the slots, then the user's notebooks, and reserves a
@@ -100,7 +101,11 @@ type slotStore struct {
 	now       func() time.Time
 }
 
-func slotsName(user string) string { return Name(Key{User: user}) + slotsSuffix }
+// account is one text for all spellings of a name that a directory takes for one
+// person's: all of them have one limit.
+func account(user string) string { return naming.Fold(user) }
+
+func slotsName(user string) string { return Name(Key{User: account(user)}) + slotsSuffix }
 
 // read returns the user's ConfigMap; a new one that is not written yet has no
 // resource version.
@@ -112,16 +117,16 @@ func (l slotStore) read(ctx context.Context, user string) (*corev1.ConfigMap, sl
 			Namespace: l.namespace, Name: slotsName(user),
 			Labels: map[string]string{
 				v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelName: v1alpha1.AppName,
-				v1alpha1.LabelComponent: componentSlots, v1alpha1.LabelHubUsername: podrules.LabelValue(user),
+				v1alpha1.LabelComponent: componentSlots, v1alpha1.LabelHubUsername: podrules.LabelValue(account(user)),
 			},
-			Annotations: map[string]string{v1alpha1.LabelHubUsername: user},
+			Annotations: map[string]string{v1alpha1.LabelHubUsername: account(user)},
 		}}
 		return cm, slots{}, nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read slots: %w", err)
 	}
-	if cm.Labels[v1alpha1.LabelComponent] != componentSlots || cm.Annotations[v1alpha1.LabelHubUsername] != user {
+	if cm.Labels[v1alpha1.LabelComponent] != componentSlots || cm.Annotations[v1alpha1.LabelHubUsername] != account(user) {
 		return nil, nil, ErrNameTaken
 	}
 	return cm, decodeSlots(cm.Data), nil
@@ -215,17 +220,25 @@ func (l slotStore) reserve(ctx context.Context, k Key, name, start string, limit
 }
 
 // notebooksOf reads a person's notebooks from the API server: those that bear
-// the user's name, and those that run since before the user was renamed, which
-// every cache knows.
+// the user's name, in any spelling, and those that run since before the user was
+// renamed, which every cache knows. What an older release started under another
+// spelling, and no newer one since, is not found.
 func (l slotStore) notebooksOf(ctx context.Context, k Key) ([]v1alpha1.JupyterNotebook, error) {
-	var named v1alpha1.JupyterNotebookList
-	err := l.live.List(ctx, &named, client.InNamespace(l.namespace), client.MatchingLabels{v1alpha1.LabelHubUsername: podrules.LabelValue(k.User)})
-	if err != nil {
-		return nil, fmt.Errorf("count servers: %w", err)
+	var own []v1alpha1.JupyterNotebook
+	seen := map[string]bool{}
+	for label, value := range map[string]string{v1alpha1.LabelHubUsername: k.User, v1alpha1.LabelAccount: account(k.User)} {
+		var named v1alpha1.JupyterNotebookList
+		err := l.live.List(ctx, &named, client.InNamespace(l.namespace), client.MatchingLabels{label: podrules.LabelValue(value)})
+		if err != nil {
+			return nil, fmt.Errorf("count servers: %w", err)
+		}
+		for _, nb := range named.Items {
+			if !seen[nb.Name] && countsFor(&nb, k) {
+				own = append(own, nb)
+				seen[nb.Name] = true
+			}
+		}
 	}
-	own := slices.DeleteFunc(named.Items, func(nb v1alpha1.JupyterNotebook) bool {
-		return !belongsTo(&nb, k)
-	})
 	if !k.HubUser.Known() {
 		return own, nil
 	}
@@ -234,7 +247,7 @@ func (l slotStore) notebooksOf(ctx context.Context, k Key) ([]v1alpha1.JupyterNo
 		return nil, fmt.Errorf("count servers: %w", err)
 	}
 	for _, nb := range noted.Items {
-		if nb.Spec.User != k.User && belongsTo(&nb, k) {
+		if !seen[nb.Name] && nb.Spec.User != k.User && belongsTo(&nb, k) {
 			own = append(own, nb)
 		}
 	}
@@ -248,6 +261,12 @@ func belongsTo(nb *v1alpha1.JupyterNotebook, k Key) bool {
 		return noted.Is(k.HubUser)
 	}
 	return nb.Spec.User == k.User
+}
+
+// countsFor tells whether a notebook counts among the servers of the key's user: it
+// is the user's, or that of another spelling of the name.
+func countsFor(nb *v1alpha1.JupyterNotebook, k Key) bool {
+	return belongsTo(nb, k) || nb.Spec.User != k.User && naming.Same(nb.Spec.User, k.User)
 }
 
 // confirm notes that the notebook is about to get a Pod. A slot that was given

@@ -77,8 +77,8 @@ func TestSlotsAreOwnedAndGivenBack(t *testing.T) {
 	var nb v1alpha1.JupyterNotebook
 	require.NoError(t, c.get(Name(key), &nb))
 	cm, held := read("Zoë")
-	assert.Equal(t, Name(key)+"-servers", cm.Name)
-	assert.Equal(t, "Zoë", cm.Annotations[v1alpha1.LabelHubUsername])
+	assert.Equal(t, Name(Key{User: "zoë"})+"-servers", cm.Name)
+	assert.Equal(t, "zoë", cm.Annotations[v1alpha1.LabelHubUsername])
 	require.Len(t, cm.OwnerReferences, 1)
 	assert.Equal(t, nb.UID, cm.OwnerReferences[0].UID)
 	assert.Nil(t, cm.OwnerReferences[0].Controller)

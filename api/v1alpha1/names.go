@@ -30,6 +30,9 @@ const (
 	AnnotationHubUser = "elastichub.io/hub-user"
 	// LabelHubUserID is the id of AnnotationHubUser alone, to select by.
 	LabelHubUserID = "elastichub.io/hub-user-id"
+	// LabelAccount is, on a notebook, whose servers it counts among: the user's name,
+	// one text for all spellings that differ by case alone.
+	LabelAccount = "elastichub.io/account"
 	// AnnotationClaimTemplate keeps, on a notebook and on its home claim, the name
 	// of the claim as the policy writes it; empty for a claim of one server.
 	AnnotationClaimTemplate = "elastichub.io/claim-template"

@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 	"python/keep":            {},
 	"forms":                  {"api/v1alpha1", "groups"},
 	"web":                    {"api/v1alpha1", "forms", "groups"},
-	"spawner":                {"api/v1alpha1", "podrules", "tokens"},
+	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens"},
 	"spawner/probe":          {"outbound", "spawner"},
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web"},
 	"kernels/admission":      {"api/v1alpha1"},
