@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -698,4 +699,45 @@ func TestAWakeFromAnOldStateChangesNothing(t *testing.T) {
 	err := w.server.store.wake(context.Background(), old)
 	assert.Equal(t, kindConflict, explain(err).kind)
 	assert.EqualValues(t, 3, w.kernel(id).Spec.Run)
+}
+
+// TestAnObjectThatCannotBeReadIsNoBadToken: whoever depends on it hears that an
+// administrator has to mend it, and nobody else is concerned; jupyter_server would
+// take a 401 or 404 for the end of its kernels.
+func TestAnObjectThatCannotBeReadIsNoBadToken(t *testing.T) {
+	for _, c := range []struct {
+		kind, name, spec string
+		hit, spared      []string
+		says             string
+	}{
+		{"JupyterNotebook", "nb-alice", `{"gateway": {"name": "gw"}, "user": "alice", "start": "s1", "kernelOptions": {"policies": "all"}}`,
+			[]string{"nb-alice"}, []string{"nb-bob", "ci"}, "The notebook's object cannot be read: an administrator has to mend it."},
+		{"JupyterNotebook", "nb-alice", `["all"]`,
+			[]string{"nb-alice"}, []string{"nb-bob", "ci"}, "The notebook's object cannot be read: an administrator has to mend it."},
+		{"JupyterGateway", testGateway, `{"auth": {"clients": {"ci": ["all"]}}}`,
+			[]string{"ci"}, nil, "The gateway's settings cannot be read: an administrator has to mend them."},
+	} {
+		w := newWorld(t)
+		id := w.start(c.hit[0], "python-cpu")
+		broken := &unstructured.Unstructured{}
+		broken.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(c.kind))
+		require.NoError(t, w.api.Get(t.Context(), types.NamespacedName{Namespace: testNS, Name: c.name}, broken))
+		var spec any
+		require.NoError(t, json.Unmarshal([]byte(c.spec), &spec))
+		broken.Object["spec"] = spec
+		require.NoError(t, w.api.Update(t.Context(), broken))
+		for _, who := range c.hit {
+			for _, request := range [][2]string{{"GET", "/api/kernels/" + id}, {"GET", "/api/kernels"}, {"POST", "/api/kernels"}, {"DELETE", "/api/kernels/" + id}, {"GET", "/api/kernels/" + id + "/channels"}} {
+				a := w.call(who, request[0], request[1], "")
+				var p problem
+				a.json(t, &p)
+				assert.Equal(t, http.StatusServiceUnavailable, a.status, request)
+				assert.Equal(t, problem{Reason: "Unavailable", Message: c.says}, p)
+			}
+		}
+		for _, who := range c.spared {
+			assert.Equal(t, http.StatusOK, w.call(who, "GET", "/api/kernels", "").status, who)
+		}
+		assert.NoError(t, w.api.Get(t.Context(), types.NamespacedName{Namespace: testNS, Name: id}, &v1alpha1.JupyterKernel{}), "the kernel is left alone")
+	}
 }
