@@ -13,8 +13,8 @@ import (
 )
 
 var (
-	namedTest = regexp.MustCompile("`(Test[A-Z]\\w*|test_\\w+)`")
-	goTest    = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	namedTest = regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*|test_\\w+)`")
+	goTest    = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	pyTest    = regexp.MustCompile(`(?m)^(?:async )?def (test_\w+)\(`)
 )
 
