@@ -266,3 +266,27 @@ func TestMetricsAreForWhomTheValuesName(t *testing.T) {
 		assert.Equal(t, want, opened, file)
 	}
 }
+
+// TestTheImageByDigest: wherever the one image is named, to the Pods of the chart and
+// to those that the service makes.
+func TestTheImageByDigest(t *testing.T) {
+	t.Parallel()
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	render := func(digest string) (string, error) {
+		return helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/everything.yaml",
+			"--set", "image.name=registry.example/one,image.tag=1.2,image.digest="+digest)
+	}
+	out, err := render("")
+	require.NoError(t, err, out)
+	named := strings.Count(out, "registry.example/one")
+	assert.GreaterOrEqual(t, named, 3, "the Deployment, the Job and the configuration")
+	assert.Equal(t, named, strings.Count(out, "registry.example/one:1.2"))
+	out, err = render(digest)
+	require.NoError(t, err, out)
+	assert.Equal(t, named, strings.Count(out, "registry.example/one@"+digest))
+	for _, wrong := range []string{"sha256:abc", strings.Repeat("0a", 32), "md5:" + strings.Repeat("0a", 32)} {
+		out, err = render(wrong)
+		assert.Error(t, err, wrong)
+		assert.Contains(t, out, "image/digest", wrong)
+	}
+}

@@ -3,7 +3,7 @@
 {{- end }}
 
 {{- define "elastichub.image" -}}
-{{ required "image.name is required" .Values.image.name }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ required "image.name is required" .Values.image.name }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- define "elastichub.selector" -}}
