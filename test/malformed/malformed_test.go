@@ -99,6 +99,8 @@ func inNamespace(t testing.TB, config *rest.Config) *world {
 func apiServer(t testing.TB) (config *rest.Config, kubeconfig string) {
 	t.Helper()
 	environment := &envtest.Environment{CRDInstallOptions: envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "charts", "elastichub", "crds")}, ErrorIfPathMissing: true, MaxTime: time.Minute}, ControlPlaneStartTimeout: 2 * time.Minute, ControlPlaneStopTimeout: time.Minute}
+	// Nobody collects the Services of objects that were deleted: each keeps its address.
+	environment.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	config, err := environment.Start()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, environment.Stop()) })
