@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-alone_parts="micro keep"                         # need nothing at all
+alone_parts="micro keep store"                   # need nothing at all
 local_parts="roundtrip throughput memory restart" # need nothing that runs
 demo_parts="starts warm demo"                     # need the demo: make run
 read -ra wanted <<<"$* ${PART:-}"
@@ -42,6 +42,10 @@ fi
 
 if want keep; then
   "$(venv bench-keep cloudpickle dill ipykernel numpy pandas)" test/bench/keep.py
+fi
+
+if want store; then
+  go run ./test/bench/store
 fi
 
 built=$(mktemp -d)
