@@ -153,7 +153,7 @@ func (c *Cache) Refresh(ctx context.Context, user string) (Membership, error) {
 	return Membership{}, err
 }
 
-// mayBeStale tells whether a remembered answer may stand in for an error: not
+// mayBeStale reports whether a remembered answer may stand in for an error: not
 // when what the user's sign-in says is wrong, rather than old.
 func mayBeStale(err error) bool {
 	return !errors.Is(err, ErrSignInAgain) || errors.Is(err, ErrSignInExpired)

@@ -20,7 +20,7 @@ var (
 
 var requestRatio = regexp.MustCompile(`^(0(\.[0-9]{1,4})?|1(\.0{1,4})?)$`)
 
-// OnStep tells whether q is Min plus a whole number of Steps, or Max. The
+// OnStep reports whether q is Min plus a whole number of Steps, or Max. The
 // caller has checked that q is between the two; a Range from a valid policy
 // has whole millicores or bytes, for which this is exact.
 func (r Range) OnStep(q resource.Quantity) bool {
@@ -30,7 +30,7 @@ func (r Range) OnStep(q resource.Quantity) bool {
 	return (q.MilliValue()-r.Min.MilliValue())%r.Step.MilliValue() == 0
 }
 
-// Includes tells whether q may be chosen.
+// Includes reports whether q may be chosen.
 func (r Range) Includes(q resource.Quantity) bool {
 	return q.Cmp(r.Min) >= 0 && q.Cmp(r.Max) <= 0 && r.OnStep(q)
 }

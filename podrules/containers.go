@@ -23,7 +23,7 @@ func ContainerOf(pod *corev1.Pod, name string) Container {
 	return Container{}
 }
 
-// OutOfMemory tells whether it was ended because it needed more memory than it may have.
+// OutOfMemory reports whether it was ended because it needed more memory than it may have.
 func (c Container) OutOfMemory() bool {
 	return c.Terminated != nil && c.Terminated.Reason == "OOMKilled"
 }

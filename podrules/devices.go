@@ -13,7 +13,7 @@ import (
 // every GPU of its node without having asked for one.
 const EnvNvidiaDevices = "NVIDIA_VISIBLE_DEVICES"
 
-// IsExtendedResource tells whether a resource is an extended one, such as
+// IsExtendedResource reports whether a resource is an extended one, such as
 // nvidia.com/gpu: of a domain that is not Kubernetes' own.
 func IsExtendedResource(name corev1.ResourceName) bool {
 	domain, _, qualified := strings.Cut(string(name), "/")

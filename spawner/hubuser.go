@@ -23,10 +23,10 @@ type HubUser struct {
 	Created int64
 }
 
-// Known tells whether this is anybody.
+// Known reports whether this is anybody.
 func (u HubUser) Known() bool { return u.ID != 0 }
 
-// Is tells whether two are the same person. A database may have rounded the time.
+// Is reports whether two are the same person. A database may have rounded the time.
 func (u HubUser) Is(other HubUser) bool {
 	return u.Known() && u.ID == other.ID && u.Created-other.Created <= 1 && other.Created-u.Created <= 1
 }

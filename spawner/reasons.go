@@ -64,7 +64,7 @@ const (
 const (
 	// ConditionReady mirrors the phase, for kubectl wait.
 	ConditionReady = v1alpha1.ConditionReady
-	// ConditionGateway tells whether the gateway that spec names exists, and
+	// ConditionGateway reports whether the gateway that spec names exists, and
 	// while the server starts, whether it is ready. A notebook that names none
 	// does not have it.
 	ConditionGateway = "GatewayFound"

@@ -254,7 +254,7 @@ func (l slotStore) notebooksOf(ctx context.Context, k Key) ([]v1alpha1.JupyterNo
 	return own, nil
 }
 
-// belongsTo tells whether a notebook is the key's user's, of whatever server: by
+// belongsTo reports whether a notebook is the key's user's, of whatever server: by
 // the Hub user where both are told, else by name.
 func belongsTo(nb *v1alpha1.JupyterNotebook, k Key) bool {
 	if noted := hubUserOf(nb); noted.Known() && k.HubUser.Known() {
@@ -263,7 +263,7 @@ func belongsTo(nb *v1alpha1.JupyterNotebook, k Key) bool {
 	return nb.Spec.User == k.User
 }
 
-// countsFor tells whether a notebook counts among the servers of the key's user: it
+// countsFor reports whether a notebook counts among the servers of the key's user: it
 // is the user's, or that of another spelling of the name.
 func countsFor(nb *v1alpha1.JupyterNotebook, k Key) bool {
 	return belongsTo(nb, k) || nb.Spec.User != k.User && naming.Same(nb.Spec.User, k.User)

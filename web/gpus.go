@@ -58,7 +58,7 @@ func newGPUs(in SpawnFormInput, msg *Messages) gpuView {
 	return v
 }
 
-// within tells whether a kernel can ever get its GPUs: what no quota gives, or
+// within reports whether a kernel can ever get its GPUs: what no quota gives, or
 // more than one gives a kernel, a user or all members, is refused.
 func within(quotas []groups.GPUQuota, gpus map[string]int64) bool {
 	for resource, n := range gpus {

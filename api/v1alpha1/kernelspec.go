@@ -79,7 +79,7 @@ const (
 	InterruptSignal  InterruptMode = "signal"
 )
 
-// JupyterKernelSpecStatus tells whether the kernelspec can be used.
+// JupyterKernelSpecStatus reports whether the kernelspec can be used.
 type JupyterKernelSpecStatus struct {
 	// ObservedGeneration is the generation of the object that the status speaks of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
@@ -141,7 +141,7 @@ type JupyterKernelTemplateSpec struct {
 	Template *PodTemplate `json:"template,omitempty"`
 }
 
-// JupyterKernelTemplateStatus tells whether the template can be read.
+// JupyterKernelTemplateStatus reports whether the template can be read.
 type JupyterKernelTemplateStatus struct {
 	// ObservedGeneration is the generation of the object that the status speaks of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`

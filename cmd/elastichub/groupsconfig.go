@@ -62,7 +62,7 @@ type source struct {
 
 // packageConfig is what the Config of every source's package can do.
 type packageConfig interface {
-	// Configured tells whether the site has the source.
+	// Configured reports whether the site has the source.
 	Configured() bool
 	// Validate returns all faults, each with its path below the source's key.
 	Validate() error

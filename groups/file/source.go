@@ -24,7 +24,7 @@ type Config struct {
 	Path string
 }
 
-// Configured tells whether the site has this source.
+// Configured reports whether the site has this source.
 func (c Config) Configured() bool { return c.Path != "" }
 
 // Validate returns all faults.

@@ -29,7 +29,7 @@ type Config struct {
 // DefaultConfig is everything that does not depend on the site.
 func DefaultConfig() Config { return Config{Timeout: 3 * time.Second} }
 
-// Configured tells whether the site has this source.
+// Configured reports whether the site has this source.
 func (c Config) Configured() bool { return c.Sent || c.APIURL != "" }
 
 // Validate returns all faults.

@@ -120,7 +120,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Configured tells whether the site has this source.
+// Configured reports whether the site has this source.
 func (c Config) Configured() bool { return len(c.URLs) > 0 }
 
 // Validate returns all faults.
@@ -203,7 +203,7 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// searches tells whether groups are searched by their members.
+// searches reports whether groups are searched by their members.
 func (c Config) searches() bool { return c.GroupBase != "" && len(c.GroupMemberAttributes) > 0 }
 
 func (c Config) validateURL(raw string) error {

@@ -61,7 +61,7 @@ func (s *Source) addNamed(ctx context.Context, c *conn, dn string, found *groupS
 	return found.add(dn)
 }
 
-// passes tells whether an entry is a group as GroupFilter has it. One that is
+// passes reports whether an entry is a group as GroupFilter has it. One that is
 // not there, or that we may not see, is none.
 func (s *Source) passes(ctx context.Context, c *conn, dn string, found *groupSet) (bool, error) {
 	if err := found.read(); err != nil {
@@ -101,7 +101,7 @@ func (s *Source) addNested(ctx context.Context, c *conn, found *groupSet) error 
 		expand = s.addParentsBySearch
 	}
 	done := 0
-	// One level more than may be followed tells whether there is more.
+	// One level more than may be followed reports whether there is more.
 	for level := 0; done < len(found.groups); level++ {
 		above := found.groups[done:]
 		done = len(found.groups)

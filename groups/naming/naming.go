@@ -34,7 +34,7 @@ func Fold(s string) string {
 	}, s)
 }
 
-// Same tells whether two names differ by case alone; look-alikes do not.
+// Same reports whether two names differ by case alone; look-alikes do not.
 func Same(a, b string) bool { return Fold(a) == Fold(b) }
 
 // CanonicalDN is one text for every spelling of a DN: escapes undone and
@@ -137,7 +137,7 @@ func GroupName(text string) (string, error) {
 	return shortType(first[0].Type) + "=" + first[0].Value, nil
 }
 
-// Below tells whether an entry is a base or in its subtree; both are canonical.
+// Below reports whether an entry is a base or in its subtree; both are canonical.
 func Below(entry, base string) bool {
 	return base == "" || entry == base || strings.HasSuffix(entry, ","+base)
 }

@@ -77,7 +77,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Configured tells whether the site has this source.
+// Configured reports whether the site has this source.
 func (c Config) Configured() bool { return c.Issuer != "" }
 
 // Validate returns all faults.

@@ -94,7 +94,7 @@ func schemaRefuses(t *testing.T, c client.Client) {
 	}
 }
 
-// touches tells whether one path is the other, or lies within it.
+// touches reports whether one path is the other, or lies within it.
 func touches(paths []string, want string) bool {
 	for _, p := range paths {
 		if p == "<nil>" { // rules that were not tried after these faults

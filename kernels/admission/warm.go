@@ -103,7 +103,7 @@ func (u *usage) enough(n *node, want Resources) ([]*warmPod, bool) {
 	return chosen, free.covers(want)
 }
 
-// helps tells whether holds has any of what is short.
+// helps reports whether holds has any of what is short.
 func helps(holds, free, want Resources) bool {
 	for name, n := range want {
 		if free[name] < n && holds[name] > 0 {

@@ -201,7 +201,7 @@ func (a *activity) setCullConnected(cull bool) {
 	a.cullConnected = cull
 }
 
-// suspect tells whether to ask the kernel if it is really busy.
+// suspect reports whether to ask the kernel if it is really busy.
 func (a *activity) suspect(now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -221,7 +221,7 @@ func (a *activity) answered(asked time.Time) {
 	}
 }
 
-// stalled tells whether to ask on control if the kernel is alive: something
+// stalled reports whether to ask on control if the kernel is alive: something
 // waits to begin.
 func (a *activity) stalled(now time.Time) bool {
 	a.mu.Lock()

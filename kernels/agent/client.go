@@ -276,7 +276,7 @@ func (s *session) release(c *client) {
 	s.left = time.Now()
 }
 
-// away tells whether nobody is connected, and since when.
+// away reports whether nobody is connected, and since when.
 func (s *session) away() (since time.Time, away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,7 +25,7 @@ type cpuSample struct {
 // reset is called when the kernel begins anew.
 func (c *cpu) reset() { c.samples = nil }
 
-// sample takes a measurement, and tells whether the kernel computes now: enough
+// sample takes a measurement, and reports whether the kernel computes now: enough
 // within the window, and in its last part, too.
 func (c *cpu) sample(now time.Time, total, timeout time.Duration, open bool) bool {
 	window := cpuWindow

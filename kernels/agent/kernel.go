@@ -165,7 +165,7 @@ func (k *kernel) readIOPub(ctx context.Context, c *zmtp.Conn) error {
 	})
 }
 
-// limited tells whether output is to be left out, and says in the cell when
+// limited reports whether output is to be left out, and says in the cell when
 // that begins and how much it was.
 func (k *kernel) limited(r *rate, m *wire.Message, f wire.Fields, now time.Time) bool {
 	tell := func(format string, args ...any) {

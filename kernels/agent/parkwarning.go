@@ -84,7 +84,7 @@ func warning(still standstill, left time.Duration) string {
 	return fmt.Sprintf("Kernel will be parked in %s unless a cell is run.", when)
 }
 
-// orphaned tells whether the kernel does nothing and nobody has asked after it
+// orphaned reports whether the kernel does nothing and nobody has asked after it
 // for so long that whoever started it must be gone.
 func (a *agent) orphaned(now time.Time) bool {
 	connections := a.connections()

@@ -55,7 +55,7 @@ func (a *agent) awaitRoom(ctx context.Context) {
 	}
 }
 
-// crowded tells whether every session that reads is.
+// crowded reports whether every session that reads is.
 func (a *agent) crowded() bool {
 	a.mu.RLock()
 	defer a.mu.RUnlock()

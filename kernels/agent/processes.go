@@ -224,7 +224,7 @@ func (p *process) signal(s syscall.Signal) error {
 	return err
 }
 
-// exited tells whether the process has ended within d.
+// exited reports whether the process has ended within d.
 func (p *process) exited(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

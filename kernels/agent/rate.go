@@ -39,7 +39,7 @@ const (
 	rateEnded          // and no more
 )
 
-// pass tells whether a message of output of that size may be published.
+// pass reports whether a message of output of that size may be published.
 func (r *rate) pass(now time.Time, size int) (ok bool, news rateNews) {
 	if r.messages == 0 && r.bytes == 0 {
 		return true, rateSame

@@ -180,7 +180,7 @@ func (d *reader) ack(seq uint64) {
 	r.settle()
 }
 
-// idle tells whether the reader has had everything.
+// idle reports whether the reader has had everything.
 func (d *reader) idle() bool {
 	r := d.replay
 	r.mu.Lock()

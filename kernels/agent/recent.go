@@ -18,7 +18,7 @@ func newRecent() recent {
 	return recent{seed: maphash.MakeSeed(), known: map[uint64]struct{}{}}
 }
 
-// add tells whether the header is new.
+// add reports whether the header is new.
 func (r *recent) add(header []byte) bool {
 	sum := maphash.Bytes(r.seed, header)
 	if _, ok := r.known[sum]; ok {

@@ -48,7 +48,7 @@ func newBudget(limit int64, gauge, held prometheus.Gauge) *budget {
 	return &budget{limit: limit, gauge: gauge, heldNow: held, by: map[string]int64{}, heldBy: map[string]int64{}}
 }
 
-// fits tells whether an owner may take n more bytes; mu is held.
+// fits reports whether an owner may take n more bytes; mu is held.
 func (b *budget) fits(owner string, n int64) bool {
 	return b.taken+n <= b.limit && b.by[owner]+n <= b.limit/perOwner
 }

@@ -202,7 +202,7 @@ func interruptMode(ks *v1alpha1.JupyterKernelSpec) string {
 	return string(cmp.Or(languages.Of(language(ks)).InterruptMode, protocol.InterruptSignal))
 }
 
-// offersDebugger tells whether a kernelspec's kernels are taken to speak the
+// offersDebugger reports whether a kernelspec's kernels are taken to speak the
 // debugger's protocol, as ipykernel does.
 func offersDebugger(ks *v1alpha1.JupyterKernelSpec) bool {
 	return languages.Of(language(ks)).Debugger

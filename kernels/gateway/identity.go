@@ -59,7 +59,7 @@ func ownerOf(k *v1alpha1.JupyterKernel) string {
 	return owner(k.Spec.User, k.Labels[v1alpha1.LabelHubUserID], k.Spec.Notebook)
 }
 
-// owns tells whether a kernel is the identity's own.
+// owns reports whether a kernel is the identity's own.
 func (i Identity) owns(k *v1alpha1.JupyterKernel) bool {
 	o := ownerOf(k)
 	if k.Labels[v1alpha1.LabelHubUserID] == "" && i.NotebookUID != "" && isOwnedBy(k, i.NotebookUID) {

@@ -46,7 +46,7 @@ func (i *infos) learn(kernel types.UID, content []byte) {
 	i.by[kernel] = append(json.RawMessage(nil), content...)
 }
 
-// knows tells whether a kernel has said something of itself.
+// knows reports whether a kernel has said something of itself.
 func (i *infos) knows(kernel types.UID) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -54,7 +54,7 @@ func (i *infos) knows(kernel types.UID) bool {
 	return ok
 }
 
-// fromPage tells whether a kernel_info_request with that header is from
+// fromPage reports whether a kernel_info_request with that header is from
 // @jupyterlab/services 6 or 7, by a user name that is empty and the version it
 // names. It keeps the first reply for as long as the page lives, so it must be
 // the kernel's; it sends what else it has after 3 s without one.
@@ -63,7 +63,7 @@ func fromPage(header []byte) bool {
 		wire.HasMember(header, "username") && wire.Member(header, "username") == ""
 }
 
-// hastyFrame tells whether a legacy frame is from the GatewayKernelClient of
+// hastyFrame reports whether a legacy frame is from the GatewayKernelClient of
 // jupyter_server 2, which nbclient uses: it names no channel. It ends with an
 // assertion when kernel_info is not answered within a second.
 func hastyFrame(data []byte) bool {

@@ -24,7 +24,7 @@ const (
 	corsMaxAge  = "600" // seconds for which a browser need not ask again
 )
 
-// allowsOrigin tells whether pages of a request's origin may use this gateway.
+// allowsOrigin reports whether pages of a request's origin may use this gateway.
 func (s *Server) allowsOrigin(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {

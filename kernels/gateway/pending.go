@@ -177,7 +177,7 @@ func (l *pendingRequests) markStarted(parentID []byte) *request {
 	return nil
 }
 
-// answered forgets a request that has its reply, and tells whether that is the
+// answered forgets a request that has its reply, and reports whether that is the
 // first one.
 func (l *pendingRequests) answered(parentID []byte) (first bool) {
 	l.mu.Lock()
@@ -195,14 +195,14 @@ func (l *pendingRequests) answered(parentID []byte) (first bool) {
 	return first
 }
 
-// following tells whether any request is open.
+// following reports whether any request is open.
 func (l *pendingRequests) following() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.open) > 0
 }
 
-// wanted tells whether an execute_request waits for a link.
+// wanted reports whether an execute_request waits for a link.
 func (l *pendingRequests) wanted() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -222,7 +222,7 @@ func (l *pendingRequests) oldestWaiting() *request {
 	return nil
 }
 
-// stillWaits tells whether the kernel has not said anything about a request yet.
+// stillWaits reports whether the kernel has not said anything about a request yet.
 func (l *pendingRequests) stillWaits(r *request) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -297,7 +297,7 @@ func (l *pendingRequests) resend() {
 	l.queue = append(head, l.queue...)
 }
 
-// has tells whether a request of that msg_id is open.
+// has reports whether a request of that msg_id is open.
 func (l *pendingRequests) has(id []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -33,7 +33,7 @@ func newRefusals(now func() time.Time) *refusals {
 	return &refusals{now: now, by: map[string]*refused{}}
 }
 
-// write tells whether a line about a client may be written, and how many were
+// write reports whether a line about a client may be written, and how many were
 // not since the last one.
 func (r *refusals) write(client string) (more int, ok bool) {
 	r.mu.Lock()

@@ -54,7 +54,7 @@ func (r *resting) rest(k *v1alpha1.JupyterKernel) {
 	}
 }
 
-// rests tells whether an id was another owner's too short a time ago.
+// rests reports whether an id was another owner's too short a time ago.
 func (r *resting) rests(id, owner string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -82,7 +82,7 @@ func (s *Server) Handler() http.Handler {
 	}))
 }
 
-// isClean tells whether the mux takes a path as it is.
+// isClean reports whether the mux takes a path as it is.
 func isClean(p string) bool {
 	clean := path.Clean("/" + p)
 	return p == clean || p == clean+"/"

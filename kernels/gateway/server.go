@@ -23,7 +23,7 @@ type Deps struct {
 	Cache client.Reader
 	// API is the API server itself, for writes and for what the cache lacks.
 	API client.Client
-	// Synced tells whether the cache is complete. Before, requests are
+	// Synced reports whether the cache is complete. Before, requests are
 	// answered with 503: jupyter_server drops a kernel that is not listed.
 	Synced func() bool
 	// Registry takes the metrics and is served at /metrics.

@@ -283,7 +283,7 @@ func (s *socket) stop(end endReason) {
 	_ = s.client.conn.CloseNow()
 }
 
-// revoked tells whether the token is no longer good. A check that is not
+// revoked reports whether the token is no longer good. A check that is not
 // possible now is made again later.
 func (s *socket) revoked(ctx context.Context) bool {
 	id, err := s.srv.auth.identify(ctx, s.token)
@@ -323,7 +323,7 @@ func (s *socket) answeredWake(err error) {
 	s.srv.metrics.wakes.WithLabelValues(result).Inc()
 }
 
-// read takes the client's frames until it ends, and tells whether the client
+// read takes the client's frames until it ends, and reports whether the client
 // itself closed the connection.
 func (s *socket) read() (inOrder bool) {
 	room := &share{budget: s.srv.memory, owner: s.identity.owner()}

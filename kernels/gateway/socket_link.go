@@ -126,7 +126,7 @@ func (s *socket) spoken() {
 	s.spoke.Store(run)
 }
 
-// runs tells whether the kernel is known to run.
+// runs reports whether the kernel is known to run.
 func (s *socket) runs(k *v1alpha1.JupyterKernel) bool {
 	switch phaseOf(k) {
 	case v1alpha1.KernelReady:

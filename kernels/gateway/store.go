@@ -74,13 +74,13 @@ func (s *store) kernel(ctx context.Context, id Identity, kernelID string) (*v1al
 	return k, nil
 }
 
-// belongs tells whether a kernel is there for the identity: this gateway's, its
+// belongs reports whether a kernel is there for the identity: this gateway's, its
 // own, and not on its way out.
 func (s *store) belongs(id Identity, k *v1alpha1.JupyterKernel) bool {
 	return s.ours(k) && id.owns(k)
 }
 
-// ours tells whether a kernel is this gateway's and not on its way out.
+// ours reports whether a kernel is this gateway's and not on its way out.
 func (s *store) ours(k *v1alpha1.JupyterKernel) bool {
 	return k.Spec.Gateway == s.gateway && k.DeletionTimestamp == nil
 }

@@ -253,7 +253,7 @@ func wrap(err error, verb string, o client.Object) error {
 	return fmt.Errorf("kernels: %s %T %s: %w", verb, o, o.GetName(), err)
 }
 
-// overlayObject puts what is desired over what exists, and tells whether an
+// overlayObject puts what is desired over what exists, and reports whether an
 // update is called for. Of Deployments that cannot be told from here, since
 // the API server fills in defaults: it is asked each time.
 func overlayObject(existing, desired client.Object) bool {

@@ -74,7 +74,7 @@ type finding struct {
 	overdue string
 }
 
-// agentAnswers tells whether an agent does.
+// agentAnswers reports whether an agent does.
 type agentAnswers int
 
 const (

@@ -75,7 +75,7 @@ func (v *observed) deletions(pods []*corev1.Pod) (remove, force []*corev1.Pod) {
 	return remove, force
 }
 
-// overdue tells whether a Pod under deletion is to be taken by force, or when
+// overdue reports whether a Pod under deletion is to be taken by force, or when
 // to look again. Its deletion timestamp already includes the grace period.
 func (v *observed) overdue(pod *corev1.Pod) (time.Duration, []*corev1.Pod) {
 	since := v.now.Sub(pod.DeletionTimestamp.Time)

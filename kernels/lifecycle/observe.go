@@ -64,7 +64,7 @@ func (r *kernelReconciler) lastOf(k *v1alpha1.JupyterKernel) *corev1.Pod {
 	return pod
 }
 
-// isCurrent tells whether the kernel of that name has that UID; the empty UID
+// isCurrent reports whether the kernel of that name has that UID; the empty UID
 // stands for there being none.
 func (r *kernelReconciler) isCurrent(ctx context.Context, name types.NamespacedName, uid types.UID) (bool, error) {
 	var k v1alpha1.JupyterKernel
@@ -113,7 +113,7 @@ func happened(e *corev1.Event) time.Time {
 	return e.CreationTimestamp.Time
 }
 
-// cacheIsBehind tells whether the API server has a living Pod of the kernel that the
+// cacheIsBehind reports whether the API server has a living Pod of the kernel that the
 // cache does not show as alive.
 func (r *kernelReconciler) cacheIsBehind(ctx context.Context, k *v1alpha1.JupyterKernel, cached []*corev1.Pod) (bool, error) {
 	var list corev1.PodList

@@ -24,28 +24,28 @@ func Summarize(s *v1alpha1.JupyterKernelStatus, k *v1alpha1.JupyterKernel, now t
 	podrules.SetCondition(&s.Conditions, k.Generation, now, v1alpha1.ConditionReady, s.Phase == v1alpha1.KernelReady, reason, s.Message)
 }
 
-// Counted tells whether admission counts a kernel by its status.
+// Counted reports whether admission counts a kernel by its status.
 func Counted(s v1alpha1.JupyterKernelStatus) bool {
 	return s.Phase.HasPod() || len(s.Held) > 0
 }
 
-// ClaimsWarmPod tells whether a kernel has been promised a warm Pod that it does not
+// ClaimsWarmPod reports whether a kernel has been promised a warm Pod that it does not
 // have for sure yet.
 func ClaimsWarmPod(s v1alpha1.JupyterKernelStatus) bool {
 	return s.Phase == v1alpha1.KernelStarting && s.Warm != "" && s.StartTime == nil
 }
 
-// HasAgent tells whether a kernel has a Pod whose agent answers.
+// HasAgent reports whether a kernel has a Pod whose agent answers.
 func HasAgent(k *v1alpha1.JupyterKernel) bool {
 	return k.Status.Phase == v1alpha1.KernelReady && k.Status.PodIP != "" && k.Status.PodName != "" && k.DeletionTimestamp == nil
 }
 
-// awaitsPod tells whether the Pod of a kernel's present run is still to be made.
+// awaitsPod reports whether the Pod of a kernel's present run is still to be made.
 func awaitsPod(s v1alpha1.JupyterKernelStatus) bool {
 	return s.Phase == v1alpha1.KernelQueued || s.Phase == v1alpha1.KernelStarting && s.StartTime == nil
 }
 
-// givesBack tells whether a kernel holds less than before.
+// givesBack reports whether a kernel holds less than before.
 func givesBack(former, current v1alpha1.JupyterKernelStatus) bool {
 	return Counted(former) && (!Counted(current) || len(former.Held) > len(current.Held))
 }

@@ -167,7 +167,7 @@ func (p *plan) followPod(v observed) {
 }
 
 // followAgent says whether the agent answers, and ends a kernel whose agent
-// should have parked it. It tells whether it did.
+// should have parked it. It reports whether it did.
 func (p *plan) followAgent(v observed) bool {
 	if p.status.Phase != v1alpha1.KernelReady {
 		return false
@@ -317,7 +317,7 @@ func retryPause(failures int32) time.Duration {
 	return min(firstRetryPause<<min(failures-2, 10), mostRetryPause)
 }
 
-// failedAtOnce tells whether a run came to nothing soon after it began, by no
+// failedAtOnce reports whether a run came to nothing soon after it began, by no
 // decision of anybody's.
 func failedAtOnce(s v1alpha1.JupyterKernelStatus) bool {
 	switch s.Cause {
@@ -356,7 +356,7 @@ func (p *plan) waitOut(now time.Time) {
 	p.status.NotBefore, p.status.Message = nil, ""
 }
 
-// startsAnew tells whether a run whose Pod was taken away before it was ready is
+// startsAnew reports whether a run whose Pod was taken away before it was ready is
 // begun anew: nothing is lost by that.
 func (p *plan) startsAnew(e podstate.Ending) bool {
 	return e.Disrupted && p.status.Phase == v1alpha1.KernelStarting && p.status.ReadyTime == nil && p.status.Failures < mostRetries

@@ -66,7 +66,7 @@ func checkReserved(t *corev1.PodTemplateSpec) *InvalidError {
 	return nil
 }
 
-// HasAgentContainer tells whether a Pod's agent has a container of its own. In
+// HasAgentContainer reports whether a Pod's agent has a container of its own. In
 // Pods of former releases it was the first process of the kernel's, and nothing
 // but an init container had its name.
 func HasAgentContainer(spec *corev1.PodSpec) bool {

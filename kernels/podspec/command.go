@@ -15,7 +15,7 @@ var launcherMarks = []string{
 	"{port_range}", "{response_address}", "{public_key}", "RemoteProcessProxy.",
 }
 
-// IsLauncher tells whether a command is one of Enterprise Gateway's.
+// IsLauncher reports whether a command is one of Enterprise Gateway's.
 func IsLauncher(command []string) bool {
 	return slices.ContainsFunc(command, func(arg string) bool {
 		return slices.ContainsFunc(launcherMarks, func(mark string) bool { return strings.Contains(arg, mark) })

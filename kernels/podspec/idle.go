@@ -33,7 +33,7 @@ func (r IdleRule) String() string {
 	return string(text)
 }
 
-// Obeyed tells whether the agent of a Pod is known to follow a rule.
+// Obeyed reports whether the agent of a Pod is known to follow a rule.
 func (r IdleRule) Obeyed(pod *corev1.Pod) bool {
 	return pod.Annotations[v1alpha1.AnnotationIdle] == r.String()
 }

@@ -63,7 +63,7 @@ func shorterIdle(kernel, notebook *int64) *int64 {
 	return kernel
 }
 
-// MadeByGateway tells whether a gateway made a kernel. The chart's admission
+// MadeByGateway reports whether a gateway made a kernel. The chart's admission
 // policy sees to it that no gateway can hide that.
 func MadeByGateway(k *v1alpha1.JupyterKernel) bool {
 	return k.Spec.Gateway != "" && k.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy

@@ -53,7 +53,7 @@ func mountNotebook(spec *corev1.PodSpec, main *corev1.Container, in Parts) (runK
 	return runKernel, nil
 }
 
-// below tells whether a is dir or lies in it; both are clean.
+// below reports whether a is dir or lies in it; both are clean.
 func below(a, dir string) bool {
 	return a == dir || strings.HasPrefix(a, strings.TrimSuffix(dir, "/")+"/")
 }

@@ -40,13 +40,13 @@ const WarmPrefix = "warm-"
 // NewWarmName is unlike any kernel's UID, and never the same twice.
 func NewWarmName() string { return WarmPrefix + uuid.NewString() }
 
-// IsWarm tells whether a Pod belongs to a gateway's pool.
+// IsWarm reports whether a Pod belongs to a gateway's pool.
 func IsWarm(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOf(pod)
 	return owner != nil && owner.Kind == "JupyterGateway" && pod.Annotations[v1alpha1.AnnotationWarm] != ""
 }
 
-// MadeWarm tells whether a Pod was made for the pool, whoever has it now.
+// MadeWarm reports whether a Pod was made for the pool, whoever has it now.
 func MadeWarm(pod *corev1.Pod) bool { return pod.Annotations[v1alpha1.AnnotationWarm] != "" }
 
 // WarmClass is the same for Pods that can stand in for each other: those that

@@ -140,7 +140,7 @@ func kernelOf(pod *corev1.Pod) podrules.Container {
 	return podrules.ContainerOf(pod, podspec.KernelContainer(&pod.Spec).Name)
 }
 
-// Halved tells whether the agent of a Pod or its kernel has ended, and not the
+// Halved reports whether the agent of a Pod or its kernel has ended, and not the
 // other. Neither is of any use alone: the Pod is to go.
 func Halved(pod *corev1.Pod) bool {
 	if !podspec.HasAgentContainer(&pod.Spec) {
@@ -244,13 +244,13 @@ func TroubleOf(pod *corev1.Pod) *Trouble {
 	return nil
 }
 
-// Alive tells whether a Pod can still use what it was given: a Pod's devices
+// Alive reports whether a Pod can still use what it was given: a Pod's devices
 // are free once all its containers have ended for good.
 func Alive(pod *corev1.Pod) bool {
 	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
-// Ready tells whether the agent of a Pod answers.
+// Ready reports whether the agent of a Pod answers.
 func Ready(pod *corev1.Pod) bool {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodReady {
@@ -260,7 +260,7 @@ func Ready(pod *corev1.Pod) bool {
 	return false
 }
 
-// Unschedulable tells whether the scheduler finds no node for a Pod.
+// Unschedulable reports whether the scheduler finds no node for a Pod.
 func Unschedulable(pod *corev1.Pod) bool {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled {

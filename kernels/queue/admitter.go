@@ -190,7 +190,7 @@ func (a *admitter) noteWritten(id string, o outcome) {
 	}
 }
 
-// definite tells whether an error says for certain that nothing was written.
+// definite reports whether an error says for certain that nothing was written.
 func definite(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
 		apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsTooManyRequests(err)

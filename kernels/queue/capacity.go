@@ -34,7 +34,7 @@ type Node struct {
 	Taints []corev1.Taint
 }
 
-// accepts tells whether the scheduler would consider a Pod for the node, as far
+// accepts reports whether the scheduler would consider a Pod for the node, as far
 // as its node selector and tolerations say.
 func (n Node) accepts(pod *corev1.PodSpec) bool {
 	for key, value := range pod.NodeSelector {

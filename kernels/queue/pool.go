@@ -180,7 +180,7 @@ func readyFirst(warmPods []admission.WarmPod) []admission.WarmPod {
 	return sorted
 }
 
-// broken tells whether a warm Pod has had its time to become ready, or how much
+// broken reports whether a warm Pod has had its time to become ready, or how much
 // is left of it.
 func (p *pool) broken(pod *corev1.Pod) (broken bool, left time.Duration) {
 	if podstate.Ready(pod) {

@@ -111,7 +111,7 @@ func setupAdmission(mgr manager.Manager, a *admitter, cluster *ClusterCapacity) 
 	return b.Complete(a)
 }
 
-// kernelMatters tells whether a change of a kernel can change a decision; the
+// kernelMatters reports whether a change of a kernel can change a decision; the
 // places in the queue, which the admitter writes itself, cannot.
 func kernelMatters(e event.UpdateEvent) bool {
 	old, ok1 := e.ObjectOld.(*v1alpha1.JupyterKernel)

@@ -273,7 +273,7 @@ func since(k *v1alpha1.JupyterKernel) time.Time {
 	return k.CreationTimestamp.Time
 }
 
-// returning tells whether a kernel has run before: it then queues where a new
+// returning reports whether a kernel has run before: it then queues where a new
 // one would be refused.
 func returning(k *v1alpha1.JupyterKernel) bool {
 	if k.Status.Run <= 1 {

@@ -125,7 +125,7 @@ func (t *takeover) fence(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 	return writeStatus(ctx, t.client, read, k)
 }
 
-// caughtUp tells whether the cache shows everything that was read, or newer.
+// caughtUp reports whether the cache shows everything that was read, or newer.
 func (t *takeover) caughtUp(ctx context.Context, read []client.Object) (bool, error) {
 	for _, o := range read {
 		cached := o.DeepCopyObject().(client.Object)
@@ -148,7 +148,7 @@ func (t *takeover) caughtUp(ctx context.Context, read []client.Object) (bool, er
 	return true, nil
 }
 
-// atLeast tells whether an object is of a version or newer.
+// atLeast reports whether an object is of a version or newer.
 func atLeast(o client.Object, version string) bool {
 	order, err := resourceversion.CompareResourceVersion(o.GetResourceVersion(), version)
 	return err == nil && order >= 0

@@ -128,7 +128,7 @@ func Member(object []byte, name string) string {
 	return string(text(raw))
 }
 
-// HasMember tells whether a JSON object has a top-level member of that name.
+// HasMember reports whether a JSON object has a top-level member of that name.
 func HasMember(object []byte, name string) bool {
 	_, found := rawMember(object, name)
 	return found

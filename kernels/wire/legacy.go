@@ -175,7 +175,7 @@ func (m *Message) AppendLegacyBinary(dst []byte) ([]byte, error) {
 	return frame, nil
 }
 
-// NeedsBinary tells whether the message loses something as legacy text.
+// NeedsBinary reports whether the message loses something as legacy text.
 func (m *Message) NeedsBinary() bool { return len(m.Buffers) > 0 }
 
 // appendUTF8 appends src with every invalid byte replaced by U+FFFD.

@@ -145,7 +145,7 @@ func (s *scanner) skipLiteral() error {
 	return nil
 }
 
-// isObject tells whether part is exactly one balanced JSON object, so that it
+// isObject reports whether part is exactly one balanced JSON object, so that it
 // can stand as a member of another without breaking out of it.
 func isObject(part []byte) bool {
 	s := scanner{data: part}

@@ -155,7 +155,7 @@ func (w *world) holds(known readers, kind string, path []byte, value string, n i
 	require.Equal(w, panics, now, "a controller panicked: %s", described)
 }
 
-// become tells whether a good object is what it is to be.
+// become reports whether a good object is what it is to be.
 func (w *world) become(kind, name string) bool {
 	switch kind {
 	case "JupyterNotebook", "JupyterGateway":

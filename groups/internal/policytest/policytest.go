@@ -29,7 +29,7 @@ func Policy(name string, priority int32, groups ...string) v1alpha1.GroupPolicy 
 // Row is one way to spoil a policy.
 type Row struct {
 	Name string
-	// Schema tells whether the CRD refuses it too.
+	// Schema reports whether the CRD refuses it too.
 	Schema bool
 	Spoil  func(*v1alpha1.GroupPolicySpec)
 	// Want are the type and the path of every fault, in order.

@@ -102,7 +102,7 @@ func (n Namespace) Make(objects ...client.Object) {
 	}
 }
 
-// Find reads an object of the namespace, and tells whether it is there and stays.
+// Find reads an object of the namespace, and reports whether it is there and stays.
 func (n Namespace) Find(name string, into client.Object) bool {
 	n.Helper()
 	err := n.Get(n.Context(), client.ObjectKey{Namespace: n.Name, Name: name}, into)

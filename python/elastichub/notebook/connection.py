@@ -57,7 +57,7 @@ class Sessions:
         return self._all.setdefault(key, Session())
 
     def leave(self, key, connection, known):
-        """The browser has gone. `known` tells whether a kernel still exists."""
+        """The browser has gone. `known` reports whether a kernel still exists."""
         session = self._all.get(key)
         if session is None or session.connection is not connection:
             return
@@ -168,7 +168,7 @@ class GatewayConnection(BaseKernelWebsocketConnection):
             self.sessions.leave(self._key, self, lambda kernel: kernel in self.multi_kernel_manager)
 
     def end(self):
-        """Ends the gateway's socket; tells whether there was one to end."""
+        """Ends the gateway's socket; reports whether there was one to end."""
         if self._task is None or self._task.done():
             return False
         self._task.cancel()
