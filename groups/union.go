@@ -32,6 +32,11 @@ import (
 // So nothing that one of the policies permits is forbidden, and every number is
 // one that some policy states, apart from steps. GPU quotas are kept by
 // resource; a pool is that of the first policy that gives the resource.
+//
+// Kernels merge the policies that they name once more, as those are when the
+// kernel is admitted: admission.limitsOf, podspec.runLimit and podspec.IdleSeconds.
+// A limit that counts there, too, needs a rule there; one that is shown needs
+// its origin in explain.go.
 func union(parts []Allowance) Allowance {
 	if len(parts) == 1 {
 		return parts[0]

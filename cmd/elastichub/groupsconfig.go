@@ -70,7 +70,8 @@ type packageConfig interface {
 
 // sources are all that there are, in the order in which they are asked unless
 // groups.sources says otherwise. A new one is a package below groups, a field
-// of groupsConfig with its default, and a row here.
+// of groupsConfig with its default, and a row here; its keys in the chart
+// (values, schema, templates/_names.tpl), and a row of test/architecture.
 func (c groupsConfig) sources() []source {
 	return []source{
 		newSource(c, "ldap", c.LDAP, ldap.New),

@@ -126,64 +126,6 @@ func (u *usage) book(user string, policies []string, holds Resources) {
 	}
 }
 
-// decide decides one request and books what follows from it.
-func (u *usage) decide(r *Request) result {
-	switch {
-	case r.Gone != "":
-		return result{outcome: refused, reason: Reason{Code: r.Gone}}
-	case r.Unknown != "":
-		return result{queue: "membership", reason: Reason{Code: r.Unknown}}
-	}
-	l := limitsOf(r.Policies, u.policies)
-	if l.bounded && l.missing {
-		return result{queue: "policy", reason: Reason{Code: PolicyMissing, Policy: l.account}}
-	}
-	if reason := l.never(r); reason != (Reason{}) {
-		return result{outcome: refused, reason: reason}
-	}
-	if reason := u.userLimit(r, l); reason != (Reason{}) {
-		if l.refuse && !r.Returning {
-			return result{outcome: refused, reason: reason}
-		}
-		return result{queue: "user/" + r.User, reason: reason}
-	}
-	if v, full := u.poolLimit(r, l); full {
-		return v
-	}
-	if s := u.warmPodFor(r); s != nil {
-		s.assigned = true
-		u.book(r.User, r.Policies, r.Wants)
-		return result{outcome: admitted, warmPod: s.ID}
-	}
-	if len(r.Wants) > 0 && u.nodes != nil {
-		n := u.bestFit(r.Wants, r.Eligible)
-		if n == nil {
-			return u.noNode(r)
-		}
-		n.reserve(r.Wants)
-	}
-	u.book(r.User, r.Policies, r.Wants)
-	return result{outcome: admitted}
-}
-
-func (u *usage) userLimit(r *Request, l limits) Reason {
-	if !l.bounded {
-		return Reason{}
-	}
-	use := u.user(r.User)
-	if n := use.kernels + use.waiting; l.kernelsMax > 0 && n >= l.kernelsMax {
-		return Reason{Code: UserKernelsInUse, Used: n, Limit: l.kernelsMax, Policy: l.kernelsBy, Queued: use.waiting > 0}
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.Wants)) {
-		if n := use.holds[name] + use.aside[name]; n+r.Wants[name] > l.perUser[name] {
-			return Reason{
-				Code: UserGPUsInUse, Resource: name, Used: n, Limit: l.perUser[name], Policy: l.perUserBy[name], Queued: use.aside[name] > 0,
-			}
-		}
-	}
-	return Reason{}
-}
-
 // claim notes that a request waits for capacity and is next in line for its user.
 func (u *usage) claim(r *Request) {
 	use := u.user(r.User)
@@ -191,24 +133,6 @@ func (u *usage) claim(r *Request) {
 	for name, n := range r.Wants {
 		use.aside[name] += n
 	}
-}
-
-func (u *usage) poolLimit(r *Request, l limits) (result, bool) {
-	for _, name := range slices.Sorted(maps.Keys(r.Wants)) {
-		p, limited := l.pools[name]
-		want := r.Wants[name]
-		if !limited || u.pool[p.policy]+u.aside[p.policy]+want <= p.size {
-			continue
-		}
-		u.aside[p.policy] += want
-		u.claim(r)
-		reason := Reason{Code: PoolInUse, Resource: name, Used: u.pool[p.policy], Limit: p.size, Policy: p.policy}
-		if u.pool[p.policy]+want <= p.size {
-			reason.Code = PoolAwaited
-		}
-		return result{queue: "pool/" + p.policy, reason: reason, starved: true}, true
-	}
-	return result{}, false
 }
 
 // Sum is the number of units of all resources together.

@@ -98,7 +98,7 @@ func (s *Server) adapt(route string, h handler) http.Handler {
 		w.Header().Set("X-Request-Id", requestID)
 		r.Body = http.MaxBytesReader(rec, r.Body, maxBody)
 		c := &call{Request: r, requestID: requestID}
-		err := s.admit(c)
+		err := s.authenticate(c)
 		if err == nil {
 			counted := &countedBody{r.Body, share{budget: s.memory, owner: c.id.owner()}}
 			r.Body = counted
@@ -140,8 +140,8 @@ func (s *Server) logOf(c *call, route string, err error) *slog.Logger {
 	return log
 }
 
-// admit finds out who is calling.
-func (s *Server) admit(c *call) error {
+// authenticate finds out who is calling.
+func (s *Server) authenticate(c *call) error {
 	token, err := takeToken(c.Request)
 	if err != nil {
 		return err

@@ -152,10 +152,10 @@ func newPod(cfg Config, in Parts, template *corev1.PodTemplateSpec) *corev1.Pod 
 	return pod
 }
 
-// longestRun is how many seconds a Pod may run under the most generous of the
+// runLimit is how many seconds a Pod may run under the most generous of the
 // policies; zero means for ever. A policy that says nothing, or none at all, means
 // what the configuration says, but a complete template is nobody's business.
-func longestRun(cfg Config, in Parts) int64 {
+func runLimit(cfg Config, in Parts) int64 {
 	if in.Spec == nil && len(in.Policies) == 0 {
 		return 0
 	}
@@ -192,7 +192,7 @@ func finish(cfg Config, pod *corev1.Pod, in Parts) {
 			pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: secret.Name})
 		}
 	}
-	if longest := longestRun(cfg, in); longest > 0 && (pod.Spec.ActiveDeadlineSeconds == nil || *pod.Spec.ActiveDeadlineSeconds > longest) {
+	if longest := runLimit(cfg, in); longest > 0 && (pod.Spec.ActiveDeadlineSeconds == nil || *pod.Spec.ActiveDeadlineSeconds > longest) {
 		pod.Spec.ActiveDeadlineSeconds = ptr.To(longest)
 	}
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
