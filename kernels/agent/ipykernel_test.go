@@ -309,13 +309,17 @@ func TestConnectedSessionHoldsAKernelIfSoConfigured(t *testing.T) {
 func TestReconnectReplaysWhatWasNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	r := start(t, ipykernel(t), nil)
+	broken := func(g *gateway) { // and the agent has noticed
+		require.NoError(t, g.ws.CloseNow())
+		require.Eventually(t, func() bool { return r.state().Connections == 0 }, patience, time.Millisecond)
+	}
 	g := r.connect("s1")
 	g.run("1")
 	g.ack(g.seq)
 	acked := g.seq
 	o := g.result(g.execute("for i in range(3): print(i, flush=True)"))
 	seen := g.seq
-	require.NoError(t, g.ws.CloseNow())
+	broken(g)
 
 	again := r.connect("s1")
 	assert.Equal(t, g.hello.Epoch, again.hello.Epoch)
@@ -335,14 +339,14 @@ func TestReconnectReplaysWhatWasNotAcknowledged(t *testing.T) {
 	for _, m := range o.all {
 		assert.Contains(t, ids, m.ID())
 	}
-	require.NoError(t, again.ws.CloseNow())
+	broken(again)
 
 	resumed, err := r.dial("s1", fmt.Sprintf("&epoch=%s&resume=%d", g.hello.Epoch, seen-1))
 	require.NoError(t, err)
 	_, err = resumed.receive()
 	require.NoError(t, err)
 	assert.Equal(t, seen, resumed.seq, "only what follows resume")
-	require.NoError(t, resumed.ws.CloseNow())
+	broken(resumed)
 
 	foreign, err := r.dial("s1", "&epoch=another&resume=999999")
 	require.NoError(t, err)
