@@ -9,11 +9,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -214,6 +216,19 @@ func TestCluster(t *testing.T) {
 		assert.Contains(t, b.exec(t, "client",
 			"SSL_CERT_FILE=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt "+fetch+"https://kubernetes.default.svc/version"),
 			"gitVersion", "the API server")
+	})
+	t.Run("an address of no service", func(t *testing.T) {
+		gone, err := b.CoreV1().Services(b.namespace).Create(t.Context(), &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: "gone"},
+			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+		}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		require.NoError(t, b.CoreV1().Services(b.namespace).Delete(t.Context(), "gone", metav1.DeleteOptions{}))
+		address := gone.Spec.ClusterIP
+		_, err = (&net.Dialer{Timeout: 10 * time.Second}).DialContext(t.Context(), "tcp", net.JoinHostPort(address, "80"))
+		require.ErrorIs(t, err, syscall.ECONNREFUSED, "from the host")
+		const dial = `python3 -c 'import errno, socket, sys; s = socket.socket(); s.settimeout(10); print(errno.errorcode[s.connect_ex((sys.argv[1], 80))])' `
+		assert.Equal(t, "ECONNREFUSED", b.exec(t, "client", dial+address), "from a Pod")
 	})
 	t.Run("memory limit", func(t *testing.T) { testMemoryLimit(t, b) })
 	t.Run("Pod Security", func(t *testing.T) {

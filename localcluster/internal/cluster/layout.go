@@ -40,7 +40,7 @@ var ports = []int{
 	schedulerHealthPort,
 }
 
-var network = host.Network{Bridge: bridge, PodCIDR: podCIDR}
+var network = host.Network{Bridge: bridge, PodCIDR: podCIDR, ServiceCIDR: serviceCIDR}
 
 // Layout says where a cluster keeps its files. Everything below Dir belongs to
 // the cluster and goes with it.

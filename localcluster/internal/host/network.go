@@ -14,8 +14,9 @@ const ruleComment = "elastichub localcluster"
 
 // Network is the Pods' network on this machine.
 type Network struct {
-	Bridge  string
-	PodCIDR string
+	Bridge      string
+	PodCIDR     string
+	ServiceCIDR string
 }
 
 // sysctls are the kernel settings a cluster changes. The first group is for
@@ -34,8 +35,14 @@ var sysctls = map[string]string{
 	"vm/overcommit_memory":      "1",
 }
 
+// rules begin with those that refuse what is still addressed to a service after
+// kube-proxy's translation: nobody has that address, or kube-proxy does not know
+// the service yet. By the default route the packet would reach this machine's
+// own network, and a stranger there might answer for the service.
 func (n Network) rules() [][]string {
 	return [][]string{
+		{"filter", "FORWARD", "-d", n.ServiceCIDR, "-j", "REJECT"},
+		{"filter", "OUTPUT", "-d", n.ServiceCIDR, "-j", "REJECT"},
 		{"filter", "FORWARD", "-s", n.PodCIDR, "-j", "ACCEPT"},
 		{"filter", "FORWARD", "-d", n.PodCIDR, "-j", "ACCEPT"},
 		{"nat", "POSTROUTING", "-s", n.PodCIDR, "!", "-d", n.PodCIDR, "-j", "MASQUERADE"},
