@@ -107,9 +107,8 @@ def read_file(url, name):
 
 
 def _file(method, url, name, text=None):
-    """Asked again for a while: on a busy machine a server that the Hub found ready, with a
-    Pod and an endpoint, was seen to refuse a connection; why is not known."""
-    deadline = time.monotonic() + 5
+    """Asked again for a while: the cluster's network follows a Pod that is ready some moments later."""
+    deadline = time.monotonic() + 30
     while True:
         try:
             with urlopen(Request(f"{url}/files/{name}", text, method=method), timeout=10) as answer:
