@@ -115,6 +115,10 @@ e2e: ## The journeys in Chromium, on the running demo
 tamper: cluster images ## Programs that want to keep their kernels' GPUs, in real Pods
 	@test/tamper/run.sh
 
+.PHONY: smoke
+smoke: $(LOCALCLUSTER) ## The local cluster itself: Pods, network, limits, volumes, GPUs
+	@cd localcluster && ../test/gotest.sh ./smoke -tags smoke -count=1 -timeout 10m
+
 .PHONY: docs-test
 docs-test: ## Type what README, the chart's notes and docs/ say, beside the running demo
 	@test/docs/run.sh

@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
 # test.sh [JUPYTERHUB [PYTEST ARGUMENTS]]: the tests of the Python distribution, in
-# an environment of their own for each requirement, such as 'jupyterhub>=6,<7'.
+# an environment of their own for each requirement, such as 'jupyterhub>=6,<7'. One
+# that fails is run once more and named, as in test/gotest.sh.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 venv=$(./venv.sh "${1:-jupyterhub>=5,<6}")
 shift $(($# ? 1 : 0))
-exec "$venv/bin/python" -m pytest "$@"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+"$venv/bin/python" -m pytest -rR --reruns 1 "$@" | tee "$log" || status=$?
+sed -n 's/^RERUN /python\//p' "$log" >>"${SECOND_ATTEMPTS:-/dev/null}"
+exit "${status:-0}"

@@ -12,5 +12,5 @@ KUBEBUILDER_ASSETS=$("${ELASTICHUB_CACHE:?run this through make}/bin/localcluste
 export KUBEBUILDER_ASSETS
 
 # Never from the cache: real parts and the layout of the tree are no inputs that go knows.
-go test -count=1 -timeout 15m "$@" ./...
-(cd localcluster && go test -count=1 -timeout 5m "$@" ./...)
+test/gotest.sh ./... -count=1 -timeout 15m "$@"
+(cd localcluster && ../test/gotest.sh ./... -count=1 -timeout 5m "$@")

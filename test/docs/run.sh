@@ -7,4 +7,5 @@ cd "$(dirname "$0")/../.."
 { command -v node && command -v npm; } >/dev/null || test/packages.sh nodejs npm
 eval "$(charts/demo/env.sh)"
 export ELASTICHUB_CACHE=${ELASTICHUB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/elastichub}
-CGO_ENABLED=0 GOFLAGS=-trimpath exec go test -tags e2e -count=1 -timeout 15m -v -run TestPagesWordForWord ./test/docs
+CGO_ENABLED=0 GOFLAGS=-trimpath GOTEST_FORMAT=standard-verbose \
+  exec test/gotest.sh ./test/docs -tags e2e -count=1 -timeout 15m -run TestPagesWordForWord

@@ -106,6 +106,7 @@ for lane in "$@"; do
   wait "${running[$lane]}" || status=1
   echo "hub: JupyterHub $version, $lane"
   cat "$work/$lane.log"
+  sed -n "s/^RERUN /JupyterHub $version: /p" "$work/$lane.log" >>"${SECOND_ATTEMPTS:-/dev/null}"
 done
 awk -v version="$version" '/^counted: / { passed += $2; failed += $4; out += $6 }
   END { if (NR) printf "hub: the suite of JupyterHub %s: %d passed, %d failed, %d not applicable\n", version, passed, failed, out }' "$work"/*.log

@@ -10,7 +10,8 @@ export KUBECTL TAMPER_NAMESPACE=${TAMPER_NAMESPACE:-tamper} TAMPER_TOKEN=the-tok
 trap '"$KUBECTL" delete namespace "$TAMPER_NAMESPACE" --wait=false >/dev/null' EXIT
 test/tamper/install.sh "$TAMPER_NAMESPACE"
 for away in ${TAMPER_AWAYS:-false true}; do
-  CGO_ENABLED=0 GOFLAGS=-trimpath TAMPER_AWAY=$away go test -tags e2e -count=1 -timeout 20m -v ./test/tamper
+  CGO_ENABLED=0 GOFLAGS=-trimpath TAMPER_AWAY=$away GOTEST_FORMAT=standard-verbose \
+    test/gotest.sh ./test/tamper -tags e2e -count=1 -timeout 20m
   "$KUBECTL" -n "$TAMPER_NAMESPACE" delete jupyterkernels --all --wait >/dev/null
   "$KUBECTL" -n "$TAMPER_NAMESPACE" rollout status deployment/elastichub deployment/default --timeout=120s >/dev/null
 done

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# gotest.sh PACKAGES ARGUMENT...: go test of these packages (one word) with these arguments. A
+# test that fails is run once more by itself, since other work on the machine may have been
+# the reason, and is named in $SECOND_ATTEMPTS, if that is set.
+set -euo pipefail
+
+packages=$1
+shift
+gotestsum=$("$(dirname "${BASH_SOURCE[0]}")/tool.sh" gotest.tools/gotestsum@v1.13.0)
+report=$(mktemp)
+trap 'rm -f "$report"' EXIT
+status=0
+"$gotestsum" --format "${GOTEST_FORMAT:-pkgname}" --rerun-fails=1 --rerun-fails-max-failures=3 --rerun-fails-run-root-test \
+  --rerun-fails-report "$report" --packages "$packages" -- "$@" || status=$?
+[ -z "${SECOND_ATTEMPTS:-}" ] || sed -n 's/: 2 runs, 1 failures$//p' "$report" >>"$SECOND_ATTEMPTS"
+exit $status
