@@ -10,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/slab"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -18,7 +19,7 @@ const (
 	// stallLimit is how long a client may take to read one message, and to
 	// answer a ping.
 	stallLimit = 60 * time.Second
-	// keepBuffer is the size above which a rendering buffer is let go, in bytes.
+	// keepBuffer is the size above which a rendering buffer is lent, in bytes.
 	keepBuffer = smallFrame
 )
 
@@ -121,7 +122,11 @@ func (c *clientConn) write(m *wire.Message, data []byte) error {
 	if f == framingLegacy && c.binary.Load() {
 		f = framingLegacyBinary
 	}
-	rendered, kind, lost, err := f.render(c.buffer[:0], m, &c.builder)
+	buffer := c.buffer[:0]
+	if size := m.Size(); size > keepBuffer {
+		buffer = slab.Get(size + size/8) // quotes are escaped
+	}
+	rendered, kind, lost, err := f.render(buffer, m, &c.builder)
 	if err != nil { // a kernel that does not write JSON
 		c.metrics.dropped.WithLabelValues("unreadable").Inc()
 		return nil //nolint:nilerr // one message is lost, and not the socket
@@ -129,7 +134,7 @@ func (c *clientConn) write(m *wire.Message, data []byte) error {
 	if cap(rendered) <= keepBuffer {
 		c.buffer = rendered[:0]
 	} else {
-		c.buffer = nil
+		defer slab.Put(rendered)
 	}
 	if lost != "" {
 		c.metrics.dropped.WithLabelValues(lost).Inc()

@@ -170,7 +170,7 @@ func (l *link) read() error {
 		}
 		if cap(buffer) > smallFrame {
 			slab.Put(buffer)
-			buffer = nil
+			buffer = slab.Get(smallFrame) // the next one may be large, too
 		}
 		l.room.free()
 	}

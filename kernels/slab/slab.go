@@ -10,10 +10,10 @@ import (
 
 // Smallest is the size in bytes from which buffers are lent; smaller ones are
 // left to their owners.
-const Smallest = 1 << 20
+const Smallest = 64 << 10
 
 // classes of buffers: Smallest << i bytes.
-var classes [10]sync.Pool
+var classes [14]sync.Pool
 
 // Get returns an empty buffer with room for at least n bytes, a power of two.
 // n must be positive.

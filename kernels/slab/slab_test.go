@@ -36,7 +36,7 @@ func TestGrow(t *testing.T) {
 		want = append(want, piece...)
 	}
 	assert.True(t, bytes.Equal(want, b))
-	assert.Equal(t, 4*Smallest, cap(b))
+	assert.Equal(t, 4<<20, cap(b))
 	same := Grow(b, 1)
 	assert.Same(t, &b[0], &same[0])
 }

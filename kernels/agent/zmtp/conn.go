@@ -14,8 +14,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/elastichub/elastichub/kernels/slab"
 )
 
 // SocketType is the type a connection announces to its peer.
@@ -41,9 +39,9 @@ const (
 	flagLong    = 2
 	flagCommand = 4
 
-	maxCommand       = 4 << 10       // bytes of a command's body
-	coalesce         = 64 << 10      // messages up to this many bytes are copied into one write
-	keep             = slab.Smallest // bytes; receive and send buffers above this are not kept
+	maxCommand       = 4 << 10  // bytes of a command's body
+	coalesce         = 64 << 10 // messages up to this many bytes are copied into one write
+	keep             = 1 << 20  // bytes; receive and send buffers above this are not kept
 	handshakeTimeout = 5 * time.Second
 	retryFirst       = 2 * time.Millisecond
 	retryMost        = 10 * time.Millisecond
