@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/elastichub/elastichub/kernels/slab"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -61,14 +60,12 @@ func (f frame) size() int64 {
 	return int64(cap(f.data))
 }
 
-// compact makes data, which is to be kept, stand for no more memory than it has bytes.
+// compact returns data, which is to be kept, or a copy if that stands for less memory.
 func compact(data []byte) []byte {
 	if cap(data) <= len(data)+len(data)/8 {
 		return data
 	}
-	kept := append(make([]byte, 0, len(data)), data...)
-	slab.Put(data)
-	return kept
+	return append(make([]byte, 0, len(data)), data...)
 }
 
 // pendingRequests keeps what a client has sent: the frames that wait for a link, and

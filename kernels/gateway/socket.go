@@ -14,6 +14,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/slab"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -426,12 +427,16 @@ func (s *socket) enqueue(kind websocket.MessageType, data []byte) {
 	if s.client.framing == framingResume && s.pending.has(m.Fields().ID) {
 		return // it came back to this replica, and sends again
 	}
+	var kept []byte
 	if s.client.framing == framingLegacy || kind != websocket.MessageBinary {
-		data = m.AppendV1(make([]byte, 0, m.SizeV1()))
+		kept = m.AppendV1(make([]byte, 0, m.SizeV1()))
 	} else {
-		data = compact(data)
+		kept = compact(data)
 	}
-	r, err := s.pending.add(&m, data, s.srv.now())
+	r, err := s.pending.add(&m, kept, s.srv.now())
+	if &kept[0] != &data[0] {
+		slab.Put(data) // not sooner: m is a view of it
+	}
 	if err != nil {
 		s.srv.metrics.dropped.WithLabelValues("held_full").Inc()
 		if r != nil {

@@ -141,6 +141,17 @@ func TestParkedKernelComesBackWithTheNextCell(t *testing.T) {
 	assert.Equal(t, wire.TypeStream, m.Type(), "told once")
 }
 
+// TestALargeCellIsReadBeforeItsBufferIsGivenBack: 70 KiB in 128 KiB are copied.
+func TestALargeCellIsReadBeforeItsBufferIsGivenBack(t *testing.T) {
+	w := newWorld(t)
+	id, agent, p := ready(t, w, "s", wire.SubprotocolV1)
+	agent.end("idle")
+	w.phase(id, v1alpha1.KernelParked, 1, "")
+	exec := p.execute(strings.Repeat("x", 70<<10))
+	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, patience, 5*time.Millisecond)
+	assert.Equal(t, exec, parentOf(p.next(wire.TypeDisplayData)))
+}
+
 func TestARequestThatReachedAnEndingAgentIsNotLost(t *testing.T) {
 	w := newWorld(t)
 	id, agent, p := ready(t, w, "s")

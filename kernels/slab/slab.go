@@ -36,6 +36,7 @@ func Put(b []byte) {
 		return
 	}
 	if i := bits.Len(uint(n/Smallest)) - 1; i < len(classes) {
+		spoil(b[:n])
 		classes[i].Put(&b)
 	}
 }
