@@ -123,8 +123,8 @@ func (c *clientConn) write(m *wire.Message, data []byte) error {
 		f = framingLegacyBinary
 	}
 	buffer := c.buffer[:0]
-	if size := m.Size(); size > keepBuffer {
-		buffer = slab.Get(size + size/8) // quotes are escaped
+	if size := f.rendersTo(m); size > keepBuffer {
+		buffer = slab.Get(size + memberNames)
 	}
 	rendered, kind, lost, err := f.render(buffer, m, &c.builder)
 	if err != nil { // a kernel that does not write JSON

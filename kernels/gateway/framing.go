@@ -86,6 +86,25 @@ func (f framing) render(dst []byte, m *wire.Message, b *wire.Builder) (frame []b
 	return frame, websocket.MessageText, "size", err
 }
 
+// memberNames is more than what the legacy framing adds to the parts of a
+// message, in bytes.
+const memberNames = 1 << 10
+
+// rendersTo is how many bytes render copies of a message.
+func (f framing) rendersTo(m *wire.Message) int {
+	size := m.Size()
+	if f != framingLegacy {
+		return size
+	}
+	if size > maxLegacyFrame {
+		return 0 // another stands in for it
+	}
+	for _, b := range m.Buffers {
+		size -= len(b)
+	}
+	return size
+}
+
 // standIn replaces a message that is too large for the client: a reply by a
 // reply that failed, so that nothing waits for ever, anything else by a line
 // in the same cell.

@@ -472,6 +472,18 @@ func TestLegacyClientsNeverGetWhatKillsThem(t *testing.T) {
 	}
 }
 
+// TestOnlyWhatIsCopiedIsLent: neither what the legacy framing leaves out, nor a
+// message that another stands in for.
+func TestOnlyWhatIsCopiedIsLent(t *testing.T) {
+	m := wire.NewBuilder("kernel").Stream(nil, "stdout", "text")
+	text := m.Size()
+	m.Buffers = [][]byte{make([]byte, 1<<20)}
+	assert.Equal(t, text, framingLegacy.rendersTo(&m))
+	assert.Equal(t, text+1<<20, framingLegacyBinary.rendersTo(&m))
+	m.Buffers[0] = make([]byte, maxLegacyFrame)
+	assert.Zero(t, framingLegacy.rendersTo(&m))
+}
+
 // TestALegacyClientThatSendsBinaryGetsIt: it has shown that it is not a
 // jupyter_server. It gets all there is, and of any size.
 func TestALegacyClientThatSendsBinaryGetsIt(t *testing.T) {
