@@ -18,6 +18,9 @@ type Config struct {
 	Pods      podspec.Config
 	// TokenPublicKey verifies notebook tokens (tokens.Issuer.PublicKey).
 	TokenPublicKey string
+	// MetricsToken names a Secret whose key token whoever reads a gateway's metrics
+	// has to show. Empty: nothing.
+	MetricsToken string
 	// ClusterCapacity lets admission read Nodes and Pods of all namespaces.
 	// Without it only the policies limit, and the scheduler decides the rest.
 	ClusterCapacity bool

@@ -191,3 +191,39 @@ func TestKernelSpecConditions(t *testing.T) {
 	c.create(&v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "tmpl"}})
 	c.eventually("template found", is("eg", gateways.ConditionReady, metav1.ConditionTrue, "Usable"))
 }
+
+// TestGatewaysAreGivenTheMetricsToken: by a Secret that may come later, and only if one is named.
+func TestGatewaysAreGivenTheMetricsToken(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"", "metrics-token"} {
+		c := startCluster(t, func(cfg *Config) { cfg.MetricsToken = secret })
+		c.gateway("gw", func(*v1alpha1.JupyterGateway) {})
+		var d appsv1.Deployment
+		c.eventually("Deployment", func() bool { return c.get("gw", &d) })
+		pod := d.Spec.Template.Spec
+		var file, dir string
+		for _, e := range pod.Containers[0].Env {
+			if e.Name == "ELASTICHUB_GATEWAY_METRICS_TOKEN_FILE" {
+				file = e.Value
+			}
+		}
+		for _, v := range pod.Volumes {
+			if v.Secret == nil || v.Secret.SecretName != "metrics-token" {
+				continue
+			}
+			assert.True(t, *v.Secret.Optional, "kernels come first")
+			assert.Equal(t, []corev1.KeyToPath{{Key: "token", Path: "token"}}, v.Secret.Items)
+			for _, m := range pod.Containers[0].VolumeMounts {
+				if m.Name == v.Name {
+					dir = m.MountPath
+				}
+			}
+		}
+		if secret == "" {
+			assert.Equal(t, [2]string{}, [2]string{file, dir})
+			continue
+		}
+		require.NotEmpty(t, dir)
+		assert.Equal(t, dir+"/token", file)
+	}
+}

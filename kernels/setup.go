@@ -36,7 +36,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 		},
 		func() error { return admission.SetupWithManager(mgr) },
 		func() error {
-			return gateways.SetupWithManager(mgr, gateways.Config{Pods: cfg.Pods, TokenPublicKey: cfg.TokenPublicKey})
+			return gateways.SetupWithManager(mgr, gateways.Config{Pods: cfg.Pods, TokenPublicKey: cfg.TokenPublicKey, MetricsToken: cfg.MetricsToken})
 		},
 	} {
 		if err := setup(); err != nil {

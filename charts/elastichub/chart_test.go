@@ -267,6 +267,49 @@ func TestMetricsAreForWhomTheValuesName(t *testing.T) {
 	}
 }
 
+// TestTheMetricsTokenReachesAll: the service, by it the gateways, and Prometheus.
+func TestTheMetricsTokenReachesAll(t *testing.T) {
+	t.Parallel()
+	for file, secret := range map[string]string{"smallest": "", "everything": "our-metrics-token"} {
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/"+file+".yaml",
+			"--set", "serviceMonitor.enabled=true", "--show-only", "templates/deployment.yaml", "--show-only", "templates/configmap.yaml")
+		require.NoError(t, err, out)
+		mounted, named, told := "", "", ""
+		for text := range strings.SplitSeq(out, "\n---\n") {
+			switch kind, _ := decode(t, text); kind {
+			case "Deployment":
+				var d appsv1.Deployment
+				require.NoError(t, yaml.Unmarshal([]byte(text), &d))
+				for _, source := range d.Spec.Template.Spec.Volumes[0].Projected.Sources {
+					if source.Secret != nil && source.Secret.Items[0].Path == "metrics/token" {
+						mounted = source.Secret.Name
+					}
+				}
+			case "ConfigMap":
+				var cm corev1.ConfigMap
+				require.NoError(t, yaml.Unmarshal([]byte(text), &cm))
+				var config struct {
+					Metrics struct{ TokenFile, TokenSecret string }
+				}
+				require.NoError(t, yaml.Unmarshal([]byte(cm.Data["config.yaml"]), &config))
+				assert.Equal(t, secret != "", config.Metrics.TokenFile == "/etc/elastichub/metrics/token", file)
+				named = config.Metrics.TokenSecret
+			case "ServiceMonitor":
+				var monitor struct {
+					Spec struct {
+						Endpoints []struct {
+							Authorization struct{ Credentials corev1.SecretKeySelector }
+						}
+					}
+				}
+				require.NoError(t, yaml.Unmarshal([]byte(text), &monitor))
+				told = monitor.Spec.Endpoints[0].Authorization.Credentials.Name
+			}
+		}
+		assert.Equal(t, [3]string{secret, secret, secret}, [3]string{mounted, named, told}, file)
+	}
+}
+
 // TestTheImageByDigest: wherever the one image is named, to the Pods of the chart and
 // to those that the service makes.
 func TestTheImageByDigest(t *testing.T) {

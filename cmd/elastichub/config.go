@@ -26,7 +26,7 @@ type serveConfig struct {
 	Namespace string
 	Log       logConfig
 	HubAPI    hubAPIConfig `mapstructure:"hubAPI"`
-	Metrics   listenConfig
+	Metrics   metricsConfig
 	Signing   signingConfig
 	Groups    groupsConfig
 	Policies  policiesConfig
@@ -34,8 +34,12 @@ type serveConfig struct {
 	Kernels   kernelsConfig
 }
 
-type listenConfig struct {
+type metricsConfig struct {
 	Listen string
+	// TokenFile holds what whoever reads the service's metrics has to show; empty: nothing.
+	TokenFile string
+	// TokenSecret names the Secret with the same token, for gateways to mount.
+	TokenSecret string
 }
 
 type hubAPIConfig struct {
@@ -81,7 +85,7 @@ func defaultServeConfig() serveConfig {
 	return serveConfig{
 		Log:       logConfig{Level: "info", Format: "json"},
 		HubAPI:    hubAPIConfig{Listen: ":8080", TokenFile: "/etc/elastichub/hub/token"},
-		Metrics:   listenConfig{Listen: ":9090"},
+		Metrics:   metricsConfig{Listen: ":9090"},
 		Signing:   signingConfig{SeedFile: "/etc/elastichub/signing/seed"},
 		Groups:    defaultGroupsConfig(),
 		Policies:  policiesConfig{Matching: groups.MatchPriority},
@@ -183,6 +187,9 @@ func (c serveConfig) validate() error {
 	require("hubAPI.listen", c.HubAPI.Listen)
 	require("hubAPI.tokenFile", c.HubAPI.TokenFile)
 	require("metrics.listen", c.Metrics.Listen)
+	if (c.Metrics.TokenFile == "") != (c.Metrics.TokenSecret == "") {
+		faults = append(faults, errors.New("metrics.tokenFile: it and metrics.tokenSecret go together, or one of the two would be open"))
+	}
 	require("signing.seedFile", c.Signing.SeedFile)
 	require("notebooks.image", c.Notebooks.Image)
 	require("kernels.serviceImage", c.Kernels.ServiceImage)

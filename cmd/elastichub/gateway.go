@@ -49,6 +49,7 @@ func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfi
 		"ELASTICHUB_GATEWAY_CLIENTS_DIR":           &config.ClientsDir,
 		"ELASTICHUB_GATEWAY_LISTEN":                &config.Listen,
 		"ELASTICHUB_GATEWAY_METRICS_LISTEN":        &config.Health,
+		"ELASTICHUB_GATEWAY_METRICS_TOKEN_FILE":    &config.MetricsTokenFile,
 		"ELASTICHUB_LOG_LEVEL":                     &logging.Level,
 	} {
 		if value, ok := lookup(name); ok {

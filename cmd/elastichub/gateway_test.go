@@ -15,6 +15,7 @@ func gatewayEnviron(name string) (string, bool) {
 	value, ok := map[string]string{
 		"ELASTICHUB_GATEWAY_NAMESPACE": "lab", "ELASTICHUB_GATEWAY_NAME": "default", "ELASTICHUB_GATEWAY_KEY_FILE": "/key",
 		"ELASTICHUB_GATEWAY_TOKEN_PUBLIC_KEY_FILE": "/pub", "ELASTICHUB_GATEWAY_LISTEN": ":8888", "ELASTICHUB_LOG_LEVEL": "debug",
+		"ELASTICHUB_GATEWAY_METRICS_TOKEN_FILE": "/metrics/token",
 	}[name]
 	return value, ok
 }
@@ -25,6 +26,7 @@ func TestGatewayConfig(t *testing.T) {
 	assert.Equal(t, "lab", config.Namespace)
 	assert.Equal(t, "default", config.Name)
 	assert.Equal(t, "debug", logging.Level)
+	assert.Equal(t, "/metrics/token", config.MetricsTokenFile)
 	assert.Positive(t, config.MessageBytes)
 
 	before := debug.SetMemoryLimit(200 << 20)

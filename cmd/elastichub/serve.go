@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -35,6 +36,7 @@ import (
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/probe"
 	"github.com/elastichub/elastichub/tokens"
+	"github.com/elastichub/elastichub/tokens/bearer"
 )
 
 // drainTime is how long requests in flight have to end; the chart's
@@ -123,6 +125,7 @@ func serve(ctx context.Context, config serveConfig) error {
 			BusyCPU:         config.Kernels.BusyCPU,
 		},
 		TokenPublicKey:  issuer.PublicKey(),
+		MetricsToken:    config.Metrics.TokenSecret,
 		ClusterCapacity: config.Kernels.ClusterCapacity,
 		Allowances:      asked,
 	}, remote.NewCaller(protocol.Port), registry)
@@ -163,23 +166,44 @@ func newManager(config serveConfig) (manager.Manager, error) {
 			return nil, err
 		}
 	}
-	rest, err := ctrl.GetConfig()
+	cluster, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
 	// The API server has priority and fairness of its own; the client's
 	// default of 20 requests a second would be the bottleneck of a busy morning.
-	rest.QPS, rest.Burst = 200, 400
-	return ctrl.NewManager(rest, ctrl.Options{
+	cluster.QPS, cluster.Burst = 200, 400
+	scraped, err := metricsOptions(config.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	return ctrl.NewManager(cluster, ctrl.Options{
 		Scheme:                        scheme,
 		Cache:                         cache.Options{DefaultNamespaces: map[string]cache.Config{config.Namespace: {}}},
-		Metrics:                       metricsserver.Options{BindAddress: config.Metrics.Listen},
+		Metrics:                       scraped,
 		LeaderElection:                true,
 		LeaderElectionID:              "elastichub-controllers",
 		LeaderElectionNamespace:       config.Namespace,
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       new(drainTime + time.Second),
 	})
+}
+
+// metricsOptions ask for the token, if there is one.
+func metricsOptions(config metricsConfig) (metricsserver.Options, error) {
+	options := metricsserver.Options{BindAddress: config.Listen}
+	if config.TokenFile == "" {
+		return options, nil
+	}
+	if _, err := bearer.Read(config.TokenFile); err != nil {
+		return metricsserver.Options{}, fmt.Errorf("metrics.tokenFile: %w", err)
+	}
+	options.FilterProvider = func(*rest.Config, *http.Client) (metricsserver.Filter, error) {
+		return func(_ logr.Logger, metrics http.Handler) (http.Handler, error) {
+			return bearer.Require(config.TokenFile, metrics), nil
+		}, nil
+	}
+	return options, nil
 }
 
 func readIssuer(file string) (*tokens.Issuer, error) {

@@ -27,6 +27,8 @@ type Config struct {
 	// ClientsDir has one file per client of spec.auth.clients: named as the
 	// client, holding its token. Empty if there are none.
 	ClientsDir string
+	// MetricsTokenFile holds what whoever reads /metrics has to show. Empty: nothing.
+	MetricsTokenFile string
 	// MessageBytes bounds the memory that the messages of all sockets take
 	// together, those on their way and those held. One owner may have half of
 	// it, an eighth for what is held; one message an eighth.

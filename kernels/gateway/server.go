@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/tokens/bearer"
 )
 
 // Deps is what a Server works with.
@@ -197,6 +198,10 @@ func (s *Server) health() http.Handler {
 		}
 		w.WriteHeader(http.StatusOK)
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
+	if s.cfg.MetricsTokenFile != "" {
+		metrics = bearer.Require(s.cfg.MetricsTokenFile, metrics)
+	}
+	mux.Handle("GET /metrics", metrics)
 	return mux
 }

@@ -25,7 +25,9 @@ const (
 	gatewayKeyDir     = "/etc/elastichub/gateway"
 	gatewayTokensDir  = "/etc/elastichub/tokens"
 	gatewayClientsDir = "/etc/elastichub/clients"
+	gatewayMetricsDir = "/etc/elastichub/metrics"
 	publicKeyName     = "public-key"
+	metricsTokenKey   = "token"
 	metricsPort       = 9090
 )
 
@@ -133,6 +135,9 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 			},
 		},
 	}
+	if cfg.MetricsToken != "" {
+		closeMetrics(&pod.Spec, cfg.MetricsToken)
+	}
 	// A changed public key takes a new process: tokens of the old one must not live on.
 	pod.Annotations = map[string]string{v1alpha1.AnnotationTokenPublicKey: cfg.TokenPublicKey}
 	maps.Copy(pod.Labels, selector)
@@ -149,6 +154,17 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 			RevisionHistoryLimit: ptr.To[int32](3),
 		},
 	}
+}
+
+// closeMetrics has the gateway ask for the token in a Secret. While there is none,
+// it serves kernels and nobody reads its metrics.
+func closeMetrics(pod *corev1.PodSpec, secret string) {
+	gateway := &pod.Containers[0]
+	gateway.Env = append(gateway.Env, corev1.EnvVar{Name: "ELASTICHUB_GATEWAY_METRICS_TOKEN_FILE", Value: gatewayMetricsDir + "/" + metricsTokenKey})
+	gateway.VolumeMounts = append(gateway.VolumeMounts, corev1.VolumeMount{Name: "metrics", MountPath: gatewayMetricsDir, ReadOnly: true})
+	pod.Volumes = append(pod.Volumes, corev1.Volume{Name: "metrics", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+		SecretName: secret, Items: []corev1.KeyToPath{{Key: metricsTokenKey, Path: metricsTokenKey}}, DefaultMode: ptr.To[int32](0o440), Optional: ptr.To(true),
+	}}})
 }
 
 func gatewayResources(gw *v1alpha1.JupyterGateway) corev1.ResourceRequirements {

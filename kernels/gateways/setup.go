@@ -26,6 +26,8 @@ type Config struct {
 	Pods podspec.Config
 	// TokenPublicKey verifies notebook tokens (tokens.Issuer.PublicKey).
 	TokenPublicKey string
+	// MetricsToken names the Secret with the token for the metrics, key token; empty: none.
+	MetricsToken string
 }
 
 // soon is when to look again at something that changed under our hands:

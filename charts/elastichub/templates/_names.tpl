@@ -71,6 +71,11 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 log:
   level: {{ .Values.log.level }}
   format: {{ .Values.log.format }}
+{{- with .Values.metrics.tokenSecret }}
+metrics:
+  tokenFile: /etc/elastichub/metrics/token
+  tokenSecret: {{ . | quote }}
+{{- end }}
 {{- with .Values.groups }}
 groups:
   cacheTTL: {{ .cacheTTL }}
