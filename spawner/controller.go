@@ -19,6 +19,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/setaside"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -155,7 +156,7 @@ func (c *controller) writeStatus(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	changed := nb.DeepCopy()
 	changed.Status = next
 	if err := c.client.Status().Patch(ctx, changed, podrules.PatchOver(nb)); err != nil {
-		return client.IgnoreNotFound(err)
+		return client.IgnoreNotFound(setaside.Tell(ctx, c.client, nb, err))
 	}
 	nb.ResourceVersion = changed.ResourceVersion
 	c.met.observe(before, next)

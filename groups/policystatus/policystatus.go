@@ -28,6 +28,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/setaside"
 )
 
 // maxMessage is what a condition's message may have.
@@ -96,10 +97,8 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("encode status: %w", err)
 	}
-	if err := r.client.Status().Patch(ctx, &p, client.RawPatch(types.MergePatchType, body)); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	return ctrl.Result{}, nil
+	err = r.client.Status().Patch(ctx, &p, client.RawPatch(types.MergePatchType, body))
+	return ctrl.Result{}, client.IgnoreNotFound(setaside.Tell(ctx, r.client, &p, err))
 }
 
 // status is the next one of a policy; the fields of others stay as they are.

@@ -14,6 +14,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/setaside"
 )
 
 // Conditions of a JupyterKernelSpec; ConditionReady is shared with gateways.
@@ -68,7 +69,7 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	}
 	updated := ks.DeepCopy()
 	updated.Status = status
-	return written(r.client.Status().Patch(ctx, updated, podrules.PatchOver(ks)))
+	return written(setaside.Tell(ctx, r.client, ks, r.client.Status().Patch(ctx, updated, podrules.PatchOver(ks))))
 }
 
 // written is the end of a pass that wrote a status: one that had changed is

@@ -24,6 +24,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/setaside"
 )
 
 // Conditions of a JupyterGateway, beside those of its Deployment.
@@ -105,7 +106,7 @@ func (r *gatewayReconciler) writeStatus(ctx context.Context, gw *v1alpha1.Jupyte
 	}
 	updated := gw.DeepCopy()
 	updated.Status = status
-	result, err := written(r.client.Status().Patch(ctx, updated, podrules.PatchOver(gw)))
+	result, err := written(setaside.Tell(ctx, r.client, gw, r.client.Status().Patch(ctx, updated, podrules.PatchOver(gw))))
 	if result.IsZero() {
 		result.RequeueAfter = again
 	}

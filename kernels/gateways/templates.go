@@ -15,6 +15,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/setaside"
 )
 
 // templateReconciler says of each JupyterKernelTemplate whether kernels may have
@@ -50,5 +51,5 @@ func (r *templateReconciler) Reconcile(ctx context.Context, req reconcile.Reques
 	}
 	updated := t.DeepCopy()
 	updated.Status = status
-	return written(r.client.Status().Patch(ctx, updated, podrules.PatchOver(t)))
+	return written(setaside.Tell(ctx, r.client, t, r.client.Status().Patch(ctx, updated, podrules.PatchOver(t))))
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/setaside"
 )
 
 // Shortly is when to look again at something that changed under our hands:
@@ -159,7 +160,7 @@ func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel,
 	updated.Status = p.status
 	updated.Status.LastReconcileTime = &metav1.Time{Time: r.now()}
 	if err := r.client.Status().Patch(ctx, updated, podrules.PatchOver(k)); err != nil {
-		return err
+		return setaside.Tell(ctx, r.client, k, err)
 	}
 	r.measure(k, former, updated.Status)
 	if ClaimsWarmPod(former) && !ClaimsWarmPod(updated.Status) && updated.Status.StartTime != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/setaside"
 )
 
 // policyUse is the part of a GroupPolicy's status that this package writes.
@@ -85,7 +86,8 @@ func (a *admitter) reportUse(ctx context.Context, s *survey, d admission.Decisio
 		if err != nil {
 			return fmt.Errorf("kernels: encode use: %w", err)
 		}
-		if err := a.client.Status().Patch(ctx, p, client.RawPatch(types.MergePatchType, body)); err != nil && !apierrors.IsNotFound(err) {
+		err = a.client.Status().Patch(ctx, p, client.RawPatch(types.MergePatchType, body))
+		if err = setaside.Tell(ctx, a.client, p, err); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("kernels: write use of policy %s: %w", p.Name, err)
 		}
 	}

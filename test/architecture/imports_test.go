@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"kernels/wire":           {},
 	"outbound":               {},
 	"podrules":               {"api/v1alpha1"},
+	"setaside":               {"api/v1alpha1"},
 	"groups":                 {"api/v1alpha1", "groups/naming"},
 	"groups/naming":          {},
 	"groups/file":            {"groups", "groups/naming"},
@@ -35,13 +36,13 @@ var mayImport = map[string][]string{
 	"groups/ldap":            {"groups", "groups/naming", "outbound"},
 	"groups/openid":          {"groups", "groups/naming", "outbound"},
 	"groups/policyimport":    {"api/v1alpha1", "groups"},
-	"groups/policystatus":    {"api/v1alpha1", "groups"},
+	"groups/policystatus":    {"api/v1alpha1", "groups", "setaside"},
 	"groups/sourcetest":      {"groups"},
 	"podrules/podrulestest":  {},
 	"python/keep":            {},
 	"forms":                  {"api/v1alpha1", "groups"},
 	"web":                    {"api/v1alpha1", "forms", "groups"},
-	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens"},
+	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside"},
 	"spawner/probe":          {"outbound", "spawner"},
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web"},
 	"kernels/admission":      {"api/v1alpha1"},
@@ -49,9 +50,9 @@ var mayImport = map[string][]string{
 	"kernels/languages":      {"kernels/agent/protocol"},
 	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules", "kernels/languages"},
 	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec", "podrules"},
-	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules"},
-	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "podrules"},
-	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/podspec", "podrules"},
+	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules", "setaside"},
+	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "podrules", "setaside"},
+	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/podspec", "podrules", "setaside"},
 	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/lifecycle", "kernels/podspec", "kernels/queue"},
 	"kernels/agent":          {"kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/wire"},
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/slab", "kernels/wire", "podrules", "tokens", "tokens/bearer", "kernels/languages"},
@@ -67,7 +68,7 @@ var mayImport = map[string][]string{
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "podrules", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/queue", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store"}
+var httpFree = []string{"api/v1alpha1", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/queue", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()

@@ -304,6 +304,19 @@ func (w *world) ready(kind, name string) *metav1.Condition {
 	return meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 }
 
+// malformedEvents counts what Events tell, by kind and name of the object.
+func (w *world) malformedEvents() map[string]int {
+	var events corev1.EventList
+	require.NoError(w, w.api.List(w.Context(), &events, client.InNamespace(w.namespace)))
+	of := map[string]int{}
+	for _, e := range events.Items {
+		if e.Reason == string(v1alpha1.ReasonMalformed) {
+			of[e.InvolvedObject.Kind+" "+e.InvolvedObject.Name] += int(e.Count)
+		}
+	}
+	return of
+}
+
 // bad is an object of testdata/objects.yaml.
 type bad struct {
 	Kind string `json:"kind"`
@@ -332,8 +345,8 @@ func corpus(t testing.TB) []bad {
 }
 
 // TestNoObjectHurtsAnother: with a hundred objects that cannot be read the service and
-// the gateway come up, and again; each of them says so in its status and stays
-// as it is; everything else goes on, and they do when they are mended.
+// the gateway come up, and again; each of them says so in its status, or an Event says it,
+// and stays as it is; everything else goes on, and they do when they are mended.
 func TestNoObjectHurtsAnother(t *testing.T) {
 	all := corpus(t)
 	w := newWorld(t)
@@ -357,28 +370,34 @@ func TestNoObjectHurtsAnother(t *testing.T) {
 	}
 	// The API server evaluates rules at a write of the status, too, and fails where
 	// one of them looks at what has another type, wherever in the schema it stands
-	// and whatever it asks before. The log tells of those.
+	// and whatever it asks before. An Event tells of those.
 	takesStatus := func(b bad) bool {
 		probe := client.RawPatch("application/merge-patch+json", []byte(`{"status": {"observedGeneration": 99}}`))
 		return !apierrors.IsInvalid(w.api.Status().Patch(t.Context(), w.object(b.Kind, b.Name, nil), probe, client.DryRunAll))
 	}
 	silent := all
-	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
-		silent = slices.DeleteFunc(slices.Clone(silent), told)
-		if !slices.ContainsFunc(silent, takesStatus) {
-			break
-		}
+	for until := time.Now().Add(patience); time.Now().Before(until) && len(silent) > 0; time.Sleep(50 * time.Millisecond) {
+		events := w.malformedEvents()
+		silent = slices.DeleteFunc(slices.Clone(silent), func(b bad) bool { return told(b) || events[b.Kind+" "+b.Name] > 0 })
 	}
-	untold := 0
 	for _, b := range silent {
-		if !takesStatus(b) {
-			untold++
-			continue
-		}
-		t.Errorf("%s %s does not say that it is malformed", b.Kind, b.Name)
+		t.Errorf("nobody says that %s %s is malformed", b.Kind, b.Name)
 	}
-	t.Logf("%d objects, of %d the API server takes no status", len(all), untold)
-	assert.LessOrEqual(t, untold, 20)
+	events, byEvent := w.malformedEvents(), 0
+	once := func() {
+		for name, n := range w.malformedEvents() {
+			assert.Equal(t, 1, n, "events of %s", name)
+		}
+	}
+	for _, b := range all {
+		if events[b.Kind+" "+b.Name] > 0 {
+			byEvent++
+			assert.False(t, takesStatus(b), "%s %s could have said so itself", b.Kind, b.Name)
+		}
+	}
+	once()
+	t.Logf("%d objects, %d of them by an Event, as the API server takes no status", len(all), byEvent)
+	assert.LessOrEqual(t, byEvent, 20)
 	stop()
 	_, stop = w.serve() // a restart
 	defer func() { stop() }()
@@ -388,6 +407,7 @@ func TestNoObjectHurtsAnother(t *testing.T) {
 		require.NoError(t, w.api.Get(t.Context(), client.ObjectKeyFromObject(o), o))
 		assert.Equal(t, written[b.Kind+" "+b.Name], text(t, o.Object["spec"]), "%s %s was changed", b.Kind, b.Name)
 	}
+	once()
 
 	// one of each kind is mended
 	mended := map[string]string{
