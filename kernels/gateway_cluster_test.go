@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -226,4 +227,45 @@ func TestGatewaysAreGivenTheMetricsToken(t *testing.T) {
 		require.NotEmpty(t, dir)
 		assert.Equal(t, dir+"/token", file)
 	}
+}
+
+// TestAClientsPolicyThatIsMissingIsTold: by each name, for as long as there is none.
+func TestAClientsPolicyThatIsMissingIsTold(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	policy := func(name string) *v1alpha1.GroupPolicy {
+		one := resource.MustParse("1")
+		return &v1alpha1.GroupPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.GroupPolicySpec{
+			Groups: []string{"g"}, CPU: v1alpha1.ResourceRange{Min: one, Max: one}, Memory: v1alpha1.ResourceRange{Min: one, Max: one},
+			Images: []v1alpha1.ImageChannel{{ID: "a", Image: "x"}},
+		}}
+	}
+	c.create(policy("there"))
+	secret := corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "token"}, Key: "token"}
+	gw := c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
+		gw.Spec.Auth = &v1alpha1.GatewayAuth{Clients: []v1alpha1.GatewayClient{
+			{Name: "ci", Policies: []string{"there", "late", "never"}, TokenSecretRef: secret},
+			{Name: "bench", Policies: []string{"late"}, TokenSecretRef: secret},
+			{Name: "free", TokenSecretRef: secret},
+		}}
+	})
+	told := func(message string) func() bool {
+		return func() bool {
+			require.True(t, c.get("gw", gw))
+			found := meta.FindStatusCondition(gw.Status.Conditions, gateways.ConditionClientPolicyMissing)
+			if message == "" {
+				return found == nil && gw.Status.ObservedGeneration == gw.Generation
+			}
+			return found != nil && found.Status == metav1.ConditionTrue && found.Reason == string(gateways.ReasonNotFound) && found.Message == message
+		}
+	}
+	c.eventually("two clients", told("GroupPolicy: late (client ci), never (client ci), late (client bench)"))
+	c.create(policy("late"))
+	c.eventually("one client", told("GroupPolicy: never (client ci)"))
+	require.NoError(t, c.api.Delete(t.Context(), &v1alpha1.GroupPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "there"}}))
+	c.eventually("another", told("GroupPolicy: there (client ci), never (client ci)"))
+	before := gw.DeepCopy()
+	gw.Spec.Auth.Clients[0].Policies = []string{"late"}
+	require.NoError(t, c.api.Patch(t.Context(), gw, client.MergeFrom(before)))
+	c.eventually("none", told(""))
 }

@@ -29,15 +29,16 @@ import (
 
 // Conditions of a JupyterGateway, beside those of its Deployment.
 const (
-	ConditionReady              = v1alpha1.ConditionReady
-	ConditionImageReplaced      = "EnterpriseGatewayImageReplaced"
-	ConditionKernelSpecMissing  = "KernelSpecMissing"
-	ConditionClusterRoleBound   = "ClusterRoleBound"
-	ConditionClientTokenMissing = "ClientTokenMissing"
-	ConditionNameTaken          = "NameTaken"
-	clientTokenRecheck          = 30 * time.Second
-	clusterRoleRecheck          = time.Minute
-	refusedRecheck              = time.Minute
+	ConditionReady               = v1alpha1.ConditionReady
+	ConditionImageReplaced       = "EnterpriseGatewayImageReplaced"
+	ConditionKernelSpecMissing   = "KernelSpecMissing"
+	ConditionClusterRoleBound    = "ClusterRoleBound"
+	ConditionClientTokenMissing  = "ClientTokenMissing"
+	ConditionClientPolicyMissing = "ClientPolicyMissing"
+	ConditionNameTaken           = "NameTaken"
+	clientTokenRecheck           = 30 * time.Second
+	clusterRoleRecheck           = time.Minute
+	refusedRecheck               = time.Minute
 )
 
 // Reasons of a gateway's conditions, beside those of its Deployment.
@@ -151,6 +152,9 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 		meta.RemoveStatusCondition(&status.Conditions, ConditionImageReplaced)
 	}
 	if err := r.checkKernelSpecs(ctx, gw, status); err != nil {
+		return 0, err
+	}
+	if err := r.checkClientPolicies(ctx, gw, status); err != nil {
 		return 0, err
 	}
 	missing, err := r.checkClients(ctx, gw, status)
@@ -347,6 +351,30 @@ func (r *gatewayReconciler) checkKernelSpecs(ctx context.Context, gw *v1alpha1.J
 		return nil
 	}
 	r.condition(status, gw, ConditionKernelSpecMissing, true, ReasonNotFound, "JupyterKernelSpec: "+strings.Join(missing, ", "))
+	return nil
+}
+
+// checkClientPolicies tells of policies that clients name and that do not exist:
+// such a client has fewer kernels than it should, or none.
+func (r *gatewayReconciler) checkClientPolicies(ctx context.Context, gw *v1alpha1.JupyterGateway, status *v1alpha1.JupyterGatewayStatus) error {
+	var missing []string
+	if gw.Spec.Auth != nil {
+		for _, c := range gw.Spec.Auth.Clients {
+			for _, name := range c.Policies {
+				err := r.client.Get(ctx, types.NamespacedName{Namespace: gw.Namespace, Name: name}, &v1alpha1.GroupPolicy{})
+				if apierrors.IsNotFound(err) {
+					missing = append(missing, fmt.Sprintf("%s (client %s)", name, c.Name))
+				} else if err != nil {
+					return fmt.Errorf("kernels: GroupPolicy %s: %w", name, err)
+				}
+			}
+		}
+	}
+	if len(missing) == 0 {
+		meta.RemoveStatusCondition(&status.Conditions, ConditionClientPolicyMissing)
+		return nil
+	}
+	r.condition(status, gw, ConditionClientPolicyMissing, true, ReasonNotFound, "GroupPolicy: "+strings.Join(missing, ", "))
 	return nil
 }
 

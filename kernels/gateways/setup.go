@@ -69,6 +69,7 @@ func setupGateways(mgr manager.Manager, cfg Config) error {
 		Owns(&rbacv1.Role{}).
 		Owns(&rbacv1.RoleBinding{}).
 		Watches(&v1alpha1.JupyterKernelSpec{}, all, existence).
+		Watches(&v1alpha1.GroupPolicy{}, all, existence).
 		Complete(r)
 }
 
