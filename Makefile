@@ -72,7 +72,7 @@ release: $(LOCALCLUSTER) ## Images, chart, wheel, SBOMs and checksums of this ve
 ##@ Checking
 
 .PHONY: test
-test: ## Everything CI needs: lint, verify, unit, python, end to end
+test: ## Everything CI needs: lint, verify, unit, python, clients, end to end
 	@test/all.sh
 
 .PHONY: lint

@@ -18,6 +18,7 @@ step make --no-print-directory lint
 step make --no-print-directory verify
 step make --no-print-directory unit
 step make --no-print-directory python
+step make --no-print-directory client-tests
 
 trap 'make --no-print-directory stop; rm -f "$SECOND_ATTEMPTS"' EXIT
 step make --no-print-directory run

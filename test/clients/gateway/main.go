@@ -1,10 +1,12 @@
 // Command gateway runs a program with a kernel gateway to talk to: the real one,
 // on a real API server, with real agents and kernels in place of Pods.
 //
-//	gateway [-python PYTHON] -- COMMAND...
+//	gateway api COMMAND...
+//	gateway [-python PYTHON] [-namespace NAME] -- COMMAND...
 //	gateway door -listen HOST:PORT -token TOKEN
 //
-// The command finds GATEWAY_URL, GATEWAY_TOKEN, the token of a client without
+// api starts the API server; gateways that the command runs in it use that one. The
+// command of a gateway finds GATEWAY_URL, GATEWAY_TOKEN, the token of a client without
 // policies, and GATEWAY_DOOR, host and port where the gateway takes requests
 // without a token. door is another such place for whoever has TOKEN there.
 package main
@@ -26,6 +28,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +37,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -46,7 +50,6 @@ import (
 )
 
 const (
-	namespace   = "clients"
 	gatewayName = "gateway"
 	clientName  = "suite"
 	token       = "suite-0123456789abcdef"
@@ -55,10 +58,18 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	ctrl.SetLogger(logr.Discard())
+	verb := ""
+	if len(os.Args) > 1 {
+		verb = os.Args[1]
+	}
 	var err error
-	if len(os.Args) > 1 && os.Args[1] == "door" {
+	switch verb {
+	case "api":
+		err = serveAPI(ctx, os.Args[2:])
+	case "door":
 		err = openDoor(ctx, os.Args[2:])
-	} else {
+	default:
 		err = run(ctx, os.Args[1:])
 	}
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
@@ -70,11 +81,42 @@ func main() {
 	}
 }
 
+// apiVariable has the path of a kubeconfig for what runs in api.
+const apiVariable = "CLIENTS_KUBECONFIG"
+
+// serveAPI runs a command beside an API server that knows our kinds.
+func serveAPI(ctx context.Context, command []string) (err error) {
+	if len(command) == 0 {
+		return errors.New("a command is required")
+	}
+	env := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true, ControlPlaneStartTimeout: 2 * time.Minute}
+	if _, err := env.Start(); err != nil {
+		return fmt.Errorf("API server: %w", err)
+	}
+	defer func() { err = errors.Join(err, env.Stop()) }()
+	file, err := os.CreateTemp("", "clients-*.kubeconfig")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	if _, err := file.Write(env.KubeConfig); err != nil {
+		return err
+	}
+	return runCommand(ctx, command, apiVariable+"="+file.Name())
+}
+
+func runCommand(ctx context.Context, command []string, env ...string) error {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), env...)
+	return cmd.Run()
+}
+
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("gateway", flag.ExitOnError)
 	python := flags.String("python", "python3", "with ipykernel")
+	namespace := flags.String("namespace", "clients", "of its own")
 	logFile := flags.String("log", os.DevNull, "of gateway and agents")
-	crds := flags.String("crds", filepath.Join("charts", "elastichub", "crds"), "directory")
 	_ = flags.Parse(args)
 	if flags.NArg() == 0 {
 		return errors.New("a command is required")
@@ -85,16 +127,12 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer out.Close()
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	ctrl.SetLogger(logr.Discard())
-
-	env := &envtest.Environment{CRDDirectoryPaths: []string{*crds}, ErrorIfCRDPathMissing: true}
-	config, err := env.Start()
+	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv(apiVariable))
 	if err != nil {
 		return fmt.Errorf("API server: %w", err)
 	}
-	defer func() { _ = env.Stop() }()
 	key := bytes.Repeat([]byte{9}, keys.Size)
-	api, err := prepare(ctx, config)
+	api, err := prepare(ctx, config, *namespace)
 	if err != nil {
 		return err
 	}
@@ -103,14 +141,14 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cfg, err := configure(dir, key)
+	cfg, err := configure(dir, *namespace, key)
 	if err != nil {
 		return err
 	}
 	background, cancel := context.WithCancel(ctx)
 	failed := make(chan error, 1)
 	go func() { failed <- gateway.Run(background, cfg, config, prometheus.NewRegistry(), log) }()
-	pods := newPods(api, key, *python, log)
+	pods := newPods(api, *namespace, key, *python, log)
 	go pods.run(background)
 	defer func() {
 		cancel()
@@ -125,14 +163,11 @@ func run(ctx context.Context, args []string) error {
 	door := loopback.Address()
 	go func() { _ = serveDoor(background, door, "http://"+cfg.Listen, "") }()
 
-	cmd := exec.CommandContext(ctx, flags.Arg(0), flags.Args()[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "GATEWAY_URL=http://"+cfg.Listen, "GATEWAY_TOKEN="+token, "GATEWAY_DOOR="+door)
-	return cmd.Run()
+	return runCommand(ctx, flags.Args(), "GATEWAY_URL=http://"+cfg.Listen, "GATEWAY_TOKEN="+token, "GATEWAY_DOOR="+door)
 }
 
 // prepare writes a gateway with one kernelspec and one client.
-func prepare(ctx context.Context, config *rest.Config) (client.Client, error) {
+func prepare(ctx context.Context, config *rest.Config, namespace string) (client.Client, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(v1alpha1.AddToScheme(scheme), clientgoscheme.AddToScheme(scheme)); err != nil {
 		return nil, err
@@ -157,7 +192,7 @@ func prepare(ctx context.Context, config *rest.Config) (client.Client, error) {
 }
 
 // configure writes the gateway's files to dir.
-func configure(dir string, key []byte) (gateway.Config, error) {
+func configure(dir, namespace string, key []byte) (gateway.Config, error) {
 	issuer, err := tokens.NewIssuer(bytes.Repeat([]byte{3}, 32))
 	if err != nil {
 		return gateway.Config{}, err

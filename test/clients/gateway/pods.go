@@ -21,23 +21,27 @@ import (
 	"github.com/elastichub/elastichub/test/loopback"
 )
 
-const pauseTime = 50 * time.Millisecond
+const (
+	pauseTime  = 50 * time.Millisecond
+	probeDelay = 300 * time.Millisecond
+)
 
 func pause() <-chan time.Time { return time.After(pauseTime) }
 
 // pods plays controllers and kubelet: each run of a kernel is an agent in this
 // process, with a kernel of its own.
 type pods struct {
-	api    client.Client
-	key    []byte
-	python string
-	log    *slog.Logger
-	work   sync.WaitGroup
-	done   chan struct{}
+	api       client.Client
+	namespace string
+	key       []byte
+	python    string
+	log       *slog.Logger
+	work      sync.WaitGroup
+	done      chan struct{}
 }
 
-func newPods(api client.Client, key []byte, python string, log *slog.Logger) *pods {
-	return &pods{api: api, key: key, python: python, log: log, done: make(chan struct{})}
+func newPods(api client.Client, namespace string, key []byte, python string, log *slog.Logger) *pods {
+	return &pods{api: api, namespace: namespace, key: key, python: python, log: log, done: make(chan struct{})}
 }
 
 func (p *pods) wait() {
@@ -51,7 +55,7 @@ func (p *pods) run(ctx context.Context) {
 	ends := map[string]context.CancelFunc{}
 	for {
 		var list v1alpha1.JupyterKernelList
-		if p.api.List(ctx, &list, client.InNamespace(namespace)) == nil {
+		if p.api.List(ctx, &list, client.InNamespace(p.namespace)) == nil {
 			there := map[string]bool{}
 			for i := range list.Items {
 				k := &list.Items[i]
@@ -115,8 +119,8 @@ func (p *pods) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 			if resp, err := h.Get("https://" + cfg.Listen + protocol.PathReady); err == nil {
 				_ = resp.Body.Close()
 				if resp.StatusCode == http.StatusOK {
-					// As late as a kubelet's probe makes it.
-					time.Sleep(time.Second)
+					// A kubelet's probe comes late, too.
+					time.Sleep(probeDelay)
 					update(func(s *v1alpha1.JupyterKernelStatus) {
 						now := metav1.Now()
 						s.Phase, s.ReadyTime = v1alpha1.KernelReady, &now
