@@ -231,7 +231,8 @@ class Selection:
         failed = stats.get("failed", 0) + stats.get("error", 0)
         terminalreporter.line(
             f"clients: {SUITE}: {stats.get('passed', 0)} passed, {failed} failed,"
-            f" {self.left_out} not applicable, {stats.get('skipped', 0)} skipped by itself"
+            f" {self.left_out} not applicable, {stats.get('skipped', 0)} skipped by itself,"
+            f" {stats.get('rerun', 0)} run again"
         )
 
 

@@ -62,6 +62,7 @@ for suite in "$@"; do
   wait "${running[$suite]}" || status=1
   echo "clients: $suite"
   cat "$WORK/$suite.log"
+  sed -n "s/^RERUN /$suite: /p" "$WORK/$suite.log" >>"${SECOND_ATTEMPTS:-/dev/null}"
 done
 grep --no-filename '^clients: ' "$WORK"/*.log
 [ $status = 0 ] || { [ -z "${CLIENTS_KEEP:-}" ] || cp "$WORK"/*.gateway "$CLIENTS_KEEP"; }
