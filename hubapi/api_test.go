@@ -94,6 +94,10 @@ func TestUserNamesOfAnyCharacters(t *testing.T) {
 		"/users/a/server?name=%FF":                                 http.StatusBadRequest,
 		"/users/a/server?name=%zz":                                 http.StatusBadRequest,
 		"/users/a/server/events?start=" + strings.Repeat("s", 129): http.StatusBadRequest,
+		"/users/a/server/events?start=" + strings.Repeat("𝐬", 129): http.StatusBadRequest,
+		"/users/a/server/events?start=" + strings.Repeat("𝐬", 128): http.StatusNotFound,
+		"/users/a/server?name=" + strings.Repeat("𝐬", 255):         http.StatusNotFound,
+		"/users/a/server?name=" + strings.Repeat("𝐬", 256):         http.StatusBadRequest,
 		"/users/a/server?x=" + strings.Repeat("s", 9<<10):          http.StatusBadRequest,
 	} {
 		assert.Equal(t, status, h.call("GET", "/api/spawner/v1"+path, "").Code, "%.80s", path)

@@ -16,7 +16,8 @@ import (
 	"github.com/elastichub/elastichub/spawner"
 )
 
-// Bounds of what names a server, in bytes once unescaped.
+// Bounds of what names a server, once unescaped: of queries in characters, as the
+// OpenAPI document counts them, of all else in bytes.
 const (
 	maxUser    = 1024
 	maxServer  = 255
@@ -79,7 +80,7 @@ func hubUsers(c *gin.Context, parameter string, limit int) ([]spawner.HubUser, e
 	return people, nil
 }
 
-// query is one parameter of the query string, empty when absent. A repeated
+// query is one parameter of the query string, of at most limit characters, empty when absent. A repeated
 // one is refused: two readers of one request must not disagree on it.
 func query(c *gin.Context, parameter string, limit int) (string, error) {
 	if len(c.Request.URL.RawQuery) > maxQuery {
@@ -94,7 +95,7 @@ func query(c *gin.Context, parameter string, limit int) (string, error) {
 		return "", nil
 	case len(got) > 1:
 		return "", &malformed{"The query parameter " + parameter + " is repeated."}
-	case len(got[0]) > limit || !utf8.ValidString(got[0]):
+	case utf8.RuneCountInString(got[0]) > limit || !utf8.ValidString(got[0]):
 		return "", &malformed{"The query parameter " + parameter + " is too long or not UTF-8."}
 	default:
 		return got[0], nil
