@@ -240,7 +240,7 @@ func TestAClientsPolicyThatIsMissingIsTold(t *testing.T) {
 			Images: []v1alpha1.ImageChannel{{ID: "a", Image: "x"}},
 		}}
 	}
-	c.create(policy("there"))
+	c.create(policy("there"), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "token"}, Data: map[string][]byte{"token": []byte("0123456789abcdef")}}) // else it is looked again after a while
 	secret := corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "token"}, Key: "token"}
 	gw := c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
 		gw.Spec.Auth = &v1alpha1.GatewayAuth{Clients: []v1alpha1.GatewayClient{
