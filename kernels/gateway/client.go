@@ -129,7 +129,7 @@ func (c *clientConn) write(m *wire.Message, data []byte) error {
 	rendered, kind, lost, err := f.render(buffer, m, &c.builder)
 	if err != nil { // a kernel that does not write JSON
 		c.metrics.dropped.WithLabelValues("unreadable").Inc()
-		return nil //nolint:nilerr // one message is lost, and not the socket
+		return nil // one message is lost, and not the socket
 	}
 	if cap(rendered) <= keepBuffer {
 		c.buffer = rendered[:0]
