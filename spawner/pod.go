@@ -60,6 +60,7 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) c
 	container := notebookContainer(pod)
 	completeContainer(cfg, nb, container)
 	podrules.Mount(pod, container, podrules.Claims(nb))
+	podrules.ShareMemory(pod, container, nil)
 	if container.WorkingDir == "" && nb.HomeClaim() != "" {
 		container.WorkingDir = nb.Spec.Storage.Home.Path()
 	}
@@ -115,7 +116,7 @@ func completeContainer(cfg Config, nb *v1alpha1.JupyterNotebook, c *corev1.Conta
 			LocalObjectReference: corev1.LocalObjectReference{Name: nb.Spec.EnvSecret},
 		}})
 	}
-	addEnv(c, limitsEnv(c.Resources)...)
+	addEnv(c, podrules.LimitVariables(c.Resources)...)
 	if nb.Spec.Gateway != nil {
 		addEnv(c, gatewayEnv(nb)...)
 	}
@@ -141,25 +142,6 @@ func addEnv(c *corev1.Container, variables ...corev1.EnvVar) {
 			c.Env = append(c.Env, variable)
 		}
 	}
-}
-
-// limitsEnv is JupyterHub's convention, read by jupyter-resource-usage: bytes
-// and cores. It counts over what the Hub or a policy says, which is true of
-// other limits than the Pod's.
-func limitsEnv(r corev1.ResourceRequirements) []corev1.EnvVar {
-	var env []corev1.EnvVar
-	for _, list := range []struct {
-		suffix string
-		values corev1.ResourceList
-	}{{"LIMIT", r.Limits}, {"GUARANTEE", r.Requests}} {
-		if memory, ok := list.values[corev1.ResourceMemory]; ok && !memory.IsZero() {
-			env = append(env, corev1.EnvVar{Name: "MEM_" + list.suffix, Value: strconv.FormatInt(memory.Value(), 10)})
-		}
-		if cpu, ok := list.values[corev1.ResourceCPU]; ok && !cpu.IsZero() {
-			env = append(env, corev1.EnvVar{Name: "CPU_" + list.suffix, Value: strconv.FormatFloat(cpu.AsApproximateFloat64(), 'f', -1, 64)})
-		}
-	}
-	return env
 }
 
 func gatewayEnv(nb *v1alpha1.JupyterNotebook) []corev1.EnvVar {

@@ -64,8 +64,8 @@ type JupyterKernelSpecSpec struct {
 	// This field is not read yet.
 	// +kubebuilder:validation:Enum=auto;message;signal
 	InterruptMode InterruptMode `json:"interruptMode,omitempty"`
-	// ShmSize is the size of /dev/shm in the kernel container.
-	// This field is not read yet.
+	// ShmSize is the size of /dev/shm in the kernel container, at most its limit
+	// of memory, which is the default.
 	ShmSize *resource.Quantity `json:"shmSize,omitempty"`
 }
 

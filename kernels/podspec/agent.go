@@ -12,6 +12,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // The Pod of a kernel has two ordinary containers, the agent's first. The
@@ -35,7 +36,7 @@ const (
 	defaultParkNotice = 60
 )
 
-var reservedVolumes = []string{agentVolume, keyVolume, runVolume}
+var reservedVolumes = []string{agentVolume, keyVolume, runVolume, podrules.SharedMemoryVolume}
 
 // annotationDefaultContainer is what kubectl logs and kubectl exec go by.
 const annotationDefaultContainer = "kubectl.kubernetes.io/default-container"

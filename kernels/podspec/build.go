@@ -48,8 +48,9 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 		return nil, err
 	}
 	main.Command = append(append(append([]string{agentBinary, "run-kernel"}, runKernel...), "--"), argv...)
+	podrules.ShareMemory(&pod.Spec, main, in.Spec.Spec.ShmSize)
 	gpus := units(Extended(&pod.Spec))
-	if main.Env, err = in.environment(main.Env, gpus); err != nil {
+	if main.Env, err = in.environment(main, gpus); err != nil {
 		return nil, err
 	}
 	addAgent(cfg, pod, main, in.agentEnvironment(cfg, gpus))

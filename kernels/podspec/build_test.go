@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -459,6 +460,27 @@ func TestNobodyAsksForAllGPUs(t *testing.T) {
 	assert.Equal(t, map[string]string{"agent": "void", "sidecar": "void"}, devices(in))
 	in.Spec.Spec.Resources = nil
 	assert.Equal(t, map[string]string{"agent": "void", "sidecar": "void", "kernel": "void"}, devices(in))
+}
+
+// TestWhatAKernelMayUse: it is told in variables, which nobody overrides, and
+// /dev/shm is as large as the kernelspec says.
+func TestWhatAKernelMayUse(t *testing.T) {
+	in := sample()
+	in.Spec.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("1500m"), corev1.ResourceMemory: resource.MustParse("4Gi"),
+	}}
+	in.Spec.Spec.ShmSize = ptr.To(resource.MustParse("1Gi"))
+	in.Kernel.Spec.Env = append(in.Kernel.Spec.Env, corev1.EnvVar{Name: "CPU_LIMIT", Value: "64"})
+	pod, err := Build(testPods, in)
+	require.NoError(t, err)
+	main := KernelContainer(&pod.Spec)
+	assert.Contains(t, main.Env, corev1.EnvVar{Name: "CPU_LIMIT", Value: "1.5"})
+	assert.Contains(t, main.Env, corev1.EnvVar{Name: "MEM_LIMIT", Value: "4294967296"})
+	assert.NotContains(t, main.Env, corev1.EnvVar{Name: "CPU_LIMIT", Value: "64"})
+	assert.Contains(t, main.VolumeMounts, corev1.VolumeMount{Name: podrules.SharedMemoryVolume, MountPath: "/dev/shm"})
+	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == podrules.SharedMemoryVolume })
+	require.GreaterOrEqual(t, i, 0)
+	assert.Equal(t, "1Gi", pod.Spec.Volumes[i].EmptyDir.SizeLimit.String())
 }
 
 // TestWhatIsTheAgentsAlone: no template has a part of it.

@@ -67,16 +67,17 @@ func policyEnv(policies []v1alpha1.GroupPolicy) []corev1.EnvVar {
 
 // environment is the kernel's: the kernelspec's over the template's, the client's
 // over those, the policies' over what clients say, and ours over everything.
-func (in Parts) environment(template []corev1.EnvVar, gpus int64) ([]corev1.EnvVar, error) {
+func (in Parts) environment(main *corev1.Container, gpus int64) ([]corev1.EnvVar, error) {
 	client, err := clientEnv(in.Kernel.Spec.Env)
 	if err != nil {
 		return nil, within(err, objectName(in.Kernel))
 	}
 	var e environment
-	e.add(template...)
+	e.add(main.Env...)
 	e.add(in.Spec.Spec.Env...)
 	e.add(client...)
 	e.add(policyEnv(in.Policies)...)
+	e.add(podrules.LimitVariables(main.Resources)...)
 	e.set(protocol.EnvKernelID, in.Kernel.Name)
 	e.set(protocol.EnvKernelName, in.Spec.Name)
 	e.set(protocol.EnvGPUs, strconv.FormatInt(gpus, 10))

@@ -59,6 +59,26 @@ func (g cgroup) limit() uint64 {
 	return 0
 }
 
+// cores are how many processors' time the container may use, a part of one
+// rounded up; 0: no limit.
+func (g cgroup) cores() int {
+	quota, period := uint64(0), uint64(0)
+	if raw, which := g.first("cpu.max"); which == 0 {
+		if fields := bytes.Fields(raw); len(fields) == 2 { // "max", where there is no limit, is no number
+			quota, period = number(fields[0]), number(fields[1])
+		}
+	} else {
+		raw, _ = g.first("cpu/cpu.cfs_quota_us", "cpu,cpuacct/cpu.cfs_quota_us")
+		quota = number(raw) // -1, where there is no limit, is none either
+		raw, _ = g.first("cpu/cpu.cfs_period_us", "cpu,cpuacct/cpu.cfs_period_us")
+		period = number(raw)
+	}
+	if quota == 0 || period == 0 {
+		return 0
+	}
+	return int((quota + period - 1) / period)
+}
+
 // member is the number after a name at the beginning of a line.
 func member(raw []byte, name string) uint64 {
 	for line := range bytes.Lines(raw) {

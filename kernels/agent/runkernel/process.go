@@ -65,9 +65,10 @@ func startProcess(argv, env []string, dir string, out io.Writer, reap *reaper) (
 // without JPY_PARENT_PID, which would make ipykernel watch for a parent. With
 // the variable of pydevd, which the environment may set otherwise, ipykernel does
 // not publish at every start that its debugger may miss breakpoints in the
-// standard library.
-func kernelEnv(environ []string) []string {
-	env := []string{"PYDEVD_DISABLE_FILE_VALIDATION=1"}
+// standard library. Libraries are told how many cores there are, unless the
+// environment says how many threads they are to run.
+func kernelEnv(environ []string, cores int) []string {
+	env := append(threadEnv(cores), "PYDEVD_DISABLE_FILE_VALIDATION=1")
 	for _, e := range environ {
 		if !strings.HasPrefix(e, protocol.EnvPrivatePrefix) && !strings.HasPrefix(e, "JPY_PARENT_PID=") {
 			env = append(env, e)

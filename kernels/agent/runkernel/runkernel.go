@@ -167,7 +167,7 @@ func (r *runner) start(connection []byte) (*process, error) {
 	if err := os.WriteFile(file, connection, 0o600); err != nil {
 		return nil, err
 	}
-	p, err := startProcess(fillCommand(r.argv, file), kernelEnv(os.Environ()), r.cfg.workingDir(), r.cfg.Output, &r.reaper)
+	p, err := startProcess(fillCommand(r.argv, file), kernelEnv(os.Environ(), cgroup(r.cfg.Cgroup).cores()), r.cfg.workingDir(), r.cfg.Output, &r.reaper)
 	r.current = p
 	return p, err
 }

@@ -3,6 +3,7 @@ package runkernel
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +17,12 @@ import (
 func TestKernelEnv(t *testing.T) {
 	quiet := "PYDEVD_DISABLE_FILE_VALIDATION=1"
 	assert.Equal(t, []string{quiet, "A=1", "ELASTICHUB_KERNEL_ID=k", "JPY_PARENT_PIDX=1"},
-		kernelEnv([]string{"A=1", "ELASTICHUB_AGENT_KEY_FILE=/k", "ELASTICHUB_KERNEL_ID=k", "JPY_PARENT_PID=1", "JPY_PARENT_PIDX=1"}))
+		kernelEnv([]string{"A=1", "ELASTICHUB_AGENT_KEY_FILE=/k", "ELASTICHUB_KERNEL_ID=k", "JPY_PARENT_PID=1", "JPY_PARENT_PIDX=1"}, 0))
 	own := "PYDEVD_DISABLE_FILE_VALIDATION=0"
-	assert.Equal(t, []string{quiet, own}, kernelEnv([]string{own}), "the last one counts")
+	assert.Equal(t, []string{quiet, own}, kernelEnv([]string{own}, 0), "the last one counts")
+	env := kernelEnv([]string{"OMP_NUM_THREADS=8"}, 2)
+	assert.Contains(t, env, "MKL_NUM_THREADS=2")
+	assert.Less(t, slices.Index(env, "OMP_NUM_THREADS=2"), slices.Index(env, "OMP_NUM_THREADS=8"), "what the environment says is the last")
 }
 
 func TestFillCommand(t *testing.T) {
@@ -67,6 +71,22 @@ func TestUsage(t *testing.T) {
 		assert.Zero(t, g.limit())
 	}
 	assert.Equal(t, 1500*time.Millisecond, cgroup(root).cpu()-time.Second)
+}
+
+func TestCores(t *testing.T) {
+	for content, want := range map[string]int{"max 100000\n": 0, "100000 100000\n": 1, "150000 100000\n": 2, "10000 100000\n": 1, "": 0, "400000\n": 0} {
+		root := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(root, "cpu.max"), []byte(content), 0o600))
+		assert.Equal(t, want, cgroup(root).cores(), content)
+	}
+	for quota, want := range map[string]int{"-1\n": 0, "250000\n": 3} { // version 1
+		root := t.TempDir()
+		require.NoError(t, os.Mkdir(filepath.Join(root, "cpu"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(root, "cpu/cpu.cfs_quota_us"), []byte(quota), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(root, "cpu/cpu.cfs_period_us"), []byte("100000\n"), 0o600))
+		assert.Equal(t, want, cgroup(root).cores(), quota)
+	}
+	assert.Zero(t, cgroup(t.TempDir()).cores())
 }
 
 // TestWorkingDirectory: it has to exist, and to be in a root whatever links say.
