@@ -28,6 +28,9 @@ const (
 	envUsername   = "KERNEL_USERNAME"    // says nothing: identity comes from the token
 	envWorkingDir = "KERNEL_WORKING_DIR" // the notebook's directory
 	envKernelID   = "KERNEL_ID"          // an id the client wishes
+	// envLaunchTimeout is how long Enterprise Gateway is to wait for the kernel. Every
+	// jupyter_server sends it; a warm Pod without it would be of another class.
+	envLaunchTimeout = "KERNEL_LAUNCH_TIMEOUT"
 )
 
 var envName = regexp.MustCompile(`^KERNEL_[A-Za-z0-9_]{0,249}$`)
@@ -60,7 +63,7 @@ func readEnv(env map[string]string) (wishes, error) {
 			return wishes{}, fail(kindInvalid, fmt.Sprintf("env: %q is not a name that can be set.", clip(name, 64)))
 		}
 		switch name {
-		case envUsername:
+		case envUsername, envLaunchTimeout:
 			continue
 		case envWorkingDir:
 			if err := checkPath(value); err != nil {

@@ -313,7 +313,7 @@ var jupyterTimePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d
 func TestStart(t *testing.T) {
 	w := newWorld(t)
 	body := map[string]any{"name": "python-gpu", "env": map[string]string{
-		"KERNEL_USERNAME": "mallory", "KERNEL_WORKING_DIR": "/home/jovyan/work", "KERNEL_A": "$(HOME) {{x}} `id`", "PATH": "/evil", "HOME": "/x",
+		"KERNEL_USERNAME": "mallory", "KERNEL_LAUNCH_TIMEOUT": "58", "KERNEL_WORKING_DIR": "/home/jovyan/work", "KERNEL_A": "$(HOME) {{x}} `id`", "PATH": "/evil", "HOME": "/x",
 	}}
 	raw, err := json.Marshal(body)
 	require.NoError(t, err)
