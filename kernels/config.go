@@ -40,9 +40,9 @@ func (c Config) Validate() error {
 		}
 	}
 	switch c.Pods.ImagePullPolicy {
-	case corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
+	case "", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
 	default:
-		faults = append(faults, fmt.Errorf("kernels.imagePullPolicy: %q is none of Always, IfNotPresent, Never", c.Pods.ImagePullPolicy))
+		faults = append(faults, fmt.Errorf("kernels.imagePullPolicy: %q is none of Always, IfNotPresent, Never, and not empty", c.Pods.ImagePullPolicy))
 	}
 	if _, err := tokens.NewVerifier(c.TokenPublicKey); err != nil {
 		faults = append(faults, fmt.Errorf("kernels.tokenPublicKey: %w", err))

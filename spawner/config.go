@@ -16,7 +16,8 @@ type Config struct {
 	Namespace string
 	// DefaultImage is run where neither a request nor a template names one.
 	DefaultImage string
-	// ImagePullPolicy of notebook containers whose template sets none.
+	// ImagePullPolicy of notebook containers whose template sets none; empty:
+	// Kubernetes' own rule.
 	ImagePullPolicy corev1.PullPolicy
 	// GatewayName is the JupyterGateway, in Namespace, of the Hub's servers;
 	// empty means that they have no remote kernels.

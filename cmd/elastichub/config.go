@@ -89,8 +89,8 @@ func defaultServeConfig() serveConfig {
 		Signing:   signingConfig{SeedFile: "/etc/elastichub/signing/seed"},
 		Groups:    defaultGroupsConfig(),
 		Policies:  policiesConfig{Matching: groups.MatchPriority},
-		Notebooks: notebooksConfig{PullPolicy: "IfNotPresent", Gateway: "default"},
-		Kernels:   kernelsConfig{PullPolicy: "IfNotPresent", IdleTimeoutSeconds: 3600, BusyCPU: 0.05, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true},
+		Notebooks: notebooksConfig{Gateway: "default"},
+		Kernels:   kernelsConfig{IdleTimeoutSeconds: 3600, BusyCPU: 0.05, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true},
 	}
 }
 
@@ -203,8 +203,8 @@ func (c serveConfig) validate() error {
 	for path, policy := range map[string]string{
 		"notebooks.pullPolicy": c.Notebooks.PullPolicy, "kernels.pullPolicy": c.Kernels.PullPolicy,
 	} {
-		if !slices.Contains([]string{"Always", "IfNotPresent", "Never"}, policy) {
-			faults = append(faults, fmt.Errorf("%s: %q is not one of Always, IfNotPresent, Never", path, policy))
+		if !slices.Contains([]string{"", "Always", "IfNotPresent", "Never"}, policy) {
+			faults = append(faults, fmt.Errorf("%s: %q is not one of Always, IfNotPresent, Never, and not empty", path, policy))
 		}
 	}
 	if c.Kernels.MaxRunSeconds < 0 {

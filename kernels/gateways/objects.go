@@ -108,7 +108,7 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
-				Name: "gateway", Image: image, ImagePullPolicy: cfg.Pods.ImagePullPolicy,
+				Name: "gateway", Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
 				Command: []string{"/elastichub"}, Args: []string{"gateway"},
 				Env: env,
 				Ports: []corev1.ContainerPort{

@@ -133,7 +133,7 @@ func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.
 
 func agentContainer(cfg Config, user int64, env []corev1.EnvVar) corev1.Container {
 	return corev1.Container{
-		Name: v1alpha1.AgentContainer, Image: cfg.Image, ImagePullPolicy: cfg.ImagePullPolicy,
+		Name: v1alpha1.AgentContainer, Image: cfg.Image, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command: []string{"/elastichub", "agent"},
 		Env:     append(env, corev1.EnvVar{Name: "GOMEMLIMIT", Value: "320MiB"}),
 		Ports:   []corev1.ContainerPort{{Name: "agent", ContainerPort: protocol.Port}},

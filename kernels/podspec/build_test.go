@@ -483,6 +483,26 @@ func TestWhatAKernelMayUse(t *testing.T) {
 	assert.Equal(t, "1Gi", pod.Spec.Volumes[i].EmptyDir.SizeLimit.String())
 }
 
+// TestWhenImagesArePulled: as the template says, else the configuration, else
+// Kubernetes; the agent's is one that the service has run already.
+func TestWhenImagesArePulled(t *testing.T) {
+	for _, policy := range []corev1.PullPolicy{"", corev1.PullAlways} {
+		cfg := testPods
+		cfg.ImagePullPolicy = policy
+		in := sample()
+		in.Template = &v1alpha1.JupyterKernelTemplate{}
+		in.Template.Spec.Template = &v1alpha1.PodTemplate{}
+		in.Template.Spec.Template.Spec.Containers = []corev1.Container{{Name: "kernel"}, {Name: "sidecar", Image: "x", ImagePullPolicy: corev1.PullNever}}
+		pod, err := Build(cfg, in)
+		require.NoError(t, err)
+		got := map[string]corev1.PullPolicy{}
+		for _, c := range pod.Spec.Containers {
+			got[c.Name] = c.ImagePullPolicy
+		}
+		assert.Equal(t, map[string]corev1.PullPolicy{"agent": corev1.PullIfNotPresent, "kernel": policy, "sidecar": corev1.PullNever}, got)
+	}
+}
+
 // TestWhatIsTheAgentsAlone: no template has a part of it.
 func TestWhatIsTheAgentsAlone(t *testing.T) {
 	for at, change := range map[string]func(*corev1.PodSpec){

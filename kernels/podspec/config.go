@@ -6,7 +6,8 @@ import corev1 "k8s.io/api/core/v1"
 type Config struct {
 	// Image is that of the service: gateways run it, and kernel Pods take the agent from it.
 	Image string
-	// ImagePullPolicy is for Image and, where a template says nothing, for kernel images.
+	// ImagePullPolicy is for kernel images, where a template says nothing; empty:
+	// Kubernetes' own rule.
 	ImagePullPolicy corev1.PullPolicy
 	// KernelImage is that of the built-in kernel python_kubernetes.
 	KernelImage string

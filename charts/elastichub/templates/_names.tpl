@@ -137,14 +137,14 @@ policies:
   matching: {{ .Values.policies.matching }}
 notebooks:
   image: {{ required "notebooks.image is required" .Values.notebooks.image | quote }}
-  pullPolicy: {{ .Values.notebooks.pullPolicy }}
+  pullPolicy: {{ .Values.notebooks.pullPolicy | quote }}
   {{- /* Quoted: nothing at all would become the service's default. */}}
   gateway: {{ .Values.notebooks.gateway | default "" | quote }}
   adoptHomesBefore: {{ .Values.notebooks.adoptHomesBefore | quote }}
 kernels:
   serviceImage: {{ include "elastichub.image" . | quote }}
   image: {{ required "kernels.image is required" .Values.kernels.image | quote }}
-  pullPolicy: {{ .Values.kernels.pullPolicy }}
+  pullPolicy: {{ .Values.kernels.pullPolicy | quote }}
   idleTimeoutSeconds: {{ int .Values.kernels.idleTimeoutSeconds }}
   maxRunSeconds: {{ int .Values.kernels.maxRunSeconds }}
   busyCPU: {{ .Values.kernels.busyCPU }}
