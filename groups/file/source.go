@@ -3,14 +3,16 @@
 package file
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/naming"
@@ -42,7 +44,8 @@ func (c Config) Validate() error {
 //	  bob: []
 //
 // It is read at every lookup, so a changed file counts at once. User names
-// are compared exactly.
+// are compared exactly. Every name is the text that the file has, with or
+// without quotes: 03423453 and no are names.
 type Source struct {
 	config Config
 	now    func() time.Time
@@ -91,9 +94,11 @@ func (s *Source) read() (map[string][]groups.Group, error) {
 		return nil, fmt.Errorf("groups file: longer than %d bytes", maxFileBytes)
 	}
 	var doc struct {
-		Users map[string][]string `json:"users"`
+		Users namesOf `yaml:"users"`
 	}
-	if err := yaml.UnmarshalStrict(text, &doc); err != nil {
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("groups file: %w", err)
 	}
 	users := make(map[string][]groups.Group, len(doc.Users))
@@ -112,4 +117,64 @@ func (s *Source) read() (map[string][]groups.Group, error) {
 		users[user] = members
 	}
 	return users, nil
+}
+
+// namesOf are the names that a file has for each user.
+type namesOf map[string][]string
+
+// UnmarshalYAML implements yaml.Unmarshaler. It takes the text of each name,
+// whatever number, date or truth that would be in YAML.
+func (n *namesOf) UnmarshalYAML(node *yaml.Node) error {
+	if node = resolved(node); node.Kind != yaml.MappingNode {
+		return fmt.Errorf("line %d: users must be a map", node.Line)
+	}
+	*n = namesOf{}
+	for pair := range slices.Chunk(node.Content, 2) {
+		user, err := name(pair[0])
+		if err != nil {
+			return err
+		}
+		if _, twice := (*n)[user]; twice {
+			return fmt.Errorf("line %d: user %q is there twice", pair[0].Line, user)
+		}
+		if (*n)[user], err = names(pair[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func names(node *yaml.Node) ([]string, error) {
+	node = resolved(node)
+	if node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null" {
+		return nil, nil
+	}
+	if node.Kind != yaml.SequenceNode {
+		return nil, fmt.Errorf("line %d: the groups of a user must be a list", node.Line)
+	}
+	var all []string
+	for _, element := range node.Content {
+		one, err := name(element)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+func name(node *yaml.Node) (string, error) {
+	node = resolved(node)
+	if node.Kind != yaml.ScalarNode || node.Value == "" || node.ShortTag() == "!!null" {
+		return "", fmt.Errorf("line %d: a name must be text that is not empty", node.Line)
+	}
+	return node.Value, nil
+}
+
+// resolved is what an alias stands for.
+func resolved(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
 }

@@ -14,6 +14,27 @@ import (
 	"github.com/elastichub/elastichub/groups/sourcetest"
 )
 
+// TestNamesAreText: what YAML would read as a number, a date or a truth.
+func TestNamesAreText(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "groups.yaml")
+	names := []string{"03423453", "no", "1e3", "0x1F", "12_3", "2026-11-28", "+1", ".5", "off", "1:30"}
+	var text strings.Builder
+	text.WriteString("users:\n")
+	for _, name := range names {
+		text.WriteString("  " + name + ": [" + name + ", '" + name + "']\n")
+	}
+	require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o600))
+	f, err := New(Config{path}, time.Now)
+	require.NoError(t, err)
+	for _, name := range names {
+		m, err := f.Lookup(t.Context(), name)
+		require.NoError(t, err, name)
+		assert.Equal(t, []groups.Group{{Name: name}, {Name: name}}, m.Groups)
+	}
+	_, err = f.Lookup(t.Context(), "931627")
+	assert.ErrorIs(t, err, groups.ErrUnknownUser, "03423453 as an octal number")
+}
+
 func TestSource(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "groups.yaml")
 	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
@@ -35,7 +56,7 @@ func TestSource(t *testing.T) {
 	write("users: {carol: [x]}")
 	_, err = f.Lookup(t.Context(), "carol")
 	assert.NoError(t, err, "a changed file counts at once")
-	for _, text := range []string{"usres: {}", "users: {a: [1, {}]}", "users: {a: ['cn=,x']}", "users: {a: [], a: []}", strings.Repeat("#", maxFileBytes+1)} {
+	for _, text := range []string{"usres: {}", "users: {a: [1, {}]}", "users: {a: ['cn=,x']}", "users: {a: [], a: []}", "users: {a: [~]}", "users: {'': [x]}", "users: {a: ['']}", "users: {~: [x]}", "users: [a]", "users: {a: x}", "users: {[a]: []}", strings.Repeat("#", maxFileBytes+1)} {
 		write(text)
 		_, err = f.Lookup(t.Context(), "a")
 		assert.ErrorIs(t, err, groups.ErrUnavailable, "%.30s", text)
