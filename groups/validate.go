@@ -38,9 +38,6 @@ const (
 	maxVolumeName = 63 - len("shared-")
 )
 
-// usernameMark stands for the user in the name of a home claim.
-const usernameMark = "{username}"
-
 var (
 	channelID  = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 	kernelName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
@@ -233,10 +230,10 @@ var accessModes = []corev1.PersistentVolumeAccessMode{
 // validateClaim checks the template of a claim's name by an example.
 func validateClaim(claim string, at *field.Path) field.ErrorList {
 	var faults field.ErrorList
-	if !strings.Contains(claim, usernameMark) {
-		faults = append(faults, field.Invalid(at, claim, "must contain "+usernameMark+": a volume for all members is a shared one"))
+	if !strings.Contains(claim, v1alpha1.UsernameMark) {
+		faults = append(faults, field.Invalid(at, claim, "must contain "+v1alpha1.UsernameMark+": a volume for all members is a shared one"))
 	}
-	for _, text := range validation.IsDNS1123Subdomain(strings.ReplaceAll(claim, usernameMark, "x")) {
+	for _, text := range validation.IsDNS1123Subdomain(strings.ReplaceAll(claim, v1alpha1.UsernameMark, "x")) {
 		faults = append(faults, field.Invalid(at, claim, text))
 	}
 	return faults
@@ -259,6 +256,26 @@ func validateEnv(env []v1alpha1.PolicyEnv, at *field.Path) field.ErrorList {
 		if len(e.Value) > maxEnvBytes {
 			faults = append(faults, field.TooLong(here.Child("value"), "", maxEnvBytes))
 		}
+		faults = append(faults, validateEnvSource(e, here)...)
+	}
+	return faults
+}
+
+func validateEnvSource(e v1alpha1.PolicyEnv, at *field.Path) field.ErrorList {
+	var faults field.ErrorList
+	if e.ValueFrom == nil {
+		return nil
+	}
+	if e.Value != "" {
+		faults = append(faults, field.Forbidden(at.Child("valueFrom"), "must not be set beside value"))
+	}
+	switch ref := e.ValueFrom.SecretKeyRef; {
+	case ref == nil:
+		faults = append(faults, field.Required(at.Child("valueFrom", "secretKeyRef"), "it is the only source there is"))
+	case len(validation.IsDNS1123Subdomain(ref.Name)) > 0:
+		faults = append(faults, field.Invalid(at.Child("valueFrom", "secretKeyRef", "name"), ref.Name, "must be the name of a Secret"))
+	case len(validation.IsConfigMapKey(ref.Key)) > 0:
+		faults = append(faults, field.Invalid(at.Child("valueFrom", "secretKeyRef", "key"), ref.Key, "must be a key of a Secret"))
 	}
 	return faults
 }

@@ -89,10 +89,12 @@ func startRequest(key spawner.Key, b startBody, a groups.Allowance, o forms.Opti
 		return spawner.Request{}, err
 	}
 	cpuRequest, memoryRequest := forms.Requests(a, o)
+	env, secretEnv := environment(b.Env, a.Env, key.User)
 	return spawner.Request{
 		Key:               key,
 		Start:             b.Start,
-		Env:               environment(b.Env, a.Env),
+		Env:               env,
+		SecretEnv:         secretEnv,
 		Command:           b.Command,
 		Args:              b.Args,
 		Image:             image,

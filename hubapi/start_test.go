@@ -21,19 +21,21 @@ func TestStartRequest(t *testing.T) {
 	tolerations := []corev1.Toleration{{Key: "notebooks", Operator: corev1.TolerationOpExists}}
 	affinity := &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
 	secrets := []v1alpha1.PullSecret{{Name: "registry"}}
+	mlflow := &v1alpha1.PolicyEnvSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "mlflow"}, Key: "token"}}
 	a := groups.Allowance{
 		Affinity: affinity, ImagePullSecrets: secrets,
 		Policies: []string{"research", "everyone"}, Groups: []groups.Group{{Name: "ml", DN: "cn=ml,dc=x"}, {Name: "staff"}},
 		CPU: groups.Range{RequestRatio: 0.3333}, Memory: groups.Range{RequestRatio: 1},
 		Images:       []v1alpha1.ImageChannel{{ID: "stable", Image: "r/nb:1"}, {ID: "old", Image: "r/nb:0", Hidden: true}},
 		NodeSelector: map[string]string{"pool": "n"}, Tolerations: tolerations, PriorityClassName: "low", Storage: storage,
-		Env:            []v1alpha1.PolicyEnv{{Name: "HF_HOME", Value: "/data"}, {Name: "JUPYTERHUB_API_TOKEN", Value: "of the policy"}},
+		Env: []v1alpha1.PolicyEnv{{Name: "HF_HOME", Value: "/data"}, {Name: "JUPYTERHUB_API_TOKEN", Value: "of the policy"},
+			{Name: "SCRATCH", Value: "/scratch/{username}/{x}"}, {Name: "MLFLOW_TOKEN", ValueFrom: mlflow}, {Name: "JUPYTERHUB_USER", ValueFrom: mlflow}},
 		Kernels:        v1alpha1.PolicyKernels{IdleSeconds: 60},
 		ServersPerUser: 3, ServerIdleSeconds: 3600, MaxRunSeconds: 7200,
 	}
 	idle := int64(60)
 	key := spawner.Key{User: "u/1", Server: "s"}
-	b := startBody{Start: "s1", Env: map[string]string{"JUPYTERHUB_API_TOKEN": "secret"}, Command: []string{"c"}, Args: []string{"--a"}}
+	b := startBody{Start: "s1", Env: map[string]string{"JUPYTERHUB_API_TOKEN": "secret", "JUPYTERHUB_USER": "u/1"}, Command: []string{"c"}, Args: []string{"--a"}}
 	o := forms.Options{CPU: resource.MustParse("2"), Memory: resource.MustParse("4Gi"), Image: "old"}
 
 	got, err := startRequest(key, b, a, o)
@@ -45,8 +47,9 @@ func TestStartRequest(t *testing.T) {
 	assert.Equal(t, spawner.Request{
 		Key: key, Start: "s1", Command: []string{"c"}, Args: []string{"--a"},
 		// CPU_* and MEM_* are the spawner's.
-		Env:   map[string]string{"HF_HOME": "/data", "JUPYTERHUB_API_TOKEN": "secret"},
-		Image: "r/nb:0", ImageChannel: "old", CPULimit: resource.MustParse("2"), MemoryLimit: resource.MustParse("4Gi"),
+		Env:       map[string]string{"HF_HOME": "/data", "JUPYTERHUB_API_TOKEN": "secret", "JUPYTERHUB_USER": "u/1", "SCRATCH": "/scratch/u/1/{x}"},
+		SecretEnv: []corev1.EnvVar{{Name: "MLFLOW_TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: mlflow.SecretKeyRef}}},
+		Image:     "r/nb:0", ImageChannel: "old", CPULimit: resource.MustParse("2"), MemoryLimit: resource.MustParse("4Gi"),
 		NodeSelector: map[string]string{"pool": "n"}, Tolerations: tolerations, PriorityClassName: "low", Storage: storage,
 		Affinity: affinity, ImagePullSecrets: secrets,
 		KernelOptions:  v1alpha1.KernelOptions{Policies: []string{"research", "everyone"}, Groups: []string{"ml", "staff"}, IdleTimeoutSeconds: &idle},

@@ -38,7 +38,7 @@ func templateOf(req Request) (template string, ok bool) {
 // personal tells that a claim is made for one person: its template is empty, for
 // one server, or has {username} in it.
 func personal(template string) bool {
-	return template == "" || strings.Contains(template, usernameMark)
+	return template == "" || strings.Contains(template, v1alpha1.UsernameMark)
 }
 
 // homeClaim decides which claim becomes the home of a start, and notes the
@@ -143,7 +143,7 @@ func claimOfName(template, user, notebook string) string {
 	if template == "" {
 		return v1alpha1.DefaultHomeClaim(notebook)
 	}
-	return strings.ReplaceAll(template, usernameMark, userSlug(user))
+	return strings.ReplaceAll(template, v1alpha1.UsernameMark, userSlug(user))
 }
 
 // explicit is a claim as spec names it: not at all where it is named after the

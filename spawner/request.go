@@ -20,9 +20,6 @@ import (
 // wrapped; no value of the environment is among them.
 var ErrInvalid = errors.New("spawner: invalid request")
 
-// usernameMark in the name of a home claim stands for the user.
-const usernameMark = "{username}"
-
 // Bounds of one request. A Secret holds 1 MiB at most, annotations 256 KiB.
 const (
 	maxStartBytes   = 128
@@ -123,6 +120,7 @@ func requestTemplate(cfg Config, req Request) corev1.PodTemplateSpec {
 			// Arguments all: the image's entrypoint, an init such as tini, stays
 			// the first process, as it does with KubeSpawner.
 			Args: literal(slices.Concat(req.Command, req.Args)),
+			Env:  req.SecretEnv,
 			Resources: corev1.ResourceRequirements{
 				Limits:   corev1.ResourceList{corev1.ResourceCPU: req.CPULimit, corev1.ResourceMemory: req.MemoryLimit},
 				Requests: corev1.ResourceList{corev1.ResourceCPU: req.CPURequest, corev1.ResourceMemory: req.MemoryRequest},

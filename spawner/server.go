@@ -42,9 +42,11 @@ type Request struct {
 	// changes nothing.
 	Start string
 	// Env is the Hub's environment for the server, whole; Command and Args what it runs.
-	Env     map[string]string
-	Command []string
-	Args    []string
+	Env map[string]string
+	// SecretEnv are variables whose values Secrets of the namespace hold.
+	SecretEnv []corev1.EnvVar
+	Command   []string
+	Args      []string
 
 	Image string
 	// ImageChannel is the id of the policy's channel that Image came from.

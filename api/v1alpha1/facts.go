@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"cmp"
 	"path"
+	"strings"
 )
 
 // What holds unless an object says otherwise.
@@ -42,6 +43,13 @@ func (nb *JupyterNotebook) StartHasFailed() bool {
 func (nb *JupyterNotebook) CountsAsRunning() bool {
 	return !nb.Spec.Stopped && !nb.StartHasFailed() && nb.DeletionTimestamp == nil
 }
+
+// UsernameMark in a policy stands for the user: in the name of a home claim as a
+// slug, in the value of a variable as it is.
+const UsernameMark = "{username}"
+
+// For is the value of the variable for a user, empty if it comes from elsewhere.
+func (e PolicyEnv) For(user string) string { return strings.ReplaceAll(e.Value, UsernameMark, user) }
 
 // HomeClaim is the name of a notebook's home claim, empty if it has none.
 func (nb *JupyterNotebook) HomeClaim() string {

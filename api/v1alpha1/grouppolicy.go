@@ -337,10 +337,11 @@ type PolicyEnv struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
 	Name string `json:"name"`
+	// Value of the variable, in which {username} stands for the user's name.
 	// +kubebuilder:validation:MaxLength=32768
 	Value string `json:"value,omitempty"`
-	// ValueFrom is where the value comes from, instead of value.
-	// This field is not read yet: the variable is empty.
+	// ValueFrom is where the value comes from, instead of value. Whoever has a
+	// server or kernel by the policy can read it there.
 	ValueFrom *PolicyEnvSource `json:"valueFrom,omitempty"`
 }
 

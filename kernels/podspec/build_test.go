@@ -70,7 +70,12 @@ func sample() Parts {
 	research.Spec.NodeSelector = map[string]string{"pool": "gpu"}
 	research.Spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
 	research.Spec.PriorityClassName = "interactive"
-	research.Spec.Env = []v1alpha1.PolicyEnv{{Name: "MLFLOW_TRACKING_URI", Value: "http://mlflow"}}
+	research.Spec.Env = []v1alpha1.PolicyEnv{
+		{Name: "MLFLOW_TRACKING_URI", Value: "http://mlflow/$(USER)/{username}"},
+		{Name: "MLFLOW_TOKEN", ValueFrom: &v1alpha1.PolicyEnvSource{SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "mlflow"}, Key: "token",
+		}}},
+	}
 	return Parts{Kernel: k, Gateway: gw, Spec: ks, Notebook: nb, Policies: []v1alpha1.GroupPolicy{*research}}
 }
 

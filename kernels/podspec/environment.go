@@ -54,12 +54,17 @@ func clientEnv(vars []corev1.EnvVar) ([]corev1.EnvVar, error) {
 	return checked, nil
 }
 
-// policyEnv is the environment of all policies, the first naming a variable winning.
-func policyEnv(policies []v1alpha1.GroupPolicy) []corev1.EnvVar {
+// policyEnv is the environment of all policies for a user, the first naming a
+// variable winning.
+func policyEnv(policies []v1alpha1.GroupPolicy, user string) []corev1.EnvVar {
 	var e environment
 	for _, p := range slices.Backward(policies) {
 		for _, v := range p.Spec.Env {
-			e.set(v.Name, podrules.Literal(v.Value))
+			if v.ValueFrom != nil {
+				e.add(corev1.EnvVar{Name: v.Name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: v.ValueFrom.SecretKeyRef.DeepCopy()}})
+				continue
+			}
+			e.set(v.Name, podrules.Literal(v.For(user)))
 		}
 	}
 	return e.vars
@@ -76,7 +81,7 @@ func (in Parts) environment(main *corev1.Container, gpus int64) ([]corev1.EnvVar
 	e.add(main.Env...)
 	e.add(in.Spec.Spec.Env...)
 	e.add(client...)
-	e.add(policyEnv(in.Policies)...)
+	e.add(policyEnv(in.Policies, in.Kernel.Spec.User)...)
 	e.add(podrules.LimitVariables(main.Resources)...)
 	e.set(protocol.EnvKernelID, in.Kernel.Name)
 	e.set(protocol.EnvKernelName, in.Spec.Name)

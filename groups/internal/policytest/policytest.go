@@ -94,6 +94,16 @@ func Rows() []Row {
 				{Name: "data", Claim: "data", MountPath: "/data"}, {Name: "data", Claim: "", MountPath: "/data"}, {Name: "x", Claim: "x", MountPath: "relative"}}}
 		}, []string{"FieldValueInvalid spec.storage.home.size", "FieldValueInvalid spec.storage.home.mountPath", "FieldValueDuplicate spec.storage.shared[1].name",
 			"FieldValueInvalid spec.storage.shared[1].claim", "FieldValueDuplicate spec.storage.shared[1].mountPath", "FieldValueInvalid spec.storage.shared[2].mountPath"}},
+		{"env from nowhere", false, func(s *spec) {
+			from := func(name, key string) *v1alpha1.PolicyEnvSource {
+				return &v1alpha1.PolicyEnvSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: key}}
+			}
+			s.Env = []v1alpha1.PolicyEnv{
+				{Name: "A", ValueFrom: &v1alpha1.PolicyEnvSource{}}, {Name: "B", ValueFrom: from("No Name", "k")}, {Name: "C", ValueFrom: from("s", "../k")},
+				{Name: "D", ValueFrom: from("s", "k")},
+			}
+		}, []string{"FieldValueRequired spec.env[0].valueFrom.secretKeyRef", "FieldValueInvalid spec.env[1].valueFrom.secretKeyRef.name",
+			"FieldValueInvalid spec.env[2].valueFrom.secretKeyRef.key"}},
 		{"env", true, func(s *spec) {
 			s.Env = []v1alpha1.PolicyEnv{{Name: "1A"}, {Name: "B", Value: "\x00"}, {Name: "B"}}
 		}, []string{"FieldValueInvalid spec.env[0].name", "FieldValueInvalid spec.env[1].value", "FieldValueDuplicate spec.env[2].name"}},
