@@ -33,6 +33,7 @@ type request struct {
 	id      string
 	kind    string // msg_type
 	channel wire.Channel
+	silent  bool // an execute_request that nobody ran: variable inspectors send those
 	header  []byte
 	at      time.Time
 	frame   []byte // in the v1 framing; nil once it will not be sent again
@@ -44,7 +45,8 @@ type request struct {
 // cost is what is kept of a request, beside its frame, until it is answered.
 func (r *request) cost() int64 { return requestOverhead + int64(len(r.header)) }
 
-func (r *request) executes() bool { return r.kind == wire.TypeExecuteRequest }
+// executes reports whether somebody ran something, for which a kernel comes back.
+func (r *request) executes() bool { return r.kind == wire.TypeExecuteRequest && !r.silent }
 
 // frame is one message on its way to the kernel, in the v1 framing.
 type frame struct {
@@ -94,6 +96,7 @@ func (l *pendingRequests) add(m *wire.Message, data []byte, now time.Time) (*req
 	var r *request
 	if strings.HasSuffix(fields.Type, "_request") && (m.Channel == wire.Shell || m.Channel == wire.Control) {
 		r = &request{id: string(fields.ID), kind: fields.Type, channel: m.Channel, header: slices.Clone(m.Header), at: now, frame: data}
+		r.silent = r.kind == wire.TypeExecuteRequest && wire.IsTrue(m.Content, "silent")
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -102,13 +102,17 @@ func TestParkedKernelComesBackWithTheNextCell(t *testing.T) {
 	w.phase(id, v1alpha1.KernelParked, 1, "")
 	p.silent(200*time.Millisecond, wire.TypeError, wire.TypeStream)
 
-	// Nothing but an execute_request wakes it; everything is answered.
+	// Nothing but an execute_request that somebody runs wakes it; everything is answered.
 	for _, kind := range []string{wire.TypeKernelInfoRequest, wire.TypeCompleteRequest, wire.TypeCommInfoRequest} {
 		request := p.send(wire.Shell, kind, map[string]any{})
 		reply := p.next(wire.ReplyType(kind))
 		assert.Equal(t, request, parentOf(reply), kind)
 		assert.Equal(t, "idle", p.next(wire.TypeStatus).ExecutionState(), kind)
 	}
+	unasked := p.send(wire.Shell, wire.TypeExecuteRequest, map[string]any{"code": "dir()", "silent": true})
+	reply := p.next(wire.ReplyType(wire.TypeExecuteRequest))
+	assert.Equal(t, unasked, parentOf(reply))
+	assert.Equal(t, "KernelParked", wire.Member(reply.Content, "ename"))
 	p.send(wire.Shell, wire.TypeCommMsg, map[string]any{"comm_id": "c"})
 	request := p.send(wire.Control, wire.TypeInterruptRequest, map[string]any{})
 	assert.Equal(t, request, parentOf(p.next(wire.TypeInterruptReply)))

@@ -55,7 +55,7 @@ func (s *socket) giveUp() {
 
 // standIn answers, while the kernel is not there, what needs no kernel:
 // kernel_info_request as speakOfKernel has it, interrupt_request at once, and
-// when the kernel is parked everything else but execute_request. It returns
+// when the kernel is parked everything else but what somebody runs. It returns
 // when to look again.
 func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) time.Duration {
 	wait := time.Hour

@@ -128,6 +128,12 @@ func Member(object []byte, name string) string {
 	return string(text(raw))
 }
 
+// IsTrue reports whether an object has a member that is true.
+func IsTrue(object []byte, name string) bool {
+	raw, found := rawMember(object, name)
+	return found && string(raw) == "true"
+}
+
 // HasMember reports whether a JSON object has a top-level member of that name.
 func HasMember(object []byte, name string) bool {
 	_, found := rawMember(object, name)
