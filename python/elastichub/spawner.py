@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 import weakref
 from datetime import datetime, timedelta
@@ -40,6 +41,9 @@ HAND_OVER_SECONDS = 3
 LINK_FIELDS = ("cpu", "memory", "image", "preset")
 # How many people may have had one name.
 MAX_OTHERS = 8
+
+# $(NAME) as Kubernetes has it in a Pod's variables, and $$(NAME), which is the text $(NAME).
+_REFERENCE = re.compile(r"\$?\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 _ENDED = {"Stopped": 0, "Failed": 1}
 
@@ -339,12 +343,43 @@ class ElasticSpawner(Spawner):
             self._log.close()
         return self._url
 
+    def _variables(self):
+        """get_env() as text. In `environment` a $(NAME) of a variable that is there is its
+        value; what is neither text nor a number is refused by its name."""
+        env = self.get_env()
+        odd = [
+            {"field": name, "message": f"is a {type(value).__name__}, not text."}
+            for name, value in env.items()
+            if isinstance(value, bool) or not isinstance(value, (str, int, float))
+        ]
+        if odd:
+            raise self._refuse(
+                Problem(
+                    400,
+                    "invalid-request",
+                    detail="Values of c.Spawner.environment must be text. One that is in a "
+                    "Secret belongs into a GroupPolicy, as spec.env[].valueFrom.secretKeyRef.",
+                    errors=odd,
+                )
+            )
+        env = {name: str(value) for name, value in env.items()}
+
+        def value(reference):
+            text, name = reference[0], reference[1]
+            return text[1:] if text.startswith("$$") else env.get(name, text)
+
+        configured = {
+            name: _REFERENCE.sub(value, env[name]) for name in self.environment if name in env
+        }
+        return {**env, **configured}
+
     async def _request_start(self):
         """Ask for the start. Refused, `_nothing_runs` says whether that is certain."""
+        self._nothing_runs = True
         request = {
             "start": self._start_id,
             "options": self.user_options,
-            "env": {name: str(value) for name, value in self.get_env().items()},
+            "env": self._variables(),
             "cmd": list(self.cmd),
             "args": self.get_args(),
         }
@@ -354,7 +389,6 @@ class ElasticSpawner(Spawner):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_RETRY_SECONDS
         others: list[str] = []
-        self._nothing_runs = True
         while True:
             try:
                 # Repeating it is safe: the start id stays the same.

@@ -24,7 +24,7 @@ class Spawner(ElasticSpawner):
     """As the Hub's database and environment would make it."""
 
     def get_env(self):
-        return {"JUPYTERHUB_API_TOKEN": "secret", "NUMBER": 5}
+        return {"JUPYTERHUB_API_TOKEN": "secret", "NUMBER": 5, **self.environment}
 
 
 def spawner_at(url, user="researcher"):
@@ -411,6 +411,42 @@ async def test_refusals_have_a_status_and_count_for_nothing(
         # JupyterHub 5 will add one, 6 will not.
         counted = elastichub.spawner.SpawnException is None
         assert s.handler.settings["failure_count"] == (1 if counted else 2)
+
+
+async def test_a_variable_that_is_no_text_is_refused_by_its_name():
+    async with double() as d:
+        s = spawner_at(d.url)
+        s.environment = {
+            "KEY": {"valueFrom": {"secretKeyRef": {"name": "s", "key": "hidden"}}},
+            "DEBUG": True,
+            "EMPTY": None,
+            "FINE": "text",
+        }
+        with pytest.raises(web.HTTPError) as raised:
+            await s.start()
+        assert raised.value.status_code == 400
+        message = raised.value.jupyterhub_message
+        for part in ("KEY: is a dict", "DEBUG: is a bool", "EMPTY: is a NoneType"):
+            assert part in message
+        assert "secretKeyRef" in message, "where it belongs"
+        assert "FINE" not in message and "hidden" not in message
+        assert not d.of("start") and not d.of("stop")
+        assert await s.poll() == 1, "nothing was started"
+
+
+def test_variables_may_refer_to_each_other():
+    s = spawner_at("http://x")
+    s.environment = {
+        "WHERE": "/scratch/$(NUMBER)/$(NOBODY)",
+        "TEXT": "$$(NUMBER) $NUMBER $(date +%s) $$",
+    }
+    s.get_env = lambda: {"NUMBER": 5, "FROM_THE_HUB": "$(NUMBER)", **s.environment}
+    assert s._variables() == {
+        "NUMBER": "5",
+        "FROM_THE_HUB": "$(NUMBER)",
+        "WHERE": "/scratch/5/$(NOBODY)",
+        "TEXT": "$(NUMBER) $NUMBER $(date +%s) $$",
+    }
 
 
 async def test_checked_options_are_what_starts():
