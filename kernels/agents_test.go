@@ -24,6 +24,8 @@ type fakeAgent struct {
 	idle    time.Duration // what the agent says
 	silent  bool          // it does not answer
 	parked  bool
+
+	variables map[string]string
 }
 
 func newFakeAgents() *fakeAgents { return &fakeAgents{agents: map[string]*fakeAgent{}} }
@@ -52,6 +54,15 @@ func (f *fakeAgents) SetIdle(_ context.Context, ip string, secret keys.Secret, t
 		}
 		a.secret, a.timeout, a.cull, err = secret, timeout, cullConnected, nil
 		a.calls++
+	})
+	return err
+}
+
+func (f *fakeAgents) SetVariables(_ context.Context, ip string, secret keys.Secret, variables map[string]string) (err error) {
+	f.at(ip, func(a *fakeAgent) {
+		if err = errSilent; !a.silent {
+			a.secret, a.variables, err = secret, variables, nil
+		}
 	})
 	return err
 }

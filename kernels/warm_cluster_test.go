@@ -19,6 +19,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // warmPods lists the living warm Pods that are nobody's, by name.
@@ -100,6 +101,7 @@ func TestWarmStart(t *testing.T) {
 	assert.Equal(t, want, agent.secret)
 	assert.Equal(t, 600*time.Second, agent.timeout)
 	assert.True(t, agent.cull)
+	assert.Empty(t, agent.variables, "there is no notebook")
 
 	// the pool is filled up again, and what ends is the kernel's alone
 	again := c.warmUp(2, "")
@@ -295,4 +297,34 @@ func TestWarmPodThatDoesNotAnswer(t *testing.T) {
 	c.kill(&pod)
 	c.ready("k1", 1, "")
 	assert.Empty(t, c.kernel("k1").Status.Warm)
+}
+
+// TestAWarmKernelIsToldItsNotebook: where that is in the Hub, and the document, but
+// none of the tokens that are beside it.
+func TestAWarmKernelIsToldItsNotebook(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	policy := kerneltest.Policy("all", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{v1alpha1.DefaultKernelName} })
+	policy.Spec.Env = []v1alpha1.PolicyEnv{{Name: "SCRATCH", Value: "/scratch/{username}"}, {Name: "PLAIN", Value: "x"}}
+	c.create(policy)
+	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
+		gw.Spec.WarmKernels = []v1alpha1.WarmKernel{{KernelSpec: v1alpha1.DefaultKernelName, Count: 1, Policies: []string{"all"}}}
+	})
+	warmPods := c.warmUp(1, "")
+	c.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "nb-env"}, StringData: map[string]string{
+		"JUPYTERHUB_USER": "ann", "JUPYTERHUB_SERVICE_PREFIX": "/user/ann/", "JUPYTERHUB_API_TOKEN": "secret", "JPY_API_TOKEN": "secret", "OTHER": "x",
+	}})
+	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: "nb"}}
+	nb.Spec.User, nb.Spec.EnvSecret, nb.Spec.Gateway = "ann", "nb-env", &corev1.ObjectReference{Name: "gw"}
+	nb.Spec.KernelOptions = &v1alpha1.KernelOptions{Policies: []string{"all"}}
+	c.create(nb)
+	k := kerneltest.Kernel("k1", "gw", v1alpha1.DefaultKernelName)
+	k.Spec.Notebook, k.Spec.Policies = "nb", []string{"all"}
+	k.Spec.Env = []corev1.EnvVar{{Name: podrules.EnvSession, Value: "/home/jovyan/5$$ $$(A).ipynb"}}
+	c.create(k)
+	k = c.phase("k1", 1, v1alpha1.KernelReady)
+	assert.Equal(t, warmPods[0].Name, k.Status.PodName)
+	assert.Equal(t, map[string]string{
+		"JUPYTERHUB_USER": "ann", "JUPYTERHUB_SERVICE_PREFIX": "/user/ann/", podrules.EnvSession: "/home/jovyan/5$ $(A).ipynb",
+		"SCRATCH": "/scratch/ann",
+	}, c.agents.state(k.Status.PodIP).variables)
 }

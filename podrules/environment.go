@@ -7,6 +7,9 @@ import "strings"
 // the text as it is.
 func Literal(text string) string { return strings.ReplaceAll(text, "$", "$$") }
 
+// Text is what a process sees of a value in which there are no references.
+func Text(value string) string { return strings.ReplaceAll(value, "$$", "$") }
+
 // WithoutReferences neutralises the references $(NAME) in a value that is in
 // Kubernetes' notation already, and nothing else: what Literal has written
 // stays, and doing it twice changes nothing.

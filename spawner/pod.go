@@ -150,6 +150,7 @@ func gatewayEnv(nb *v1alpha1.JupyterNotebook) []corev1.EnvVar {
 		{Name: "JUPYTER_GATEWAY_AUTH_TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: nb.Name + gatewaySecretSuffix}, Key: tokenKey,
 		}}},
+		{Name: "JUPYTER_GATEWAY_ALLOWED_ENVS", Value: podrules.EnvSession}, // what it sends with a start beside KERNEL_…
 		{Name: "JUPYTER_GATEWAY_CONNECT_TIMEOUT", Value: gatewayConnectTimeout},
 		{Name: "JUPYTER_GATEWAY_REQUEST_TIMEOUT", Value: gatewayRequestTimeout},
 		{Name: "JUPYTER_GATEWAY_RETRY_INTERVAL", Value: gatewayRetryInterval},

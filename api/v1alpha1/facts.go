@@ -48,8 +48,11 @@ func (nb *JupyterNotebook) CountsAsRunning() bool {
 // slug, in the value of a variable as it is.
 const UsernameMark = "{username}"
 
+// Personal reports whether the value of the variable is another for each user.
+func (e *PolicyEnv) Personal() bool { return strings.Contains(e.Value, UsernameMark) }
+
 // For is the value of the variable for a user, empty if it comes from elsewhere.
-func (e PolicyEnv) For(user string) string { return strings.ReplaceAll(e.Value, UsernameMark, user) }
+func (e *PolicyEnv) For(user string) string { return strings.ReplaceAll(e.Value, UsernameMark, user) }
 
 // HomeClaim is the name of a notebook's home claim, empty if it has none.
 func (nb *JupyterNotebook) HomeClaim() string {

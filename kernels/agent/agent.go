@@ -56,6 +56,8 @@ type agent struct {
 	usage    protocol.Usage            // as of the start of the present process; the supervisor's
 	probed   atomic.Pointer[time.Time] // when the kubelet last asked whether the kernel is to live
 	over     atomic.Bool               // the kernel is to be gone
+	// variables are what every process of the kernel has over its container's; nil: none.
+	variables atomic.Pointer[map[string]string]
 
 	mu       sync.RWMutex
 	ctx      context.Context // of sessions and connections; ends with the run

@@ -49,7 +49,7 @@ type kernel struct {
 
 // newKernel starts the process and begins to connect to it.
 func newKernel(ctx context.Context, a *agent) (*kernel, error) {
-	p, err := a.processes.start(&a.conn)
+	p, err := a.processes.start(&a.conn, a.variables.Load())
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
@@ -191,12 +193,12 @@ func (p *processes) tell(c protocol.ProcessCall) error {
 }
 
 // start starts the kernel's process.
-func (p *processes) start(connection *connection) (*process, error) {
+func (p *processes) start(connection *connection, variables *map[string]string) (*process, error) {
 	raw, err := json.Marshal(connection)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := p.call(protocol.ProcessCall{Operation: protocol.OperationStart, Connection: raw})
+	answer, err := p.call(protocol.ProcessCall{Operation: protocol.OperationStart, Connection: raw, Variables: ptr.Deref(variables, nil)})
 	return answer.process, err
 }
 

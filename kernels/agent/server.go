@@ -12,7 +12,11 @@ import (
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
-const bodyBytes = 4 << 10
+// Bounds of the bodies of requests.
+const (
+	bodyBytes      = 4 << 10
+	variablesBytes = 64 << 10 // JSON may escape every byte of them
+)
 
 func (a *agent) server() *http.Server {
 	mux := http.NewServeMux()
@@ -23,6 +27,7 @@ func (a *agent) server() *http.Server {
 	private.HandleFunc("POST "+protocol.PathInterrupt, a.postInterrupt)
 	private.HandleFunc("POST "+protocol.PathRestart, a.postRestart)
 	private.HandleFunc("PUT "+protocol.PathIdle, a.putIdle)
+	private.HandleFunc("PUT "+protocol.PathVariables, a.putVariables)
 	private.HandleFunc("POST "+protocol.PathPark, a.postPark)
 	private.HandleFunc("POST "+protocol.PathShutdown, a.postShutdown)
 	private.HandleFunc("GET "+protocol.PathChannels, a.getChannels)
@@ -45,7 +50,11 @@ func (a *agent) authorized(next http.Handler) http.Handler {
 			return
 		}
 		a.contacted(time.Now())
-		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
+		most := int64(bodyBytes)
+		if r.URL.Path == protocol.PathVariables {
+			most = variablesBytes
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 		next.ServeHTTP(w, r)
 	})
 }

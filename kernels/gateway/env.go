@@ -43,8 +43,8 @@ type wishes struct {
 }
 
 // readEnv sorts out what a client sent. As with Enterprise Gateway, names that
-// do not begin with KERNEL_ are left out; one that does and has a bad value is
-// an error of kind Invalid.
+// do not begin with KERNEL_ are left out, but for the session's; one that does
+// and has a bad value is an error of kind Invalid.
 func readEnv(env map[string]string) (wishes, error) {
 	var w wishes
 	if len(env) > maxEnvCount {
@@ -57,6 +57,10 @@ func readEnv(env map[string]string) (wishes, error) {
 		}
 	}
 	sort.Strings(names)
+	// Nobody has chosen its value, so that a bad one is no reason to refuse a start.
+	if session, sent := env[podrules.EnvSession]; sent && checkValue(session) == nil {
+		w.env = append(w.env, corev1.EnvVar{Name: podrules.EnvSession, Value: podrules.Literal(session)})
+	}
 	for _, name := range names {
 		value := env[name]
 		if !envName.MatchString(name) {

@@ -314,6 +314,7 @@ func TestStart(t *testing.T) {
 	w := newWorld(t)
 	body := map[string]any{"name": "python-gpu", "env": map[string]string{
 		"KERNEL_USERNAME": "mallory", "KERNEL_LAUNCH_TIMEOUT": "58", "KERNEL_WORKING_DIR": "/home/jovyan/work", "KERNEL_A": "$(HOME) {{x}} `id`", "PATH": "/evil", "HOME": "/x",
+		"JPY_SESSION_NAME": "/home/jovyan/5$.ipynb", "JPY_API_TOKEN": "secret", "JUPYTERHUB_USER": "mallory",
 	}}
 	raw, err := json.Marshal(body)
 	require.NoError(t, err)
@@ -330,7 +331,7 @@ func TestStart(t *testing.T) {
 	k := w.kernel(m.ID)
 	assert.Equal(t, v1alpha1.JupyterKernelCRDSpec{
 		Gateway: testGateway, KernelSpec: "python-gpu", Notebook: "nb-alice", User: "alice", Policies: []string{"all"},
-		Env: []corev1.EnvVar{{Name: "KERNEL_A", Value: "$$(HOME) {{x}} `id`"}}, WorkingDir: "/home/jovyan/work",
+		Env: []corev1.EnvVar{{Name: "JPY_SESSION_NAME", Value: "/home/jovyan/5$$.ipynb"}, {Name: "KERNEL_A", Value: "$$(HOME) {{x}} `id`"}}, WorkingDir: "/home/jovyan/work",
 		Run: 1, IdleTimeoutSeconds: new(int64(60)),
 	}, k.Spec)
 	require.Len(t, k.OwnerReferences, 1)

@@ -8,9 +8,12 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
+// Python is the name of that language.
+const Python = "python"
+
 // Default is the language of a kernelspec that names none, as it was for
 // elastic-jupyter-operator.
-const Default = "python"
+const Default = Python
 
 // Language is what is known of one.
 type Language struct {

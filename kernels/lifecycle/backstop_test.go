@@ -146,6 +146,10 @@ func (a *silentAgents) SetIdle(context.Context, string, keys.Secret, time.Durati
 	return nil
 }
 
+func (a *silentAgents) SetVariables(context.Context, string, keys.Secret, map[string]string) error {
+	return nil
+}
+
 func (a *silentAgents) Idle(_ context.Context, ip string, secret keys.Secret) (time.Duration, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

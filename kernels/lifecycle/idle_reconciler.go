@@ -122,6 +122,8 @@ type Agents interface {
 	// SetIdle sets when the kernel is parked: after timeout without work, zero
 	// meaning never, and whether also while a client is connected.
 	SetIdle(ctx context.Context, ip string, secret keys.Secret, timeout time.Duration, cullConnected bool) error
+	// SetVariables sets what the kernel has in its environment over what its Pod says.
+	SetVariables(ctx context.Context, ip string, secret keys.Secret, variables map[string]string) error
 	// Idle tells for how long the kernel has been idle; a busy one: not at all.
 	Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error)
 }

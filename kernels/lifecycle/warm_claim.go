@@ -29,7 +29,7 @@ import (
 var errWarmPodLost = errors.New("kernels: the warm Pod cannot be taken")
 
 // resolveClaim brings a claim to its end: joined is true once the Pod is the kernel's
-// and its agent knows its idle time. Otherwise the result says when to look
+// and its agent knows whose it is. Otherwise the result says when to look
 // again; a claim that came to nothing is given back, and the kernel starts from
 // nothing. Every step can be repeated, by another leader too.
 func (r *kernelReconciler) resolveClaim(ctx context.Context, k *v1alpha1.JupyterKernel, pods []*corev1.Pod) (pod *corev1.Pod, joined bool, result reconcile.Result, err error) {
@@ -39,7 +39,7 @@ func (r *kernelReconciler) resolveClaim(ctx context.Context, k *v1alpha1.Jupyter
 		pod, err = r.join(ctx, k, in, pods)
 	}
 	if err == nil {
-		err = r.tellIdleTime(ctx, k, pod, r.pods.IdleRule(in))
+		err = r.tell(ctx, k, pod, in)
 	}
 	switch {
 	case err == nil:
@@ -139,10 +139,11 @@ func (r *kernelReconciler) checkClaim(ctx context.Context, k *v1alpha1.JupyterKe
 	return nil
 }
 
-// tellIdleTime tells the agent of a Pod that was joined when it is idle; its idle time
-// begins with that. It returns errNotReady while there is no agent yet, and
-// errLost if there is not going to be one.
-func (r *kernelReconciler) tellIdleTime(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, rule podspec.IdleRule) error {
+// tell tells the agent of a Pod that was joined what is different for this kernel: its
+// variables, and when it is idle; its idle time begins with that. It returns
+// errNotReady while there is no agent yet, and errWarmPodLost if there is not
+// going to be one, or the kernel cannot be told.
+func (r *kernelReconciler) tell(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, in podspec.Parts) error {
 	if pod.DeletionTimestamp != nil || podstate.EndingOf(pod) != nil {
 		return fmt.Errorf("%w: it has ended", errWarmPodLost)
 	}
@@ -159,8 +160,18 @@ func (r *kernelReconciler) tellIdleTime(ctx context.Context, k *v1alpha1.Jupyter
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
+	variables, err := podspec.Told(ctx, r.live, in)
+	if err != nil {
+		return err
+	}
+	rule := r.pods.IdleRule(in)
+	ctx, cancel := context.WithTimeout(ctx, 2*protocol.CallTimeout)
 	defer cancel()
+	if len(variables) > 0 {
+		if err := r.agents.SetVariables(ctx, pod.Status.PodIP, secret, variables); err != nil {
+			return fmt.Errorf("%w: it cannot be told its variables: %w", errWarmPodLost, err)
+		}
+	}
 	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secret, rule.Timeout(), rule.CullConnected); err != nil {
 		return fmt.Errorf("%w: its agent does not answer: %w", errWarmPodLost, err)
 	}

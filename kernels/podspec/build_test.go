@@ -488,6 +488,30 @@ func TestWhatAKernelMayUse(t *testing.T) {
 	assert.Equal(t, "1Gi", pod.Spec.Volumes[i].EmptyDir.SizeLimit.String())
 }
 
+// TestNoTokenReachesAKernel: of the notebook's environment it sees what it may.
+func TestNoTokenReachesAKernel(t *testing.T) {
+	in := sample()
+	in.Notebook.Spec.EnvSecret = "nb-env"
+	pod, err := Build(testPods, in)
+	require.NoError(t, err)
+	var seen []string
+	for _, c := range pod.Spec.Containers {
+		assert.Empty(t, c.EnvFrom)
+		for _, v := range c.Env {
+			if v.ValueFrom != nil && v.ValueFrom.SecretKeyRef.Name == "nb-env" {
+				assert.Equal(t, v1alpha1.KernelContainer, c.Name)
+				assert.Equal(t, v.Name, v.ValueFrom.SecretKeyRef.Key)
+				assert.True(t, *v.ValueFrom.SecretKeyRef.Optional, "a Hub may not have it")
+				seen = append(seen, v.Name)
+			}
+		}
+	}
+	assert.Equal(t, []string{
+		"JUPYTERHUB_USER", "JUPYTERHUB_SERVER_NAME", "JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_BASE_URL",
+		"JUPYTERHUB_HOST", "JUPYTERHUB_PUBLIC_URL", "JUPYTERHUB_PUBLIC_HUB_URL",
+	}, seen)
+}
+
 // TestWhenImagesArePulled: as the template says, else the configuration, else
 // Kubernetes; the agent's is one that the service has run already.
 func TestWhenImagesArePulled(t *testing.T) {

@@ -111,7 +111,7 @@ func keep[ID comparable](b *Builder, builds map[ID]keptBuild, id ID, in Parts, b
 			if in.Spec == nil {
 				return ""
 			}
-			return WarmClass(pod)
+			return in.warmClass(pod)
 		})}
 	}
 	b.mu.Lock()

@@ -54,18 +54,28 @@ func clientEnv(vars []corev1.EnvVar) ([]corev1.EnvVar, error) {
 	return checked, nil
 }
 
-// policyEnv is the environment of all policies for a user, the first naming a
-// variable winning.
+// policyVariables are those of all policies, the first naming a variable winning.
+func policyVariables(policies []v1alpha1.GroupPolicy) []v1alpha1.PolicyEnv {
+	var all []v1alpha1.PolicyEnv
+	for _, p := range policies {
+		for _, v := range p.Spec.Env {
+			if !slices.ContainsFunc(all, func(former v1alpha1.PolicyEnv) bool { return former.Name == v.Name }) {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
+
+// policyEnv is the environment that policies say for a user.
 func policyEnv(policies []v1alpha1.GroupPolicy, user string) []corev1.EnvVar {
 	var e environment
-	for _, p := range slices.Backward(policies) {
-		for _, v := range p.Spec.Env {
-			if v.ValueFrom != nil {
-				e.add(corev1.EnvVar{Name: v.Name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: v.ValueFrom.SecretKeyRef.DeepCopy()}})
-				continue
-			}
-			e.set(v.Name, podrules.Literal(v.For(user)))
+	for _, v := range policyVariables(policies) {
+		if v.ValueFrom != nil {
+			e.add(corev1.EnvVar{Name: v.Name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: v.ValueFrom.SecretKeyRef.DeepCopy()}})
+			continue
 		}
+		e.set(v.Name, podrules.Literal(v.For(user)))
 	}
 	return e.vars
 }
@@ -82,6 +92,7 @@ func (in Parts) environment(main *corev1.Container, gpus int64) ([]corev1.EnvVar
 	e.add(in.Spec.Spec.Env...)
 	e.add(client...)
 	e.add(policyEnv(in.Policies, in.Kernel.Spec.User)...)
+	e.add(in.notebookEnv()...)
 	e.add(podrules.LimitVariables(main.Resources)...)
 	e.set(protocol.EnvKernelID, in.Kernel.Name)
 	e.set(protocol.EnvKernelName, in.Spec.Name)

@@ -22,7 +22,7 @@ import (
 //
 //	made ──▶ free ──▶ claimed ──▶ joined ──▶ told
 //	           │          (admitter: one     (kernel reconciler:     (kernel reconciler:
-//	           │           conditional write  the Pod's owner is      its agent knows its
+//	           │           conditional write  the Pod's owner is      it knows variables and
 //	           ▼           of the kernel)     the kernel)             idle time; the address
 //	         ended, when its kernelspec has                           is in the status)
 //	         changed or others need the room
@@ -49,10 +49,10 @@ func IsWarm(pod *corev1.Pod) bool {
 // MadeWarm reports whether a Pod was made for the pool, whoever has it now.
 func MadeWarm(pod *corev1.Pod) bool { return pod.Annotations[v1alpha1.AnnotationWarm] != "" }
 
-// WarmClass is the same for Pods that can stand in for each other: those that
-// differ in nothing but whose they are, the kernel's id, and what the agent can
-// be told while it runs.
-func WarmClass(pod *corev1.Pod) string {
+// warmClass is the same for Pods that can stand in for each other: those that
+// differ in nothing but whose they are, the kernel's id, and what agent and kernel
+// can be told while they run. What a kernel can be told depends on its language.
+func (in Parts) warmClass(pod *corev1.Pod) string {
 	labels, annotations := map[string]string{}, map[string]string{}
 	for key, value := range pod.Labels {
 		switch key {
@@ -76,6 +76,9 @@ func WarmClass(pod *corev1.Pod) string {
 		}
 	}
 	for i := range spec.Containers {
+		if tellable(in.Spec.Spec.Language) {
+			spec.Containers[i].Env = in.withoutTold(spec.Containers[i].Env)
+		}
 		for j := range spec.Containers[i].Env {
 			switch v := &spec.Containers[i].Env[j]; v.Name {
 			case protocol.EnvKernelID, protocol.EnvIdleTimeout, protocol.EnvCullConnected:
@@ -125,6 +128,6 @@ func buildWarm(cfg Config, in Parts) (*corev1.Pod, error) {
 	}
 	delete(pod.Annotations, v1alpha1.AnnotationPolicies) // it is accounted to none
 	pod.Spec.ActiveDeadlineSeconds = nil
-	pod.Annotations[v1alpha1.AnnotationWarm] = WarmClass(pod)
+	pod.Annotations[v1alpha1.AnnotationWarm] = in.warmClass(pod)
 	return pod, nil
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 func TestWarmClass(t *testing.T) {
@@ -17,7 +18,7 @@ func TestWarmClass(t *testing.T) {
 		change(&in)
 		pod, err := Build(testPods, in)
 		require.NoError(t, err)
-		return WarmClass(pod)
+		return in.warmClass(pod)
 	}
 	same := build(func(*Parts) {})
 	for name, f := range map[string]func(*Parts){
@@ -31,21 +32,32 @@ func TestWarmClass(t *testing.T) {
 		},
 		"run time": func(p *Parts) { p.Policies[0].Spec.Kernels.MaxRunSeconds = new(int64(60)) },
 		"warm":     func(p *Parts) { p.Warm = true },
+		"where it is in the Hub, and its document": func(p *Parts) {
+			p.Notebook = &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{EnvSecret: "nb-env"}}
+			p.Kernel.Spec.Env = []corev1.EnvVar{{Name: podrules.EnvSession, Value: "a.ipynb"}}
+		},
 		"policies": func(p *Parts) { p.Kernel.Spec.Policies = []string{"research", "gone"} },
 	} {
 		assert.Equal(t, same, build(f), name)
 	}
+	r := func(p *Parts) { p.Spec.Spec.Language, p.Spec.Spec.Command = "R", []string{"ir"} }
+	assert.NotEqual(t, build(r), build(func(p *Parts) {
+		r(p)
+		p.Kernel.Spec.Env = []corev1.EnvVar{{Name: podrules.EnvSession, Value: "a.ipynb"}}
+	}), "a kernel that cannot be told while it runs")
 	seen := map[string]string{same: "sample"}
 	for name, f := range map[string]func(*Parts){
-		"image":         func(p *Parts) { p.Spec.Spec.Image = "gpu:next" },
-		"resources":     func(p *Parts) { p.Spec.Spec.Resources = nil },
-		"command":       func(p *Parts) { p.Spec.Spec.Command = []string{"k", "{kernel_id}"} },
-		"env":           func(p *Parts) { p.Kernel.Spec.Env = []corev1.EnvVar{{Name: "A", Value: "1"}} },
-		"policy's env":  func(p *Parts) { p.Policies[0].Spec.Env[0].Value = "x" },
-		"placement":     func(p *Parts) { p.Policies[0].Spec.NodeSelector = nil },
-		"volumes":       func(p *Parts) { p.Notebook = sample().Notebook },
-		"gateway":       func(p *Parts) { p.Gateway.Name, p.Kernel.Spec.Gateway = "two", "two" },
-		"output limits": func(p *Parts) { p.Gateway.Spec.IOPub = &v1alpha1.IOPubLimits{BytesPerSecond: 1} },
+		"image":                             func(p *Parts) { p.Spec.Spec.Image = "gpu:next" },
+		"resources":                         func(p *Parts) { p.Spec.Spec.Resources = nil },
+		"command":                           func(p *Parts) { p.Spec.Spec.Command = []string{"k", "{kernel_id}"} },
+		"env":                               func(p *Parts) { p.Kernel.Spec.Env = []corev1.EnvVar{{Name: "A", Value: "1"}} },
+		"policy's env":                      func(p *Parts) { p.Policies[0].Spec.Env[0].Value = "x" },
+		"policy's other words for the user": func(p *Parts) { p.Policies[0].Spec.Env[0].Value += "{username}" },
+		"policy without words for the user": func(p *Parts) { p.Policies[0].Spec.Env = p.Policies[0].Spec.Env[1:] },
+		"placement":                         func(p *Parts) { p.Policies[0].Spec.NodeSelector = nil },
+		"volumes":                           func(p *Parts) { p.Notebook = sample().Notebook },
+		"gateway":                           func(p *Parts) { p.Gateway.Name, p.Kernel.Spec.Gateway = "two", "two" },
+		"output limits":                     func(p *Parts) { p.Gateway.Spec.IOPub = &v1alpha1.IOPubLimits{BytesPerSecond: 1} },
 	} {
 		class := build(f)
 		assert.Empty(t, seen[class], name)

@@ -18,6 +18,7 @@ const (
 	PathInterrupt = "/v1/interrupt" // POST
 	PathRestart   = "/v1/restart"   // POST
 	PathIdle      = "/v1/idle"      // PUT an IdleTimeout
+	PathVariables = "/v1/variables" // PUT Variables
 	PathPark      = "/v1/park"      // POST a ParkRequest
 	PathShutdown  = "/v1/shutdown"  // POST
 	PathChannels  = "/v1/channels"  // GET: the WebSocket
@@ -63,6 +64,15 @@ type IdleTimeout struct {
 	// CullConnected: park also while a session is connected; absent: as before.
 	CullConnected *bool `json:"cullConnected,omitempty"`
 }
+
+// Variables is the body of PUT PathVariables: what the environment of the kernel is
+// to have from now on, in the process that runs and in those that follow it.
+type Variables struct {
+	Variables map[string]string `json:"variables"`
+}
+
+// VariablesBytes bounds names and values together.
+const VariablesBytes = 8 << 10
 
 // ParkRequest is the body of POST PathPark.
 type ParkRequest struct {

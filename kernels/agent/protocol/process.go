@@ -38,6 +38,8 @@ type ProcessCall struct {
 	Operation Operation `json:"operation"`
 	// Connection is the content of the kernel's connection file, for OperationStart.
 	Connection json.RawMessage `json:"connection,omitempty"`
+	// Variables are set over those of the container, for OperationStart.
+	Variables map[string]string `json:"variables,omitempty"`
 	// Process is the one that OperationSignal and OperationClean are about.
 	Process int `json:"process,omitempty"`
 	Signal  int `json:"signal,omitempty"`

@@ -33,7 +33,7 @@ func TestTheDocumentSaysTheSame(t *testing.T) {
 	document := string(raw)
 	for _, call := range []string{
 		"GET " + protocol.PathReady, "GET " + protocol.PathState, "POST " + protocol.PathInterrupt, "POST " + protocol.PathRestart,
-		"PUT " + protocol.PathIdle, "POST " + protocol.PathPark, "POST " + protocol.PathShutdown, "GET " + protocol.PathChannels,
+		"PUT " + protocol.PathIdle, "PUT " + protocol.PathVariables, "POST " + protocol.PathPark, "POST " + protocol.PathShutdown, "GET " + protocol.PathChannels,
 	} {
 		assert.Contains(t, document, "`"+call)
 	}

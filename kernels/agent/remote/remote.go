@@ -41,6 +41,13 @@ func (c *Caller) SetIdle(ctx context.Context, ip string, secret keys.Secret, tim
 	return err
 }
 
+// SetVariables sets what the kernel has in its environment over what its Pod says.
+// An error means, too, that the kernel is of a language that cannot be told.
+func (c *Caller) SetVariables(ctx context.Context, ip string, secret keys.Secret, variables map[string]string) error {
+	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathVariables, protocol.Variables{Variables: variables}, nil, http.StatusNoContent)
+	return err
+}
+
 // Idle tells for how long the kernel has been idle; a busy one: not at all.
 func (c *Caller) Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
 	var state protocol.State

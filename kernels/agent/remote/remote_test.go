@@ -60,6 +60,10 @@ func TestCallsOfARealAgent(t *testing.T) {
 	assert.ErrorContains(t, c.SetIdle(ctx, "agent.example.org", cfg.Secret, time.Second, true), "no address")
 
 	require.NoError(t, c.SetIdle(ctx, ip, cfg.Secret, time.Hour, false))
+	require.Eventually(t, func() bool {
+		return c.SetVariables(ctx, ip, cfg.Secret, map[string]string{"JUPYTERHUB_USER": "ann"}) == nil
+	}, 30*time.Second, 50*time.Millisecond, "once there is a kernel")
+	assert.ErrorContains(t, c.SetVariables(ctx, ip, cfg.Secret, map[string]string{protocol.EnvGPUs: "8"}), "400")
 	will, err := c.Park(ctx, ip, cfg.Secret, time.Hour)
 	require.NoError(t, err)
 	assert.False(t, will)

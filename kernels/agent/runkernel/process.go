@@ -61,6 +61,14 @@ func startProcess(argv, env []string, dir string, out io.Writer, reap *reaper) (
 	return p, nil
 }
 
+// with is an environment in which variables count over those of the same name.
+func with(environ []string, variables map[string]string) []string {
+	for name, value := range variables {
+		environ = append(environ, name+"="+value)
+	}
+	return environ
+}
+
 // kernelEnv is the environment without what concerns the agent alone, and
 // without JPY_PARENT_PID, which would make ipykernel watch for a parent. With
 // the variable of pydevd, which the environment may set otherwise, ipykernel does

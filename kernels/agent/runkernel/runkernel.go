@@ -120,7 +120,7 @@ func (r *runner) obey(call protocol.ProcessCall) error {
 	err := fmt.Errorf("there is no operation %q", call.Operation)
 	switch call.Operation {
 	case protocol.OperationStart:
-		if started, err = r.start(call.Connection); err == nil {
+		if started, err = r.start(call.Connection, call.Variables); err == nil {
 			answer.Process = started.pid()
 		}
 	case protocol.OperationSignal:
@@ -154,8 +154,9 @@ func (r *runner) obey(call protocol.ProcessCall) error {
 	return err
 }
 
-// start starts the kernel with that connection file.
-func (r *runner) start(connection []byte) (*process, error) {
+// start starts the kernel with that connection file, and with variables over the
+// container's.
+func (r *runner) start(connection []byte, variables map[string]string) (*process, error) {
 	if r.current != nil {
 		r.end()
 	}
@@ -167,7 +168,7 @@ func (r *runner) start(connection []byte) (*process, error) {
 	if err := os.WriteFile(file, connection, 0o600); err != nil {
 		return nil, err
 	}
-	p, err := startProcess(fillCommand(r.argv, file), kernelEnv(os.Environ(), cgroup(r.cfg.Cgroup).cores()), r.cfg.workingDir(), r.cfg.Output, &r.reaper)
+	p, err := startProcess(fillCommand(r.argv, file), kernelEnv(with(os.Environ(), variables), cgroup(r.cfg.Cgroup).cores()), r.cfg.workingDir(), r.cfg.Output, &r.reaper)
 	r.current = p
 	return p, err
 }
