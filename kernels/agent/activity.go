@@ -31,7 +31,8 @@ const hungAfter = 30 * time.Second
 // Activity is: a client's message, the end of being busy. What clients send by
 // themselves when they connect (kernel_info_request, comm_info_request,
 // debug_request) is not: a notebook that reconnects does not hold a GPU. Nor is
-// what the kernel says that nobody asked for: it is as long as the kernel likes.
+// a silent execute_request, which variable inspectors send: it is work as long as it
+// runs, and idle time goes on where it was. Nor is what the kernel says that nobody asked for: it is as long as the kernel likes.
 type activity struct {
 	mu            sync.Mutex
 	timeout       time.Duration // 0: never
@@ -40,7 +41,7 @@ type activity struct {
 	since         time.Time            // a time-out was set where there was none: idle time begins here
 	yield         time.Duration        // park at the next look if idle for so long; 0: no such wish
 	executes      map[string]*execute  // execute_requests without reply
-	asked         map[string]struct{}  // other requests of clients that are not over
+	asked         map[string]bool      // other requests of clients that are not over; whether silent
 	busy          map[string]time.Time // those of them for which iopub said busy, and when
 	input         bool                 // an open execute_request waits for an input_reply
 	stopped       bool                 // the debugger has stopped the kernel
@@ -51,14 +52,15 @@ type activity struct {
 
 // execute is an open execute_request.
 type execute struct {
-	sent  time.Time
-	begun bool
+	sent   time.Time
+	begun  bool
+	silent bool // nobody has run it
 }
 
 func newActivity(now time.Time, timeout time.Duration, cullConnected bool, busyCPU float64) *activity {
 	return &activity{
 		timeout: timeout, cullConnected: cullConnected, last: now, answeredLast: now,
-		executes: map[string]*execute{}, asked: map[string]struct{}{}, busy: map[string]time.Time{},
+		executes: map[string]*execute{}, asked: map[string]bool{}, busy: map[string]time.Time{},
 		cpu: cpu{threshold: busyCPU},
 	}
 }
@@ -71,23 +73,26 @@ func passive(msgType string) bool {
 	return false
 }
 
-// request is called for every message of a client.
-func (a *activity) request(now time.Time, f wire.Fields) {
+// request is called for every message of a client; silent is that of an
+// execute_request.
+func (a *activity) request(now time.Time, f wire.Fields, silent bool) {
 	if passive(f.Type) {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.last = now
+	if !silent {
+		a.last = now
+	}
 	switch {
 	case f.Type == wire.TypeInputReply:
 		a.input = false
 	case f.Type == wire.TypeExecuteRequest:
 		if len(a.executes) < mostTracked {
-			a.executes[string(f.ID)] = &execute{sent: now}
+			a.executes[string(f.ID)] = &execute{sent: now, silent: silent}
 		}
 	case len(a.asked) < mostTracked:
-		a.asked[string(f.ID)] = struct{}{}
+		a.asked[string(f.ID)] = false
 	}
 }
 
@@ -102,25 +107,27 @@ func (a *activity) reply(now time.Time, f, parent wire.Fields) {
 			e.begun, a.input, a.last = true, true, now
 		}
 	case !passive(parent.Type):
-		begun := a.executes[id] != nil && a.executes[id].begun
+		e := a.executes[id]
 		a.over(now, id)
-		if begun { // its output may still be on its way, before "idle"
-			a.asked[id], a.busy[id] = struct{}{}, now
+		if e != nil && e.begun { // its output may still be on its way, before "idle"
+			a.asked[id], a.busy[id] = e.silent, now
 		}
 	}
 }
 
 // over forgets a request that is done. It counts once.
 func (a *activity) over(now time.Time, id string) {
-	_, executing := a.executes[id]
-	_, asked := a.asked[id]
+	e, executing := a.executes[id]
+	silent, asked := a.asked[id]
 	if !executing && !asked {
 		return
 	}
 	delete(a.executes, id)
 	delete(a.asked, id)
 	delete(a.busy, id)
-	a.last = now
+	if !silent && (!executing || !e.silent) {
+		a.last = now
+	}
 	if executing {
 		a.input, a.stopped = false, false
 	}

@@ -20,7 +20,8 @@ func (s *story) step() time.Time { s.now = s.now.Add(time.Second); return s.now 
 
 func fields(msgType, id string) wire.Fields { return wire.Fields{Type: msgType, ID: []byte(id)} }
 
-func (s *story) asks(msgType, id string) { s.request(s.step(), fields(msgType, id)) }
+func (s *story) asks(msgType, id string) { s.request(s.step(), fields(msgType, id), false) }
+func (s *story) inspects(id string)      { s.request(s.step(), fields(exe, id), true) }
 func (s *story) replies(msgType, id string) {
 	s.reply(s.step(), fields(wire.ReplyType(msgType), "r"), fields(msgType, id))
 }
@@ -55,9 +56,20 @@ func TestActivity(t *testing.T) {
 			s.replies(exe, "1")
 			s.says(wire.StateIdle, exe, "1")
 		}, false, 0},
-		"another is answered":  {func(s *story) { s.asks(exe, "1"); s.asks(exe, "2"); s.replies(exe, "1") }, true, 0},
-		"idle without a reply": {func(s *story) { s.asks(exe, "1"); s.says(wire.StateIdle, exe, "1") }, false, 0},
-		"busy with a comm_msg": {func(s *story) { s.asks(wire.TypeCommMsg, "1"); s.says(wire.StateBusy, wire.TypeCommMsg, "1") }, true, 0},
+		"silent, which runs": {func(s *story) { s.inspects("1") }, true, 0},
+		"silent, from beginning to end": {func(s *story) {
+			s.asks(exe, "0")
+			s.replies(exe, "0")
+			s.inspects("1")
+			s.says(wire.StateBusy, exe, "1")
+			s.replies(exe, "1")
+			s.says(wire.StateIdle, exe, "1")
+		}, false, 4 * time.Second},
+		"silent, which ends before it is called busy": {func(s *story) { s.asks(exe, "0"); s.replies(exe, "0"); s.inspects("1"); s.replies(exe, "1") }, false, 2 * time.Second},
+		"silent beside a cell":                        {func(s *story) { s.asks(exe, "1"); s.inspects("2"); s.replies(exe, "2"); s.replies(exe, "1") }, false, 0},
+		"another is answered":                         {func(s *story) { s.asks(exe, "1"); s.asks(exe, "2"); s.replies(exe, "1") }, true, 0},
+		"idle without a reply":                        {func(s *story) { s.asks(exe, "1"); s.says(wire.StateIdle, exe, "1") }, false, 0},
+		"busy with a comm_msg":                        {func(s *story) { s.asks(wire.TypeCommMsg, "1"); s.says(wire.StateBusy, wire.TypeCommMsg, "1") }, true, 0},
 		"busy with what nobody asked": {func(s *story) {
 			s.says(wire.StateBusy, wire.TypeCommMsg, "1")
 			s.says(wire.StateBusy, exe, "2")
@@ -210,7 +222,7 @@ func TestHang(t *testing.T) {
 	at := func(d time.Duration) time.Time { return begin.Add(d) }
 	hung := func() *story {
 		s := &story{newActivity(begin, timeout, true, 0.05), begin}
-		s.request(begin, fields(exe, "1"))
+		s.request(begin, fields(exe, "1"), false)
 		return s
 	}
 	s := hung()
@@ -231,12 +243,12 @@ func TestHang(t *testing.T) {
 
 	s = hung()
 	s.published(at(time.Second), fields(exe, "1"), wire.StateBusy)
-	s.request(at(time.Second), fields(exe, "2"))
+	s.request(at(time.Second), fields(exe, "2"), false)
 	assert.False(t, s.stalled(at(time.Hour)))
 	assert.True(t, s.idleness(at(time.Hour), 0).busy, "the first has begun, the second waits for it")
 
 	s = hung()
-	s.request(at(time.Second), fields(wire.TypeCommMsg, "2"))
+	s.request(at(time.Second), fields(wire.TypeCommMsg, "2"), false)
 	s.published(at(time.Second), fields(wire.TypeCommMsg, "2"), wire.StateBusy)
 	assert.True(t, s.idleness(at(time.Hour), 0).busy, "another request keeps it")
 }
@@ -268,7 +280,7 @@ func TestComputing(t *testing.T) {
 	assert.Equal(t, 2*time.Second, run(time.Hour, 0.05, 1, 22, func(a *activity, second int) {
 		switch second {
 		case 0:
-			a.request(begin, fields(exe, "1"))
+			a.request(begin, fields(exe, "1"), false)
 		case 20:
 			a.over(begin.Add(20*time.Second), "1")
 			// what a cell used is its own: these two seconds are not enough yet
@@ -288,7 +300,7 @@ func TestComputing(t *testing.T) {
 	assert.Equal(t, 6*time.Second, a.idleness(begin.Add(16*time.Second), 0).idle)
 
 	waiting := newActivity(begin, time.Hour, true, 0.05)
-	waiting.request(begin, fields(exe, "1"))
+	waiting.request(begin, fields(exe, "1"), false)
 	waiting.reply(begin, fields(wire.TypeInputRequest, "r"), fields(exe, "1"))
 	for second := range 11 {
 		at(second, time.Duration(second)*time.Second, waiting)

@@ -165,7 +165,7 @@ func (a *agent) forward(s *session, m wire.Message) error {
 	if f.Type == wire.TypeShutdownRequest {
 		a.takesLeave(&m, time.Now())
 	}
-	a.activity.request(time.Now(), f)
+	a.activity.request(time.Now(), f, f.Type == wire.TypeExecuteRequest && wire.IsTrue(m.Content, "silent"))
 	return box.add(m)
 }
 
