@@ -18,8 +18,17 @@ func IP() string {
 	return fmt.Sprintf("127.%d.%d.%d", network(), n/250, n%250+1)
 }
 
-// Address is an IP of its own with a port.
-func Address() string { return IP() + ":8443" }
+// Address is an IP of its own with a port. What a test that was killed has left
+// behind may listen there: such an address is passed over.
+func Address() string {
+	for {
+		address := IP() + ":8443"
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
+	}
+}
 
 // Port is one of 127.0.0.1 that no other process with this package gives away,
 // for servers that cannot have an address of their own. It is none that Linux
