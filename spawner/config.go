@@ -36,8 +36,8 @@ func (c Config) Validate() error {
 	if c.DefaultImage == "" {
 		faults = append(faults, errors.New("defaultImage: must not be empty"))
 	}
-	if !slices.Contains([]corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}, c.ImagePullPolicy) {
-		faults = append(faults, fmt.Errorf("imagePullPolicy: %q is none of Always, IfNotPresent, Never", c.ImagePullPolicy))
+	if !slices.Contains([]corev1.PullPolicy{"", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}, c.ImagePullPolicy) {
+		faults = append(faults, fmt.Errorf("imagePullPolicy: %q is none of Always, IfNotPresent, Never, and not empty", c.ImagePullPolicy))
 	}
 	if c.GatewayName != "" {
 		for _, reason := range validation.IsDNS1035Label(c.GatewayName) {

@@ -295,11 +295,13 @@ func TestCheckRequest(t *testing.T) {
 
 func TestConfigValidate(t *testing.T) {
 	require.NoError(t, testConfig().Validate())
-	err := Config{}.Validate()
+	err := Config{ImagePullPolicy: "Sometimes"}.Validate()
 	for _, path := range []string{"namespace:", "defaultImage:", "imagePullPolicy:"} {
 		assert.ErrorContains(t, err, path)
 	}
 	config := testConfig()
+	config.ImagePullPolicy = ""
+	require.NoError(t, config.Validate(), "Kubernetes' own rule")
 	config.GatewayName = ""
 	require.NoError(t, config.Validate(), "no remote kernels")
 	config.GatewayName = "a.b"
