@@ -15,8 +15,8 @@ import (
 )
 
 // Run runs a kernel until its agent ends, as agent.Run. The kernel's output
-// goes to output. There is no kubelet, and no control group but what cgroup,
-// a directory, plays.
+// goes to output. There is no kubelet, no control group but what cgroup,
+// a directory, plays, and no nvidia-smi but what it has.
 func Run(ctx context.Context, cfg agent.Config, argv []string, output io.Writer, cgroup string) (protocol.Result, error) {
 	dir, err := os.MkdirTemp("", "pod-")
 	if err != nil {
@@ -24,7 +24,7 @@ func Run(ctx context.Context, cfg agent.Config, argv []string, output io.Writer,
 	}
 	defer os.RemoveAll(dir)
 	cfg.Socket, cfg.ProbePeriod = filepath.Join(dir, "agent", "control"), 0
-	kernel := runkernel.Config{Socket: cfg.Socket, Files: filepath.Join(dir, "kernel"), Output: output, Cgroup: cgroup}
+	kernel := runkernel.Config{Socket: cfg.Socket, Files: filepath.Join(dir, "kernel"), Output: output, Cgroup: cgroup, GPUTools: []string{filepath.Join(cgroup, "nvidia-smi")}}
 	within, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- runkernel.Run(within, kernel, argv) }()

@@ -14,6 +14,7 @@ const (
 	EnvSocket         = "ELASTICHUB_AGENT_SOCKET"       // where run-kernel is met
 	EnvParkNotice     = "ELASTICHUB_PARK_NOTICE"        // whole seconds; 0: not announced
 	EnvBusyCPU        = "ELASTICHUB_BUSY_CPU"           // cores; 0: computing is no work
+	EnvBusyGPU        = "ELASTICHUB_BUSY_GPU"           // percent; 0: computing on GPUs is no work
 	EnvIOPubMessages  = "ELASTICHUB_IOPUB_MESSAGE_RATE" // per second; 0: any number
 	EnvIOPubBytes     = "ELASTICHUB_IOPUB_BYTE_RATE"    // per second; 0: any number
 )

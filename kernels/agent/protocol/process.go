@@ -43,6 +43,8 @@ type ProcessCall struct {
 	// Process is the one that OperationSignal and OperationClean are about.
 	Process int `json:"process,omitempty"`
 	Signal  int `json:"signal,omitempty"`
+	// GPU asks also for the use of GPUs, for OperationUsage.
+	GPU bool `json:"gpu,omitempty"`
 }
 
 // ProcessAnswer is a line from run-kernel to its agent. One without a number
@@ -62,6 +64,9 @@ type Usage struct {
 	CPUSeconds  float64 `json:"cpuSeconds"`
 	MemoryKills uint64  `json:"memoryKills"` // processes killed for want of memory
 	MemoryLimit uint64  `json:"memoryLimit"` // bytes; 0: none
+	// GPUPercent is how busy the busiest of its GPUs was a moment ago, if that was
+	// asked for and can be read.
+	GPUPercent float64 `json:"gpuPercent,omitempty"`
 }
 
 // Exited is how a process has ended.

@@ -29,6 +29,9 @@ type Config struct {
 	Files  string    // directory for the connection file; it is made, for the kernel's user alone
 	Output io.Writer // gets the kernel's stdout and stderr, line by line
 	Cgroup string    // where the container sees its control group
+	// GPUTools are where nvidia-smi may be; the first that is there is run. What it
+	// says is no more than a claim of the kernel's owner, as all that is said here.
+	GPUTools []string
 	// WorkingDir is where the kernel is to run, if that is a directory in one of
 	// Roots, whatever links lead there; else, and if it is empty, it runs where
 	// run-kernel does. Nothing is created.
@@ -38,7 +41,11 @@ type Config struct {
 
 // DefaultConfig is that of a kernel's container.
 func DefaultConfig() Config {
-	return Config{Socket: protocol.ControlSocket, Files: protocol.KernelDirectory, Output: os.Stdout, Cgroup: "/sys/fs/cgroup"}
+	return Config{
+		Socket: protocol.ControlSocket, Files: protocol.KernelDirectory, Output: os.Stdout, Cgroup: "/sys/fs/cgroup",
+		// Where NVIDIA's container toolkit and GKE's device plugin mount it.
+		GPUTools: []string{"/usr/bin/nvidia-smi", "/usr/local/nvidia/bin/nvidia-smi"},
+	}
 }
 
 // dialTime is how long the agent's socket is looked for: the agent is there
@@ -51,10 +58,14 @@ type runner struct {
 	argv    []string
 	reaper  reaper
 	work    sync.WaitGroup
+	gpu     gpu
 	current *process // that was started last, if it was not cleaned up yet
 
 	writing sync.Mutex
 	conn    net.Conn
+
+	measuring  sync.Mutex
+	cpuSeconds float64 // as it was told last
 }
 
 // Run starts argv whenever the agent says so, until the agent ends it or is
@@ -67,12 +78,14 @@ func Run(ctx context.Context, cfg Config, argv []string) error {
 	if err != nil {
 		return fmt.Errorf("run-kernel: %w", err)
 	}
-	r := &runner{cfg: cfg, argv: argv, conn: conn}
+	r := &runner{cfg: cfg, argv: argv, conn: conn, gpu: gpu{tools: cfg.GPUTools, every: gpuEvery, limit: gpuLimit}}
 	if os.Getpid() == 1 {
 		r.reaper.run()
 		defer r.reaper.stop()
 	}
 	defer r.work.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	defer r.end()
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
@@ -87,7 +100,7 @@ func Run(ctx context.Context, cfg Config, argv []string) error {
 		if call.Operation == protocol.OperationEnd {
 			return nil
 		}
-		if err := r.obey(call); err != nil {
+		if err := r.obey(ctx, call); err != nil {
 			return nil
 		}
 	}
@@ -114,7 +127,7 @@ func (r *runner) answer(a protocol.ProcessAnswer) error {
 }
 
 // obey carries out a call. The error is that of a connection that has ended.
-func (r *runner) obey(call protocol.ProcessCall) error {
+func (r *runner) obey(ctx context.Context, call protocol.ProcessCall) error {
 	answer := protocol.ProcessAnswer{Number: call.Number}
 	var started *process
 	err := fmt.Errorf("there is no operation %q", call.Operation)
@@ -135,7 +148,11 @@ func (r *runner) obey(call protocol.ProcessCall) error {
 			r.clean()
 		}
 	case protocol.OperationUsage:
-		usage := cgroup(r.cfg.Cgroup).usage()
+		usage := r.usage()
+		if call.GPU {
+			usage.GPUPercent = r.gpu.busy()
+			r.askGPU(ctx)
+		}
 		answer.Usage, err = &usage, nil
 	case protocol.OperationEnd:
 	}
@@ -147,11 +164,29 @@ func (r *runner) obey(call protocol.ProcessCall) error {
 		r.work.Go(func() {
 			<-started.done
 			exited := started.exited()
-			exited.Usage = cgroup(r.cfg.Cgroup).usage()
+			exited.Usage = r.usage()
 			_ = r.answer(protocol.ProcessAnswer{Exited: &exited}) // who is gone need not know
 		})
 	}
 	return err
+}
+
+// usage is that of the container, but for what nvidia-smi has computed here: it
+// would look like work.
+func (r *runner) usage() protocol.Usage {
+	r.measuring.Lock()
+	defer r.measuring.Unlock()
+	u := cgroup(r.cfg.Cgroup).usage()
+	r.cpuSeconds = max(r.cpuSeconds, u.CPUSeconds-r.gpu.cpu().Seconds()) // its time is known only when it has ended
+	u.CPUSeconds = r.cpuSeconds
+	return u
+}
+
+// askGPU runs nvidia-smi if it is due, and does not wait for it.
+func (r *runner) askGPU(ctx context.Context) {
+	if tool, due := r.gpu.due(); due {
+		r.work.Go(func() { r.gpu.answered(r.gpu.ask(ctx, tool, &r.reaper)) })
+	}
 }
 
 // start starts the kernel with that connection file, and with variables over the
