@@ -22,9 +22,9 @@ const hungAfter = 30 * time.Second
 // time comes in with every call and is compared on the monotonic clock.
 //
 // Busy is: an execute_request of a client is open, or iopub said busy and not
-// yet idle for another of its requests; or the kernel's container computes
-// while nothing is open (cpu.go). Not busy is a kernel that waits for a human
-// (input_request, a breakpoint), and one that hangs: its execute_request has
+// yet idle for another of its requests; or the kernel's container computes,
+// on CPUs or GPUs, while nothing is open (use.go). Not busy is a kernel that waits
+// for a human (input_request, a breakpoint), and one that hangs: its execute_request has
 // not begun, and nothing is answered on control. A busy kernel is never
 // parked, however silent.
 //
@@ -47,7 +47,9 @@ type activity struct {
 	stopped       bool                 // the debugger has stopped the kernel
 	answeredLast  time.Time            // on control
 	iopubLast     time.Time
-	cpu           cpu
+	cpu, gpu      use
+	gpuTotal      time.Duration // how long a GPU was used, by its utilisation
+	measured      time.Time
 }
 
 // execute is an open execute_request.
@@ -57,11 +59,11 @@ type execute struct {
 	silent bool // nobody has run it
 }
 
-func newActivity(now time.Time, timeout time.Duration, cullConnected bool, busyCPU float64) *activity {
+func newActivity(now time.Time, timeout time.Duration, cullConnected bool, busyCPU, busyGPU float64) *activity {
 	return &activity{
 		timeout: timeout, cullConnected: cullConnected, last: now, answeredLast: now,
 		executes: map[string]*execute{}, asked: map[string]bool{}, busy: map[string]time.Time{},
-		cpu: cpu{threshold: busyCPU},
+		cpu: use{threshold: busyCPU}, gpu: use{threshold: busyGPU / 100}, measured: now,
 	}
 }
 
@@ -188,6 +190,7 @@ func (a *activity) forget(now time.Time) {
 	a.input, a.stopped = false, false
 	a.last, a.answeredLast = now, now
 	a.cpu.reset()
+	a.gpu.reset()
 }
 
 // setTimeout changes the time-out. Where there was none, idle time begins now:
@@ -280,12 +283,16 @@ func (a *activity) standstill(now time.Time) standstill {
 	return standstillNone
 }
 
-// used is called with how much the kernel's container has computed since it began.
-func (a *activity) used(now time.Time, total time.Duration) {
+// used is called with how much the kernel's container has computed since it
+// began, and how busy its GPUs are, in percent.
+func (a *activity) used(now time.Time, total time.Duration, gpu float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	open := (len(a.executes) > 0 || len(a.busy) > 0) && a.standstill(now) == standstillNone
-	if a.cpu.sample(now, total, a.timeout, open) {
+	a.gpuTotal += time.Duration(gpu / 100 * float64(now.Sub(a.measured)))
+	a.measured = now
+	onCPU, onGPU := a.cpu.sample(now, total, a.timeout, open), a.gpu.sample(now, a.gpuTotal, a.timeout, open)
+	if onCPU || onGPU {
 		a.last = now
 	}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -123,7 +124,7 @@ func TestActivity(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			begin := time.Now() // the cells that wait to begin are on their way: hangs are below
-			s := &story{newActivity(begin, 10*time.Second, true, 0.05), begin}
+			s := &story{newActivity(begin, 10*time.Second, true, 0.05, 5), begin}
 			row.play(s)
 			i := s.idleness(s.now, 0)
 			assert.Equal(t, row.busy, i.busy)
@@ -151,10 +152,10 @@ func TestWhenToPark(t *testing.T) {
 		{10 * time.Second, false, 0, 10 * time.Second, true},
 		{0, true, 0, 1000 * time.Hour, false},
 	} {
-		a := newActivity(now, row.timeout, row.cull, 0.05)
+		a := newActivity(now, row.timeout, row.cull, 0.05, 5)
 		assert.Equal(t, row.park, a.idleness(now.Add(row.after), row.connections).park, fmt.Sprintf("%+v", row))
 	}
-	a := newActivity(now, time.Minute, true, 0.05)
+	a := newActivity(now, time.Minute, true, 0.05, 5)
 	a.setTimeout(now.Add(time.Second), time.Second)
 	assert.True(t, a.idleness(now.Add(time.Second), 0).park, "a changed time-out counts at once")
 	a.setTimeout(now.Add(time.Hour), 0)
@@ -168,7 +169,7 @@ func TestWhenToPark(t *testing.T) {
 // one message that ends being busy.
 func TestLostIdle(t *testing.T) {
 	now := time.Now()
-	s := &story{newActivity(now, time.Second, true, 0.05), now}
+	s := &story{newActivity(now, time.Second, true, 0.05, 5), now}
 	s.asks(wire.TypeCommMsg, "1")
 	s.says(wire.StateBusy, wire.TypeCommMsg, "1")
 	assert.False(t, s.suspect(s.now.Add(suspectAfter)))
@@ -186,7 +187,7 @@ func TestLostIdle(t *testing.T) {
 
 func TestActivityIsBounded(t *testing.T) {
 	now := time.Now()
-	s := &story{newActivity(now, time.Second, true, 0.05), now}
+	s := &story{newActivity(now, time.Second, true, 0.05, 5), now}
 	for i := range 2 * mostTracked {
 		s.asks(exe, fmt.Sprint(i))
 		s.asks(wire.TypeCommMsg, fmt.Sprint("c", i))
@@ -221,7 +222,7 @@ func TestHang(t *testing.T) {
 	begin := time.Now()
 	at := func(d time.Duration) time.Time { return begin.Add(d) }
 	hung := func() *story {
-		s := &story{newActivity(begin, timeout, true, 0.05), begin}
+		s := &story{newActivity(begin, timeout, true, 0.05, 5), begin}
 		s.request(begin, fields(exe, "1"), false)
 		return s
 	}
@@ -259,7 +260,7 @@ func TestComputing(t *testing.T) {
 	// run lets a kernel compute for that part of each of the seconds, and
 	// returns how long it has been idle at the end.
 	run := func(timeout time.Duration, threshold, load float64, seconds int, open func(a *activity, second int)) time.Duration {
-		a := newActivity(begin, timeout, true, threshold)
+		a := newActivity(begin, timeout, true, threshold, 5)
 		total, now := time.Hour, begin
 		for second := range seconds {
 			if open != nil {
@@ -267,7 +268,7 @@ func TestComputing(t *testing.T) {
 			}
 			now = now.Add(time.Second)
 			total += time.Duration(load * float64(time.Second))
-			a.used(now, total)
+			a.used(now, total, 0)
 		}
 		return a.idleness(now, 0).idle
 	}
@@ -287,9 +288,9 @@ func TestComputing(t *testing.T) {
 		}
 	}))
 	at := func(second int, used time.Duration, a *activity) {
-		a.used(begin.Add(time.Duration(second)*time.Second), used)
+		a.used(begin.Add(time.Duration(second)*time.Second), used, 0)
 	}
-	a := newActivity(begin, time.Hour, true, 0.05)
+	a := newActivity(begin, time.Hour, true, 0.05, 5)
 	for second := range 11 {
 		at(second, time.Duration(second)*time.Second, a)
 	}
@@ -299,11 +300,40 @@ func TestComputing(t *testing.T) {
 	at(16, time.Second, a) // less than before: a lie, or another container
 	assert.Equal(t, 6*time.Second, a.idleness(begin.Add(16*time.Second), 0).idle)
 
-	waiting := newActivity(begin, time.Hour, true, 0.05)
+	waiting := newActivity(begin, time.Hour, true, 0.05, 5)
 	waiting.request(begin, fields(exe, "1"), false)
 	waiting.reply(begin, fields(wire.TypeInputRequest, "r"), fields(exe, "1"))
 	for second := range 11 {
 		at(second, time.Duration(second)*time.Second, waiting)
 	}
 	assert.Zero(t, waiting.idleness(begin.Add(10*time.Second), 0).idle, "it waits for input while a thread computes")
+}
+
+// TestComputingOnGPUs is work by the same rule, whatever the CPUs do.
+func TestComputingOnGPUs(t *testing.T) {
+	begin := time.Now()
+	// run tells of that utilisation every two seconds, and returns how long the
+	// kernel has been idle after the last.
+	run := func(busyGPU float64, open bool, percent ...float64) time.Duration {
+		a, now := newActivity(begin, time.Hour, true, 0.05, busyGPU), begin
+		if open {
+			a.request(now, fields(exe, "1"), false)
+		}
+		for _, p := range percent {
+			now = now.Add(2 * time.Second)
+			a.used(now, time.Second, p)
+		}
+		if open {
+			a.over(begin, "1")
+		}
+		return a.idleness(now, 0).idle
+	}
+	many := func(n int, percent float64) []float64 { return slices.Repeat([]float64{percent}, n) }
+	assert.Zero(t, run(5, false, many(60, 5)...))
+	assert.Equal(t, 2*time.Minute, run(5, false, many(60, 4)...), "noise")
+	assert.Equal(t, 2*time.Minute, run(0, false, many(60, 100)...), "switched off")
+	assert.Equal(t, 12*time.Second, run(50, false, slices.Concat(many(60, 100), many(6, 0))...), "it has ended when it ended")
+	assert.Equal(t, 20*time.Second, run(50, false, many(10, 100)...), "one peak is half a GPU for less than a minute")
+	assert.Zero(t, run(50, false, many(16, 100)...))
+	assert.Equal(t, 2*time.Minute, run(5, true, many(60, 100)...), "what a cell used is its own")
 }

@@ -114,7 +114,7 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 		log:      cfg.Log.With(slog.String("kernel", cfg.KernelID)),
 		signer:   wire.NewSigner([]byte(conn.Key)),
 		builder:  wire.NewBuilder("elastichub"),
-		activity: newActivity(time.Now(), cfg.IdleTimeout, cfg.CullConnected, cfg.BusyCPU),
+		activity: newActivity(time.Now(), cfg.IdleTimeout, cfg.CullConnected, cfg.BusyCPU, cfg.BusyGPU),
 		epoch:    uuid.NewString(),
 		orders:   make(chan order),
 		sessions: map[string]*session{},

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -224,4 +225,30 @@ func TestAComputingThreadIsWork(t *testing.T) {
 	require.False(t, r.isDone(), "it computes")
 	assert.Equal(t, protocol.ReasonIdle, r.ended().Reason)
 	assert.Greater(t, time.Since(begun), 14*time.Second)
+}
+
+// TestAThreadOnTheGPUIsWork while nvidia-smi, which a script plays, says so; a
+// kernel without GPUs of its own is not asked for those that it may see.
+func TestAThreadOnTheGPUIsWork(t *testing.T) {
+	t.Parallel()
+	for gpus, work := range []bool{false, true} {
+		t.Run(fmt.Sprint(gpus), func(t *testing.T) {
+			t.Parallel()
+			r := start(t, stub(t), func(c *agent.Config) { c.IdleTimeout, c.GPUs = 8*time.Second, gpus })
+			tool := func(lines string) {
+				syscall.ForkLock.RLock() // a child that inherits the open file would keep it from being run
+				defer syscall.ForkLock.RUnlock()
+				require.NoError(t, os.WriteFile(filepath.Join(r.cgroup, "nvidia-smi"), []byte("#!/bin/sh\n"+lines), 0o700))
+			}
+			tool("echo 3; echo 97")
+			g := r.connect("s1")
+			g.run("1")
+			if work {
+				time.Sleep(14 * time.Second)
+				require.False(t, r.isDone(), "a GPU is busy")
+				tool("exit 9")
+			}
+			assert.Equal(t, protocol.ReasonIdle, r.ended().Reason)
+		})
+	}
 }

@@ -32,6 +32,8 @@ type Config struct {
 	// BusyCPU is how many cores' worth of computing that nobody has asked for
 	// counts as work; 0: none does.
 	BusyCPU float64
+	// BusyGPU is the same for the busiest of the kernel's GPUs, in percent of it.
+	BusyGPU float64
 	// ProbePeriod is that of the kubelet's question whether the kernel is to live.
 	// The agent stays until it has not been asked for two periods. 0: nobody asks.
 	ProbePeriod time.Duration
@@ -68,6 +70,7 @@ func DefaultConfig() Config {
 		CullConnected:    true,
 		InterruptMode:    protocol.InterruptAuto,
 		BusyCPU:          0.05,
+		BusyGPU:          5,
 		ProbePeriod:      protocol.LivePeriod,
 		ContainerTimeout: 30 * time.Minute,
 		OrphanAfter:      24 * time.Hour,
@@ -137,6 +140,10 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		c.BusyCPU, err = strconv.ParseFloat(value, 64)
 		return err
 	})
+	each(protocol.EnvBusyGPU, func(value string) (err error) {
+		c.BusyGPU, err = strconv.ParseFloat(value, 64)
+		return err
+	})
 	each(protocol.EnvTerminationLog, text(&c.TerminationLog))
 	each(protocol.EnvListen, text(&c.Listen))
 	each(protocol.EnvSocket, text(&c.Socket))
@@ -163,6 +170,7 @@ func (c *Config) Validate() error {
 	check(c.ParkNotice >= 0, "ParkNotice", "%v is negative", c.ParkNotice)
 	check(c.Socket != "", "Socket", "required")
 	check(c.BusyCPU >= 0 && c.BusyCPU <= mostBusyCPU, "BusyCPU", "%v is not between 0 and %d", c.BusyCPU, mostBusyCPU)
+	check(c.BusyGPU >= 0 && c.BusyGPU <= 100, "BusyGPU", "%v is not between 0 and 100", c.BusyGPU)
 	check(c.ProbePeriod >= 0, "ProbePeriod", "%v is negative", c.ProbePeriod)
 	check(c.ContainerTimeout > 0, "ContainerTimeout", "%v is not positive", c.ContainerTimeout)
 	check(c.OrphanAfter > 0, "OrphanAfter", "%v is not positive", c.OrphanAfter)

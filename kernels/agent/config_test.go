@@ -33,11 +33,11 @@ func TestConfigFromEnv(t *testing.T) {
 
 	want.KernelID, want.KernelName, want.Listen, want.TerminationLog, want.Socket = "id", "python3", ":1", "/t", "/s"
 	want.IdleTimeout, want.CullConnected, want.InterruptMode, want.GPUs = 90*time.Second, false, protocol.InterruptSignal, 2
-	want.ParkNotice, want.IOPubMessages, want.IOPubBytes, want.BusyCPU = 30*time.Second, 1000, 1<<20, 0.5
+	want.ParkNotice, want.IOPubMessages, want.IOPubBytes, want.BusyCPU, want.BusyGPU = 30*time.Second, 1000, 1<<20, 0.5, 12.5
 	got, err = ConfigFromEnv(env(map[string]string{
 		protocol.EnvKeyFile: file, protocol.EnvKernelID: "id", protocol.EnvKernelName: "python3", protocol.EnvIdleTimeout: "90", protocol.EnvCullConnected: "false",
 		protocol.EnvInterruptMode: "signal", protocol.EnvGPUs: "2", protocol.EnvTerminationLog: "/t", protocol.EnvListen: ":1",
-		protocol.EnvParkNotice: "30", protocol.EnvIOPubMessages: "1000", protocol.EnvIOPubBytes: "1048576", protocol.EnvBusyCPU: "0.5", protocol.EnvSocket: "/s",
+		protocol.EnvParkNotice: "30", protocol.EnvIOPubMessages: "1000", protocol.EnvIOPubBytes: "1048576", protocol.EnvBusyCPU: "0.5", protocol.EnvBusyGPU: "12.5", protocol.EnvSocket: "/s",
 	}))
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
@@ -60,10 +60,10 @@ func TestConfigFromEnvTellsEveryFault(t *testing.T) {
 }
 
 func TestValidateTellsEveryFault(t *testing.T) {
-	c := Config{BusyCPU: -1, ProbePeriod: -1, IdleTimeout: -1, GPUs: -1, ParkNotice: -1, IOPubMessages: -1, IOPubBytes: -1, Listen: "nowhere", InterruptMode: "shout"}
+	c := Config{BusyCPU: -1, BusyGPU: 101, ProbePeriod: -1, IdleTimeout: -1, GPUs: -1, ParkNotice: -1, IOPubMessages: -1, IOPubBytes: -1, Listen: "nowhere", InterruptMode: "shout"}
 	err := c.Validate()
 	for _, field := range []string{"Secret", "KernelID", "KernelName", "Listen", "IdleTimeout", "InterruptMode", "GPUs",
-		"StartTimeout", "ShutdownGrace", "ReplayBytes", "MaxMessage", "MaxSessions", "Log", "ParkNotice", "Socket", "BusyCPU", "ProbePeriod", "ContainerTimeout", "OrphanAfter", "IOPubMessages", "IOPubBytes"} {
+		"StartTimeout", "ShutdownGrace", "ReplayBytes", "MaxMessage", "MaxSessions", "Log", "ParkNotice", "Socket", "BusyCPU", "BusyGPU", "ProbePeriod", "ContainerTimeout", "OrphanAfter", "IOPubMessages", "IOPubBytes"} {
 		assert.ErrorContains(t, err, "agent: "+field+": ")
 	}
 }

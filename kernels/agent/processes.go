@@ -202,8 +202,9 @@ func (p *processes) start(connection *connection, variables *map[string]string) 
 	return answer.process, err
 }
 
-func (p *processes) usage() (protocol.Usage, error) {
-	answer, err := p.call(protocol.ProcessCall{Operation: protocol.OperationUsage})
+// usage is that of the kernel's container, of its GPUs, too, if gpu says so.
+func (p *processes) usage(gpu bool) (protocol.Usage, error) {
+	answer, err := p.call(protocol.ProcessCall{Operation: protocol.OperationUsage, GPU: gpu})
 	if err != nil || answer.Usage == nil {
 		return protocol.Usage{}, errors.Join(err, errors.New("agent: no usage"))
 	}

@@ -81,7 +81,7 @@ func (a *agent) supervise(ctx context.Context, control net.Listener) protocol.Re
 	defer stop()
 	go a.measure(measuring)
 	for wasReady := false; ; {
-		a.usage, _ = a.processes.usage() // what is not known is not said
+		a.usage, _ = a.processes.usage(false) // what is not known is not said
 		k, err := newKernel(a.ctx, a)
 		if errors.Is(err, errGone) || errors.Is(err, errNoAnswer) {
 			return a.finish(nil, a.lost(err))
@@ -212,7 +212,8 @@ func (a *agent) lost(err error) protocol.Result {
 
 // measure asks what the kernel's container uses, until ctx ends.
 func (a *agent) measure(ctx context.Context) {
-	ticker := time.NewTicker(cpuEvery)
+	gpu := a.cfg.BusyGPU > 0 && a.cfg.GPUs > 0 // without GPUs of its own it may see those of others
+	ticker := time.NewTicker(useEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -221,8 +222,9 @@ func (a *agent) measure(ctx context.Context) {
 		case <-a.processes.gone:
 			return
 		case <-ticker.C:
-			if u, err := a.processes.usage(); err == nil && u.CPUSeconds >= 0 && u.CPUSeconds < mostCPUSeconds {
-				a.activity.used(time.Now(), time.Duration(u.CPUSeconds*float64(time.Second)))
+			u, err := a.processes.usage(gpu)
+			if err == nil && u.CPUSeconds >= 0 && u.CPUSeconds < mostCPUSeconds && u.GPUPercent >= 0 && u.GPUPercent <= 100 {
+				a.activity.used(time.Now(), time.Duration(u.CPUSeconds*float64(time.Second)), u.GPUPercent)
 			}
 		}
 	}

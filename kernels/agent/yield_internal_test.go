@@ -13,7 +13,7 @@ func TestYield(t *testing.T) {
 	begin := time.Now()
 	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
 
-	a := newActivity(begin, time.Hour, true, 0.05)
+	a := newActivity(begin, time.Hour, true, 0.05, 5)
 	assert.False(t, a.yieldIf(at(59), time.Minute, 0), "not idle for so long")
 	assert.False(t, a.idleness(at(61), 0).park, "a wish that was refused does not last")
 	assert.True(t, a.yieldIf(at(61), time.Minute, 1))
@@ -33,7 +33,7 @@ func TestYield(t *testing.T) {
 	s.asks(exe, "2")
 	s.says(wire.StateBusy, exe, "2")
 	assert.False(t, a.yieldIf(at(7200), time.Minute, 0))
-	b := newActivity(begin, 0, true, 0.05)
+	b := newActivity(begin, 0, true, 0.05, 5)
 	b.setCullConnected(false)
 	assert.False(t, b.yieldIf(at(7200), time.Minute, 1))
 	assert.False(t, b.idleness(at(7200), 0).park, "nor later, when the client has left")
