@@ -74,7 +74,9 @@ type kernelsConfig struct {
 	// MaxRunSeconds bounds one Pod of a kernel where no policy does; 0: for ever.
 	MaxRunSeconds int64
 	// BusyCPU is in cores.
-	BusyCPU         float64 `mapstructure:"busyCPU"`
+	BusyCPU float64 `mapstructure:"busyCPU"`
+	// BusyGPU is in percent.
+	BusyGPU         float64 `mapstructure:"busyGPU"`
 	ClusterCapacity bool
 }
 
@@ -90,7 +92,7 @@ func defaultServeConfig() serveConfig {
 		Groups:    defaultGroupsConfig(),
 		Policies:  policiesConfig{Matching: groups.MatchPriority},
 		Notebooks: notebooksConfig{Gateway: "default"},
-		Kernels:   kernelsConfig{IdleTimeoutSeconds: 3600, BusyCPU: 0.05, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true},
+		Kernels:   kernelsConfig{IdleTimeoutSeconds: 3600, BusyCPU: 0.05, BusyGPU: 5, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true},
 	}
 }
 
@@ -196,6 +198,9 @@ func (c serveConfig) validate() error {
 	require("kernels.image", c.Kernels.Image)
 	if !(c.Kernels.BusyCPU >= 0 && c.Kernels.BusyCPU <= mostBusyCPU) { // NaN is neither
 		faults = append(faults, fmt.Errorf("kernels.busyCPU: %v is not between 0 and %d", c.Kernels.BusyCPU, mostBusyCPU))
+	}
+	if !(c.Kernels.BusyGPU >= 0 && c.Kernels.BusyGPU <= 100) {
+		faults = append(faults, fmt.Errorf("kernels.busyGPU: %v is not between 0 and 100", c.Kernels.BusyGPU))
 	}
 	if _, err := c.Notebooks.adoptBefore(); err != nil {
 		faults = append(faults, fmt.Errorf("notebooks.adoptHomesBefore: %q is not a time such as 2026-11-28T00:00:00Z", c.Notebooks.AdoptHomesBefore))

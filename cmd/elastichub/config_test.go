@@ -89,6 +89,7 @@ func TestConfigRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"unknown variable":    {minimal, []string{"ELASTICHUB_COLOUR=red"}, []string{"ELASTICHUB_COLOUR"}},
 		"malformed variable":  {minimal, []string{"ELASTICHUB_KERNELS_IDLETIMEOUTSECONDS=soon"}, []string{"IdleTimeoutSeconds"}},
 		"negative run time":   {minimal, []string{"ELASTICHUB_KERNELS_MAXRUNSECONDS=-1"}, []string{"kernels.maxRunSeconds: -1"}},
+		"more than a GPU":     {minimal, []string{"ELASTICHUB_KERNELS_BUSYGPU=101"}, []string{"kernels.busyGPU: 101"}},
 		"duration, no unit":   {minimal, []string{"ELASTICHUB_GROUPS_CACHETTL=30"}, []string{"30"}},
 		"not YAML":            {"{", nil, []string{"configuration file"}},
 		"matching":            {minimal + "policies: {matching: sum}\n", nil, []string{`policies.matching: "sum" is not one of priority, union`}},

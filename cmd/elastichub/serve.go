@@ -123,6 +123,7 @@ func serve(ctx context.Context, config serveConfig) error {
 			IdleSeconds:     config.Kernels.IdleTimeoutSeconds,
 			MaxRunSeconds:   config.Kernels.MaxRunSeconds,
 			BusyCPU:         config.Kernels.BusyCPU,
+			BusyGPU:         config.Kernels.BusyGPU,
 		},
 		TokenPublicKey:  issuer.PublicKey(),
 		MetricsToken:    config.Metrics.TokenSecret,

@@ -436,7 +436,7 @@ func TestNames(t *testing.T) {
 }
 
 // testPods is what every Pod of the tests of this package is made with.
-var testPods = Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600, BusyCPU: 0.05}
+var testPods = Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600, BusyCPU: 0.05, BusyGPU: 5}
 
 // TestNobodyAsksForAllGPUs: not the kernelspec, not a policy, not the template
 // of a sidecar; a kernel with GPUs gets those of the device plugin.

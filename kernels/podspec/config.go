@@ -20,4 +20,6 @@ type Config struct {
 	// BusyCPU is how many cores' worth of computing that nobody has asked for
 	// keeps a kernel from being idle; 0: none does.
 	BusyCPU float64
+	// BusyGPU is the same for the busiest of the kernel's GPUs, in percent of it.
+	BusyGPU float64
 }

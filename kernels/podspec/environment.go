@@ -114,6 +114,7 @@ func (in Parts) agentEnvironment(cfg Config, gpus int64) []corev1.EnvVar {
 		e.set(protocol.EnvInterruptMode, string(mode))
 	}
 	e.set(protocol.EnvBusyCPU, strconv.FormatFloat(cfg.BusyCPU, 'g', -1, 64))
+	e.set(protocol.EnvBusyGPU, strconv.FormatFloat(cfg.BusyGPU, 'g', -1, 64))
 	e.set(protocol.EnvGPUs, strconv.FormatInt(gpus, 10))
 	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
 	e.set(protocol.EnvIOPubMessages, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))

@@ -148,5 +148,6 @@ kernels:
   idleTimeoutSeconds: {{ int .Values.kernels.idleTimeoutSeconds }}
   maxRunSeconds: {{ int .Values.kernels.maxRunSeconds }}
   busyCPU: {{ .Values.kernels.busyCPU }}
+  busyGPU: {{ .Values.kernels.busyGPU }}
   clusterCapacity: {{ .Values.kernels.clusterCapacity }}
 {{- end }}
