@@ -66,8 +66,7 @@ type JupyterKernelCRDSpec struct {
 	// gateway's cullIdleTimeout; zero or less means never.
 	IdleTimeoutSeconds *int64 `json:"idleTimeoutSeconds,omitempty"`
 
-	// Session is the session that the kernel was started for.
-	// This field is not read yet.
+	// Session is the Jupyter session that has the kernel: what is open in it.
 	Session *KernelSession `json:"session,omitempty"`
 	// Park asks to park the kernel.
 	// This field is not read yet.

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -273,6 +274,35 @@ func TestTwoReplicasServeAKernelForItsWholeLife(t *testing.T) {
 	}
 	status, _ = s.call(a, "GET", "/api/kernels/"+id, "")
 	assert.Equal(t, http.StatusNotFound, status)
+}
+
+// TestASessionOutlivesEveryReplica: it is one for all of them, and after a restart.
+func TestASessionOutlivesEveryReplica(t *testing.T) {
+	s := newSite(t)
+	a, b := s.replica(), s.replica()
+	read := func(status int, body []byte) (m sessionModel) {
+		t.Helper()
+		require.Less(t, status, 300, string(body))
+		require.NoError(t, json.Unmarshal(body, &m))
+		return m
+	}
+	made := read(s.call(a, "POST", "/api/sessions", `{"path":"a.ipynb","name":"a","type":"notebook"}`))
+	assert.Equal(t, made.ID, read(s.call(b, "GET", "/api/sessions/"+made.ID, "")).ID, "the other replica knows it at once")
+	assert.Equal(t, made.ID, read(s.call(b, "POST", "/api/sessions", `{"path":"a.ipynb"}`)).ID, "a path has one session")
+	s.status(made.Kernel.ID, v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelParked, Run: 1, Cause: v1alpha1.CauseIdle})
+	renamed := read(s.call(b, "PATCH", "/api/sessions/"+made.ID, `{"path":"b.ipynb"}`))
+	assert.Equal(t, []string{"b.ipynb", "a", made.Kernel.ID}, []string{renamed.Path, renamed.Name, renamed.Kernel.ID})
+	require.NoError(t, a.stop())
+	require.NoError(t, b.stop())
+	c := s.replica()
+	status, body := s.call(c, "GET", "/api/sessions", "")
+	var all []sessionModel
+	require.NoError(t, json.Unmarshal(body, &all), string(body))
+	require.Len(t, all, 1, status)
+	assert.Equal(t, []string{made.ID, "b.ipynb", "a", "notebook", made.Kernel.ID}, []string{all[0].ID, all[0].Path, all[0].Name, all[0].Type, all[0].Kernel.ID})
+	status, _ = s.call(c, "DELETE", "/api/sessions/"+made.ID, "")
+	assert.Equal(t, http.StatusNoContent, status)
+	assert.True(t, apierrors.IsNotFound(s.api.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: made.Kernel.ID}, &v1alpha1.JupyterKernel{})))
 }
 
 func TestChangesOfTheCatalogueNeedNoRestart(t *testing.T) {

@@ -61,6 +61,8 @@ func (s *Server) deleteKernel(w http.ResponseWriter, c *call) error {
 type startRequest struct {
 	Name string      `json:"name"`
 	Env  environment `json:"env"`
+
+	session *v1alpha1.KernelSession // that the kernel is started for
 }
 
 // environment is a map of strings; null is none.
@@ -141,6 +143,7 @@ func (s *Server) start(c *call, req startRequest) (*v1alpha1.JupyterKernel, erro
 		return nil, err
 	}
 	k := newKernel(cat.gateway, ks, c.id, wish)
+	k.Spec.Session = req.session
 	sub := s.watch.subscribe(k.Name)
 	defer sub.close()
 	if err := s.store.create(c.Context(), c.id, k); err != nil {

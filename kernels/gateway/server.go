@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/tokens/bearer"
 )
 
@@ -66,8 +65,6 @@ type Server struct {
 	memory   *budget
 	refusals *refusals
 
-	sessionStore sessionStore
-
 	mu       sync.Mutex
 	stopping bool
 	sockets  sync.WaitGroup
@@ -94,9 +91,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		agents: &agents{key: &reread[[]byte]{now: now, load: func() ([]byte, error) { return loadKey(cfg.KeyFile) }}},
 		infos:  newInfos(), activity: newActivity(cfg.bounds.socketsPerUser), refusals: newRefusals(now),
 	}
-	sessions := newSessionMemory()
-	s.sessionStore = sessions
-	s.watch = newWatch(func(k *v1alpha1.JupyterKernel) { s.store.resting.rest(k); sessions.removed(k) })
+	s.watch = newWatch(s.store.resting.rest)
 	s.memory = newBudget(cfg.MessageBytes, s.metrics.memory, s.metrics.held)
 	s.left = newLeftovers(now, s.memory)
 	s.serving, s.stop = context.WithCancel(context.Background())

@@ -3,63 +3,24 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
-	"sync"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
-// session is what a client says that a kernel is for: Jupyter's sessions, of
-// which each has one kernel.
-type session struct {
-	id, path, name, kind string
-}
-
-// sessionStore keeps the session of a kernel for as long as the kernel is there.
-type sessionStore interface {
-	get(kernel *v1alpha1.JupyterKernel) (session, bool)
-	put(ctx context.Context, kernel *v1alpha1.JupyterKernel, s session) error
-	// drop takes the session from a kernel that goes on.
-	drop(ctx context.Context, kernel *v1alpha1.JupyterKernel) error
-}
-
-// sessionMemory is a sessionStore of this replica's.
-type sessionMemory struct {
-	mu sync.Mutex
-	by map[types.UID]session // by kernel; the owner's kernels are bounded
-}
-
-func newSessionMemory() *sessionMemory { return &sessionMemory{by: map[types.UID]session{}} }
-
-func (m *sessionMemory) get(k *v1alpha1.JupyterKernel) (session, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s, ok := m.by[k.UID]
-	return s, ok
-}
-
-func (m *sessionMemory) put(_ context.Context, k *v1alpha1.JupyterKernel, s session) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.by[k.UID] = s
+// sessionOf is what a client says that a kernel is for, nil if nobody has said it:
+// Jupyter's sessions, of which each has one kernel. It is part of the kernel's
+// object, so that every replica knows it and it lives as long as the kernel.
+func sessionOf(k *v1alpha1.JupyterKernel) *v1alpha1.KernelSession {
+	if s := k.Spec.Session; s != nil && s.ID != "" {
+		return s
+	}
 	return nil
-}
-
-func (m *sessionMemory) drop(_ context.Context, k *v1alpha1.JupyterKernel) error {
-	m.removed(k)
-	return nil
-}
-
-// removed is called for every kernel that is no more.
-func (m *sessionMemory) removed(k *v1alpha1.JupyterKernel) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.by, k.UID)
 }
 
 // sessionModel is a session as clients read it.
@@ -78,16 +39,22 @@ type sessionFile struct {
 	Name string `json:"name"`
 }
 
-func (s *Server) sessionModel(ctx context.Context, of session, k *v1alpha1.JupyterKernel) sessionModel {
+func sessionModelOf(k *v1alpha1.JupyterKernel, state kernelModel) sessionModel {
+	of := sessionOf(k)
 	return sessionModel{
-		ID: of.id, Path: of.path, Name: of.name, Type: of.kind,
-		Kernel: s.models(ctx, []*v1alpha1.JupyterKernel{k})[0], Notebook: sessionFile{Path: of.path, Name: of.name},
+		ID: of.ID, Path: of.Path, Name: of.Name, Type: of.Type, Kernel: state, Notebook: sessionFile{Path: of.Path, Name: of.Name},
 	}
+}
+
+func (s *Server) sessionModel(ctx context.Context, k *v1alpha1.JupyterKernel) sessionModel {
+	return sessionModelOf(k, s.models(ctx, []*v1alpha1.JupyterKernel{k})[0])
 }
 
 // sessionRequest is the body of POST and PATCH. Members that are absent, or
 // null, are not changed.
 type sessionRequest struct {
+	// ID that a new session is to have; a UUID. One that is there keeps its own.
+	ID       *string       `json:"id"`
 	Path     *string       `json:"path"`
 	Name     *string       `json:"name"`
 	Type     *string       `json:"type"`
@@ -104,164 +71,199 @@ type sessionKernel struct {
 	Env  environment `json:"env"`
 }
 
-// maxSessionText is the longest path, name or type of a session, in characters.
-const maxSessionText = maxPath
+const (
+	// maxSessionText is the longest path or name of a session, in characters.
+	maxSessionText = maxPath
+	// maxSessionType is the longest type, as the kind has it.
+	maxSessionType = 253
+)
 
-// readSession reads the body and returns what it makes of a session.
-func readSession(c *call, from session) (session, sessionKernel, error) {
+func readSession(c *call) (sessionRequest, error) {
 	var body sessionRequest
-	if err := readBody(c.Body, &body, "The body must be a JSON object with path, name, type and kernel."); err != nil {
-		return from, body.Kernel, err
-	}
-	for target, values := range map[*string][]*string{
-		&from.path: {body.Path, body.Notebook.Path}, &from.name: {body.Name, body.Notebook.Name}, &from.kind: {body.Type},
-	} {
-		if value := cmp.Or(values...); value != nil {
-			*target = *value
-		}
-		if utf8.RuneCountInString(*target) > maxSessionText {
-			return from, body.Kernel, fail(kindInvalid, "path, name and type have at most 4096 characters each.")
-		}
-	}
-	if from.path == "" {
-		return from, body.Kernel, fail(kindInvalid, "path is required.")
-	}
-	return from, body.Kernel, nil
+	err := readBody(c.Body, &body, "The body must be a JSON object with path, name, type and kernel.")
+	return body, err
 }
 
-// sessions are the caller's own: of a notebook those of its own kernels, not of
-// the user's other servers, since clients take their list for all there is.
-func (s *Server) sessions(ctx context.Context, id Identity) ([]*v1alpha1.JupyterKernel, error) {
-	kernels, err := s.store.kernels(ctx, id)
-	if err != nil {
-		return nil, err
+// over is what the request makes of a session.
+func (r *sessionRequest) over(from v1alpha1.KernelSession) (*v1alpha1.KernelSession, error) {
+	for _, member := range []struct {
+		of     *string
+		values []*string
+	}{
+		{&from.Path, []*string{r.Path, r.Notebook.Path}}, {&from.Name, []*string{r.Name, r.Notebook.Name}}, {&from.Type, []*string{r.Type}},
+	} {
+		if value := cmp.Or(member.values...); value != nil {
+			*member.of = *value
+		}
 	}
+	switch {
+	case from.Path == "":
+		return nil, fail(kindInvalid, "path is required.")
+	case utf8.RuneCountInString(from.Path) > maxSessionText, utf8.RuneCountInString(from.Name) > maxSessionText,
+		utf8.RuneCountInString(from.Type) > maxSessionType:
+		return nil, fail(kindInvalid, "path and name have at most 4096 characters each, and type has at most 253.")
+	}
+	return &from, nil
+}
+
+// ofCaller picks the kernels with a session of the caller's own: of a notebook those
+// of its own kernels, not of the user's other servers, since clients take their
+// list for all there is.
+func ofCaller(id Identity, kernels []*v1alpha1.JupyterKernel) []*v1alpha1.JupyterKernel {
 	kernels = slices.DeleteFunc(kernels, func(k *v1alpha1.JupyterKernel) bool {
-		_, has := s.sessionStore.get(k)
-		return !has || id.NotebookUID != "" && !isOwnedBy(k, id.NotebookUID)
+		return sessionOf(k) == nil || id.NotebookUID != "" && !isOwnedBy(k, id.NotebookUID)
 	})
 	sortKernels(kernels)
-	return kernels, nil
+	return kernels
 }
 
-// session finds one of the caller's sessions.
-func (s *Server) session(ctx context.Context, id Identity, is func(session) bool) (*v1alpha1.JupyterKernel, session, error) {
-	kernels, err := s.sessions(ctx, id)
-	if err != nil {
-		return nil, session{}, err
-	}
-	for _, k := range kernels {
-		if of, _ := s.sessionStore.get(k); is(of) {
-			return k, of, nil
+// session finds the kernel of one of the caller's sessions. What the cache lacks is
+// looked up: another replica may have written it a moment ago.
+func (s *Server) session(ctx context.Context, id Identity, is func(*v1alpha1.KernelSession) bool) (*v1alpha1.JupyterKernel, error) {
+	for _, list := range []func(context.Context, Identity) ([]*v1alpha1.JupyterKernel, error){s.store.kernels, s.store.written} {
+		kernels, err := list(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		// The newest, while a session passes from one kernel to the next.
+		for _, k := range slices.Backward(ofCaller(id, kernels)) {
+			if is(sessionOf(k)) {
+				return k, nil
+			}
 		}
 	}
-	return nil, session{}, errNoSession
+	return nil, errNoSession
 }
 
-var errNoSession = fail(kindNotFound, "There is no such session.")
+func withID(id string) func(*v1alpha1.KernelSession) bool {
+	return func(of *v1alpha1.KernelSession) bool { return of.ID == id }
+}
+
+var (
+	errNoSession    = fail(kindNotFound, "There is no such session.")
+	errSessionTaken = fail(kindConflict, "This kernel has a session already.")
+)
 
 func (s *Server) listSessions(w http.ResponseWriter, c *call) error {
-	kernels, err := s.sessions(c.Context(), c.id)
+	kernels, err := s.store.kernels(c.Context(), c.id)
 	if err != nil {
 		return err
 	}
+	kernels = ofCaller(c.id, kernels)
 	models := make([]sessionModel, len(kernels))
 	for i, state := range s.models(c.Context(), kernels) {
-		of, _ := s.sessionStore.get(kernels[i])
-		models[i] = sessionModel{ID: of.id, Path: of.path, Name: of.name, Type: of.kind, Kernel: state, Notebook: sessionFile{Path: of.path, Name: of.name}}
+		models[i] = sessionModelOf(kernels[i], state)
 	}
 	writeJSON(w, http.StatusOK, models)
 	return nil
 }
 
 func (s *Server) getSession(w http.ResponseWriter, c *call) error {
-	k, of, err := s.session(c.Context(), c.id, func(of session) bool { return of.id == c.PathValue("id") })
+	k, err := s.session(c.Context(), c.id, withID(c.PathValue("id")))
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, s.sessionModel(c.Context(), of, k))
+	writeJSON(w, http.StatusOK, s.sessionModel(c.Context(), k))
 	return nil
 }
 
 // createSession starts a kernel for a path, or takes one that runs. A path that
 // has a session gets that.
 func (s *Server) createSession(w http.ResponseWriter, c *call) error {
-	of, kernel, err := readSession(c, session{id: uuid.NewString(), kind: "notebook"})
+	body, err := readSession(c)
 	if err != nil {
 		return err
 	}
-	k, existing, err := s.session(c.Context(), c.id, func(other session) bool { return other.path == of.path })
-	if err == nil {
-		of = existing
-	} else {
-		if k, err = s.kernelFor(c, kernel); err != nil {
-			return err
+	of, err := body.over(v1alpha1.KernelSession{ID: uuid.NewString(), Type: "notebook"})
+	if err != nil {
+		return err
+	}
+	if body.ID != nil {
+		if of.ID, err = parseKernelID(*body.ID); err != nil {
+			return fail(kindInvalid, "id is not a UUID.")
 		}
-		if err := s.sessionStore.put(c.Context(), k, of); err != nil {
+	}
+	k, err := s.session(c.Context(), c.id, func(other *v1alpha1.KernelSession) bool { return other.Path == of.Path || other.ID == of.ID })
+	switch {
+	case err == nil && sessionOf(k).Path != of.Path:
+		return fail(kindConflict, "There is a session with this id already.")
+	case err == nil:
+	case !errors.Is(err, errNoSession):
+		return err
+	default:
+		if k, err = s.kernelFor(c, of, body.Kernel); err != nil {
 			return err
 		}
 	}
-	w.Header().Set("Location", "/api/sessions/"+of.id)
-	writeJSON(w, http.StatusCreated, s.sessionModel(c.Context(), of, k))
+	w.Header().Set("Location", "/api/sessions/"+sessionOf(k).ID)
+	writeJSON(w, http.StatusCreated, s.sessionModel(c.Context(), k))
 	return nil
 }
 
-// kernelFor is the kernel that a request names, or a new one.
-func (s *Server) kernelFor(c *call, wanted sessionKernel) (*v1alpha1.JupyterKernel, error) {
+// kernelFor gives a session to the kernel that a request names, or to a new one.
+func (s *Server) kernelFor(c *call, of *v1alpha1.KernelSession, wanted sessionKernel) (*v1alpha1.JupyterKernel, error) {
 	if wanted.ID == "" {
-		return s.start(c, startRequest{Name: wanted.Name, Env: wanted.Env})
+		return s.start(c, startRequest{Name: wanted.Name, Env: wanted.Env, session: of})
 	}
 	k, err := s.store.kernel(c.Context(), c.id, wanted.ID)
 	if err != nil {
 		return nil, err
 	}
-	if _, taken := s.sessionStore.get(k); taken {
-		return nil, fail(kindConflict, "This kernel has a session already.")
-	}
-	return k, nil
+	return s.store.changeSession(c.Context(), c.id, k, func(now *v1alpha1.KernelSession) (*v1alpha1.KernelSession, error) {
+		if now != nil {
+			return nil, errSessionTaken
+		}
+		return of, nil
+	})
 }
 
 // changeSession renames a session or gives it another kernel, in which case the
 // one before is deleted, as in jupyter_server.
 func (s *Server) changeSession(w http.ResponseWriter, c *call) error {
-	k, of, err := s.session(c.Context(), c.id, func(of session) bool { return of.id == c.PathValue("id") })
+	k, err := s.session(c.Context(), c.id, withID(c.PathValue("id")))
 	if err != nil {
 		return err
 	}
-	of, wanted, err := readSession(c, of)
+	body, err := readSession(c)
 	if err != nil {
 		return err
 	}
-	if wanted.ID != "" && wanted.ID != k.Name || wanted.ID == "" && wanted.Name != "" {
-		next, err := s.kernelFor(c, wanted)
+	if wanted := body.Kernel; wanted.ID != "" && wanted.ID != k.Name || wanted.ID == "" && wanted.Name != "" {
+		of, err := body.over(*sessionOf(k))
 		if err != nil {
 			return err
 		}
-		if err := s.sessionStore.drop(c.Context(), k); err != nil {
+		next, err := s.kernelFor(c, of, wanted)
+		if err != nil {
 			return err
 		}
 		if err := s.store.remove(c.Context(), k); err != nil && explain(err).kind != kindNotFound {
 			return err
 		}
 		k = next
+	} else {
+		id := sessionOf(k).ID
+		k, err = s.store.changeSession(c.Context(), c.id, k, func(now *v1alpha1.KernelSession) (*v1alpha1.KernelSession, error) {
+			if now == nil || now.ID != id {
+				return nil, errNoSession
+			}
+			return body.over(*now)
+		})
+		if err != nil {
+			return err
+		}
 	}
-	if err := s.sessionStore.put(c.Context(), k, of); err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, s.sessionModel(c.Context(), of, k))
+	writeJSON(w, http.StatusOK, s.sessionModel(c.Context(), k))
 	return nil
 }
 
 // deleteSession deletes a session with its kernel.
 func (s *Server) deleteSession(w http.ResponseWriter, c *call) error {
-	k, _, err := s.session(c.Context(), c.id, func(of session) bool { return of.id == c.PathValue("id") })
+	k, err := s.session(c.Context(), c.id, withID(c.PathValue("id")))
 	if err != nil {
 		return err
 	}
 	if err := s.store.remove(c.Context(), k); err != nil {
-		return err
-	}
-	if err := s.sessionStore.drop(c.Context(), k); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -75,12 +75,61 @@ func TestBadSessions(t *testing.T) {
 	for body, want := range map[string]int{
 		``: 400, `[]`: 400, `null`: 400, `{"path":""}`: 400, `{"path":7}`: 400, `{"path":"` + strings.Repeat("x", maxSessionText+1) + `"}`: 400,
 		`{"path":"a","kernel":{"name":"none"}}`: 404, `{"path":"a","kernel":{"id":"none"}}`: 404, `{"path":"a","kernel":{"env":{"KERNEL_ID":"x"}}}`: 400,
-		`{"path":"a","kernel":{"env":{"KERNEL_X":null}}}`: 400,
+		`{"path":"a","kernel":{"env":{"KERNEL_X":null}}}`: 400, `{"path":"a","id":"7"}`: 400, `{"path":"a","type":"` + strings.Repeat("x", maxSessionType+1) + `"}`: 400,
 	} {
 		w.session("nb-alice", "POST", "/api/sessions", body, want)
 	}
 	w.session("nb-bob", "POST", "/api/sessions", `{"path":"a","kernel":{"id":"`+id+`"}}`, 404)
 	assert.Empty(t, w.sessionsOf("nb-alice"))
+}
+
+// TestASessionWithAnIDOfItsClient: as a notebook server does for sessions of its own.
+func TestASessionWithAnIDOfItsClient(t *testing.T) {
+	w := newWorld(t)
+	const id = "6f2d2f70-3b1c-4c3e-9f55-0a4f3f0c9a01"
+	kernel := w.start("nb-alice", "python-cpu")
+	body := `{"id":"` + id + `","path":"a","name":"A","type":"console","kernel":{"id":"` + kernel + `"}}`
+	s := w.session("nb-alice", "POST", "/api/sessions", body, 201)
+	assert.Equal(t, []string{id, "a", "A", "console", kernel}, []string{s.ID, s.Path, s.Name, s.Type, s.Kernel.ID})
+	assert.Equal(t, &v1alpha1.KernelSession{ID: id, Path: "a", Name: "A", Type: "console"}, w.kernel(kernel).Spec.Session)
+	assert.Equal(t, s, w.session("nb-alice", "POST", "/api/sessions", body, 201), "asked twice")
+	w.session("nb-alice", "POST", "/api/sessions", `{"id":"`+id+`","path":"b"}`, 409)
+	assert.Len(t, w.sessionsOf("nb-alice"), 1)
+	moved := w.session("nb-alice", "PATCH", "/api/sessions/"+id, `{"path":"b","kernel":{"id":"`+w.start("nb-alice", "python-cpu")+`"}}`, 200)
+	assert.NotEqual(t, kernel, moved.Kernel.ID)
+	assert.Equal(t, []sessionModel{moved}, w.sessionsOf("nb-alice"))
+	assert.Equal(t, http.StatusNotFound, w.call("nb-alice", "GET", "/api/kernels/"+kernel, "").status)
+}
+
+// TestARenameWhileTheControllersWrite: it takes their place in no time, and of two at
+// once neither takes back what the other has changed.
+func TestARenameWhileTheControllersWrite(t *testing.T) {
+	w := newWorld(t)
+	s := w.session("nb-alice", "POST", "/api/sessions", `{"path":"a","name":"A"}`, 201)
+	old := w.kernel(s.Kernel.ID)
+	w.phase(s.Kernel.ID, v1alpha1.KernelReady, 1, "10.0.0.1")
+	w.session("nb-alice", "PATCH", "/api/sessions/"+s.ID, `{"path":"b"}`, 200)
+	store, id := w.server.store, Identity{User: "alice", Notebook: "nb-alice", NotebookUID: "nb-alice-uid"}
+	rename := func(id string) func(now *v1alpha1.KernelSession) (*v1alpha1.KernelSession, error) {
+		return func(now *v1alpha1.KernelSession) (*v1alpha1.KernelSession, error) {
+			if now.ID != id {
+				return nil, errNoSession
+			}
+			next := *now
+			next.Name = "B"
+			return &next, nil
+		}
+	}
+	_, err := store.changeSession(t.Context(), id, old, rename(s.ID))
+	require.NoError(t, err)
+	assert.Equal(t, &v1alpha1.KernelSession{ID: s.ID, Path: "b", Name: "B", Type: "notebook"}, w.kernel(s.Kernel.ID).Spec.Session)
+	_, err = store.changeSession(t.Context(), id, old, rename("another"))
+	assert.ErrorIs(t, err, errNoSession)
+	_, err = store.changeSession(t.Context(), Identity{User: "bob"}, old, rename(s.ID))
+	assert.ErrorIs(t, err, errNoKernel, "whoever has it by now")
+	assert.Equal(t, http.StatusNoContent, w.call("nb-alice", "DELETE", "/api/kernels/"+s.Kernel.ID, "").status)
+	_, err = store.changeSession(t.Context(), id, old, rename(s.ID))
+	assert.ErrorIs(t, err, errNoKernel)
 }
 
 // TestSessionsAreTheCallersOwn: not another user's, and not those of the user's

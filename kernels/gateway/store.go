@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -87,8 +88,24 @@ func (s *store) ours(k *v1alpha1.JupyterKernel) bool {
 
 // kernels lists the identity's kernels as the cache has them.
 func (s *store) kernels(ctx context.Context, id Identity) ([]*v1alpha1.JupyterKernel, error) {
+	return s.list(ctx, id, s.cache)
+}
+
+// written lists the identity's kernels that gateways have made, as the API server
+// has them. It is asked only where the cache has no answer.
+func (s *store) written(ctx context.Context, id Identity) ([]*v1alpha1.JupyterKernel, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	labels := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
+	if id.Notebook != "" && len(validation.IsValidLabelValue(id.Notebook)) == 0 {
+		labels[v1alpha1.LabelNotebook] = id.Notebook
+	}
+	return s.list(ctx, id, s.api, labels)
+}
+
+func (s *store) list(ctx context.Context, id Identity, reader client.Reader, options ...client.ListOption) ([]*v1alpha1.JupyterKernel, error) {
 	var list v1alpha1.JupyterKernelList
-	if err := s.cache.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
+	if err := reader.List(ctx, &list, append(options, client.InNamespace(s.namespace))...); err != nil {
 		return nil, unreadable(err)
 	}
 	var own []*v1alpha1.JupyterKernel
@@ -181,6 +198,50 @@ func (s *store) wake(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 	next := k.DeepCopy()
 	next.Spec.Run = k.Status.Run + 1
 	return s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
+}
+
+// attempts bounds how often a change is made that others are faster with.
+const attempts = 8
+
+// changeSession writes what change makes of a kernel's session, nil for none. The
+// controllers write to a kernel that starts all the time: where they were faster,
+// it is made once more from what there is now.
+func (s *store) changeSession(ctx context.Context, id Identity, k *v1alpha1.JupyterKernel,
+	change func(*v1alpha1.KernelSession) (*v1alpha1.KernelSession, error),
+) (*v1alpha1.JupyterKernel, error) {
+	for attempt := 1; ; attempt++ {
+		session, err := change(sessionOf(k))
+		if err != nil {
+			return nil, err
+		}
+		next := k.DeepCopy()
+		next.Spec.Session = session
+		err = s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
+		if err == nil {
+			return next, nil
+		}
+		if explain(err).kind != kindConflict || attempt == attempts {
+			return nil, err
+		}
+		if k, err = s.reread(ctx, id, k); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// reread is a kernel as the API server has it, errNoKernel if it is no more.
+func (s *store) reread(ctx context.Context, id Identity, k *v1alpha1.JupyterKernel) (*v1alpha1.JupyterKernel, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	now := &v1alpha1.JupyterKernel{}
+	err := s.api.Get(ctx, client.ObjectKeyFromObject(k), now)
+	switch {
+	case apierrors.IsNotFound(err), err == nil && (now.UID != k.UID || !s.belongs(id, now)):
+		return nil, errNoKernel
+	case err != nil:
+		return nil, unreadable(err)
+	}
+	return now, nil
 }
 
 // interrupted tells every replica that the user gave up waiting. It names the
