@@ -68,6 +68,12 @@ func (i Identity) owns(k *v1alpha1.JupyterKernel) bool {
 	return o != "" && o == i.owner()
 }
 
+// made reports whether one of the identity's kernels belongs to its notebook, and not
+// to another server of the same user.
+func (i Identity) made(k *v1alpha1.JupyterKernel) bool {
+	return i.NotebookUID == "" || isOwnedBy(k, i.NotebookUID)
+}
+
 func isOwnedBy(k *v1alpha1.JupyterKernel, notebook types.UID) bool {
 	return slices.ContainsFunc(k.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == notebook })
 }

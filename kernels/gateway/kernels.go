@@ -23,7 +23,11 @@ func (s *Server) listKernels(w http.ResponseWriter, c *call) error {
 		return err
 	}
 	sortKernels(kernels)
-	writeJSON(w, http.StatusOK, s.models(c.Context(), kernels))
+	models := s.models(c.Context(), kernels)
+	for i, k := range kernels {
+		models[i].Own = c.id.made(k)
+	}
+	writeJSON(w, http.StatusOK, models)
 	return nil
 }
 

@@ -17,8 +17,19 @@ func (s *Server) document(w http.ResponseWriter, _ *call) error {
 	return err
 }
 
+// about is what a gateway says of itself. Clients look for features before they rely
+// on them: a former release, and Enterprise Gateway, have none.
+type about struct {
+	Version  string   `json:"version"`
+	Features []string `json:"features"`
+}
+
+// featureOutliving: kernels and their sessions outlive the notebook server that made
+// them. One that is replaced leaves them alone, and the next one takes them over.
+const featureOutliving = "outliving"
+
 func (s *Server) version(w http.ResponseWriter, _ *call) error {
-	writeJSON(w, http.StatusOK, map[string]string{"version": "elastichub"})
+	writeJSON(w, http.StatusOK, about{Version: "elastichub", Features: []string{featureOutliving}})
 	return nil
 }
 

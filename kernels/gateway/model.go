@@ -16,6 +16,9 @@ type kernelModel struct {
 	ExecutionState string `json:"execution_state"`
 	Connections    int    `json:"connections"`
 	Reason         string `json:"reason,omitempty"`
+	// Own is told in lists: a caller's own kernel, and not one of another server of
+	// the same user.
+	Own bool `json:"own,omitempty"`
 }
 
 const jupyterTime = "2006-01-02T15:04:05.000000Z"

@@ -509,7 +509,7 @@ func TestStateIsAskedOfTheAgentAndAMissingOneIsNotWaitedFor(t *testing.T) {
 	require.Len(t, l, 2)
 	for _, m := range l {
 		if m.ID == busy {
-			assert.Equal(t, kernelModel{ID: busy, Name: "python-cpu", LastActivity: protocol.Instant{Time: at}.Format(jupyterTime), ExecutionState: "busy", Connections: 3}, m)
+			assert.Equal(t, kernelModel{ID: busy, Name: "python-cpu", LastActivity: protocol.Instant{Time: at}.Format(jupyterTime), ExecutionState: "busy", Connections: 3, Own: true}, m)
 		} else {
 			assert.Equal(t, "idle", m.ExecutionState)
 		}

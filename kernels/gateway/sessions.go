@@ -111,7 +111,7 @@ func (r *sessionRequest) over(from v1alpha1.KernelSession) (*v1alpha1.KernelSess
 // list for all there is.
 func ofCaller(id Identity, kernels []*v1alpha1.JupyterKernel) []*v1alpha1.JupyterKernel {
 	kernels = slices.DeleteFunc(kernels, func(k *v1alpha1.JupyterKernel) bool {
-		return sessionOf(k) == nil || id.NotebookUID != "" && !isOwnedBy(k, id.NotebookUID)
+		return sessionOf(k) == nil || !id.made(k)
 	})
 	sortKernels(kernels)
 	return kernels

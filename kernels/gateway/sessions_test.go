@@ -149,6 +149,12 @@ func TestSessionsAreTheCallersOwn(t *testing.T) {
 		}
 	}
 	assert.Equal(t, http.StatusOK, w.call("nb-alice-2", "GET", "/api/kernels/"+s.Kernel.ID, "").status)
+	for who, own := range map[string]bool{"nb-alice": true, "nb-alice-2": false} {
+		var kernels []kernelModel
+		w.call(who, "GET", "/api/kernels", "").json(t, &kernels)
+		require.Len(t, kernels, 1, who)
+		assert.Equal(t, own, kernels[0].Own, who)
+	}
 	assert.NotEqual(t, s.ID, w.session("nb-alice-2", "POST", "/api/sessions", `{"path":"a"}`, 201).ID)
 	assert.Equal(t, "a", w.session("nb-alice", "GET", "/api/sessions/"+s.ID, "", 200).Path)
 }
