@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -140,11 +141,13 @@ func (c *controllers) pod(ctx context.Context, k *v1alpha1.JupyterKernel) {
 type jupyter struct {
 	t   *testing.T
 	url string
+	end func() // as a drain ends it
 }
 
 const jupyterToken = "jupyter-token"
 
-func (w *world) jupyter(python string) *jupyter {
+// jupyter starts one with the lines of configuration, and waits until it answers.
+func (w *world) jupyter(python string, config ...string) *jupyter {
 	t := w.t
 	t.Helper()
 	address := loopback.Address()
@@ -153,7 +156,10 @@ func (w *world) jupyter(python string) *jupyter {
 	j := &jupyter{t: t, url: "http://" + address}
 	cmd := exec.Command(python, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.ip="+ip, "--ServerApp.port="+port,
 		"--ServerApp.port_retries=0", "--IdentityProvider.token="+jupyterToken, "--ServerApp.root_dir="+home, "--ServerApp.disable_check_xsrf=True")
-	cmd.Env = append(os.Environ(), "HOME="+home, "JUPYTER_CONFIG_DIR="+home, "JUPYTER_DATA_DIR="+home, "JUPYTER_RUNTIME_DIR="+home,
+	require.NoError(t, os.WriteFile(filepath.Join(home, "jupyter_server_config.py"), []byte(strings.Join(config, "\n")), 0o600))
+	source, err := filepath.Abs("../../python")
+	require.NoError(t, err)
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+source, "PYTHONDONTWRITEBYTECODE=1", "HOME="+home, "JUPYTER_CONFIG_DIR="+home, "JUPYTER_DATA_DIR="+home, "JUPYTER_RUNTIME_DIR="+home,
 		"JUPYTER_GATEWAY_URL="+w.url, "JUPYTER_GATEWAY_AUTH_TOKEN="+w.tokens["nb-alice"], "KERNEL_USERNAME=mallory", "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1")
 	logs := &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = logs, logs
@@ -161,6 +167,10 @@ func (w *world) jupyter(python string) *jupyter {
 	require.NoError(t, cmd.Start())
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }()
+	j.end = func() {
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		<-exited
+	}
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-exited
@@ -363,6 +373,44 @@ nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("a = 6"), nbforma
 NotebookClient(nb, kernel_manager_class=GatewayKernelManager, timeout=120).execute(kernel_name="python-cpu")
 print(nb.cells[0].outputs, nb.cells[1].outputs[0].text.strip())
 `
+
+// TestAKernelOutlivesJupyterServer: the next jupyter_server of the same notebook goes on
+// with the kernel, its variables and its session.
+func TestAKernelOutlivesJupyterServer(t *testing.T) {
+	python := pythontest.Interpreter(t)
+	w := newWorld(t)
+	w.server.timing = defaultTiming
+	w.controllers(python, nil)
+	extension := []string{"import elastichub.notebook", "elastichub.notebook.configure(c)"}
+	j := w.jupyter(python, extension...)
+	var made, renamed sessionModel
+	j.call("POST", "/api/sessions", `{"path":"a.ipynb","name":"a","type":"notebook","kernel":{"name":"python-cpu"}}`, http.StatusCreated, &made)
+	j.call("PATCH", "/api/sessions/"+made.ID, `{"path":"b.ipynb"}`, http.StatusOK, &renamed)
+	run := func(code string) string {
+		p, _, err := dialPeer(t, j.url+"/api/kernels/"+made.Kernel.ID+"/channels?session_id=page", jupyterToken)
+		require.NoError(t, err)
+		defer func() { _ = p.conn.Close(websocket.StatusNormalClosure, "") }()
+		return p.run(code)
+	}
+	assert.Empty(t, run("x = 6"))
+	want := &v1alpha1.KernelSession{ID: made.ID, Path: "b.ipynb", Name: "a", Type: "notebook"}
+	require.Eventually(t, func() bool { return assert.ObjectsAreEqual(want, w.kernel(made.Kernel.ID).Spec.Session) }, patience, 10*time.Millisecond)
+	j.end()
+
+	j = w.jupyter(python, extension...)
+	var kernels []kernelModel
+	var sessions []sessionModel
+	j.call("GET", "/api/kernels", "", http.StatusOK, &kernels)
+	require.Len(t, kernels, 1)
+	assert.Equal(t, made.Kernel.ID, kernels[0].ID)
+	j.call("GET", "/api/sessions", "", http.StatusOK, &sessions)
+	require.Len(t, sessions, 1)
+	assert.Equal(t, []string{made.ID, "b.ipynb", "a", "notebook", made.Kernel.ID},
+		[]string{sessions[0].ID, sessions[0].Path, sessions[0].Name, sessions[0].Type, sessions[0].Kernel.ID})
+	assert.Equal(t, "42\n", run("print(x * 7)"))
+	j.call("DELETE", "/api/sessions/"+made.ID, "", http.StatusNoContent, nil)
+	assert.Equal(t, http.StatusNotFound, w.call("nb-alice", "GET", "/api/kernels/"+made.Kernel.ID, "").status)
+}
 
 func TestNBClient(t *testing.T) {
 	python := pythontest.Interpreter(t)

@@ -65,6 +65,8 @@ class Kernel:
     def __init__(self, name="python-gpu"):
         self.id = str(uuid.uuid4())
         self.name = name
+        self.kept = None  # the session that it is for, as the gateway keeps it
+        self.own = True  # and not one of another server
         self.state = "idle"
         self.last_activity = "2026-01-01T00:00:00.000000Z"
         self.executed = []
@@ -90,6 +92,7 @@ class Kernel:
             "execution_state": self.state,
             "last_activity": self.last_activity,
             "connections": sum(len(s.sockets) for s in self.sessions.values()),
+            "own": self.own,
         }
 
     def session(self, name):
@@ -269,6 +272,56 @@ class Rest(web.RequestHandler):
         self.set_status(204)
 
 
+class About(web.RequestHandler):
+    def get(self):
+        self.finish({"version": "elastichub", "features": self.application.settings["peer"].features})
+
+
+class Sessions(web.RequestHandler):
+    """What kernels are for, each session with a kernel of its own."""
+
+    def prepare(self):
+        self.peer = self.application.settings["peer"]
+        if self.peer.failing:
+            raise web.HTTPError(503)
+
+    def _find(self, kernel_id):
+        if kernel_id not in self.peer.kernels:
+            raise web.HTTPError(404)
+        return self.peer.kernels[kernel_id]
+
+    def _answer(self, kernel):
+        self.finish({**kernel.kept, "kernel": kernel.model()})
+
+    def get(self):
+        kernels = [k for k in self.peer.kernels.values() if k.kept]
+        self.finish(json.dumps([{**k.kept, "kernel": k.model()} for k in kernels]))
+
+    def post(self):
+        body = json.loads(self.request.body)
+        kernel = self._find(body["kernel"]["id"])
+        if kernel.kept:
+            raise web.HTTPError(409)
+        kernel.kept = {name: body[name] or "" for name in ("id", "path", "name", "type")}
+        self.set_status(201)
+        self._answer(kernel)
+
+    def patch(self, session_id):
+        body = json.loads(self.request.body)
+        found = [k for k in self.peer.kernels.values() if k.kept and k.kept["id"] == session_id]
+        if not found:
+            raise web.HTTPError(404)
+        kernel = self._find(body["kernel"]["id"])
+        kept = found[0].kept
+        if kernel is not found[0]:
+            if kernel.kept:
+                raise web.HTTPError(409)
+            del self.peer.kernels[found[0].id]
+        changed = {n: body[n] for n in ("path", "name", "type") if body.get(n) is not None}
+        kernel.kept = {**kept, **changed}
+        self._answer(kernel)
+
+
 class Specs(web.RequestHandler):
     def get(self, name=None):
         peer = self.application.settings["peer"]
@@ -296,6 +349,7 @@ class Peer:
 
     def __init__(self):
         self.kernels = {}
+        self.features = ["outliving"]
         self.specs = {}
         self.actions = []
         self.open = set()
@@ -313,6 +367,9 @@ class Peer:
             [
                 (r"/api/kernelspecs(?:/([^/]+))?", Specs),
                 (r"/kernelspecs/([^/]+)/(.+)", Logo),
+                (r"/api", About),
+                (r"/api/sessions", Sessions),
+                (r"/api/sessions/([^/]+)", Sessions),
                 (r"/api/kernels", Rest),
                 (one, Rest),
                 (one + "/(restart|interrupt)", Rest),

@@ -291,9 +291,105 @@ async def test_a_page_and_a_kernel_at_the_gateway(server, peer):
     assert "Traceback" not in server.log, server.log
 
 
-async def test_it_ends_when_its_token_has_ended(server, peer):
+async def test_kernels_outlive_the_server(server, peer):
+    """Of a drain: the next server has the same kernels for the same documents."""
+
+    async def sessions():
+        _, listed = await server.api("GET", "/api/sessions")
+        return {s["id"]: (s["path"], s["name"] or "", s["type"], s["kernel"]["id"]) for s in listed}
+
+    def kept():
+        there = [(k.kept, k.id) for k in peer.kernels.values() if k.kept]
+        return {s["id"]: (s["path"], s["name"], s["type"], kernel) for s, kernel in there}
+
+    async def same():
+        wanted = await sessions()
+        await until("the gateway knows", lambda: kept() == wanted)
+        return wanted
+
+    body = {"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": {"name": "python-gpu"}}
+    _, made = await server.api("POST", "/api/sessions", body)
+    _, console = await server.api("POST", "/api/sessions", {"path": "c-1", "type": "console"})
+    alone = await server.kernel()
+    other = peer.add(Kernel())
+    other.own = False
+    assert len(await same()) == 2
+    for changes in (
+        {"path": "ä/b.ipynb"},
+        {"name": "b", "type": "file"},
+        {"kernel": {"name": "python-gpu"}},
+    ):
+        peer.failing = "path" in changes  # the gateway is away for a moment
+        _, made = await server.api("PATCH", f"/api/sessions/{made['id']}", changes)
+        peer.failing = False
+        assert (await same())[made["id"]][:2] == (made["path"], made["name"]), changes
+    assert made["kernel"]["id"] != body["kernel"].get("id")
+
+    ran = peer.kernels[made["kernel"]["id"]]
+    browser = await Browser(server, ran.id).open()
+    hung = browser.run("hang")
+    await until("it runs", lambda: "hang" in ran.executed)
+    ran.publish(browser.session, message("iopub", "stream", {"text": "before\n"}, hung.header()))
+    await until("it is read", lambda: browser.text(hung))
+    before, kernels = await sessions(), set(peer.kernels)
+    await server.stop()
+    assert "Traceback" not in server.log, server.log
+    assert set(peer.kernels) == kernels, "nothing has ended"
+    await until("the sockets are closed", lambda: not peer.open)
+    ran.publish(browser.session, message("iopub", "stream", {"text": "meanwhile\n"}, hung.header()))
+
+    await server.start()
+    _, listed = await server.api("GET", "/api/kernels")
+    assert {k["id"] for k in listed} == kernels - {other.id}, "and none of another server's"
+    assert alone in kernels
+    assert await sessions() == before
+    await browser.open()
+    await until("it is told what has happened", lambda: "meanwhile" in browser.text(hung))
+    assert browser.text(hung).count("meanwhile") == 1
+    await browser.close()
+    _, again = await server.api("POST", "/api/sessions", {**body, "path": "ä/b.ipynb"})
+    assert again["kernel"]["id"] == ran.id, "a document gets no second kernel"
+    _, made = await server.api("PATCH", f"/api/sessions/{made['id']}", {"path": "c.ipynb"})
+    await same()
+
+    # What is shut down stays so.
+    assert (await server.api("DELETE", f"/api/sessions/{made['id']}"))[0] == 204
+    assert (await server.api("DELETE", f"/api/kernels/{console['kernel']['id']}"))[0] == 204
+    assert set(peer.kernels) == {alone, other.id}
+    await server.stop()
+    await server.start()
+    assert await sessions() == {}
+    assert [k["id"] for k in (await server.api("GET", "/api/kernels"))[1]] == [alone]
+
+
+async def test_a_gateway_that_is_away_when_the_server_starts(server, peer):
+    kept = peer.add(Kernel())
+    kept.kept = {"id": str(uuid.uuid4()), "path": "a.ipynb", "name": "", "type": "notebook"}
+    await server.stop()
+    peer.kill()
+    await server.start()
+    if server.local:
+        assert (await server.api("GET", "/api/kernels"))[1] == []
+    peer.back()
+    for _ in range(300):
+        _, sessions = await server.api("GET", "/api/sessions")
+        if sessions:
+            break
+        await asyncio.sleep(0.1)
+    assert [(s["id"], s["kernel"]["id"]) for s in sessions] == [(kept.kept["id"], kept.id)]
+
+
+async def test_kernels_of_another_gateway_end_with_the_server(server, peer):
+    peer.features = []
+    await server.stop()
+    await server.start()
+    _, made = await server.api("POST", "/api/sessions", {"path": "a", "type": "notebook"})
+    assert list(peer.kernels) == [made["kernel"]["id"]]
+    await server.stop()
+    assert peer.kernels == {}
+    peer.refusing = True  # the token of a stopped notebook
+    await server.start()
     await server.kernel()
-    peer.refusing = True
     await server.stop()
     assert server.process.returncode == 0, server.log
     assert "the gateway's kernels are left to the gateway" in server.log
@@ -393,7 +489,8 @@ async def test_kernels_of_this_server_and_of_the_gateway(server, peer):
     run = here.run("import os; print(os.getpid(), 6*7)")
     await here.answer(run)
     await until("it has printed", lambda: here.text(run).endswith("42\n"))
-    assert Path(f"/proc/{here.text(run).split()[0]}").exists(), "it runs on this machine"
+    here_pid = here.text(run).split()[0]
+    assert Path(f"/proc/{here_pid}").exists(), "it runs on this machine"
     there = await Browser(server, remote["kernel"]["id"]).open()
     await there.answer(there.run("count 1"))
     assert len(peer.open) == 1
@@ -447,8 +544,10 @@ async def test_kernels_of_this_server_and_of_the_gateway(server, peer):
     assert "the gateway's kernelspec python3 hides this server's" in server.log
 
     await here.close()
+    process = int(here_pid)
     await server.stop()
-    assert peer.kernels == {}, "all end with the server"
+    assert not Path(f"/proc/{process}").exists(), "it ends with the server"
+    assert len(peer.kernels) == 1, "the gateway's goes on"
     assert "Traceback" not in server.log, server.log
 
 

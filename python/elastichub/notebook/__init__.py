@@ -30,11 +30,12 @@ def configure(c, environ=os.environ):
     if local == "false":
         app.kernel_spec_manager_class = f"{here}.mixing.GatewayKernelSpecs"
         app.kernel_manager_class = f"{here}.mixing.GatewayKernels"
+        app.session_manager_class = f"{here}.sessions.LastingSessions"
         app.kernel_websocket_connection_class = f"{here}.connection.GatewayConnection"
         return
     app.kernel_spec_manager_class = f"{here}.mixing.MixedKernelSpecs"
     app.kernel_manager_class = f"{here}.mixing.MixedKernelManager"
-    app.session_manager_class = "jupyter_server.services.sessions.sessionmanager.SessionManager"
+    app.session_manager_class = f"{here}.sessions.LastingSessions"
     app.kernel_websocket_connection_class = f"{here}.mixing.MixedConnection"
 
 
@@ -46,6 +47,7 @@ def _load_jupyter_server_extension(app):
     import asyncio
 
     from .liveness import Watch
+    from .sessions import PATIENCE, LastingSessions
     from .terminal import TerminalKernelSpecs
 
     manager = getattr(app.kernel_manager, "remote", app.kernel_manager)
@@ -62,9 +64,17 @@ def _load_jupyter_server_extension(app):
         except Exception as error:  # noqa: BLE001 - the next page asks again
             app.log.info("the gateway's kernelspecs are not known yet: %r", error)
 
+    sessions = app.session_manager
+    lasting = isinstance(sessions, LastingSessions)  # an image may have configured its own
+    if lasting and not app.io_loop.asyncio_loop.is_running():
+        # Before the first page asks for a kernel that it still has open.
+        app.io_loop.run_sync(lambda: sessions.adopt_soon(PATIENCE))
+
     def start():
         # Held by the application: the loop itself keeps weak references to tasks only.
         app.elastichub_watch = asyncio.ensure_future(watch.run())
         app.elastichub_specs = asyncio.ensure_future(list_specs())
+        if lasting and not sessions.adopted:
+            app.elastichub_sessions = asyncio.ensure_future(sessions.keep_adopting())
 
     app.io_loop.add_callback(start)

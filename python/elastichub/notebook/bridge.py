@@ -134,7 +134,7 @@ class Bridge:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await manager.shutdown_all(now=True)
+            await manager.end_all(now=True)
             self.sockets.close()
 
     async def _listen(self, channel):

@@ -21,7 +21,9 @@ from jupyter_server.gateway.managers import (
 from jupyter_server.services.kernels.connection.base import BaseKernelWebsocketConnection
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from jupyter_server.utils import url_path_join
 from tornado import web
+from tornado.escape import url_escape
 
 from .connection import GatewayConnection
 from .terminal import TerminalKernelSpecs
@@ -50,9 +52,24 @@ class GatewayKernelSpecs(GatewayKernelSpecManager):
 
 
 class GatewayKernels(GatewayMappingKernelManager):
-    """The gateway's kernels. Where one of them cannot be ended, jupyter_server does not end
-    either and waits to be killed. The gateway has refused the token of a stopped notebook
-    already, and ends its kernels without being asked."""
+    """The gateway's kernels, which outlive this server: what ends them, and what does not, the
+    gateway knows. Of another gateway, such as Enterprise Gateway, they end with this server."""
+
+    outliving: bool | None = None  # what the gateway says; None while nobody knows
+
+    async def adopt(self, models):
+        """Takes over kernels that a former server has left; models are the gateway's."""
+        for model in models:
+            if model["id"] in self:
+                continue
+            kernel = self.kernel_manager_factory(parent=self, log=self.log)
+            kernel.kernel_id = model["id"]
+            kernel.kernel_url = url_path_join(kernel.kernels_url, url_escape(model["id"]))
+            await kernel.refresh_model(model)
+            self._kernels[model["id"]] = kernel
+            self.log.info("kernel %s of a former server goes on", model["id"])
+        if len(self) and not self._initialized_culler:
+            self.initialize_culler()
 
     async def start_kernel(self, *, kernel_id=None, path=None, **kwargs):
         if kernel_id is None:
@@ -62,6 +79,15 @@ class GatewayKernels(GatewayMappingKernelManager):
         return await super().start_kernel(kernel_id=kernel_id, path=path, **kwargs)
 
     async def shutdown_all(self, now=False):
+        """Called by jupyter_server when it ends."""
+        if self.outliving is False:
+            await self.end_all(now=now)
+        elif len(self):
+            self.log.info("the gateway's kernels go on without this server")
+
+    async def end_all(self, now=False):
+        """Ends them within FAREWELL. Where one cannot be ended, jupyter_server would not end
+        either, and would wait to be killed."""
         try:
             await asyncio.wait_for(super().shutdown_all(now=now), FAREWELL)
         except Exception as error:  # noqa: BLE001 - nobody is there to be told
