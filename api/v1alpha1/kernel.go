@@ -71,8 +71,9 @@ type JupyterKernelCRDSpec struct {
 	// Park asks to park the kernel.
 	// This field is not read yet.
 	Park *KernelPark `json:"park,omitempty"`
-	// Shutdown asks to end the kernel for good.
-	// This field is not read yet.
+	// Shutdown asks to end the kernel for good. From then on its gateway shows it to
+	// nobody. The leader carries it out, or takes it back if a notebook server has
+	// asked that is being replaced: those delete all their kernels when they end.
 	Shutdown *KernelShutdown `json:"shutdown,omitempty"`
 	// QueuePriority moves the kernel in the queue: higher is admitted earlier.
 	// This field is not read yet.
@@ -112,10 +113,15 @@ type KernelPark struct {
 
 // KernelShutdown asks to end a kernel for good.
 type KernelShutdown struct {
-	// By is who asks.
+	// By is who asks; notebook for the kernel's notebook server.
 	// +kubebuilder:validation:MaxLength=253
 	By string `json:"by,omitempty"`
+	// At is when.
+	At *metav1.Time `json:"at,omitempty"`
 }
+
+// ShutdownByNotebook is who asks when the kernel's notebook server does.
+const ShutdownByNotebook = "notebook"
 
 // KernelPhase is where a kernel is in its life.
 // +kubebuilder:validation:Enum=Queued;Starting;Ready;Parked;Dead

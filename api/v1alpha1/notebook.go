@@ -224,13 +224,15 @@ type NotebookBusy struct {
 }
 
 // StopCause is why elastichub stops a server, or is going to.
-// +kubebuilder:validation:Enum=Idle;MaxRun
+// +kubebuilder:validation:Enum=Idle;MaxRun;Budget;Admin
 type StopCause string
 
-// Why a server is stopped without anyone asking.
+// Why a server is stopped without its owner's asking.
 const (
 	StopIdle   StopCause = "Idle"   // spec.idleStop
 	StopMaxRun StopCause = "MaxRun" // spec.maxRunSeconds
+	StopBudget StopCause = "Budget" // what may be used is used up
+	StopAdmin  StopCause = "Admin"  // an administrator asked
 )
 
 // NotebookProgress is one step of a start.

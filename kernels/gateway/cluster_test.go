@@ -21,7 +21,6 @@ import (
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -302,7 +301,9 @@ func TestASessionOutlivesEveryReplica(t *testing.T) {
 	assert.Equal(t, []string{made.ID, "b.ipynb", "a", "notebook", made.Kernel.ID}, []string{all[0].ID, all[0].Path, all[0].Name, all[0].Type, all[0].Kernel.ID})
 	status, _ = s.call(c, "DELETE", "/api/sessions/"+made.ID, "")
 	assert.Equal(t, http.StatusNoContent, status)
-	assert.True(t, apierrors.IsNotFound(s.api.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: made.Kernel.ID}, &v1alpha1.JupyterKernel{})))
+	require.NotNil(t, s.kernel(made.Kernel.ID).Spec.Shutdown, "the leader does the rest")
+	_, body = s.call(c, "GET", "/api/sessions", "")
+	assert.Equal(t, "[]", string(body))
 }
 
 func TestChangesOfTheCatalogueNeedNoRestart(t *testing.T) {

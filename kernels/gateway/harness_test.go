@@ -58,8 +58,10 @@ type world struct {
 	clients string // directory of client tokens
 	synced  atomic.Bool
 	failing atomic.Bool // the API server refuses writes
-	writing func()      // called before an object is created
-	tokens  map[string]string
+	// idleLeader: nobody ends the kernels whose end is asked for.
+	idleLeader atomic.Bool
+	writing    func() // called before an object is created
+	tokens     map[string]string
 
 	latest   atomic.Pointer[http.Request] // that has come to the server
 	hijacked sync.Map                     // net.Conn of WebSockets
@@ -168,6 +170,9 @@ func newWorldWith(t *testing.T, adjust func(*Config)) *world {
 					w.server.watch.OnDelete(e.Object)
 				} else if e.Object != nil {
 					w.server.watch.OnUpdate(nil, e.Object)
+					if k, ok := e.Object.(*v1alpha1.JupyterKernel); ok && k.Spec.Shutdown != nil && !w.idleLeader.Load() {
+						_ = w.api.Delete(ctx, k)
+					}
 				}
 			}
 		}

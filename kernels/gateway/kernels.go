@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -52,11 +53,35 @@ func (s *Server) deleteKernel(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.store.remove(c.Context(), k); err != nil {
+	if err := s.end(c, k); err != nil {
 		return err
 	}
 	s.log.Info("kernel deleted", "kernel", k.Name, "owner", c.id.owner())
 	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// hideFor bounds how long the answer to a DELETE waits until this replica hides the kernel.
+const hideFor = time.Second
+
+// end ends a kernel, or asks for that, and waits until nobody sees it here any more.
+func (s *Server) end(c *call, k *v1alpha1.JupyterKernel) error {
+	if c.id.Notebook == "" { // nobody's that may be replaced
+		return s.store.remove(c.Context(), k)
+	}
+	sub := s.watch.subscribe(k.Name)
+	defer sub.close()
+	sub.bind(k, func(k *v1alpha1.JupyterKernel) bool { return s.store.belongs(c.id, k) })
+	if err := s.store.shutDown(c.Context(), k); err != nil {
+		return err
+	}
+	limit := time.NewTimer(hideFor)
+	defer limit.Stop()
+	select {
+	case <-sub.over:
+	case <-limit.C:
+	case <-c.Context().Done():
+	}
 	return nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -741,4 +742,38 @@ func TestAnObjectThatCannotBeReadIsNoBadToken(t *testing.T) {
 		}
 		assert.NoError(t, w.api.Get(t.Context(), types.NamespacedName{Namespace: testNS, Name: id}, &v1alpha1.JupyterKernel{}), "the kernel is left alone")
 	}
+}
+
+// TestADeletedKernelIsHiddenAtOnce: the leader ends it, or takes it back.
+func TestADeletedKernelIsHiddenAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.idleLeader.Store(true)
+	s := w.session("nb-alice", "POST", "/api/sessions", `{"path":"a","kernel":{"name":"python-cpu"}}`, 201)
+	id := s.Kernel.ID
+	w.phase(id, v1alpha1.KernelParked, 1, "")
+	page := w.open("nb-alice", id, "page")
+	began := time.Now()
+	require.Equal(t, http.StatusNoContent, w.call("nb-alice", "DELETE", "/api/kernels/"+id, "").status)
+	asked := w.kernel(id).Spec.Shutdown
+	require.NotNil(t, asked)
+	assert.Equal(t, v1alpha1.ShutdownByNotebook, asked.By)
+	assert.WithinDuration(t, began, asked.At.Time, 2*time.Second)
+	assert.Equal(t, "[]", string(w.call("nb-alice", "GET", "/api/kernels", "").body))
+	assert.Empty(t, w.sessionsOf("nb-alice"))
+	for _, route := range [][2]string{{"GET", ""}, {"DELETE", ""}, {"POST", "/restart"}, {"POST", "/interrupt"}, {"GET", "/channels"}} {
+		assert.Equal(t, http.StatusNotFound, w.call("nb-alice", route[0], "/api/kernels/"+id+route[1], "").status, route)
+	}
+	assert.Equal(t, http.StatusConflict, w.call("nb-alice", "POST", "/api/kernels", `{"name":"python-cpu","env":{"KERNEL_ID":"`+id+`"}}`).status)
+	for page.next(wire.TypeStatus).ExecutionState() != "dead" {
+	}
+
+	k := w.kernel(id)
+	k.Spec.Shutdown = nil
+	require.NoError(t, w.api.Update(t.Context(), k))
+	assert.Equal(t, id, w.session("nb-alice", "GET", "/api/sessions/"+s.ID, "", 200).Kernel.ID, "taken back")
+
+	// A client is nothing that is replaced.
+	id = w.start("ci", "python-cpu")
+	require.Equal(t, http.StatusNoContent, w.call("ci", "DELETE", "/api/kernels/"+id, "").status)
+	assert.True(t, apierrors.IsNotFound(w.api.Get(t.Context(), client.ObjectKey{Namespace: testNS, Name: id}, &v1alpha1.JupyterKernel{})))
 }

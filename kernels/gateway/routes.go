@@ -151,8 +151,8 @@ func (s *Server) authenticate(c *call) error {
 	}
 	id, err := s.auth.identify(c.Context(), token)
 	if errors.Is(err, errStopped) && c.Method == http.MethodDelete {
-		// A notebook server that is stopped deletes its kernels, which end with
-		// it anyway. jupyter_server 2.21 goes on after a 404; a 401 breaks its
+		// A notebook server that is stopped deletes its kernels. What becomes of
+		// them follows from who stopped it. jupyter_server 2.21 goes on after a 404; a 401 breaks its
 		// shutdown off, and it waits to be killed.
 		return errNoKernel
 	}

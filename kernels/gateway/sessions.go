@@ -237,7 +237,7 @@ func (s *Server) changeSession(w http.ResponseWriter, c *call) error {
 		if err != nil {
 			return err
 		}
-		if err := s.store.remove(c.Context(), k); err != nil && explain(err).kind != kindNotFound {
+		if err := s.end(c, k); err != nil && explain(err).kind != kindNotFound {
 			return err
 		}
 		k = next
@@ -263,7 +263,7 @@ func (s *Server) deleteSession(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.store.remove(c.Context(), k); err != nil {
+	if err := s.end(c, k); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -81,9 +81,10 @@ func (s *store) belongs(id Identity, k *v1alpha1.JupyterKernel) bool {
 	return s.ours(k) && id.owns(k)
 }
 
-// ours reports whether a kernel is this gateway's and not on its way out.
+// ours reports whether a kernel is this gateway's and not on its way out. One whose
+// end is asked for is hidden at once; should the leader take that back, it is there again.
 func (s *store) ours(k *v1alpha1.JupyterKernel) bool {
-	return k.Spec.Gateway == s.gateway && k.DeletionTimestamp == nil
+	return k.Spec.Gateway == s.gateway && k.DeletionTimestamp == nil && k.Spec.Shutdown == nil
 }
 
 // kernels lists the identity's kernels as the cache has them.
@@ -275,6 +276,25 @@ func (s *store) patch(ctx context.Context, k *v1alpha1.JupyterKernel, patch clie
 	default:
 		return unwritable(err)
 	}
+}
+
+// shutDown asks for the end of a notebook's kernel. The leader ends it, who sees
+// whether the notebook server is on its way out itself; no gateway sees Pods.
+func (s *store) shutDown(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+	s.forget(k.Name)
+	at := metav1.NewTime(s.now())
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": k.UID},
+		"spec":     map[string]any{"shutdown": v1alpha1.KernelShutdown{By: v1alpha1.ShutdownByNotebook, At: &at}},
+	})
+	if err != nil {
+		return err
+	}
+	err = s.patch(ctx, k.DeepCopy(), client.RawPatch(types.MergePatchType, patch))
+	if apierrors.IsInvalid(err) { // a UID cannot change: it is another object
+		return errNoKernel
+	}
+	return err
 }
 
 // remove deletes a kernel; its Pod and the rest follow in the background.

@@ -15,7 +15,7 @@ import (
 
 // ensureOwner binds a kernel's life to that of its notebook, or of its gateway
 // if it has no notebook. It deletes the kernel, and says so, when its notebook
-// is gone or stopped or its gateway is gone. A kernel that never had an owner
+// is gone or was stopped by its owner, or its gateway is gone. A kernel that never had an owner
 // waits for it instead: objects may be applied in any order. One that cannot be
 // read is left to the owners that it has.
 func (r *kernelReconciler) ensureOwner(ctx context.Context, k *v1alpha1.JupyterKernel) (gone bool, err error) {
@@ -24,9 +24,9 @@ func (r *kernelReconciler) ensureOwner(ctx context.Context, k *v1alpha1.JupyterK
 	}
 	if k.Spec.Notebook != "" {
 		notebook := &v1alpha1.JupyterNotebook{}
-		over, owner, err := r.ownerState(ctx, k, k.Spec.Notebook, "JupyterNotebook", notebook, func() bool { return notebook.Spec.Stopped })
+		over, owner, err := r.ownerState(ctx, k, k.Spec.Notebook, "JupyterNotebook", notebook, func() bool { return outcomeOf(serverOf(notebook), requestNone) == ends })
 		if err != nil || over {
-			return r.deleted(ctx, k, over, "its notebook is gone or stopped", err)
+			return r.deleted(ctx, k, over, "its notebook is gone, or was stopped by its owner", err)
 		}
 		if owner {
 			if err := r.addOwner(ctx, k, notebook, "JupyterNotebook"); err != nil {
@@ -57,7 +57,7 @@ func (r *kernelReconciler) deleted(ctx context.Context, k *v1alpha1.JupyterKerne
 
 // ownerState reads an owner. over means that the kernel's time is up; it is
 // never said on the word of the cache alone.
-func (r *kernelReconciler) ownerState(ctx context.Context, k *v1alpha1.JupyterKernel, name, kind string, owner client.Object, stopped func() bool) (over, exists bool, err error) {
+func (r *kernelReconciler) ownerState(ctx context.Context, k *v1alpha1.JupyterKernel, name, kind string, owner client.Object, ended func() bool) (over, exists bool, err error) {
 	bound := ownerUID(k, kind)
 	key := types.NamespacedName{Namespace: k.Namespace, Name: name}
 	// a kernel that was admitted once had a gateway, even if another owns it
@@ -72,7 +72,7 @@ func (r *kernelReconciler) ownerState(ctx context.Context, k *v1alpha1.JupyterKe
 		case err != nil:
 			return false, false, fmt.Errorf("kernels: read %s: %w", kind, err)
 		default:
-			over, exists = stopped() || bound != "" && bound != owner.GetUID(), true
+			over, exists = ended() || bound != "" && bound != owner.GetUID(), true
 		}
 		if !over {
 			return false, exists, nil

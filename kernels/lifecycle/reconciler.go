@@ -75,9 +75,10 @@ func (r *kernelReconciler) Reconcile(ctx context.Context, req reconcile.Request)
 		r.pods.Forget(k.UID)
 		return reconcile.Result{}, r.removeAll(ctx, append(pods, strangers...))
 	}
-	deleted, err := r.ensureOwner(ctx, k)
-	if deleted || err != nil {
-		return reconcile.Result{}, err
+	for _, step := range []func(context.Context, *v1alpha1.JupyterKernel) (gone bool, err error){r.ensureOwner, r.answer} {
+		if gone, err := step(ctx, k); gone || err != nil {
+			return reconcile.Result{}, err
+		}
 	}
 	return r.advance(ctx, k, pods, strangers)
 }

@@ -1,0 +1,145 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
+)
+
+// server is what has become of the notebook server that a kernel belongs to.
+type server string
+
+const (
+	// serverWanted runs or is to run, also while its Pod is replaced: it was
+	// drained, evicted, killed for memory, deleted, or has a new image.
+	serverWanted server = "wanted"
+	// serverPaused was stopped by elastichub or by an administrator.
+	serverPaused server = "paused"
+	// serverStopped was stopped by its owner.
+	serverStopped server = "stopped"
+	// serverGone: the notebook is deleted.
+	serverGone server = "gone"
+)
+
+// serverOf reads a notebook that is there.
+func serverOf(nb *v1alpha1.JupyterNotebook) server {
+	switch {
+	case !nb.Spec.Stopped:
+		return serverWanted
+	case nb.Annotations[v1alpha1.AnnotationStopCause] != "": // also one of a newer release
+		return serverPaused
+	default:
+		return serverStopped
+	}
+}
+
+// request is what spec.shutdown of a kernel asks for.
+type request string
+
+const (
+	requestNone request = ""
+	// requestEnd asks to end it: the user, in a server that runs on, or whoever may
+	// write the object.
+	requestEnd request = "end"
+	// requestFarewell came from a server that is on its way out, or has been replaced
+	// since: jupyter_server asks for that when it ends, whatever it ends for.
+	requestFarewell request = "farewell"
+)
+
+// requestOf tells apart who asks; servers are the Pods of the kernel's notebook.
+func requestOf(k *v1alpha1.JupyterKernel, servers []corev1.Pod) request {
+	asked := k.Spec.Shutdown
+	switch {
+	case asked == nil:
+		return requestNone
+	case asked.By != v1alpha1.ShutdownByNotebook, k.Spec.Notebook == "":
+		return requestEnd
+	}
+	for i := range servers {
+		if pod := &servers[i]; staysOn(pod) && (asked.At == nil || !pod.CreationTimestamp.After(asked.At.Time)) {
+			return requestEnd
+		}
+	}
+	return requestFarewell
+}
+
+// staysOn tells that a Pod runs, and that nobody has begun to take it away.
+func staysOn(pod *corev1.Pod) bool {
+	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
+		return false
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue {
+			return false
+		}
+	}
+	return true
+}
+
+// outcome is what becomes of a kernel that has not ended by itself.
+type outcome string
+
+const (
+	goesOn   outcome = "goes on"   // with its Pod to its own idle limit, parked as it is
+	ends     outcome = "ends"      // the kernel is deleted
+	asBefore outcome = "as before" // it goes on, and the request is taken back
+)
+
+// outcomeOf is the table of what ends a kernel: its owner, and nobody else.
+//
+//	                                           no request   end    farewell
+//	the server runs, or its Pod is replaced    goes on      ends   as before
+//	automatic stop, stop by an administrator   goes on      ends   as before
+//	stop by its owner, notebook deleted        ends         ends   ends
+func outcomeOf(s server, r request) outcome {
+	switch s {
+	case serverStopped, serverGone:
+		return ends
+	case serverWanted, serverPaused:
+	}
+	switch r {
+	case requestEnd:
+		return ends
+	case requestFarewell:
+		return asBefore
+	case requestNone:
+	}
+	return goesOn
+}
+
+// answer carries out what spec.shutdown asks for, or takes it back. gone means that
+// the kernel is deleted.
+func (r *kernelReconciler) answer(ctx context.Context, k *v1alpha1.JupyterKernel) (gone bool, err error) {
+	if k.Spec.Shutdown == nil {
+		return false, nil
+	}
+	var servers corev1.PodList
+	if k.Spec.Notebook != "" {
+		// From the API server: what the Pod is told comes first, and what it asks for then.
+		labels := client.MatchingLabels{v1alpha1.LabelNotebook: k.Spec.Notebook, v1alpha1.LabelComponent: v1alpha1.ComponentNotebook}
+		if err := r.live.List(ctx, &servers, client.InNamespace(k.Namespace), labels); err != nil {
+			return false, fmt.Errorf("kernels: list the Pods of a notebook: %w", err)
+		}
+	}
+	// That the notebook neither is gone nor was stopped by its owner is known here.
+	if outcomeOf(serverWanted, requestOf(k, servers.Items)) == ends {
+		return true, r.deleteKernel(ctx, k, "shut down")
+	}
+	before := k.DeepCopy()
+	k.Spec.Shutdown = nil
+	if err := r.client.Patch(ctx, k, podrules.PatchOver(before)); err != nil {
+		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			return true, nil // the next event brings us back
+		}
+		return false, fmt.Errorf("kernels: take a shutdown back: %w", err)
+	}
+	log.FromContext(ctx).Info("the kernel goes on: the server that asked for its end is being replaced", "notebook", k.Spec.Notebook)
+	return false, nil
+}
