@@ -236,10 +236,44 @@ func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cau
 	return nil
 }
 
+// announcedFor is how long an announced stop is waited for.
+const announcedFor = time.Minute
+
+// announced is for how long the cause that a server's annotations name is that of
+// the stop to come; 0 or less if there is none, or it is of an earlier one.
+func announced(nb *v1alpha1.JupyterNotebook, now time.Time) time.Duration {
+	at, err := time.Parse(time.RFC3339, nb.Annotations[v1alpha1.AnnotationStopTime])
+	if err != nil || nb.Annotations[v1alpha1.AnnotationStopCause] == "" {
+		return 0
+	}
+	return min(at.Add(announcedFor).Sub(now), announcedFor)
+}
+
+// forgetStop takes the cause of an earlier stop from a server that runs: the next
+// stop is its owner's until another cause is written. It returns when to look again.
+func (c *controller) forgetStop(ctx context.Context, nb *v1alpha1.JupyterNotebook) (time.Duration, error) {
+	if _, found := nb.Annotations[v1alpha1.AnnotationStopCause]; !found || nb.Spec.Stopped {
+		return 0, nil
+	}
+	if left := announced(nb, c.now()); left > 0 {
+		return left, nil
+	}
+	before := nb.DeepCopy()
+	delete(nb.Annotations, v1alpha1.AnnotationStopCause)
+	delete(nb.Annotations, v1alpha1.AnnotationStopTime)
+	if err := c.client.Patch(ctx, nb, podrules.PatchOver(before), client.FieldOwner(stopManager)); err != nil {
+		return 0, fmt.Errorf("forget an earlier stop: %w", err)
+	}
+	return 0, nil
+}
+
 // stopReason is the reason and the sentence for a stopped server.
 func stopReason(nb *v1alpha1.JupyterNotebook) (Reason, string) {
 	stop := autoStopOf(nb)
-	if stop == nil {
+	switch {
+	case stop == nil && v1alpha1.StopCause(nb.Annotations[v1alpha1.AnnotationStopCause]) == v1alpha1.StopAdmin:
+		return ReasonStopped, "The server was stopped by an administrator."
+	case stop == nil:
 		return ReasonStopped, "The server is stopped."
 	}
 	after, files := inWords(int64(stop.After/time.Second)), ""

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -181,6 +183,53 @@ func TestAutoStop(t *testing.T) {
 		nb.Annotations, nb.Spec.Stopped, nb.Spec.IdleStop, nb.Spec.MaxRunSeconds = row.annotations, row.stopped, row.idle, 3600
 		assert.Equal(t, row.want, stateOf(nb).AutoStop, row.name)
 	}
+}
+
+func TestAnnouncedStops(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, row := range []struct {
+		cause, at string
+		want      time.Duration
+	}{
+		{"", "", 0}, {"Admin", "", 0}, {"", "2026-01-02T03:04:00Z", 0}, {"Admin", "soon", 0},
+		{"Admin", "2026-01-02T03:04:00Z", 55 * time.Second},
+		{"Admin", "2026-01-02T09:00:00Z", time.Minute}, // of a clock that is ahead
+		{"Admin", "2026-01-02T03:03:05Z", 0}, {"Idle", "2026-01-01T03:03:05Z", -24 * time.Hour},
+	} {
+		nb := &v1alpha1.JupyterNotebook{}
+		nb.Annotations = map[string]string{v1alpha1.AnnotationStopCause: row.cause, v1alpha1.AnnotationStopTime: row.at}
+		assert.Equal(t, row.want, announced(nb, now), "%+v", row)
+	}
+}
+
+// TestWhoStopsAServer: the kernels of one that its owner did not stop go on.
+func TestWhoStopsAServer(t *testing.T) {
+	c := newCluster(t)
+	c.gateway("default")
+	s := c.replica(true)
+	req := testRequest("alice", "", "s1")
+	_, err := s.Start(t.Context(), req)
+	require.NoError(t, err)
+	pod := c.pod(c.deployment("jupyter-alice", "s1", 1))
+	nb := &v1alpha1.JupyterNotebook{}
+	annotate := func(cause string, at time.Time) {
+		t.Helper()
+		require.NoError(t, c.get("jupyter-alice", nb))
+		patch := `{"metadata":{"annotations":{"elastichub.io/stop-cause":"` + cause + `","elastichub.io/stop-time":"` + at.UTC().Format(time.RFC3339) + `"}}}`
+		require.NoError(t, c.client.Patch(t.Context(), nb, client.RawPatch(types.MergePatchType, []byte(patch))))
+	}
+	annotate("Idle", time.Now().Add(-time.Hour))
+	c.eventually("the former stop is forgotten", func() bool {
+		return c.get("jupyter-alice", nb) == nil && nb.Annotations[v1alpha1.AnnotationStopCause] == ""
+	})
+	annotate("Admin", time.Now())
+	require.NoError(t, s.Stop(t.Context(), req.Key))
+	require.NoError(t, c.get("jupyter-alice", nb))
+	assert.True(t, nb.Spec.Stopped)
+	assert.Equal(t, "Admin", nb.Annotations[v1alpha1.AnnotationStopCause])
+	c.deployment("jupyter-alice", "s1", 0)
+	c.end(pod)
+	assert.Equal(t, "The server was stopped by an administrator.", c.phase(s, req.Key, v1alpha1.NotebookStopped).Message)
 }
 
 func TestOnlyAHomeKeepsFiles(t *testing.T) {

@@ -82,11 +82,14 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if unreadable != nil && !nb.Spec.Stopped { // to stop it takes nothing that cannot be read
 		return ctrl.Result{}, c.setAside(ctx, nb, unreadable)
 	}
+	wait, err := c.forgetStop(ctx, nb)
+	if err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
 	o, err := c.observe(ctx, nb)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	var wait time.Duration
 	switch err := c.act(ctx, &o); {
 	case isStop(err, &o.blocked):
 		if o.blocked.reason == ReasonWaitingForEnvironment || o.blocked.reason == ReasonWaitingForRemoval {

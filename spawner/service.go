@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -293,7 +294,9 @@ func (s *Service) rollback(ctx context.Context, req Request, name string, secret
 }
 
 // Stop takes the server's Pod away, also one that is only starting; object and
-// volumes stay. It does not wait. Stopping a stopped server does nothing.
+// volumes stay. It does not wait. It is the owner's own stop, unless somebody else's
+// was announced: whoever stops a server through the Hub, and is not its owner, says
+// so in its annotations first. Stopping a stopped server does nothing.
 // Errors: ErrNotFound, ErrNameTaken.
 func (s *Service) Stop(ctx context.Context, k Key) error {
 	nb, err := s.get(ctx, k)
@@ -301,8 +304,11 @@ func (s *Service) Stop(ctx context.Context, k Key) error {
 		return err
 	}
 	if !nb.Spec.Stopped {
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationStopCause+`":null,"`+v1alpha1.AnnotationStopTime+`":null}},"spec":{"stopped":true}}`))
-		if err := s.client.Patch(ctx, nb, patch); err != nil {
+		patch := `{"metadata":{"annotations":{"` + v1alpha1.AnnotationStopCause + `":null,"` + v1alpha1.AnnotationStopTime + `":null}},"spec":{"stopped":true}}`
+		if announced(nb, s.now()) > 0 {
+			patch = `{"spec":{"stopped":true}}`
+		}
+		if err := s.client.Patch(ctx, nb, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
 			if apierrors.IsNotFound(err) {
 				return ErrNotFound
 			}
