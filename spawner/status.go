@@ -2,6 +2,7 @@ package spawner
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -16,6 +17,11 @@ import (
 // troubleGrace is how long a Pod may be in a trouble that sometimes passes,
 // such as a registry that does not answer, before its start has failed.
 const troubleGrace = 10 * time.Second
+
+// replaceGrace is the same for a server that has answered before in its start. Its
+// Pod is being replaced, or its container started again, and its kernels go on: the
+// Hub, which forgets a server that has failed, is told that it starts.
+const replaceGrace = 10 * time.Minute
 
 // observed is all that a notebook's status is made from.
 type observed struct {
@@ -92,13 +98,22 @@ func holdBack(o observed, next *v1alpha1.JupyterNotebookStatus, v *phaseStatus) 
 	}
 	setCondition(o, next, ConditionTrouble, true, v.reason, v.message)
 	began := apimeta.FindStatusCondition(next.Conditions, ConditionTrouble).LastTransitionTime.Time
-	left := began.Add(v.trouble.grace).Sub(o.now)
-	if v.trouble.grace == 0 || left <= 0 {
+	grace := v.trouble.grace
+	if hasAnswered(next.Progress) {
+		grace = max(grace, replaceGrace)
+	}
+	left := began.Add(grace).Sub(o.now)
+	if grace == 0 || left <= 0 {
 		v.phase = v1alpha1.NotebookFailed
 		return 0
 	}
 	v.phase = v1alpha1.NotebookStarting
 	return min(left, troubleGrace)
+}
+
+// hasAnswered reports whether the server of a start's log was ready once.
+func hasAnswered(log []v1alpha1.NotebookProgress) bool {
+	return slices.ContainsFunc(log, func(e v1alpha1.NotebookProgress) bool { return e.Outcome == v1alpha1.OutcomeReady })
 }
 
 // setGatewayCondition speaks of readiness only until a server is ready: a

@@ -162,6 +162,38 @@ func TestTroubleMustLast(t *testing.T) {
 	assert.Equal(t, v1alpha1.NotebookReady, pass(troubleGrace+time.Second))
 }
 
+// A server that has answered is not given up while its Pod is replaced: the Hub
+// would forget it.
+func TestTroubleOfAReplacedPodHasTime(t *testing.T) {
+	crashed := func(o *observed) {
+		waiting("CrashLoopBackOff", "back-off")(o)
+		o.pods[0].Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{Reason: "OOMKilled"}
+	}
+	for name, trouble := range map[string]func(*observed){
+		"image": waiting("ImagePullBackOff", "x"), "memory": crashed, "bad image": waiting("InvalidImageName", "x"),
+	} {
+		o := starting(podCondition(corev1.PodReady, corev1.ConditionTrue, "", ""))
+		pass := func(after time.Duration) v1alpha1.NotebookPhase {
+			o.now = noon.Add(after)
+			o.notebook.Status, _ = decide(o)
+			return o.notebook.Status.Phase
+		}
+		require.Equal(t, v1alpha1.NotebookReady, pass(0), name)
+		o.pods = nil
+		require.Equal(t, v1alpha1.NotebookStarting, pass(time.Hour), name)
+		o = starting(trouble, func(fresh *observed) { fresh.notebook.Status = o.notebook.Status })
+		assert.Equal(t, v1alpha1.NotebookStarting, pass(time.Hour), name)
+		assert.Equal(t, v1alpha1.NotebookStarting, pass(time.Hour+replaceGrace-time.Second), name)
+		assert.NotEmpty(t, o.notebook.Status.Message, name)
+		assert.Equal(t, v1alpha1.NotebookFailed, pass(time.Hour+replaceGrace), name)
+		// Another start is another server.
+		o.notebook.Spec.Start = "s2"
+		o.pods[0].Annotations[v1alpha1.AnnotationStart] = "s2"
+		pass(2 * time.Hour)
+		assert.Equal(t, v1alpha1.NotebookFailed, pass(2*time.Hour+troubleGrace), name)
+	}
+}
+
 // A start does not wait for a volume that nobody will make.
 func TestNoStorageClassEndsTheStart(t *testing.T) {
 	o := starting(unbound("", "FailedBinding"))
