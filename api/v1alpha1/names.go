@@ -16,6 +16,9 @@ const (
 	// LabelRun is the run number of a kernel Pod (JupyterKernelSpec.Run).
 	LabelRun = "elastichub.io/run"
 
+	// LabelTaken is "true" on the Pod of a kernel that somebody has, unlike a warm one's.
+	LabelTaken = "elastichub.io/taken"
+
 	LabelHubUsername   = "hub.jupyter.org/username"
 	LabelHubServername = "hub.jupyter.org/servername"
 	LabelHubAccess     = "hub.jupyter.org/network-access-hub"
@@ -52,6 +55,11 @@ const (
 	// and AnnotationStopTime when (RFC 3339).
 	AnnotationStopCause = "elastichub.io/stop-cause"
 	AnnotationStopTime  = "elastichub.io/stop-time"
+
+	// AnnotationSafeToEvict and AnnotationDoNotDisrupt are those of the autoscalers
+	// cluster-autoscaler and Karpenter.
+	AnnotationSafeToEvict  = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+	AnnotationDoNotDisrupt = "karpenter.sh/do-not-disrupt"
 
 	// AnnotationIdle keeps, on a kernel's Pod, the rule that its agent follows.
 	AnnotationIdle = "elastichub.io/idle"

@@ -24,6 +24,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/test/helm"
@@ -36,12 +37,12 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 	for file, want := range map[string]map[string]int{
 		"smallest": {
 			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "Secret": 2, "NetworkPolicy": 4, "Job": 1,
-			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
+			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"everything": {
 			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "NetworkPolicy": 4, "ServiceMonitor": 1, "Job": 1,
-			"PodDisruptionBudget": 1, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
+			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"least-rights": {
@@ -332,4 +333,38 @@ func TestTheImageByDigest(t *testing.T) {
 		assert.Error(t, err, wrong)
 		assert.Contains(t, out, "image/digest", wrong)
 	}
+}
+
+// TestKernelsMayBeProtected: as many must be there as never are, so that none is evicted;
+// both protections can be switched off.
+func TestKernelsMayBeProtected(t *testing.T) {
+	t.Parallel()
+	render := func(set string) (string, error) {
+		return helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", set)
+	}
+	out, err := render("replicas=1")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "doNotDisrupt: true")
+	budgets := 0
+	for text := range strings.SplitSeq(out, "\n---\n") {
+		if !strings.Contains(text, "kind: PodDisruptionBudget") || !strings.Contains(text, "-kernels") {
+			continue
+		}
+		budgets++
+		var budget policyv1.PodDisruptionBudget
+		require.NoError(t, yaml.UnmarshalStrict([]byte(text), &budget))
+		assert.Nil(t, budget.Spec.MaxUnavailable)
+		assert.Equal(t, 1000000, budget.Spec.MinAvailable.IntValue())
+		selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
+		require.NoError(t, err)
+		pod := labels.Set{"app.kubernetes.io/managed-by": "elastichub", "app.kubernetes.io/component": "kernel", "elastichub.io/kernel": "k"}
+		assert.False(t, selector.Matches(pod), "a warm one")
+		pod["elastichub.io/taken"] = "true"
+		assert.True(t, selector.Matches(pod))
+	}
+	assert.Equal(t, 1, budgets)
+	out, err = render("kernels.podDisruptionBudget.enabled=false,kernels.doNotDisrupt=false")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "doNotDisrupt: false")
+	assert.NotContains(t, out, "minAvailable")
 }

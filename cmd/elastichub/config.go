@@ -78,6 +78,8 @@ type kernelsConfig struct {
 	// BusyGPU is in percent.
 	BusyGPU         float64 `mapstructure:"busyGPU"`
 	ClusterCapacity bool
+	// DoNotDisrupt asks autoscalers to leave the nodes of kernels alone.
+	DoNotDisrupt bool
 }
 
 // mostBusyCPU is more cores than any machine has.
@@ -92,7 +94,7 @@ func defaultServeConfig() serveConfig {
 		Groups:    defaultGroupsConfig(),
 		Policies:  policiesConfig{Matching: groups.MatchPriority},
 		Notebooks: notebooksConfig{Gateway: "default"},
-		Kernels:   kernelsConfig{IdleTimeoutSeconds: 3600, BusyCPU: 0.05, BusyGPU: 5, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true},
+		Kernels:   kernelsConfig{IdleTimeoutSeconds: 3600, BusyCPU: 0.05, BusyGPU: 5, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true, DoNotDisrupt: true},
 	}
 }
 

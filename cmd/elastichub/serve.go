@@ -124,6 +124,7 @@ func serve(ctx context.Context, config serveConfig) error {
 			MaxRunSeconds:   config.Kernels.MaxRunSeconds,
 			BusyCPU:         config.Kernels.BusyCPU,
 			BusyGPU:         config.Kernels.BusyGPU,
+			DoNotDisrupt:    config.Kernels.DoNotDisrupt,
 		},
 		TokenPublicKey:  issuer.PublicKey(),
 		MetricsToken:    config.Metrics.TokenSecret,

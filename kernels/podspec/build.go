@@ -130,6 +130,7 @@ func newPod(cfg Config, in Parts, template *corev1.PodTemplateSpec) *corev1.Pod 
 	maps.Copy(pod.Labels, template.Labels)
 	maps.Copy(pod.Annotations, template.Annotations)
 	maps.Copy(pod.Labels, KernelLabels(k, run))
+	protect(cfg, pod)
 	if k.Spec.User != "" {
 		pod.Annotations[v1alpha1.LabelHubUsername] = k.Spec.User
 	} else {
@@ -151,6 +152,20 @@ func newPod(cfg Config, in Parts, template *corev1.PodTemplateSpec) *corev1.Pod 
 		pod.Annotations[v1alpha1.AnnotationIdle] = IdleRuleOf(cfg, in).String()
 	}
 	return pod
+}
+
+// protect marks the Pod of a kernel that somebody has, for the chart's
+// PodDisruptionBudget and for autoscalers. What a template says to those counts.
+func protect(cfg Config, pod *corev1.Pod) {
+	pod.Labels[v1alpha1.LabelTaken] = "true"
+	if !cfg.DoNotDisrupt {
+		return
+	}
+	for key, value := range map[string]string{v1alpha1.AnnotationSafeToEvict: "false", v1alpha1.AnnotationDoNotDisrupt: "true"} {
+		if _, said := pod.Annotations[key]; !said {
+			pod.Annotations[key] = value
+		}
+	}
 }
 
 // runLimit is how many seconds a Pod may run under the most generous of the

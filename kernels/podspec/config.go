@@ -22,4 +22,7 @@ type Config struct {
 	BusyCPU float64
 	// BusyGPU is the same for the busiest of the kernel's GPUs, in percent of it.
 	BusyGPU float64
+	// DoNotDisrupt asks autoscalers to leave the nodes of kernels alone that
+	// somebody has.
+	DoNotDisrupt bool
 }

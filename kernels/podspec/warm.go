@@ -56,14 +56,15 @@ func (in Parts) warmClass(pod *corev1.Pod) string {
 	labels, annotations := map[string]string{}, map[string]string{}
 	for key, value := range pod.Labels {
 		switch key {
-		case v1alpha1.LabelKernel, v1alpha1.LabelRun, v1alpha1.LabelNotebook, v1alpha1.LabelHubUsername:
+		case v1alpha1.LabelKernel, v1alpha1.LabelRun, v1alpha1.LabelNotebook, v1alpha1.LabelHubUsername, v1alpha1.LabelTaken:
 		default:
 			labels[key] = value
 		}
 	}
 	for key, value := range pod.Annotations {
 		switch key {
-		case v1alpha1.LabelHubUsername, v1alpha1.AnnotationPolicies, v1alpha1.AnnotationIdle, v1alpha1.AnnotationWarm:
+		case v1alpha1.LabelHubUsername, v1alpha1.AnnotationPolicies, v1alpha1.AnnotationIdle, v1alpha1.AnnotationWarm,
+			v1alpha1.AnnotationSafeToEvict, v1alpha1.AnnotationDoNotDisrupt: // the taking writes them
 		default:
 			annotations[key] = value
 		}
@@ -127,6 +128,10 @@ func buildWarm(cfg Config, in Parts) (*corev1.Pod, error) {
 		return nil, err
 	}
 	delete(pod.Annotations, v1alpha1.AnnotationPolicies) // it is accounted to none
+	// Nobody loses anything by its end.
+	delete(pod.Labels, v1alpha1.LabelTaken)
+	delete(pod.Annotations, v1alpha1.AnnotationSafeToEvict)
+	delete(pod.Annotations, v1alpha1.AnnotationDoNotDisrupt)
 	pod.Spec.ActiveDeadlineSeconds = nil
 	pod.Annotations[v1alpha1.AnnotationWarm] = in.warmClass(pod)
 	return pod, nil

@@ -64,3 +64,37 @@ func TestWarmClass(t *testing.T) {
 		seen[class] = name
 	}
 }
+
+// TestKernelsOfPeopleAreNotDisrupted, and warm Pods, which are nobody's, may be.
+func TestKernelsOfPeopleAreNotDisrupted(t *testing.T) {
+	cfg := testPods
+	cfg.DoNotDisrupt = true
+	in := sample()
+	pod, err := Build(cfg, in)
+	require.NoError(t, err)
+	assert.Equal(t, "true", pod.Labels[v1alpha1.LabelTaken])
+	assert.Equal(t, "false", pod.Annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"])
+	assert.Equal(t, "true", pod.Annotations["karpenter.sh/do-not-disrupt"])
+	class := in.warmClass(pod)
+
+	in.Template = &v1alpha1.JupyterKernelTemplate{Spec: v1alpha1.JupyterKernelTemplateSpec{Template: &v1alpha1.PodTemplate{}}}
+	in.Template.Spec.Template.Annotations = map[string]string{"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}
+	pod, err = Build(cfg, in)
+	require.NoError(t, err)
+	assert.Equal(t, "true", pod.Annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"], "the template's")
+	assert.Equal(t, "true", pod.Annotations["karpenter.sh/do-not-disrupt"])
+
+	unprotected := func(cfg Config, in Parts, build func(Config, Parts) (*corev1.Pod, error)) *corev1.Pod {
+		pod, err := build(cfg, in)
+		require.NoError(t, err)
+		assert.NotContains(t, pod.Annotations, "cluster-autoscaler.kubernetes.io/safe-to-evict")
+		assert.NotContains(t, pod.Annotations, "karpenter.sh/do-not-disrupt")
+		return pod
+	}
+	assert.Equal(t, "true", unprotected(testPods, sample(), Build).Labels[v1alpha1.LabelTaken], "the budget alone")
+	in = sample()
+	in.Warm = true
+	warm := unprotected(cfg, in, buildWarm)
+	assert.NotContains(t, warm.Labels, v1alpha1.LabelTaken)
+	assert.Equal(t, class, warm.Annotations[v1alpha1.AnnotationWarm], "it can be taken all the same")
+}

@@ -149,5 +149,6 @@ kernels:
   maxRunSeconds: {{ int .Values.kernels.maxRunSeconds }}
   busyCPU: {{ .Values.kernels.busyCPU }}
   busyGPU: {{ .Values.kernels.busyGPU }}
+  doNotDisrupt: {{ .Values.kernels.doNotDisrupt }}
   clusterCapacity: {{ .Values.kernels.clusterCapacity }}
 {{- end }}
