@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_core.utils import ensure_async
@@ -30,6 +31,7 @@ from .terminal import TerminalKernelSpecs
 
 SUFFIX = " (this server)"  # of the names of kernels that run here
 PATIENCE = 10.0  # seconds for the gateway to answer before the rest is shown without it
+UNSURE = 15.0  # seconds from its start in which a server does not say that there are no kernels
 FAREWELL = 5.0  # seconds for the gateway to end kernels; a Pod is killed after 10
 
 
@@ -56,6 +58,20 @@ class GatewayKernels(GatewayMappingKernelManager):
     gateway knows. Of another gateway, such as Enterprise Gateway, they end with this server."""
 
     outliving: bool | None = None  # what the gateway says; None while nobody knows
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._began = time.monotonic()
+
+    def check_known(self):
+        """Error: HTTPError 503 while the gateway has not said which kernels a former server has
+        left. A page takes a list for all there is, and would let go of its own."""
+        if self.outliving is None and time.monotonic() - self._began < UNSURE:
+            raise web.HTTPError(503, "The gateway has not said yet which kernels there are.")
+
+    async def list_kernels(self, **kwargs):
+        self.check_known()
+        return await super().list_kernels(**kwargs)
 
     async def adopt(self, models):
         """Takes over kernels that a former server has left; models are the gateway's."""
@@ -239,6 +255,7 @@ class MixedKernelManager(AsyncMappingKernelManager):
         return manager.remove_kernel(kernel_id)
 
     async def list_kernels(self):
+        self.remote.check_known()
         if len(self.remote):
             try:
                 self._models = await asyncio.wait_for(self.remote.list_kernels(), PATIENCE)

@@ -21,7 +21,8 @@ from tornado.web import HTTPError
 OUTLIVING = "outliving"  # what a gateway says of itself at /api
 PATIENCE = 10.0  # seconds that a start of this server waits for the gateway
 GLANCE = 2.0  # seconds that a new session waits for it
-PAUSE, MAX_PAUSE = 1.0, 30.0  # seconds between attempts
+PAUSE, MAX_PAUSE = 1.0, 30.0  # seconds between attempts to tell the gateway
+AGAIN = 2.0  # seconds between attempts to ask it
 
 
 async def _call(method, path, body=None):
@@ -50,6 +51,7 @@ class LastingSessions(SessionManager):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.adopted = False
+        self._away = False  # and the log says so
         self._untold: dict[str, None] = {}  # sessions of which the gateway is to be told, in order
         self._telling: asyncio.Future | None = None
 
@@ -99,15 +101,19 @@ class LastingSessions(SessionManager):
         try:
             await asyncio.wait_for(self.adopt(), patience)
         except Exception as error:  # noqa: BLE001 - local kernels work without it
-            self.log.warning("the gateway does not say which kernels there are: %r", error)
+            tell = self.log.debug if self._away else self.log.warning
+            self._away = True
+            tell("the gateway does not say which kernels there are: %r", error)
         return self.adopted
 
     async def keep_adopting(self):
         """For a gateway that was away when this server started."""
-        pause = PAUSE
         while not await self.adopt_soon(PATIENCE):
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, MAX_PAUSE)
+            await asyncio.sleep(AGAIN)
+
+    async def list_sessions(self):
+        self._remote.check_known()
+        return await super().list_sessions()
 
     async def session_exists(self, path):
         # A document whose kernel goes on is not to get a second one.
