@@ -412,6 +412,20 @@ func TestAKernelOutlivesJupyterServer(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, w.call("nb-alice", "GET", "/api/kernels/"+made.Kernel.ID, "").status)
 }
 
+// TestAPlainJupyterServerAsksForItsKernelsEnd when it is drained, as when a user does:
+// the leader has to tell.
+func TestAPlainJupyterServerAsksForItsKernelsEnd(t *testing.T) {
+	w := newWorld(t)
+	w.idleLeader.Store(true)
+	j := w.jupyter(pythontest.Interpreter(t))
+	var made kernelModel
+	j.call("POST", "/api/kernels", `{"name":"python-cpu"}`, http.StatusCreated, &made)
+	j.end()
+	asked := w.kernel(made.ID).Spec.Shutdown
+	require.NotNil(t, asked)
+	assert.Equal(t, v1alpha1.ShutdownByNotebook, asked.By)
+}
+
 func TestNBClient(t *testing.T) {
 	python := pythontest.Interpreter(t)
 	w := newWorld(t)
