@@ -19,7 +19,7 @@ import (
 func (c *cluster) serverPod(notebook, name string) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
 		v1alpha1.LabelNotebook: notebook, v1alpha1.LabelComponent: v1alpha1.ComponentNotebook}}}
-	pod.Spec.NodeName = "node"
+	pod.Spec.NodeName = "outliving"
 	pod.Spec.Containers = []corev1.Container{{Name: v1alpha1.NotebookContainer, Image: "notebook:test"}}
 	c.create(pod)
 	return pod
@@ -35,6 +35,7 @@ func (c *cluster) change(o client.Object, patch string) {
 func TestKernelsOutliveTheirServer(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.gateway("gw")
+	c.node("outliving", 0)
 	for _, name := range []string{"nb", "other"} {
 		nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		nb.Spec.Gateway = &corev1.ObjectReference{Name: "gw"}
@@ -57,12 +58,23 @@ func TestKernelsOutliveTheirServer(t *testing.T) {
 	c.change(shut, fromServer)
 	c.gone(shut)
 
-	// A drain: the server deletes its kernels while its Pod goes away.
-	require.NoError(t, c.api.Delete(c.ctx, first))
 	takenBack := func(name string) {
 		t.Helper()
 		c.eventually("the request is taken back", func() bool { return c.kernel(name).Spec.Shutdown == nil })
 	}
+	// The node shuts down: so far nothing is said of its Pods.
+	ready := func(status corev1.ConditionStatus) {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "outliving"}}
+		patch := `{"status":{"conditions":[{"type":"Ready","status":"` + string(status) + `"}]}}`
+		require.NoError(t, c.api.Status().Patch(c.ctx, node, client.RawPatch(types.StrategicMergePatchType, []byte(patch))))
+	}
+	ready(corev1.ConditionFalse)
+	c.change(c.kernel("work"), fromServer)
+	takenBack("work")
+	ready(corev1.ConditionTrue)
+
+	// A drain: the server deletes its kernels while its Pod goes away.
+	require.NoError(t, c.api.Delete(c.ctx, first))
 	for _, name := range []string{"work", "parked"} {
 		c.change(c.kernel(name), fromServer)
 		takenBack(name)

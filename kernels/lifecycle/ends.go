@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -127,6 +128,8 @@ func (r *kernelReconciler) answer(ctx context.Context, k *v1alpha1.JupyterKernel
 		if err := r.live.List(ctx, &servers, client.InNamespace(k.Namespace), labels); err != nil {
 			return false, fmt.Errorf("kernels: list the Pods of a notebook: %w", err)
 		}
+		// A node that shuts down says so itself, and nothing of its Pods until they have ended.
+		servers.Items = slices.DeleteFunc(servers.Items, func(pod corev1.Pod) bool { return r.nodeState(ctx, pod.Spec.NodeName) == nodeLost })
 	}
 	// That the notebook neither is gone nor was stopped by its owner is known here.
 	if outcomeOf(serverWanted, requestOf(k, servers.Items)) == ends {
