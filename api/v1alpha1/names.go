@@ -51,8 +51,8 @@ const (
 	AnnotationGeneration = "elastichub.io/generation"
 	// AnnotationAuthVersion on a notebook's Pod changes when its auth Secret does.
 	AnnotationAuthVersion = "elastichub.io/auth-version"
-	// AnnotationStopCause on a stopped notebook says why elastichub stopped it,
-	// and AnnotationStopTime when (RFC 3339).
+	// AnnotationStopCause on a stopped notebook says why it was stopped by another than
+	// its owner, whose stop has none, and AnnotationStopTime when (RFC 3339).
 	AnnotationStopCause = "elastichub.io/stop-cause"
 	AnnotationStopTime  = "elastichub.io/stop-time"
 
