@@ -110,6 +110,19 @@ def numbers(count):
     return "".join(f"{n}\n" for n in range(count))
 
 
+async def test_what_has_arrived_is_acknowledged_at_the_end(peer, monkeypatch):
+    """Another process that takes the session over begins after it."""
+    monkeypatch.setattr(links, "ACK_AFTER", 60)
+    kernel = peer.add()
+    page = Page(peer, kernel)
+    await page.open()
+    run = page.run("count 3")
+    await until("it is answered", lambda: page.answered(run))
+    assert kernel.session("s").log
+    await page.close()
+    await until("the agent was told that all arrived", lambda: not kernel.session("s").log)
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_every_message_once_and_in_order_whatever_is_cut(peer, seed):
     choice = random.Random(seed)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -52,6 +53,7 @@ class Server:
             "JUPYTER_RUNTIME_DIR": str(self.directory / "runtime"),
             "JUPYTER_GATEWAY_URL": peer.url,
             "JUPYTER_GATEWAY_AUTH_TOKEN": "secret",
+            "JUPYTERHUB_API_TOKEN": "of one start",
             "ELASTICHUB_LOCAL_KERNELS": "true" if local else "false",
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
@@ -293,7 +295,8 @@ async def test_a_page_and_a_kernel_at_the_gateway(server, peer):
 
 
 async def test_kernels_outlive_the_server(server, peer):
-    """Of a drain: the next server has the same kernels for the same documents."""
+    """Of a drain: the next server has the same kernels for the same documents, and knows who
+    has an open page."""
 
     async def sessions():
         _, listed = await server.api("GET", "/api/sessions")
@@ -333,7 +336,12 @@ async def test_kernels_outlive_the_server(server, peer):
     ran.publish(browser.session, message("iopub", "stream", {"text": "before\n"}, hung.header()))
     await until("it is read", lambda: browser.text(hung))
     before, kernels = await sessions(), set(peer.kernels)
+    login = HTTPRequest(f"{server.url}/api/status?token=t")
+    cookies = (await AsyncHTTPClient().fetch(login)).headers.get_list("Set-Cookie")
+    cookie = "; ".join(each.partition(";")[0] for each in cookies)
+    assert cookie.startswith("username-"), cookie
     await server.stop()
+    shutil.rmtree(server.directory / "runtime")  # the next container has another one
     assert "Traceback" not in server.log, server.log
     assert set(peer.kernels) == kernels, "nothing has ended"
     await until("the sockets are closed", lambda: not peer.open)
@@ -344,6 +352,8 @@ async def test_kernels_outlive_the_server(server, peer):
     assert {k["id"] for k in listed} == kernels - {other.id}, "and none of another server's"
     assert alone in kernels
     assert await sessions() == before
+    page = HTTPRequest(f"{server.url}/api/kernels", headers={"Cookie": cookie})
+    assert len(json.loads((await AsyncHTTPClient().fetch(page)).body)) == len(listed)
     await browser.open()
     await until("it is told what has happened", lambda: "meanwhile" in browser.text(hung))
     assert browser.text(hung).count("meanwhile") == 1
@@ -602,6 +612,22 @@ def test_configuration():
     assert c.ServerApp.kernel_manager_class == "elastichub.notebook.mixing.MixedKernelManager"
     with pytest.raises(ValueError, match="ELASTICHUB_LOCAL_KERNELS"):
         configure(Config(), {"ELASTICHUB_LOCAL_KERNELS": "yes"})
+
+
+def test_a_page_is_signed_in_for_one_start():
+    from traitlets.config import Config
+
+    from elastichub.notebook import configure
+
+    def secret(token, c=None):
+        c = c or Config()
+        configure(c, {"JUPYTER_GATEWAY_URL": "http://gateway", "JUPYTERHUB_API_TOKEN": token})
+        return c.ServerApp.get("cookie_secret")
+
+    assert len(secret("a")) == 32
+    assert secret("a") == secret("a") != secret("b")
+    assert secret("") is None, "without a Hub it is Jupyter's"
+    assert secret("a", Config({"ServerApp": {"cookie_secret": b"own"}})) == b"own"
 
 
 @pytest.mark.parametrize(

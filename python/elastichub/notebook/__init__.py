@@ -10,6 +10,7 @@ Nothing of JupyterHub is imported here.
 
 from __future__ import annotations
 
+import hmac
 import os
 
 __all__ = ["configure"]
@@ -27,6 +28,11 @@ def configure(c, environ=os.environ):
     here = "elastichub.notebook"
     app = c.ServerApp
     app.jpserver_extensions.update({here: True})
+    token = environ.get("JUPYTERHUB_API_TOKEN")
+    if token and "cookie_secret" not in app:
+        # An open page goes on when the server is replaced: the Hub's token is that of one start,
+        # and jupyter_server's own secret that of one container.
+        app.cookie_secret = hmac.digest(token.encode(), b"cookies of the notebook server", "sha256")
     if local == "false":
         app.kernel_spec_manager_class = f"{here}.mixing.GatewayKernelSpecs"
         app.kernel_manager_class = f"{here}.mixing.GatewayKernels"

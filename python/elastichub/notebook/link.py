@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from urllib.parse import urlencode
@@ -92,6 +93,7 @@ class Link:
         finally:
             for part in parts:
                 part.cancel()
+            self._leave(ws)
             ws.close()
             await asyncio.gather(*parts, return_exceptions=True)
         self.log.warning(
@@ -191,8 +193,18 @@ class Link:
             await self._arrived.wait()
             await asyncio.sleep(ACK_AFTER)
             self._arrived.clear()
-            talk = self.conversation
-            await ws.write_message(json.dumps({"ack": talk.last, "epoch": talk.epoch}))
+            await self._acknowledge(ws)
+
+    def _leave(self, ws):
+        """Acknowledges without delay: a server that takes this one's place gets the rest only."""
+        if self._mode != RESUME or not self._arrived.is_set():
+            return
+        with contextlib.suppress(WebSocketClosedError):
+            self._acknowledge(ws).add_done_callback(lambda w: w.cancelled() or w.exception())
+
+    def _acknowledge(self, ws):
+        talk = self.conversation
+        return ws.write_message(json.dumps({"ack": talk.last, "epoch": talk.epoch}))
 
     async def _watch(self, ws):
         """Notices a peer that is gone without having said so. One that waits for the browser to
