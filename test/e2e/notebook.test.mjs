@@ -204,3 +204,41 @@ describe('a page whose connection breaks', () => {
     await other.context().close();
   });
 });
+
+describe('a notebook Pod that is deleted under a running cell', () => {
+  const kernels = async () => (await list('jupyterkernels')).filter((k) => k.spec.user === user).map((k) => k.metadata.uid).sort();
+  /** JupyterLab may have said that its server was away, and that kernels in it have ended. */
+  const dismiss = async () => {
+    for (const button of await page.locator('.jp-Dialog .jp-Dialog-footer button:first-child').all()) await button.click();
+  };
+
+  it('the page goes on with the same kernel: every number once, in order, and its variables', async () => {
+    await newNotebook(page, remote);
+    await output(await run(page, 'import time; kept = 42; print("ready")'), /ready/);
+    const before = await kernels();
+    const cell = await run(page, 'for i in range(300):\n    print(i, flush=True)\n    time.sleep(4 if i == 20 else 0.1)');
+    // In a pause: of a message on its way nobody could say whether it arrived.
+    await until('it pauses', async () => (await lines(cell)).length === 21, { every: 20 });
+    const deleted = await notebookPod(user);
+    await timed('notebook Pod deleted to output again', async () => {
+      await kubectl('delete', 'pod', deleted.metadata.name, '--wait=false');
+      await until('output goes on', async () => (await lines(cell)).length > 25, { seconds: 120, every: 50 });
+    });
+    await picture(page, 'notebook-pod-deleted');
+    await until('the last number is there', async () => (await lines(cell)).at(-1) === '299', { seconds: 90 });
+    assert.deepEqual(await lines(cell), range(300));
+    assert.notEqual((await notebookPod(user)).metadata.uid, deleted.metadata.uid);
+    assert.deepEqual(await kernels(), before);
+    await dismiss();
+    await output(await run(page, 'print("kept", kept)'), /kept 42/);
+  });
+
+  it('a page that is loaded anew finds the kernel of its notebook', async () => {
+    const before = await kernels();
+    await page.locator('.jp-NotebookPanel:visible').press('Control+S');
+    await page.reload();
+    await labReady(page);
+    await output(await run(page, 'print("still", kept)'), /still 42/);
+    assert.deepEqual(await kernels(), before);
+  });
+});
