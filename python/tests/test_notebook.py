@@ -28,7 +28,8 @@ c.ServerApp.jpserver_extensions = {
     name: False for name in ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals")
 }
 elastichub.notebook.configure(c)
-from elastichub.notebook import liveness, mixing
+from elastichub.notebook import leaving, liveness, mixing
+leaving.LINGER = 2
 liveness.LOOK_EVERY = 0.2
 mixing.UNSURE = 5
 """
@@ -340,6 +341,10 @@ async def test_kernels_outlive_the_server(server, peer):
     cookies = (await AsyncHTTPClient().fetch(login)).headers.get_list("Set-Cookie")
     cookie = "; ".join(each.partition(";")[0] for each in cookies)
     assert cookie.startswith("username-"), cookie
+    server.process.terminate()
+    await asyncio.sleep(0.2)
+    ran.publish(browser.session, message("iopub", "stream", {"text": "still\n"}, hung.header()))
+    await until("the page is served for a moment more", lambda: "still" in browser.text(hung))
     await server.stop()
     shutil.rmtree(server.directory / "runtime")  # the next container has another one
     assert "Traceback" not in server.log, server.log
@@ -356,7 +361,7 @@ async def test_kernels_outlive_the_server(server, peer):
     assert len(json.loads((await AsyncHTTPClient().fetch(page)).body)) == len(listed)
     await browser.open()
     await until("it is told what has happened", lambda: "meanwhile" in browser.text(hung))
-    assert browser.text(hung).count("meanwhile") == 1
+    assert browser.text(hung) == "before\nstill\nmeanwhile\n"
     await browser.close()
     _, again = await server.api("POST", "/api/sessions", {**body, "path": "ä/b.ipynb"})
     assert again["kernel"]["id"] == ran.id, "a document gets no second kernel"

@@ -52,7 +52,9 @@ def _jupyter_server_extension_points():
 def _load_jupyter_server_extension(app):
     import asyncio
 
-    from .liveness import Watch
+    from .connection import GatewayConnection
+    from .leaving import Leaving
+    from .liveness import Watch, list_models
     from .sessions import PATIENCE, LastingSessions
     from .terminal import TerminalKernelSpecs
 
@@ -76,7 +78,13 @@ def _load_jupyter_server_extension(app):
         # Before the first page asks for a kernel that it still has open.
         app.io_loop.run_sync(lambda: sessions.adopt_soon(PATIENCE))
 
+    def is_watched():
+        return bool(getattr(manager, "outliving", False)) and GatewayConnection.are_open()
+
+    leaving = Leaving(list_models, is_watched, app.log)
+
     def start():
+        leaving.install()
         # Held by the application: the loop itself keeps weak references to tasks only.
         app.elastichub_watch = asyncio.ensure_future(watch.run())
         app.elastichub_specs = asyncio.ensure_future(list_specs())

@@ -123,6 +123,11 @@ class GatewayConnection(BaseKernelWebsocketConnection):
         tasks = [connection._task for connection in list(cls._running) if connection.end()]
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @classmethod
+    def are_open(cls):
+        """Whether a browser is connected to a kernel at the gateway."""
+        return bool(cls._running)
+
     @property
     def _key(self):
         return (self.kernel_id, self.session_id)
