@@ -22,6 +22,9 @@ func (c *cluster) serverPod(notebook, name string) *corev1.Pod {
 	pod.Spec.NodeName = "outliving"
 	pod.Spec.Containers = []corev1.Container{{Name: v1alpha1.NotebookContainer, Image: "notebook:test"}}
 	c.create(pod)
+	pod.Status.Phase = corev1.PodRunning
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}
+	require.NoError(c, c.api.Status().Update(c.ctx, pod))
 	return pod
 }
 
@@ -73,14 +76,19 @@ func TestKernelsOutliveTheirServer(t *testing.T) {
 	takenBack("work")
 	ready(corev1.ConditionTrue)
 
-	// A drain: the server deletes its kernels while its Pod goes away.
+	// A drain: the server deletes its kernels while its Pod goes away and the next one is
+	// there, and even afterwards the next one has not done that.
+	at := func(at time.Time) string {
+		return `{"spec":{"shutdown":{"by":"notebook","at":"` + at.UTC().Format(time.RFC3339) + `"}}}`
+	}
 	require.NoError(t, c.api.Delete(c.ctx, first))
+	c.serverPod("nb", "server-2")
 	for _, name := range []string{"work", "parked"} {
-		c.change(c.kernel(name), fromServer)
+		c.change(c.kernel(name), at(time.Now()))
 		takenBack(name)
 	}
-	c.serverPod("nb", "server-2")
-	c.change(c.kernel("work"), `{"spec":{"shutdown":{"by":"notebook","at":"`+time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)+`"}}}`)
+	require.NoError(t, c.api.Delete(c.ctx, first, client.GracePeriodSeconds(0)))
+	c.change(c.kernel("work"), at(time.Now().Add(-time.Hour)))
 	takenBack("work")
 	assert.Equal(t, v1alpha1.KernelReady, c.kernel("work").Status.Phase)
 	require.True(t, c.get(work.Name, work))

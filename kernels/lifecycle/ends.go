@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -54,7 +55,9 @@ const (
 	requestFarewell request = "farewell"
 )
 
-// requestOf tells apart who asks; servers are the Pods of the kernel's notebook.
+// requestOf tells apart who asks; servers are the Pods of the kernel's notebook. While
+// one is on its way out it is that one: the next Pod is there already by then, as a
+// Deployment makes it. Of another it is only if that served at the time.
 func requestOf(k *v1alpha1.JupyterKernel, servers []corev1.Pod) request {
 	asked := k.Spec.Shutdown
 	switch {
@@ -62,26 +65,47 @@ func requestOf(k *v1alpha1.JupyterKernel, servers []corev1.Pod) request {
 		return requestNone
 	case asked.By != v1alpha1.ShutdownByNotebook, k.Spec.Notebook == "":
 		return requestEnd
-	}
-	for i := range servers {
-		if pod := &servers[i]; staysOn(pod) && (asked.At == nil || !pod.CreationTimestamp.After(asked.At.Time)) {
-			return requestEnd
-		}
+	case slices.ContainsFunc(servers, func(pod corev1.Pod) bool { return leaves(&pod, asked.At) }):
+		return requestFarewell
+	case slices.ContainsFunc(servers, func(pod corev1.Pod) bool { return served(&pod, asked.At) }):
+		return requestEnd
 	}
 	return requestFarewell
 }
 
-// staysOn tells that a Pod runs, and that nobody has begun to take it away.
-func staysOn(pod *corev1.Pod) bool {
-	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
+// leaves reports whether a Pod ran at the time, and somebody has begun to take it away.
+// Its deletion timestamp is when it is killed.
+func leaves(pod *corev1.Pod, at *metav1.Time) bool {
+	if hasEnded(pod) {
 		return false
 	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue {
-			return false
+	if gone := pod.DeletionTimestamp; gone != nil {
+		return at == nil || !at.After(gone.Time)
+	}
+	condition := conditionOf(pod, corev1.DisruptionTarget)
+	return condition != nil && condition.Status == corev1.ConditionTrue
+}
+
+// served reports whether a Pod that stays was ready at the time.
+func served(pod *corev1.Pod, at *metav1.Time) bool {
+	if hasEnded(pod) || pod.DeletionTimestamp != nil {
+		return false
+	}
+	condition := conditionOf(pod, corev1.PodReady)
+	return condition != nil && condition.Status == corev1.ConditionTrue && (at == nil || !condition.LastTransitionTime.After(at.Time))
+}
+
+func hasEnded(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
+}
+
+func conditionOf(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
+	for i := range pod.Status.Conditions {
+		if pod.Status.Conditions[i].Type == kind {
+			return &pod.Status.Conditions[i]
 		}
 	}
-	return true
+	return nil
 }
 
 // outcome is what becomes of a kernel that has not ended by itself.

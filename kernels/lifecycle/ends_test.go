@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -62,17 +63,21 @@ func TestWhoStoppedAServer(t *testing.T) {
 func TestWhoAsksForAKernelsEnd(t *testing.T) {
 	began := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	pod := func(change func(*corev1.Pod)) []corev1.Pod {
-		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(began)}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+		p := corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(began)}}
 		change(&p)
 		return []corev1.Pod{p}
 	}
 	runs := pod(func(*corev1.Pod) {})
-	leaves := pod(func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) })
+	starts := pod(func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse })
+	leaves := pod(func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began.Add(time.Minute))) })
+	lingers := pod(func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) })
 	disrupted := func(is corev1.ConditionStatus) []corev1.Pod {
 		return pod(func(p *corev1.Pod) {
-			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: is}}
+			p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: is})
 		})
 	}
+	both := func(a, b []corev1.Pod) []corev1.Pod { return slices.Concat(a, b) }
 	asked := func(by string, after time.Duration) *v1alpha1.KernelShutdown {
 		return &v1alpha1.KernelShutdown{By: by, At: new(metav1.NewTime(began.Add(after)))}
 	}
@@ -82,19 +87,23 @@ func TestWhoAsksForAKernelsEnd(t *testing.T) {
 		servers []corev1.Pod
 		want    request
 	}{
-		"nobody":                           {nil, runs, requestNone},
-		"a page of a server that runs":     {fromServer, runs, requestEnd},
-		"a server of a former release":     {&v1alpha1.KernelShutdown{By: v1alpha1.ShutdownByNotebook}, runs, requestEnd},
-		"a server that is deleted":         {fromServer, leaves, requestFarewell},
-		"one that the node takes away":     {fromServer, disrupted(corev1.ConditionTrue), requestFarewell},
-		"one that it did not after all":    {fromServer, disrupted(corev1.ConditionFalse), requestEnd},
-		"one that was evicted":             {fromServer, pod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), requestFarewell},
-		"one that has exited":              {fromServer, pod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }), requestFarewell},
-		"one that is gone":                 {fromServer, nil, requestFarewell},
-		"one whose successor runs":         {asked(v1alpha1.ShutdownByNotebook, -time.Second), runs, requestFarewell},
-		"the successor of one that leaves": {fromServer, append(leaves, runs...), requestEnd},
-		"an administrator":                 {asked("admin", time.Minute), leaves, requestEnd},
-		"kubectl":                          {&v1alpha1.KernelShutdown{}, nil, requestEnd},
+		"nobody":                                {nil, runs, requestNone},
+		"a page of a server that runs":          {fromServer, runs, requestEnd},
+		"a server of a former release":          {&v1alpha1.KernelShutdown{By: v1alpha1.ShutdownByNotebook}, runs, requestEnd},
+		"a server that is deleted":              {fromServer, leaves, requestFarewell},
+		"one that the node takes away":          {fromServer, disrupted(corev1.ConditionTrue), requestFarewell},
+		"one that it did not after all":         {fromServer, disrupted(corev1.ConditionFalse), requestEnd},
+		"one that was evicted":                  {fromServer, pod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), requestFarewell},
+		"one that has exited":                   {fromServer, pod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }), requestFarewell},
+		"one that is gone":                      {fromServer, nil, requestFarewell},
+		"one whose successor serves":            {asked(v1alpha1.ShutdownByNotebook, -time.Second), runs, requestFarewell},
+		"one whose successor starts":            {fromServer, starts, requestFarewell},
+		"one that leaves while the next starts": {fromServer, both(leaves, starts), requestFarewell},
+		"one that leaves while the next serves": {fromServer, both(leaves, runs), requestFarewell},
+		"the successor of one that was killed":  {asked(v1alpha1.ShutdownByNotebook, time.Minute), both(lingers, runs), requestEnd},
+		"one of those, and nobody follows":      {fromServer, lingers, requestFarewell},
+		"an administrator":                      {asked("admin", time.Minute), leaves, requestEnd},
+		"kubectl":                               {&v1alpha1.KernelShutdown{}, nil, requestEnd},
 	} {
 		k := &v1alpha1.JupyterKernel{Spec: v1alpha1.JupyterKernelCRDSpec{Notebook: "nb", Shutdown: row.asked}}
 		assert.Equal(t, row.want, requestOf(k, row.servers), what)
