@@ -17,8 +17,12 @@ export async function newNotebook(page, kernel) {
   const before = await page.locator('.jp-NotebookPanel').count();
   await card.click();
   await until('a notebook opens', async () => (await page.locator('.jp-NotebookPanel').count()) > before);
+  await connected(page);
+}
+
+/** Waits until the notebook in front has a session: JupyterLab drops a cell that is run before, without a word. */
+export async function connected(page) {
   await page.locator('.jp-NotebookPanel:visible .jp-Cell').first().waitFor();
-  // JupyterLab drops a cell that is run before its session exists, without a word.
   await until('the notebook has a session', async () =>
     /\| (Idle|Busy|Connecting|Starting|Restarting)/.test(await page.locator('#jp-main-statusbar').innerText()));
 }

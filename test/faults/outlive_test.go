@@ -94,14 +94,14 @@ func (s *server) sessions() []session {
 }
 
 // open makes a session with a kernel, and the connection of a page to that.
-func (s *server) open() (session, *client.Kernel) {
+func (s *server) open(subprotocol string) (session, *client.Kernel) {
 	s.t.Helper()
 	var made session
 	status, err := s.Call(s.t.Context(), "POST", "/api/sessions",
 		map[string]any{"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": map[string]string{"name": "python-cpu"}}, &made)
 	require.NoError(s.t, err)
 	require.Equal(s.t, 201, status)
-	k := &client.Kernel{Gateway: s.Gateway, ID: made.Kernel.ID, Session: uuid.NewString(), Subprotocol: wire.SubprotocolV1, Patience: 90 * time.Second}
+	k := &client.Kernel{Gateway: s.Gateway, ID: made.Kernel.ID, Session: uuid.NewString(), Subprotocol: subprotocol, Patience: 90 * time.Second}
 	require.NoError(s.t, k.Open(s.t.Context()))
 	s.t.Cleanup(k.Close)
 	run(s.t, k, "import time; x = 6")
@@ -125,7 +125,7 @@ const counting = "for i in range(250):\n    print(i, flush=True)\n    time.sleep
 func TestAKernelOutlivesItsServer(t *testing.T) {
 	d := demo(t)
 	s := d.notebook(t, "faults-outlive", nil)
-	made, k := s.open()
+	made, k := s.open(wire.SubprotocolV1)
 	kernelPod := d.podOf(t, k)
 	node := d.must(t, "get", "pod", kernelPod, "-o", "jsonpath={.spec.nodeName}")
 	for _, way := range []struct {
@@ -133,13 +133,13 @@ func TestAKernelOutlivesItsServer(t *testing.T) {
 		take func(t *testing.T, server Pod)
 	}{
 		{"deleted", func(t *testing.T, server Pod) { d.must(t, "delete", "pod", server.Metadata.Name) }},
-		{"evicted, and its kernel cannot be", func(t *testing.T, server Pod) {
+		{"evicted and its kernel is not", func(t *testing.T, server Pod) {
 			_, err := d.evict(t, kernelPod)
 			require.ErrorContains(t, err, "disruption budget")
 			_, err = d.evict(t, server.Metadata.Name)
 			require.NoError(t, err)
 		}},
-		{"drained, with no room for the next one for a while", func(t *testing.T, _ Pod) {
+		{"drained with no room for the next one for a while", func(t *testing.T, _ Pod) {
 			t.Cleanup(func() { d.must(t, "uncordon", node) })
 			d.must(t, "drain", node, "--pod-selector="+s.selector(), "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
 			time.Sleep(5 * time.Second)
@@ -191,7 +191,7 @@ func (d *Demo) ended(t *testing.T, kernel, pod string) {
 func TestAPlainServerLeavesItsKernelsToo(t *testing.T) {
 	d := demo(t)
 	s := d.notebook(t, "faults-plain", map[string]string{"JUPYTER_NO_CONFIG": "1"})
-	made, k := s.open()
+	made, k := s.open("") // it speaks no other framing for kernels of a gateway
 	kernelPod := d.podOf(t, k)
 	_, err := k.Execute("for x in range(100): time.sleep(.1)")
 	require.NoError(t, err)
