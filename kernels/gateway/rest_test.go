@@ -752,6 +752,8 @@ func TestADeletedKernelIsHiddenAtOnce(t *testing.T) {
 	id := s.Kernel.ID
 	w.phase(id, v1alpha1.KernelParked, 1, "")
 	page := w.open("nb-alice", id, "page")
+	page.send(wire.Shell, wire.TypeKernelInfoRequest, map[string]any{})
+	page.next(wire.TypeKernelInfoReply)
 	began := time.Now()
 	require.Equal(t, http.StatusNoContent, w.call("nb-alice", "DELETE", "/api/kernels/"+id, "").status)
 	asked := w.kernel(id).Spec.Shutdown
