@@ -4,10 +4,9 @@ import (
 	"errors"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
+	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -39,9 +38,7 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("%s: must be set", required.path))
 		}
 	}
-	switch c.Pods.ImagePullPolicy {
-	case "", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
-	default:
+	if !podrules.IsPullPolicy(c.Pods.ImagePullPolicy) {
 		faults = append(faults, fmt.Errorf("kernels.imagePullPolicy: %q is none of Always, IfNotPresent, Never, and not empty", c.Pods.ImagePullPolicy))
 	}
 	if _, err := tokens.NewVerifier(c.TokenPublicKey); err != nil {

@@ -148,3 +148,9 @@ func TestStorageFault(t *testing.T) {
 		}
 	}
 }
+
+func TestIsPullPolicy(t *testing.T) {
+	for policy, known := range map[corev1.PullPolicy]bool{"": true, "Always": true, "IfNotPresent": true, "Never": true, "always": false, "Sometimes": false} {
+		assert.Equal(t, known, podrules.IsPullPolicy(policy), policy)
+	}
+}

@@ -3,11 +3,12 @@ package spawner
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Config is what an installation decides about notebook servers.
@@ -36,7 +37,7 @@ func (c Config) Validate() error {
 	if c.DefaultImage == "" {
 		faults = append(faults, errors.New("defaultImage: must not be empty"))
 	}
-	if !slices.Contains([]corev1.PullPolicy{"", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}, c.ImagePullPolicy) {
+	if !podrules.IsPullPolicy(c.ImagePullPolicy) {
 		faults = append(faults, fmt.Errorf("imagePullPolicy: %q is none of Always, IfNotPresent, Never, and not empty", c.ImagePullPolicy))
 	}
 	if c.GatewayName != "" {

@@ -11,8 +11,10 @@ import (
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // envPrefix begins the name of every environment variable that overrides a
@@ -210,7 +212,7 @@ func (c serveConfig) validate() error {
 	for path, policy := range map[string]string{
 		"notebooks.pullPolicy": c.Notebooks.PullPolicy, "kernels.pullPolicy": c.Kernels.PullPolicy,
 	} {
-		if !slices.Contains([]string{"", "Always", "IfNotPresent", "Never"}, policy) {
+		if !podrules.IsPullPolicy(corev1.PullPolicy(policy)) {
 			faults = append(faults, fmt.Errorf("%s: %q is not one of Always, IfNotPresent, Never, and not empty", path, policy))
 		}
 	}
