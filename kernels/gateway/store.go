@@ -150,14 +150,15 @@ func (s *store) create(ctx context.Context, id Identity, k *v1alpha1.JupyterKern
 }
 
 // reserve counts the owner's kernels together with those made here that the
-// cache has not shown yet.
+// cache has not shown yet. The list is read under the lock: one from before
+// would miss the kernels that a newer list has just taken out of unseen.
 func (s *store) reserve(ctx context.Context, id Identity, kernelID string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var list v1alpha1.JupyterKernelList
 	if err := s.cache.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
 		return unreadable(err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	count := 0
 	for i := range list.Items {
 		k := &list.Items[i]
