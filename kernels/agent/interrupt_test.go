@@ -22,21 +22,21 @@ from ipykernel.kernelbase import Kernel
 Kernel.control_msg_types = [t for t in Kernel.control_msg_types if t != "interrupt_request"]
 IPKernelApp.launch_instance()
 `
-	// kernelDeaf reads control only between cells, as kernels with one loop do.
+	// kernelDeaf reads control only between cells, as kernels with one loop do. By
+	// then the signal has ended the cell, and there is nothing to interrupt.
 	kernelDeaf = `
 import threading
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.ipkernel import IPythonKernel
 cell = threading.Lock()
-execute, control = IPythonKernel.execute_request, IPythonKernel.process_control
+execute = IPythonKernel.execute_request
 async def executes(self, *args):
     with cell:
         return await execute(self, *args)
-async def controls(self, msg):
+async def interrupts(self, stream, ident, parent):
     with cell:
-        pass
-    return await control(self, msg)
-IPythonKernel.execute_request, IPythonKernel.process_control = executes, controls
+        self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
+IPythonKernel.execute_request, IPythonKernel.interrupt_request = executes, interrupts
 IPKernelApp.launch_instance()
 `
 	// kernelPolite answers and interrupts its cell in its own time.
