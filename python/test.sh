@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # test.sh [JUPYTERHUB [PYTEST ARGUMENTS]]: the tests of the Python distribution, in
 # an environment of their own for each requirement, such as 'jupyterhub>=6,<7'. One
-# that fails is run once more and named, as in test/gotest.sh.
+# that fails is run up to twice more and named, as in test/gotest.sh.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -9,6 +9,6 @@ venv=$(./venv.sh "${1:-jupyterhub>=5,<6}")
 shift $(($# ? 1 : 0))
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-"$venv/bin/python" -m pytest -rR --reruns 1 --rerun-show-tracebacks "$@" | tee "$log" || status=$?
+"$venv/bin/python" -m pytest -rR --reruns 2 --rerun-show-tracebacks "$@" | tee "$log" || status=$?
 sed -n 's/^RERUN /python\//p' "$log" >>"${SECOND_ATTEMPTS:-/dev/null}"
 exit "${status:-0}"
