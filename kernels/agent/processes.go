@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -49,12 +50,14 @@ type processes struct {
 
 type pendingCall struct {
 	operation protocol.Operation
+	most      int // bytes that may follow the answer
 	answer    chan processAnswer
 }
 
 type processAnswer struct {
 	protocol.ProcessAnswer
 	process *process // that was started
+	data    []byte   // that followed it
 }
 
 // process is one process of the kernel.
@@ -91,9 +94,13 @@ func acceptProcesses(ctx context.Context, listener net.Listener) (*processes, er
 	if err != nil {
 		return nil, err
 	}
+	return newProcesses(conn), nil
+}
+
+func newProcesses(conn net.Conn) *processes {
 	p := &processes{conn: conn, gone: make(chan struct{}), calls: map[uint64]pendingCall{}, running: map[int]*process{}}
 	go p.read(protocol.LineReader(conn))
-	return p, nil
+	return p
 }
 
 // close ends the connection and with it, if it is what it should be, run-kernel.
@@ -108,7 +115,11 @@ func (p *processes) read(lines *bufio.Reader) {
 		if protocol.ReadLine(lines, &answer) != nil {
 			break
 		}
-		p.take(answer)
+		data, err := p.following(lines, answer)
+		if err != nil {
+			break
+		}
+		p.take(answer, data)
 	}
 	_ = p.conn.Close()
 	p.mu.Lock()
@@ -121,7 +132,28 @@ func (p *processes) read(lines *bufio.Reader) {
 	close(p.gone)
 }
 
-func (p *processes) take(answer protocol.ProcessAnswer) {
+// following reads what follows an answer, which is no more than was asked for. That
+// of an answer that came too late is skipped.
+func (p *processes) following(lines *bufio.Reader, answer protocol.ProcessAnswer) ([]byte, error) {
+	if answer.Bytes == 0 {
+		return nil, nil
+	}
+	p.mu.Lock()
+	call, ok := p.calls[answer.Number]
+	p.mu.Unlock()
+	if answer.Bytes < 0 || answer.Bytes > protocol.PayloadBytes || ok && answer.Bytes > call.most {
+		return nil, fmt.Errorf("%w: %d bytes are to follow", protocol.ErrLine, answer.Bytes)
+	}
+	if !ok {
+		_, err := lines.Discard(answer.Bytes)
+		return nil, err
+	}
+	data := make([]byte, answer.Bytes)
+	_, err := io.ReadFull(lines, data)
+	return data, err
+}
+
+func (p *processes) take(answer protocol.ProcessAnswer, data []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if answer.Exited != nil {
@@ -137,7 +169,7 @@ func (p *processes) take(answer protocol.ProcessAnswer) {
 		return
 	}
 	delete(p.calls, answer.Number)
-	taken := processAnswer{ProcessAnswer: answer}
+	taken := processAnswer{ProcessAnswer: answer, data: data}
 	if call.operation == protocol.OperationStart && answer.Error == "" {
 		if former := p.running[answer.Process]; former != nil { // the same id twice: a lie, or a repetition after 2^22 processes
 			former.lost = true
@@ -151,22 +183,31 @@ func (p *processes) take(answer protocol.ProcessAnswer) {
 
 // call returns errNoAnswer, errGone, or what run-kernel says went wrong.
 func (p *processes) call(c protocol.ProcessCall) (processAnswer, error) {
+	return p.callWith(c, nil, answerTime)
+}
+
+// callWith sends what follows the call, too.
+func (p *processes) callWith(c protocol.ProcessCall, data []byte, patience time.Duration) (processAnswer, error) {
 	wait := make(chan processAnswer, 1)
+	pending := pendingCall{operation: c.Operation, answer: wait}
+	if c.File != nil {
+		pending.most = c.File.Most
+	}
 	p.mu.Lock()
 	p.number++
-	c.Number = p.number
-	p.calls[c.Number] = pendingCall{operation: c.Operation, answer: wait}
+	c.Number, c.Bytes = p.number, len(data)
+	p.calls[c.Number] = pending
 	p.mu.Unlock()
 	forget := func() {
 		p.mu.Lock()
 		delete(p.calls, c.Number)
 		p.mu.Unlock()
 	}
-	if err := p.tell(c); err != nil {
+	if err := p.tell(c, data); err != nil {
 		forget()
 		return processAnswer{}, err
 	}
-	timeout := time.NewTimer(answerTime)
+	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	select {
 	case answer := <-wait:
@@ -182,11 +223,12 @@ func (p *processes) call(c protocol.ProcessCall) (processAnswer, error) {
 	}
 }
 
-func (p *processes) tell(c protocol.ProcessCall) error {
+func (p *processes) tell(c protocol.ProcessCall, data []byte) error {
 	p.writing.Lock()
 	defer p.writing.Unlock()
 	_ = p.conn.SetWriteDeadline(time.Now().Add(answerTime))
-	if err := protocol.WriteLine(p.conn, c); err != nil {
+	if err := protocol.WriteLine(p.conn, c, data); err != nil {
+		_ = p.conn.Close() // what was written of it may be half a call
 		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	return nil
@@ -213,7 +255,7 @@ func (p *processes) usage(gpu bool) (protocol.Usage, error) {
 
 // end has run-kernel kill everything and exit, and waits a moment for that.
 func (p *processes) end() {
-	_ = p.tell(protocol.ProcessCall{Operation: protocol.OperationEnd})
+	_ = p.tell(protocol.ProcessCall{Operation: protocol.OperationEnd}, nil)
 	select {
 	case <-p.gone:
 	case <-time.After(killTime):

@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "podrules", "setaside"},
 	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/podspec", "podrules", "setaside"},
 	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/lifecycle", "kernels/podspec", "kernels/queue"},
-	"kernels/agent":          {"kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/wire"},
+	"kernels/agent":          {"kernels/agent/keep/store", "kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/wire"},
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/slab", "kernels/wire", "podrules", "tokens", "tokens/bearer", "kernels/languages"},
 	"cmd/elastichub":         {"*"},
 	"charts/demo":            {"api/v1alpha1"},
@@ -62,7 +62,7 @@ var mayImport = map[string][]string{
 	"test/architecture":      {},
 	"kernels/agent/protocol": {"kernels/agent/keys", "kernels/wire"},
 
-	"kernels/agent/runkernel":   {"kernels/agent/protocol"},
+	"kernels/agent/runkernel":   {"kernels/agent/keep/store", "kernels/agent/protocol"},
 	"kernels/agent/keep/frames": {},
 	"kernels/agent/keep/store":  {"kernels/agent/keep/frames"},
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Where the agent and run-kernel, which are containers of one Pod, meet. The
@@ -30,6 +31,18 @@ const (
 	OperationClean  Operation = "clean"  // kill what a process that has ended left behind
 	OperationUsage  Operation = "usage"  // of the container
 	OperationEnd    Operation = "end"    // kill everything and exit; it is not answered
+
+	// What follows is about files below the directory in which states of kernels
+	// are kept; what each does, store.Volume says. They are carried out beside each
+	// other and beside all else.
+	OperationLock   Operation = "lock"   // the answer names the lock
+	OperationUnlock Operation = "unlock" // gives it back
+	OperationList   Operation = "list"   // the answer's bytes are a JSON list of FileEntry
+	OperationRead   Operation = "read"   // the answer has the file's size, and its bytes from an offset
+	OperationWrite  Operation = "write"  // the call's bytes are the file
+	OperationSync   Operation = "sync"
+	OperationRemove Operation = "remove"
+	OperationSpace  Operation = "space"
 )
 
 // ProcessCall is a line from an agent to run-kernel.
@@ -44,8 +57,23 @@ type ProcessCall struct {
 	Process int `json:"process,omitempty"`
 	Signal  int `json:"signal,omitempty"`
 	// GPU asks also for the use of GPUs, for OperationUsage.
-	GPU bool `json:"gpu,omitempty"`
+	GPU  bool      `json:"gpu,omitempty"`
+	File *FileCall `json:"file,omitempty"`
+	// Bytes is how many bytes follow the line, at most PayloadBytes.
+	Bytes int `json:"bytes,omitempty"`
 }
+
+// FileCall is what the operations on files need.
+type FileCall struct {
+	Name   string `json:"name,omitempty"`   // relative, with slashes
+	Shared bool   `json:"shared,omitempty"` // of OperationLock
+	Lock   uint64 `json:"lock,omitempty"`   // of OperationUnlock
+	Offset int64  `json:"offset,omitempty"` // of OperationRead
+	Most   int    `json:"most,omitempty"`   // bytes that the answer may have; also of OperationList
+}
+
+// PayloadBytes bounds what follows a line: it is more than the largest file of a state.
+const PayloadBytes = 40 << 20
 
 // ProcessAnswer is a line from run-kernel to its agent. One without a number
 // is no answer: it tells of a process that has ended. The kernel runs as the
@@ -56,6 +84,38 @@ type ProcessAnswer struct {
 	Process int     `json:"process,omitempty"`
 	Usage   *Usage  `json:"usage,omitempty"`
 	Exited  *Exited `json:"exited,omitempty"`
+
+	Fault FileFault   `json:"fault,omitempty"` // with Error, of an operation on files
+	File  *FileAnswer `json:"file,omitempty"`
+	// Bytes is how many bytes follow the line, no more than were asked for.
+	Bytes int `json:"bytes,omitempty"`
+}
+
+// FileFault is what was wrong, where an agent has to know.
+type FileFault string
+
+// The faults.
+const (
+	FaultAbsent  FileFault = "absent"
+	FaultBusy    FileFault = "busy"
+	FaultFull    FileFault = "full"
+	FaultForeign FileFault = "foreign"
+)
+
+// FileAnswer is what the operations on files tell.
+type FileAnswer struct {
+	Lock  uint64 `json:"lock,omitempty"`
+	Size  int64  `json:"size,omitempty"`  // of the file that is read
+	Free  int64  `json:"free,omitempty"`  // bytes
+	Total int64  `json:"total,omitempty"` // bytes
+}
+
+// FileEntry is a file or directory in one that is listed.
+type FileEntry struct {
+	Name      string    `json:"name"`
+	Size      int64     `json:"size,omitempty"`
+	Directory bool      `json:"directory,omitempty"`
+	Changed   time.Time `json:"changed"`
 }
 
 // Usage is what the kernel's container has used since it began, as its control
@@ -84,8 +144,8 @@ const LineBytes = 64 << 10
 // ErrLine means that the other side has sent something that is no line of it.
 var ErrLine = errors.New("protocol: invalid line")
 
-// WriteLine writes a call or an answer.
-func WriteLine(w io.Writer, line any) error {
+// WriteLine writes a call or an answer, and what follows it.
+func WriteLine(w io.Writer, line any, following ...[]byte) error {
 	raw, err := json.Marshal(line)
 	if err != nil {
 		return fmt.Errorf("protocol: %w", err)
@@ -94,6 +154,11 @@ func WriteLine(w io.Writer, line any) error {
 		return fmt.Errorf("%w: %d bytes", ErrLine, len(raw))
 	}
 	_, err = w.Write(append(raw, '\n'))
+	for _, each := range following {
+		if err == nil && len(each) > 0 {
+			_, err = w.Write(each)
+		}
+	}
 	return err
 }
 

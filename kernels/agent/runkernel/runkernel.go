@@ -37,6 +37,9 @@ type Config struct {
 	// run-kernel does. Nothing is created.
 	WorkingDir string
 	Roots      []string
+	// State is the directory, usually a home, below which the agent may keep the
+	// states of kernels; empty: nowhere.
+	State string
 }
 
 // DefaultConfig is that of a kernel's container.
@@ -57,6 +60,7 @@ type runner struct {
 	cfg     Config
 	argv    []string
 	reaper  reaper
+	files   files
 	work    sync.WaitGroup
 	gpu     gpu
 	current *process // that was started last, if it was not cleaned up yet
@@ -78,11 +82,12 @@ func Run(ctx context.Context, cfg Config, argv []string) error {
 	if err != nil {
 		return fmt.Errorf("run-kernel: %w", err)
 	}
-	r := &runner{cfg: cfg, argv: argv, conn: conn, gpu: gpu{tools: cfg.GPUTools, every: gpuEvery, limit: gpuLimit}}
+	r := &runner{cfg: cfg, argv: argv, conn: conn, files: files{base: cfg.State}, gpu: gpu{tools: cfg.GPUTools, every: gpuEvery, limit: gpuLimit}}
 	if os.Getpid() == 1 {
 		r.reaper.run()
 		defer r.reaper.stop()
 	}
+	defer r.files.close()
 	defer r.work.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -97,10 +102,17 @@ func Run(ctx context.Context, cfg Config, argv []string) error {
 		} else if err != nil {
 			return fmt.Errorf("run-kernel: %w", err)
 		}
+		if call.Bytes < 0 || call.Bytes > protocol.PayloadBytes {
+			return fmt.Errorf("run-kernel: %w: %d bytes are to follow", protocol.ErrLine, call.Bytes)
+		}
+		data := make([]byte, call.Bytes)
+		if _, err := io.ReadFull(lines, data); err != nil {
+			return nil
+		}
 		if call.Operation == protocol.OperationEnd {
 			return nil
 		}
-		if err := r.obey(ctx, call); err != nil {
+		if err := r.obey(ctx, call, data); err != nil {
 			return nil
 		}
 	}
@@ -120,14 +132,14 @@ func dial(ctx context.Context, socket string) (net.Conn, error) {
 	}
 }
 
-func (r *runner) answer(a protocol.ProcessAnswer) error {
+func (r *runner) answer(a protocol.ProcessAnswer, following ...[]byte) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	return protocol.WriteLine(r.conn, a)
+	return protocol.WriteLine(r.conn, a, following...)
 }
 
 // obey carries out a call. The error is that of a connection that has ended.
-func (r *runner) obey(ctx context.Context, call protocol.ProcessCall) error {
+func (r *runner) obey(ctx context.Context, call protocol.ProcessCall, data []byte) error {
 	answer := protocol.ProcessAnswer{Number: call.Number}
 	var started *process
 	err := fmt.Errorf("there is no operation %q", call.Operation)
@@ -154,6 +166,13 @@ func (r *runner) obey(ctx context.Context, call protocol.ProcessCall) error {
 			r.askGPU(ctx)
 		}
 		answer.Usage, err = &usage, nil
+	case protocol.OperationLock, protocol.OperationUnlock, protocol.OperationList, protocol.OperationRead,
+		protocol.OperationWrite, protocol.OperationSync, protocol.OperationRemove, protocol.OperationSpace:
+		r.work.Go(func() { // a volume may be slow, and a signal must not wait for it
+			answer, following := r.files.obey(call, data)
+			_ = r.answer(answer, following) // who is gone need not know
+		})
+		return nil
 	case protocol.OperationEnd:
 	}
 	if err != nil {
