@@ -1,0 +1,157 @@
+package keeper
+
+import "time"
+
+// Situation of a kernel, when its supervisor looks.
+type Situation struct {
+	Now  time.Time
+	Busy bool
+	Last time.Time     // activity: another one means that somebody has used the kernel
+	Idle time.Duration // since then
+	// May: the kernel may be parked if it is idle for long enough.
+	May bool
+	// Short and Long are the idle limits; 0: never. At the short one it is parked
+	// only if everything is kept.
+	Short, Long time.Duration
+	// Yields: somebody waits for what the kernel holds, and it has been idle for
+	// long enough. YieldAny: then not everything need be kept.
+	Yields, YieldAny bool
+}
+
+// Step is what is to be done.
+type Step int
+
+// The steps. Saving and committing take time: their ends are told to the Plan.
+const (
+	Wait      Step = iota
+	Save           // if nothing is at work beside the cells
+	SaveAll        // whatever is at work beside the cells
+	Interrupt      // the save gives way; then tell Done as for any
+	Commit         // what was saved
+	Discard        // what was saved
+	Park           // with what is committed, if anything is
+	Forget         // what is committed: the kernel has been used since
+)
+
+// again is how soon a save is tried again that was postponed, at most.
+const again = time.Minute
+
+type phase int
+
+const (
+	resting phase = iota
+	saving
+	saved
+	committing
+	committed
+)
+
+// Plan decides when a kernel's state is saved and when it is parked. It is pure:
+// ask Next at every look, do what it says, and tell what came of it. The zero
+// value is that of a process that was not looked at yet.
+type Plan struct {
+	phase       phase
+	last        time.Time // activity when the save began
+	outcome     Outcome   // of the save that is saved or after
+	all         bool      // the last save was a SaveAll
+	interrupted bool
+	after       time.Time // not saved again before
+}
+
+// Next is what to do now.
+func (p *Plan) Next(s Situation) Step {
+	used := s.Busy || !s.Last.Equal(p.last)
+	switch p.phase {
+	case saving:
+		if used && !p.interrupted {
+			p.interrupted = true
+			return Interrupt
+		}
+		return Wait
+	case committing:
+		return Wait
+	case committed:
+		if used {
+			*p = Plan{}
+			return Forget
+		}
+		if !s.May {
+			return Wait
+		}
+		return Park
+	case saved:
+		if used {
+			had := p.holds()
+			*p = Plan{}
+			if had {
+				return Discard
+			}
+		}
+	case resting:
+	}
+	short := s.Short > 0 && s.Idle >= s.Short
+	anyhow := s.Long > 0 && s.Idle >= s.Long || s.Yields && s.YieldAny
+	if s.Busy || !s.May || !short && !anyhow && !s.Yields {
+		return Wait
+	}
+	if p.phase == resting {
+		return p.save(s, anyhow)
+	}
+	return p.park(s, anyhow)
+}
+
+func (p *Plan) save(s Situation, all bool) Step {
+	*p = Plan{phase: saving, last: s.Last, all: all}
+	if all {
+		return SaveAll
+	}
+	return Save
+}
+
+// park is for a kernel that was saved and not used since.
+func (p *Plan) park(s Situation, anyhow bool) Step {
+	switch p.outcome {
+	case Whole:
+		p.phase = committing
+		return Commit
+	case Part:
+		if anyhow {
+			p.phase = committing
+			return Commit
+		}
+	case Postponed:
+		if anyhow && !p.all || !anyhow && !s.Now.Before(p.after) {
+			return p.save(s, anyhow)
+		}
+		if anyhow {
+			return Park
+		}
+	case Failed:
+		if anyhow {
+			return Park
+		}
+	}
+	return Wait
+}
+
+func (p *Plan) holds() bool { return p.outcome == Whole || p.outcome == Part }
+
+// Saved tells how a save ended.
+func (p *Plan) Saved(now time.Time, outcome Outcome) {
+	p.phase, p.outcome = saved, outcome
+	p.after = now.Add(again)
+}
+
+// Committed tells whether the commit went well.
+func (p *Plan) Committed(ok bool) {
+	p.phase = committed
+	if !ok {
+		p.phase, p.outcome = saved, Failed
+	}
+}
+
+// Lossy reports whether the kernel will be parked, if nothing happens, with less
+// than it has.
+func (p *Plan) Lossy(short time.Duration) bool {
+	return short == 0 || p.phase == saved && p.outcome != Whole
+}
