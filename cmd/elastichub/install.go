@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/python/keep"
 )
 
 // installAgentCommand is what the agent's container of a kernel Pod runs after it
@@ -18,7 +22,7 @@ func installAgentCommand() *cobra.Command {
 	var await string
 	command := &cobra.Command{
 		Use:   "install-agent DIRECTORY",
-		Short: "Copy this binary into a directory, for a kernel container to run it as run-kernel",
+		Short: "Copy this binary and what keeps a kernel's state into a directory, for a kernel container to use them",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := awaitFile(cmd.Context(), await); err != nil {
@@ -29,6 +33,9 @@ func installAgentCommand() *cobra.Command {
 				return fmt.Errorf("install-agent: %w", err)
 			}
 			if err := copyExecutable(self, filepath.Join(args[0], "elastichub")); err != nil {
+				return fmt.Errorf("install-agent: %w", err)
+			}
+			if err := copyFiles(keep.Files, filepath.Join(args[0], protocol.KeepName)); err != nil {
 				return fmt.Errorf("install-agent: %w", err)
 			}
 			return nil
@@ -59,6 +66,34 @@ func awaitFile(ctx context.Context, name string) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// copyFiles makes a directory of files that everybody can read, whatever the umask.
+func copyFiles(from fs.FS, to string) error {
+	entries, err := fs.ReadDir(from, ".")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(to, 0o755); err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		content, err := fs.ReadFile(from, entry.Name())
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, entry.Name())
+		if err := os.WriteFile(target, content, 0o644); err != nil {
+			return err
+		}
+		if err := os.Chmod(target, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // copyExecutable writes to a temporary name first: a target that exists is whole.

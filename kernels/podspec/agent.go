@@ -21,7 +21,7 @@ import (
 // runs. It kills the kernel's container when the agent says so (livenessProbe),
 // whatever goes on in there and whoever else is away.
 const (
-	agentDir    = "/opt/elastichub"
+	agentDir    = protocol.AgentDirectory
 	agentBinary = agentDir + "/elastichub"
 	agentVolume = "elastichub-agent" // the binary
 	keyDir      = "/var/run/elastichub/agent"

@@ -21,6 +21,14 @@ const (
 	KernelDirectory = RunDirectory + "/kernel"
 )
 
+// Where the agent's postStart puts what the kernel's container needs of it.
+const (
+	AgentDirectory = "/opt/elastichub"
+	// KeepDirectory has the files of python/keep.
+	KeepDirectory = AgentDirectory + "/" + KeepName
+	KeepName      = "keep"
+)
+
 // Operation is what an agent asks of run-kernel.
 type Operation string
 
@@ -56,6 +64,8 @@ type ProcessCall struct {
 	// Process is the one that OperationSignal and OperationClean are about.
 	Process int `json:"process,omitempty"`
 	Signal  int `json:"signal,omitempty"`
+	// Alone has OperationSignal signal the process, not its group.
+	Alone bool `json:"alone,omitempty"`
 	// GPU asks also for the use of GPUs, for OperationUsage.
 	GPU  bool      `json:"gpu,omitempty"`
 	File *FileCall `json:"file,omitempty"`
