@@ -50,6 +50,8 @@ type activity struct {
 	cpu, gpu      use
 	gpuTotal      time.Duration // how long a GPU was used, by its utilisation
 	measured      time.Time
+	short         time.Duration // as timeout, for a kernel whose state is kept whole; 0: never
+	own           bool          // the kernel works for the agent
 }
 
 // execute is an open execute_request.
@@ -211,6 +213,22 @@ func (a *activity) setCullConnected(cull bool) {
 	a.cullConnected = cull
 }
 
+func (a *activity) setShort(short time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.short = short
+}
+
+// works tells that the kernel works for the agent, or no longer: what it computes
+// then is nobody's work.
+func (a *activity) works(own bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.own = own
+	a.cpu.reset()
+	a.gpu.reset()
+}
+
 // suspect reports whether to ask the kernel if it is really busy.
 func (a *activity) suspect(now time.Time) bool {
 	a.mu.Lock()
@@ -288,7 +306,7 @@ func (a *activity) standstill(now time.Time) standstill {
 func (a *activity) used(now time.Time, total time.Duration, gpu float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	open := (len(a.executes) > 0 || len(a.busy) > 0) && a.standstill(now) == standstillNone
+	open := a.own || (len(a.executes) > 0 || len(a.busy) > 0) && a.standstill(now) == standstillNone
 	a.gpuTotal += time.Duration(gpu / 100 * float64(now.Sub(a.measured)))
 	a.measured = now
 	onCPU, onGPU := a.cpu.sample(now, total, a.timeout, open), a.gpu.sample(now, a.gpuTotal, a.timeout, open)
@@ -305,6 +323,8 @@ type idleness struct {
 	last    time.Time     // last activity; now while busy
 	idle    time.Duration // since then
 	timeout time.Duration
+	short   time.Duration
+	free    bool // no client holds it
 	parks   bool // it will be parked, if nothing happens
 	park    bool // it is time
 	yields  bool // before its time, for somebody who waits
@@ -313,7 +333,7 @@ type idleness struct {
 func (a *activity) idleness(now time.Time, connections int) idleness {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i := idleness{running: len(a.executes) > 0 || len(a.busy) > 0, still: a.standstill(now), last: a.last, timeout: a.timeout}
+	i := idleness{running: len(a.executes) > 0 || len(a.busy) > 0, still: a.standstill(now), last: a.last, timeout: a.timeout, short: a.short}
 	i.busy = i.running && i.still == standstillNone
 	if i.busy {
 		i.last = now
@@ -324,9 +344,10 @@ func (a *activity) idleness(now time.Time, connections int) idleness {
 	if a.since.After(a.last) {
 		i.idle = max(0, now.Sub(a.since))
 	}
-	i.parks = a.timeout > 0 && (connections == 0 || a.cullConnected)
+	i.free = connections == 0 || a.cullConnected
+	i.parks = a.timeout > 0 && i.free
 	i.park = i.parks && i.idle >= a.timeout
-	if a.yield > 0 && i.idle >= a.yield && (connections == 0 || a.cullConnected) {
+	if a.yield > 0 && i.idle >= a.yield && i.free {
 		i.park, i.yields = true, true
 	} else {
 		a.yield = 0

@@ -56,6 +56,9 @@ type agent struct {
 	usage    protocol.Usage            // as of the start of the present process; the supervisor's
 	probed   atomic.Pointer[time.Time] // when the kubelet last asked whether the kernel is to live
 	over     atomic.Bool               // the kernel is to be gone
+	parked   words                     // what is said of the state; the supervisor's
+	restored restoring                 // the supervisor's
+	wake     chan struct{}             // has one token when a client has sent something
 	// variables are what every process of the kernel has over its container's; nil: none.
 	variables atomic.Pointer[map[string]string]
 
@@ -67,6 +70,7 @@ type agent struct {
 	state    wire.State
 	restarts int
 	info     []byte // content of the last kernel_info_reply
+	greeting string // for sessions that are new
 	ending   bool   // no client's message goes to the kernel any more
 }
 
@@ -117,8 +121,12 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 		activity: newActivity(time.Now(), cfg.IdleTimeout, cfg.CullConnected, cfg.BusyCPU, cfg.BusyGPU),
 		epoch:    uuid.NewString(),
 		orders:   make(chan order),
+		wake:     make(chan struct{}, 1),
 		sessions: map[string]*session{},
 		state:    wire.StateStarting,
+	}
+	if cfg.Keep != nil {
+		a.activity.setShort(cfg.Keep.Short)
 	}
 	a.contacted(time.Now())
 	a.ctx, a.end = context.WithCancel(context.Background())
@@ -226,6 +234,7 @@ func (a *agent) session(id string) (*session, error) {
 		delete(a.sessions, gone.id)
 	}
 	s := newSession(a.ctx, id, a.cfg.ReplayBytes, a.builder)
+	s.greeting = a.greeting
 	a.sessions[id] = s
 	if a.kernel != nil {
 		a.kernel.attach(s)

@@ -166,7 +166,15 @@ func (a *agent) forward(s *session, m wire.Message) error {
 		a.takesLeave(&m, time.Now())
 	}
 	a.activity.request(time.Now(), f, f.Type == wire.TypeExecuteRequest && wire.IsTrue(m.Content, "silent"))
-	return box.add(m)
+	if f.Type == wire.TypeExecuteRequest {
+		s.welcome(a.builder)
+	}
+	err := box.add(m)
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+	return err
 }
 
 // write sends hello, what is kept and what comes, until the connection fails

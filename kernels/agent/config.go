@@ -48,6 +48,9 @@ type Config struct {
 	// Output beyond it is left out, and the cell says so.
 	IOPubMessages, IOPubBytes int
 
+	// Keep has the state of the kernel kept while it is parked; nil: it is lost.
+	Keep *Keep
+
 	TerminationLog string // file that gets the Result; empty for none
 
 	StartTimeout  time.Duration // for the first answer to kernel_info, also after a restart

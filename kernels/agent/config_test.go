@@ -105,7 +105,7 @@ func TestNotice(t *testing.T) {
 		"Kernel parked after 20 min without work: its 2 GPUs are free again. Run a cell to bring it back; variables are gone, files are kept.",
 	} {
 		a := agent{cfg: Config{GPUs: gpus}}
-		assert.Equal(t, want, a.parkedNotice(idleness{timeout: 20 * time.Minute}))
+		assert.Equal(t, want, a.parkedNotice(idleness{timeout: 20 * time.Minute}, words{}))
 	}
 	assert.Equal(t, []string{"1 s", "119 s", "2 min", "90 min"}, []string{span(time.Second), span(119 * time.Second), span(2 * time.Minute), span(90 * time.Minute)})
 }

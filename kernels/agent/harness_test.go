@@ -46,6 +46,7 @@ type running struct {
 	base   string // host:port
 	output *buffer
 	cgroup string // directory that plays a control group
+	home   string // of the kernel's user; empty: none
 	log    *buffer
 	http   *http.Client
 	cancel context.CancelFunc
@@ -87,8 +88,13 @@ func secret(t testing.TB, run int64) keys.Secret {
 // start runs an agent; its end is awaited when the test ends.
 func start(t testing.TB, argv []string, change func(*agent.Config)) *running {
 	t.Helper()
+	return startInHome(t, "", argv, change)
+}
+
+func startInHome(t testing.TB, home string, argv []string, change func(*agent.Config)) *running {
+	t.Helper()
 	address := loopback.Address()
-	r := &running{t: t, base: address, output: &buffer{}, log: &buffer{}, done: make(chan struct{}), cgroup: t.TempDir()}
+	r := &running{t: t, base: address, output: &buffer{}, log: &buffer{}, done: make(chan struct{}), cgroup: t.TempDir(), home: home}
 	r.cfg = agent.DefaultConfig()
 	r.cfg.Secret = secret(t, 1)
 	r.cfg.KernelID, r.cfg.KernelName = "k1", "python3"
@@ -104,7 +110,7 @@ func start(t testing.TB, argv []string, change func(*agent.Config)) *running {
 	r.begun = time.Now()
 	go func() {
 		defer close(r.done)
-		r.result, r.err = agentpod.Run(ctx, r.cfg, argv, r.output, r.cgroup)
+		r.result, r.err = agentpod.RunInHome(ctx, r.cfg, argv, r.output, r.cgroup, r.home)
 	}()
 	t.Cleanup(func() {
 		r.cancel()

@@ -44,7 +44,11 @@ type kernel struct {
 	asked          atomic.Pointer[time.Time] // when the last question was sent, for activity
 
 	mu         sync.Mutex
-	interrupts []chan struct{} // to be closed with the next interrupt_reply
+	interrupts []chan struct{}          // to be closed with the next interrupt_reply
+	replies    map[string]chan<- []byte // to requests of evaluate, by msg_id
+
+	gate sync.RWMutex // held while nothing of a client's may reach the kernel's shell
+	own  ownOutput    // of the goroutine that reads iopub
 }
 
 // newKernel starts the process and begins to connect to it.
@@ -53,7 +57,7 @@ func newKernel(ctx context.Context, a *agent) (*kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kernel{process: p, a: a, ready: make(chan struct{}), iopubLive: make(chan struct{})}
+	k := &kernel{process: p, a: a, ready: make(chan struct{}), iopubLive: make(chan struct{}), replies: map[string]chan<- []byte{}}
 	k.ctx, k.cancel = context.WithCancel(ctx)
 	k.alive, k.died = context.WithCancel(k.ctx)
 	k.work.Go(func() { k.keep(wire.IOPub, a.conn.IOPub, k.readIOPub) })
@@ -150,6 +154,14 @@ func (k *kernel) readIOPub(ctx context.Context, c *zmtp.Conn) error {
 		case wire.TypeStatus:
 			state = wire.State(m.ExecutionState())
 		}
+		if string(parent.Session) == k.a.builder.Session {
+			if !k.own.passes(m, parent, state) {
+				return
+			}
+			parent = wire.ParseFields(m.ParentHeader)
+		} else if state == wire.StateBusy && parent.Type == wire.TypeExecuteRequest {
+			k.own.cell = append(k.own.cell[:0], m.ParentHeader...)
+		}
 		now := time.Now()
 		k.a.activity.published(now, parent, state)
 		if f.Type == wire.TypeDebugEvent {
@@ -209,7 +221,10 @@ func (k *kernel) askUntilReady(ctx context.Context, c *zmtp.Conn) error {
 	var once sync.Once
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return k.read(wire.Shell, c, func(m *wire.Message, f, _ wire.Fields) {
+		return k.read(wire.Shell, c, func(m *wire.Message, f, parent wire.Fields) {
+			if f.Type == wire.TypeExecuteReply {
+				k.evaluated(parent.ID, m.Content)
+			}
 			if f.Type != wire.TypeKernelInfoReply {
 				return
 			}
@@ -358,7 +373,7 @@ func (k *kernel) serve(ctx context.Context, s *session) error {
 				s.out.add(encode(m, f))
 			})
 		})
-		group.Go(func() error { return k.send(ctx, s.in[channel], conns[i]) })
+		group.Go(func() error { return k.send(ctx, channel, s.in[channel], conns[i]) })
 	}
 	return group.Wait()
 }
@@ -366,7 +381,7 @@ func (k *kernel) serve(ctx context.Context, s *session) error {
 // send forwards what waits in an inbox, not before the kernel is ready: output
 // that came before the subscription would be lost, and ipykernel 7.4 now and
 // then leaves requests unanswered that reach its shell socket while it starts.
-func (k *kernel) send(ctx context.Context, box *inbox, c *zmtp.Conn) error {
+func (k *kernel) send(ctx context.Context, channel wire.Channel, box *inbox, c *zmtp.Conn) error {
 	select {
 	case <-k.ready:
 	case <-ctx.Done():
@@ -384,9 +399,18 @@ func (k *kernel) send(ctx context.Context, box *inbox, c *zmtp.Conn) error {
 			}
 		}
 		parts = k.a.signer.AppendZMQ(parts[:0], nil, &m)
-		if err := c.Send(parts); err != nil {
+		if err := k.pass(channel, c, parts); err != nil {
 			return err
 		}
 		box.done()
 	}
+}
+
+// pass sends to the kernel. What a cell is made of waits while the gate is shut.
+func (k *kernel) pass(channel wire.Channel, c *zmtp.Conn, parts [][]byte) error {
+	if channel == wire.Shell {
+		k.gate.RLock()
+		defer k.gate.RUnlock()
+	}
+	return c.Send(parts)
 }

@@ -6,8 +6,14 @@ import (
 )
 
 // parkedNotice is what a user reads in the last cell when the kernel was parked.
-func (a *agent) parkedNotice(i idleness) string {
-	const after = "Run a cell to bring it back; variables are gone, files are kept."
+func (a *agent) parkedNotice(i idleness, state words) string {
+	after, limit := "Run a cell to bring it back; variables are gone, files are kept.", i.timeout
+	if state.text != "" {
+		after = state.text + " Run a cell to go on."
+	}
+	if state.after > 0 {
+		limit = state.after
+	}
 	without := "without work"
 	switch i.still {
 	case standstillInput:
@@ -19,7 +25,7 @@ func (a *agent) parkedNotice(i idleness) string {
 	case standstillNone:
 	}
 	if !i.yields {
-		return fmt.Sprintf("Kernel parked after %s %s%s. %s", span(i.timeout), without, a.held("", ": its GPU is free again", ": its %d GPUs are free again"), after)
+		return fmt.Sprintf("Kernel parked after %s %s%s. %s", span(limit), without, a.held("", ": its GPU is free again", ": its %d GPUs are free again"), after)
 	}
 	return fmt.Sprintf("Kernel parked after %s %s, since somebody was waiting for %s. %s", span(i.idle), without, a.held("what it held", "its GPU", "its %d GPUs"), after)
 }

@@ -10,12 +10,12 @@ import (
 )
 
 // warnBeforeParking announces in each session's last cell that the kernel will be
-// parked, ParkNotice before it is, and takes the announcement back when the
+// parked with less than it has, ParkNotice before it is, and takes the announcement back when the
 // kernel is used after all.
-func (a *agent) warnBeforeParking(now time.Time) {
+func (a *agent) warnBeforeParking(now time.Time, kept *kept) {
 	i := a.activity.idleness(now, a.connections())
 	left := i.timeout - i.idle
-	near := i.parks && a.cfg.ParkNotice > 0 && i.timeout > a.cfg.ParkNotice && left <= a.cfg.ParkNotice
+	near := i.parks && a.cfg.ParkNotice > 0 && i.timeout > a.cfg.ParkNotice && left <= a.cfg.ParkNotice && kept.lossy(i)
 	if near == a.warned {
 		return
 	}

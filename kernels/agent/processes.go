@@ -269,6 +269,12 @@ func (p *process) signal(s syscall.Signal) error {
 	return err
 }
 
+// interruptAlone sends SIGINT to the process and to nothing that it has started.
+func (p *process) interruptAlone() error {
+	_, err := p.all.call(protocol.ProcessCall{Operation: protocol.OperationSignal, Process: p.id, Signal: int(syscall.SIGINT), Alone: true})
+	return err
+}
+
 // exited reports whether the process has ended within d.
 func (p *process) exited(d time.Duration) bool {
 	timer := time.NewTimer(d)

@@ -33,6 +33,7 @@ type session struct {
 	received    recent // headers of the client's messages
 	warning     string // display id of the announcement of parking, if there is one
 	warnedIn    []byte // header of the request it is shown under
+	greeting    string // to be said under the first cell
 }
 
 // request is what is needed to answer in the kernel's stead.

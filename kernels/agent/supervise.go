@@ -123,6 +123,9 @@ func (a *agent) supervise(ctx context.Context, control net.Listener) protocol.Re
 				return a.finish(nil, protocol.Result{Reason: protocol.ReasonStartFailed, ExitCode: k.exitCode(), Message: fmt.Sprintf(
 					"The kernel ended before it answered: %s.\n%s", how, k.output())})
 			}
+			if a.retry(k, how) {
+				continue
+			}
 			wait, giveUp := row.next(k.lived())
 			a.log.Warn("kernel crashed", slog.String("ending", how), slog.Int("in_a_row", int(row)))
 			a.crashed(k, how, giveUp)
@@ -136,6 +139,8 @@ func (a *agent) supervise(ctx context.Context, control net.Listener) protocol.Re
 			}
 		case endRestart:
 			a.setState(wire.StateRestarting)
+			a.restored = restoring{over: true} // whoever restarts wants to begin anew
+			go a.forget()
 			stopped := k.stop(a.cfg.ShutdownGrace, true)
 			a.leave(k)
 			if !stopped {
@@ -236,6 +241,12 @@ const mostCPUSeconds = 1e9
 // watch waits until something is to be done about the kernel.
 func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, answer func(error)) endReason {
 	ready := k.ready
+	kept := a.keepState(k)
+	defer kept.leave()
+	present := func() {
+		a.present(k)
+		answer(nil)
+	}
 	var pinged time.Time
 	timeout := time.NewTimer(a.cfg.StartTimeout)
 	defer timeout.Stop()
@@ -248,8 +259,21 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 			timeout.Stop()
 			k.up = time.Now()
 			a.log.Info("kernel ready", slog.Duration("after", k.up.Sub(k.started)))
-			a.present(k)
-			answer(nil)
+			if kept == nil {
+				present()
+			} else {
+				kept.settle()
+			}
+		case end := <-kept.finished():
+			settled := kept.settled
+			end()
+			if kept.settled && !settled {
+				present()
+			}
+		case <-a.wake:
+			if kept.saves() {
+				kept.look(time.Now())
+			}
 		case <-timeout.C:
 			return endSilent
 		case <-k.done:
@@ -268,7 +292,7 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 		case <-ctx.Done():
 			return endTerminated
 		case <-ticker.C:
-			if ready != nil {
+			if ready != nil || kept != nil && !kept.settled {
 				continue
 			}
 			now := time.Now()
@@ -279,15 +303,24 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 				pinged = now
 				k.ping()
 			}
-			if a.decideToPark(now) {
+			if a.timeToPark(kept, now) {
+				a.parked = kept.words()
 				return endIdle
 			}
-			a.warnBeforeParking(now)
+			a.warnBeforeParking(now, kept)
 			if a.orphaned(now) {
 				return endOrphaned
 			}
 		}
 	}
+}
+
+// timeToPark is decideToPark, by way of a save where state is kept.
+func (a *agent) timeToPark(kept *kept, now time.Time) bool {
+	if kept == nil {
+		return a.decideToPark(now)
+	}
+	return kept.look(now)
 }
 
 // decideToPark judges idleness and, in the same step, shuts the door: a
@@ -437,7 +470,7 @@ func (a *agent) finish(k *kernel, r protocol.Result) protocol.Result {
 	}
 	if r.Reason == protocol.ReasonIdle {
 		idle := a.activity.idleness(time.Now(), 0)
-		r.Message = a.parkedNotice(idle)
+		r.Message = a.parkedNotice(idle, a.parked)
 		for _, s := range a.everySession() {
 			s.showParked(a.builder, r.Message)
 		}
@@ -452,6 +485,9 @@ func (a *agent) finish(k *kernel, r protocol.Result) protocol.Result {
 		}
 	}
 	a.hangUp(r.Reason)
+	if r.Reason == protocol.ReasonShutdown {
+		briefly(a.forget)
+	}
 	a.log.Info("kernel ended", slog.String("reason", string(r.Reason)), slog.Int("exit_code", r.ExitCode))
 	return r
 }

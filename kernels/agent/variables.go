@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -12,8 +11,6 @@ import (
 	"strings"
 
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
-	"github.com/elastichub/elastichub/kernels/agent/zmtp"
-	"github.com/elastichub/elastichub/kernels/wire"
 )
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -71,40 +68,7 @@ func (k *kernel) setVariables(ctx context.Context, variables map[string]string) 
 		return err
 	}
 	// A Go string in ASCII is a Python string.
-	code := "__import__('os').environ.update(__import__('json').loads(" + strconv.QuoteToASCII(string(raw)) + "))"
-	reply, err := k.execute(ctx, code)
-	if err != nil {
-		return err
-	}
-	if status := wire.Member(reply, "status"); status != "ok" {
-		return fmt.Errorf("agent: the kernel answered %q", status)
-	}
-	return nil
-}
-
-// execute runs code that nobody sees, over a connection of its own, and returns the
-// content of the reply.
-func (k *kernel) execute(ctx context.Context, code string) ([]byte, error) {
-	c, err := zmtp.Dial(ctx, k.a.conn.endpoint(k.a.conn.Shell), zmtp.Dealer, k.options(nil))
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
-	m := k.a.builder.New(wire.Shell, wire.TypeExecuteRequest, nil, map[string]any{
-		"code": code, "silent": true, "store_history": false, "allow_stdin": false, "stop_on_error": false, "user_expressions": struct{}{},
-	})
-	if err := c.Send(k.a.signer.AppendZMQ(nil, nil, &m)); err != nil {
-		return nil, err
-	}
-	for {
-		parts, err := c.Receive()
-		if err != nil && !errors.Is(err, zmtp.ErrTooLarge) {
-			return nil, errors.Join(err, context.Cause(ctx))
-		}
-		_, reply, err := k.a.signer.ParseZMQ(wire.Shell, parts)
-		if err == nil && reply.Type() == wire.TypeExecuteReply && reply.ParentID() == m.ID() {
-			return reply.Content, nil // nobody reads from the connection any more
-		}
-	}
+	expression := "__import__('os').environ.update(__import__('json').loads(" + strconv.QuoteToASCII(string(raw)) + "))"
+	_, err = k.evaluate(ctx, expression)
+	return err
 }

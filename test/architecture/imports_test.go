@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "podrules", "setaside"},
 	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/podspec", "podrules", "setaside"},
 	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/lifecycle", "kernels/podspec", "kernels/queue"},
-	"kernels/agent":          {"kernels/agent/keep/store", "kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/wire"},
+	"kernels/agent":          {"kernels/agent/keep/keeper", "kernels/agent/keep/store", "kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/wire"},
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/slab", "kernels/wire", "podrules", "tokens", "tokens/bearer", "kernels/languages"},
 	"cmd/elastichub":         {"*"},
 	"charts/demo":            {"api/v1alpha1"},
@@ -64,11 +64,12 @@ var mayImport = map[string][]string{
 
 	"kernels/agent/runkernel":   {"kernels/agent/keep/store", "kernels/agent/protocol"},
 	"kernels/agent/keep/frames": {},
+	"kernels/agent/keep/keeper": {"kernels/agent/keep/store"},
 	"kernels/agent/keep/store":  {"kernels/agent/keep/frames"},
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/queue", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store"}
+var httpFree = []string{"api/v1alpha1", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/queue", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()

@@ -96,6 +96,15 @@ func (p *process) signal(s syscall.Signal) error {
 	return err
 }
 
+// signalAlone spares what the process has started. One that is gone is no error.
+func (p *process) signalAlone(s syscall.Signal) error {
+	err := syscall.Kill(p.pid(), s)
+	if errors.Is(err, syscall.ESRCH) {
+		return nil
+	}
+	return err
+}
+
 // clean kills what the kernel left behind and stops reading its output: its
 // group, and in a container, where run-kernel is the first process, all that is
 // there, so that no child keeps the GPU from the next process. Call it after done.

@@ -151,6 +151,8 @@ func (r *runner) obey(ctx context.Context, call protocol.ProcessCall, data []byt
 	case protocol.OperationSignal:
 		if p := r.current; p == nil || p.pid() != call.Process {
 			err = nil // it is gone
+		} else if call.Alone {
+			err = p.signalAlone(syscall.Signal(call.Signal))
 		} else {
 			err = p.signal(syscall.Signal(call.Signal))
 		}

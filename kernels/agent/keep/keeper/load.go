@@ -70,8 +70,10 @@ func (k *Keeper) Load(ctx context.Context, kernel Kernel, without []Record) (Rep
 	}
 	options := literal(map[string]any{"without": numbers, "progress": progress.path})
 	report, err := k.ask(ctx, kernel, fmt.Sprintf("%s.load(%s, %s)", module, literal(data.path), options), k.cfg.Limits.Load, broken)
-	giveUp()
-	data.close()
+	if err != nil || report.Outcome != outcomeLoaded {
+		giveUp()
+	}
+	data.close() // the store has written all of it, if the kernel has read all of it
 	_ = progress.write.Close()
 	_ = progress.read.SetReadDeadline(time.Now().Add(lastWords))
 	record := <-last

@@ -78,7 +78,7 @@ func NotReturned(err error) string {
 	case errors.Is(err, store.ErrUnknownFormat):
 		why = "they were kept by another release"
 	case errors.Is(err, ErrGone):
-		why = "the process ended several times while they were loaded"
+		why = "the process ended while they were loaded"
 	}
 	return fmt.Sprintf("Kernel is back without its variables: %s.", why)
 }
@@ -91,6 +91,8 @@ func NotKept(err error) string {
 		why = "the home has no room for them"
 	case errors.Is(err, store.ErrTooLarge):
 		why = "they are larger than may be kept"
+	case errors.Is(err, errTooSlow):
+		why = "saving them took too long"
 	case errors.Is(err, errNoAnswer), errors.Is(err, context.DeadlineExceeded):
 		why = "the kernel did not answer"
 	}

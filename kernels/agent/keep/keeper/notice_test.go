@@ -51,11 +51,11 @@ func TestWhyThereIsNothing(t *testing.T) {
 		assert.Equal(t, "Variables are gone ("+want+"), files are kept.", keeper.NotKept(fmt.Errorf("x: %w", err)))
 	}
 	for want, err := range map[string]error{
-		"what is in the home is not what was kept":               &store.DamagedError{File: "manifest", Err: keeper.ErrGone},
-		"they were kept for too long":                            store.ErrExpired,
-		"they were kept by another release":                      store.ErrUnknownFormat,
-		"the process ended several times while they were loaded": &keeper.DiedError{},
-		"they could not be loaded":                               store.ErrBusy,
+		"what is in the home is not what was kept": &store.DamagedError{File: "manifest", Err: keeper.ErrGone},
+		"they were kept for too long":              store.ErrExpired,
+		"they were kept by another release":        store.ErrUnknownFormat,
+		"the process ended while they were loaded": &keeper.DiedError{},
+		"they could not be loaded":                 store.ErrBusy,
 	} {
 		assert.Equal(t, "Kernel is back without its variables: "+want+".", keeper.NotReturned(fmt.Errorf("x: %w", err)))
 	}

@@ -134,6 +134,9 @@ func (p *Plan) park(s Situation, anyhow bool) Step {
 	return Wait
 }
 
+// Saving reports whether a save goes on.
+func (p *Plan) Saving() bool { return p.phase == saving }
+
 func (p *Plan) holds() bool { return p.outcome == Whole || p.outcome == Part }
 
 // Saved tells how a save ended.

@@ -20,6 +20,10 @@ const (
 	Whole                    // everything is kept
 )
 
+func (o Outcome) String() string {
+	return [...]string{"failed", "postponed", "part", "whole"}[o]
+}
+
 // Saved is what came of a save. If it is Part or Whole, it is to be committed or
 // discarded.
 type Saved struct {
@@ -59,6 +63,7 @@ func (k *Keeper) Save(ctx context.Context, kernel Kernel, force bool) Saved {
 var (
 	errInterrupted = errors.New("a cell was to be run")
 	errAtWork      = errors.New("something of the user's is at work beside the cells")
+	errTooSlow     = errors.New("the save takes too long")
 	errNoAnswer    = errors.New("the kernel does not answer")
 )
 
@@ -107,6 +112,10 @@ func (k *Keeper) save(ctx context.Context, kernel Kernel, p *pipe) Saved {
 		return s.refuse(Failed, err)
 	case report.Outcome == "interrupted":
 		return s.refuse(Postponed, errInterrupted)
+	case report.Outcome == "too large":
+		return s.refuse(Failed, store.ErrTooLarge)
+	case report.Outcome == "deadline":
+		return s.refuse(Failed, errTooSlow)
 	case report.Outcome != outcomeSaved || s.err != nil:
 		return s.refuse(Failed, fmt.Errorf("the kernel says: %s %s", report.Outcome, report.Error))
 	}

@@ -1,0 +1,264 @@
+package agent_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/kernels/agent"
+	"github.com/elastichub/elastichub/kernels/agent/keep/store"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+const kernelUID = "0b8f7d0e-5d0f-4a68-9a86-1c1f6f0a7a11"
+
+// startKept starts a run of a kernel whose state is kept in a home. Its limits are
+// a second and an hour.
+func startKept(t *testing.T, home string, run int64, change func(*agent.Config)) *running {
+	t.Helper()
+	return startInHome(t, home, ipykernel(t), kept(t, run, change))
+}
+
+func kept(t *testing.T, run int64, change func(*agent.Config)) func(*agent.Config) {
+	t.Helper()
+	files, err := filepath.Abs("../../python/keep")
+	require.NoError(t, err)
+	return func(c *agent.Config) {
+		c.Secret = secret(t, run)
+		c.IdleTimeout = time.Hour
+		c.Keep = &agent.Keep{Kernel: kernelUID, Keys: []store.Key{{1, 2}}, Run: run, Files: files, Short: time.Second, TTL: time.Hour, FreePercent: 1}
+		if change != nil {
+			change(c)
+		}
+	}
+}
+
+func snapshot(home string) string {
+	return filepath.Join(home, ".elastichub", "kernels", kernelUID, "manifest")
+}
+
+// notices are the texts shown under a cell.
+func (o *outcome) notices() []string {
+	var all []string
+	for _, m := range o.all {
+		var d display
+		if m.Type() == wire.TypeDisplayData && json.Unmarshal(m.Content, &d) == nil {
+			all = append(all, d.Data["text/plain"])
+		}
+	}
+	return all
+}
+
+// parkedWith waits for the end of a run that was parked, and returns its notice.
+func (r *running) parkedWith() string {
+	r.t.Helper()
+	result := r.ended()
+	require.Equal(r.t, protocol.ReasonIdle, result.Reason)
+	return result.Message
+}
+
+// TestVariablesComeBack, with what hangs on them, over three runs. Clients see
+// nothing of how, and it is nobody's activity.
+func TestVariablesComeBack(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, nil)
+	g := r.connect("s1")
+	g.run("import random\nrandom.seed(7)\na = [1, 2]\nb = {'a': a}\ndef f(): return len(a)")
+	last := r.state().LastActivity
+	closed, seen := g.closed()
+	assert.Equal(t, protocol.CloseEnded, closed.Code)
+	for _, m := range seen {
+		assert.NotEqual(t, wire.TypeStatus, m.Type(), "%s", m.ParentHeader)
+	}
+	message := r.parkedWith()
+	assert.Regexp(t, `^Kernel parked after 1 s without work\. All \d variables are kept \(\d+ KB\)\. Run a cell to go on\.$`, message)
+	assert.FileExists(t, snapshot(home))
+	assert.NotZero(t, last)
+
+	r = startKept(t, home, 2, nil)
+	g = r.connect("s1")
+	back := g.result(g.execute("a.append(3)\nprint(f(), b['a'] is a, In[-1][:8], random.random())"))
+	assert.Equal(t, "3 True a.append 0.32383276483316237\n", back.stdout)
+	require.Len(t, back.notices(), 1)
+	assert.Regexp(t, `^Kernel is back with all \d variables \(\d\.\d s\)\.$`, back.notices()[0])
+	assert.Contains(t, string(back.reply.Content), `"execution_count": 2`)
+	again := g.result(g.execute("print(a)"))
+	assert.Empty(t, again.notices())
+	r.parkedWith()
+
+	r = startKept(t, home, 3, nil)
+	assert.Equal(t, "3 True\n", r.connect("s2").run("print(f(), b['a'] is a)"))
+}
+
+// TestNoActivityOfTheAgents: while it saves, the idle clock goes on.
+func TestNoActivityOfTheAgents(t *testing.T) {
+	t.Parallel()
+	r := startKept(t, t.TempDir(), 1, nil)
+	g := r.connect("s1")
+	g.run("gen = (i for i in range(3))")
+	last := r.state().LastActivity
+	r.awaitLog("outcome=part")
+	assert.Equal(t, last, r.state().LastActivity)
+	assert.False(t, r.state().Busy)
+	assert.Greater(t, r.state().IdleSeconds, 0.9)
+}
+
+// TestACellInterruptsASave: it runs, and nothing is kept of what was.
+func TestACellInterruptsASave(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, nil)
+	g := r.connect("s1")
+	mark := filepath.Join(t.TempDir(), "saving")
+	g.run(strings.ReplaceAll(`
+import time
+class Slow:
+    def __reduce__(self):
+        open("MARK", "w").close()
+        time.sleep(60)
+        return Slow, ()
+slow = Slow()`, "MARK", mark))
+	require.Eventually(t, func() bool { _, err := os.Stat(mark); return err == nil }, patience, 5*time.Millisecond)
+	cell := g.result(g.execute("del slow\nprint('ran')"))
+	assert.Equal(t, "ok", cell.status())
+	assert.Equal(t, "ran\n", cell.stdout)
+	assert.Empty(t, cell.stderr)
+	assert.NoFileExists(t, snapshot(home))
+	assert.Contains(t, r.parkedWith(), "are kept") // it is saved anew
+	assert.FileExists(t, snapshot(home))
+}
+
+// TestWhatCannotBeSaved is parked at the long limit alone, and it is said why.
+func TestWhatCannotBeSaved(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, func(c *agent.Config) { c.Keep.MaxBytes, c.IdleTimeout = 1<<20, 6*time.Second })
+	begun := time.Now()
+	r.connect("s1").run("import os\na = os.urandom(1 << 23)")
+	assert.Equal(t, "Kernel parked after 6 s without work. Variables are gone (they are larger than may be kept), files are kept. Run a cell to go on.", r.parkedWith())
+	assert.GreaterOrEqual(t, time.Since(begun), 6*time.Second)
+	assert.NoFileExists(t, snapshot(home))
+
+	r = startKept(t, home, 2, nil)
+	g := r.connect("s1")
+	cell := g.result(g.execute("print('a' in globals())"))
+	assert.Equal(t, "False\n", cell.stdout)
+	assert.Empty(t, cell.notices())
+}
+
+// TestAPartWaitsForTheLongLimit, and what is not kept is named.
+func TestAPartWaitsForTheLongLimit(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, func(c *agent.Config) { c.IdleTimeout = 6 * time.Second })
+	begun := time.Now()
+	r.connect("s1").run("a = 5\ngen = (i for i in range(3))")
+	message := r.parkedWith()
+	assert.GreaterOrEqual(t, time.Since(begun), 6*time.Second)
+	assert.Regexp(t, "^Kernel parked after 6 s without work\\. 1 of 2 variables are kept \\(\\d+ KB\\)\\. Not kept: `gen` \\(generator: .*, In \\[1\\]\\)\\. Run a cell to go on\\.$", message)
+
+	r = startKept(t, home, 2, nil)
+	g := r.connect("s1")
+	cell := g.result(g.execute("print(a)"))
+	assert.Equal(t, "5\n", cell.stdout)
+	require.Len(t, cell.notices(), 1)
+	assert.Contains(t, cell.notices()[0], "Not back: `gen` (generator: ")
+	lost := g.result(g.execute("next(gen)"))
+	assert.Equal(t, "error", lost.status())
+	assert.Contains(t, wire.Member(lost.reply.Content, "evalue"), "In [1]")
+}
+
+// TestAProcessThatDiesOfItsState comes back without what it died of.
+func TestAProcessThatDiesOfItsState(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, nil)
+	r.connect("s1").run("import os\na = 5\nclass Trap:\n    def __reduce__(self): return os._exit, (3,)\ntrap = Trap()\nz = 6")
+	require.Contains(t, r.parkedWith(), "are kept")
+
+	r = startKept(t, home, 2, nil)
+	g := r.connect("s1")
+	cell := g.result(g.execute("print(a, z)"))
+	assert.Equal(t, "5 6\n", cell.stdout)
+	require.Len(t, cell.notices(), 1)
+	assert.Contains(t, cell.notices()[0], "Not back: `trap` (Trap: making it again ended the process, In [1])")
+}
+
+// TestADamagedStateIsNotLoaded: the kernel begins without, and says so.
+func TestADamagedStateIsNotLoaded(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, nil)
+	r.connect("s1").run("a = 5")
+	r.parkedWith()
+	chunks, err := filepath.Glob(filepath.Join(filepath.Dir(snapshot(home)), "chunks", "*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, chunks)
+	require.NoError(t, os.WriteFile(chunks[0], []byte("nonsense"), 0o600))
+
+	r = startKept(t, home, 2, nil)
+	cell := r.connect("s1")
+	o := cell.result(cell.execute("print('a' in globals())"))
+	assert.Equal(t, "False\n", o.stdout)
+	assert.Equal(t, []string{"Kernel is back without its variables: what is in the home is not what was kept."}, o.notices())
+}
+
+// TestWhoEndsAKernelEndsItsState: by a restart, and by a shutdown.
+func TestWhoEndsAKernelEndsItsState(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"restart", "shutdown"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			home := t.TempDir()
+			r := startKept(t, home, 1, nil)
+			r.connect("s1").run("a = 5")
+			r.parkedWith()
+			r = startKept(t, home, 2, func(c *agent.Config) { c.Keep.Short = 0 })
+			g := r.connect("s1")
+			require.Equal(t, "5\n", g.run("print(a)"))
+			status, body := r.request("POST", "/v1/"+how, "")
+			require.Less(t, status, 300, body)
+			if how == "restart" {
+				assert.Equal(t, "False\n", g.run("print('a' in globals())"))
+			} else {
+				r.ended()
+			}
+			require.Eventually(t, func() bool { _, err := os.Stat(snapshot(home)); return os.IsNotExist(err) }, patience, 10*time.Millisecond)
+		})
+	}
+}
+
+// TestWorkBesideTheCells is no rest: a thread that sleeps computes nothing.
+func TestWorkBesideTheCells(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, nil)
+	r.connect("s1").run("import threading, time\nt = threading.Thread(target=time.sleep, args=(600,), daemon=True)\nt.start()")
+	r.awaitLog("outcome=postponed")
+	assert.NoFileExists(t, snapshot(home))
+	assert.False(t, r.isDone())
+}
+
+// TestAKernelOfAnotherLanguage is parked as ever, in the same words.
+func TestAKernelOfAnotherLanguage(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startInHome(t, home, stub(t), kept(t, 1, func(c *agent.Config) { c.IdleTimeout = 3 * time.Second }))
+	r.connect("s1").run("1")
+	assert.Equal(t, "Kernel parked after 3 s without work. Run a cell to bring it back; variables are gone, files are kept.", r.parkedWith())
+	assert.NoDirExists(t, filepath.Join(home, ".elastichub"))
+}
+
+// awaitLog waits until the agent has logged something.
+func (r *running) awaitLog(text string) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool { return strings.Contains(r.log.String(), text) }, patience, 5*time.Millisecond, text)
+}

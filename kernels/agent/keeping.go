@@ -1,0 +1,395 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/elastichub/elastichub/kernels/agent/keep/keeper"
+	"github.com/elastichub/elastichub/kernels/agent/keep/store"
+	"github.com/elastichub/elastichub/kernels/wire"
+)
+
+// Keep is how the state of a kernel is kept while it is parked.
+type Keep struct {
+	Kernel string      // UID of the JupyterKernel
+	Keys   []store.Key // the kernel's; the first seals
+	Run    int64       // that this is
+	Files  string      // directory of python/keep, as the kernel sees it
+	// Short is after how much idle time the kernel is parked if all of its state is
+	// kept; 0: never before IdleTimeout.
+	Short time.Duration
+	// YieldAny: who waits for what the kernel holds gets it also if not everything
+	// is kept.
+	YieldAny    bool
+	TTL         time.Duration
+	MaxBytes    int64 // 0: any number
+	FreePercent int   // of the volume, left to others
+}
+
+func (c *Keep) store(v store.Volume) (*store.Store, error) {
+	return store.Open(v, store.Config{Kernel: c.Kernel, Keys: c.Keys, TTL: c.TTL, MaxBytes: c.MaxBytes, FreePercent: c.FreePercent})
+}
+
+// retry takes leave of a process that died of the state it was loading, if it did,
+// and tells people. No client has spoken to it: what they sent waits for the next.
+func (a *agent) retry(k *kernel, how string) bool {
+	r := &a.restored
+	if !r.died {
+		return false
+	}
+	r.died = false
+	k.leave()
+	a.tellAll(fmt.Sprintf("[the kernel died while `%s` was brought back: %s; it is started again without that]\n", r.without[len(r.without)-1].Name, how))
+	return true
+}
+
+// mostDeaths is in how many records of a snapshot processes may die before it is
+// given up.
+const mostDeaths = 2
+
+// restoring is what the run's processes have in common: the first of them gets the
+// state of the run before. The supervisor's.
+type restoring struct {
+	over    bool // it was loaded, or given up
+	died    bool // a process has just died of it
+	without []keeper.Record
+}
+
+// kept is the state of one process of the kernel being kept. It is the
+// supervisor's; steps that take time run beside it, one at a time, and their ends
+// are carried out by the supervisor.
+type kept struct {
+	a       *agent
+	k       *kernel
+	keeper  *keeper.Keeper
+	life    context.Context // of the steps
+	end     context.CancelFunc
+	ends    chan func()
+	settled bool               // clients may talk to the process
+	off     bool               // the process cannot be kept
+	step    context.CancelFunc // interrupts the step that goes on; nil if none does
+	plan    keeper.Plan
+	saved   keeper.Saved
+	said    string        // what people are told of the state when the kernel is parked
+	short   time.Duration // the limit at which it was parked, if that was the short one
+}
+
+// keepState begins to keep a process's state, if that is to be done; else it
+// returns nil, and everything is as without.
+func (a *agent) keepState(k *kernel) *kept {
+	if a.cfg.Keep == nil {
+		return nil
+	}
+	s, err := a.cfg.Keep.store(volume{a.processes})
+	if err != nil {
+		a.log.Error("the state of the kernel is not kept", slog.Any("error", err))
+		return nil
+	}
+	p := &kept{a: a, k: k, ends: make(chan func())}
+	p.keeper = keeper.New(keeper.Config{
+		Store: s, Run: a.cfg.Keep.Run, Files: a.cfg.Keep.Files, Pipes: filepath.Dir(a.cfg.Socket),
+		MaxBytes: a.cfg.Keep.MaxBytes, Limits: keeper.DefaultLimits(),
+	})
+	p.life, p.end = context.WithCancel(a.ctx)
+	return p
+}
+
+// leave ends the step that goes on. That of a process that has died while it was
+// loading says in which record.
+func (p *kept) leave() {
+	if p == nil {
+		return
+	}
+	select {
+	case <-p.k.done:
+		if !p.settled && p.step != nil {
+			select {
+			case end := <-p.ends:
+				end()
+			case <-time.After(killTime + drainTime):
+			}
+		}
+	default:
+	}
+	p.end()
+	briefly(p.saved.Discard)
+}
+
+// briefly does what nothing may wait for long: the user's volume may be slow, or he
+// may have made it so.
+func briefly(do func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	select {
+	case <-done:
+	case <-time.After(flushTime):
+	}
+}
+
+// finished are the ends of steps, to be carried out by the supervisor.
+func (p *kept) finished() <-chan func() {
+	if p == nil {
+		return nil
+	}
+	return p.ends
+}
+
+// begin runs a step beside the supervisor. What it returns the supervisor carries
+// out; if there is none any more, undo is called instead.
+func (p *kept) begin(step func(ctx context.Context) (end, undo func())) {
+	ctx, cancel := context.WithCancel(p.life)
+	p.step = cancel
+	go func() {
+		end, undo := step(ctx)
+		select {
+		case p.ends <- func() { cancel(); p.step = nil; end() }:
+		case <-p.life.Done():
+			cancel()
+			undo()
+		}
+	}()
+}
+
+func nothing() {}
+
+// lossy reports whether parking will take something from the user.
+func (p *kept) lossy(i idleness) bool {
+	return p == nil || p.off || i.still != standstillNone || p.plan.Lossy(i.short)
+}
+
+// saves reports whether the kernel's state is being saved.
+func (p *kept) saves() bool { return p != nil && p.plan.Saving() }
+
+// words are what people are told of the state when the kernel is parked.
+type words struct {
+	text  string        // empty: it was not to be kept
+	after time.Duration // the idle limit, if it is not the long one
+}
+
+func (p *kept) words() words {
+	if p == nil || p.off {
+		return words{}
+	}
+	return words{text: p.said, after: p.short}
+}
+
+// settle gets a process ready for clients: what is there before their first cell is
+// noted, and the state of the run before is loaded.
+func (p *kept) settle() {
+	restore, without := !p.a.restored.over, p.a.restored.without
+	p.begin(func(ctx context.Context) (end, undo func()) {
+		if !isIPython(p.k.info) {
+			return func() { p.settled, p.off = true, true }, nothing
+		}
+		if err := p.keeper.Begin(ctx, keptKernel{p.k}); err != nil {
+			return func() {
+				p.settled, p.off = true, true
+				p.a.log.Warn("the state of the kernel cannot be kept", slog.Any("error", err))
+			}, nothing
+		}
+		if !restore {
+			return func() { p.settled = true }, nothing
+		}
+		switch _, err := p.keeper.Waits(); {
+		case errors.Is(err, store.ErrNoSnapshot), errors.Is(err, store.ErrOtherRun):
+			return func() { p.settled, p.a.restored.over = true, true }, nothing
+		case err != nil:
+			return func() { p.restored(keeper.Report{}, err) }, nothing
+		}
+		report, err := p.keeper.Load(ctx, keptKernel{p.k}, without)
+		return func() { p.restored(report, err) }, nothing
+	})
+}
+
+// restored takes the end of a load, and tells people.
+func (p *kept) restored(report keeper.Report, err error) {
+	r := &p.a.restored
+	var died *keeper.DiedError
+	if errors.As(err, &died) && len(r.without) < mostDeaths {
+		r.without, r.died = append(r.without, died.Record), true
+		p.a.log.Warn("the kernel died of its state", slog.Any("error", err))
+		return
+	}
+	p.settled, r.over = true, true
+	text := keeper.NotReturned(err)
+	if err == nil {
+		text = keeper.Returned(report, r.without)
+		p.a.log.Info("state loaded", slog.Int("variables", report.Variables), slog.Int64("bytes", report.Bytes), slog.Float64("seconds", report.Seconds))
+	} else {
+		p.a.log.Warn("state not loaded", slog.Any("error", err))
+	}
+	p.a.greet(text)
+}
+
+func isIPython(kernelInfo []byte) bool {
+	var info struct{ Implementation string }
+	return json.Unmarshal(kernelInfo, &info) == nil && info.Implementation == "ipython"
+}
+
+// look decides whether to save, and reports whether to park. The door is shut then.
+func (p *kept) look(now time.Time) (park bool) {
+	if p.off {
+		return p.a.decideToPark(now)
+	}
+	i := p.a.activity.idleness(now, p.a.connections())
+	if i.still != standstillNone { // it answers nothing
+		p.said = ""
+		return p.step == nil && p.a.decideToPark(now)
+	}
+	step := p.plan.Next(keeper.Situation{
+		Now: now, Busy: i.busy, Last: i.last, Idle: i.idle, May: i.free,
+		Short: i.short, Long: i.timeout, Yields: i.yields, YieldAny: p.a.cfg.Keep.YieldAny,
+	})
+	switch step {
+	case keeper.Wait:
+	case keeper.Interrupt:
+		if p.step != nil {
+			p.step()
+		}
+	case keeper.Save, keeper.SaveAll:
+		p.save(now, i.last, step == keeper.SaveAll)
+	case keeper.Commit:
+		p.commit()
+	case keeper.Discard:
+		saved := p.saved
+		p.saved = keeper.Saved{}
+		p.aside("state given up", func() error { saved.Discard(); return nil })
+	case keeper.Forget:
+		p.aside("state given up", p.keeper.Forget)
+	case keeper.Park:
+		p.short = 0
+		if i.timeout == 0 || i.idle < i.timeout {
+			p.short = i.short
+		}
+		return p.a.shutDoor(now, i.last)
+	}
+	return false
+}
+
+// save begins to save. Nothing reaches the kernel before the save is over, so that
+// an interrupt of it cannot be one of a cell.
+func (p *kept) save(now, last time.Time, all bool) {
+	if p.step != nil {
+		p.plan = keeper.Plan{} // later
+		return
+	}
+	if !p.k.gate.TryLock() {
+		p.plan.Saved(now, keeper.Failed) // the kernel does not read
+		p.said = keeper.NotKept(nil)
+		return
+	}
+	if i := p.a.activity.idleness(time.Now(), 0); i.busy || !i.last.Equal(last) {
+		p.k.gate.Unlock()
+		p.plan = keeper.Plan{}
+		return
+	}
+	p.a.activity.works(true)
+	p.begin(func(ctx context.Context) (end, undo func()) {
+		saved := p.keeper.Save(ctx, keptKernel{p.k}, all)
+		p.a.activity.works(false)
+		p.k.gate.Unlock()
+		end = func() {
+			p.saved = saved
+			p.plan.Saved(time.Now(), saved.Outcome)
+			p.said = keeper.NotKept(saved.Why)
+			p.a.log.Info("state saved", slog.String("outcome", saved.Outcome.String()), slog.Any("why", saved.Why), slog.Int("variables", saved.Report.Variables),
+				slog.Int64("bytes", saved.Report.Bytes), slog.Float64("seconds", saved.Report.Seconds))
+		}
+		return end, saved.Discard
+	})
+}
+
+func (p *kept) commit() {
+	saved := p.saved
+	p.saved = keeper.Saved{}
+	p.begin(func(context.Context) (end, undo func()) {
+		_, err := saved.Commit()
+		return func() {
+			p.plan.Committed(err == nil)
+			p.said = keeper.Kept(saved.Report)
+			if err != nil {
+				p.said = keeper.NotKept(err)
+				p.a.log.Warn("state not kept", slog.Any("error", err))
+			}
+		}, nothing
+	})
+}
+
+// aside does what nothing has to wait for.
+func (p *kept) aside(what string, do func() error) {
+	p.begin(func(context.Context) (end, undo func()) {
+		err := do()
+		return func() { p.a.log.Info(what, slog.Any("error", err)) }, nothing
+	})
+}
+
+// shutDoor shuts the door on a kernel that has not been used since.
+func (a *agent) shutDoor(now, last time.Time) bool {
+	connections := a.connections()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := a.activity.idleness(now, connections)
+	a.ending = !i.busy && i.last.Equal(last)
+	return a.ending
+}
+
+// greet tells people something about the kernel that is there: under each session's
+// last cell, or, where none was run yet, under the first.
+func (a *agent) greet(text string) {
+	a.mu.Lock()
+	a.greeting = text
+	a.mu.Unlock()
+	for _, s := range a.everySession() {
+		s.greet(a.builder, text)
+	}
+}
+
+func (s *session) greet(b *wire.Builder, text string) {
+	s.mu.Lock()
+	parent := s.lastExecute
+	if parent == nil {
+		s.greeting = text
+	}
+	s.mu.Unlock()
+	if parent != nil {
+		s.put(b.DisplayData(parent, wire.Display{Data: wire.Notice(text)}))
+	}
+}
+
+// welcome says under a session's first cell what was to be told before.
+func (s *session) welcome(b *wire.Builder) {
+	s.mu.Lock()
+	text := s.greeting
+	s.greeting = ""
+	s.mu.Unlock()
+	if text != "" {
+		s.greet(b, text)
+	}
+}
+
+// forget removes the state of a kernel that its owner has ended.
+func (a *agent) forget() {
+	if a.cfg.Keep == nil || a.processes == nil {
+		return
+	}
+	s, err := a.cfg.Keep.store(volume{a.processes})
+	if err == nil {
+		err = store.ErrBusy
+	}
+	for begun := time.Now(); errors.Is(err, store.ErrBusy) && time.Since(begun) < flushTime; {
+		if err = s.Delete(); err != nil { // a step that was ended may not be over
+			time.Sleep(tick / 5)
+		}
+	}
+	if err != nil {
+		a.log.Warn("the state of the kernel could not be removed", slog.Any("error", err))
+	}
+}
