@@ -293,9 +293,10 @@ func (p *kept) save(now, last time.Time, all bool) {
 	}
 	p.a.activity.works(true)
 	p.begin(func(ctx context.Context) (end, undo func()) {
-		saved := p.keeper.Save(ctx, keptKernel{p.k}, all)
-		p.a.activity.works(false)
-		p.k.gate.Unlock()
+		saved := p.keeper.Save(ctx, keptKernel{p.k}, all, func() {
+			p.a.activity.works(false)
+			p.k.gate.Unlock()
+		})
 		end = func() {
 			p.saved = saved
 			p.plan.Saved(time.Now(), saved.Outcome)

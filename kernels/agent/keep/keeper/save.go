@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/agent/keep/store"
@@ -40,8 +41,11 @@ const interruptAgain = time.Second
 
 // Save has the kernel's state stored. Unless it is forced, nothing is saved while
 // something of the user's is at work beside the cells. Ending ctx interrupts the
-// kernel and waits for its answer: what is sent to it after that is not interrupted.
-func (k *Keeper) Save(ctx context.Context, kernel Kernel, force bool) Saved {
+// kernel and waits for its answer. The kernel is free, and will not be interrupted any
+// more, when release is called, which is once: the volume may take longer.
+func (k *Keeper) Save(ctx context.Context, kernel Kernel, force bool, release func()) Saved {
+	release = sync.OnceFunc(release)
+	defer release()
 	if !force {
 		switch work, err := k.busy(ctx, kernel); {
 		case ctx.Err() != nil:
@@ -57,7 +61,7 @@ func (k *Keeper) Save(ctx context.Context, kernel Kernel, force bool) Saved {
 		return Saved{Why: err}
 	}
 	defer p.close()
-	return k.save(ctx, kernel, p)
+	return k.save(ctx, kernel, p, release)
 }
 
 var (
@@ -73,7 +77,7 @@ type stored struct {
 	err   error
 }
 
-func (k *Keeper) save(ctx context.Context, kernel Kernel, p *pipe) Saved {
+func (k *Keeper) save(ctx context.Context, kernel Kernel, p *pipe, release func()) Saved {
 	limits := k.cfg.Limits
 	options := map[string]any{"seconds": limits.Save.Seconds(), "record_seconds": limits.Record.Seconds()}
 	if k.cfg.MaxBytes > 0 {
@@ -91,6 +95,7 @@ func (k *Keeper) save(ctx context.Context, kernel Kernel, p *pipe) Saved {
 		found <- stored{draft, err}
 	}()
 	report, err := k.ask(ctx, kernel, fmt.Sprintf("%s.save(%s, %s)", module, literal(p.path), literal(options)), limits.Save, broken)
+	release()
 
 	// The kernel has closed its end: what it wrote is still there to be read.
 	_ = p.write.Close()
