@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 // fakeAgents stands for the agents of a test's Pods, which have no network.
@@ -47,12 +48,12 @@ func (f *fakeAgents) state(ip string) (a fakeAgent) {
 
 var errSilent = errors.New("no answer")
 
-func (f *fakeAgents) SetIdle(_ context.Context, ip string, secret keys.Secret, timeout time.Duration, cullConnected bool) (err error) {
+func (f *fakeAgents) SetIdle(_ context.Context, ip string, secret keys.Secret, limits protocol.IdleLimits) (err error) {
 	f.at(ip, func(a *fakeAgent) {
 		if err = errSilent; a.silent {
 			return
 		}
-		a.secret, a.timeout, a.cull, err = secret, timeout, cullConnected, nil
+		a.secret, a.timeout, a.cull, err = secret, limits.Long, limits.CullConnected, nil
 		a.calls++
 	})
 	return err

@@ -257,6 +257,22 @@ func TestAKernelOfAnotherLanguage(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(home, ".elastichub"))
 }
 
+// TestTheShortLimitIsSetFromOutside, as the long one is.
+func TestTheShortLimitIsSetFromOutside(t *testing.T) {
+	t.Parallel()
+	r := startKept(t, t.TempDir(), 1, func(c *agent.Config) { c.Keep.Short = 0 })
+	r.connect("s1").run("a = 1")
+	assert.Zero(t, r.state().KeepSeconds)
+	status, _ := r.request("PUT", "/v1/idle", `{"timeoutSeconds": 3600, "keepSeconds": 1e300}`)
+	assert.Equal(t, 400, status)
+	status, body := r.request("PUT", "/v1/idle", `{"timeoutSeconds": 3600, "keepSeconds": 3600}`)
+	assert.Equal(t, 204, status, body)
+	assert.InDelta(t, 3600, r.state().KeepSeconds, 0)
+	status, body = r.request("PUT", "/v1/idle", `{"timeoutSeconds": 3600, "keepSeconds": 1}`)
+	assert.Equal(t, 204, status, body)
+	assert.Contains(t, r.parkedWith(), "parked after 1 s without work. Its one variable is kept")
+}
+
 // awaitLog waits until the agent has logged something.
 func (r *running) awaitLog(text string) {
 	r.t.Helper()

@@ -100,6 +100,9 @@ func (a *agent) stateNow() protocol.State {
 		Restarts:           a.restarts,
 		KernelInfo:         a.info,
 	}
+	if a.cfg.Keep != nil {
+		s.KeepSeconds = i.short.Seconds()
+	}
 	if s.ExecutionState == wire.StateIdle && i.running {
 		s.ExecutionState = wire.StateBusy
 	}
@@ -176,6 +179,8 @@ func (a *agent) putIdle(w http.ResponseWriter, r *http.Request) {
 			return errors.New("timeoutSeconds is required")
 		case *body.TimeoutSeconds > float64(mostSeconds):
 			return errors.New("timeoutSeconds is too large")
+		case body.KeepSeconds != nil && *body.KeepSeconds > float64(mostSeconds):
+			return errors.New("keepSeconds is too large")
 		}
 		return nil
 	}) {
@@ -183,6 +188,9 @@ func (a *agent) putIdle(w http.ResponseWriter, r *http.Request) {
 	}
 	if body.CullConnected != nil {
 		a.activity.setCullConnected(*body.CullConnected)
+	}
+	if body.KeepSeconds != nil {
+		a.activity.setShort(max(0, time.Duration(*body.KeepSeconds*float64(time.Second))))
 	}
 	a.activity.setTimeout(time.Now(), max(0, time.Duration(*body.TimeoutSeconds*float64(time.Second))))
 	w.WriteHeader(http.StatusNoContent)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
@@ -142,7 +143,7 @@ type silentAgents struct {
 	calls []string
 }
 
-func (a *silentAgents) SetIdle(context.Context, string, keys.Secret, time.Duration, bool) error {
+func (a *silentAgents) SetIdle(context.Context, string, keys.Secret, protocol.IdleLimits) error {
 	return nil
 }
 

@@ -76,7 +76,7 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	}
 	calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
-	if err := r.agents.SetIdle(calling, k.Status.PodIP, secret, rule.Timeout(), rule.CullConnected); err != nil {
+	if err := r.agents.SetIdle(calling, k.Status.PodIP, secret, rule.Limits()); err != nil {
 		return reconcile.Result{}, fmt.Errorf("kernels: tell agent its idle time: %w", err)
 	}
 	noted := pod.DeepCopy()
@@ -119,9 +119,8 @@ func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Contex
 // Agents reaches the agents of running kernels, by address and secret. An
 // error means that the call may or may not have been obeyed; it can be repeated.
 type Agents interface {
-	// SetIdle sets when the kernel is parked: after timeout without work, zero
-	// meaning never, and whether also while a client is connected.
-	SetIdle(ctx context.Context, ip string, secret keys.Secret, timeout time.Duration, cullConnected bool) error
+	// SetIdle sets when the kernel is parked. It may take two calls.
+	SetIdle(ctx context.Context, ip string, secret keys.Secret, limits protocol.IdleLimits) error
 	// SetVariables sets what the kernel has in its environment over what its Pod says.
 	SetVariables(ctx context.Context, ip string, secret keys.Secret, variables map[string]string) error
 	// Idle tells for how long the kernel has been idle; a busy one: not at all.

@@ -165,14 +165,14 @@ func (r *kernelReconciler) tell(ctx context.Context, k *v1alpha1.JupyterKernel, 
 		return err
 	}
 	rule := r.pods.IdleRule(in)
-	ctx, cancel := context.WithTimeout(ctx, 2*protocol.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 3*protocol.CallTimeout)
 	defer cancel()
 	if len(variables) > 0 {
 		if err := r.agents.SetVariables(ctx, pod.Status.PodIP, secret, variables); err != nil {
 			return fmt.Errorf("%w: it cannot be told its variables: %w", errWarmPodLost, err)
 		}
 	}
-	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secret, rule.Timeout(), rule.CullConnected); err != nil {
+	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secret, rule.Limits()); err != nil {
 		return fmt.Errorf("%w: its agent does not answer: %w", errWarmPodLost, err)
 	}
 	return nil

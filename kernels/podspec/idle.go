@@ -8,6 +8,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 // IdleRule is when a kernel is parked.
@@ -24,6 +25,11 @@ func IdleRuleOf(cfg Config, in Parts) IdleRule {
 		rule.TimeoutSeconds = IdleSeconds(cfg, in)
 	}
 	return rule
+}
+
+// Limits are what the agent is told.
+func (r IdleRule) Limits() protocol.IdleLimits {
+	return protocol.IdleLimits{Long: r.Timeout(), CullConnected: r.CullConnected}
 }
 
 func (r IdleRule) Timeout() time.Duration { return time.Duration(r.TimeoutSeconds) * time.Second }

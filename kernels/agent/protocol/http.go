@@ -33,7 +33,7 @@ const LivePeriod = 2 * time.Second
 const HeaderProbe = "Elastichub-Probe"
 
 // Version of what an agent speaks. Agents that say none speak 1.
-const Version = 2
+const Version = 3
 
 // State is the body of GET PathState.
 type State struct {
@@ -46,6 +46,9 @@ type State struct {
 	Connections        int             `json:"connections"`
 	Restarts           int             `json:"restarts"`
 	KernelInfo         json.RawMessage `json:"kernelInfo,omitempty"` // content of a kernel_info_reply
+	// KeepSeconds is the idle time after which the kernel is parked if all of its
+	// state is kept; 0: it is not kept, or not before IdleTimeoutSeconds. Since 3.
+	KeepSeconds float64 `json:"keepSeconds,omitempty"`
 }
 
 // Instant is a time that is written as Jupyter writes it: RFC 3339, UTC, always
@@ -63,6 +66,29 @@ type IdleTimeout struct {
 	TimeoutSeconds *float64 `json:"timeoutSeconds"`
 	// CullConnected: park also while a session is connected; absent: as before.
 	CullConnected *bool `json:"cullConnected,omitempty"`
+	// KeepSeconds without work until the kernel is parked if all of its state is
+	// kept; zero or less: not before TimeoutSeconds; absent: as before. Since 3:
+	// an older agent refuses what it does not know.
+	KeepSeconds *float64 `json:"keepSeconds,omitempty"`
+}
+
+// IdleLimits are when a kernel is parked: what an IdleTimeout says, all of it.
+type IdleLimits struct {
+	// Long: after so much time without work, whatever becomes of its state; 0: never.
+	Long time.Duration
+	// Short: after so much, if all of its state is kept; 0: not before Long.
+	Short         time.Duration
+	CullConnected bool
+}
+
+// Body is what an agent of a version is told. Older ones know the long limit alone.
+func (l IdleLimits) Body(version int) IdleTimeout {
+	long, short := l.Long.Seconds(), l.Short.Seconds()
+	body := IdleTimeout{TimeoutSeconds: &long, CullConnected: &l.CullConnected}
+	if version >= 3 {
+		body.KeepSeconds = &short
+	}
+	return body
 }
 
 // Variables is the body of PUT PathVariables: what the environment of the kernel is

@@ -58,3 +58,22 @@ func TestTheDocumentSaysTheSame(t *testing.T) {
 	assert.EqualValues(t, 4000, protocol.CloseEnded)
 	assert.EqualValues(t, 4001, protocol.CloseReplaced)
 }
+
+// TestOlderAgentsAreToldWhatTheyKnow: they refuse any other field.
+func TestOlderAgentsAreToldWhatTheyKnow(t *testing.T) {
+	t.Parallel()
+	limits := protocol.IdleLimits{Long: time.Hour, Short: 5 * time.Minute, CullConnected: true}
+	for version, want := range map[int]string{
+		0: `{"timeoutSeconds":3600,"cullConnected":true}`,
+		2: `{"timeoutSeconds":3600,"cullConnected":true}`,
+		3: `{"timeoutSeconds":3600,"cullConnected":true,"keepSeconds":300}`,
+		4: `{"timeoutSeconds":3600,"cullConnected":true,"keepSeconds":300}`,
+	} {
+		raw, err := json.Marshal(limits.Body(version))
+		require.NoError(t, err)
+		assert.JSONEq(t, want, string(raw))
+	}
+	raw, err := json.Marshal(protocol.IdleLimits{}.Body(3))
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"timeoutSeconds":0,"cullConnected":false,"keepSeconds":0}`, string(raw), "no limit is said, too")
+}

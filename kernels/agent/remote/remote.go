@@ -32,12 +32,14 @@ type Caller struct {
 // NewCaller makes a caller of agents on that port.
 func NewCaller(port int) *Caller { return &Caller{port: port} }
 
-// SetIdle sets after how much idle time the kernel is parked, zero meaning
-// never, and whether also while a client is connected.
-func (c *Caller) SetIdle(ctx context.Context, ip string, secret keys.Secret, timeout time.Duration, cullConnected bool) error {
-	seconds := timeout.Seconds()
-	body := protocol.IdleTimeout{TimeoutSeconds: &seconds, CullConnected: &cullConnected}
-	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathIdle, body, nil, http.StatusNoContent)
+// SetIdle sets when the kernel is parked. An agent of a former release is told what
+// it knows.
+func (c *Caller) SetIdle(ctx context.Context, ip string, secret keys.Secret, limits protocol.IdleLimits) error {
+	var state protocol.State
+	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
+		return err
+	}
+	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathIdle, limits.Body(state.Protocol), nil, http.StatusNoContent)
 	return err
 }
 

@@ -56,10 +56,10 @@ func TestCallsOfARealAgent(t *testing.T) {
 	stranger := secret(t, "warm-2")
 	_, err := c.Idle(ctx, ip, stranger)
 	assert.ErrorIs(t, err, keys.ErrPeer)
-	assert.Error(t, c.SetIdle(ctx, ip, stranger, time.Second, true))
-	assert.ErrorContains(t, c.SetIdle(ctx, "agent.example.org", cfg.Secret, time.Second, true), "no address")
+	assert.Error(t, c.SetIdle(ctx, ip, stranger, protocol.IdleLimits{Long: time.Second, CullConnected: true}))
+	assert.ErrorContains(t, c.SetIdle(ctx, "agent.example.org", cfg.Secret, protocol.IdleLimits{Long: time.Second}), "no address")
 
-	require.NoError(t, c.SetIdle(ctx, ip, cfg.Secret, time.Hour, false))
+	require.NoError(t, c.SetIdle(ctx, ip, cfg.Secret, protocol.IdleLimits{Long: time.Hour, Short: time.Minute}))
 	require.Eventually(t, func() bool {
 		return c.SetVariables(ctx, ip, cfg.Secret, map[string]string{"JUPYTERHUB_USER": "ann"}) == nil
 	}, 30*time.Second, 50*time.Millisecond, "once there is a kernel")
