@@ -84,7 +84,7 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err := r.client.Patch(ctx, noted, client.MergeFrom(pod)); err != nil && !apierrors.IsNotFound(err) {
 		return reconcile.Result{}, fmt.Errorf("kernels: note idle time: %w", err)
 	}
-	log.FromContext(ctx).Info("idle time changed", "seconds", rule.TimeoutSeconds, "cullConnected", rule.CullConnected)
+	log.FromContext(ctx).Info("idle time changed", "seconds", rule.TimeoutSeconds, "shortSeconds", rule.ShortSeconds, "decidedBy", rule.DecidedBy, "cullConnected", rule.CullConnected)
 	return reconcile.Result{}, nil
 }
 

@@ -25,4 +25,6 @@ type Config struct {
 	// DoNotDisrupt asks autoscalers to leave the nodes of kernels alone that
 	// somebody has.
 	DoNotDisrupt bool
+	// Keep is how the states of kernels are kept, where nobody else says anything.
+	Keep Keep
 }

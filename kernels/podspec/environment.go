@@ -109,7 +109,7 @@ func (in Parts) agentEnvironment(cfg Config, gpus int64) []corev1.EnvVar {
 	idle := IdleRuleOf(cfg, in)
 	e.set(protocol.EnvIdleTimeout, strconv.FormatInt(idle.TimeoutSeconds, 10))
 	e.set(protocol.EnvCullConnected, strconv.FormatBool(idle.CullConnected))
-	e.set(protocol.EnvParkNotice, strconv.FormatInt(max(ptr.Deref(in.Gateway.Spec.ParkNoticeSeconds, defaultParkNotice), 0), 10))
+	e.set(protocol.EnvParkNotice, strconv.FormatInt(idle.NoticeSeconds, 10))
 	if mode := in.Spec.Spec.InterruptMode; mode != "" {
 		e.set(protocol.EnvInterruptMode, string(mode))
 	}

@@ -13,23 +13,74 @@ import (
 
 // IdleRule is when a kernel is parked.
 type IdleRule struct {
-	// TimeoutSeconds without work; zero means never.
+	// TimeoutSeconds without work, whatever becomes of its state; zero means never.
 	TimeoutSeconds int64 `json:"timeoutSeconds"`
+	// ShortSeconds without work, if all of its state is kept; zero means not before
+	// TimeoutSeconds.
+	ShortSeconds int64 `json:"shortSeconds,omitempty"`
 	// CullConnected: also while a client is connected.
 	CullConnected bool `json:"cullConnected"`
+	// NoticeSeconds before it is parked, the user is told; zero means not at all.
+	NoticeSeconds int64 `json:"-"`
+	// DecidedBy is who said TimeoutSeconds.
+	DecidedBy IdleDecider `json:"-"`
 }
 
+// IdleDecider is who may say when a kernel is parked.
+type IdleDecider string
+
+// The deciders, in the order in which they are asked.
+const (
+	IdleByWarm          IdleDecider = "warm" // nobody's kernel is kept ready
+	IdleByKernel        IdleDecider = "JupyterKernel"
+	IdleByKernelSpec    IdleDecider = "JupyterKernelSpec"
+	IdleByPolicy        IdleDecider = "GroupPolicy"
+	IdleByGateway       IdleDecider = "JupyterGateway"
+	IdleByConfiguration IdleDecider = "configuration"
+)
+
+// IdleRuleOf is the rule for a kernel that is not a complete template. The short
+// limit is never longer than the long one, and where that is never, so is the short
+// one: who asked not to be parked is not.
 func IdleRuleOf(cfg Config, in Parts) IdleRule {
-	rule := IdleRule{CullConnected: ptr.Deref(in.Gateway.Spec.CullConnected, true)}
-	if !in.Warm {
-		rule.TimeoutSeconds = IdleSeconds(cfg, in)
+	rule := IdleRule{
+		CullConnected: ptr.Deref(in.Gateway.Spec.CullConnected, true),
+		NoticeSeconds: max(ptr.Deref(in.Gateway.Spec.ParkNoticeSeconds, defaultParkNotice), 0),
+	}
+	if in.Warm {
+		rule.DecidedBy = IdleByWarm
+		return rule
+	}
+	rule.TimeoutSeconds, rule.DecidedBy = longLimit(cfg, in)
+	if keep := KeepOf(cfg, in); keep.Enabled && keep.IdleSeconds > 0 && keep.IdleSeconds < rule.TimeoutSeconds {
+		rule.ShortSeconds = keep.IdleSeconds
 	}
 	return rule
 }
 
+// longLimit is after how many seconds without work a kernel is parked; zero means
+// never.
+func longLimit(cfg Config, in Parts) (int64, IdleDecider) {
+	if given := in.Kernel.Spec.IdleTimeoutSeconds; given != nil {
+		return max(*given, 0), IdleByKernel
+	}
+	if given := in.Spec.Spec.IdleTimeoutSeconds; given != nil {
+		return max(*given, 0), IdleByKernelSpec
+	}
+	for _, p := range in.Policies {
+		if p.Spec.Kernels.IdleSeconds > 0 {
+			return p.Spec.Kernels.IdleSeconds, IdleByPolicy
+		}
+	}
+	if t := in.Gateway.Spec.CullIdleTimeout; t != nil {
+		return max(int64(*t), 0), IdleByGateway
+	}
+	return max(cfg.IdleSeconds, 0), IdleByConfiguration
+}
+
 // Limits are what the agent is told.
 func (r IdleRule) Limits() protocol.IdleLimits {
-	return protocol.IdleLimits{Long: r.Timeout(), CullConnected: r.CullConnected}
+	return protocol.IdleLimits{Long: r.Timeout(), Short: time.Duration(r.ShortSeconds) * time.Second, CullConnected: r.CullConnected}
 }
 
 func (r IdleRule) Timeout() time.Duration { return time.Duration(r.TimeoutSeconds) * time.Second }
@@ -46,18 +97,6 @@ func (r IdleRule) Obeyed(pod *corev1.Pod) bool {
 
 // IdleSeconds until the kernel is taken back; zero means never.
 func IdleSeconds(cfg Config, in Parts) int64 {
-	for _, given := range []*int64{in.Kernel.Spec.IdleTimeoutSeconds, in.Spec.Spec.IdleTimeoutSeconds} {
-		if given != nil {
-			return max(*given, 0)
-		}
-	}
-	for _, p := range in.Policies {
-		if p.Spec.Kernels.IdleSeconds > 0 {
-			return p.Spec.Kernels.IdleSeconds
-		}
-	}
-	if t := in.Gateway.Spec.CullIdleTimeout; t != nil {
-		return max(int64(*t), 0)
-	}
-	return max(cfg.IdleSeconds, 0)
+	seconds, _ := longLimit(cfg, in)
+	return seconds
 }

@@ -1,0 +1,106 @@
+package podspec
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// keptSample is sample with a home and a second policy, where the configuration
+// has states kept: 300 s, idle time of the gateway 3600 s.
+func keptSample() (Config, Parts) {
+	cfg, in := testPods, sample()
+	cfg.Keep = Keep{Enabled: true, IdleSeconds: 300, MaxBytes: 8 << 30, TTL: 7 * 24 * time.Hour}
+	in.Notebook = &v1alpha1.JupyterNotebook{}
+	in.Notebook.Spec.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{MountPath: "/home/jovyan/"}}
+	in.Gateway.Spec.CullIdleTimeout = ptr.To[int32](3600)
+	in.Policies = append(in.Policies, v1alpha1.GroupPolicy{})
+	return cfg, in
+}
+
+func TestIdleRule(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		change func(*Config, *Parts)
+		want   IdleRule
+	}{
+		"kept": {nil, IdleRule{TimeoutSeconds: 3600, ShortSeconds: 300, DecidedBy: IdleByGateway}},
+		"off":  {func(c *Config, _ *Parts) { c.Keep.Enabled = false }, IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
+		"nobody says when": {func(_ *Config, p *Parts) { p.Gateway.Spec.CullIdleTimeout = nil },
+			IdleRule{TimeoutSeconds: testPods.IdleSeconds, ShortSeconds: 300, DecidedBy: IdleByConfiguration}},
+		"never": {func(_ *Config, p *Parts) { p.Gateway.Spec.CullIdleTimeout = ptr.To[int32](0) }, IdleRule{DecidedBy: IdleByGateway}},
+		"the long one is shorter": {func(_ *Config, p *Parts) { p.Kernel.Spec.IdleTimeoutSeconds = ptr.To[int64](120) },
+			IdleRule{TimeoutSeconds: 120, DecidedBy: IdleByKernel}},
+		"the kernelspec's": {func(_ *Config, p *Parts) { p.Spec.Spec.IdleTimeoutSeconds = ptr.To[int64](1200) },
+			IdleRule{TimeoutSeconds: 1200, ShortSeconds: 300, DecidedBy: IdleByKernelSpec}},
+		"a policy's": {func(_ *Config, p *Parts) { p.Policies[1].Spec.Kernels.IdleSeconds = 900 },
+			IdleRule{TimeoutSeconds: 900, ShortSeconds: 300, DecidedBy: IdleByPolicy}},
+		"the gateway's short one": {func(_ *Config, p *Parts) { p.Gateway.Spec.Keep = &v1alpha1.GatewayKeep{IdleSeconds: ptr.To[int64](60)} },
+			IdleRule{TimeoutSeconds: 3600, ShortSeconds: 60, DecidedBy: IdleByGateway}},
+		"no short one": {func(_ *Config, p *Parts) { p.Gateway.Spec.Keep = &v1alpha1.GatewayKeep{IdleSeconds: ptr.To[int64](0)} },
+			IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
+		"a policy's short one, the first that says one": {func(_ *Config, p *Parts) {
+			p.Gateway.Spec.Keep = &v1alpha1.GatewayKeep{IdleSeconds: ptr.To[int64](60)}
+			p.Policies[0].Spec.Kernels.Keep = &v1alpha1.PolicyKeep{}
+			p.Policies[1].Spec.Kernels.Keep = &v1alpha1.PolicyKeep{IdleSeconds: ptr.To[int64](90)}
+		}, IdleRule{TimeoutSeconds: 3600, ShortSeconds: 90, DecidedBy: IdleByGateway}},
+		"a gateway that keeps nothing": {func(_ *Config, p *Parts) { p.Gateway.Spec.Keep = &v1alpha1.GatewayKeep{Enabled: ptr.To(false)} },
+			IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
+		"a policy over it": {func(_ *Config, p *Parts) {
+			p.Gateway.Spec.Keep = &v1alpha1.GatewayKeep{Enabled: ptr.To(false)}
+			p.Policies[0].Spec.Kernels.Keep = &v1alpha1.PolicyKeep{Enabled: ptr.To(true)}
+		}, IdleRule{TimeoutSeconds: 3600, ShortSeconds: 300, DecidedBy: IdleByGateway}},
+		"a kernelspec that is not kept": {func(_ *Config, p *Parts) { p.Spec.Spec.Keep = ptr.To(false) },
+			IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
+		"a client who wants nothing kept": {func(_ *Config, p *Parts) {
+			p.Kernel.Spec.Env = append(p.Kernel.Spec.Env, corev1.EnvVar{Name: "KERNEL_KEEP_STATE", Value: "false"})
+		}, IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
+		"a client who wants it": {func(_ *Config, p *Parts) {
+			p.Kernel.Spec.Env = append(p.Kernel.Spec.Env, corev1.EnvVar{Name: "KERNEL_KEEP_STATE", Value: "yes"})
+		}, IdleRule{TimeoutSeconds: 3600, ShortSeconds: 300, DecidedBy: IdleByGateway}},
+		"no notebook":    {func(_ *Config, p *Parts) { p.Notebook = nil }, IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
+		"no home":        {func(_ *Config, p *Parts) { p.Notebook.Spec.Storage.Home = nil }, IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
+		"nobody's":       {func(_ *Config, p *Parts) { p.Warm = true }, IdleRule{DecidedBy: IdleByWarm}},
+		"another notice": {func(_ *Config, p *Parts) { p.Gateway.Spec.ParkNoticeSeconds = ptr.To[int64](-5) }, IdleRule{TimeoutSeconds: 3600, ShortSeconds: 300, DecidedBy: IdleByGateway, NoticeSeconds: -1}},
+	} {
+		cfg, in := keptSample()
+		if tc.change != nil {
+			tc.change(&cfg, &in)
+		}
+		tc.want.CullConnected = true
+		switch tc.want.NoticeSeconds {
+		case 0:
+			tc.want.NoticeSeconds = 60
+		case -1:
+			tc.want.NoticeSeconds = 0
+		}
+		assert.Equal(t, tc.want, IdleRuleOf(cfg, in), name)
+	}
+}
+
+// TestTheRuleOfKernelsThatAreNotKept is written as it always was: agents are not
+// told anew.
+func TestTheRuleOfKernelsThatAreNotKept(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, `{"timeoutSeconds":60,"cullConnected":false}`, IdleRule{TimeoutSeconds: 60, NoticeSeconds: 5, DecidedBy: IdleByKernel}.String())
+	assert.Equal(t, `{"timeoutSeconds":60,"shortSeconds":5,"cullConnected":true}`, IdleRule{TimeoutSeconds: 60, ShortSeconds: 5, CullConnected: true}.String())
+}
+
+func TestHowAStateIsKept(t *testing.T) {
+	t.Parallel()
+	cfg, in := keptSample()
+	want := cfg.Keep
+	want.Home = "/home/jovyan"
+	assert.Equal(t, want, KeepOf(cfg, in))
+	in.Gateway.Spec.Keep = &v1alpha1.GatewayKeep{MaxBytes: ptr.To(resource.MustParse("1Gi")), TTL: &metav1.Duration{Duration: time.Hour}}
+	in.Policies[0].Spec.Kernels.Keep = &v1alpha1.PolicyKeep{TTL: &metav1.Duration{Duration: 2 * time.Hour}}
+	want.MaxBytes, want.TTL = 1<<30, 2*time.Hour
+	assert.Equal(t, want, KeepOf(cfg, in))
+}

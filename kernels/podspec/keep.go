@@ -1,0 +1,85 @@
+package podspec
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+)
+
+// EnvKeepState is by what a client says that a kernel's state is not to be kept.
+const EnvKeepState = "KERNEL_KEEP_STATE"
+
+// Keep is how the state of a kernel is kept while it is parked.
+type Keep struct {
+	Enabled bool
+	// IdleSeconds after which a kernel is parked if all of its state is kept; zero
+	// or less: not before its idle time is over.
+	IdleSeconds int64
+	// MaxBytes that the state of one kernel may have; zero or less: any number.
+	MaxBytes int64
+	// TTL is how long the state of a parked kernel is kept.
+	TTL time.Duration
+	// Home is where: the path of the home volume. It follows from the notebook.
+	Home string
+}
+
+// wish is what a gateway or a policy says of keeping; nil fields say nothing.
+type wish struct {
+	enabled     *bool
+	idleSeconds *int64
+	maxBytes    *resource.Quantity
+	ttl         *metav1.Duration
+}
+
+func (w wish) over(k Keep) Keep {
+	k.Enabled = ptr.Deref(w.enabled, k.Enabled)
+	k.IdleSeconds = ptr.Deref(w.idleSeconds, k.IdleSeconds)
+	if w.maxBytes != nil {
+		k.MaxBytes = w.maxBytes.Value()
+	}
+	if w.ttl != nil && w.ttl.Duration > 0 {
+		k.TTL = w.ttl.Duration
+	}
+	return k
+}
+
+// KeepOf tells how a kernel's state is kept: by the first of policies, gateway and
+// configuration that says it, each field by itself. It is not kept if a kernelspec
+// or the client says so, nor where there is no home to keep it in.
+func KeepOf(cfg Config, in Parts) Keep {
+	if in.Spec == nil || in.Warm || !ptr.Deref(in.Spec.Spec.Keep, true) || in.refuses() {
+		return Keep{}
+	}
+	if in.Notebook == nil || in.Notebook.Spec.Storage == nil || in.Notebook.Spec.Storage.Home == nil {
+		return Keep{}
+	}
+	keep := cfg.Keep
+	if g := in.Gateway.Spec.Keep; g != nil {
+		keep = wish{g.Enabled, g.IdleSeconds, g.MaxBytes, g.TTL}.over(keep)
+	}
+	for _, p := range slices.Backward(in.Policies) {
+		if k := p.Spec.Kernels.Keep; k != nil {
+			keep = wish{k.Enabled, k.IdleSeconds, k.MaxBytes, k.TTL}.over(keep)
+		}
+	}
+	if !keep.Enabled || keep.TTL <= 0 {
+		return Keep{}
+	}
+	keep.Home = in.Notebook.Spec.Storage.Home.Path()
+	return keep
+}
+
+// refuses reports whether the client wants nothing to be kept.
+func (in Parts) refuses() bool {
+	for _, v := range in.Kernel.Spec.Env {
+		if v.Name == EnvKeepState {
+			wanted, err := strconv.ParseBool(v.Value)
+			return err == nil && !wanted
+		}
+	}
+	return false
+}
