@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/elastichub/elastichub/kernels/agent/keep/store"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
@@ -150,8 +151,39 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	each(protocol.EnvTerminationLog, text(&c.TerminationLog))
 	each(protocol.EnvListen, text(&c.Listen))
 	each(protocol.EnvSocket, text(&c.Socket))
+	each(protocol.EnvKeepKeyFile, func(path string) error {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		found, err := keys.ParseKeep(string(raw))
+		if err != nil {
+			return err
+		}
+		c.Keep = &Keep{Files: protocol.KeepDirectory, YieldAny: true, FreePercent: leftFree}
+		for _, key := range found {
+			c.Keep.Keys = append(c.Keep.Keys, store.Key(key))
+		}
+		return nil
+	})
+	if c.Keep != nil {
+		each(protocol.EnvKeepKernel, text(&c.Keep.Kernel))
+		each(protocol.EnvKeepIdle, seconds(&c.Keep.Short))
+		each(protocol.EnvKeepTTL, seconds(&c.Keep.TTL))
+		number := func(target *int64) func(string) error {
+			return func(value string) (err error) {
+				*target, err = strconv.ParseInt(value, 10, 64)
+				return err
+			}
+		}
+		each(protocol.EnvKeepRun, number(&c.Keep.Run))
+		each(protocol.EnvKeepMaxBytes, number(&c.Keep.MaxBytes))
+	}
 	return c, errors.Join(faults...)
 }
+
+// leftFree is how many percent of a user's volume no state may take.
+const leftFree = 10
 
 // Validate returns all faults at once.
 func (c *Config) Validate() error {
@@ -185,5 +217,14 @@ func (c *Config) Validate() error {
 	check(c.MaxMessage > 0, "MaxMessage", "%d is not positive", c.MaxMessage)
 	check(c.MaxSessions > 0, "MaxSessions", "%d is not positive", c.MaxSessions)
 	check(c.Log != nil, "Log", "required")
+	if c.Keep != nil {
+		check(c.Keep.Kernel != "", "Keep.Kernel", "required")
+		check(len(c.Keep.Keys) > 0, "Keep.Keys", "required")
+		check(c.Keep.Run > 0, "Keep.Run", "%d is not positive", c.Keep.Run)
+		check(c.Keep.Files != "", "Keep.Files", "required")
+		check(c.Keep.Short >= 0, "Keep.Short", "%v is negative", c.Keep.Short)
+		check(c.Keep.TTL > 0, "Keep.TTL", "%v is not positive", c.Keep.TTL)
+		check(c.Keep.MaxBytes >= 0, "Keep.MaxBytes", "%d is negative", c.Keep.MaxBytes)
+	}
 	return errors.Join(faults...)
 }

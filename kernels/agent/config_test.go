@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/elastichub/elastichub/kernels/agent/keep/store"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
@@ -42,6 +43,36 @@ func TestConfigFromEnv(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 	assert.NoError(t, got.Validate())
+}
+
+// TestKeepFromEnv: a key is what has a kernel's state kept.
+func TestKeepFromEnv(t *testing.T) {
+	dir := t.TempDir()
+	secret, key := filepath.Join(dir, "key"), filepath.Join(dir, "keep")
+	require.NoError(t, os.WriteFile(secret, []byte(keys.Secret{1}.Hex()), 0o600))
+	require.NoError(t, os.WriteFile(key, []byte(keys.KeepKey{1}.Hex()+"\n"+keys.KeepKey{2}.Hex()+"\n"), 0o600))
+	found := map[string]string{
+		protocol.EnvKeyFile: secret, protocol.EnvKernelID: "id", protocol.EnvKernelName: "python3", protocol.EnvKeepKeyFile: key,
+		protocol.EnvKeepKernel: "uid", protocol.EnvKeepRun: "3", protocol.EnvKeepIdle: "300", protocol.EnvKeepMaxBytes: "8589934592", protocol.EnvKeepTTL: "3600",
+	}
+	got, err := ConfigFromEnv(env(found))
+	require.NoError(t, err)
+	assert.Equal(t, &Keep{
+		Kernel: "uid", Keys: []store.Key{{1}, {2}}, Run: 3, Files: "/opt/elastichub/keep", Short: 5 * time.Minute, YieldAny: true,
+		TTL: time.Hour, MaxBytes: 8 << 30, FreePercent: 10,
+	}, got.Keep)
+	require.NoError(t, got.Validate())
+	got.Keep.Run, got.Keep.TTL, got.Keep.Kernel = 0, 0, ""
+	err = got.Validate()
+	for _, field := range []string{"Keep.Run", "Keep.TTL", "Keep.Kernel"} {
+		assert.ErrorContains(t, err, field)
+	}
+	found[protocol.EnvKeepRun] = "third"
+	_, err = ConfigFromEnv(env(found))
+	assert.ErrorContains(t, err, protocol.EnvKeepRun)
+	require.NoError(t, os.WriteFile(key, nil, 0o600))
+	_, err = ConfigFromEnv(env(found))
+	assert.ErrorContains(t, err, protocol.EnvKeepKeyFile)
 }
 
 func TestConfigFromEnvTellsEveryFault(t *testing.T) {

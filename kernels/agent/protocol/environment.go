@@ -19,6 +19,16 @@ const (
 	EnvIOPubBytes     = "ELASTICHUB_IOPUB_BYTE_RATE"    // per second; 0: any number
 )
 
+// The environment of an agent that keeps its kernel's state.
+const (
+	EnvKeepKeyFile  = "ELASTICHUB_AGENT_KEEP_KEY_FILE"  // path of a file with keep keys; without it nothing is kept
+	EnvKeepKernel   = "ELASTICHUB_AGENT_KEEP_KERNEL"    // UID of the JupyterKernel
+	EnvKeepRun      = "ELASTICHUB_AGENT_KEEP_RUN"       // that this is, from 1
+	EnvKeepIdle     = "ELASTICHUB_AGENT_KEEP_IDLE"      // whole seconds; 0: not before EnvIdleTimeout
+	EnvKeepMaxBytes = "ELASTICHUB_AGENT_KEEP_MAX_BYTES" // 0: any number
+	EnvKeepTTL      = "ELASTICHUB_AGENT_KEEP_TTL"       // whole seconds
+)
+
 const (
 	// EnvReservedPrefix begins the names that nobody else may set in a kernel's Pod.
 	EnvReservedPrefix = "ELASTICHUB_"
