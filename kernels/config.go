@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/podrules"
@@ -15,6 +16,9 @@ type Config struct {
 	// Namespace is where the kinds live and everything is made.
 	Namespace string
 	Pods      podspec.Config
+	// KeepSeed is what the keys of kernels' states follow from, keys.Size bytes. Without
+	// it no state is kept.
+	KeepSeed []byte
 	// TokenPublicKey verifies notebook tokens (tokens.Issuer.PublicKey).
 	TokenPublicKey string
 	// MetricsToken names a Secret whose key token whoever reads a gateway's metrics
@@ -43,6 +47,9 @@ func (c Config) Validate() error {
 	}
 	if _, err := tokens.NewVerifier(c.TokenPublicKey); err != nil {
 		faults = append(faults, fmt.Errorf("kernels.tokenPublicKey: %w", err))
+	}
+	if n := len(c.KeepSeed); n != 0 && n != keys.Size {
+		faults = append(faults, fmt.Errorf("kernels.keepSeed: %d bytes, want %d", n, keys.Size))
 	}
 	return errors.Join(faults...)
 }

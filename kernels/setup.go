@@ -25,6 +25,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	if err != nil {
 		return nil, fmt.Errorf("kernels: metrics: %w", err)
 	}
+	cfg.Pods.Keeps = len(cfg.KeepSeed) > 0
 	pods := podspec.NewBuilder(cfg.Pods)
 	admission, err := queue.New(mgr, queue.Config{Namespace: cfg.Namespace, Pods: pods, ClusterCapacity: cfg.ClusterCapacity, Allowances: cfg.Allowances}, agents, life, registry)
 	if err != nil {
@@ -32,7 +33,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	}
 	for _, setup := range []func() error{
 		func() error {
-			return lifecycle.SetupWithManager(mgr, cfg.Namespace, pods, agents, admission.Expect, life)
+			return lifecycle.SetupWithManager(mgr, cfg.Namespace, pods, cfg.KeepSeed, agents, admission.Expect, life)
 		},
 		func() error { return admission.SetupWithManager(mgr) },
 		func() error {

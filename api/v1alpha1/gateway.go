@@ -89,7 +89,6 @@ type JupyterGatewaySpec struct {
 	IOPub *IOPubLimits `json:"iopub,omitempty"`
 
 	// Keep says whether and where the variables of parked kernels are kept.
-	// This field is not read yet.
 	Keep *GatewayKeep `json:"keep,omitempty"`
 	// AllowedNamespaces are those, beside the gateway's own, whose notebooks it serves.
 	// This field is not read yet.
@@ -100,21 +99,17 @@ type JupyterGatewaySpec struct {
 }
 
 // GatewayKeep says whether and where the variables of parked kernels are kept.
-// Nothing of it is read yet.
 type GatewayKeep struct {
 	// Enabled saves the variables of a kernel before it is parked.
-	// This field is not read yet.
 	Enabled *bool `json:"enabled,omitempty"`
-	// IdleSeconds after which a kernel is parked whose variables can be saved; default 300.
-	// This field is not read yet.
+	// IdleSeconds after which a kernel is parked if all of its variables are kept; 0:
+	// not before its idle time is over.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=315360000
 	IdleSeconds *int64 `json:"idleSeconds,omitempty"`
 	// MaxBytes is how much is saved of one kernel.
-	// This field is not read yet.
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 	// TTL is how long what was saved is kept, e.g. 720h.
-	// This field is not read yet.
 	TTL *metav1.Duration `json:"ttl,omitempty"`
 	// Claim is a PersistentVolumeClaim to save to, instead of the home volume.
 	// This field is not read yet.

@@ -396,7 +396,6 @@ type PolicyKernels struct {
 	Weight int32 `json:"weight,omitempty"`
 
 	// Keep says whether the variables of parked kernels are kept.
-	// This field is not read yet.
 	Keep *PolicyKeep `json:"keep,omitempty"`
 	// Budget bounds the resource-hours of kernels.
 	// This field is not read yet.
@@ -408,21 +407,18 @@ type PolicyKernels struct {
 }
 
 // PolicyKeep says whether the variables of parked kernels are kept, over what
-// the gateway says. Nothing of it is read yet.
+// the gateway says.
 type PolicyKeep struct {
 	// Enabled saves the variables of a kernel before it is parked.
-	// This field is not read yet.
 	Enabled *bool `json:"enabled,omitempty"`
-	// IdleSeconds after which a kernel is parked whose variables can be saved.
-	// This field is not read yet.
+	// IdleSeconds after which a kernel is parked if all of its variables are kept; 0:
+	// not before its idle time is over.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=315360000
 	IdleSeconds *int64 `json:"idleSeconds,omitempty"`
 	// MaxBytes is how much is saved of one kernel.
-	// This field is not read yet.
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 	// TTL is how long what was saved is kept, e.g. 720h.
-	// This field is not read yet.
 	TTL *metav1.Duration `json:"ttl,omitempty"`
 	// OnYield saves the variables of a kernel that yields to another, too.
 	// This field is not read yet.

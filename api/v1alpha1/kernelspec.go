@@ -56,8 +56,7 @@ type JupyterKernelSpecSpec struct {
 	// +kubebuilder:validation:Pattern=`^data:image/(svg\+xml|png);base64,[A-Za-z0-9+/]+={0,2}$`
 	Logo string `json:"logo,omitempty"`
 
-	// Keep says whether the variables of a kernel are saved before it is parked.
-	// This field is not read yet.
+	// Keep: false has the variables of these kernels never kept.
 	Keep *bool `json:"keep,omitempty"`
 	// InterruptMode is how a kernel is interrupted: by a message, by a signal, or
 	// auto, which sends the message and then the signal if the kernel does not answer.

@@ -36,7 +36,7 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]map[string]int{
 		"smallest": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "Secret": 2, "NetworkPolicy": 4, "Job": 1,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "Secret": 3, "NetworkPolicy": 4, "Job": 1,
 			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
@@ -46,7 +46,7 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"least-rights": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 2, "Role": 1, "RoleBinding": 1,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 3, "Role": 1, "RoleBinding": 1,
 		},
 	} {
 		t.Run(file, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/podrules"
@@ -82,6 +83,20 @@ type kernelsConfig struct {
 	ClusterCapacity bool
 	// DoNotDisrupt asks autoscalers to leave the nodes of kernels alone.
 	DoNotDisrupt bool
+	Keep         keepConfig
+}
+
+// keepConfig is how the states of parked kernels are kept, where neither a gateway
+// nor a policy says anything.
+type keepConfig struct {
+	Enabled bool
+	// IdleSeconds after which a kernel is parked if all of its state is kept; 0: not
+	// before its idle time is over.
+	IdleSeconds int64
+	MaxBytes    string        // a quantity of Kubernetes; 0: any number
+	TTL         time.Duration `mapstructure:"ttl"`
+	// SeedFile holds 32 bytes in base64; empty: no state is ever kept.
+	SeedFile string
 }
 
 // mostBusyCPU is more cores than any machine has.
@@ -96,7 +111,8 @@ func defaultServeConfig() serveConfig {
 		Groups:    defaultGroupsConfig(),
 		Policies:  policiesConfig{Matching: groups.MatchPriority},
 		Notebooks: notebooksConfig{Gateway: "default"},
-		Kernels:   kernelsConfig{IdleTimeoutSeconds: 3600, BusyCPU: 0.05, BusyGPU: 5, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true, DoNotDisrupt: true},
+		Kernels: kernelsConfig{IdleTimeoutSeconds: 3600, BusyCPU: 0.05, BusyGPU: 5, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true, DoNotDisrupt: true,
+			Keep: keepConfig{IdleSeconds: 300, MaxBytes: "8Gi", TTL: 7 * 24 * time.Hour}},
 	}
 }
 
@@ -200,6 +216,15 @@ func (c serveConfig) validate() error {
 	require("notebooks.image", c.Notebooks.Image)
 	require("kernels.serviceImage", c.Kernels.ServiceImage)
 	require("kernels.image", c.Kernels.Image)
+	if q, err := resource.ParseQuantity(c.Kernels.Keep.MaxBytes); err != nil || q.Sign() < 0 {
+		faults = append(faults, fmt.Errorf("kernels.keep.maxBytes: %q is no amount of bytes", c.Kernels.Keep.MaxBytes))
+	}
+	if c.Kernels.Keep.TTL <= 0 {
+		faults = append(faults, fmt.Errorf("kernels.keep.ttl: %v is not positive", c.Kernels.Keep.TTL))
+	}
+	if c.Kernels.Keep.Enabled && c.Kernels.Keep.SeedFile == "" {
+		faults = append(faults, errors.New("kernels.keep.seedFile: is needed where states are kept"))
+	}
 	if !(c.Kernels.BusyCPU >= 0 && c.Kernels.BusyCPU <= mostBusyCPU) { // NaN is neither
 		faults = append(faults, fmt.Errorf("kernels.busyCPU: %v is not between 0 and %d", c.Kernels.BusyCPU, mostBusyCPU))
 	}

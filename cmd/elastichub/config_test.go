@@ -84,11 +84,13 @@ func TestConfigRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		environ []string
 		want    []string
 	}{
-		"unknown key":         {minimal + "colour: red\n", nil, []string{"colour"}},
-		"unknown nested key":  {minimal + "log: {level: info, colour: red}\n", nil, []string{"colour"}},
-		"unknown variable":    {minimal, []string{"ELASTICHUB_COLOUR=red"}, []string{"ELASTICHUB_COLOUR"}},
-		"malformed variable":  {minimal, []string{"ELASTICHUB_KERNELS_IDLETIMEOUTSECONDS=soon"}, []string{"IdleTimeoutSeconds"}},
-		"negative run time":   {minimal, []string{"ELASTICHUB_KERNELS_MAXRUNSECONDS=-1"}, []string{"kernels.maxRunSeconds: -1"}},
+		"unknown key":        {minimal + "colour: red\n", nil, []string{"colour"}},
+		"unknown nested key": {minimal + "log: {level: info, colour: red}\n", nil, []string{"colour"}},
+		"unknown variable":   {minimal, []string{"ELASTICHUB_COLOUR=red"}, []string{"ELASTICHUB_COLOUR"}},
+		"malformed variable": {minimal, []string{"ELASTICHUB_KERNELS_IDLETIMEOUTSECONDS=soon"}, []string{"IdleTimeoutSeconds"}},
+		"negative run time":  {minimal, []string{"ELASTICHUB_KERNELS_MAXRUNSECONDS=-1"}, []string{"kernels.maxRunSeconds: -1"}},
+		"states kept": {minimal, []string{"ELASTICHUB_KERNELS_KEEP_ENABLED=true", "ELASTICHUB_KERNELS_KEEP_MAXBYTES=much", "ELASTICHUB_KERNELS_KEEP_TTL=0s"},
+			[]string{"kernels.keep.seedFile", `kernels.keep.maxBytes: "much"`, "kernels.keep.ttl: 0s"}},
 		"more than a GPU":     {minimal, []string{"ELASTICHUB_KERNELS_BUSYGPU=101"}, []string{"kernels.busyGPU: 101"}},
 		"duration, no unit":   {minimal, []string{"ELASTICHUB_GROUPS_CACHETTL=30"}, []string{"30"}},
 		"not YAML":            {"{", nil, []string{"configuration file"}},

@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -114,6 +115,10 @@ func serve(ctx context.Context, config serveConfig) error {
 	if len(members.signInReceivers) == 0 {
 		asked = allowances
 	}
+	keepSeed, err := readKeepSeed(config.Kernels.Keep.SeedFile)
+	if err != nil {
+		return err
+	}
 	offers, err := kernels.SetupWithManager(mgr, kernels.Config{
 		Namespace: config.Namespace,
 		Pods: podspec.Config{
@@ -125,7 +130,9 @@ func serve(ctx context.Context, config serveConfig) error {
 			BusyCPU:         config.Kernels.BusyCPU,
 			BusyGPU:         config.Kernels.BusyGPU,
 			DoNotDisrupt:    config.Kernels.DoNotDisrupt,
+			Keep:            config.Kernels.Keep.podspec(),
 		},
+		KeepSeed:        keepSeed,
 		TokenPublicKey:  issuer.PublicKey(),
 		MetricsToken:    config.Metrics.TokenSecret,
 		ClusterCapacity: config.Kernels.ClusterCapacity,
@@ -222,6 +229,27 @@ func readIssuer(file string) (*tokens.Issuer, error) {
 		return nil, fmt.Errorf("signing.seedFile: %w", err)
 	}
 	return issuer, nil
+}
+
+// readKeepSeed returns nothing where no file is named.
+func readKeepSeed(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := readSecret(file)
+	if err != nil {
+		return nil, fmt.Errorf("kernels.keep.seedFile: %w", err)
+	}
+	seed, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("kernels.keep.seedFile: %s is not base64", file)
+	}
+	return seed, nil
+}
+
+func (c keepConfig) podspec() podspec.Keep {
+	bytes := resource.MustParse(c.MaxBytes) // was validated
+	return podspec.Keep{Enabled: c.Enabled, IdleSeconds: c.IdleSeconds, MaxBytes: bytes.Value(), TTL: c.TTL}
 }
 
 // policyLister reads the policies from the informer.

@@ -29,6 +29,8 @@ const (
 	// idleSlack is how much longer than it may be idle a kernel can be, since its
 	// agent takes leave of it.
 	idleSlack = time.Minute
+	// saveSlack is how much more it is where the agent saves the kernel's state first.
+	saveSlack = 3 * time.Minute
 	// mostOfAll is how many agents have to be asked before "most of all" means anything.
 	mostOfAll = 3
 )
@@ -89,6 +91,7 @@ type inquiry struct {
 	node     string
 	ready    bool // says the kubelet
 	limit    time.Duration
+	slack    time.Duration // beyond limit and idleSlack
 	culled   bool // also while a client is connected, so that the limit holds
 	answered bool
 	idle     time.Duration
@@ -120,7 +123,7 @@ func conclude(now time.Time, round []inquiry, silent map[runID]time.Time) map[ru
 		switch {
 		case q.answered:
 			f := finding{answers: agentReachable}
-			if q.culled && q.limit > 0 && q.idle > q.limit+idleSlack {
+			if q.culled && q.limit > 0 && q.idle > q.limit+idleSlack+q.slack {
 				f.overdue = fmt.Sprintf("The kernel was idle for %s, and its agent did not park it.", q.idle.Round(time.Second))
 			}
 			findings[id] = f
@@ -257,6 +260,9 @@ func (b *backstop) prepare(ctx context.Context) ([]inquiry, []keys.Secret, error
 		if in, err := b.pods.Gather(ctx, reader, k); err == nil {
 			rule := b.pods.IdleRule(in)
 			q.limit, q.culled = rule.Timeout(), rule.CullConnected
+			if b.pods.StateOf(in).Enabled {
+				q.slack = saveSlack
+			}
 		} // else it has no limit that anybody could know
 		inquiries, secrets = append(inquiries, q), append(secrets, secret)
 	}

@@ -85,6 +85,13 @@ func TestConclusions(t *testing.T) {
 	assert.Equal(t, "The kernel was idle for 1h2m0s, and its agent did not park it.", of(f, "k").overdue)
 	f = play(0, memory, asked("k", "n1", func(q *inquiry) { q.idle, q.culled = 9*time.Hour, false }))
 	assert.Empty(t, of(f, "k").overdue, "a client may hold it")
+	saves := func(extra time.Duration) func(*inquiry) {
+		return func(q *inquiry) { q.idle, q.slack = time.Hour+idleSlack+saveSlack+extra, saveSlack }
+	}
+	f = play(0, memory, asked("k", "n1", saves(0)))
+	assert.Empty(t, of(f, "k").overdue, "it may be saving")
+	f = play(0, memory, asked("k", "n1", saves(time.Second)))
+	assert.NotEmpty(t, of(f, "k").overdue)
 }
 
 // TestWhatIsFoundIsDone, to the present run alone.

@@ -40,9 +40,11 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 	g.Go(func() error { return r.unchanged(gctx, k) })
 	if built.Gateway != nil {
 		g.Go(func() (err error) {
-			if agent, err = podspec.AgentSecret(gctx, r.live, k); err == nil {
-				secret = podspec.RunSecret(k, agent)
+			if agent, err = podspec.AgentSecret(gctx, r.live, k); err != nil {
+				return err
 			}
+			keep, err := r.keepKeys(k, built)
+			secret = podspec.RunSecret(k, agent, keep...)
 			return err
 		})
 	}
@@ -63,6 +65,15 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 		podspec.IntroduceKubelet(pod, agent)
 	}
 	return r.createPod(ctx, k, pod, p)
+}
+
+// keepKeys are those of a kernel whose state is kept.
+func (r *kernelReconciler) keepKeys(k *v1alpha1.JupyterKernel, built *podspec.Built) ([]keys.KeepKey, error) {
+	if !r.pods.StateOf(built.Parts).Enabled {
+		return nil, nil
+	}
+	key, err := keys.DeriveKeep(r.keepSeed, k.Namespace, string(k.UID))
+	return []keys.KeepKey{key}, err
 }
 
 func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, p *plan) error {

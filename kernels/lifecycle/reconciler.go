@@ -44,6 +44,8 @@ type kernelReconciler struct {
 	// expect is told of every Pod that is about to be created.
 	expect func(pod *corev1.Pod)
 	agents Agents
+	// keepSeed is what the keys of kernels' states follow from; empty: none is kept.
+	keepSeed []byte
 	// backstop knows how the agents are.
 	backstop *backstop
 

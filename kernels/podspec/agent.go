@@ -92,7 +92,7 @@ func KernelContainer(spec *corev1.PodSpec) *corev1.Container {
 }
 
 // addAgent puts the agent's container before all others, which end when it says so.
-func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.EnvVar) {
+func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.EnvVar, keeps bool) {
 	spec := &pod.Spec
 	main.Args = nil
 	main.StartupProbe, main.ReadinessProbe, main.Lifecycle = nil, nil, nil
@@ -116,6 +116,10 @@ func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.
 	if slices.ContainsFunc(users, func(u *int64) bool { return u != nil && *u == agentUser }) {
 		user = agentUserToo
 	}
+	secrets := []corev1.KeyToPath{{Key: KeyName, Path: KeyName}}
+	if keeps {
+		secrets = append(secrets, corev1.KeyToPath{Key: KeepKeyName, Path: KeepKeyName})
+	}
 	pod.Annotations[annotationDefaultContainer] = main.Name
 	spec.Containers = append([]corev1.Container{agentContainer(cfg, user, env)}, spec.Containers...)
 	spec.Volumes = append(spec.Volumes,
@@ -124,7 +128,7 @@ func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.
 			Medium: corev1.StorageMediumMemory, SizeLimit: ptr.To(resource.MustParse("4Mi")),
 		}}},
 		corev1.Volume{Name: keyVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
-			SecretName: pod.Name, DefaultMode: ptr.To[int32](0o440), Items: []corev1.KeyToPath{{Key: KeyName, Path: KeyName}},
+			SecretName: pod.Name, DefaultMode: ptr.To[int32](0o440), Items: secrets,
 		}}})
 	spec.ShareProcessNamespace = nil
 	spec.RestartPolicy = corev1.RestartPolicyNever

@@ -47,13 +47,17 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	keep := KeepOf(cfg, in)
+	if keep.Enabled {
+		runKernel = append(runKernel, "--state", podrules.Literal(keep.Home))
+	}
 	main.Command = append(append(append([]string{agentBinary, "run-kernel"}, runKernel...), "--"), argv...)
 	podrules.ShareMemory(&pod.Spec, main, in.Spec.Spec.ShmSize)
 	gpus := units(Extended(&pod.Spec))
 	if main.Env, err = in.environment(main, gpus); err != nil {
 		return nil, err
 	}
-	addAgent(cfg, pod, main, in.agentEnvironment(cfg, gpus))
+	addAgent(cfg, pod, main, in.agentEnvironment(cfg, gpus), keep.Enabled)
 	finish(cfg, pod, in)
 	return pod, nil
 }

@@ -87,6 +87,9 @@ func (b *Builder) Forget(kernel types.UID) {
 // IdleRule is when the kernel is parked, which is not a complete template.
 func (b *Builder) IdleRule(in Parts) IdleRule { return IdleRuleOf(b.cfg, in) }
 
+// StateOf is how a kernel's state is kept.
+func (b *Builder) StateOf(in Parts) Keep { return KeepOf(b.cfg, in) }
+
 // Keep drops what is kept for kernels that are gone.
 func (b *Builder) Keep(exists func(kernel types.UID) bool) {
 	b.mu.Lock()

@@ -119,5 +119,13 @@ func (in Parts) agentEnvironment(cfg Config, gpus int64) []corev1.EnvVar {
 	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
 	e.set(protocol.EnvIOPubMessages, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
 	e.set(protocol.EnvIOPubBytes, strconv.FormatInt(max(limits.BytesPerSecond, 0), 10))
+	if keep := KeepOf(cfg, in); keep.Enabled {
+		e.set(protocol.EnvKeepKeyFile, keyDir+"/"+KeepKeyName)
+		e.set(protocol.EnvKeepKernel, string(in.Kernel.UID))
+		e.set(protocol.EnvKeepRun, strconv.FormatInt(runOf(in.Kernel), 10))
+		e.set(protocol.EnvKeepIdle, strconv.FormatInt(idle.ShortSeconds, 10))
+		e.set(protocol.EnvKeepMaxBytes, strconv.FormatInt(max(keep.MaxBytes, 0), 10))
+		e.set(protocol.EnvKeepTTL, strconv.FormatInt(int64(keep.TTL.Seconds()), 10))
+	}
 	return e.vars
 }

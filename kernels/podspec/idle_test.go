@@ -1,25 +1,29 @@
 package podspec
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 )
 
 // keptSample is sample with a home and a second policy, where the configuration
 // has states kept: 300 s, idle time of the gateway 3600 s.
 func keptSample() (Config, Parts) {
 	cfg, in := testPods, sample()
+	cfg.Keeps = true
 	cfg.Keep = Keep{Enabled: true, IdleSeconds: 300, MaxBytes: 8 << 30, TTL: 7 * 24 * time.Hour}
 	in.Notebook = &v1alpha1.JupyterNotebook{}
-	in.Notebook.Spec.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{MountPath: "/home/jovyan/"}}
+	in.Notebook.Spec.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{MountPath: "/home/jovyan/", Size: resource.MustParse("1Gi")}}
 	in.Gateway.Spec.CullIdleTimeout = ptr.To[int32](3600)
 	in.Policies = append(in.Policies, v1alpha1.GroupPolicy{})
 	return cfg, in
@@ -65,6 +69,7 @@ func TestIdleRule(t *testing.T) {
 		"a client who wants it": {func(_ *Config, p *Parts) {
 			p.Kernel.Spec.Env = append(p.Kernel.Spec.Env, corev1.EnvVar{Name: "KERNEL_KEEP_STATE", Value: "yes"})
 		}, IdleRule{TimeoutSeconds: 3600, ShortSeconds: 300, DecidedBy: IdleByGateway}},
+		"no seed":        {func(c *Config, _ *Parts) { c.Keeps = false }, IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
 		"no notebook":    {func(_ *Config, p *Parts) { p.Notebook = nil }, IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
 		"no home":        {func(_ *Config, p *Parts) { p.Notebook.Spec.Storage.Home = nil }, IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
 		"nobody's":       {func(_ *Config, p *Parts) { p.Warm = true }, IdleRule{DecidedBy: IdleByWarm}},
@@ -103,4 +108,56 @@ func TestHowAStateIsKept(t *testing.T) {
 	in.Policies[0].Spec.Kernels.Keep = &v1alpha1.PolicyKeep{TTL: &metav1.Duration{Duration: 2 * time.Hour}}
 	want.MaxBytes, want.TTL = 1<<30, 2*time.Hour
 	assert.Equal(t, want, KeepOf(cfg, in))
+}
+
+// TestPodWhoseStateIsKept: the agent alone sees the key, and run-kernel knows the home.
+func TestPodWhoseStateIsKept(t *testing.T) {
+	t.Parallel()
+	cfg, in := keptSample()
+	pod, err := Build(cfg, in)
+	require.NoError(t, err)
+	agent, main := pod.Spec.Containers[0], pod.Spec.Containers[1]
+	found := map[string]string{}
+	for _, v := range agent.Env {
+		found[v.Name] = v.Value
+	}
+	for name, want := range map[string]string{
+		"ELASTICHUB_AGENT_KEEP_KEY_FILE": "/var/run/elastichub/agent/keep", "ELASTICHUB_AGENT_KEEP_KERNEL": "uid-1", "ELASTICHUB_AGENT_KEEP_RUN": "1",
+		"ELASTICHUB_AGENT_KEEP_IDLE": "300", "ELASTICHUB_AGENT_KEEP_MAX_BYTES": "8589934592", "ELASTICHUB_AGENT_KEEP_TTL": "604800",
+	} {
+		assert.Equal(t, want, found[name], name)
+	}
+	command := strings.Join(main.Command, " ")
+	assert.Contains(t, command, " --state /home/jovyan -- ")
+	for _, v := range main.Env {
+		assert.NotContains(t, v.Name, "KEEP")
+	}
+	for _, m := range main.VolumeMounts {
+		assert.NotEqual(t, keyVolume, m.Name)
+	}
+	items := func(pod *corev1.Pod) (all []string) {
+		for _, v := range pod.Spec.Volumes {
+			if v.Name == keyVolume {
+				for _, item := range v.Secret.Items {
+					all = append(all, item.Key)
+				}
+			}
+		}
+		return all
+	}
+	assert.Equal(t, []string{"key", "keep"}, items(pod))
+
+	cfg.Keep.Enabled = false
+	pod, err = Build(cfg, in)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"key"}, items(pod))
+	assert.NotContains(t, strings.Join(pod.Spec.Containers[1].Command, " "), "--state")
+}
+
+func TestSecretOfAKernelWhoseStateIsKept(t *testing.T) {
+	t.Parallel()
+	k := sample().Kernel
+	assert.Equal(t, map[string]string{"key": keys.Secret{1}.Hex()}, RunSecret(k, keys.Secret{1}).StringData)
+	assert.Equal(t, map[string]string{"key": keys.Secret{1}.Hex(), "keep": keys.KeepKey{2}.Hex() + "\n" + keys.KeepKey{3}.Hex() + "\n"},
+		RunSecret(k, keys.Secret{1}, keys.KeepKey{2}, keys.KeepKey{3}).StringData)
 }

@@ -51,7 +51,7 @@ func (w wish) over(k Keep) Keep {
 // configuration that says it, each field by itself. It is not kept if a kernelspec
 // or the client says so, nor where there is no home to keep it in.
 func KeepOf(cfg Config, in Parts) Keep {
-	if in.Spec == nil || in.Warm || !ptr.Deref(in.Spec.Spec.Keep, true) || in.refuses() {
+	if !cfg.Keeps || in.Spec == nil || in.Warm || !ptr.Deref(in.Spec.Spec.Keep, true) || in.refuses() {
 		return Keep{}
 	}
 	if in.Notebook == nil || in.Notebook.Spec.Storage == nil || in.Notebook.Spec.Storage.Home == nil {

@@ -21,9 +21,14 @@ import (
 // file where it is mounted.
 const KeyName = "key"
 
-// RunSecret is the Secret that the Pod of a kernel's run mounts.
-func RunSecret(k *v1alpha1.JupyterKernel, agent keys.Secret) *corev1.Secret {
-	return &corev1.Secret{
+// KeepKeyName is, in the Secret of a kernel's Pod, what its state is sealed with, and
+// the name of its file where it is mounted.
+const KeepKeyName = "keep"
+
+// RunSecret is the Secret that the Pod of a kernel's run mounts. The keep keys, the
+// first of them that of today, are those of a kernel whose state is kept.
+func RunSecret(k *v1alpha1.JupyterKernel, agent keys.Secret, keep ...keys.KeepKey) *corev1.Secret {
+	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: PodName(k.Name, k.Status.Run), Namespace: k.Namespace, Labels: KernelLabels(k, k.Status.Run),
 			OwnerReferences: []metav1.OwnerReference{ownerReference(k)},
@@ -31,6 +36,14 @@ func RunSecret(k *v1alpha1.JupyterKernel, agent keys.Secret) *corev1.Secret {
 		Immutable:  ptr.To(true),
 		StringData: map[string]string{KeyName: agent.Hex()},
 	}
+	if len(keep) > 0 {
+		var lines strings.Builder
+		for _, key := range keep {
+			lines.WriteString(key.Hex() + "\n")
+		}
+		secret.StringData[KeepKeyName] = lines.String()
+	}
+	return secret
 }
 
 // WarmSecret is the Secret that a warm Pod mounts. It belongs to the Pod, which

@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"spawner/probe":          {"outbound", "spawner"},
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web"},
 	"kernels/admission":      {"api/v1alpha1"},
-	"kernels":                {"kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "podrules", "tokens"},
+	"kernels":                {"kernels/agent/keys", "kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "podrules", "tokens"},
 	"kernels/languages":      {"kernels/agent/protocol"},
 	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules", "kernels/languages"},
 	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec", "podrules"},

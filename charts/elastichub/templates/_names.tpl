@@ -41,6 +41,10 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{ .Values.signing.existingSecret | default (printf "%s-signing" (include "elastichub.name" .)) }}
 {{- end }}
 
+{{- define "elastichub.keepSecret" -}}
+{{ .Values.kernels.keep.existingSecret | default (printf "%s-keep" (include "elastichub.name" .)) }}
+{{- end }}
+
 {{- /* What notebooks and kernels may reach beside their own peers. */ -}}
 {{- define "elastichub.egressOutside" -}}
 - ports:
@@ -151,4 +155,10 @@ kernels:
   busyGPU: {{ .Values.kernels.busyGPU }}
   doNotDisrupt: {{ .Values.kernels.doNotDisrupt }}
   clusterCapacity: {{ .Values.kernels.clusterCapacity }}
+  keep:
+    enabled: {{ .Values.kernels.keep.enabled }}
+    idleSeconds: {{ int .Values.kernels.keep.idleSeconds }}
+    maxBytes: {{ .Values.kernels.keep.maxBytes | quote }}
+    ttl: {{ .Values.kernels.keep.ttl }}
+    seedFile: /etc/elastichub/keep/seed
 {{- end }}
