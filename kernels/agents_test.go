@@ -20,6 +20,7 @@ type fakeAgents struct {
 type fakeAgent struct {
 	secret  keys.Secret // of the last call
 	timeout time.Duration
+	short   time.Duration
 	cull    bool
 	calls   int           // of SetIdle that were obeyed
 	idle    time.Duration // what the agent says
@@ -54,6 +55,7 @@ func (f *fakeAgents) SetIdle(_ context.Context, ip string, secret keys.Secret, l
 			return
 		}
 		a.secret, a.timeout, a.cull, err = secret, limits.Long, limits.CullConnected, nil
+		a.short = limits.Short
 		a.calls++
 	})
 	return err

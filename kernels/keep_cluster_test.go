@@ -1,0 +1,52 @@
+package kernels
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podspec"
+)
+
+// TestKeyOfAKeptKernel: it is the kernel's in all of its runs, in the Secret of those
+// Pods alone whose kernel is kept; and the short limit reaches agents.
+func TestKeyOfAKeptKernel(t *testing.T) {
+	seed := bytes.Repeat([]byte{5}, keys.Size)
+	c := startCluster(t, func(cfg *Config) {
+		cfg.ClusterCapacity, cfg.KeepSeed = false, seed
+		cfg.Pods.Keep = podspec.Keep{IdleSeconds: 300, TTL: time.Hour}
+	})
+	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
+		gw.Spec.CullIdleTimeout, gw.Spec.Keep = ptr.To[int32](3600), &v1alpha1.GatewayKeep{Enabled: ptr.To(true)}
+	})
+	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: "nb"}}
+	nb.Spec.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: resource.MustParse("1Gi")}}
+	nb.Spec.Gateway = &corev1.ObjectReference{Name: "gw"}
+	c.create(kerneltest.GPUSpec("cpu", 0), nb)
+	c.create(kerneltest.Kernel("kept", "gw", "cpu", func(k *v1alpha1.JupyterKernel) { k.Spec.Notebook = "nb" }), kerneltest.Kernel("bare", "gw", "cpu"))
+	secret := func(name string) map[string][]byte {
+		var s corev1.Secret
+		c.eventually("Secret", func() bool { return c.get(name, &s) })
+		return s.Data
+	}
+	c.pod("kept", 1)
+	c.pod("bare", 1)
+	key, err := keys.DeriveKeep(seed, c.namespace, string(c.kernel("kept").UID))
+	require.NoError(t, err)
+	assert.Equal(t, key.Hex()+"\n", string(secret("kept-1")[podspec.KeepKeyName]))
+	assert.NotContains(t, secret("bare-1"), podspec.KeepKeyName)
+
+	c.ready("kept", 1, "")
+	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.Keep.IdleSeconds = ptr.To[int64](60) })
+	c.eventually("the agent knows", func() bool { return c.agents.state("10.0.0.9").short == time.Minute })
+}
