@@ -151,7 +151,7 @@ func TestWhatCannotBeSaved(t *testing.T) {
 	g := r.connect("s1")
 	cell := g.result(g.execute("print('a' in globals())"))
 	assert.Equal(t, "False\n", cell.stdout)
-	assert.Empty(t, cell.notices())
+	assert.Equal(t, []string{"Variables from before are gone; files are kept."}, cell.notices())
 }
 
 // TestAPartWaitsForTheLongLimit, and what is not kept is named.

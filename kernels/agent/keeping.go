@@ -187,11 +187,11 @@ func (p *kept) settle() {
 	restore, without := !p.a.restored.over, p.a.restored.without
 	p.begin(func(ctx context.Context) (end, undo func()) {
 		if !isIPython(p.k.info) {
-			return func() { p.settled, p.off = true, true }, nothing
+			return p.cannot, nothing
 		}
 		if err := p.keeper.Begin(ctx, keptKernel{p.k}); err != nil {
 			return func() {
-				p.settled, p.off = true, true
+				p.cannot()
 				p.a.log.Warn("the state of the kernel cannot be kept", slog.Any("error", err))
 			}, nothing
 		}
@@ -200,13 +200,28 @@ func (p *kept) settle() {
 		}
 		switch _, err := p.keeper.Waits(); {
 		case errors.Is(err, store.ErrNoSnapshot), errors.Is(err, store.ErrOtherRun):
-			return func() { p.settled, p.a.restored.over = true, true }, nothing
+			return p.nothingKept, nothing
 		case err != nil:
 			return func() { p.restored(keeper.Report{}, err) }, nothing
 		}
 		report, err := p.keeper.Load(ctx, keptKernel{p.k}, without)
 		return func() { p.restored(report, err) }, nothing
 	})
+}
+
+// cannot is for a process whose state cannot be kept.
+func (p *kept) cannot() {
+	p.off = true
+	p.nothingKept()
+}
+
+// nothingKept is for a process that has no state to load. That there was one before,
+// whose state was not kept, people are told.
+func (p *kept) nothingKept() {
+	if !p.a.restored.over && p.a.cfg.Keep.Run > 1 {
+		p.a.greet("Variables from before are gone; files are kept.")
+	}
+	p.settled, p.a.restored.over = true, true
 }
 
 // restored takes the end of a load, and tells people.

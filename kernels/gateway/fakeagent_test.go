@@ -37,6 +37,7 @@ type fakeAgent struct {
 	interrupts atomic.Int32
 	state      atomic.Value // protocol.State
 	starting   atomic.Bool  // the kernel does not run yet
+	keeps      atomic.Bool  // it tells of the variables
 	got        chan wire.Message
 	connected  chan string // queries of connections
 
@@ -137,7 +138,7 @@ func (a *fakeAgent) channels(rw http.ResponseWriter, r *http.Request) {
 	if a.starting.Load() {
 		state = wire.StateStarting
 	}
-	_ = conn.Write(context.Background(), websocket.MessageText, fmt.Appendf(nil, `{"hello":{"epoch":"e1","first":1,"next":%d,"executionState":%q,"dropped":0}}`, a.next+1, state))
+	_ = conn.Write(context.Background(), websocket.MessageText, fmt.Appendf(nil, `{"hello":{"epoch":"e1","first":1,"next":%d,"executionState":%q,"dropped":0,"keeps":%t}}`, a.next+1, state, a.keeps.Load()))
 	for _, f := range kept {
 		if f.seq > after {
 			_ = conn.Write(context.Background(), websocket.MessageBinary, f.data)

@@ -63,9 +63,14 @@ func scarce(ks *v1alpha1.JupyterKernelSpec) string {
 	return "a kernel"
 }
 
-// back says that a kernel has returned after waiting so long.
-func back(waited time.Duration) string {
-	return fmt.Sprintf("Kernel back after %.1f s on a fresh Pod. Variables from before are gone; files are kept.", waited.Seconds())
+// back says that a kernel has returned after waiting so long. An agent that keeps
+// variables tells of them itself.
+func back(waited time.Duration, keeps bool) string {
+	text := fmt.Sprintf("Kernel back after %.1f s on a fresh Pod.", waited.Seconds())
+	if !keeps {
+		text += " Variables from before are gone; files are kept."
+	}
+	return text
 }
 
 // over says why a kernel ended: a name as of an exception, and a sentence.

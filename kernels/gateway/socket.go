@@ -66,6 +66,8 @@ type socket struct {
 	hasty atomic.Bool
 	// spoke is the last run that has shown a sign of its kernel over the link.
 	spoke atomic.Int64
+	// keeps: the agent tells the user of the variables.
+	keeps atomic.Bool
 
 	mu sync.Mutex
 	// known is the run whose variables the user knows: a later one is a fresh

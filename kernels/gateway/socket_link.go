@@ -109,6 +109,7 @@ func (s *socket) disconnected(err error) endReason {
 
 // greet passes the agent's greeting on, in the link's goroutine.
 func (s *socket) greet(h *protocol.Hello) error {
+	s.keeps.Store(h.Keeps)
 	if h.ExecutionState != wire.StateStarting {
 		s.spoken()
 	}
@@ -217,5 +218,5 @@ func (s *socket) arrival(r *request) string {
 	if known == 0 {
 		return "" // the first start
 	}
-	return back(waited)
+	return back(waited, s.keeps.Load())
 }

@@ -156,6 +156,28 @@ func TestALargeCellIsReadBeforeItsBufferIsGivenBack(t *testing.T) {
 	assert.Equal(t, exec, parentOf(p.next(wire.TypeDisplayData)))
 }
 
+// TestAnAgentThatKeepsVariablesTellsOfThem, and the gateway does not.
+func TestAnAgentThatKeepsVariablesTellsOfThem(t *testing.T) {
+	w := newWorld(t)
+	id, agent, p := ready(t, w, "s")
+	agent.end("idle")
+	w.phase(id, v1alpha1.KernelParked, 1, "")
+	p.execute("x")
+	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, patience, 5*time.Millisecond)
+	second := w.agent(id, 2)
+	second.keeps.Store(true)
+	w.phase(id, v1alpha1.KernelReady, 2, second.ip)
+	second.run("s", second.receive(wire.TypeExecuteRequest), "again\n")
+	for {
+		m := p.next(wire.TypeUpdateDisplayData, wire.TypeStream)
+		require.Equal(t, wire.TypeUpdateDisplayData, m.Type())
+		if text := plainText(m); strings.HasPrefix(text, "Kernel back after ") {
+			assert.Regexp(t, `^Kernel back after \d+\.\d s on a fresh Pod\.$`, text)
+			break
+		}
+	}
+}
+
 func TestARequestThatReachedAnEndingAgentIsNotLost(t *testing.T) {
 	w := newWorld(t)
 	id, agent, p := ready(t, w, "s")

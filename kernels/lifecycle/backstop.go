@@ -92,7 +92,7 @@ type inquiry struct {
 	ready    bool // says the kubelet
 	limit    time.Duration
 	slack    time.Duration // beyond limit and idleSlack
-	culled   bool // also while a client is connected, so that the limit holds
+	culled   bool          // also while a client is connected, so that the limit holds
 	answered bool
 	idle     time.Duration
 }

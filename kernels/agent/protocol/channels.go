@@ -36,6 +36,9 @@ type Hello struct {
 	Next           uint64     `json:"next"`  // the number of the next new message
 	ExecutionState wire.State `json:"executionState"`
 	Dropped        uint64     `json:"dropped"`
+	// Keeps: the agent says in the cell what became of the variables of the run
+	// before. Since 3.
+	Keeps bool `json:"keeps,omitempty"`
 }
 
 // FromAgent is a text frame of an agent. One without a Hello is a newer agent's.
