@@ -257,6 +257,30 @@ func TestAKernelOfAnotherLanguage(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(home, ".elastichub"))
 }
 
+// TestATerminatedKernelIsSaved if it is idle, by a drain or the end of a node, say.
+func TestATerminatedKernelIsSaved(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, func(c *agent.Config) { c.Keep.Short = 0 })
+	r.connect("s1").run("a = 5\ngen = (i for i in range(3))")
+	r.cancel()
+	assert.Equal(t, protocol.ReasonTerminated, r.ended().Reason)
+	require.FileExists(t, snapshot(home))
+
+	r = startKept(t, home, 2, func(c *agent.Config) { c.Keep.Short = 0 })
+	g := r.connect("s1")
+	require.Equal(t, "5\n", g.run("print(a)"))
+	_, end := g.busyCell()
+	defer end()
+	before, err := os.ReadFile(snapshot(home))
+	require.NoError(t, err)
+	r.cancel()
+	assert.Equal(t, protocol.ReasonTerminated, r.ended().Reason)
+	after, err := os.ReadFile(snapshot(home))
+	require.NoError(t, err)
+	assert.Equal(t, before, after, "it was busy")
+}
+
 // TestTheShortLimitIsSetFromOutside, as the long one is.
 func TestTheShortLimitIsSetFromOutside(t *testing.T) {
 	t.Parallel()

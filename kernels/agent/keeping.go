@@ -323,6 +323,53 @@ func (p *kept) save(now, last time.Time, all bool) {
 	})
 }
 
+// lastSaveTime is how long a kernel that is to end may be saved; what gives its Pod
+// its grace leaves more.
+const lastSaveTime = 40 * time.Second
+
+// lastSave saves a kernel that is to end for a reason that is not its own, unless it
+// is busy. The door is shut then.
+func (p *kept) lastSave() {
+	if p == nil || p.off || !p.settled {
+		return
+	}
+	i := p.a.activity.idleness(time.Now(), 0)
+	if i.running || !p.a.shutDoor(time.Now(), i.last) {
+		return
+	}
+	overdue := time.NewTimer(lastSaveTime)
+	defer overdue.Stop()
+	for tried := false; ; {
+		if p.step == nil {
+			saved, committed := p.plan.Holds(i.last)
+			switch {
+			case committed:
+				return
+			case saved && p.saved.Outcome != keeper.Failed:
+				p.commit()
+			case tried:
+				return
+			default:
+				tried = true
+				p.saved.Discard()
+				p.plan.Begin(i.last)
+				p.save(time.Now(), i.last, true)
+			}
+			if p.step == nil {
+				return
+			}
+		}
+		select {
+		case end := <-p.ends:
+			end()
+		case <-p.k.done:
+			return
+		case <-overdue.C:
+			return
+		}
+	}
+}
+
 func (p *kept) commit() {
 	saved := p.saved
 	p.saved = keeper.Saved{}

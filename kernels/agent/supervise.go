@@ -290,6 +290,7 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 				return endRestart
 			} // else it is on its way already
 		case <-ctx.Done():
+			kept.lastSave()
 			return endTerminated
 		case <-ticker.C:
 			if ready != nil || kept != nil && !kept.settled {

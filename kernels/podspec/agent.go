@@ -32,6 +32,8 @@ const (
 	agentUser, agentUserToo int64 = 65532, 65533
 
 	graceSeconds = 10
+	// keepGraceSeconds is where the agent saves its kernel's state first.
+	keepGraceSeconds = 60
 	// defaultParkNotice is in seconds, as spec.parkNoticeSeconds of a gateway.
 	defaultParkNotice = 60
 )
@@ -133,6 +135,9 @@ func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.
 	spec.ShareProcessNamespace = nil
 	spec.RestartPolicy = corev1.RestartPolicyNever
 	spec.TerminationGracePeriodSeconds = ptr.To[int64](graceSeconds)
+	if keeps {
+		spec.TerminationGracePeriodSeconds = ptr.To[int64](keepGraceSeconds)
+	}
 }
 
 func agentContainer(cfg Config, user int64, env []corev1.EnvVar) corev1.Container {

@@ -146,11 +146,13 @@ func TestPodWhoseStateIsKept(t *testing.T) {
 		return all
 	}
 	assert.Equal(t, []string{"key", "keep"}, items(pod))
+	assert.EqualValues(t, 60, *pod.Spec.TerminationGracePeriodSeconds, "time to save")
 
 	cfg.Keep.Enabled = false
 	pod, err = Build(cfg, in)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"key"}, items(pod))
+	assert.EqualValues(t, 10, *pod.Spec.TerminationGracePeriodSeconds)
 	assert.NotContains(t, strings.Join(pod.Spec.Containers[1].Command, " "), "--state")
 }
 

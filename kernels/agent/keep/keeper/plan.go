@@ -100,8 +100,12 @@ func (p *Plan) Next(s Situation) Step {
 	return p.park(s, anyhow)
 }
 
+// Begin tells of a save, of everything, that the Plan has not asked for.
+func (p *Plan) Begin(last time.Time) { *p = Plan{phase: saving, last: last, all: true} }
+
 func (p *Plan) save(s Situation, all bool) Step {
-	*p = Plan{phase: saving, last: s.Last, all: all}
+	p.Begin(s.Last)
+	p.all = all
 	if all {
 		return SaveAll
 	}
@@ -136,6 +140,15 @@ func (p *Plan) park(s Situation, anyhow bool) Step {
 
 // Saving reports whether a save goes on.
 func (p *Plan) Saving() bool { return p.phase == saving }
+
+// Holds reports whether what is saved, or even committed, is the state of a kernel
+// that was used last at that time.
+func (p *Plan) Holds(last time.Time) (isSaved, isCommitted bool) {
+	if !p.last.Equal(last) {
+		return false, false
+	}
+	return p.phase == saved && p.holds(), p.phase == committed
+}
 
 func (p *Plan) holds() bool { return p.outcome == Whole || p.outcome == Part }
 
