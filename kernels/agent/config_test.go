@@ -53,12 +53,12 @@ func TestKeepFromEnv(t *testing.T) {
 	require.NoError(t, os.WriteFile(key, []byte(keys.KeepKey{1}.Hex()+"\n"+keys.KeepKey{2}.Hex()+"\n"), 0o600))
 	found := map[string]string{
 		protocol.EnvKeyFile: secret, protocol.EnvKernelID: "id", protocol.EnvKernelName: "python3", protocol.EnvKeepKeyFile: key,
-		protocol.EnvKeepKernel: "uid", protocol.EnvKeepRun: "3", protocol.EnvKeepIdle: "300", protocol.EnvKeepMaxBytes: "8589934592", protocol.EnvKeepTTL: "3600",
+		protocol.EnvKeepKernel: "uid", protocol.EnvKeepRun: "3", protocol.EnvKeepLoads: "1", protocol.EnvKeepIdle: "300", protocol.EnvKeepMaxBytes: "8589934592", protocol.EnvKeepTTL: "3600",
 	}
 	got, err := ConfigFromEnv(env(found))
 	require.NoError(t, err)
 	assert.Equal(t, &Keep{
-		Kernel: "uid", Keys: []store.Key{{1}, {2}}, Run: 3, Files: "/opt/elastichub/keep", Short: 5 * time.Minute, YieldAny: true,
+		Kernel: "uid", Keys: []store.Key{{1}, {2}}, Run: 3, Loads: 1, Files: "/opt/elastichub/keep", Short: 5 * time.Minute, YieldAny: true,
 		TTL: time.Hour, MaxBytes: 8 << 30, FreePercent: 10,
 	}, got.Keep)
 	require.NoError(t, got.Validate())
@@ -127,6 +127,26 @@ func TestTerminationLogFits(t *testing.T) {
 		assert.Equal(t, 3, r.ExitCode)
 		assert.True(t, strings.HasSuffix(r.Message, "END"))
 	}
+}
+
+// TestTheCauseIsNotLostWithTheNames of what is not kept.
+func TestTheCauseIsNotLostWithTheNames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	kept := &protocol.Kept{Outcome: protocol.KeptPart, Run: 7, Variables: 3, Bytes: 9}
+	for i := range protocol.MostLost {
+		kept.Lost = append(kept.Lost, strings.Repeat(string(rune('a'+i)), 500))
+	}
+	require.NoError(t, writeResult(path, protocol.Result{Reason: protocol.ReasonIdle, Message: "because", Kept: kept}))
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.LessOrEqual(t, len(raw), 4096)
+	var r protocol.Result
+	require.NoError(t, json.Unmarshal(raw, &r))
+	assert.Equal(t, "because", r.Message)
+	assert.Equal(t, kept.Lost[:len(r.Kept.Lost)], r.Kept.Lost)
+	assert.GreaterOrEqual(t, len(r.Kept.Lost), 7)
+	assert.Equal(t, int64(7), r.Kept.Run)
+	assert.Len(t, kept.Lost, protocol.MostLost, "it is the caller's")
 }
 
 func TestNotice(t *testing.T) {

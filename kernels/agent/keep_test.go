@@ -82,6 +82,11 @@ func TestVariablesComeBack(t *testing.T) {
 	assert.Regexp(t, `^Kernel parked after 1 s without work\. All \d variables are kept \(\d+ KB\)\. Run a cell to go on\.$`, message)
 	assert.FileExists(t, snapshot(home))
 	assert.NotZero(t, last)
+	require.NotNil(t, r.result.Kept)
+	assert.Equal(t, protocol.KeptWhole, r.result.Kept.Outcome)
+	assert.EqualValues(t, 1, r.result.Kept.Run)
+	assert.Positive(t, r.result.Kept.Bytes)
+	assert.Empty(t, r.result.Kept.Lost)
 
 	r = startKept(t, home, 2, nil)
 	g = r.connect("s1")
@@ -146,6 +151,7 @@ func TestWhatCannotBeSaved(t *testing.T) {
 	assert.Equal(t, "Kernel parked after 6 s without work. Variables are gone (they are larger than may be kept), files are kept. Run a cell to go on.", r.parkedWith())
 	assert.GreaterOrEqual(t, time.Since(begun), 6*time.Second)
 	assert.NoFileExists(t, snapshot(home))
+	assert.Equal(t, &protocol.Kept{Outcome: protocol.KeptNone}, r.result.Kept)
 
 	r = startKept(t, home, 2, nil)
 	g := r.connect("s1")
@@ -266,6 +272,10 @@ func TestATerminatedKernelIsSaved(t *testing.T) {
 	r.cancel()
 	assert.Equal(t, protocol.ReasonTerminated, r.ended().Reason)
 	require.FileExists(t, snapshot(home))
+	require.NotNil(t, r.result.Kept)
+	assert.Equal(t, protocol.KeptPart, r.result.Kept.Outcome)
+	require.Len(t, r.result.Kept.Lost, 1)
+	assert.Contains(t, r.result.Kept.Lost[0], "gen (generator: ")
 
 	r = startKept(t, home, 2, func(c *agent.Config) { c.Keep.Short = 0 })
 	g := r.connect("s1")
@@ -279,6 +289,7 @@ func TestATerminatedKernelIsSaved(t *testing.T) {
 	after, err := os.ReadFile(snapshot(home))
 	require.NoError(t, err)
 	assert.Equal(t, before, after, "it was busy")
+	assert.Equal(t, &protocol.Kept{Outcome: protocol.KeptNone}, r.result.Kept)
 }
 
 // TestTheShortLimitIsSetFromOutside, as the long one is.

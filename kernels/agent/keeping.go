@@ -11,6 +11,7 @@ import (
 
 	"github.com/elastichub/elastichub/kernels/agent/keep/keeper"
 	"github.com/elastichub/elastichub/kernels/agent/keep/store"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -19,6 +20,7 @@ type Keep struct {
 	Kernel string      // UID of the JupyterKernel
 	Keys   []store.Key // the kernel's; the first seals
 	Run    int64       // that this is
+	Loads  int64       // run whose state is loaded; 0: the one before
 	Files  string      // directory of python/keep, as the kernel sees it
 	// Short is after how much idle time the kernel is parked if all of its state is
 	// kept; 0: never before IdleTimeout.
@@ -75,8 +77,9 @@ type kept struct {
 	step    context.CancelFunc // interrupts the step that goes on; nil if none does
 	plan    keeper.Plan
 	saved   keeper.Saved
-	said    string        // what people are told of the state when the kernel is parked
-	short   time.Duration // the limit at which it was parked, if that was the short one
+	kept    *protocol.Kept // what is committed
+	said    string         // what people are told of the state when the kernel is parked
+	short   time.Duration  // the limit at which it was parked, if that was the short one
 }
 
 // keepState begins to keep a process's state, if that is to be done; else it
@@ -92,7 +95,7 @@ func (a *agent) keepState(k *kernel) *kept {
 	}
 	p := &kept{a: a, k: k, ends: make(chan func())}
 	p.keeper = keeper.New(keeper.Config{
-		Store: s, Run: a.cfg.Keep.Run, Files: a.cfg.Keep.Files, Pipes: filepath.Dir(a.cfg.Socket),
+		Store: s, Run: a.cfg.Keep.Run, Loads: a.cfg.Keep.Loads, Files: a.cfg.Keep.Files, Pipes: filepath.Dir(a.cfg.Socket),
 		MaxBytes: a.cfg.Keep.MaxBytes, Limits: keeper.DefaultLimits(),
 	})
 	p.life, p.end = context.WithCancel(a.ctx)
@@ -172,13 +175,18 @@ func (p *kept) saves() bool { return p != nil && p.plan.Saving() }
 type words struct {
 	text  string        // empty: it was not to be kept
 	after time.Duration // the idle limit, if it is not the long one
+	kept  *protocol.Kept
 }
 
 func (p *kept) words() words {
-	if p == nil || p.off {
+	if p == nil || p.off || !p.settled {
 		return words{}
 	}
-	return words{text: p.said, after: p.short}
+	w := words{text: p.said, after: p.short, kept: &protocol.Kept{Outcome: protocol.KeptNone}}
+	if _, committed := p.plan.Holds(p.a.activity.idleness(time.Now(), 0).last); committed {
+		w.kept = p.kept
+	}
+	return w
 }
 
 // settle gets a process ready for clients: what is there before their first cell is
@@ -374,10 +382,17 @@ func (p *kept) commit() {
 	saved := p.saved
 	p.saved = keeper.Saved{}
 	p.begin(func(context.Context) (end, undo func()) {
-		_, err := saved.Commit()
+		snapshot, err := saved.Commit()
 		return func() {
 			p.plan.Committed(err == nil)
 			p.said = keeper.Kept(saved.Report)
+			p.kept = &protocol.Kept{
+				Outcome: protocol.KeptPart, Run: p.a.cfg.Keep.Run, Variables: saved.Report.Variables, Bytes: snapshot.StoredBytes,
+				SavedAt: snapshot.SavedAt, Lost: keeper.LostIn(saved.Report, protocol.MostLost),
+			}
+			if saved.Report.Whole {
+				p.kept.Outcome = protocol.KeptWhole
+			}
 			if err != nil {
 				p.said = keeper.NotKept(err)
 				p.a.log.Warn("state not kept", slog.Any("error", err))

@@ -14,7 +14,11 @@ const messageBytes = 3 << 10
 
 // writeResult leaves the result where the kubelet reads it.
 func writeResult(path string, r protocol.Result) error {
-	for limit := messageBytes; ; limit /= 2 {
+	if r.Kept != nil {
+		kept := *r.Kept
+		r.Kept = &kept
+	}
+	for limit := messageBytes; ; {
 		if len(r.Message) > limit {
 			r.Message = "…" + strings.ToValidUTF8(r.Message[len(r.Message)-limit:], "")
 		}
@@ -25,5 +29,10 @@ func writeResult(path string, r protocol.Result) error {
 		if len(raw) <= 4096 {
 			return os.WriteFile(path, raw, 0o644)
 		}
+		if r.Kept != nil && len(r.Kept.Lost) > 0 { // the last first
+			r.Kept.Lost = r.Kept.Lost[:len(r.Kept.Lost)-1]
+			continue
+		}
+		limit /= 2
 	}
 }

@@ -291,6 +291,7 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 			} // else it is on its way already
 		case <-ctx.Done():
 			kept.lastSave()
+			a.parked = kept.words()
 			return endTerminated
 		case <-ticker.C:
 			if ready != nil || kept != nil && !kept.settled {
@@ -468,6 +469,9 @@ func (a *agent) finish(k *kernel, r protocol.Result) protocol.Result {
 	a.mu.Unlock()
 	if k != nil { // it may have what runs it stopped, and every step below would take its time
 		time.AfterFunc(a.cfg.ShutdownGrace+killTime, func() { a.over.Store(true) })
+	}
+	if r.Reason == protocol.ReasonIdle || r.Reason == protocol.ReasonTerminated {
+		r.Kept = a.parked.kept
 	}
 	if r.Reason == protocol.ReasonIdle {
 		idle := a.activity.idleness(time.Now(), 0)

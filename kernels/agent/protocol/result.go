@@ -1,5 +1,7 @@
 package protocol
 
+import "time"
+
 // Reason is why an agent ended. It is also the text of CloseEnded.
 type Reason string
 
@@ -18,7 +20,32 @@ type Result struct {
 	Reason   Reason `json:"reason"`
 	Message  string `json:"message"`
 	ExitCode int    `json:"exitCode"` // of the kernel's process; 128+n for signal n
+	// Kept is what is kept of the kernel's state; absent where nothing was to be.
+	Kept *Kept `json:"kept,omitempty"`
 }
+
+// Kept is what is kept of a kernel's state.
+type Kept struct {
+	Outcome   KeptOutcome `json:"outcome"`
+	Run       int64       `json:"run,omitempty"` // whose state it is
+	Variables int         `json:"variables,omitempty"`
+	Bytes     int64       `json:"bytes,omitempty"`
+	SavedAt   time.Time   `json:"savedAt,omitzero"`
+	Lost      []string    `json:"lost,omitempty"` // in words; not all of it, if it is much
+}
+
+// KeptOutcome is how much is kept.
+type KeptOutcome string
+
+// The outcomes.
+const (
+	KeptWhole KeptOutcome = "whole"
+	KeptPart  KeptOutcome = "part"
+	KeptNone  KeptOutcome = "none"
+)
+
+// MostLost is how many lost things a Kept names.
+const MostLost = 20
 
 // Code is the agent's own exit code.
 func (r Result) Code() int {

@@ -26,9 +26,11 @@ var ErrGone = errors.New("the kernel's process has ended")
 // Config of a Keeper.
 type Config struct {
 	Store *store.Store
-	// Run counts the kernel's runs (ADR 3). What is saved is this run's, what is
-	// loaded the one's before.
+	// Run counts the kernel's runs (ADR 3). What is saved is this run's.
 	Run int64
+	// Loads is the run whose state is loaded, 0 for the one before: between the two
+	// may be some that never were ready.
+	Loads int64
 	// Files is the directory of python/keep as the kernel sees it.
 	Files string
 	// Pipes is a directory for FIFOs, which the kernel sees at the same path and

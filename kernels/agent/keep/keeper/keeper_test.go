@@ -272,6 +272,8 @@ func TestALoad(t *testing.T) {
 	require.NoError(t, err)
 	_, err = later.Waits()
 	require.ErrorIs(t, err, store.ErrOtherRun)
+	_, err = keeper.New(keeper.Config{Store: k.store, Run: 3, Loads: 1}).Waits()
+	require.NoError(t, err, "run 2 never was ready")
 
 	var back []byte
 	kernel := &played{do: func(path string, _ <-chan struct{}) (string, error) {

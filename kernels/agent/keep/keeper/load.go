@@ -31,12 +31,17 @@ func (e *DiedError) Error() string {
 // Unwrap makes it an ErrGone.
 func (e *DiedError) Unwrap() error { return ErrGone }
 
-// Waits reports whether there is a snapshot of the run before this one.
+// Waits reports whether there is a snapshot to be loaded.
 func (k *Keeper) Waits() (store.Snapshot, error) { return k.cfg.Store.Find(k.wanted()) }
 
-func (k *Keeper) wanted() store.Wanted { return store.Wanted{Run: k.cfg.Run - 1} }
+func (k *Keeper) wanted() store.Wanted {
+	if k.cfg.Loads > 0 {
+		return store.Wanted{Run: k.cfg.Loads}
+	}
+	return store.Wanted{Run: k.cfg.Run - 1}
+}
 
-// Load has the snapshot of the run before this one loaded into a process that has
+// Load has the snapshot loaded into a process that has
 // begun, without some records. Whatever fails, the user's variables are as they
 // were: there are none. If the process ends, it is a *DiedError if it is known
 // where.

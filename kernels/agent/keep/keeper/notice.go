@@ -99,6 +99,17 @@ func NotKept(err error) string {
 	return fmt.Sprintf("Variables are gone (%s), files are kept.", why)
 }
 
+// LostIn names what a save did not keep, at most so many things.
+func LostIn(r Report, most int) []string {
+	var all []string
+	for _, each := range slices.Concat(r.Lost, r.Holes, r.StateLost) {
+		if each.More == 0 && len(all) < most {
+			all = append(all, each.Name+" ("+each.about()+")")
+		}
+	}
+	return all
+}
+
 func count(things []Thing) int {
 	n := 0
 	for _, each := range things {

@@ -28,6 +28,17 @@ func TestWhatIsSaidOfASave(t *testing.T) {
 	}
 }
 
+func TestWhatIsLost(t *testing.T) {
+	t.Parallel()
+	r := keeper.Report{
+		Lost:  []keeper.Thing{{Name: "gen", Type: "generator", Why: "cannot be kept", Cell: cell(38)}, {More: 3}},
+		Holes: []keeper.Thing{{Name: "box", Type: "socket"}}, StateLost: []keeper.Thing{{Name: "magic m", Type: "function"}},
+	}
+	assert.Equal(t, []string{"gen (generator: cannot be kept, In [38])", "box (socket)"}, keeper.LostIn(r, 2))
+	assert.Len(t, keeper.LostIn(r, 20), 3)
+	assert.Empty(t, keeper.LostIn(keeper.Report{}, 20))
+}
+
 func TestWhatIsSaidOfALoad(t *testing.T) {
 	t.Parallel()
 	lost := []keeper.Thing{{Name: "conn", Type: "sqlite3.Connection", Why: "a transaction is open", Cell: cell(12)}}
