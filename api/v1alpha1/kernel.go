@@ -199,8 +199,7 @@ type JupyterKernelStatus struct {
 	// Conditions say where the kernel stands; Ready comes first.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// Kept is what was saved of the kernel when it was parked.
-	// This field is not filled in yet.
+	// Kept is what was saved of the kernel when it was parked or told to end.
 	Kept *KeptState `json:"kept,omitempty"`
 	// IdleSince is when the kernel became idle, absent while it is busy.
 	// This field is not filled in yet.
@@ -212,7 +211,9 @@ type JupyterKernelStatus struct {
 
 // KeptState is what was saved of a kernel.
 type KeptState struct {
-	// Outcome says whether all, some or none of the variables were saved.
+	// Run is the one whose variables they are.
+	Run int64 `json:"run,omitempty"`
+	// Outcome says whether all, some or none of the variables were saved: whole, part or none.
 	// +kubebuilder:validation:MaxLength=63
 	Outcome string `json:"outcome,omitempty"`
 	// Variables is how many were saved.

@@ -97,7 +97,7 @@ func next(v observed) plan {
 func (p *plan) enqueue(run int64, v observed) {
 	former := p.status
 	p.status = v1alpha1.JupyterKernelStatus{
-		Phase: v1alpha1.KernelQueued, Run: run, Held: former.Held,
+		Phase: v1alpha1.KernelQueued, Run: run, Held: former.Held, Kept: former.Kept,
 		QueuedSince: &metav1.MicroTime{Time: v.now}, Conditions: former.Conditions,
 	}
 	p.setCondition(v.now, ConditionRunning, false, "Queued", "")
@@ -245,6 +245,12 @@ func (p *plan) end(v observed, e podstate.Ending) {
 	p.status.Phase = v1alpha1.KernelDead
 	if e.Cause == v1alpha1.CauseIdle {
 		p.status.Phase = v1alpha1.KernelParked
+	}
+	switch {
+	case e.Kept != nil:
+		p.status.Kept = e.Kept
+	case p.status.ReadyTime != nil: // what was kept of an earlier run is not what the kernel was like
+		p.status.Kept = nil
 	}
 	p.status.Cause, p.status.Message = e.Cause, e.Message
 	p.status.CompletionTime = &metav1.Time{Time: v.now}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
+	"github.com/elastichub/elastichub/kernels/podstate"
 )
 
 func TestRetryPause(t *testing.T) {
@@ -117,4 +118,29 @@ func TestNeverComesUp(t *testing.T) {
 	assert.Equal(t, v1alpha1.CauseStartFailed, p.status.Cause)
 	assert.Equal(t, "The kernel did not come up within 30m0s: FailedMount: no such volume", p.status.Message)
 	assert.Equal(t, []*corev1.Pod{pod}, p.remove)
+}
+
+// TestWhatIsKeptOutlivesRunsThatNeverWere, and no other.
+func TestWhatIsKeptOutlivesRunsThatNeverWere(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	k := kerneltest.Kernel("k", "gw", "gpu")
+	end := func(run int64, ready bool, kept *v1alpha1.KeptState) *v1alpha1.KeptState {
+		k.Spec.Run = run
+		p := next(observed{kernel: k, now: now})
+		assert.Equal(t, k.Status.Kept, p.status.Kept, "a new run changes nothing")
+		p.status.Phase = v1alpha1.KernelStarting
+		if ready {
+			p.status.ReadyTime = &metav1.Time{Time: now}
+		}
+		p.end(observed{kernel: k, now: now}, podstate.Ending{Cause: v1alpha1.CauseIdle, Kept: kept})
+		k.Status = p.status
+		return k.Status.Kept
+	}
+	first := &v1alpha1.KeptState{Outcome: "whole", Run: 1}
+	assert.Equal(t, first, end(1, true, first))
+	assert.Equal(t, first, end(2, false, nil), "it never was ready")
+	none := &v1alpha1.KeptState{Outcome: "none"}
+	assert.Equal(t, none, end(3, true, none))
+	assert.Equal(t, first, end(4, true, first))
+	assert.Nil(t, end(5, true, nil), "it was used")
 }

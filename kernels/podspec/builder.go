@@ -133,7 +133,7 @@ func (in Parts) version() string {
 		}
 	}
 	note(in.Kernel)
-	fmt.Fprintf(&text, "run %d/", runOf(in.Kernel))
+	fmt.Fprintf(&text, "run %d/loads %d/", runOf(in.Kernel), in.loads())
 	if in.Gateway != nil {
 		note(in.Gateway)
 	}

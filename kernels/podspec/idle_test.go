@@ -114,6 +114,7 @@ func TestHowAStateIsKept(t *testing.T) {
 func TestPodWhoseStateIsKept(t *testing.T) {
 	t.Parallel()
 	cfg, in := keptSample()
+	in.Kernel.Status.Run, in.Kernel.Status.Kept = 5, &v1alpha1.KeptState{Outcome: "part", Run: 3}
 	pod, err := Build(cfg, in)
 	require.NoError(t, err)
 	agent, main := pod.Spec.Containers[0], pod.Spec.Containers[1]
@@ -122,7 +123,7 @@ func TestPodWhoseStateIsKept(t *testing.T) {
 		found[v.Name] = v.Value
 	}
 	for name, want := range map[string]string{
-		"ELASTICHUB_AGENT_KEEP_KEY_FILE": "/var/run/elastichub/agent/keep", "ELASTICHUB_AGENT_KEEP_KERNEL": "uid-1", "ELASTICHUB_AGENT_KEEP_RUN": "1",
+		"ELASTICHUB_AGENT_KEEP_KEY_FILE": "/var/run/elastichub/agent/keep", "ELASTICHUB_AGENT_KEEP_KERNEL": "uid-1", "ELASTICHUB_AGENT_KEEP_RUN": "5", "ELASTICHUB_AGENT_KEEP_LOADS": "3",
 		"ELASTICHUB_AGENT_KEEP_IDLE": "300", "ELASTICHUB_AGENT_KEEP_MAX_BYTES": "8589934592", "ELASTICHUB_AGENT_KEEP_TTL": "604800",
 	} {
 		assert.Equal(t, want, found[name], name)

@@ -73,6 +73,14 @@ func KeepOf(cfg Config, in Parts) Keep {
 	return keep
 }
 
+// loads is the run whose state the kernel's next run loads; 0: if any, the one before.
+func (in Parts) loads() int64 {
+	if kept := in.Kernel.Status.Kept; kept != nil && kept.Run > 0 && kept.Run < runOf(in.Kernel) {
+		return kept.Run
+	}
+	return 0
+}
+
 // refuses reports whether the client wants nothing to be kept.
 func (in Parts) refuses() bool {
 	for _, v := range in.Kernel.Spec.Env {

@@ -33,12 +33,22 @@ type Ending struct {
 	Clean bool
 	// Disrupted: somebody or something outside took the Pod away.
 	Disrupted bool
+	// Kept is what the agent says that is kept; nil if it says nothing.
+	Kept *v1alpha1.KeptState
 }
 
 // EndingOf returns how the Pod ended, or nil while it may still live. A Pod whose
 // agent has a container of its own ends with that: it stays longer than the
 // kernel, and says why.
 func EndingOf(pod *corev1.Pod) *Ending {
+	ending := endingOf(pod)
+	if ending != nil {
+		ending.Kept = keptBy(pod)
+	}
+	return ending
+}
+
+func endingOf(pod *corev1.Pod) *Ending {
 	state := terminated(pod)
 	if state == nil && Alive(pod) {
 		return nil
@@ -121,6 +131,7 @@ func Disruption(pod *corev1.Pod) *Ending {
 func Vanished(last *corev1.Pod) Ending {
 	if last != nil {
 		if e := Disruption(last); e != nil {
+			e.Kept = keptBy(last)
 			return *e
 		}
 		if podspec.HasAgentContainer(&last.Spec) {

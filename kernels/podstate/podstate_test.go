@@ -2,10 +2,12 @@ package podstate_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podstate"
@@ -126,4 +128,35 @@ func TestTroubles(t *testing.T) {
 	})
 	assert.True(t, podstate.Unschedulable(unschedulable))
 	assert.Empty(t, podstate.TroubleOf(unschedulable).Cause, "it waits for ever")
+}
+
+// TestWhatIsKept is said by the agent, however the Pod ended, and believed of an
+// agent that has a container of its own alone.
+func TestWhatIsKept(t *testing.T) {
+	t.Parallel()
+	pod := func(message string, change func(*corev1.Pod)) *corev1.Pod {
+		return kernelPod(func(pod *corev1.Pod) {
+			pod.Spec.Containers = append([]corev1.Container{{Name: v1alpha1.AgentContainer, VolumeMounts: []corev1.VolumeMount{{Name: "elastichub-agent-key"}}}}, pod.Spec.Containers...)
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: v1alpha1.AgentContainer, State: corev1.ContainerState{
+				Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: message},
+			}}}
+			change(pod)
+		})
+	}
+	const part = `{"reason":"terminated","kept":{"outcome":"part","run":4,"variables":3,"bytes":9,"savedAt":"2026-11-28T12:00:00Z","lost":["gen (generator)"]}}`
+	want := &v1alpha1.KeptState{
+		Outcome: "part", Run: 4, Variables: 3, Bytes: 9, Lost: []string{"gen (generator)"},
+		SavedAt: &metav1.Time{Time: time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)},
+	}
+	drained := func(pod *corev1.Pod) {
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI"}}
+	}
+	assert.Equal(t, want, podstate.EndingOf(pod(part, func(*corev1.Pod) {})).Kept)
+	assert.Equal(t, want, podstate.EndingOf(pod(part, drained)).Kept)
+	assert.Equal(t, want, podstate.Vanished(pod(part, drained)).Kept)
+	assert.Equal(t, &v1alpha1.KeptState{Outcome: "none"}, podstate.EndingOf(pod(`{"reason":"idle","kept":{"outcome":"none","run":9}}`, drained)).Kept)
+	for _, message := range []string{"", `{"reason":"idle"}`, `{"kept":{"outcome":"new"}}`, `{"kept":{"outcome":"whole","run":"x"}}`} {
+		assert.Nil(t, podstate.EndingOf(pod(message, drained)).Kept, message)
+	}
+	assert.Nil(t, podstate.EndingOf(kernelPod(exited(0, "Completed", part))).Kept, "the kernel could have written it")
 }
