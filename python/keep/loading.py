@@ -138,6 +138,7 @@ class Load:
         """Puts everything into its place; from here on the namespace changes."""
         for lost in [*self.saved["lost"], *self.saved["skipped"], *self.saved["still_lost"]]:
             self.variables[lost["name"]] = Lost(lost["type"], lost["why"], lost["cell"])
+        self._name_lost()
         changed = self._changed()
         self.session.ns.update(self.variables)
         for kind, name, value in self.late:
@@ -159,6 +160,16 @@ class Load:
             changed=changed,
             notes=self.notes + self.restored.notes,
         )
+
+    def _name_lost(self):
+        """What hung on a record that could not be made is lost, too, and to be named."""
+        told = [*self.saved["lost"], *self.saved["skipped"], *self.saved["still_lost"], *self.failed]
+        names = {each["name"] for each in told}
+        for name, value in self.variables.items():
+            if type(value) is Lost and name not in names:
+                self.failed.append(
+                    {"name": name, "type": value._lost_type, "cell": value._lost_cell, "why": value._lost_why}
+                )
 
     def _changed(self):
         """Variables that are not what they were: nothing may come back silently wrong."""

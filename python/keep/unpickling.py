@@ -99,8 +99,14 @@ class Records:
         return gap
 
     def _fill(self, memo, began, pieces, gap):
-        count = sum(op.name == "MEMOIZE" for op, _, _ in pickletools.genops(b"".join(pieces)))
-        memo.update(dict.fromkeys(range(began, began + count), gap))
+        """Puts a gap where the record would have put what it makes. Strings are what they
+        are: later records name modules and classes by those of earlier ones."""
+        last = None
+        for op, argument, _ in pickletools.genops(b"".join(pieces)):
+            if op.name == "MEMOIZE":
+                memo[began] = last if isinstance(last, str) else gap
+                began += 1
+            last = argument if op.name.endswith("UNICODE") or op.name == "BINUNICODE8" else None
         self._gaps.append(gap)
 
     def _again(self, about, pieces, buffers, error):

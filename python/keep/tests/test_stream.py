@@ -153,7 +153,7 @@ def test_without_a_record_that_kills(shells, tmp_path):
     code = (
         "import os, queue\nclass Boom:\n    def __reduce__(self): return os._exit, (7,)\n"
         "shared = ['s']\nfirst = [1, shared]\nboom = ['b', Boom(), ['inner']]\nlast = {'x': shared, 'y': 2}\n"
-        "inner = boom[2]\nq = queue.Queue(); q.put(inner)\nend = [first, 5]"
+        "inner = boom[2]\nq = queue.Queue(); q.put(inner)\nend = [first, 5]\nlate = [os._exit.__name__, os.getpid]"
     )
     saved_as(shells, path, code)
     assert shells.job(("load", str(path), {"progress": str(progress)})) is None, "the process has died"
@@ -161,13 +161,15 @@ def test_without_a_record_that_kills(shells, tmp_path):
     assert died["n"] == "boom"
     check = (
         "assert shared == ['s'] and first[1] is shared and last['x'] is shared and last['y'] == 2 and end[0] is first\n"
+        "import os; assert late == ['_exit', os.getpid]\n"
         "for use in (lambda: boom[0], lambda: inner[0], lambda: q.get_nowait()):\n"
         "    try: use()\n    except Exception as e: assert type(e).__name__ == 'ParkedObjectLost', e\n"
         "    else: raise SystemError('no word')"
     )
     loaded, (printed, error) = shells.job(("load", str(path), {"without": [died["i"]]}), ("run", check))
     assert error is None, printed
-    assert "boom" in {each["name"] for each in loaded["failed"]}
+    assert {"boom", "inner"} <= {each["name"] for each in loaded["failed"]}, "what hung on it is named"
+    assert all(set(each) == {"name", "type", "cell", "why"} and each["why"] for each in loaded["failed"])
 
 
 def test_a_cell_that_comes_while_it_saves(tmp_path):
