@@ -198,6 +198,28 @@ func TestAProcessThatDiesOfItsState(t *testing.T) {
 	assert.Contains(t, cell.notices()[0], "Not back: `trap` (Trap: making it again ended the process, In [1])")
 }
 
+// TestAStateThatEndsEveryProcess is given up, and the cell that waits runs. Each trap
+// is one of its own: what hangs on one that was left out is lost with it.
+func TestAStateThatEndsEveryProcess(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, nil)
+	r.connect("s1").run(`
+import os, signal
+a = 5
+class Trap:
+    def __init__(self, *how): self.how = how
+    def __reduce__(self): return self.how
+one, two, three = Trap(os._exit, (3,)), Trap(os.abort, ()), Trap(signal.raise_signal, (9,))`)
+	require.Contains(t, r.parkedWith(), "are kept")
+
+	r = startKept(t, home, 2, nil)
+	g := r.connect("s1")
+	cell := g.result(g.execute("print('a' in globals())"))
+	assert.Equal(t, "False\n", cell.stdout)
+	assert.Contains(t, cell.notices(), "Kernel is back without its variables: the process ended while they were loaded.")
+}
+
 // TestADamagedStateIsNotLoaded: the kernel begins without, and says so.
 func TestADamagedStateIsNotLoaded(t *testing.T) {
 	t.Parallel()

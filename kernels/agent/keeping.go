@@ -46,7 +46,11 @@ func (a *agent) retry(k *kernel, how string) bool {
 	}
 	r.died = false
 	k.leave()
-	a.tellAll(fmt.Sprintf("[the kernel died while `%s` was brought back: %s; it is started again without that]\n", r.without[len(r.without)-1].Name, how))
+	what, without := "its variables were", "them"
+	if !r.over {
+		what, without = fmt.Sprintf("`%s` was", r.without[len(r.without)-1].Name), "that"
+	}
+	a.tellAll(fmt.Sprintf("[the kernel died while %s brought back: %s; it is started again without %s]\n", what, how, without))
 	return true
 }
 
@@ -241,7 +245,8 @@ func (p *kept) restored(report keeper.Report, err error) {
 		p.a.log.Warn("the kernel died of its state", slog.Any("error", err))
 		return
 	}
-	p.settled, r.over = true, true
+	r.over, r.died = true, errors.Is(err, keeper.ErrGone)
+	p.settled = !r.died
 	text := keeper.NotReturned(err)
 	if err == nil {
 		text = keeper.Returned(report, r.without)
