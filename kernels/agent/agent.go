@@ -57,6 +57,7 @@ type agent struct {
 	probed   atomic.Pointer[time.Time] // when the kubelet last asked whether the kernel is to live
 	over     atomic.Bool               // the kernel is to be gone
 	parked   words                     // what is said of the state; the supervisor's
+	swept    sync.Once                 // the home, of old states
 	restored restoring                 // the supervisor's
 	wake     chan struct{}             // has one token when a client has sent something
 	// variables are what every process of the kernel has over its container's; nil: none.

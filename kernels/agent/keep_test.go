@@ -314,6 +314,27 @@ func TestATerminatedKernelIsSaved(t *testing.T) {
 	assert.Equal(t, &protocol.Kept{Outcome: protocol.KeptNone}, r.result.Kept)
 }
 
+// TestOldStatesAreSwept by the next kernel of the home, whosever they are.
+func TestOldStatesAreSwept(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	directory, err := store.OpenDirectory(home, ".elastichub", "kernels")
+	require.NoError(t, err)
+	defer directory.Close()
+	for kernel, saved := range map[string]time.Time{"old": time.Now().Add(-2 * time.Hour), "young": time.Now()} {
+		s, err := store.Open(directory, store.Config{Kernel: kernel, Keys: []store.Key{{9}}, TTL: time.Hour, Now: func() time.Time { return saved }})
+		require.NoError(t, err)
+		draft, err := s.Save(t.Context(), 1, strings.NewReader("H\x0c\x00\x00\x00\x00\x00\x00\x00{\"format\":1}Z\x13\x00\x00\x00\x00\x00\x00\x00{\"outcome\":\"saved\"}"))
+		require.NoError(t, err)
+		_, err = draft.Commit()
+		require.NoError(t, err)
+	}
+	startKept(t, home, 1, nil).awaitLog("old states removed")
+	kernels := filepath.Join(home, ".elastichub", "kernels")
+	assert.NoDirExists(t, filepath.Join(kernels, "old"))
+	assert.DirExists(t, filepath.Join(kernels, "young"))
+}
+
 // TestTheShortLimitIsSetFromOutside, as the long one is.
 func TestTheShortLimitIsSetFromOutside(t *testing.T) {
 	t.Parallel()

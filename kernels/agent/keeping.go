@@ -458,6 +458,15 @@ func (s *session) welcome(b *wire.Builder) {
 	}
 }
 
+// sweep removes states from the home whose time is over, whichever kernel's they are:
+// nobody starts a Pod for that.
+func (a *agent) sweep() {
+	swept, err := store.Sweep(volume{a.processes}, func(string) bool { return true }, time.Now())
+	if len(swept) > 0 || err != nil {
+		a.log.Info("old states removed", slog.Any("kernels", swept), slog.Any("error", err))
+	}
+}
+
 // forget removes the state of a kernel that its owner has ended.
 func (a *agent) forget() {
 	if a.cfg.Keep == nil || a.processes == nil {

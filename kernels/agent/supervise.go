@@ -269,6 +269,9 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 			end()
 			if kept.settled && !settled {
 				present()
+				if !kept.off {
+					go a.swept.Do(a.sweep)
+				}
 			}
 		case <-a.wake:
 			if kept.saves() {
