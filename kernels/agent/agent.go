@@ -127,6 +127,7 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 		state:    wire.StateStarting,
 	}
 	if cfg.Keep != nil {
+		a.restored.none = cfg.Keep.Loads < 0
 		a.activity.setShort(cfg.Keep.Short)
 	}
 	a.contacted(time.Now())

@@ -222,7 +222,7 @@ func (c *Config) Validate() error {
 		check(c.Keep.Kernel != "", "Keep.Kernel", "required")
 		check(len(c.Keep.Keys) > 0, "Keep.Keys", "required")
 		check(c.Keep.Run > 0, "Keep.Run", "%d is not positive", c.Keep.Run)
-		check(c.Keep.Loads >= 0 && c.Keep.Loads < max(c.Keep.Run, 1), "Keep.Loads", "%d is not before %d", c.Keep.Loads, c.Keep.Run)
+		check(c.Keep.Loads < max(c.Keep.Run, 1), "Keep.Loads", "%d is not before %d", c.Keep.Loads, c.Keep.Run)
 		check(c.Keep.Files != "", "Keep.Files", "required")
 		check(c.Keep.Short >= 0, "Keep.Short", "%v is negative", c.Keep.Short)
 		check(c.Keep.TTL > 0, "Keep.TTL", "%v is not positive", c.Keep.TTL)

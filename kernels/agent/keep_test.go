@@ -314,6 +314,36 @@ func TestATerminatedKernelIsSaved(t *testing.T) {
 	assert.Equal(t, &protocol.Kept{Outcome: protocol.KeptNone}, r.result.Kept)
 }
 
+// TestAStateThatIsNotToBeLoaded, for the leader knows that it is not that of the end.
+func TestAStateThatIsNotToBeLoaded(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, nil)
+	r.connect("s1").run("a = 5")
+	r.parkedWith()
+	require.FileExists(t, snapshot(home))
+	r = startKept(t, home, 2, func(c *agent.Config) { c.Keep.Loads = -1 })
+	g := r.connect("s1")
+	cell := g.result(g.execute("print('a' in globals())"))
+	assert.Equal(t, "False\n", cell.stdout)
+	assert.Equal(t, []string{"Variables from before are gone; files are kept."}, cell.notices())
+}
+
+// TestACellThatWaitsIsNotSaved: what is parked at its input() has no state, and none
+// of before is left.
+func TestACellThatWaitsIsNotSaved(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, func(c *agent.Config) { c.IdleTimeout = 3 * time.Second })
+	g := r.connect("s1")
+	g.run("a = 5")
+	g.execute("a = 6; input()")
+	g.until(isType(wire.TypeInputRequest))
+	assert.Equal(t, "Kernel parked after 3 s of waiting for input. Run a cell to bring it back; variables are gone, files are kept.", r.parkedWith())
+	assert.NoFileExists(t, snapshot(home))
+	assert.Equal(t, &protocol.Kept{Outcome: protocol.KeptNone}, r.result.Kept)
+}
+
 // TestOldStatesAreSwept by the next kernel of the home, whosever they are.
 func TestOldStatesAreSwept(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,7 @@ type Keep struct {
 	Kernel string      // UID of the JupyterKernel
 	Keys   []store.Key // the kernel's; the first seals
 	Run    int64       // that this is
-	Loads  int64       // run whose state is loaded; 0: the one before
+	Loads  int64       // run whose state is loaded; 0: the one before; less: none
 	Files  string      // directory of python/keep, as the kernel sees it
 	// Short is after how much idle time the kernel is parked if all of its state is
 	// kept; 0: never before IdleTimeout.
@@ -62,6 +62,7 @@ const mostDeaths = 2
 // state of the run before. The supervisor's.
 type restoring struct {
 	over    bool // it was loaded, or given up
+	none    bool // there is none
 	died    bool // a process has just died of it
 	without []keeper.Record
 }
@@ -82,6 +83,7 @@ type kept struct {
 	plan    keeper.Plan
 	saved   keeper.Saved
 	kept    *protocol.Kept // what is committed
+	parked  bool           // the door is shut: what is committed is the last state
 	said    string         // what people are told of the state when the kernel is parked
 	short   time.Duration  // the limit at which it was parked, if that was the short one
 }
@@ -124,7 +126,12 @@ func (p *kept) leave() {
 	default:
 	}
 	p.end()
-	briefly(p.saved.Discard)
+	briefly(func() {
+		p.saved.Discard()
+		if p.plan.Committed() && !p.parked { // it has been used since, or is about to be
+			_ = p.keeper.Forget()
+		}
+	})
 }
 
 // briefly does what nothing may wait for long: the user's volume may be slow, or he
@@ -196,7 +203,7 @@ func (p *kept) words() words {
 // settle gets a process ready for clients: what is there before their first cell is
 // noted, and the state of the run before is loaded.
 func (p *kept) settle() {
-	restore, without := !p.a.restored.over, p.a.restored.without
+	restore, none, without := !p.a.restored.over, p.a.restored.none, p.a.restored.without
 	p.begin(func(ctx context.Context) (end, undo func()) {
 		if !isIPython(p.k.info) {
 			return p.cannot, nothing
@@ -209,6 +216,9 @@ func (p *kept) settle() {
 		}
 		if !restore {
 			return func() { p.settled = true }, nothing
+		}
+		if none {
+			return p.nothingKept, nothing
 		}
 		switch _, err := p.keeper.Waits(); {
 		case errors.Is(err, store.ErrNoSnapshot), errors.Is(err, store.ErrOtherRun):
@@ -268,12 +278,8 @@ func (p *kept) look(now time.Time) (park bool) {
 		return p.a.decideToPark(now)
 	}
 	i := p.a.activity.idleness(now, p.a.connections())
-	if i.still != standstillNone { // it answers nothing
-		p.said = ""
-		return p.step == nil && p.a.decideToPark(now)
-	}
 	step := p.plan.Next(keeper.Situation{
-		Now: now, Busy: i.busy, Last: i.last, Idle: i.idle, May: i.free,
+		Now: now, Busy: i.running, Last: i.last, Idle: i.idle, May: i.free,
 		Short: i.short, Long: i.timeout, Yields: i.yields, YieldAny: p.a.cfg.Keep.YieldAny,
 	})
 	switch step {
@@ -297,7 +303,12 @@ func (p *kept) look(now time.Time) (park bool) {
 		if i.timeout == 0 || i.idle < i.timeout {
 			p.short = i.short
 		}
-		return p.a.shutDoor(now, i.last)
+		p.parked = p.a.shutDoor(now, i.last)
+		return p.parked
+	}
+	if i.still != standstillNone { // it answers nothing, and cannot be saved
+		p.said = ""
+		return p.step == nil && p.a.decideToPark(now)
 	}
 	return false
 }
@@ -350,6 +361,7 @@ func (p *kept) lastSave() {
 	if i.running || !p.a.shutDoor(time.Now(), i.last) {
 		return
 	}
+	p.parked = true // nothing is done with it any more
 	overdue := time.NewTimer(lastSaveTime)
 	defer overdue.Stop()
 	for tried := false; ; {
@@ -389,7 +401,7 @@ func (p *kept) commit() {
 	p.begin(func(context.Context) (end, undo func()) {
 		snapshot, err := saved.Commit()
 		return func() {
-			p.plan.Committed(err == nil)
+			p.plan.CommitEnded(err == nil)
 			p.said = keeper.Kept(saved.Report)
 			p.kept = &protocol.Kept{
 				Outcome: protocol.KeptPart, Run: p.a.cfg.Keep.Run, Variables: saved.Report.Variables, Bytes: snapshot.StoredBytes,

@@ -157,6 +157,23 @@ func TestPodWhoseStateIsKept(t *testing.T) {
 	assert.NotContains(t, strings.Join(pod.Spec.Containers[1].Command, " "), "--state")
 }
 
+func TestWhoseStateIsLoaded(t *testing.T) {
+	t.Parallel()
+	_, in := keptSample()
+	in.Kernel.Status.Run = 5
+	for want, kept := range map[int64]*v1alpha1.KeptState{
+		0:  nil,
+		-1: {Outcome: "none"},
+		4:  {Outcome: "whole", Run: 4},
+		3:  {Outcome: "part", Run: 3},
+	} {
+		in.Kernel.Status.Kept = kept
+		assert.Equal(t, want, in.loads())
+	}
+	in.Kernel.Status.Kept = &v1alpha1.KeptState{Outcome: "whole", Run: 5}
+	assert.Zero(t, in.loads(), "it cannot be")
+}
+
 func TestSecretOfAKernelWhoseStateIsKept(t *testing.T) {
 	t.Parallel()
 	k := sample().Kernel

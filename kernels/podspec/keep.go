@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 // EnvKeepState is by what a client says that a kernel's state is not to be kept.
@@ -73,8 +75,12 @@ func KeepOf(cfg Config, in Parts) Keep {
 	return keep
 }
 
-// loads is the run whose state the kernel's next run loads; 0: if any, the one before.
+// loads is the run whose state the kernel's next run loads; 0: if any, the one before;
+// -1: none.
 func (in Parts) loads() int64 {
+	if kept := in.Kernel.Status.Kept; kept != nil && kept.Outcome == string(protocol.KeptNone) {
+		return -1
+	}
 	if kept := in.Kernel.Status.Kept; kept != nil && kept.Run > 0 && kept.Run < runOf(in.Kernel) {
 		return kept.Run
 	}

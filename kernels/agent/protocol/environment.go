@@ -24,7 +24,7 @@ const (
 	EnvKeepKeyFile  = "ELASTICHUB_AGENT_KEEP_KEY_FILE"  // path of a file with keep keys; without it nothing is kept
 	EnvKeepKernel   = "ELASTICHUB_AGENT_KEEP_KERNEL"    // UID of the JupyterKernel
 	EnvKeepRun      = "ELASTICHUB_AGENT_KEEP_RUN"       // that this is, from 1
-	EnvKeepLoads    = "ELASTICHUB_AGENT_KEEP_LOADS"     // the run whose state is loaded; 0: the one before
+	EnvKeepLoads    = "ELASTICHUB_AGENT_KEEP_LOADS"     // the run whose state is loaded; 0: the one before; -1: none
 	EnvKeepIdle     = "ELASTICHUB_AGENT_KEEP_IDLE"      // whole seconds; 0: not before EnvIdleTimeout
 	EnvKeepMaxBytes = "ELASTICHUB_AGENT_KEEP_MAX_BYTES" // 0: any number
 	EnvKeepTTL      = "ELASTICHUB_AGENT_KEEP_TTL"       // whole seconds

@@ -138,6 +138,9 @@ func (p *Plan) park(s Situation, anyhow bool) Step {
 	return Wait
 }
 
+// Committed reports whether there is a snapshot of this process.
+func (p *Plan) Committed() bool { return p.phase == committed }
+
 // Saving reports whether a save goes on.
 func (p *Plan) Saving() bool { return p.phase == saving }
 
@@ -158,8 +161,8 @@ func (p *Plan) Saved(now time.Time, outcome Outcome) {
 	p.after = now.Add(again)
 }
 
-// Committed tells whether the commit went well.
-func (p *Plan) Committed(ok bool) {
+// CommitEnded tells whether the commit went well.
+func (p *Plan) CommitEnded(ok bool) {
 	p.phase = committed
 	if !ok {
 		p.phase, p.outcome = saved, Failed

@@ -98,7 +98,7 @@ func TestPlan(t *testing.T) {
 				case l.ends:
 					plan.Saved(s.Now, l.saved)
 				case l.committed || l.broken:
-					plan.Committed(l.committed)
+					plan.CommitEnded(l.committed)
 				}
 			}
 		})
