@@ -93,9 +93,10 @@ func (p *kept) leave() {
 	default:
 	}
 	p.end()
+	outdated := p.plan.Committed() && !p.parked // it has been used since, or is about to be
 	briefly(func() {
 		p.saved.Discard()
-		if p.plan.Committed() && !p.parked { // it has been used since, or is about to be
+		if outdated {
 			_ = p.keeper.Forget()
 		}
 	})
