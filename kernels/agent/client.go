@@ -159,14 +159,16 @@ func (a *agent) forward(s *session, m wire.Message) error {
 		return nil
 	}
 	f := m.Fields()
-	if s.requested(&m, f) {
+	executes := f.Type == wire.TypeExecuteRequest
+	silent := executes && wire.IsTrue(m.Content, "silent")
+	if s.requested(&m, f, silent) {
 		return nil
 	}
 	if f.Type == wire.TypeShutdownRequest {
 		a.takesLeave(&m, time.Now())
 	}
-	a.activity.request(time.Now(), f, f.Type == wire.TypeExecuteRequest && wire.IsTrue(m.Content, "silent"))
-	if f.Type == wire.TypeExecuteRequest {
+	a.activity.request(time.Now(), f, silent)
+	if executes && !silent {
 		s.welcome(a.builder)
 	}
 	err := box.add(m)

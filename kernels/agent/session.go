@@ -27,7 +27,7 @@ type session struct {
 	mu          sync.Mutex
 	clients     []*client          // that are connected, oldest first
 	left        time.Time          // when the last client went
-	lastExecute []byte             // header of the last execute_request
+	lastExecute []byte             // header of the last execute_request that shows anything
 	pending     map[string]request // requests without reply, by msg_id
 	requests    uint64
 	received    recent // headers of the client's messages
@@ -60,8 +60,9 @@ func newSession(ctx context.Context, id string, limit int, builder *wire.Builder
 
 // requested remembers a client's message before it goes to the kernel. It is
 // not to go there if it is a repetition: a gateway or a client that lost its
-// connection sends again what it has seen no sign of.
-func (s *session) requested(m *wire.Message, f wire.Fields) (repeated bool) {
+// connection sends again what it has seen no sign of. What is said under a silent
+// execute_request nobody reads.
+func (s *session) requested(m *wire.Message, f wire.Fields, silent bool) (repeated bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(f.ID) > 0 && !s.received.add(m.Header) {
@@ -71,7 +72,7 @@ func (s *session) requested(m *wire.Message, f wire.Fields) (repeated bool) {
 		return false
 	}
 	header := bytes.Clone(m.Header)
-	if f.Type == wire.TypeExecuteRequest {
+	if f.Type == wire.TypeExecuteRequest && !silent {
 		s.lastExecute = header
 	}
 	if s.requests++; len(s.pending) < mostTracked {
