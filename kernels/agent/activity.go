@@ -52,6 +52,7 @@ type activity struct {
 	measured      time.Time
 	short         time.Duration // as timeout, for a kernel whose state is kept whole; 0: never
 	own           bool          // the kernel works for the agent
+	touched       time.Time     // when what is no activity may have changed a variable
 }
 
 // execute is an open execute_request.
@@ -80,11 +81,14 @@ func passive(msgType string) bool {
 // request is called for every message of a client; silent is that of an
 // execute_request.
 func (a *activity) request(now time.Time, f wire.Fields, silent bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if silent || f.Type == wire.TypeDebugRequest {
+		a.touched = now
+	}
 	if passive(f.Type) {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if !silent {
 		a.last = now
 	}
@@ -116,6 +120,8 @@ func (a *activity) reply(now time.Time, f, parent wire.Fields) {
 		if e != nil && e.begun { // its output may still be on its way, before "idle"
 			a.asked[id], a.busy[id] = e.silent, now
 		}
+	case parent.Type == wire.TypeDebugRequest:
+		a.touched = now
 	}
 }
 
@@ -129,7 +135,9 @@ func (a *activity) over(now time.Time, id string) {
 	delete(a.executes, id)
 	delete(a.asked, id)
 	delete(a.busy, id)
-	if !silent && (!executing || !e.silent) {
+	if silent || executing && e.silent {
+		a.touched = now
+	} else {
 		a.last = now
 	}
 	if executing {
@@ -321,7 +329,8 @@ type idleness struct {
 	busy    bool          // it works
 	still   standstill    // why it runs and does not work
 	last    time.Time     // last activity; now while busy
-	idle    time.Duration // since then
+	used    time.Time     // when a client may have changed a variable last; not before last
+	idle    time.Duration // since last
 	timeout time.Duration
 	short   time.Duration
 	free    bool // no client holds it
@@ -336,9 +345,13 @@ func (a *activity) idleness(now time.Time, connections int) idleness {
 	i := idleness{running: len(a.executes) > 0 || len(a.busy) > 0, still: a.standstill(now), last: a.last, timeout: a.timeout, short: a.short}
 	i.busy = i.running && i.still == standstillNone
 	if i.busy {
-		i.last = now
+		i.last, i.used = now, now
 		a.yield = 0
 		return i
+	}
+	i.used = i.last
+	if a.touched.After(i.used) {
+		i.used = a.touched
 	}
 	i.idle = max(0, now.Sub(a.last))
 	if a.since.After(a.last) {

@@ -41,6 +41,35 @@ const (
 	info = wire.TypeKernelInfoRequest
 )
 
+// TestWhatMayChangeAVariable is more than activity.
+func TestWhatMayChangeAVariable(t *testing.T) {
+	for name, row := range map[string]struct {
+		play func(*story)
+		want time.Duration // since the beginning
+	}{
+		"nothing":       {func(*story) {}, 0},
+		"a cell":        {func(s *story) { s.asks(exe, "1"); s.replies(exe, "1") }, 2 * time.Second},
+		"one that runs": {func(s *story) { s.asks(exe, "1"); s.step() }, 2 * time.Second},
+		"a silent one":  {func(s *story) { s.inspects("1"); s.replies(exe, "1"); s.step() }, 2 * time.Second},
+		"with an output": {func(s *story) {
+			s.inspects("1")
+			s.says(wire.StateBusy, exe, "1")
+			s.replies(exe, "1")
+			s.says(wire.StateIdle, exe, "1")
+			s.step()
+		}, 4 * time.Second},
+		"the debugger's": {func(s *story) { s.asks(wire.TypeDebugRequest, "1"); s.replies(wire.TypeDebugRequest, "1"); s.step() }, 2 * time.Second},
+		"a question":     {func(s *story) { s.asks(info, "1"); s.replies(info, "1") }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
+			s := &story{newActivity(begin, 0, true, 0, 0), begin}
+			row.play(s)
+			assert.Equal(t, row.want, s.idleness(s.now, 0).used.Sub(begin))
+		})
+	}
+}
+
 func TestActivity(t *testing.T) {
 	for name, row := range map[string]struct {
 		play func(*story)

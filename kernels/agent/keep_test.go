@@ -314,6 +314,39 @@ func TestATerminatedKernelIsSaved(t *testing.T) {
 	assert.Equal(t, &protocol.Kept{Outcome: protocol.KeptNone}, r.result.Kept)
 }
 
+// TestASilentRequestIsNoActivity, and what it has changed is kept.
+func TestASilentRequestIsNoActivity(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, nil)
+	g := r.connect("s1")
+	g.run("a = 5\ngen = (i for i in range(3))")
+	last := r.state().LastActivity
+	r.awaitLog("outcome=part")
+	silent := g.inspect("a = 6")
+	assert.Equal(t, "ok", silent.status())
+	assert.Equal(t, last, r.state().LastActivity)
+	r.cancel()
+	assert.Equal(t, protocol.ReasonTerminated, r.ended().Reason)
+	require.FileExists(t, snapshot(home))
+
+	r = startKept(t, home, 2, nil)
+	g = r.connect("s1")
+	silent = g.inspect("a")
+	assert.Empty(t, silent.notices(), "nobody reads it")
+	cell := g.result(g.execute("print(a)"))
+	assert.Equal(t, "6\n", cell.stdout)
+	assert.Len(t, cell.notices(), 1)
+}
+
+// inspect runs code as what shows variables does.
+func (g *gateway) inspect(code string) outcome {
+	g.t.Helper()
+	return g.result(g.send(g.build.New(wire.Shell, wire.TypeExecuteRequest, nil, map[string]any{
+		"code": code, "silent": true, "store_history": false, "user_expressions": struct{}{}, "allow_stdin": false,
+	})))
+}
+
 // TestAStateThatIsNotToBeLoaded, for the leader knows that it is not that of the end.
 func TestAStateThatIsNotToBeLoaded(t *testing.T) {
 	t.Parallel()

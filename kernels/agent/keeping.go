@@ -162,7 +162,7 @@ func (p *kept) words() words {
 		return words{}
 	}
 	w := words{text: p.said, after: p.short, kept: &protocol.Kept{Outcome: protocol.KeptNone}}
-	if _, committed := p.plan.Holds(p.a.activity.idleness(time.Now(), 0).last); committed {
+	if _, committed := p.plan.Holds(p.a.activity.idleness(time.Now(), 0).used); committed {
 		w.kept = p.kept
 	}
 	return w
@@ -175,7 +175,7 @@ func (p *kept) look(now time.Time) (park bool) {
 	}
 	i := p.a.activity.idleness(now, p.a.connections())
 	step := p.plan.Next(keeper.Situation{
-		Now: now, Busy: i.running, Last: i.last, Idle: i.idle, May: i.free,
+		Now: now, Busy: i.running, Used: i.used, Idle: i.idle, May: i.free,
 		Short: i.short, Long: i.timeout, Yields: i.yields, YieldAny: p.a.cfg.Keep.YieldAny,
 	})
 	switch step {
@@ -185,21 +185,22 @@ func (p *kept) look(now time.Time) (park bool) {
 			p.step()
 		}
 	case keeper.Save, keeper.SaveAll:
-		p.save(now, i.last, step == keeper.SaveAll)
+		p.save(now, i.used, step == keeper.SaveAll)
 	case keeper.Commit:
 		p.commit()
 	case keeper.Discard:
 		saved := p.saved
-		p.saved = keeper.Saved{}
+		p.saved, p.said = keeper.Saved{}, keeper.NotKept(nil)
 		p.aside("state given up", func() error { saved.Discard(); return nil })
 	case keeper.Forget:
+		p.said = keeper.NotKept(nil)
 		p.aside("state given up", p.keeper.Forget)
 	case keeper.Park:
 		p.short = 0
 		if i.timeout == 0 || i.idle < i.timeout {
 			p.short = i.short
 		}
-		p.parked = p.a.shutDoor(now, i.last)
+		p.parked = p.a.shutDoor(now, i.used)
 		return p.parked
 	}
 	if i.still != standstillNone { // it answers nothing, and cannot be saved
@@ -211,9 +212,9 @@ func (p *kept) look(now time.Time) (park bool) {
 
 // save begins to save. Nothing reaches the kernel before the save is over, so that
 // an interrupt of it cannot be one of a cell.
-func (p *kept) save(now, last time.Time, all bool) {
+func (p *kept) save(now, used time.Time, all bool) {
 	if p.step != nil {
-		p.plan = keeper.Plan{} // later
+		p.plan.Later()
 		return
 	}
 	if !p.k.gate.TryLock() {
@@ -221,9 +222,9 @@ func (p *kept) save(now, last time.Time, all bool) {
 		p.said = keeper.NotKept(nil)
 		return
 	}
-	if i := p.a.activity.idleness(time.Now(), 0); i.busy || !i.last.Equal(last) {
+	if i := p.a.activity.idleness(time.Now(), 0); i.busy || !i.used.Equal(used) {
 		p.k.gate.Unlock()
-		p.plan = keeper.Plan{}
+		p.plan.Later()
 		return
 	}
 	p.a.activity.works(true)
@@ -254,7 +255,7 @@ func (p *kept) lastSave() {
 		return
 	}
 	i := p.a.activity.idleness(time.Now(), 0)
-	if i.running || !p.a.shutDoor(time.Now(), i.last) {
+	if i.running || !p.a.shutDoor(time.Now(), i.used) {
 		return
 	}
 	p.parked = true // nothing is done with it any more
@@ -262,7 +263,7 @@ func (p *kept) lastSave() {
 	defer overdue.Stop()
 	for tried := false; ; {
 		if p.step == nil {
-			saved, committed := p.plan.Holds(i.last)
+			saved, committed := p.plan.Holds(i.used)
 			switch {
 			case committed:
 				return
@@ -273,8 +274,8 @@ func (p *kept) lastSave() {
 			default:
 				tried = true
 				p.saved.Discard()
-				p.plan.Begin(i.last)
-				p.save(time.Now(), i.last, true)
+				p.plan.Begin(i.used)
+				p.save(time.Now(), i.used, true)
 			}
 			if p.step == nil {
 				return
@@ -323,12 +324,12 @@ func (p *kept) aside(what string, do func() error) {
 }
 
 // shutDoor shuts the door on a kernel that has not been used since.
-func (a *agent) shutDoor(now, last time.Time) bool {
+func (a *agent) shutDoor(now, used time.Time) bool {
 	connections := a.connections()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i := a.activity.idleness(now, connections)
-	a.ending = !i.busy && i.last.Equal(last)
+	a.ending = !i.busy && i.used.Equal(used)
 	return a.ending
 }
 

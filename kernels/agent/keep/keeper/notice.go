@@ -91,6 +91,8 @@ func NotKept(err error) string {
 		why = "the home has no room for them"
 	case errors.Is(err, store.ErrTooLarge):
 		why = "they are larger than may be kept"
+	case errors.Is(err, errInterrupted):
+		why = "something was asked of the kernel each time they were saved"
 	case errors.Is(err, errTooSlow):
 		why = "saving them took too long"
 	case errors.Is(err, errNoAnswer), errors.Is(err, context.DeadlineExceeded):

@@ -6,8 +6,10 @@ import "time"
 type Situation struct {
 	Now  time.Time
 	Busy bool
-	Last time.Time     // activity: another one means that somebody has used the kernel
-	Idle time.Duration // since then
+	// Used is when somebody has used the kernel last, be it what is no activity: at
+	// another time it is not what it was.
+	Used time.Time
+	Idle time.Duration // since there was activity
 	// May: the kernel may be parked if it is idle for long enough.
 	May bool
 	// Short and Long are the idle limits; 0: never. At the short one it is parked
@@ -36,6 +38,11 @@ const (
 // again is how soon a save is tried again that was postponed, at most.
 const again = time.Minute
 
+// mostOutdated is how many saves in a row may be outdated by what is no activity, such
+// as a page that asks for variables again and again, before the short limit does not
+// hold; at the long one it is as many once more.
+const mostOutdated = 3
+
 type phase int
 
 const (
@@ -51,16 +58,17 @@ const (
 // value is that of a process that was not looked at yet.
 type Plan struct {
 	phase       phase
-	last        time.Time // activity when the save began
+	used        time.Time // when the save began
 	outcome     Outcome   // of the save that is saved or after
 	all         bool      // the last save was a SaveAll
 	interrupted bool
 	after       time.Time // not saved again before
+	outdated    int       // saves since there was activity
 }
 
 // Next is what to do now.
 func (p *Plan) Next(s Situation) Step {
-	used := s.Busy || !s.Last.Equal(p.last)
+	used := s.Busy || !s.Used.Equal(p.used)
 	switch p.phase {
 	case saving:
 		if used && !p.interrupted {
@@ -72,7 +80,7 @@ func (p *Plan) Next(s Situation) Step {
 		return Wait
 	case committed:
 		if used {
-			*p = Plan{}
+			p.renew()
 			return Forget
 		}
 		if !s.May {
@@ -82,7 +90,7 @@ func (p *Plan) Next(s Situation) Step {
 	case saved:
 		if used {
 			had := p.holds()
-			*p = Plan{}
+			p.renew()
 			if had {
 				return Discard
 			}
@@ -91,20 +99,36 @@ func (p *Plan) Next(s Situation) Step {
 	}
 	short := s.Short > 0 && s.Idle >= s.Short
 	anyhow := s.Long > 0 && s.Idle >= s.Long || s.Yields && s.YieldAny
-	if s.Busy || !s.May || !short && !anyhow && !s.Yields {
+	due := short || anyhow || s.Yields
+	if !due && !s.Busy {
+		p.outdated = 0
+	}
+	switch {
+	case s.Busy, !s.May, !due:
+		return Wait
+	case p.phase != resting:
+		return p.park(s, anyhow)
+	case anyhow && p.outdated >= 2*mostOutdated:
+		return Park
+	case !anyhow && p.outdated >= mostOutdated:
 		return Wait
 	}
-	if p.phase == resting {
-		return p.save(s, anyhow)
-	}
-	return p.park(s, anyhow)
+	return p.save(s, anyhow)
 }
 
+// renew begins anew: what was saved is not what the kernel is like.
+func (p *Plan) renew() { *p = Plan{outdated: p.outdated + 1} }
+
+// Later tells that a save has not begun that the Plan asked for.
+func (p *Plan) Later() { *p = Plan{outdated: p.outdated} }
+
 // Begin tells of a save, of everything, that the Plan has not asked for.
-func (p *Plan) Begin(last time.Time) { *p = Plan{phase: saving, last: last, all: true} }
+func (p *Plan) Begin(used time.Time) {
+	*p = Plan{phase: saving, used: used, all: true, outdated: p.outdated}
+}
 
 func (p *Plan) save(s Situation, all bool) Step {
-	p.Begin(s.Last)
+	p.Begin(s.Used)
 	p.all = all
 	if all {
 		return SaveAll
@@ -146,8 +170,8 @@ func (p *Plan) Saving() bool { return p.phase == saving }
 
 // Holds reports whether what is saved, or even committed, is the state of a kernel
 // that was used last at that time.
-func (p *Plan) Holds(last time.Time) (isSaved, isCommitted bool) {
-	if !p.last.Equal(last) {
+func (p *Plan) Holds(used time.Time) (isSaved, isCommitted bool) {
+	if !p.used.Equal(used) {
 		return false, false
 	}
 	return p.phase == saved && p.holds(), p.phase == committed
