@@ -220,6 +220,30 @@ one, two, three = Trap(os._exit, (3,)), Trap(os.abort, ()), Trap(signal.raise_si
 	assert.Contains(t, cell.notices(), "Kernel is back without its variables: the process ended while they were loaded.")
 }
 
+// TestAStateThatIsLoadedHalfWay leaves nothing of it: the cell that waits runs in
+// another process, which is no restart of anybody's.
+func TestAStateThatIsLoadedHalfWay(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, nil)
+	r.connect("s1").run(`
+import os, signal
+os.environ["MARK"] = "1"
+class Trap:
+    def __reduce__(self): return signal.raise_signal, (2,)
+trap = Trap()`)
+	require.Contains(t, r.parkedWith(), "are kept")
+
+	r = startKept(t, home, 2, nil)
+	g := r.connect("s1")
+	cell := g.result(g.execute("import os; print('trap' in globals(), os.environ.get('MARK'))"))
+	assert.Equal(t, "False None\n", cell.stdout)
+	assert.Equal(t, []string{"Kernel is back without its variables: they could not be loaded."}, cell.notices())
+	assert.Zero(t, r.state().Restarts)
+	assert.Contains(t, g.run("a = 5; print(a)"), "5")
+	assert.Regexp(t, `\. Its one variable is kept|All \d variables are kept`, r.parkedWith())
+}
+
 // TestADamagedStateIsNotLoaded: the kernel begins without, and says so.
 func TestADamagedStateIsNotLoaded(t *testing.T) {
 	t.Parallel()

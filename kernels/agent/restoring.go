@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"syscall"
 
 	"github.com/elastichub/elastichub/kernels/agent/keep/keeper"
 	"github.com/elastichub/elastichub/kernels/agent/keep/store"
@@ -21,6 +22,7 @@ type restoring struct {
 	over    bool // it was loaded, or given up
 	none    bool // there is none
 	died    bool // a process has just died of it
+	spoilt  bool // the process has some of what could not be loaded, and is to go
 	without []keeper.Record
 }
 
@@ -39,6 +41,16 @@ func (a *agent) retry(k *kernel, how string) bool {
 	}
 	a.tellAll(fmt.Sprintf("[the kernel died while %s brought back: %s; it is started again without %s]\n", what, how, without))
 	return true
+}
+
+// discard ends a process that has some of a state that could not be loaded: settings,
+// modules, or what hangs in a constructor. No client has spoken to it.
+func (a *agent) discard(k *kernel) (ended bool) {
+	a.restored.spoilt = false
+	_ = k.signal(syscall.SIGKILL)
+	ended = k.exited(killTime)
+	k.leave()
+	return ended
 }
 
 // settle gets a process ready for clients: what is there before their first cell is
@@ -65,7 +77,7 @@ func (p *kept) settle() {
 		case errors.Is(err, store.ErrNoSnapshot), errors.Is(err, store.ErrOtherRun):
 			return p.nothingKept, nothing
 		case err != nil:
-			return func() { p.restored(keeper.Report{}, err) }, nothing
+			return func() { p.settled = true; p.restored(keeper.Report{}, err) }, nothing
 		}
 		report, err := p.keeper.Load(ctx, keptKernel{p.k}, without)
 		return func() { p.restored(report, err) }, nothing
@@ -97,7 +109,8 @@ func (p *kept) restored(report keeper.Report, err error) {
 		return
 	}
 	r.over, r.died = true, errors.Is(err, keeper.ErrGone)
-	p.settled = !r.died
+	r.spoilt = err != nil && !r.died && !p.settled
+	p.settled = err == nil || p.settled
 	text := keeper.NotReturned(err)
 	if err == nil {
 		text = keeper.Returned(report, r.without)

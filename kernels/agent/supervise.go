@@ -60,7 +60,8 @@ const (
 	endIdle
 	endTerminated
 	endOrphaned
-	endLost // the kernel's container has ended, or run-kernel does not answer
+	endSpoilt // a state could be loaded in part only
+	endLost   // the kernel's container has ended, or run-kernel does not answer
 )
 
 // supervise owns the kernel from the first start to the end.
@@ -137,6 +138,11 @@ func (a *agent) supervise(ctx context.Context, control net.Listener) protocol.Re
 			case <-time.After(wait):
 			case <-ctx.Done(): // the next watch sees it
 			}
+		case endSpoilt:
+			if !a.discard(k) {
+				return a.finish(nil, a.lost(errNoAnswer))
+			}
+			continue
 		case endRestart:
 			a.setState(wire.StateRestarting)
 			a.restored = restoring{over: true} // whoever restarts wants to begin anew
@@ -267,6 +273,9 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 		case end := <-kept.finished():
 			settled := kept.settled
 			end()
+			if a.restored.spoilt {
+				return endSpoilt
+			}
 			if kept.settled && !settled {
 				present()
 				if !kept.off {
