@@ -27,7 +27,8 @@ func (c *cluster) waitsFor(name, reason string) {
 	c.eventually(name+" waits: "+reason, func() bool { q := c.queue(name); return q != nil && q.Reason == reason })
 }
 
-// gauge reads a gauge by the value of its one label, or "".
+// gauge reads a gauge, or a counter, by the value of its one label, or "". Of a histogram
+// it reads the sum.
 func (c *cluster) gauge(name string) map[string]float64 {
 	c.Helper()
 	families, err := c.meters.Gather()
@@ -42,7 +43,7 @@ func (c *cluster) gauge(name string) map[string]float64 {
 			if len(m.GetLabel()) > 0 {
 				label = m.GetLabel()[0].GetValue()
 			}
-			values[label] = m.GetGauge().GetValue()
+			values[label] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + m.GetHistogram().GetSampleSum()
 		}
 	}
 	return values

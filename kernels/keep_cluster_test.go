@@ -46,7 +46,16 @@ func TestKeyOfAKeptKernel(t *testing.T) {
 	assert.Equal(t, key.Hex()+"\n", string(secret("kept-1")[podspec.KeepKeyName]))
 	assert.NotContains(t, secret("bare-1"), podspec.KeepKeyName)
 
-	c.ready("kept", 1, "")
+	pod := c.ready("kept", 1, "")
 	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.Keep.IdleSeconds = ptr.To[int64](60) })
 	c.eventually("the agent knows", func() bool { return c.agents.state("10.0.0.9").short == time.Minute })
+	c.report(pod, kerneltest.Exited(0, "Completed", `{"reason":"idle","kept":{"outcome":"part","run":1,"variables":3,"bytes":70000,"lost":["gen (generator)"]}}`))
+	want := &v1alpha1.KeptState{Outcome: "part", Run: 1, Variables: 3, Bytes: 70000, Lost: []string{"gen (generator)"}}
+	assert.Equal(t, want, c.phase("kept", 1, v1alpha1.KernelParked).Status.Kept)
+	c.eventually("it is counted", func() bool { return c.gauge("elastichub_kernel_states_total")["part"] == 1 })
+	assert.Equal(t, map[string]float64{"": 70000}, c.gauge("elastichub_kernel_state_bytes"))
+	c.askRun("kept", 2)
+	agent := c.pod("kept", 2).Spec.Containers[0]
+	assert.Contains(t, agent.Env, corev1.EnvVar{Name: "ELASTICHUB_AGENT_KEEP_LOADS", Value: "1"})
+	assert.Equal(t, key.Hex()+"\n", string(secret("kept-2")[podspec.KeepKeyName]))
 }

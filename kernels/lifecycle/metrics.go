@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 // Phases of a start, for the label of startSeconds.
@@ -27,6 +28,8 @@ type Metrics struct {
 	ends         *prometheus.CounterVec
 	orphans      *prometheus.CounterVec
 	warmStarts   *prometheus.CounterVec
+	states       *prometheus.CounterVec
+	stateBytes   prometheus.Histogram
 }
 
 // NewMetrics registers them.
@@ -45,8 +48,15 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		warmStarts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "elastichub_kernel_warm_starts_total", Help: "Kernels that were promised a warm Pod, by outcome: taken, lost.",
 		}, []string{"outcome"}),
+		states: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "elastichub_kernel_states_total", Help: "Ends of kernels whose variables were to be kept, by how many are: whole, part, none.",
+		}, []string{"outcome"}),
+		stateBytes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "elastichub_kernel_state_bytes", Help: "Size of what was kept of a kernel, as it lies in its home.",
+			Buckets: prometheus.ExponentialBuckets(64<<10, 4, 10),
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.startSeconds, m.ends, m.orphans, m.warmStarts} {
+	for _, c := range []prometheus.Collector{m.startSeconds, m.ends, m.orphans, m.warmStarts, m.states, m.stateBytes} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -57,6 +67,17 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 // Admitted measures how long a kernel has waited.
 func (m *Metrics) Admitted(after time.Duration) {
 	m.startSeconds.WithLabelValues(startQueued).Observe(max(after, 0).Seconds())
+}
+
+// kept counts what an agent says that is kept; nil if it says nothing.
+func (m *Metrics) kept(state *v1alpha1.KeptState) {
+	if state == nil {
+		return
+	}
+	m.states.WithLabelValues(state.Outcome).Inc()
+	if state.Outcome != string(protocol.KeptNone) {
+		m.stateBytes.Observe(float64(state.Bytes))
+	}
 }
 
 // Ended counts the end of a run, or of the wait for one.

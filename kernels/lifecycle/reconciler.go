@@ -199,6 +199,7 @@ func (r *kernelReconciler) countEnd(k *v1alpha1.JupyterKernel, p plan) {
 	r.clocks.Delete(k.UID)
 	if p.ended != nil {
 		r.meters.Ended(p.ended.Cause)
+		r.meters.kept(p.ended.Kept)
 	}
 }
 
