@@ -26,6 +26,7 @@ type fakeAgent struct {
 	idle    time.Duration // what the agent says
 	silent  bool          // it does not answer
 	parked  bool
+	ended   bool // by Shutdown
 
 	variables map[string]string
 }
@@ -65,6 +66,15 @@ func (f *fakeAgents) SetVariables(_ context.Context, ip string, secret keys.Secr
 	f.at(ip, func(a *fakeAgent) {
 		if err = errSilent; !a.silent {
 			a.secret, a.variables, err = secret, variables, nil
+		}
+	})
+	return err
+}
+
+func (f *fakeAgents) Shutdown(_ context.Context, ip string, secret keys.Secret) (err error) {
+	f.at(ip, func(a *fakeAgent) {
+		if err = errSilent; !a.silent {
+			a.secret, a.ended, err = secret, true, nil
 		}
 	})
 	return err

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
@@ -58,4 +59,32 @@ func TestKeyOfAKeptKernel(t *testing.T) {
 	agent := c.pod("kept", 2).Spec.Containers[0]
 	assert.Contains(t, agent.Env, corev1.EnvVar{Name: "ELASTICHUB_AGENT_KEEP_LOADS", Value: "1"})
 	assert.Equal(t, key.Hex()+"\n", string(secret("kept-2")[podspec.KeepKeyName]))
+}
+
+// TestAShutdownKeepsNothing: the agent of a kernel that is kept is told before the Pod
+// goes; that of another, as ever, not.
+func TestAShutdownKeepsNothing(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) {
+		cfg.ClusterCapacity, cfg.KeepSeed = false, bytes.Repeat([]byte{5}, keys.Size)
+		cfg.Pods.Keep = podspec.Keep{Enabled: true, IdleSeconds: 300, TTL: time.Hour}
+	})
+	c.gateway("gw")
+	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: "nb"}}
+	nb.Spec.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: resource.MustParse("1Gi")}}
+	nb.Spec.Gateway = &corev1.ObjectReference{Name: "gw"}
+	c.create(kerneltest.GPUSpec("cpu", 0), nb)
+	for i, name := range []string{"kept", "bare", "silent"} {
+		c.create(kerneltest.Kernel(name, "gw", "cpu", func(k *v1alpha1.JupyterKernel) {
+			if name != "bare" {
+				k.Spec.Notebook = "nb"
+			}
+		}))
+		ip := fmt.Sprintf("10.0.1.%d", i)
+		c.report(c.pod(name, 1), kerneltest.Running(ip, true))
+		c.phase(name, 1, v1alpha1.KernelReady)
+		c.agents.at(ip, func(a *fakeAgent) { a.silent = name == "silent" })
+		c.change(c.kernel(name), `{"spec": {"shutdown": {}}}`)
+		c.gone(c.kernel(name))
+		assert.Equal(t, name == "kept", c.agents.state(ip).ended, name)
+	}
 }

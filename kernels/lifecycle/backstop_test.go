@@ -158,6 +158,8 @@ func (a *silentAgents) SetVariables(context.Context, string, keys.Secret, map[st
 	return nil
 }
 
+func (a *silentAgents) Shutdown(context.Context, string, keys.Secret) error { return nil }
+
 func (a *silentAgents) Idle(_ context.Context, ip string, secret keys.Secret) (time.Duration, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

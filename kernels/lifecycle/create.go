@@ -67,15 +67,6 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 	return r.createPod(ctx, k, pod, p)
 }
 
-// keepKeys are those of a kernel whose state is kept.
-func (r *kernelReconciler) keepKeys(k *v1alpha1.JupyterKernel, built *podspec.Built) ([]keys.KeepKey, error) {
-	if !r.pods.StateOf(built.Parts).Enabled {
-		return nil, nil
-	}
-	key, err := keys.DeriveKeep(r.keepSeed, k.Namespace, string(k.UID))
-	return []keys.KeepKey{key}, err
-}
-
 func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, p *plan) error {
 	r.expect(pod)
 	err := r.client.Create(ctx, pod)

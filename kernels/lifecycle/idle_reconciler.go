@@ -123,6 +123,8 @@ type Agents interface {
 	SetIdle(ctx context.Context, ip string, secret keys.Secret, limits protocol.IdleLimits) error
 	// SetVariables sets what the kernel has in its environment over what its Pod says.
 	SetVariables(ctx context.Context, ip string, secret keys.Secret, variables map[string]string) error
+	// Shutdown ends the kernel, as its owner does: nothing is kept of it.
+	Shutdown(ctx context.Context, ip string, secret keys.Secret) error
 	// Idle tells for how long the kernel has been idle; a busy one: not at all.
 	Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error)
 }

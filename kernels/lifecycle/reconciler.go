@@ -205,6 +205,9 @@ func (r *kernelReconciler) countEnd(k *v1alpha1.JupyterKernel, p plan) {
 
 func (r *kernelReconciler) deleteKernel(ctx context.Context, k *v1alpha1.JupyterKernel, why string) error {
 	log.FromContext(ctx).Info("deleting kernel", "why", why)
+	if err := r.discardState(ctx, k); err != nil { // then it stays until its time is over
+		log.FromContext(ctx).Info("the state of the kernel is not removed", "error", err.Error())
+	}
 	err := r.client.Delete(ctx, k, client.Preconditions{UID: ptr.To(k.UID)}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if apierrors.IsConflict(err) {
 		return nil

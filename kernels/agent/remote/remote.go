@@ -75,6 +75,12 @@ func (c *Caller) Park(ctx context.Context, ip string, secret keys.Secret, idle t
 	return err == nil && status == http.StatusAccepted, err
 }
 
+// Shutdown ends the kernel, as its owner does: nothing is kept of it.
+func (c *Caller) Shutdown(ctx context.Context, ip string, secret keys.Secret) error {
+	_, err := c.call(ctx, ip, secret, http.MethodPost, protocol.PathShutdown, nil, nil, http.StatusAccepted)
+	return err
+}
+
 // call returns the status if it is one of those expected.
 func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method, path string, body, answer any, expected ...int) (int, error) {
 	if net.ParseIP(ip) == nil {

@@ -29,26 +29,41 @@ func secret(t *testing.T, id string) keys.Secret {
 	return s
 }
 
-// TestCallsOfARealAgent with a real ipykernel.
-func TestCallsOfARealAgent(t *testing.T) {
+// startAgent runs an agent with a real ipykernel, and tells where it is and how it ends.
+func startAgent(t *testing.T, name string) (ip string, run keys.Secret, ended <-chan protocol.Result) {
+	t.Helper()
 	python := pythontest.Interpreter(t)
-	ip := loopback.IP()
+	ip = loopback.IP()
 	cfg := agent.DefaultConfig()
-	cfg.Secret = secret(t, "warm-1")
+	cfg.Secret = secret(t, name)
 	cfg.KernelID, cfg.KernelName, cfg.Listen = "k", "python3", net.JoinHostPort(ip, strconv.Itoa(protocol.Port))
 	cfg.TerminationLog = filepath.Join(t.TempDir(), "log")
 	cfg.Log = slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan protocol.Result, 1)
+	end := make(chan protocol.Result, 1)
 	go func() {
 		result, _ := agentpod.Run(ctx, cfg, []string{python, "-m", "ipykernel_launcher", "-f", "{connection_file}"}, io.Discard, t.TempDir())
-		ended <- result
+		end <- result
 	}()
 	t.Cleanup(cancel)
+	return ip, cfg.Secret, end
+}
 
+func TestShutdownOfARealAgent(t *testing.T) {
+	ip, run, ended := startAgent(t, "run-1")
+	c := remote.NewCaller(protocol.Port)
+	require.Eventually(t, func() bool { _, err := c.Idle(t.Context(), ip, run); return err == nil }, 30*time.Second, 50*time.Millisecond)
+	assert.Error(t, c.Shutdown(t.Context(), ip, secret(t, "run-2")))
+	require.NoError(t, c.Shutdown(t.Context(), ip, run))
+	assert.Equal(t, protocol.ReasonShutdown, (<-ended).Reason)
+}
+
+func TestCallsOfARealAgent(t *testing.T) {
+	ip, run, ended := startAgent(t, "warm-1")
+	ctx := t.Context()
 	c := remote.NewCaller(protocol.Port)
 	require.Eventually(t, func() bool {
-		idle, err := c.Idle(ctx, ip, cfg.Secret)
+		idle, err := c.Idle(ctx, ip, run)
 		return err == nil && idle > 10*time.Millisecond
 	}, 30*time.Second, 50*time.Millisecond)
 
@@ -57,27 +72,27 @@ func TestCallsOfARealAgent(t *testing.T) {
 	_, err := c.Idle(ctx, ip, stranger)
 	assert.ErrorIs(t, err, keys.ErrPeer)
 	assert.Error(t, c.SetIdle(ctx, ip, stranger, protocol.IdleLimits{Long: time.Second, CullConnected: true}))
-	assert.ErrorContains(t, c.SetIdle(ctx, "agent.example.org", cfg.Secret, protocol.IdleLimits{Long: time.Second}), "no address")
+	assert.ErrorContains(t, c.SetIdle(ctx, "agent.example.org", run, protocol.IdleLimits{Long: time.Second}), "no address")
 
-	require.NoError(t, c.SetIdle(ctx, ip, cfg.Secret, protocol.IdleLimits{Long: time.Hour, Short: time.Minute}))
+	require.NoError(t, c.SetIdle(ctx, ip, run, protocol.IdleLimits{Long: time.Hour, Short: time.Minute}))
 	require.Eventually(t, func() bool {
-		return c.SetVariables(ctx, ip, cfg.Secret, map[string]string{"JUPYTERHUB_USER": "ann"}) == nil
+		return c.SetVariables(ctx, ip, run, map[string]string{"JUPYTERHUB_USER": "ann"}) == nil
 	}, 30*time.Second, 50*time.Millisecond, "once there is a kernel")
-	assert.ErrorContains(t, c.SetVariables(ctx, ip, cfg.Secret, map[string]string{protocol.EnvGPUs: "8"}), "400")
-	will, err := c.Park(ctx, ip, cfg.Secret, time.Hour)
+	assert.ErrorContains(t, c.SetVariables(ctx, ip, run, map[string]string{protocol.EnvGPUs: "8"}), "400")
+	will, err := c.Park(ctx, ip, run, time.Hour)
 	require.NoError(t, err)
 	assert.False(t, will)
-	_, err = c.Park(ctx, ip, cfg.Secret, 0)
+	_, err = c.Park(ctx, ip, run, 0)
 	assert.ErrorContains(t, err, "400")
 
 	require.Eventually(t, func() bool {
-		will, err := c.Park(ctx, ip, cfg.Secret, 10*time.Millisecond)
+		will, err := c.Park(ctx, ip, run, 10*time.Millisecond)
 		return err == nil && will
 	}, 10*time.Second, 50*time.Millisecond)
 	assert.Equal(t, protocol.ReasonIdle, (<-ended).Reason)
 
 	timed, stop := context.WithTimeout(ctx, time.Second)
 	defer stop()
-	_, err = c.Idle(timed, ip, cfg.Secret)
+	_, err = c.Idle(timed, ip, run)
 	assert.Error(t, err, "it has ended")
 }

@@ -1,0 +1,38 @@
+package lifecycle
+
+import (
+	"context"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/podspec"
+)
+
+// keepKeys are those of a kernel whose state is kept.
+func (r *kernelReconciler) keepKeys(k *v1alpha1.JupyterKernel, built *podspec.Built) ([]keys.KeepKey, error) {
+	if !r.pods.StateOf(built.Parts).Enabled {
+		return nil, nil
+	}
+	key, err := keys.DeriveKeep(r.keepSeed, k.Namespace, string(k.UID))
+	return []keys.KeepKey{key}, err
+}
+
+// discardState has a kernel that is about to be deleted end by its agent, if its state
+// is kept: told by nobody but the kubelet, the agent would save it.
+func (r *kernelReconciler) discardState(ctx context.Context, k *v1alpha1.JupyterKernel) error {
+	if k.Status.Phase != v1alpha1.KernelReady || k.Status.PodIP == "" {
+		return nil
+	}
+	in, err := r.pods.Gather(ctx, r.client, k)
+	if err != nil || !r.pods.StateOf(in).Enabled {
+		return err
+	}
+	secret, err := podspec.AgentSecret(ctx, r.live, k)
+	if err != nil {
+		return err
+	}
+	calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
+	defer cancel()
+	return r.agents.Shutdown(calling, k.Status.PodIP, secret)
+}
