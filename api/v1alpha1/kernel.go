@@ -17,6 +17,7 @@ import (
 // +kubebuilder:printcolumn:name="Cause",type=string,JSONPath=`.status.cause`
 // +kubebuilder:printcolumn:name="Queue",type=integer,JSONPath=`.status.queue.position`
 // +kubebuilder:printcolumn:name="Held",type=string,JSONPath=`.status.held`
+// +kubebuilder:printcolumn:name="Kept",type=string,JSONPath=`.status.kept.outcome`
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.node`,priority=1
 // +kubebuilder:printcolumn:name="Waits For",type=string,JSONPath=`.status.queue.reason`,priority=1
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
