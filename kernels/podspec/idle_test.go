@@ -69,6 +69,8 @@ func TestIdleRule(t *testing.T) {
 		"a client who wants it": {func(_ *Config, p *Parts) {
 			p.Kernel.Spec.Env = append(p.Kernel.Spec.Env, corev1.EnvVar{Name: "KERNEL_KEEP_STATE", Value: "yes"})
 		}, IdleRule{TimeoutSeconds: 3600, ShortSeconds: 300, DecidedBy: IdleByGateway}},
+		"one that is deleted when it is idle": {func(_ *Config, p *Parts) { p.Gateway.Spec.OnIdle = v1alpha1.OnIdleDelete },
+			IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
 		"no seed":        {func(c *Config, _ *Parts) { c.Keeps = false }, IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
 		"no notebook":    {func(_ *Config, p *Parts) { p.Notebook = nil }, IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},
 		"no home":        {func(_ *Config, p *Parts) { p.Notebook.Spec.Storage.Home = nil }, IdleRule{TimeoutSeconds: 3600, DecidedBy: IdleByGateway}},

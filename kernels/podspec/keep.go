@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
@@ -51,12 +52,16 @@ func (w wish) over(k Keep) Keep {
 
 // KeepOf tells how a kernel's state is kept: by the first of policies, gateway and
 // configuration that says it, each field by itself. It is not kept if a kernelspec
-// or the client says so, nor where there is no home to keep it in.
+// or the client says so, where there is no home to keep it in, nor where an idle kernel
+// is deleted: nobody comes back to it.
 func KeepOf(cfg Config, in Parts) Keep {
 	if !cfg.Keeps || in.Spec == nil || in.Warm || !ptr.Deref(in.Spec.Spec.Keep, true) || in.refuses() {
 		return Keep{}
 	}
 	if in.Notebook == nil || in.Notebook.Spec.Storage == nil || in.Notebook.Spec.Storage.Home == nil {
+		return Keep{}
+	}
+	if in.Gateway.Spec.OnIdle == v1alpha1.OnIdleDelete {
 		return Keep{}
 	}
 	keep := cfg.Keep
