@@ -281,7 +281,8 @@ func TestWhoEndsAKernelEndsItsState(t *testing.T) {
 			if how == "restart" {
 				assert.Equal(t, "False\n", g.run("print('a' in globals())"))
 			} else {
-				r.ended()
+				r.cancel() // as the kubelet does, when the Pod is deleted
+				assert.Equal(t, protocol.ReasonShutdown, r.ended().Reason)
 			}
 			require.Eventually(t, func() bool { _, err := os.Stat(snapshot(home)); return os.IsNotExist(err) }, patience, 10*time.Millisecond)
 		})
