@@ -160,7 +160,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		if err != nil {
 			return err
 		}
-		c.Keep = &Keep{Files: protocol.KeepDirectory, YieldAny: true, FreePercent: leftFree}
+		c.Keep = &Keep{Files: protocol.KeepDirectory, YieldAny: true, FreePercent: leftFree, FreeAtMost: leftFreeAtMost}
 		for _, key := range found {
 			c.Keep.Keys = append(c.Keep.Keys, store.Key(key))
 		}
@@ -183,8 +183,12 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	return c, errors.Join(faults...)
 }
 
-// leftFree is how many percent of a user's volume no state may take.
-const leftFree = 10
+// leftFree is how many percent of a user's volume no state may take, or leftFreeAtMost
+// bytes: a tenth of one that many share is more than anybody misses.
+const (
+	leftFree       = 10
+	leftFreeAtMost = 2 << 30
+)
 
 // Validate returns all faults at once.
 func (c *Config) Validate() error {

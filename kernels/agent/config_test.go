@@ -59,7 +59,7 @@ func TestKeepFromEnv(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, &Keep{
 		Kernel: "uid", Keys: []store.Key{{1}, {2}}, Run: 3, Loads: 1, Files: "/opt/elastichub/keep", Short: 5 * time.Minute, YieldAny: true,
-		TTL: time.Hour, MaxBytes: 8 << 30, FreePercent: 10,
+		TTL: time.Hour, MaxBytes: 8 << 30, FreePercent: 10, FreeAtMost: 2 << 30,
 	}, got.Keep)
 	require.NoError(t, got.Validate())
 	got.Keep.Run, got.Keep.TTL, got.Keep.Kernel = 0, 0, ""

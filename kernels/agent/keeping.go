@@ -28,10 +28,12 @@ type Keep struct {
 	TTL         time.Duration
 	MaxBytes    int64 // 0: any number
 	FreePercent int   // of the volume, left to others
+	FreeAtMost  int64 // of these, bytes; 0: all
 }
 
 func (c *Keep) store(v store.Volume) (*store.Store, error) {
-	return store.Open(v, store.Config{Kernel: c.Kernel, Keys: c.Keys, TTL: c.TTL, MaxBytes: c.MaxBytes, FreePercent: c.FreePercent})
+	return store.Open(v, store.Config{Kernel: c.Kernel, Keys: c.Keys, TTL: c.TTL, MaxBytes: c.MaxBytes,
+		FreePercent: c.FreePercent, FreeAtMost: c.FreeAtMost})
 }
 
 // kept is the state of one process of the kernel being kept. It is the

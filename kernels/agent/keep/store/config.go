@@ -19,8 +19,10 @@ type Config struct {
 	// MaxBytes is what the chunks of one snapshot may take on the volume; 0 is
 	// no limit.
 	MaxBytes int64
-	// FreePercent of the volume are left to others.
+	// FreePercent of the volume are left to others, or FreeAtMost bytes if that is less;
+	// 0 of the latter is no limit.
 	FreePercent int
+	FreeAtMost  int64
 	// Now is the clock, time.Now if nil.
 	Now func() time.Time
 }
@@ -44,6 +46,9 @@ func (c Config) validate() error {
 	}
 	if c.FreePercent < 0 || c.FreePercent > 99 {
 		faults = append(faults, fmt.Errorf("freePercent %d is not between 0 and 99", c.FreePercent))
+	}
+	if c.FreeAtMost < 0 {
+		faults = append(faults, fmt.Errorf("freeAtMost %d is negative", c.FreeAtMost))
 	}
 	return errors.Join(faults...)
 }

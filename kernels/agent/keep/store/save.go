@@ -128,7 +128,11 @@ func (d *Draft) leave(size int64) error {
 	if err != nil {
 		return err
 	}
-	if rest := total / 100 * int64(d.store.config.FreePercent); free-size < rest {
+	rest := total / 100 * int64(d.store.config.FreePercent)
+	if most := d.store.config.FreeAtMost; most > 0 {
+		rest = min(rest, most)
+	}
+	if free-size < rest {
 		return fmt.Errorf("%w: %d bytes are free, and %d are left to others", ErrVolumeFull, free, rest)
 	}
 	return nil

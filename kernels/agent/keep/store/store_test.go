@@ -345,6 +345,7 @@ func TestLimits(t *testing.T) {
 		assert.True(t, maps.Equal(before, files(t, dir)), name)
 	}
 	save(t, open(t, volume, func(c *store.Config) { c.MaxBytes = size + 100 }), 2, small("latter"))
+	save(t, open(t, volume, func(c *store.Config) { c.FreePercent, c.FreeAtMost = 99, 1 }), 3, small("large volume"))
 }
 
 func TestDelete(t *testing.T) {
@@ -371,6 +372,7 @@ func TestConfigurationIsChecked(t *testing.T) {
 		func(c *store.Config) { c.TTL = 0 },
 		func(c *store.Config) { c.MaxBytes = -1 },
 		func(c *store.Config) { c.FreePercent = 100 },
+		func(c *store.Config) { c.FreeAtMost = -1 },
 	} {
 		c := config()
 		change(&c)
