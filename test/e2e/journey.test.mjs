@@ -150,7 +150,7 @@ describe('2 to 6. a researcher works', () => {
     assert.equal(pods[0].status.containerStatuses[0].restartCount, 0);
   });
 
-  it('4. an idle kernel gives its GPU back, says so, and returns on the next run', async () => {
+  it('4. an idle kernel gives its GPU back, says so, and returns with its variables on the next run', async () => {
     const cell = await run(page, 'before = 1; print("last")');
     await output(cell, /last/);
     await until('the kernel Pod is gone', async () => (await kernelPods()).length === 0, { seconds: idleSeconds + 45 });
@@ -161,7 +161,7 @@ describe('2 to 6. a researcher works', () => {
     await picture(page, 'notebook-parked');
 
     const again = await run(page, 'print("before" in globals(), 6*7)');
-    await timed('run cell to first output, parked before', () => output(again, /False 42/, 90));
+    await timed('run cell to first output, parked before', () => output(again, /True 42/, 90));
     assert.match(await outputOf(again), /kernel/i, 'the cell says what happened');
     await picture(page, 'notebook-returned');
     const [back] = (await list('jupyterkernels')).filter((k) => k.spec.user === 'researcher');
