@@ -84,6 +84,24 @@ func TestEveryCauseIsPutIntoWords(t *testing.T) {
 	}
 }
 
+func TestAnEndSaysWhetherVariablesAreKept(t *testing.T) {
+	for _, row := range []struct {
+		kept *v1alpha1.KeptState
+		want string
+	}{
+		{nil, "The kernel ended. Its Pod was deleted. Run a cell to start it again."},
+		{&v1alpha1.KeptState{Outcome: "whole", Run: 2, Variables: 3}, "The kernel ended. Its Pod was deleted. Its variables are kept. Run a cell to start it again."},
+		{&v1alpha1.KeptState{Outcome: "part", Run: 2, Variables: 3}, "The kernel ended. Its Pod was deleted. 3 of its variables are kept. Run a cell to start it again."},
+		{&v1alpha1.KeptState{Outcome: "none", Run: 2}, "The kernel ended. Its Pod was deleted. Run a cell to start it again."},
+		{&v1alpha1.KeptState{Outcome: "whole", Run: 1}, "The kernel ended. Its Pod was deleted. Run a cell to start it again."},
+	} {
+		k := kernelIn(v1alpha1.KernelDead, 2, 2, "")
+		k.Status.Cause, k.Status.Message, k.Status.Kept = v1alpha1.CauseUnknown, "Its Pod was deleted.", row.kept
+		_, text := over(k)
+		assert.Equal(t, row.want, text)
+	}
+}
+
 func TestPendingRequestsCountWhatTheyHold(t *testing.T) {
 	room := roomFor(1 << 20)
 	l := newPendingRequests(10_000, room, "alice")

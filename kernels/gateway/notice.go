@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
 // waiting says, for people, what a cell waits for. It is empty when the kernel
@@ -105,7 +106,21 @@ func over(k *v1alpha1.JupyterKernel) (name, text string) {
 		}
 	}
 	if phaseOf(k) == v1alpha1.KernelDead {
-		what += " Run a cell to start it again."
+		what += keptOf(k) + " Run a cell to start it again."
 	}
 	return name, what
+}
+
+// keptOf says whether the next run has the variables of the one that ended.
+func keptOf(k *v1alpha1.JupyterKernel) string {
+	kept := k.Status.Kept
+	switch {
+	case kept == nil, kept.Run != k.Status.Run:
+		return ""
+	case kept.Outcome == string(protocol.KeptWhole):
+		return " Its variables are kept."
+	case kept.Outcome == string(protocol.KeptPart):
+		return fmt.Sprintf(" %d of its variables are kept.", kept.Variables)
+	}
+	return ""
 }
