@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"regexp"
 	"time"
 
 	"github.com/google/uuid"
@@ -85,13 +86,16 @@ type Display struct {
 	Data map[string]string
 }
 
+// quoted is a name in a notice.
+var quoted = regexp.MustCompile("`([^`]+)`")
+
 // Notice is a sentence of ours among a cell's output: plain text for notebooks
 // as files, and HTML that screen readers announce.
 func Notice(text string) map[string]string {
 	return map[string]string{
 		"text/plain": text,
 		"text/html": `<div role="status" style="border-left:3px solid #888;padding:.3em .8em;opacity:.85">` +
-			html.EscapeString(text) + `</div>`,
+			quoted.ReplaceAllString(html.EscapeString(text), "<code>$1</code>") + `</div>`,
 	}
 }
 

@@ -343,3 +343,9 @@ func TestBuilders(t *testing.T) {
 	assert.Equal(t, "{}", string(orphan.ParentHeader))
 	assert.Equal(t, "dead", orphan.ExecutionState())
 }
+
+func TestANoticeShowsNamesAsCode(t *testing.T) {
+	n := wire.Notice("Not kept: `<b>` (generator), ` alone")
+	assert.Equal(t, "Not kept: `<b>` (generator), ` alone", n["text/plain"])
+	assert.Contains(t, n["text/html"], "Not kept: <code>&lt;b&gt;</code> (generator), ` alone</div>")
+}
