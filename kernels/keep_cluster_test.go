@@ -56,9 +56,15 @@ func TestKeyOfAKeptKernel(t *testing.T) {
 	c.eventually("it is counted", func() bool { return c.gauge("elastichub_kernel_states_total")["part"] == 1 })
 	assert.Equal(t, map[string]float64{"": 70000}, c.gauge("elastichub_kernel_state_bytes"))
 	c.askRun("kept", 2)
-	agent := c.pod("kept", 2).Spec.Containers[0]
-	assert.Contains(t, agent.Env, corev1.EnvVar{Name: "ELASTICHUB_AGENT_KEEP_LOADS", Value: "1"})
+	pod = c.pod("kept", 2)
+	assert.Contains(t, pod.Spec.Containers[0].Env, corev1.EnvVar{Name: "ELASTICHUB_AGENT_KEEP_LOADS", Value: "1"})
 	assert.Equal(t, key.Hex()+"\n", string(secret("kept-2")[podspec.KeepKeyName]))
+
+	// Its Pod is taken away before anybody has seen it ready, but it was: what is kept of
+	// this run is not to be forgotten for a new attempt at the same.
+	c.report(pod, kerneltest.Exited(1, "Error", `{"reason":"terminated","kept":{"outcome":"whole","run":2,"variables":4,"bytes":80000}}`))
+	want = &v1alpha1.KeptState{Outcome: "whole", Run: 2, Variables: 4, Bytes: 80000}
+	assert.Equal(t, want, c.phase("kept", 2, v1alpha1.KernelDead).Status.Kept)
 }
 
 // TestAShutdownKeepsNothing: the agent of a kernel that is kept is told before the Pod

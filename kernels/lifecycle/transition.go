@@ -363,9 +363,10 @@ func (p *plan) waitOut(now time.Time) {
 }
 
 // startsAnew reports whether a run whose Pod was taken away before it was ready is
-// begun anew: nothing is lost by that.
+// begun anew: nothing is lost by that. An agent that tells what is kept had a kernel
+// that people could use, whether or not that was seen here.
 func (p *plan) startsAnew(e podstate.Ending) bool {
-	return e.Disrupted && p.status.Phase == v1alpha1.KernelStarting && p.status.ReadyTime == nil && p.status.Failures < mostRetries
+	return e.Disrupted && e.Kept == nil && p.status.Phase == v1alpha1.KernelStarting && p.status.ReadyTime == nil && p.status.Failures < mostRetries
 }
 
 // startAnew takes the run back to the queue, in its old place.
