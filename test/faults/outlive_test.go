@@ -28,23 +28,30 @@ type server struct {
 	client.Gateway
 }
 
-// notebook makes one whose Pod has these variables, and waits until it answers.
-func (d *Demo) notebook(t *testing.T, name string, env map[string]string) *server {
+// notebook makes one whose Pod has these variables and a home of that size, if any, and
+// waits until it answers.
+func (d *Demo) notebook(t *testing.T, name string, env map[string]string, home string) *server {
 	t.Helper()
 	image := d.must(t, "get", "grouppolicy", "ml-research", "-o", "jsonpath={.spec.images[0].image}")
 	variables := []map[string]string{{"name": "JUPYTER_TOKEN", "value": serverToken}}
 	for name, value := range env {
 		variables = append(variables, map[string]string{"name": name, "value": value})
 	}
+	spec := map[string]any{
+		"gateway": map[string]any{"name": "default"},
+		"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{
+			"name": "notebook", "image": image, "env": variables, "command": []string{"jupyter", "server", "--ServerApp.ip=0.0.0.0", "--no-browser"},
+			"resources": map[string]any{"requests": map[string]string{"cpu": "50m", "memory": "128Mi"}, "limits": map[string]string{"memory": "512Mi"}},
+		}}}},
+	}
+	if home != "" {
+		spec["storage"] = map[string]any{"home": map[string]any{"size": home}}
+		t.Cleanup(func() {
+			d.must(t, "delete", "persistentvolumeclaim", "home-"+name, "--ignore-not-found", "--wait=false")
+		})
+	}
 	object, err := json.Marshal(map[string]any{
-		"apiVersion": "kubeflow.tkestack.io/v1alpha1", "kind": "JupyterNotebook", "metadata": map[string]any{"name": name},
-		"spec": map[string]any{
-			"gateway": map[string]any{"name": "default"},
-			"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{
-				"name": "notebook", "image": image, "env": variables, "command": []string{"jupyter", "server", "--ServerApp.ip=0.0.0.0", "--no-browser"},
-				"resources": map[string]any{"requests": map[string]string{"cpu": "50m", "memory": "128Mi"}, "limits": map[string]string{"memory": "512Mi"}},
-			}}}},
-		},
+		"apiVersion": "kubeflow.tkestack.io/v1alpha1", "kind": "JupyterNotebook", "metadata": map[string]any{"name": name}, "spec": spec,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { d.must(t, "delete", "jupyternotebook", name, "--ignore-not-found", "--wait=true") })
@@ -124,7 +131,7 @@ const counting = "for i in range(250):\n    print(i, flush=True)\n    time.sleep
 // page gets every line, and the next server has the same session and kernel.
 func TestAKernelOutlivesItsServer(t *testing.T) {
 	d := demo(t)
-	s := d.notebook(t, "faults-outlive", nil)
+	s := d.notebook(t, "faults-outlive", nil, "")
 	made, k := s.open(wire.SubprotocolV1)
 	kernelPod := d.podOf(t, k)
 	node := d.must(t, "get", "pod", kernelPod, "-o", "jsonpath={.spec.nodeName}")
@@ -190,7 +197,7 @@ func (d *Demo) ended(t *testing.T, kernel, pod string) {
 // notebook's owner stops it.
 func TestAPlainServerLeavesItsKernelsToo(t *testing.T) {
 	d := demo(t)
-	s := d.notebook(t, "faults-plain", map[string]string{"JUPYTER_NO_CONFIG": "1"})
+	s := d.notebook(t, "faults-plain", map[string]string{"JUPYTER_NO_CONFIG": "1"}, "")
 	made, k := s.open("") // it speaks no other framing for kernels of a gateway
 	kernelPod := d.podOf(t, k)
 	_, err := k.Execute("for x in range(100): time.sleep(.1)")
