@@ -79,18 +79,18 @@ func TestAShutdownKeepsNothing(t *testing.T) {
 	nb.Spec.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: resource.MustParse("1Gi")}}
 	nb.Spec.Gateway = &corev1.ObjectReference{Name: "gw"}
 	c.create(kerneltest.GPUSpec("cpu", 0), nb)
-	for i, name := range []string{"kept", "bare", "silent"} {
+	for i, name := range []string{"kept", "bare", "silent", "just-ready"} {
 		c.create(kerneltest.Kernel(name, "gw", "cpu", func(k *v1alpha1.JupyterKernel) {
 			if name != "bare" {
 				k.Spec.Notebook = "nb"
 			}
 		}))
 		ip := fmt.Sprintf("10.0.1.%d", i)
-		c.report(c.pod(name, 1), kerneltest.Running(ip, true))
-		c.phase(name, 1, v1alpha1.KernelReady)
+		c.report(c.pod(name, 1), kerneltest.Running(ip, name != "just-ready"))
+		c.eventually("its address is known", func() bool { return c.kernel(name).Status.PodIP == ip })
 		c.agents.at(ip, func(a *fakeAgent) { a.silent = name == "silent" })
 		c.change(c.kernel(name), `{"spec": {"shutdown": {}}}`)
 		c.gone(c.kernel(name))
-		assert.Equal(t, name == "kept", c.agents.state(ip).ended, name)
+		assert.Equal(t, name == "kept" || name == "just-ready", c.agents.state(ip).ended, name)
 	}
 }

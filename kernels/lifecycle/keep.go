@@ -19,9 +19,10 @@ func (r *kernelReconciler) keepKeys(k *v1alpha1.JupyterKernel, built *podspec.Bu
 }
 
 // discardState has a kernel that is about to be deleted end by its agent, if its state
-// is kept: told by nobody but the kubelet, the agent would save it.
+// is kept: told by nobody but the kubelet, the agent would save it. One that was not
+// seen ready may have been used all the same.
 func (r *kernelReconciler) discardState(ctx context.Context, k *v1alpha1.JupyterKernel) error {
-	if k.Status.Phase != v1alpha1.KernelReady || k.Status.PodIP == "" {
+	if !k.Status.Phase.HasPod() || k.Status.PodIP == "" {
 		return nil
 	}
 	in, err := r.pods.Gather(ctx, r.client, k)
