@@ -99,11 +99,11 @@ func TestKernelsOutliveTheirServer(t *testing.T) {
 	require.True(t, c.get("nb", nb) && c.get("other", other))
 	c.change(nb, `{"metadata":{"annotations":{"elastichub.io/stop-cause":"MaxRun"}},"spec":{"stopped":true}}`)
 	c.change(other, `{"spec":{"stopped":true}}`)
-	c.gone(c.kernel("others"))
+	c.gone(&v1alpha1.JupyterKernel{ObjectMeta: metav1.ObjectMeta{Name: "others"}})
 	c.gone(others)
 	assert.Equal(t, v1alpha1.KernelReady, c.kernel("work").Status.Phase)
 	assert.Equal(t, v1alpha1.KernelParked, c.kernel("parked").Status.Phase)
 	require.NoError(t, c.api.Delete(c.ctx, nb))
-	c.gone(c.kernel("parked"))
+	c.gone(&v1alpha1.JupyterKernel{ObjectMeta: metav1.ObjectMeta{Name: "parked"}})
 	c.gone(work)
 }

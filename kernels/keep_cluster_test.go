@@ -89,8 +89,9 @@ func TestAShutdownKeepsNothing(t *testing.T) {
 		c.report(c.pod(name, 1), kerneltest.Running(ip, name != "just-ready"))
 		c.eventually("its address is known", func() bool { return c.kernel(name).Status.PodIP == ip })
 		c.agents.at(ip, func(a *fakeAgent) { a.silent = name == "silent" })
-		c.change(c.kernel(name), `{"spec": {"shutdown": {}}}`)
-		c.gone(c.kernel(name))
+		k := c.kernel(name)
+		c.change(k, `{"spec": {"shutdown": {}}}`)
+		c.gone(k)
 		assert.Equal(t, name == "kept" || name == "just-ready", c.agents.state(ip).ended, name)
 	}
 }
