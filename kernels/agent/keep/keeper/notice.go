@@ -53,7 +53,10 @@ func Returned(r Report, without []Record) string {
 	default:
 		with = fmt.Sprintf("with %d variables", r.Variables)
 	}
-	text = fmt.Sprintf("Kernel is back %s (%.1f s).", with, r.Seconds)
+	text = fmt.Sprintf("Kernel is back %s.", with)
+	if r.Seconds >= 0.1 {
+		text = fmt.Sprintf("Kernel is back %s (%.1f s).", with, r.Seconds)
+	}
 	if len(gone) > 0 {
 		text += fmt.Sprintf(" Not back: %s.", list(gone, true))
 	}

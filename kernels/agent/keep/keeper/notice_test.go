@@ -44,7 +44,7 @@ func TestWhatIsSaidOfALoad(t *testing.T) {
 	lost := []keeper.Thing{{Name: "conn", Type: "sqlite3.Connection", Why: "a transaction is open", Cell: cell(12)}}
 	assert.Equal(t, "Kernel is back with all 14 variables (2.1 s). Made again: `log` (file: opened at its position).",
 		keeper.Returned(keeper.Report{Variables: 14, Seconds: 2.1, Again: []keeper.Thing{{Name: "log", Type: "file", What: "opened at its position"}}}, nil))
-	assert.Equal(t, "Kernel is back with one variable (0.0 s). Not back: `conn` (sqlite3.Connection: a transaction is open, In [12]), `trap` (Trap: making it again ended the process, In [3]). Not as it was, so look before you use it: `a`.",
+	assert.Equal(t, "Kernel is back with one variable. Not back: `conn` (sqlite3.Connection: a transaction is open, In [12]), `trap` (Trap: making it again ended the process, In [3]). Not as it was, so look before you use it: `a`.",
 		keeper.Returned(keeper.Report{
 			Variables: 1, Lost: lost, Changed: []keeper.Thing{{Name: "a"}},
 			Failed: []keeper.Thing{{Name: "trap", Type: "Trap", Why: "?"}},
