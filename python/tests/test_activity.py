@@ -10,8 +10,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from hub import API_TOKEN, Hub, free_port
+from notebookserver import CONFIG
 from peer import Peer
-from test_notebook import CONFIG
 
 SPAWNER = """
 c.JupyterHub.spawner_class = "simple"

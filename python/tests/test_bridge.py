@@ -13,8 +13,8 @@ from jupyter_client.manager import AsyncKernelManager
 
 from elastichub.notebook.mixing import stand_in
 from elastichub.notebook.terminal import TerminalKernelSpecs
+from notebookserver import Server
 from peer import SPECS, Peer, until
-from test_notebook import Server
 
 
 @pytest.fixture
