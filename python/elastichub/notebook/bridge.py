@@ -157,7 +157,7 @@ class Bridge:
     async def room(self):
         """The sockets take everything."""
 
-    async def put(self, messages):
+    async def put(self, messages, numbered=False):
         for message in messages:
             await self.sockets.say(message)
             if message.channel == "control" and self._ends_with == text(message.parent(), "msg_id"):

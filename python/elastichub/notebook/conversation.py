@@ -6,6 +6,7 @@ from __future__ import annotations
 import uuid
 from collections import OrderedDict
 from datetime import datetime, timezone
+from typing import Any
 
 from . import frames
 from .frames import text
@@ -21,11 +22,13 @@ class Sent:
     """A message of the client and what came of it."""
 
     __slots__ = (
+        "cell",
         "channel",
         "header",
         "id",
         "idled",
         "message",
+        "over",
         "parent",
         "replied",
         "type",
@@ -43,6 +46,8 @@ class Sent:
         self.message = message  # None once the kernel has shown a sign of it
         self.written = False  # to the gateway connection there is now
         self.replied = self.idled = False
+        self.over = False  # nothing more is awaited
+        self.cell: Any = None  # that it runs; takes what answers it
 
     @property
     def asks(self):
@@ -63,8 +68,11 @@ class Conversation:
 
     # ------------------------------------------------------------------------- the client
 
-    def say(self, message):
-        """Takes a message of the client. Returns what answers it if it cannot be taken."""
+    def say(self, message, cell=None):
+        """Takes a message of the client. Returns what answers it if it cannot be taken.
+
+        cell.take(message, epoch, number) is called with everything that answers it.
+        """
         sent = Sent(message)
         if sent.id in self.open:
             return []
@@ -76,6 +84,8 @@ class Conversation:
             )
         self.open[sent.id] = sent
         self.held += message.size
+        if cell is not None:
+            sent.cell, cell.sent = cell, sent
         return []
 
     def _forget_oldest(self):
@@ -109,6 +119,46 @@ class Conversation:
 
     # ------------------------------------------------------------------------- the kernel
 
+    @property
+    def place(self):
+        """Up to where the client has what the kernel said."""
+        return self.epoch, self.last
+
+    def return_to(self, place):
+        """Somebody else has read on from there: the client is to have that too. Of another process
+        of the agent it gets everything."""
+        epoch, last = place
+        self.last = last if epoch == self.epoch else 0
+
+    def kept(self):
+        """What another process needs to go on with the cells that are not done, as JSON."""
+        cells = []
+        for sent in self.open.values():
+            if sent.cell is None:
+                continue
+            parts = sent.message.parts if sent.message is not None else [sent.header, b"{}", b"{}", b"{}"]
+            texts = [bytes(part).decode("utf-8", "surrogateescape") for part in parts[:4]]
+            state = {"taken": sent.message is None, "replied": sent.replied, "idled": sent.idled}
+            cells.append({**state, "parts": texts})
+        return {"epoch": self.epoch, "last": self.last, "cells": cells}
+
+    def restore(self, kept, cells):
+        """Goes on from kept(); cells are those that are run, by id of the request. Error: KeyError,
+        TypeError, ValueError or AttributeError for anything else."""
+        self.epoch, self.last = kept["epoch"], kept["last"]
+        for each in kept["cells"]:
+            parts = [part.encode("utf-8", "surrogateescape") for part in each["parts"]]
+            sent = Sent(frames.Message("shell", parts))
+            if sent.id not in cells:
+                continue
+            sent.cell, cells[sent.id].sent = cells[sent.id], sent
+            sent.replied, sent.idled = each["replied"], each["idled"]
+            self.open[sent.id] = sent
+            if each["taken"]:
+                sent.message = None
+            else:
+                self.held += sent.message.size
+
     def hello(self, epoch):
         """The gateway has reached the kernel's agent. Returns what the process of another epoch
         had taken up and will never answer."""
@@ -141,6 +191,8 @@ class Conversation:
         sent = self.open.get(text(message.parent(), "msg_id"))
         if sent is None:
             return
+        if sent.cell is not None:
+            sent.cell.take(message, self.epoch, number)
         reply = message.channel in _ANSWERED_BY_REPLY
         if not number:
             # The gateway speaks for the kernel, which will never see what is answered here.
@@ -186,6 +238,7 @@ class Conversation:
         if sent.message is not None:
             self.held -= sent.message.size
             sent.message = None
+        sent.over = True
         if sent.id in self.open and self.open[sent.id] is sent:
             del self.open[sent.id]
 
@@ -205,6 +258,9 @@ class Conversation:
             messages.append(self._make(sent.channel, kind, sent, {**failure, **reply}))
         if sent.asks and (messages or not sent.idled):
             messages.append(self._make("iopub", "status", sent, {"execution_state": "idle"}))
+        if sent.cell is not None:
+            for message in messages:
+                sent.cell.take(message, self.epoch, 0)
         return messages
 
     def _make(self, channel, kind, sent, content):

@@ -41,6 +41,8 @@ class Link:
     said; noted(message) hears of it before that.
     """
 
+    acknowledges = True  # what has arrived, so that the gateway forgets it
+
     def __init__(self, conversation, outlet, dial, noted, log, what):
         self.conversation = conversation
         self.outlet = outlet
@@ -53,6 +55,10 @@ class Link:
         self._arrived = asyncio.Event()  # there is something to acknowledge
         self._mode = ""  # no connection yet; None is the legacy framing
         self._idle, self._alive = True, 0.0  # waiting for the gateway; last sign of it
+
+    def resumes_at(self):
+        """(epoch, number): with a new connection the gateway forgets what came before that."""
+        return self.conversation.place
 
     def nudge(self):
         self._news.set()
@@ -68,7 +74,8 @@ class Link:
     async def _once(self):
         """One connection from beginning to end. Returns whether it was refused."""
         talk = self.conversation
-        query = {"epoch": talk.epoch, "resume": talk.last} if talk.epoch is not None else {}
+        epoch, last = self.resumes_at()
+        query = {"epoch": epoch, "resume": last} if epoch is not None else {}
         try:
             ws = await self.dial("&" + urlencode(query) if query else "")
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is patience
@@ -153,7 +160,7 @@ class Link:
             if number:
                 self._arrived.set()
                 self.noted(message)
-            await self.outlet.put([message])
+            await self.outlet.put([message], numbered=number > 0)
 
     async def _hello(self, frame):
         try:
@@ -187,7 +194,7 @@ class Link:
                     self.conversation.give(sent)
 
     async def _ack(self, ws):
-        if self._mode != RESUME:
+        if self._mode != RESUME or not self.acknowledges:
             await asyncio.Event().wait()
         while True:
             await self._arrived.wait()
@@ -197,7 +204,7 @@ class Link:
 
     def _leave(self, ws):
         """Acknowledges without delay: a server that takes this one's place gets the rest only."""
-        if self._mode != RESUME or not self._arrived.is_set():
+        if self._mode != RESUME or not self.acknowledges or not self._arrived.is_set():
             return
         with contextlib.suppress(WebSocketClosedError):
             self._acknowledge(ws).add_done_callback(lambda w: w.cancelled() or w.exception())

@@ -60,8 +60,9 @@ class Outlet:
         """Waits until more may be put."""
         await self._fits.wait()
 
-    async def put(self, messages):
-        """Takes messages over: from the call on they reach this browser socket or the next."""
+    async def put(self, messages, numbered=False):
+        """Takes messages over: from the call on they reach this browser socket or the next.
+        Those with a number the gateway would give again."""
         new = []
         for message in messages:
             self._index += 1
