@@ -29,7 +29,7 @@ SPECS = {
 }
 
 
-def message(channel, kind, content, parent=None, buffers=(), session="kernel", number=None):
+def message(channel, kind, content, parent=None, buffers=(), session="kernel", number=None, metadata=None):
     header = {
         "msg_id": uuid.uuid4().hex,
         "msg_type": kind,
@@ -40,7 +40,7 @@ def message(channel, kind, content, parent=None, buffers=(), session="kernel", n
     }
     if number is not None:
         header["n"] = number
-    parts = [json.dumps(part).encode() for part in (header, parent or {}, {}, content)]
+    parts = [json.dumps(part).encode() for part in (header, parent or {}, metadata or {}, content)]
     return Message(channel, [*parts, *buffers])
 
 

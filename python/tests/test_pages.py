@@ -14,6 +14,7 @@ from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.spawner import Spawner
 
 from elastichub import ElasticSpawner
+from elastichub.notebook.documents import DocumentKeeper
 
 ROOT = Path(__file__).parents[2]
 NOTES = ROOT / "charts/elastichub/templates/NOTES.txt"
@@ -35,6 +36,7 @@ CLASSES = {
         ElasticSpawner,
         ServerApp,
         GatewayClient,
+        DocumentKeeper,
     )
 }
 OPTION = re.compile(r"\bc\.([A-Za-z]\w*)\.(\w+)")

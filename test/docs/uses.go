@@ -66,6 +66,7 @@ var uses = []use{
 	{"docs/kernels.md", "kind: JupyterGateway", Objects, ""},
 	{"docs/notebook-image.md", "COPY python /tmp/elastichub", Shown, "lines of a Dockerfile, which make images builds as a part of images/notebook/Dockerfile"},
 	{"docs/notebook-image.md", "# jupyter_server_config.py", ServerConfig, ""},
+	{"docs/notebook-image.md", "c.DocumentKeeper.max_cell_bytes = 32 << 20  # of each cell", ServerConfig, ""},
 	{"docs/notebook-image.md", "jupyter execute --kernel_name=python-gpu analysis.ipynb", Elsewhere, "make e2e types it in a notebook server, with python-cpu"},
 	{"docs/architecture.md", "            ┌───────────── JupyterHub ─────────────┐", Shown, "a drawing"},
 	{"docs/benchmarks.md", "make bench                          # all; the last parts need the demo: make run", Shown, "takes an hour, and measures what runs beside it"},

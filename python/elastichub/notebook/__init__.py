@@ -52,7 +52,7 @@ def _jupyter_server_extension_points():
 def _load_jupyter_server_extension(app):
     import asyncio
 
-    from .connection import GatewayConnection
+    from .connection import GatewayConnection, dial
     from .leaving import Leaving
     from .liveness import Watch, list_models
     from .sessions import PATIENCE, LastingSessions
@@ -82,9 +82,12 @@ def _load_jupyter_server_extension(app):
         return bool(getattr(manager, "outliving", False)) and GatewayConnection.are_open()
 
     leaving = Leaving(list_models, is_watched, app.log)
+    keeper = _document_keeper(app, manager)
 
     def start():
         leaving.install()
+        if keeper is not None:
+            keeper.restore(dial)
         # Held by the application: the loop itself keeps weak references to tasks only.
         app.elastichub_watch = asyncio.ensure_future(watch.run())
         app.elastichub_specs = asyncio.ensure_future(list_specs())
@@ -92,3 +95,34 @@ def _load_jupyter_server_extension(app):
             app.elastichub_sessions = asyncio.ensure_future(sessions.keep_adopting())
 
     app.io_loop.add_callback(start)
+
+
+def _document_keeper(app, manager):
+    """Has documents kept whose page is closed, unless something stands in the way of it."""
+    from pathlib import Path
+
+    from jupyter_core.paths import jupyter_data_dir
+
+    from .connection import GatewayConnection
+    from .documents import DocumentKeeper
+    from .documents.contents import PagesContents
+    from .documents.state import State
+    from .mixing import MixedConnection
+
+    taken = app.kernel_websocket_connection_class
+    if not issubclass(taken, (GatewayConnection, MixedConnection)):
+        app.log.warning(
+            "%s.%s connects pages to kernels here, and not elastichub's class: output is lost when the connection "
+            "to the gateway breaks, and documents are not kept while their page is closed",
+            taken.__module__,
+            taken.__name__,
+        )
+        return None
+    state = State(Path(jupyter_data_dir()) / "elastichub" / "documents", app.log)
+    pages = GatewayConnection.sessions
+    keeper = DocumentKeeper(app.contents_manager, app.session_manager, manager, pages, state, parent=app)
+    if not keeper.enabled:
+        return None
+    GatewayConnection.keeper = keeper
+    app.web_app.settings["contents_manager"] = PagesContents(app.contents_manager, keeper)
+    return keeper

@@ -37,6 +37,10 @@ class Session:
         self.outlet = Outlet()
         self.connection = None  # that serves it now
         self.left = 0.0  # when the browser went
+        # Of documents.DocumentKeeper:
+        self.book: Any = None  # the cells that the page has run
+        self.kept: asyncio.Future | None = None  # listens while the browser is away
+        self.place: tuple | None = None  # what the browser had when that began
 
     @property
     def bytes(self):
@@ -53,6 +57,10 @@ class Sessions:
     def __len__(self):
         return len(self._all)
 
+    def is_open(self, kernel):
+        """Whether a browser is connected to the kernel."""
+        return any(key[0] == kernel and s.connection is not None for key, s in self._all.items())
+
     def enter(self, key):
         return self._all.setdefault(key, Session())
 
@@ -66,7 +74,7 @@ class Sessions:
         self._forget(known)
 
     def _forget(self, known):
-        away = [(k, s) for k, s in self._all.items() if s.connection is None]
+        away = [(k, s) for k, s in self._all.items() if s.connection is None and s.kept is None]
         number, size, now = len(away), sum(s.bytes for _, s in away), self._clock()
         for key, session in away:
             old = now - session.left > MAX_AWAY_SECONDS
@@ -108,6 +116,7 @@ class GatewayConnection(BaseKernelWebsocketConnection):
     in whatever framing that chose, and with the gateway in one of its own."""
 
     sessions = Sessions()
+    keeper: ClassVar[Any] = None  # documents.DocumentKeeper, if documents are kept
     _running: ClassVar[set] = set()
     _telling: ClassVar[set[asyncio.Future]] = set()
 
@@ -122,6 +131,8 @@ class GatewayConnection(BaseKernelWebsocketConnection):
         """Called by jupyter_server when it ends."""
         tasks = [connection._task for connection in list(cls._running) if connection.end()]
         await asyncio.gather(*tasks, return_exceptions=True)
+        if cls.keeper is not None:
+            await cls.keeper.close()
 
     @classmethod
     def are_open(cls):
@@ -152,6 +163,8 @@ class GatewayConnection(BaseKernelWebsocketConnection):
 
     async def _serve(self, session, handler):
         try:
+            if self.keeper is not None:
+                await self.keeper.returned(session)
             await session.outlet.attach(handler, self._subprotocol)
             await self._link.run()
         except asyncio.CancelledError:
@@ -170,6 +183,8 @@ class GatewayConnection(BaseKernelWebsocketConnection):
         self.end()
         if self._session is not None:
             self._session.outlet.detach(self.websocket_handler)
+            if self.keeper is not None and self._session.connection is self:
+                self.keeper.left(self._key, self._session, self._task, self._dial)
             self.sessions.leave(self._key, self, lambda kernel: kernel in self.multi_kernel_manager)
 
     def end(self):
@@ -196,8 +211,13 @@ class GatewayConnection(BaseKernelWebsocketConnection):
             return
         if liveness.counts(kind):
             liveness.note(self.multi_kernel_manager)
-        answers = self._session.conversation.say(message)
+        cell = None
+        if self.keeper is not None and kind == "execute_request":
+            cell = self.keeper.submitted(self._key, self._session, message, header)
+        answers = self._session.conversation.say(message, cell)
         if answers:
+            if cell is not None:
+                cell.book.drop(cell)
             self.log.warning(
                 "too much is waiting for kernel %s: a %s is refused", self.kernel_id, kind
             )
