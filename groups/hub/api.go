@@ -2,19 +2,14 @@ package hub
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/elastichub/elastichub/groups"
-	"github.com/elastichub/elastichub/outbound"
+	"github.com/elastichub/elastichub/hubclient"
 )
 
 const (
@@ -22,18 +17,12 @@ const (
 	scopeGroups = "read:users:groups"
 	// scopesAge is how long the Hub's answer on our scopes is believed.
 	scopesAge = time.Minute
-	// maxAnswerBytes bounds what the Hub says of a user.
-	maxAnswerBytes = 1 << 20
-	maxConnections = 8
-	// maxUserBytes is longer than any name the Hub stores (255 characters).
-	maxUserBytes = 1024
 )
 
 // API is a groups.Source that asks JupyterHub's REST API
 // (GET /users/{name}). Put a cache in front of it: the Hub is one process.
 type API struct {
-	config Config
-	client *outbound.Client
+	client *hubclient.Client
 	now    func() time.Time
 
 	mu sync.Mutex
@@ -43,19 +32,11 @@ type API struct {
 
 // NewAPI reads the files once, to find faults early.
 func NewAPI(config Config, now func() time.Time) (*API, error) {
-	if err := config.Validate(); err != nil {
-		return nil, fmt.Errorf("hub: %w", err)
-	}
-	if _, err := outbound.ReadSecret(config.TokenFile); err != nil {
-		return nil, fmt.Errorf("hub: tokenFile: %w", err)
-	}
-	client, err := outbound.NewClient(outbound.ClientConfig{
-		CAFile: config.CAFile, Timeout: config.Timeout, Connections: maxConnections, MaxBytes: maxAnswerBytes,
-	})
+	client, err := hubclient.New(config.client())
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
-	return &API{config: config, client: client, now: now}, nil
+	return &API{client: client, now: now}, nil
 }
 
 // Close ends the connections that are not in use.
@@ -63,18 +44,9 @@ func (h *API) Close() { h.client.Close() }
 
 // Lookup implements groups.Source. User names are compared exactly.
 func (h *API) Lookup(ctx context.Context, user string) (groups.Membership, error) {
-	// A name of dots alone would change the path.
-	if strings.Trim(user, ".") == "" || len(user) > maxUserBytes || !utf8.ValidString(user) {
-		return groups.Membership{}, groups.ErrUnknownUser
-	}
 	m := groups.Membership{User: user, Source: "hub", AsOf: h.now()}
-	var answer struct {
-		Name   string    `json:"name"`
-		Groups *[]string `json:"groups"`
-	}
-	err := h.get(ctx, "/users/"+url.PathEscape(user), &answer)
-	var status *outbound.StatusError
-	if errors.As(err, &status) && status.Code == http.StatusNotFound {
+	answer, err := h.client.User(ctx, user)
+	if errors.Is(err, hubclient.ErrNotFound) {
 		// So the Hub answers about users whom we may not see, too.
 		if err := h.mayRead(ctx); err != nil {
 			return groups.Membership{}, unavailable(err)
@@ -90,7 +62,7 @@ func (h *API) Lookup(ctx context.Context, user string) (groups.Membership, error
 	if answer.Name != user {
 		return groups.Membership{}, groups.ErrUnknownUser
 	}
-	if m.Groups, err = groupsOf(*answer.Groups); err != nil {
+	if m.Groups, err = groupsOf(answer.Groups); err != nil {
 		return groups.Membership{}, fmt.Errorf("%w: hub: %w", groups.ErrOneUser, err)
 	}
 	return m, nil
@@ -106,11 +78,9 @@ func (h *API) mayRead(ctx context.Context) error {
 	if known {
 		return nil
 	}
-	var self struct {
-		Scopes []string `json:"scopes"`
-	}
 	asked := h.now()
-	if err := h.get(ctx, "/user", &self); err != nil {
+	self, err := h.client.Self(ctx)
+	if err != nil {
 		return err
 	}
 	// Wider scopes are given with all that they include.
@@ -121,21 +91,4 @@ func (h *API) mayRead(ctx context.Context) error {
 	defer h.mu.Unlock()
 	h.allowedAt = asked
 	return nil
-}
-
-func (h *API) get(ctx context.Context, path string, into any) error {
-	token, err := outbound.ReadSecret(h.config.TokenFile)
-	if err != nil {
-		return fmt.Errorf("tokenFile: %w", err)
-	}
-	request, err := http.NewRequest(http.MethodGet, strings.TrimSuffix(h.config.APIURL, "/")+path, nil)
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Authorization", "token "+token)
-	text, err := h.client.Do(ctx, request)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(text, into)
 }

@@ -14,8 +14,8 @@ import (
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/hub"
-	"github.com/elastichub/elastichub/groups/internal/hubtest"
 	"github.com/elastichub/elastichub/groups/sourcetest"
+	"github.com/elastichub/elastichub/test/hubtest"
 )
 
 func newAPI(t *testing.T, api, token string) (*hub.API, string) {

@@ -3,10 +3,10 @@ package hub
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/hubclient"
 )
 
 // Config takes groups from JupyterHub in one of two ways.
@@ -34,31 +34,17 @@ func (c Config) Configured() bool { return c.Sent || c.APIURL != "" }
 
 // Validate returns all faults.
 func (c Config) Validate() error {
-	var faults []error
-	fault := func(field, format string, args ...any) {
-		faults = append(faults, fmt.Errorf(field+": "+format, args...))
-	}
 	switch {
 	case c.Sent && c.APIURL != "":
-		fault("sent", "sent and apiURL are two ways to the same; use one")
-		return errors.Join(faults...)
+		return errors.New("sent: sent and apiURL are two ways to the same; use one")
 	case c.Sent:
 		return nil
 	}
-	u, err := url.Parse(c.APIURL)
-	switch {
-	case err != nil:
-		fault("apiURL", "%w", err)
-	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.User != nil, u.RawQuery != "", u.Fragment != "":
-		fault("apiURL", "not like http://hub:8081/hub/api: %.200q", u.Redacted())
-	}
-	if c.TokenFile == "" {
-		fault("tokenFile", "required")
-	}
-	if c.Timeout <= 0 {
-		fault("timeout", "must be more than 0")
-	}
-	return errors.Join(faults...)
+	return c.client().Validate()
+}
+
+func (c Config) client() hubclient.Config {
+	return hubclient.Config{APIURL: c.APIURL, TokenFile: c.TokenFile, CAFile: c.CAFile, Timeout: c.Timeout}
 }
 
 // New is a *Sent or an *API, as config says. What was sent counts for as long

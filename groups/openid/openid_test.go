@@ -18,9 +18,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/elastichub/elastichub/groups"
-	"github.com/elastichub/elastichub/groups/internal/oidctest"
 	"github.com/elastichub/elastichub/groups/openid"
 	"github.com/elastichub/elastichub/groups/sourcetest"
+	"github.com/elastichub/elastichub/test/oidctest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -33,7 +33,13 @@ const (
 	// Some may read the groups of the members of one group.
 	Some   = "44444444444444444444444444444444"
 	tester = "55555555555555555555555555555555"
+	// Console is that of the service named console, to which the members of the
+	// group console may sign in.
+	Console = "66666666666666666666666666666666"
 )
+
+// Callback is where the Hub sends those who sign in to the service console.
+const Callback = "/services/console/oauth_callback"
 
 const config = `
 import os
@@ -51,10 +57,14 @@ c.Authenticator.allow_all = True
 c.JupyterHub.db_url = "sqlite:///hub.sqlite"
 c.JupyterHub.bind_url = "http://127.0.0.1:%[1]d"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:%[2]d"
-tokens = {"reader": "` + Reader + `", "namer": "` + Namer + `", "nobody": "` + Nobody + `", "some": "` + Some + `", "tester": "` + tester + `"}
-scopes = {"reader": ["read:users:groups"], "namer": ["read:users:name"], "some": ["read:users:groups!group=staff"], "tester": ["admin:users", "admin:groups"]}
+tokens = {"reader": "` + Reader + `", "namer": "` + Namer + `", "nobody": "` + Nobody + `", "some": "` + Some + `", "tester": "` + tester + `", "console": "` + Console + `"}
+scopes = {"reader": ["read:users:groups"], "namer": ["read:users:name"], "some": ["read:users:groups!group=staff"], "tester": ["admin:users", "admin:groups", "tokens", "access:services", "read:users"]}
 c.JupyterHub.services = [{"name": n, "api_token": t} for n, t in tokens.items()]
+c.JupyterHub.services[-1].update(oauth_redirect_uri="` + Callback + `", oauth_no_confirm=True)
 c.JupyterHub.load_roles = [{"name": n, "services": [n], "scopes": s} for n, s in scopes.items()]
+c.JupyterHub.load_roles.append({"name": "console-users", "scopes": ["access:services!service=console"], "groups": ["console"]})
+c.JupyterHub.load_groups = {"console": []}
+c.Authenticator.admin_users = {"root"}
 `
 
 // Hub is a running JupyterHub.
@@ -68,10 +78,21 @@ type Hub struct {
 	command []string
 }
 
-// Start skips the test where JupyterHub cannot be had, unless CI=true.
+// Start runs JupyterHub 5. It skips the test where that cannot be had, unless CI=true.
 func Start(t testing.TB) *Hub {
 	t.Helper()
-	python, err := pythontest.Environment("hubtest", "import jupyterhub; assert jupyterhub.version_info[0] == 5", "jupyterhub==5.*")
+	return start(t, "hubtest", 5)
+}
+
+// StartNext is Start with JupyterHub 6, which checks PKCE.
+func StartNext(t testing.TB) *Hub {
+	t.Helper()
+	return start(t, "hubtest-next", 6)
+}
+
+func start(t testing.TB, environment string, version int) *Hub {
+	t.Helper()
+	python, err := pythontest.Environment(environment, fmt.Sprintf("import jupyterhub; assert jupyterhub.version_info[0] == %d", version), fmt.Sprintf("jupyterhub==%d.*", version))
 	if err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("no JupyterHub: %v", err)
@@ -129,6 +150,46 @@ func (h *Hub) User(name string, groups ...string) {
 		status, body := h.call(http.MethodPost, path+"/users", map[string]any{"users": []string{name}})
 		require.Equal(h.t, http.StatusOK, status, "%s", body)
 	}
+}
+
+// LogIn signs a user in, who is believed, with a browser that keeps cookies. base
+// is where the browser finds the Hub.
+func LogIn(t testing.TB, browser *http.Client, base, user string) {
+	t.Helper()
+	page, err := browser.Get(base + "/hub/login")
+	require.NoError(t, err)
+	page.Body.Close()
+	form := url.Values{"username": {user}, "password": {"x"}}
+	for _, cookie := range browser.Jar.Cookies(page.Request.URL) {
+		if cookie.Name == "_xsrf" {
+			form.Set("_xsrf", cookie.Value)
+		}
+	}
+	// Where the Hub leads then is a server that nobody has.
+	once := *browser
+	once.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	answer, err := once.PostForm(base+"/hub/login?next=%2Fhub%2Fhome", form)
+	require.NoError(t, err)
+	answer.Body.Close()
+	require.Equal(t, http.StatusFound, answer.StatusCode)
+}
+
+// LogOut ends the session of LogIn.
+func LogOut(t testing.TB, browser *http.Client, base string) {
+	t.Helper()
+	answer, err := browser.Get(base + "/hub/logout")
+	require.NoError(t, err)
+	answer.Body.Close()
+}
+
+// Token makes a token of a user, of the scopes.
+func (h *Hub) Token(user string, scopes ...string) string {
+	h.t.Helper()
+	status, body := h.call(http.MethodPost, "/users/"+url.PathEscape(user)+"/tokens", map[string]any{"scopes": scopes})
+	require.Equal(h.t, http.StatusCreated, status, "%s", body)
+	var answer struct{ Token string }
+	require.NoError(h.t, json.Unmarshal([]byte(body), &answer))
+	return answer.Token
 }
 
 func (h *Hub) call(method, path string, body any) (int, string) {
