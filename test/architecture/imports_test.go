@@ -40,6 +40,7 @@ var mayImport = map[string][]string{
 	"groups/policystatus":    {"api/v1alpha1", "groups", "setaside"},
 	"groups/sourcetest":      {"groups"},
 	"podrules/podrulestest":  {},
+	"portal/signin":          {"hubclient", "outbound"},
 	"python/keep":            {},
 	"forms":                  {"api/v1alpha1", "groups"},
 	"web":                    {"api/v1alpha1", "forms", "groups"},

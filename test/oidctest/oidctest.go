@@ -33,10 +33,15 @@ const (
 	Client   = "jupyterhub"
 	Other    = "other"
 	Elliptic = "elliptic"
+	// Console is led back to ConsoleCallback.
+	Console         = "console"
+	ConsoleCallback = "https://console.example.org/oauth_callback"
 )
 
+// Secret is that of every client.
+const Secret = "not-a-secret"
+
 const (
-	secret   = "not-a-secret"
 	callback = "http://127.0.0.1/callback"
 	verifier = "0123456789012345678901234567890123456789012"
 )
@@ -160,7 +165,7 @@ func (p *Provider) SignIn(user, client, resource string) Tokens {
 	request, err := http.NewRequest(http.MethodPost, p.Issuer+"/token", strings.NewReader(form.Encode()))
 	require.NoError(p.t, err)
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.SetBasicAuth(client, secret)
+	request.SetBasicAuth(client, Secret)
 	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
 	require.NoError(p.t, err)
 	defer answer.Body.Close()

@@ -33,7 +33,10 @@ function newKeys() {
 function renew() {
   keys = newKeys()
   provider = new Provider(issuer, {
-    clients: [client('jupyterhub'), client('other'), client('elliptic', { id_token_signed_response_alg: 'ES256' })],
+    clients: [
+      client('jupyterhub'), client('other'), client('elliptic', { id_token_signed_response_alg: 'ES256' }),
+      client('console', { redirect_uris: ['https://console.example.org/oauth_callback'] }),
+    ],
     jwks: { keys },
     cookies: { keys: ['test'] },
     claims: { openid: ['sub'], profile: ['preferred_username'], groups: ['groups', 'realm_access', '_claim_names', '_claim_sources'] },
