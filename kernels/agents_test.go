@@ -27,6 +27,8 @@ type fakeAgent struct {
 	silent  bool          // it does not answer
 	parked  bool
 	ended   bool // by Shutdown
+	// parkCalls counts those of Park, whatever was answered.
+	parkCalls int
 
 	variables map[string]string
 }
@@ -92,6 +94,7 @@ func (f *fakeAgents) Idle(_ context.Context, ip string, secret keys.Secret) (idl
 
 func (f *fakeAgents) Park(_ context.Context, ip string, secret keys.Secret, idle time.Duration) (will bool, err error) {
 	f.at(ip, func(a *fakeAgent) {
+		a.parkCalls++
 		if err = errSilent; a.silent {
 			return
 		}

@@ -69,8 +69,8 @@ type JupyterKernelCRDSpec struct {
 
 	// Session is the Jupyter session that has the kernel: what is open in it.
 	Session *KernelSession `json:"session,omitempty"`
-	// Park asks to park the kernel.
-	// This field is not read yet.
+	// Park asks to park the kernel, or to let it give up its place in the queue. One that
+	// is busy is parked when it is idle, unless park.force says otherwise.
 	Park *KernelPark `json:"park,omitempty"`
 	// Shutdown asks to end the kernel for good. From then on its gateway shows it to
 	// nobody. The leader carries it out, or takes it back if a notebook server has
@@ -202,11 +202,10 @@ type JupyterKernelStatus struct {
 
 	// Kept is what was saved of the kernel when it was parked or told to end.
 	Kept *KeptState `json:"kept,omitempty"`
-	// IdleSince is when the kernel became idle, absent while it is busy.
-	// This field is not filled in yet.
+	// IdleSince is when the kernel became idle, absent while it is busy. Its agent is
+	// asked every 30 s.
 	IdleSince *metav1.Time `json:"idleSince,omitempty"`
-	// ParkAt is when the kernel will be parked if it stays idle.
-	// This field is not filled in yet.
+	// ParkAt is when the kernel will be parked if it stays idle, absent if it will not.
 	ParkAt *metav1.Time `json:"parkAt,omitempty"`
 }
 

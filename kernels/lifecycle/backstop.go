@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -31,6 +32,8 @@ const (
 	idleSlack = time.Minute
 	// saveSlack is how much more it is where the agent saves the kernel's state first.
 	saveSlack = 3 * time.Minute
+	// idleJitter is by how many seconds two answers on the same idleness may differ.
+	idleJitter = 2
 	// mostOfAll is how many agents have to be asked before "most of all" means anything.
 	mostOfAll = 3
 )
@@ -74,7 +77,34 @@ type finding struct {
 	answers agentAnswers
 	// overdue is why the kernel's Pod is to go; empty: it is not.
 	overdue string
+	// idle is since when the kernel has been idle, and park when it will be parked if
+	// it stays so, in Unix seconds; 0: it is busy, and it will not.
+	idle, park int64
 }
+
+func (f finding) idleSince() *metav1.Time { return atSecond(f.idle) }
+func (f finding) parkAt() *metav1.Time    { return atSecond(f.park) }
+
+func atSecond(s int64) *metav1.Time {
+	if s == 0 {
+		return nil
+	}
+	return &metav1.Time{Time: time.Unix(s, 0)}
+}
+
+// steady keeps the former times where they differ only by how long two calls took:
+// each difference is a write.
+func (f finding) steady(former finding) finding {
+	if f.idle != 0 && former.idle != 0 && abs(f.idle-former.idle) <= idleJitter {
+		if f.park-f.idle == former.park-former.idle {
+			f.park = former.park
+		}
+		f.idle = former.idle
+	}
+	return f
+}
+
+func abs(n int64) int64 { return max(n, -n) }
 
 // agentAnswers reports whether an agent does.
 type agentAnswers int
@@ -123,6 +153,12 @@ func conclude(now time.Time, round []inquiry, silent map[runID]time.Time) map[ru
 		switch {
 		case q.answered:
 			f := finding{answers: agentReachable}
+			if q.idle > 0 {
+				f.idle = now.Add(-q.idle).Unix()
+				if q.culled && q.limit > 0 {
+					f.park = f.idle + int64(q.limit/time.Second)
+				}
+			}
 			if q.culled && q.limit > 0 && q.idle > q.limit+idleSlack+q.slack {
 				f.overdue = fmt.Sprintf("The kernel was idle for %s, and its agent did not park it.", q.idle.Round(time.Second))
 			}
@@ -209,6 +245,9 @@ func (b *backstop) round(ctx context.Context) error {
 func (b *backstop) note(inquiries []inquiry, findings map[runID]finding) {
 	b.mu.Lock()
 	former := b.findings
+	for id, f := range findings {
+		findings[id] = f.steady(former[id])
+	}
 	b.findings = findings
 	b.mu.Unlock()
 	for _, q := range inquiries {

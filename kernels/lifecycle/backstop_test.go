@@ -30,6 +30,29 @@ func asked(name, node string, change func(*inquiry)) inquiry {
 	return q
 }
 
+func TestSinceWhenIdle(t *testing.T) {
+	t.Parallel()
+	begin := time.Unix(1_800_000_000, 600_000_000)
+	of := func(after time.Duration, change func(*inquiry)) finding {
+		return conclude(begin.Add(after), []inquiry{asked("k", "n", change)}, map[runID]time.Time{})[runID{"k", 1}]
+	}
+	idle := func(d time.Duration) func(*inquiry) { return func(q *inquiry) { q.idle = d } }
+	f := of(0, idle(90*time.Second))
+	assert.Equal(t, begin.Unix()-90, f.idleSince().Unix())
+	assert.Equal(t, begin.Unix()-90+3600, f.parkAt().Unix())
+	assert.Nil(t, of(0, idle(0)).idleSince(), "busy")
+	assert.Nil(t, of(0, func(q *inquiry) { q.idle, q.limit = time.Minute, 0 }).parkAt(), "never")
+	assert.Nil(t, of(0, func(q *inquiry) { q.idle, q.culled = time.Minute, false }).parkAt(), "not while somebody is connected")
+
+	slow := of(30*time.Second, idle(118*time.Second)) // the answer took 2 s
+	assert.NotEqual(t, f, slow)
+	assert.Equal(t, f, slow.steady(f), "no write for that")
+	longer := of(30*time.Second, func(q *inquiry) { q.idle, q.limit = 120*time.Second, 2*time.Hour }).steady(f)
+	assert.Equal(t, f.idle, longer.idle)
+	assert.Equal(t, f.idle+7200, longer.park, "another limit counts")
+	assert.NotEqual(t, f.idle, of(30*time.Second, idle(time.Second)).steady(f).idle, "it has worked in between")
+}
+
 func TestConclusions(t *testing.T) {
 	t.Parallel()
 	begin := time.Now()
@@ -148,6 +171,10 @@ type silentAgents struct {
 	mu    sync.Mutex
 	idle  map[string]time.Duration
 	calls []string
+}
+
+func (a *silentAgents) Park(context.Context, string, keys.Secret, time.Duration) (bool, error) {
+	return false, errors.New("no answer")
 }
 
 func (a *silentAgents) SetIdle(context.Context, string, keys.Secret, protocol.IdleLimits) error {

@@ -18,6 +18,7 @@
 // so a GPU is never given away while it is still in use. A Pod that is taken away
 // before it is ready leads from Starting back to Queued; see retry.go.
 //
+// Who asks in spec.park that a run be parked has its agent asked first; see park.go.
 // What ends a kernel for good, and what becomes of a wish that it ends, is in ends.go.
 //
 // The agents of running kernels are told of idle times that change by the

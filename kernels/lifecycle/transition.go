@@ -52,6 +52,8 @@ type observed struct {
 	gatewayMade time.Time
 	// agent is what the backstop has found.
 	agent finding
+	// park is what became of spec.park.
+	park parkAnswer
 	// nodes are those of Pods whose deletion takes too long.
 	nodes map[string]nodeState
 	now   time.Time
@@ -84,6 +86,9 @@ func next(v observed) plan {
 	case v1alpha1.KernelStarting, v1alpha1.KernelReady:
 		p.followPod(v)
 	case v1alpha1.KernelQueued:
+		if p.park(v) {
+			break
+		}
 		p.removePods(v, v.pods)
 		p.waitOut(v.now)
 	case v1alpha1.KernelParked, v1alpha1.KernelDead:
@@ -146,7 +151,7 @@ func (p *plan) followPod(v observed) {
 		p.end(v, podstate.Ending{Cause: v1alpha1.CauseOrphaned, Disrupted: true, Message: "The kernel's gateway was removed and made again."})
 		return
 	}
-	if p.followAgent(v) {
+	if p.followAgent(v) || p.park(v) {
 		return
 	}
 	if podstate.Ready(pod) {
@@ -177,6 +182,7 @@ func (p *plan) followAgent(v observed) bool {
 		p.setCondition(v.now, ConditionAgentReachable, false, "NoAnswer",
 			"The controllers get no answer from the kernel's agent. Work in the kernel may go on; it ends when its longest run time is over.")
 	case agentReachable:
+		p.status.IdleSince, p.status.ParkAt = v.agent.idleSince(), v.agent.parkAt()
 		if meta.IsStatusConditionFalse(p.status.Conditions, ConditionAgentReachable) {
 			p.setCondition(v.now, ConditionAgentReachable, true, "Answers", "")
 		}
@@ -238,6 +244,9 @@ func (p *plan) end(v observed, e podstate.Ending) {
 		p.startAnew(v, e)
 		return
 	}
+	if wish := parkWish(v.kernel); wish != nil && e.Cause == v1alpha1.CauseIdle {
+		e.Message = parkedBy(v.kernel, wish)
+	}
 	p.ended = &e
 	if e.Cause == v1alpha1.CauseIdle && v.onIdle == v1alpha1.OnIdleDelete {
 		p.deleteKernel = true
@@ -262,6 +271,7 @@ func (p *plan) end(v observed, e podstate.Ending) {
 	} else {
 		p.setCondition(v.now, ConditionFailed, true, string(e.Cause), e.Message)
 	}
+	p.status.IdleSince, p.status.ParkAt = nil, nil
 	p.removePods(v, v.pods)
 }
 
