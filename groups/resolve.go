@@ -138,6 +138,13 @@ func matching(entries []string, names, dns map[string][]Group) []Group {
 	return slices.Compact(found)
 }
 
+// IsIn reports whether the user is in one of the groups that the entries name, as a
+// policy's groups do: by name or by whole DN.
+func (m Membership) IsIn(entries []string) bool {
+	names, dns := index(m.Groups)
+	return len(matching(entries, names, dns)) > 0
+}
+
 // allow fills in every default of a policy that has no faults.
 func allow(m Membership, policy v1alpha1.GroupPolicy) Allowance {
 	spec := policy.Spec.DeepCopy()

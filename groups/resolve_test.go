@@ -158,3 +158,16 @@ func TestAPlainNameIsACommonName(t *testing.T) {
 		assert.NoError(t, err, "%s by its DN", dn)
 	}
 }
+
+func TestIsIn(t *testing.T) {
+	t.Parallel()
+	m := Membership{User: "alice", Groups: []Group{{Name: "Admins", DN: "cn=Admins,ou=groups,dc=example"}, {Name: "cn=root"}}}
+	for entry, want := range map[string]bool{
+		"admins": true, "cn=admins, ou=groups,dc=example": true, "admin": false, "": false,
+		"cn=admins,ou=other,dc=example": false, "cn=root": false,
+	} {
+		assert.Equal(t, want, m.IsIn([]string{"nobody", entry}), entry)
+	}
+	assert.False(t, m.IsIn(nil))
+	assert.False(t, Membership{}.IsIn([]string{"admins"}))
+}

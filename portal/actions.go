@@ -1,0 +1,205 @@
+package portal
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// action names what somebody asked for, in the audit log and as an Event's reason.
+type action string
+
+const (
+	actionRelease  action = "ReleaseRequested"
+	actionShutDown action = "ShutdownRequested"
+	actionStop     action = "StopRequested"
+)
+
+// maxName is what the kinds take as a name of who asks.
+const maxName = 253
+
+// consoleMark keeps a person's name apart from what spec.shutdown.by means besides.
+const consoleMark = "console:"
+
+// asked reads what a person asks for who may, and refuses to do it without a reason
+// where it is another's.
+func (r *request) asked(mine bool) (wish, error) {
+	w, err := r.readWish()
+	if err == nil && !mine && w.Reason == "" {
+		err = errNoReason
+	}
+	return w, err
+}
+
+// release asks the leader to park a kernel, or to let it give up its place.
+func (p *Portal) release(r *request) error {
+	_, mine, err := p.findKernel(r)
+	if err != nil {
+		return err
+	}
+	w, err := r.asked(mine)
+	if err != nil {
+		return err
+	}
+	var k v1alpha1.JupyterKernel
+	if err := p.read(r, &k); err != nil {
+		return err
+	}
+	if !k.HasPodOrWaits() {
+		return errNotRunning
+	}
+	return p.change(r, &k, actionRelease, w, map[string]any{"spec": map[string]any{"park": map[string]any{
+		"run": max(k.WantedRun(), k.Status.Run), "force": w.Force, "by": clip(r.person.User), "reason": w.Reason,
+	}}})
+}
+
+// shutDown asks the leader to end a kernel for good.
+func (p *Portal) shutDown(r *request) error {
+	_, mine, err := p.findKernel(r)
+	if err != nil {
+		return err
+	}
+	w, err := r.asked(mine)
+	if err != nil {
+		return err
+	}
+	var k v1alpha1.JupyterKernel
+	if err := p.read(r, &k); err != nil {
+		return err
+	}
+	return p.change(r, &k, actionShutDown, w, map[string]any{"spec": map[string]any{"shutdown": map[string]any{
+		"by": clip(consoleMark + r.person.User), "at": p.deps.Now().UTC().Format(time.RFC3339),
+	}}})
+}
+
+// stop stops a server: as its owner does, or as an administrator does, which leaves
+// its kernels alone.
+func (p *Portal) stop(r *request) error {
+	_, mine, err := p.findServer(r)
+	if err != nil {
+		return err
+	}
+	w, err := r.asked(mine)
+	if err != nil {
+		return err
+	}
+	var nb v1alpha1.JupyterNotebook
+	if err := p.read(r, &nb); err != nil {
+		return err
+	}
+	if nb.Spec.Stopped {
+		return errNotRunning
+	}
+	notes := map[string]any{v1alpha1.AnnotationStopCause: nil, v1alpha1.AnnotationStopTime: nil}
+	if !mine {
+		notes = map[string]any{
+			v1alpha1.AnnotationStopCause: string(v1alpha1.StopAdmin), v1alpha1.AnnotationStopTime: p.deps.Now().UTC().Format(time.RFC3339),
+		}
+	}
+	return p.change(r, &nb, actionStop, w, map[string]any{"metadata": map[string]any{"annotations": notes}, "spec": map[string]any{"stopped": true}})
+}
+
+func clip(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxName], "")
+}
+
+func (p *Portal) read(r *request, into client.Object) error {
+	err := p.deps.Client.Get(r.Context(), client.ObjectKey{Namespace: p.config.Namespace, Name: r.PathValue("name")}, into)
+	if apierrors.IsNotFound(err) {
+		return errNotFound
+	}
+	return err
+}
+
+// change writes what was asked for into an object, unless it is another of that name
+// by now, and tells of it.
+func (p *Portal) change(r *request, o client.Object, what action, w wish, patch map[string]any) error {
+	metadata, _ := patch["metadata"].(map[string]any)
+	if metadata == nil {
+		metadata = map[string]any{}
+	}
+	metadata["uid"] = o.GetUID()
+	patch["metadata"] = metadata
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	err = p.deps.Client.Patch(r.Context(), o, client.RawPatch(types.MergePatchType, body), client.FieldOwner(fieldOwner))
+	switch {
+	case apierrors.IsNotFound(err):
+		err = errNotFound
+	case apierrors.IsConflict(err):
+		err = fmt.Errorf("%w: %w", errConflict, err)
+	}
+	p.audit(r, o, what, w, err)
+	return err
+}
+
+// fieldOwner is whom the API server books our changes to.
+const fieldOwner = "elastichub-console"
+
+// audit is the one place that tells who asked for what: a line of the log, and, where
+// it was written, an Event of the object.
+func (p *Portal) audit(r *request, o client.Object, what action, w wish, err error) {
+	kind := "JupyterKernel"
+	if _, is := o.(*v1alpha1.JupyterNotebook); is {
+		kind = "JupyterNotebook"
+	}
+	outcome := "written"
+	if err != nil {
+		outcome = "failed"
+	}
+	p.deps.Log.InfoContext(r.Context(), "audit", "request", r.id, "by", r.person.User, "admin", r.isAdmin, "action", what,
+		"kind", kind, "name", o.GetName(), "uid", o.GetUID(), "reason", w.Reason, "force", w.Force, "outcome", outcome)
+	if err != nil {
+		return
+	}
+	message := "Asked for by " + clip(r.person.User)
+	if w.Reason != "" {
+		message += ": " + w.Reason
+	}
+	now := metav1.NewTime(p.deps.Now())
+	event := &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: o.GetNamespace(), GenerateName: clipTo(o.GetName(), 200) + "."},
+		InvolvedObject: corev1.ObjectReference{
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
+		},
+		Reason: string(what), Message: message, Type: corev1.EventTypeNormal, Count: 1, FirstTimestamp: now, LastTimestamp: now,
+		Source: corev1.EventSource{Component: fieldOwner}, ReportingController: fieldOwner,
+	}
+	// What was asked for is done also where the client has left.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), p.config.RequestTimeout)
+	defer cancel()
+	if err := p.deps.Client.Create(ctx, event); err != nil {
+		p.deps.Log.WarnContext(ctx, "no event of what was asked for", "request", r.id, "error", err)
+	}
+}
+
+func clipTo(name string, most int) string { return name[:min(len(name), most)] }
+
+// accepted answers a route of the API whose wish was written.
+func accepted(done error, r *request) error {
+	if done != nil {
+		return done
+	}
+	r.w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+func (p *Portal) releaseKernel(r *request) error  { return accepted(p.release(r), r) }
+func (p *Portal) shutDownKernel(r *request) error { return accepted(p.shutDown(r), r) }
+func (p *Portal) stopServer(r *request) error     { return accepted(p.stop(r), r) }

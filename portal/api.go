@@ -1,0 +1,253 @@
+package portal
+
+import (
+	_ "embed"
+	"encoding/json"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/portal/holdings"
+)
+
+// OpenAPI is the contract of the JSON API, written by hand: OpenAPI 3.1 as YAML.
+//
+//go:embed openapi.yaml
+var OpenAPI []byte
+
+func document(r *request) error {
+	r.w.Header().Set("Content-Type", "application/yaml")
+	_, err := r.w.Write(OpenAPI)
+	return err
+}
+
+// json answers with a value.
+func (r *request) json(value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	r.w.Header().Set("Content-Type", "application/json")
+	_, err = r.w.Write(body)
+	return err
+}
+
+// holdings reads everything from the cache.
+func (p *Portal) holdings(r *request) (holdings.Holdings, error) {
+	var kernels v1alpha1.JupyterKernelList
+	var notebooks v1alpha1.JupyterNotebookList
+	var specs v1alpha1.JupyterKernelSpecList
+	var pods corev1.PodList
+	for _, list := range []client.ObjectList{&kernels, &notebooks, &specs, &pods} {
+		if err := p.deps.Client.List(r.Context(), list, client.InNamespace(p.config.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return holdings.Holdings{}, err
+		}
+	}
+	return holdings.Of(holdings.Objects{
+		Kernels: kernels.Items, Notebooks: notebooks.Items, KernelSpecs: specs.Items, Pods: pods.Items,
+	}), nil
+}
+
+// self is who asks.
+type self struct {
+	User  string `json:"user"`
+	Admin bool   `json:"admin"`
+	// AdminUnknown: the directory does not say whether the user is an administrator.
+	AdminUnknown bool `json:"admin_unknown,omitempty"`
+	// CSRF is what a session's requests that ask for something have to show.
+	CSRF string `json:"csrf,omitempty"`
+}
+
+func (p *Portal) me(r *request) error {
+	return r.json(self{User: r.person.User, Admin: r.isAdmin, AdminUnknown: r.adminErr != nil, CSRF: r.person.CSRF})
+}
+
+// items is a list that fits one answer.
+type items[Row any] struct {
+	Items []Row `json:"items"`
+}
+
+// own are the rows that are the person's.
+func own[Row any](all []Row, owner func(Row) string, user string) []Row {
+	mine := []Row{}
+	for _, row := range all {
+		if owner(row) == user {
+			mine = append(mine, row)
+		}
+	}
+	return mine
+}
+
+// ownerOfKernel is the Hub user whose kernel it is: nobody, where a gateway's other
+// client has it, whose name may be that of a user.
+func ownerOfKernel(k holdings.Kernel) string {
+	if k.Notebook == "" {
+		return ""
+	}
+	return k.User
+}
+
+func ownerOfServer(s holdings.Server) string { return s.User }
+
+func (p *Portal) ownServers(r *request) error {
+	h, err := p.holdings(r)
+	if err != nil {
+		return err
+	}
+	return r.json(items[holdings.Server]{own(h.Servers, ownerOfServer, r.person.User)})
+}
+
+func (p *Portal) ownKernels(r *request) error {
+	h, err := p.holdings(r)
+	if err != nil {
+		return err
+	}
+	return r.json(items[holdings.Kernel]{own(h.Kernels, ownerOfKernel, r.person.User)})
+}
+
+// find picks the row of the path's name that the person may see. Errors: errNotFound,
+// or why nobody knows whether they are an administrator.
+func find[Row any](r *request, all []Row, name func(Row) string, owner func(Row) string) (row Row, mine bool, err error) {
+	found := false
+	for _, candidate := range all {
+		if name(candidate) == r.PathValue("name") {
+			row, found = candidate, true
+			break
+		}
+	}
+	mine = found && owner(row) == r.person.User
+	switch {
+	case mine:
+	case r.adminErr != nil: // whether there is one or not
+		return row, false, r.adminErr
+	case !found || !r.isAdmin:
+		return row, false, errNotFound
+	}
+	return row, mine, nil
+}
+
+func (p *Portal) findServer(r *request) (s holdings.Server, mine bool, err error) {
+	h, err := p.holdings(r)
+	if err != nil {
+		return s, false, err
+	}
+	return find(r, h.Servers, func(s holdings.Server) string { return s.Name }, ownerOfServer)
+}
+
+func (p *Portal) findKernel(r *request) (k holdings.Kernel, mine bool, err error) {
+	h, err := p.holdings(r)
+	if err != nil {
+		return k, false, err
+	}
+	return find(r, h.Kernels, func(k holdings.Kernel) string { return k.ID }, ownerOfKernel)
+}
+
+func (p *Portal) server(r *request) error {
+	s, _, err := p.findServer(r)
+	if err != nil {
+		return err
+	}
+	return r.json(s)
+}
+
+func (p *Portal) kernel(r *request) error {
+	k, _, err := p.findKernel(r)
+	if err != nil {
+		return err
+	}
+	return r.json(k)
+}
+
+func (p *Portal) summary(r *request) (holdings.Overview, error) {
+	h, err := p.holdings(r)
+	if err != nil {
+		return holdings.Overview{}, err
+	}
+	var totals map[string]int64
+	if p.deps.Totals != nil {
+		if totals, err = p.deps.Totals(r.Context()); err != nil {
+			return holdings.Overview{}, err
+		}
+	}
+	return h.Overview(totals), nil
+}
+
+func (p *Portal) overview(r *request) error {
+	o, err := p.summary(r)
+	if err != nil {
+		return err
+	}
+	if o.Devices == nil {
+		o.Devices = []holdings.Device{}
+	}
+	return r.json(o)
+}
+
+func (p *Portal) queue(r *request) error {
+	h, err := p.holdings(r)
+	if err != nil {
+		return err
+	}
+	queue := h.Queue()
+	if queue == nil {
+		queue = []holdings.Kernel{}
+	}
+	return r.json(items[holdings.Kernel]{queue})
+}
+
+func (p *Portal) pageOfKernels(r *request) (holdings.Page[holdings.Kernel], error) {
+	q, err := r.listQuery()
+	if err != nil {
+		return holdings.Page[holdings.Kernel]{}, err
+	}
+	h, err := p.holdings(r)
+	if err != nil {
+		return holdings.Page[holdings.Kernel]{}, err
+	}
+	return holdings.FindKernels(h.Kernels, q)
+}
+
+func (p *Portal) pageOfServers(r *request) (holdings.Page[holdings.Server], error) {
+	q, err := r.listQuery()
+	if err != nil {
+		return holdings.Page[holdings.Server]{}, err
+	}
+	h, err := p.holdings(r)
+	if err != nil {
+		return holdings.Page[holdings.Server]{}, err
+	}
+	return holdings.FindServers(h.Servers, q)
+}
+
+func (p *Portal) kernels(r *request) error {
+	page, err := p.pageOfKernels(r)
+	if err != nil {
+		return err
+	}
+	return r.json(page)
+}
+
+func (p *Portal) servers(r *request) error {
+	page, err := p.pageOfServers(r)
+	if err != nil {
+		return err
+	}
+	return r.json(page)
+}
+
+func (p *Portal) listPolicies(r *request) ([]holdings.Policy, error) {
+	var all v1alpha1.GroupPolicyList
+	if err := p.deps.Client.List(r.Context(), &all, client.InNamespace(p.config.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	return holdings.PoliciesOf(all.Items), nil
+}
+
+func (p *Portal) policies(r *request) error {
+	all, err := p.listPolicies(r)
+	if err != nil {
+		return err
+	}
+	return r.json(items[holdings.Policy]{all})
+}

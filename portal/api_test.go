@@ -1,0 +1,152 @@
+package portal_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/portal/holdings"
+)
+
+func gpus(n string) corev1.ResourceList {
+	return corev1.ResourceList{"nvidia.com/gpu": resource.MustParse(n)}
+}
+
+func rowsOf[Row any](t *testing.T, body []byte) (all []Row) {
+	t.Helper()
+	var page struct {
+		Items []Row `json:"items"`
+	}
+	require.NoError(t, json.Unmarshal(body, &page), "%s", body)
+	return page.Items
+}
+
+func TestOwnThings(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	h.server("jupyter-bob", "bob", v1alpha1.JupyterNotebookStatus{})
+	h.kernel("k-bob", "bob", "jupyter-bob", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelQueued})
+	servers := rowsOf[holdings.Server](t, h.call("alice", http.MethodGet, "api/v1/me/servers", "").Body.Bytes())
+	require.Len(t, servers, 1)
+	assert.Equal(t, "jupyter-alice", servers[0].Name)
+	kernels := rowsOf[holdings.Kernel](t, h.call("alice", http.MethodGet, "api/v1/me/kernels", "").Body.Bytes())
+	require.Len(t, kernels, 1)
+	assert.Equal(t, "k-alice", kernels[0].ID)
+	me := decode(t, h.call("alice", http.MethodGet, "api/v1/me", ""))
+	assert.Equal(t, map[string]any{"user": "alice", "admin": false}, me)
+	assert.Equal(t, true, decode(t, h.call("root", http.MethodGet, "api/v1/me", ""))["admin"])
+}
+
+func TestRelease(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	w := h.call("alice", http.MethodPost, "api/v1/kernels/k-alice/release", `{}`)
+	require.Equal(t, http.StatusAccepted, w.Code, "%s", w.Body)
+	var k v1alpha1.JupyterKernel
+	h.read("k-alice", &k)
+	assert.Equal(t, &v1alpha1.KernelPark{Run: 1, By: "alice"}, k.Spec.Park)
+	assert.True(t, rowsOf[holdings.Kernel](t, h.call("alice", http.MethodGet, "api/v1/me/kernels", "").Body.Bytes())[0].Releasing)
+
+	w = h.call("root", http.MethodPost, "api/v1/kernels/k-alice/release", `{"force": true}`)
+	assert.Equal(t, "reason-required", kindOf(t, w))
+	w = h.call("root", http.MethodPost, "api/v1/kernels/k-alice/release", `{"force": true, "reason": " The node is needed <b> "}`)
+	require.Equal(t, http.StatusAccepted, w.Code, "%s", w.Body)
+	h.read("k-alice", &k)
+	assert.Equal(t, &v1alpha1.KernelPark{Run: 1, Force: true, By: "root", Reason: "The node is needed <b>"}, k.Spec.Park)
+	require.Equal(t, http.StatusAccepted, h.call("alice", http.MethodPost, "api/v1/kernels/k-alice/release", `{}`).Code)
+	h.read("k-alice", &k)
+	assert.Equal(t, &v1alpha1.KernelPark{Run: 1, By: "alice"}, k.Spec.Park, "nothing of an earlier wish is left")
+
+	h.kernel("k-parked", "alice", "jupyter-alice", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelParked})
+	assert.Equal(t, "not-running", kindOf(t, h.call("alice", http.MethodPost, "api/v1/kernels/k-parked/release", `{}`)))
+}
+
+func TestShutdown(t *testing.T) {
+	h := newHarness(t)
+	// By is not to be taken for the notebook server's own request.
+	h.kernel("k", "notebook", "jupyter-notebook", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelParked})
+	w := h.call("notebook", http.MethodPost, "api/v1/kernels/k/shutdown", `{}`)
+	require.Equal(t, http.StatusAccepted, w.Code, "%s", w.Body)
+	var k v1alpha1.JupyterKernel
+	h.read("k", &k)
+	require.NotNil(t, k.Spec.Shutdown)
+	assert.NotEqual(t, v1alpha1.ShutdownByNotebook, k.Spec.Shutdown.By)
+	assert.Contains(t, k.Spec.Shutdown.By, "notebook")
+	assert.WithinDuration(t, h.now, k.Spec.Shutdown.At.Time, time.Second)
+	assert.Equal(t, "reason-required", kindOf(t, h.call("root", http.MethodPost, "api/v1/kernels/k/shutdown", `{}`)))
+}
+
+func TestStop(t *testing.T) {
+	h := newHarness(t)
+	for _, row := range []struct{ user, cause string }{{"alice", ""}, {"root", "Admin"}} {
+		nb := h.server("jupyter-"+row.user, "alice", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady})
+		before := nb.DeepCopy()
+		nb.Annotations = map[string]string{v1alpha1.AnnotationStopCause: "Idle", v1alpha1.AnnotationStopTime: "2020-01-01T00:00:00Z", "other": "stays"}
+		require.NoError(t, h.api.Patch(t.Context(), nb, client.MergeFrom(before)))
+		w := h.call(row.user, http.MethodPost, "api/v1/servers/"+nb.Name+"/stop", `{"reason": "Maintenance at noon"}`)
+		require.Equal(t, http.StatusAccepted, w.Code, "%s", w.Body)
+		h.read(nb.Name, nb)
+		assert.True(t, nb.Spec.Stopped)
+		assert.Equal(t, row.cause, nb.Annotations[v1alpha1.AnnotationStopCause], "an owner's stop has none")
+		assert.Equal(t, row.cause != "", nb.Annotations[v1alpha1.AnnotationStopTime] != "")
+		assert.Equal(t, "stays", nb.Annotations["other"])
+		w = h.call(row.user, http.MethodPost, "api/v1/servers/"+nb.Name+"/stop", `{"reason": "again"}`)
+		assert.Equal(t, "not-running", kindOf(t, w))
+	}
+
+	// Who, what and why stands in the log and in an Event.
+	var events corev1.EventList
+	require.NoError(t, h.api.List(t.Context(), &events, client.InNamespace(h.namespace)))
+	require.Len(t, events.Items, 2)
+	for _, e := range events.Items {
+		assert.Equal(t, "StopRequested", e.Reason)
+		assert.Equal(t, "JupyterNotebook", e.InvolvedObject.Kind)
+		by := strings.TrimPrefix(e.InvolvedObject.Name, "jupyter-")
+		assert.Equal(t, "Asked for by "+by+": Maintenance at noon", e.Message)
+		assert.Equal(t, "elastichub-console", e.Source.Component)
+	}
+	for _, part := range []string{`"msg":"audit"`, `"by":"root"`, `"admin":true`, `"action":"StopRequested"`, `"reason":"Maintenance at noon"`, `"outcome":"written"`} {
+		assert.Contains(t, h.log.String(), part)
+	}
+}
+
+func TestClusterOfAdministrators(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	spec := &v1alpha1.JupyterKernelSpec{ObjectMeta: metav1.ObjectMeta{Name: "python-gpu"}}
+	spec.Spec.DisplayName, spec.Spec.Resources = "Python (GPU)", &corev1.ResourceRequirements{Limits: gpus("1")}
+	h.create(spec)
+	for i, position := range []int32{2, 1} {
+		h.kernel(fmt.Sprint("k-waits-", i), "bob", "jupyter-bob", v1alpha1.JupyterKernelStatus{
+			Phase: v1alpha1.KernelQueued, Queue: &v1alpha1.QueueStatus{Position: position, Length: 2, Reason: "all 4 are in use"},
+		})
+	}
+	h.kernel("k-holds", "alice", "jupyter-alice", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady, Held: gpus("2"), IdleSince: &metav1.Time{Time: h.now}})
+
+	var o holdings.Overview
+	require.NoError(t, json.Unmarshal(h.call("root", http.MethodGet, "api/v1/overview", "").Body.Bytes(), &o))
+	four := int64(4)
+	assert.Equal(t, []holdings.Device{{Resource: "nvidia.com/gpu", Total: &four, Held: 2, Idle: 2, Waiting: 2}}, o.Devices)
+	queue := rowsOf[holdings.Kernel](t, h.call("root", http.MethodGet, "api/v1/queue", "").Body.Bytes())
+	require.Len(t, queue, 2)
+	assert.Equal(t, "k-waits-1", queue[0].ID)
+	assert.Equal(t, "all 4 are in use", queue[0].Queue.Reason)
+
+	found := rowsOf[holdings.Kernel](t, h.call("root", http.MethodGet, "api/v1/kernels?user=bob&sort=-phase&limit=1", "").Body.Bytes())
+	require.Len(t, found, 1)
+	page := decode(t, h.call("root", http.MethodGet, "api/v1/kernels?limit=3", ""))
+	assert.Equal(t, 4.0, page["total"])
+	rest := decode(t, h.call("root", http.MethodGet, "api/v1/kernels?limit=3&after="+page["next"].(string), ""))
+	assert.Len(t, rest["items"], 1)
+	assert.NotContains(t, rest, "next")
+	assert.Len(t, rowsOf[holdings.Server](t, h.call("root", http.MethodGet, "api/v1/servers?q=ALI", "").Body.Bytes()), 1)
+	assert.Empty(t, rowsOf[holdings.Policy](t, h.call("root", http.MethodGet, "api/v1/policies", "").Body.Bytes()))
+}

@@ -1,0 +1,49 @@
+package portal
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config is read by cmd.
+type Config struct {
+	// Namespace is where the objects are.
+	Namespace string
+	// BasePath is where the pages are, beginning and ending in a slash.
+	BasePath string
+	Admins   Admins
+	// RequestTimeout bounds every request but event streams.
+	RequestTimeout time.Duration
+}
+
+// Admins says who is an administrator.
+type Admins struct {
+	// Groups are names, or whole DNs, as in a policy.
+	Groups []string
+	// Hub: whom the Hub calls an administrator is one here, where it says so.
+	Hub bool
+}
+
+// DefaultConfig is everything that does not depend on the site.
+func DefaultConfig() Config { return Config{RequestTimeout: 10 * time.Second} }
+
+// Validate returns all faults.
+func (c Config) Validate() error {
+	var faults []error
+	if c.Namespace == "" {
+		faults = append(faults, errors.New("namespace: required"))
+	}
+	if len(c.BasePath) == 0 || c.BasePath[0] != '/' || c.BasePath[len(c.BasePath)-1] != '/' {
+		faults = append(faults, fmt.Errorf("basePath: not like /services/elastichub/: %.200q", c.BasePath))
+	}
+	for i, group := range c.Admins.Groups {
+		if group == "" {
+			faults = append(faults, fmt.Errorf("admins.groups[%d]: empty", i))
+		}
+	}
+	if c.RequestTimeout <= 0 {
+		faults = append(faults, errors.New("requestTimeout: must be more than 0"))
+	}
+	return errors.Join(faults...)
+}

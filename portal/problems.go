@@ -1,0 +1,124 @@
+package portal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/portal/holdings"
+	"github.com/elastichub/elastichub/portal/signin"
+)
+
+// problem is RFC 9457's, as application/problem+json.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	// Instance is the request id, also in the X-Request-Id header and the log.
+	Instance string `json:"instance"`
+}
+
+const (
+	problemType = "urn:elastichub:problem:"
+	// retryAfterSeconds is what a client is told when something does not answer.
+	retryAfterSeconds = 5
+)
+
+// Errors of this room.
+var (
+	errNoRoute    = errors.New("portal: no such route")
+	errTooLarge   = errors.New("portal: body too large")
+	errMediaType  = errors.New("portal: body is of another media type")
+	errNoAdmin    = errors.New("portal: not an administrator")
+	errNotFound   = errors.New("portal: no such object, or somebody else's")
+	errConflict   = errors.New("portal: the object has changed")
+	errNotRunning = errors.New("portal: nothing to release")
+	errNoReason   = errors.New("portal: no reason given for what is another person's")
+)
+
+// malformed is the error for a request that cannot be read. Its text is
+// written here and is safe to show.
+type malformed struct{ detail string }
+
+func (e *malformed) Error() string { return "portal: malformed request: " + e.detail }
+
+// row is what one error looks like from outside: fixed text, in English; pages have
+// it in their reader's language. An error's own text stays in the log.
+type row struct {
+	err    error
+	status int
+	kind   string
+	title  string
+	detail string
+	retry  bool
+}
+
+var rows = []row{
+	{signin.ErrSignedOut, http.StatusUnauthorized, "unauthenticated", "Not signed in", "Sign in, or show a token of the Hub.", false},
+	{signin.ErrForbidden, http.StatusForbidden, "not-allowed", "Not allowed", "This account, or this token, may not use the console.", false},
+	{signin.ErrCrossSite, http.StatusForbidden, "cross-site", "Not from one of our pages", "The request does not come from one of our pages. Reload the page and try again.", false},
+	{signin.ErrAttempt, http.StatusBadRequest, "sign-in-failed", "Sign-in failed", "The sign-in failed or took too long. Please try again.", false},
+	{signin.ErrUnavailable, http.StatusServiceUnavailable, "provider-unavailable", "Sign-in is not available", "Who you are cannot be checked at the moment. Please try again in a minute.", true},
+
+	{errNoRoute, http.StatusNotFound, "no-route", "No such page", "There is nothing at this address.", false},
+	{errTooLarge, http.StatusRequestEntityTooLarge, "too-large", "Too large", "The request is too large.", false},
+	{errMediaType, http.StatusUnsupportedMediaType, "media-type", "Media type", "The body is of another media type than this address takes.", false},
+	{errNoAdmin, http.StatusForbidden, "no-administrator", "For administrators", "Only administrators may see this.", false},
+	{errNotFound, http.StatusNotFound, "not-found", "Not found", "There is no such server or kernel, or it is not yours.", false},
+	{errConflict, http.StatusConflict, "conflict", "Changed meanwhile", "It has changed meanwhile. Look again.", false},
+	{errNotRunning, http.StatusConflict, "not-running", "Not running", "It neither runs nor waits.", false},
+	{errNoReason, http.StatusUnprocessableEntity, "reason-required", "A reason is required", "Say why: it is another person's.", false},
+	{holdings.ErrQuery, http.StatusBadRequest, "malformed", "Malformed request", "There is no such sort key, or the page is one of another list.", false},
+
+	{groups.ErrSignInAgain, http.StatusForbidden, "sign-in-again", "Sign in again", "What your sign-in said of your groups is missing or too old. Log out of the Hub and in again.", false},
+	{groups.ErrUnavailable, http.StatusServiceUnavailable, "directory-unavailable", "Directory unavailable", "The directory that knows your groups does not answer at the moment. Please try again in a minute.", true},
+
+	{context.DeadlineExceeded, http.StatusGatewayTimeout, "deadline", "Took too long", "The request took too long. Please try again.", true},
+	{context.Canceled, statusClientGone, "cancelled", "Request cancelled", "", false},
+}
+
+// statusClientGone is never seen by anyone but the log and the metrics.
+const statusClientGone = 499
+
+// describe maps an error to its problem. Unknown errors become a 500 that says
+// nothing of them.
+func describe(err error) (p problem, retry bool) {
+	var unreadable *malformed
+	if errors.As(err, &unreadable) {
+		return problem{Type: problemType + "malformed", Title: "Malformed request", Status: http.StatusBadRequest, Detail: unreadable.detail}, false
+	}
+	for _, r := range rows {
+		if errors.Is(err, r.err) {
+			return problem{Type: problemType + r.kind, Title: r.title, Status: r.status, Detail: r.detail}, r.retry
+		}
+	}
+	return problem{Type: problemType + "internal", Title: "Internal error", Status: http.StatusInternalServerError,
+		Detail: "Something went wrong. The request id helps an administrator to find out what."}, false
+}
+
+// fail ends a request with its error's problem, unless an answer has begun.
+func (p *Portal) fail(r *request, err error) {
+	if r.w.code != 0 {
+		return
+	}
+	problem, retry := describe(err)
+	problem.Instance = "urn:elastichub:request:" + r.id
+	if retry {
+		r.w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+	}
+	if problem.Status == http.StatusUnauthorized {
+		r.w.Header().Set("WWW-Authenticate", `Bearer realm="elastichub"`)
+	}
+	body, marshalErr := json.Marshal(problem)
+	if marshalErr != nil {
+		// Strings and ints only: cannot happen short of a programming error.
+		panic(marshalErr)
+	}
+	r.w.Header().Set("Content-Type", "application/problem+json")
+	r.w.WriteHeader(problem.Status)
+	_, _ = r.w.Write(body)
+}

@@ -1,0 +1,49 @@
+package portal
+
+import "net/http"
+
+// needs says who may make a request.
+type needs int
+
+const (
+	anyone needs = iota
+	// person: whoever is signed in.
+	person
+	admin
+)
+
+// apiPrefix is where the JSON API is, below the base path.
+const apiPrefix = "/api/v1"
+
+// route is one of the handler's. A route of the API takes and gives JSON.
+type route struct {
+	method, path string
+	needs        needs
+	handle       func(*request) error
+}
+
+// routes are all there are; see serve for what each passes first.
+func (p *Portal) routes() []route {
+	const get, post = http.MethodGet, http.MethodPost
+	return []route{
+		{get, "/signin", anyone, p.signIn},
+		{get, "/oauth_callback", anyone, p.signedIn},
+		{post, "/signout", person, p.signOut},
+
+		{get, apiPrefix + "/openapi.yaml", person, document},
+		{get, apiPrefix + "/me", person, p.me},
+		{get, apiPrefix + "/me/servers", person, p.ownServers},
+		{get, apiPrefix + "/me/kernels", person, p.ownKernels},
+		{get, apiPrefix + "/servers/{name}", person, p.server},
+		{post, apiPrefix + "/servers/{name}/stop", person, p.stopServer},
+		{get, apiPrefix + "/kernels/{name}", person, p.kernel},
+		{post, apiPrefix + "/kernels/{name}/release", person, p.releaseKernel},
+		{post, apiPrefix + "/kernels/{name}/shutdown", person, p.shutDownKernel},
+
+		{get, apiPrefix + "/overview", admin, p.overview},
+		{get, apiPrefix + "/queue", admin, p.queue},
+		{get, apiPrefix + "/kernels", admin, p.kernels},
+		{get, apiPrefix + "/servers", admin, p.servers},
+		{get, apiPrefix + "/policies", admin, p.policies},
+	}
+}

@@ -1,0 +1,273 @@
+package portal_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/portal"
+)
+
+// Who may use a route: whoever it is, whoever is signed in, the owner of the object and
+// administrators, administrators.
+const (
+	open   = "open"
+	signed = "signed in"
+	owner  = "owner"
+	admins = "administrators"
+)
+
+// allowed is who may use each route. It is written here again, apart from the routes.
+var allowed = map[string]string{
+	"GET /signin":                          open,
+	"GET /oauth_callback":                  open,
+	"POST /signout":                        signed,
+	"GET /api/v1/openapi.yaml":             signed,
+	"GET /api/v1/me":                       signed,
+	"GET /api/v1/me/servers":               signed,
+	"GET /api/v1/me/kernels":               signed,
+	"GET /api/v1/servers/{name}":           owner,
+	"POST /api/v1/servers/{name}/stop":     owner,
+	"GET /api/v1/kernels/{name}":           owner,
+	"POST /api/v1/kernels/{name}/release":  owner,
+	"POST /api/v1/kernels/{name}/shutdown": owner,
+	"GET /api/v1/overview":                 admins,
+	"GET /api/v1/queue":                    admins,
+	"GET /api/v1/kernels":                  admins,
+	"GET /api/v1/servers":                  admins,
+	"GET /api/v1/policies":                 admins,
+}
+
+// call makes a request of a route, to alice's kernel or server, by a token.
+func (h *harness) callRoute(route, user string) *httptest.ResponseRecorder {
+	method, path, _ := strings.Cut(route, " ")
+	body := ""
+	if method == http.MethodPost {
+		body = `{"reason": "a test"}`
+	}
+	return h.call(user, method, pathOf(path), body)
+}
+
+// pathOf fills in the name of alice's kernel or server.
+func pathOf(path string) string {
+	name := "k-alice"
+	if strings.Contains(path, "/servers/") {
+		name = "jupyter-alice"
+	}
+	return strings.Replace(path, "{name}", name, 1)
+}
+
+func newHarnessOfAlice(t *testing.T, change ...func(*portal.Config)) *harness {
+	h := newHarness(t, change...)
+	h.server("jupyter-alice", "alice", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady})
+	h.kernel("k-alice", "alice", "jupyter-alice", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady})
+	return h
+}
+
+func TestEveryRouteKnowsWhoMayUseIt(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	for _, route := range h.portal.Routes() {
+		require.Contains(t, allowed, route, "say here who may use it")
+	}
+	for route, who := range allowed {
+		require.Contains(t, h.portal.Routes(), route)
+		if who == open || route == "POST /signout" {
+			continue // signing in and out have tests of their own
+		}
+		t.Run(route, func(t *testing.T) {
+			for _, nobody := range []string{"", "nobody's"} {
+				w := h.callRoute(route, nobody)
+				if nobody == "nobody's" {
+					w = h.call("", strings.Fields(route)[0], pathOf(strings.Fields(route)[1]), "", "Authorization", "token stolen")
+				}
+				assert.Equal(t, http.StatusUnauthorized, w.Code)
+				assert.NotContains(t, w.Body.String(), "alice")
+			}
+			for _, user := range []string{"service", "weak"} {
+				w := h.callRoute(route, user)
+				assert.Equal(t, http.StatusForbidden, w.Code, user)
+				assert.Equal(t, "not-allowed", kindOf(t, w))
+			}
+			mallory := h.callRoute(route, "bob")
+			switch who {
+			case signed:
+				assert.Equal(t, http.StatusOK, mallory.Code)
+			case owner:
+				assert.Equal(t, http.StatusNotFound, mallory.Code)
+				assert.Equal(t, "not-found", kindOf(t, mallory))
+			case admins:
+				assert.Equal(t, http.StatusForbidden, mallory.Code)
+				assert.Equal(t, "no-administrator", kindOf(t, mallory))
+				assert.Equal(t, http.StatusForbidden, h.callRoute(route, "alice").Code)
+			}
+			assert.NotContains(t, mallory.Body.String(), "alice")
+			if strings.HasPrefix(route, "GET ") {
+				assert.Equal(t, http.StatusOK, h.callRoute(route, "root").Code)
+			}
+		})
+	}
+	var k v1alpha1.JupyterKernel
+	var nb v1alpha1.JupyterNotebook
+	h.read("k-alice", &k)
+	h.read("jupyter-alice", &nb)
+	assert.Nil(t, k.Spec.Park, "nothing of it was done")
+	assert.Nil(t, k.Spec.Shutdown)
+	assert.False(t, nb.Spec.Stopped)
+}
+
+// TestCrossSite: what a session may do takes its CSRF token, from a page of ours.
+func TestCrossSite(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	alice, bob := h.signIn("alice"), h.signIn("bob")
+	for route := range allowed {
+		method, path, _ := strings.Cut(route, " ")
+		if method != http.MethodPost || route == "POST /signout" {
+			continue
+		}
+		for name, header := range map[string][]string{
+			"no token":        {"X-CSRF-Token", ""},
+			"another's token": {"X-CSRF-Token", bob.csrf},
+			"another site":    {"Sec-Fetch-Site", "cross-site"},
+			"a sub-domain":    {"Sec-Fetch-Site", "same-site"},
+			"another origin":  {"Origin", "https://evil.example"},
+		} {
+			w := alice.call(method, pathOf(path), `{}`, header...)
+			assert.Equal(t, http.StatusForbidden, w.Code, "%s %s", route, name)
+			assert.Equal(t, "cross-site", kindOf(t, w))
+		}
+	}
+	// The ways that a form of another site has around a preflight.
+	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"} {
+		w := alice.call(http.MethodPost, "api/v1/kernels/k-alice/release", `{}`, "Content-Type", kind)
+		assert.Equal(t, "media-type", kindOf(t, w))
+	}
+	w := alice.call(http.MethodPost, "api/v1/kernels/k-alice/release", `{}`, "Sec-Fetch-Site", "same-origin")
+	assert.Equal(t, http.StatusAccepted, w.Code)
+}
+
+func TestAdministrators(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	assert.Equal(t, http.StatusForbidden, h.call("chief", http.MethodGet, "api/v1/overview", "").Code, "the Hub's administrators are none by themselves")
+	h.members.fail(groups.ErrUnavailable)
+	for _, user := range []string{"root", "bob"} {
+		w := h.call(user, http.MethodGet, "api/v1/overview", "")
+		assert.Equal(t, http.StatusServiceUnavailable, w.Code)
+		assert.Equal(t, "directory-unavailable", kindOf(t, w))
+		for _, name := range []string{"k-alice", "k-none"} {
+			assert.Equal(t, http.StatusServiceUnavailable, h.call(user, http.MethodGet, "api/v1/kernels/"+name, "").Code, "nor does it tell what there is")
+		}
+	}
+	w := h.call("alice", http.MethodGet, "api/v1/kernels/k-alice", "")
+	assert.Equal(t, http.StatusOK, w.Code, "one's own is there without the directory")
+	assert.Equal(t, true, decode(t, h.call("alice", http.MethodGet, "api/v1/me", ""))["admin_unknown"])
+	h.members.fail(groups.ErrSignInAgain)
+	assert.Equal(t, "sign-in-again", kindOf(t, h.call("root", http.MethodGet, "api/v1/overview", "")))
+	h.members.fail(nil)
+	assert.Equal(t, http.StatusForbidden, h.call("stranger", http.MethodGet, "api/v1/overview", "").Code, "whom the directory does not know is nobody")
+
+	byHub := newHarness(t, func(c *portal.Config) { c.Admins = portal.Admins{Hub: true} })
+	assert.Equal(t, http.StatusOK, byHub.call("chief", http.MethodGet, "api/v1/overview", "").Code)
+	assert.Equal(t, http.StatusForbidden, byHub.call("root", http.MethodGet, "api/v1/overview", "").Code)
+}
+
+func TestClientsOfAGatewayAreNoPeople(t *testing.T) {
+	h := newHarness(t)
+	h.kernel("k-batch", "batch", "", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady})
+	assert.Equal(t, http.StatusNotFound, h.call("batch", http.MethodGet, "api/v1/kernels/k-batch", "").Code, "a user who has a client's name")
+	assert.Empty(t, decode(t, h.call("batch", http.MethodGet, "api/v1/me/kernels", ""))["items"])
+	assert.Equal(t, http.StatusOK, h.call("root", http.MethodGet, "api/v1/kernels/k-batch", "").Code)
+}
+
+func TestBodiesThatAreNone(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	for body, want := range map[string]string{
+		"":                               "media-type",
+		"{":                              "malformed",
+		"null x":                         "malformed",
+		`{"unknown": 1}`:                 "malformed",
+		`{"force": "yes"}`:               "malformed",
+		`{"reason": "two\nlines"}`:       "malformed",
+		`{"reason": "a \u001b[2J bell"}`: "malformed",
+		`{"reason": "` + strings.Repeat("x", 501) + `"}`:        "malformed",
+		`{"reason": "` + strings.Repeat("x", 70<<10) + `"}`:     "too-large",
+		strings.Repeat("[", 1<<10):                              "malformed",
+		`{"reason": "` + "\xff" + `"}` + strings.Repeat(" ", 9): "",
+	} {
+		w := h.call("alice", http.MethodPost, "api/v1/kernels/k-alice/release", body)
+		assert.Equal(t, want, kindOf(t, w), "%.40q", body)
+		assert.Less(t, w.Code, 500)
+	}
+	for _, query := range []string{"?limit=0", "?limit=501", "?limit=x", "?sort=password", "?after=x", "?q=a&q=b", "?secret=1", "?q=%ff", "?q=%", "?q=" + strings.Repeat("x", 5000)} {
+		w := h.call("root", http.MethodGet, "api/v1/kernels"+query, "")
+		assert.Equal(t, "malformed", kindOf(t, w), query)
+	}
+}
+
+func TestPathsThatLeadNowhere(t *testing.T) {
+	h := newHarness(t)
+	for _, path := range []string{"nothing", "api/v1/nothing", "api/v1/kernels/x/y/z", "/evil.example", "/user/mallory/", "x//y", "./x", "x/../y", "api/v1/kernels/../me", "%2e%2e/x"} {
+		w := h.send(httptest.NewRequest(http.MethodGet, "http://hub"+base+path, nil))
+		assert.Equal(t, http.StatusNotFound, w.Code, path)
+		assert.Empty(t, w.Header().Get("Location"), path)
+	}
+	w := h.send(httptest.NewRequest(http.MethodDelete, "http://hub"+base+"api/v1/me", nil))
+	assert.Equal(t, http.StatusNotFound, w.Code)
+	assert.True(t, h.portal.Serves(httptest.NewRequest(http.MethodGet, base+"x", nil)))
+	assert.False(t, h.portal.Serves(httptest.NewRequest(http.MethodGet, "/api/spawner/v1/servers", nil)))
+}
+
+func TestEveryAnswerIsGuarded(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	for _, w := range []*httptest.ResponseRecorder{
+		h.call("alice", http.MethodGet, "api/v1/me", ""), h.call("", http.MethodGet, "api/v1/me", ""), h.call("", http.MethodGet, "nothing", ""),
+		h.call("", http.MethodGet, "signin", ""), h.call("", http.MethodGet, "oauth_callback?code=x&state=y", ""),
+	} {
+		header := w.Header()
+		policy := header.Get("Content-Security-Policy")
+		assert.Contains(t, policy, "default-src 'none'")
+		assert.Contains(t, policy, "frame-ancestors 'none'")
+		assert.NotContains(t, policy, "unsafe")
+		assert.Equal(t, "DENY", header.Get("X-Frame-Options"))
+		assert.Equal(t, "nosniff", header.Get("X-Content-Type-Options"))
+		assert.Equal(t, "no-store", header.Get("Cache-Control"))
+		assert.NotEmpty(t, header.Get("X-Request-Id"))
+	}
+	w := h.call("alice", http.MethodGet, "api/v1/me", "", "X-Request-Id", "evil\r\nid")
+	assert.NotContains(t, w.Header().Get("X-Request-Id"), "evil")
+}
+
+// TestAnotherObjectOfTheName: a wish is for the object that was looked at.
+func TestAnotherObjectOfTheName(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	var k v1alpha1.JupyterKernel
+	h.read("k-alice", &k)
+	require.NoError(t, h.api.Delete(t.Context(), &k))
+	made := h.kernel("k-alice", "bob", "jupyter-bob", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady})
+	assert.NotEqual(t, types.UID(""), made.UID)
+	assert.Equal(t, http.StatusNotFound, h.call("alice", http.MethodPost, "api/v1/kernels/k-alice/release", `{}`).Code)
+	assert.Equal(t, http.StatusAccepted, h.call("bob", http.MethodPost, "api/v1/kernels/k-alice/release", `{}`).Code)
+}
+
+// TestNothingSecretIsLogged: neither tokens nor cookies nor queries.
+func TestNothingSecretIsLogged(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	alice := h.signIn("alice")
+	alice.call(http.MethodPost, "api/v1/kernels/k-alice/release", `{}`)
+	h.call("root", http.MethodGet, "api/v1/kernels?q=whom-root-looks-for", "")
+	h.call("", http.MethodGet, "oauth_callback?code=a-secret-code&state=x", "")
+	for _, secret := range []string{"alice-token", alice.cookie.Value, alice.csrf, "whom-root-looks-for", "a-secret-code"} {
+		assert.NotContains(t, h.log.String(), secret)
+	}
+	lines := strings.Split(h.log.String(), "\n")
+	assert.True(t, slices.ContainsFunc(lines, func(line string) bool {
+		return strings.Contains(line, `"msg":"audit"`) && strings.Contains(line, `"by":"alice"`)
+	}))
+}
