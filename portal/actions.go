@@ -43,63 +43,63 @@ func (r *request) asked(mine bool) (wish, error) {
 }
 
 // release asks the leader to park a kernel, or to let it give up its place.
-func (p *Portal) release(r *request) error {
-	_, mine, err := p.findKernel(r)
+func (p *Portal) release(r *request) (mine bool, err error) {
+	_, mine, err = p.findKernel(r)
 	if err != nil {
-		return err
+		return mine, err
 	}
 	w, err := r.asked(mine)
 	if err != nil {
-		return err
+		return mine, err
 	}
 	var k v1alpha1.JupyterKernel
 	if err := p.read(r, &k); err != nil {
-		return err
+		return mine, err
 	}
 	if !k.HasPodOrWaits() {
-		return errNotRunning
+		return mine, errNotRunning
 	}
-	return p.change(r, &k, actionRelease, w, map[string]any{"spec": map[string]any{"park": map[string]any{
+	return mine, p.change(r, &k, actionRelease, w, map[string]any{"spec": map[string]any{"park": map[string]any{
 		"run": max(k.WantedRun(), k.Status.Run), "force": w.Force, "by": clip(r.person.User), "reason": w.Reason,
 	}}})
 }
 
 // shutDown asks the leader to end a kernel for good.
-func (p *Portal) shutDown(r *request) error {
-	_, mine, err := p.findKernel(r)
+func (p *Portal) shutDown(r *request) (mine bool, err error) {
+	_, mine, err = p.findKernel(r)
 	if err != nil {
-		return err
+		return mine, err
 	}
 	w, err := r.asked(mine)
 	if err != nil {
-		return err
+		return mine, err
 	}
 	var k v1alpha1.JupyterKernel
 	if err := p.read(r, &k); err != nil {
-		return err
+		return mine, err
 	}
-	return p.change(r, &k, actionShutDown, w, map[string]any{"spec": map[string]any{"shutdown": map[string]any{
+	return mine, p.change(r, &k, actionShutDown, w, map[string]any{"spec": map[string]any{"shutdown": map[string]any{
 		"by": clip(consoleMark + r.person.User), "at": p.deps.Now().UTC().Format(time.RFC3339),
 	}}})
 }
 
 // stop stops a server: as its owner does, or as an administrator does, which leaves
 // its kernels alone.
-func (p *Portal) stop(r *request) error {
-	_, mine, err := p.findServer(r)
+func (p *Portal) stop(r *request) (mine bool, err error) {
+	_, mine, err = p.findServer(r)
 	if err != nil {
-		return err
+		return mine, err
 	}
 	w, err := r.asked(mine)
 	if err != nil {
-		return err
+		return mine, err
 	}
 	var nb v1alpha1.JupyterNotebook
 	if err := p.read(r, &nb); err != nil {
-		return err
+		return mine, err
 	}
 	if nb.Spec.Stopped {
-		return errNotRunning
+		return mine, errNotRunning
 	}
 	notes := map[string]any{v1alpha1.AnnotationStopCause: nil, v1alpha1.AnnotationStopTime: nil}
 	if !mine {
@@ -107,7 +107,7 @@ func (p *Portal) stop(r *request) error {
 			v1alpha1.AnnotationStopCause: string(v1alpha1.StopAdmin), v1alpha1.AnnotationStopTime: p.deps.Now().UTC().Format(time.RFC3339),
 		}
 	}
-	return p.change(r, &nb, actionStop, w, map[string]any{"metadata": map[string]any{"annotations": notes}, "spec": map[string]any{"stopped": true}})
+	return mine, p.change(r, &nb, actionStop, w, map[string]any{"metadata": map[string]any{"annotations": notes}, "spec": map[string]any{"stopped": true}})
 }
 
 func clip(name string) string {
@@ -191,15 +191,13 @@ func (p *Portal) audit(r *request, o client.Object, what action, w wish, err err
 
 func clipTo(name string, most int) string { return name[:min(len(name), most)] }
 
-// accepted answers a route of the API whose wish was written.
-func accepted(done error, r *request) error {
-	if done != nil {
-		return done
+// asks makes a route of the API of what asks for something.
+func asks(ask func(*request) (mine bool, err error)) func(*request) error {
+	return func(r *request) error {
+		if _, err := ask(r); err != nil {
+			return err
+		}
+		r.w.WriteHeader(http.StatusAccepted)
+		return nil
 	}
-	r.w.WriteHeader(http.StatusAccepted)
-	return nil
 }
-
-func (p *Portal) releaseKernel(r *request) error  { return accepted(p.release(r), r) }
-func (p *Portal) shutDownKernel(r *request) error { return accepted(p.shutDown(r), r) }
-func (p *Portal) stopServer(r *request) error     { return accepted(p.stop(r), r) }

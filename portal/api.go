@@ -159,25 +159,24 @@ func (p *Portal) kernel(r *request) error {
 	return r.json(k)
 }
 
-func (p *Portal) summary(r *request) (holdings.Overview, error) {
-	h, err := p.holdings(r)
-	if err != nil {
-		return holdings.Overview{}, err
+// totals are the cluster's extended resources, nil where nobody counts them.
+func (p *Portal) totals(r *request) (map[string]int64, error) {
+	if p.deps.Totals == nil {
+		return nil, nil
 	}
-	var totals map[string]int64
-	if p.deps.Totals != nil {
-		if totals, err = p.deps.Totals(r.Context()); err != nil {
-			return holdings.Overview{}, err
-		}
-	}
-	return h.Overview(totals), nil
+	return p.deps.Totals(r.Context())
 }
 
 func (p *Portal) overview(r *request) error {
-	o, err := p.summary(r)
+	h, err := p.holdings(r)
 	if err != nil {
 		return err
 	}
+	totals, err := p.totals(r)
+	if err != nil {
+		return err
+	}
+	o := h.Overview(totals)
 	if o.Devices == nil {
 		o.Devices = []holdings.Device{}
 	}
@@ -196,32 +195,32 @@ func (p *Portal) queue(r *request) error {
 	return r.json(items[holdings.Kernel]{queue})
 }
 
-func (p *Portal) pageOfKernels(r *request) (holdings.Page[holdings.Kernel], error) {
-	q, err := r.listQuery()
-	if err != nil {
-		return holdings.Page[holdings.Kernel]{}, err
+func (p *Portal) pageOfKernels(r *request) (q holdings.Query, page holdings.Page[holdings.Kernel], err error) {
+	if q, err = r.listQuery(); err != nil {
+		return q, page, err
 	}
 	h, err := p.holdings(r)
 	if err != nil {
-		return holdings.Page[holdings.Kernel]{}, err
+		return q, page, err
 	}
-	return holdings.FindKernels(h.Kernels, q)
+	page, err = holdings.FindKernels(h.Kernels, q)
+	return q, page, err
 }
 
-func (p *Portal) pageOfServers(r *request) (holdings.Page[holdings.Server], error) {
-	q, err := r.listQuery()
-	if err != nil {
-		return holdings.Page[holdings.Server]{}, err
+func (p *Portal) pageOfServers(r *request) (q holdings.Query, page holdings.Page[holdings.Server], err error) {
+	if q, err = r.listQuery(); err != nil {
+		return q, page, err
 	}
 	h, err := p.holdings(r)
 	if err != nil {
-		return holdings.Page[holdings.Server]{}, err
+		return q, page, err
 	}
-	return holdings.FindServers(h.Servers, q)
+	page, err = holdings.FindServers(h.Servers, q)
+	return q, page, err
 }
 
 func (p *Portal) kernels(r *request) error {
-	page, err := p.pageOfKernels(r)
+	_, page, err := p.pageOfKernels(r)
 	if err != nil {
 		return err
 	}
@@ -229,7 +228,7 @@ func (p *Portal) kernels(r *request) error {
 }
 
 func (p *Portal) servers(r *request) error {
-	page, err := p.pageOfServers(r)
+	_, page, err := p.pageOfServers(r)
 	if err != nil {
 		return err
 	}

@@ -227,6 +227,18 @@ func (b *browser) call(method, path, body string, header ...string) *httptest.Re
 	return b.harness.call("", method, path, body, append([]string{"Cookie", b.cookie.Name + "=" + b.cookie.Value, "X-CSRF-Token", b.csrf}, header...)...)
 }
 
+// submit sends a form of a page.
+func (b *browser) submit(path string, form url.Values, header ...string) *httptest.ResponseRecorder {
+	return b.harness.call("", http.MethodPost, path, form.Encode(), append([]string{
+		"Cookie", b.cookie.Name + "=" + b.cookie.Value, "Content-Type", "application/x-www-form-urlencoded",
+	}, header...)...)
+}
+
+// open reads a page.
+func (b *browser) open(path string, header ...string) *httptest.ResponseRecorder {
+	return b.harness.call("", http.MethodGet, path, "", append([]string{"Cookie", b.cookie.Name + "=" + b.cookie.Value}, header...)...)
+}
+
 func (h *harness) send(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.portal.ServeHTTP(w, r)

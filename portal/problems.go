@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/portal/holdings"
@@ -109,6 +110,10 @@ func (p *Portal) fail(r *request, err error) {
 	problem.Instance = "urn:elastichub:request:" + r.id
 	if retry {
 		r.w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+	}
+	if !r.isAPI() {
+		p.failPage(r, err, problem.Status, strings.TrimPrefix(problem.Type, problemType))
+		return
 	}
 	if problem.Status == http.StatusUnauthorized {
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="elastichub"`)

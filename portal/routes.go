@@ -1,6 +1,10 @@
 package portal
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/elastichub/elastichub/web"
+)
 
 // needs says who may make a request.
 type needs int
@@ -15,7 +19,8 @@ const (
 // apiPrefix is where the JSON API is, below the base path.
 const apiPrefix = "/api/v1"
 
-// route is one of the handler's. A route of the API takes and gives JSON.
+// route is one of the handler's. A route of the API takes and gives JSON, others take
+// forms and give pages.
 type route struct {
 	method, path string
 	needs        needs
@@ -29,16 +34,29 @@ func (p *Portal) routes() []route {
 		{get, "/signin", anyone, p.signIn},
 		{get, "/oauth_callback", anyone, p.signedIn},
 		{post, "/signout", person, p.signOut},
+		{get, "/signedout", anyone, p.signedOutPage},
+		{get, "/static/{name}", anyone, static},
+
+		{get, "/{$}", person, p.minePage},
+		{get, "/kernels/{name}", person, p.kernelPage},
+		{post, "/kernels/{name}/release", person, p.asksIn("kernels", p.release, web.DoneRelease)},
+		{post, "/kernels/{name}/shutdown", person, p.asksIn("kernels", p.shutDown, web.DoneShutDown)},
+		{get, "/servers/{name}", person, p.serverPage},
+		{post, "/servers/{name}/stop", person, p.asksIn("servers", p.stop, web.DoneStop)},
+		{get, "/cluster", admin, p.clusterPage},
+		{get, "/kernels", admin, p.kernelsPage},
+		{get, "/servers", admin, p.serversPage},
+		{get, "/policies", admin, p.policiesPage},
 
 		{get, apiPrefix + "/openapi.yaml", person, document},
 		{get, apiPrefix + "/me", person, p.me},
 		{get, apiPrefix + "/me/servers", person, p.ownServers},
 		{get, apiPrefix + "/me/kernels", person, p.ownKernels},
 		{get, apiPrefix + "/servers/{name}", person, p.server},
-		{post, apiPrefix + "/servers/{name}/stop", person, p.stopServer},
+		{post, apiPrefix + "/servers/{name}/stop", person, asks(p.stop)},
 		{get, apiPrefix + "/kernels/{name}", person, p.kernel},
-		{post, apiPrefix + "/kernels/{name}/release", person, p.releaseKernel},
-		{post, apiPrefix + "/kernels/{name}/shutdown", person, p.shutDownKernel},
+		{post, apiPrefix + "/kernels/{name}/release", person, asks(p.release)},
+		{post, apiPrefix + "/kernels/{name}/shutdown", person, asks(p.shutDown)},
 
 		{get, apiPrefix + "/overview", admin, p.overview},
 		{get, apiPrefix + "/queue", admin, p.queue},

@@ -3,6 +3,7 @@ package portal_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,18 @@ var allowed = map[string]string{
 	"GET /signin":                          open,
 	"GET /oauth_callback":                  open,
 	"POST /signout":                        signed,
+	"GET /signedout":                       open,
+	"GET /static/{name}":                   open,
+	"GET /{$}":                             signed,
+	"GET /kernels/{name}":                  owner,
+	"POST /kernels/{name}/release":         owner,
+	"POST /kernels/{name}/shutdown":        owner,
+	"GET /servers/{name}":                  owner,
+	"POST /servers/{name}/stop":            owner,
+	"GET /cluster":                         admins,
+	"GET /kernels":                         admins,
+	"GET /servers":                         admins,
+	"GET /policies":                        admins,
 	"GET /api/v1/openapi.yaml":             signed,
 	"GET /api/v1/me":                       signed,
 	"GET /api/v1/me/servers":               signed,
@@ -46,14 +59,22 @@ var allowed = map[string]string{
 	"GET /api/v1/policies":                 admins,
 }
 
-// call makes a request of a route, to alice's kernel or server, by a token.
-func (h *harness) callRoute(route, user string) *httptest.ResponseRecorder {
+// isPage reports whether a route is of the pages.
+func isPage(route string) bool { return !strings.Contains(route, " /api/") }
+
+// callRoute makes a request of a route, to alice's kernel or server, by a token.
+func (h *harness) callRoute(route, user string, header ...string) *httptest.ResponseRecorder {
 	method, path, _ := strings.Cut(route, " ")
 	body := ""
-	if method == http.MethodPost {
+	switch {
+	case method == http.MethodGet:
+	case isPage(route):
+		body = "reason=a+test"
+		header = append([]string{"Content-Type", "application/x-www-form-urlencoded"}, header...)
+	default:
 		body = `{"reason": "a test"}`
 	}
-	return h.call(user, method, pathOf(path), body)
+	return h.call(user, method, pathOf(path), body, header...)
 }
 
 // pathOf fills in the name of alice's kernel or server.
@@ -62,7 +83,7 @@ func pathOf(path string) string {
 	if strings.Contains(path, "/servers/") {
 		name = "jupyter-alice"
 	}
-	return strings.Replace(path, "{name}", name, 1)
+	return strings.NewReplacer("{name}", name, "{$}", "").Replace(path)
 }
 
 func newHarnessOfAlice(t *testing.T, change ...func(*portal.Config)) *harness {
@@ -83,18 +104,26 @@ func TestEveryRouteKnowsWhoMayUseIt(t *testing.T) {
 			continue // signing in and out have tests of their own
 		}
 		t.Run(route, func(t *testing.T) {
-			for _, nobody := range []string{"", "nobody's"} {
-				w := h.callRoute(route, nobody)
-				if nobody == "nobody's" {
-					w = h.call("", strings.Fields(route)[0], pathOf(strings.Fields(route)[1]), "", "Authorization", "token stolen")
+			for _, w := range []*httptest.ResponseRecorder{h.callRoute(route, ""), h.callRoute(route, "", "Cookie", "elastichub-session=stolen")} {
+				switch {
+				case !isPage(route):
+					assert.Equal(t, "unauthenticated", kindOf(t, w))
+				case strings.HasPrefix(route, "GET "):
+					assert.Equal(t, http.StatusFound, w.Code)
+					assert.True(t, strings.HasPrefix(w.Header().Get("Location"), "/hub/api/oauth2/authorize?"))
+				default:
+					assert.Equal(t, http.StatusSeeOther, w.Code)
+					assert.Equal(t, base, w.Header().Get("Location"), "which asks who it is")
 				}
-				assert.Equal(t, http.StatusUnauthorized, w.Code)
 				assert.NotContains(t, w.Body.String(), "alice")
 			}
+			stolen := h.callRoute(route, "", "Authorization", "token stolen")
+			assert.Equal(t, http.StatusUnauthorized, stolen.Code)
 			for _, user := range []string{"service", "weak"} {
 				w := h.callRoute(route, user)
 				assert.Equal(t, http.StatusForbidden, w.Code, user)
-				assert.Equal(t, "not-allowed", kindOf(t, w))
+				assert.NotContains(t, w.Body.String(), "alice")
+				assert.True(t, isPage(route) || kindOf(t, w) == "not-allowed")
 			}
 			mallory := h.callRoute(route, "bob")
 			switch who {
@@ -102,10 +131,10 @@ func TestEveryRouteKnowsWhoMayUseIt(t *testing.T) {
 				assert.Equal(t, http.StatusOK, mallory.Code)
 			case owner:
 				assert.Equal(t, http.StatusNotFound, mallory.Code)
-				assert.Equal(t, "not-found", kindOf(t, mallory))
+				assert.True(t, isPage(route) || kindOf(t, mallory) == "not-found")
 			case admins:
 				assert.Equal(t, http.StatusForbidden, mallory.Code)
-				assert.Equal(t, "no-administrator", kindOf(t, mallory))
+				assert.True(t, isPage(route) || kindOf(t, mallory) == "no-administrator")
 				assert.Equal(t, http.StatusForbidden, h.callRoute(route, "alice").Code)
 			}
 			assert.NotContains(t, mallory.Body.String(), "alice")
@@ -129,21 +158,33 @@ func TestCrossSite(t *testing.T) {
 	alice, bob := h.signIn("alice"), h.signIn("bob")
 	for route := range allowed {
 		method, path, _ := strings.Cut(route, " ")
-		if method != http.MethodPost || route == "POST /signout" {
+		if method != http.MethodPost {
 			continue
 		}
 		for name, header := range map[string][]string{
-			"no token":        {"X-CSRF-Token", ""},
-			"another's token": {"X-CSRF-Token", bob.csrf},
+			"no token":        {"csrf", ""},
+			"another's token": {"csrf", bob.csrf},
 			"another site":    {"Sec-Fetch-Site", "cross-site"},
 			"a sub-domain":    {"Sec-Fetch-Site", "same-site"},
 			"another origin":  {"Origin", "https://evil.example"},
 		} {
-			w := alice.call(method, pathOf(path), `{}`, header...)
+			shown := alice.csrf
+			if header[0] == "csrf" {
+				shown, header = header[1], nil
+			}
+			var w *httptest.ResponseRecorder
+			if isPage(route) {
+				w = alice.submit(pathOf(path), url.Values{"csrf": {shown}}, header...)
+			} else {
+				w = alice.call(method, pathOf(path), `{}`, append([]string{"X-CSRF-Token", shown}, header...)...)
+			}
 			assert.Equal(t, http.StatusForbidden, w.Code, "%s %s", route, name)
-			assert.Equal(t, "cross-site", kindOf(t, w))
+			assert.True(t, isPage(route) || kindOf(t, w) == "cross-site")
 		}
 	}
+	var k v1alpha1.JupyterKernel
+	h.read("k-alice", &k)
+	require.Nil(t, k.Spec.Park)
 	// The ways that a form of another site has around a preflight.
 	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"} {
 		w := alice.call(http.MethodPost, "api/v1/kernels/k-alice/release", `{}`, "Content-Type", kind)

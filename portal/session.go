@@ -10,9 +10,9 @@ func (p *Portal) signIn(r *request) error {
 // signedIn is where the provider leads back to.
 func (p *Portal) signedIn(r *request) error { return p.deps.Gate.Finish(r.w, r.Request) }
 
-// signOut ends the session here, and tells how to end the Hub's.
+// signOut ends the session here, and leads to a page that tells how to end the Hub's.
 func (p *Portal) signOut(r *request) error {
 	p.deps.Gate.SignOut(r.w, r.Request)
-	http.Redirect(r.w, r.Request, p.deps.Gate.HubURL("logout"), http.StatusSeeOther)
+	http.Redirect(r.w, r.Request, p.config.BasePath+"signedout", http.StatusSeeOther)
 	return nil
 }

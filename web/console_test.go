@@ -1,0 +1,270 @@
+package web
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/a-h/templ"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/html"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/portal/holdings"
+)
+
+var consoleNow = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+
+func sampleConsole(language string, admin bool) Console {
+	return Console{
+		Base: "/services/elastichub/", Hub: "/hub/", User: "researcher", Admin: admin, CSRF: "csrf-token", Now: consoleNow, Msg: ForLanguages(language),
+	}
+}
+
+func ago(d time.Duration) *time.Time { t := consoleNow.Add(-d); return &t }
+
+func sampleServers() []holdings.Server {
+	return []holdings.Server{
+		{Name: "jupyter-researcher", User: "researcher", Phase: v1alpha1.NotebookReady, Policy: "ml-research", Node: "node-1", Image: "registry.example.org/lab:4", CPU: 2, Memory: 4 << 30,
+			Created: *ago(30 * 24 * time.Hour), StartedAt: ago(3 * time.Hour), LastActivity: ago(25 * time.Minute), StopAt: ago(-35 * time.Minute), StopCause: v1alpha1.StopIdle},
+		{Name: "jupyter-researcher--thesis", User: "researcher", Server: "thesis", Phase: v1alpha1.NotebookStopped, CPU: 0.5, Memory: 512 << 20, Created: *ago(90 * 24 * time.Hour),
+			Stopped: true, Message: "The server was stopped: nobody used it for 1 hour. Files are kept."},
+		{Name: "jupyter-researcher--long", User: "researcher", Server: "a-server-with-quite-a-long-name-that-has-to-break-somewhere", Phase: v1alpha1.NotebookStarting, CPU: 1, Memory: 1 << 30, Created: *ago(time.Minute)},
+	}
+}
+
+func sampleKernels() []holdings.Kernel {
+	gpu := map[string]int64{"nvidia.com/gpu": 1}
+	return []holdings.Kernel{
+		{ID: "0b7c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a01", User: "researcher", Notebook: "jupyter-researcher", KernelSpec: "python-gpu", Title: "Python 3 (GPU)", Document: "experiments/train.ipynb",
+			Phase: v1alpha1.KernelReady, Policy: "ml-research", Node: "node-1", Devices: gpu, Holds: true, CPU: 1, Memory: 2 << 30, Created: *ago(2 * time.Hour), Since: ago(2 * time.Hour)},
+		{ID: "1c7c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a02", User: "researcher", Notebook: "jupyter-researcher", KernelSpec: "python-gpu", Title: "Python 3 (GPU)", Document: "evaluate.ipynb",
+			Phase: v1alpha1.KernelReady, Policy: "ml-research", Node: "node-2", Devices: gpu, Holds: true, CPU: 1, Memory: 2 << 30, Created: *ago(5 * time.Hour), Since: ago(5 * time.Hour), IdleSince: ago(12 * time.Minute), ParkAt: ago(-48 * time.Minute)},
+		{ID: "2d7c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a03", User: "researcher", Notebook: "jupyter-researcher", KernelSpec: "python-gpu", Title: "Python 3 (GPU)", Document: "plots.ipynb",
+			Phase: v1alpha1.KernelQueued, Policy: "ml-research", Devices: gpu, Created: *ago(4 * time.Minute), Since: ago(4 * time.Minute), Queue: &holdings.Place{Position: 1, Length: 2, Reason: "All 2 nvidia.com/gpu of the cluster are in use."}},
+		{ID: "3e7c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a04", User: "analyst", Notebook: "jupyter-analyst", KernelSpec: "python-cpu", Title: "Python 3 (CPU)", Document: "report.ipynb",
+			Phase: v1alpha1.KernelParked, Cause: v1alpha1.CauseIdle, Message: "The kernel was parked by admin: The node is needed", Created: *ago(50 * time.Hour), Since: ago(26 * time.Hour)},
+		{ID: "4f7c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a05", User: "analyst", Notebook: "jupyter-analyst", KernelSpec: "python-cpu", Title: "Python 3 (CPU)",
+			Phase: v1alpha1.KernelDead, Cause: v1alpha1.CauseOutOfMemory, Message: "The kernel needed more memory than its limit, 1 GiB.", Created: *ago(time.Hour), Since: ago(20 * time.Minute), Ending: true},
+		{ID: "507c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a06", User: "analyst", Notebook: "jupyter-analyst", KernelSpec: "python-gpu", Title: "Python 3 (GPU)", Phase: v1alpha1.KernelQueued, Devices: gpu, Created: *ago(time.Minute), Since: ago(time.Minute),
+			Queue: &holdings.Place{Position: 2, Length: 2, Reason: "All 2 nvidia.com/gpu of the cluster are in use."}},
+	}
+}
+
+func sampleOverview() holdings.Overview {
+	total := int64(4)
+	gpu := map[string]int64{"nvidia.com/gpu": 2}
+	return holdings.Overview{
+		Devices: []holdings.Device{{Resource: "nvidia.com/gpu", Total: &total, Held: 2, Busy: 1, Idle: 1, Waiting: 2}},
+		Servers: 2, Kernels: 2, Parked: 1, Waiting: 2,
+		Policies: []holdings.Sum{{Name: "", Servers: 1, CPU: 0.25, Memory: 1 << 30}, {Name: "ml-research", Servers: 1, Kernels: 2, CPU: 2.6666, Memory: 8 << 30, Devices: gpu}},
+		Nodes:    []holdings.Sum{{Name: "node-1", Servers: 2, Kernels: 1, CPU: 1.9, Memory: 5 << 30, Devices: map[string]int64{"nvidia.com/gpu": 1}}, {Name: "node-2", Kernels: 1, CPU: 1, Memory: 2 << 30, Devices: map[string]int64{"nvidia.com/gpu": 1}}},
+	}
+}
+
+func samplePolicies() []holdings.Policy {
+	pool := int32(4)
+	return []holdings.Policy{
+		{Name: "ml-research", DisplayName: "Machine learning research", Groups: []string{"ml-research", "cn=guests,ou=groups,dc=example,dc=org"}, Priority: 20, CPU: 4, Memory: 6 << 30, ServersPerUser: 3, Servers: 2, Kernels: 2, Waiting: 1, Users: 1,
+			GPUs: &holdings.PolicyGPUs{Resource: "nvidia.com/gpu", Held: 2, PerKernel: 1, PerUser: 2, Pool: &pool}},
+		{Name: "analysts", DisplayName: "analysts", Groups: []string{"analysts"}, Default: true, Priority: 10, CPU: 1, Memory: 2 << 30, ServersPerUser: 1, Fault: "spec.cpu.min: must be at most max"},
+	}
+}
+
+// samples are all pages of the console, as they are kept in testdata.
+func samples() map[string]templ.Component {
+	user, admin := sampleConsole("", false), sampleConsole("", true)
+	mine := sampleKernels()[:3]
+	partial := user
+	partial.AdminUnknown, partial.Done = true, DoneRelease
+	query := holdings.Query{Search: "python", Sort: "idle", Descending: true, Limit: 4}
+	return map[string]templ.Component{
+		"mine":         Mine(user, sampleServers(), mine),
+		"mine-ru":      Mine(sampleConsole("ru", false), sampleServers(), mine),
+		"mine-zh":      Mine(sampleConsole("zh-CN", false), sampleServers(), mine),
+		"mine-empty":   Mine(partial, nil, nil),
+		"cluster":      Cluster(admin, sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}),
+		"cluster-ru":   Cluster(sampleConsole("ru", true), sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}),
+		"cluster-none": Cluster(admin, holdings.Overview{}, nil),
+		"kernels":      Kernels(admin, query, holdings.Page[holdings.Kernel]{Items: sampleKernels(), Total: 9, Next: "bmV4dA"}),
+		"kernels-none": Kernels(admin, holdings.Query{Search: "x"}, holdings.Page[holdings.Kernel]{}),
+		"servers":      Servers(admin, holdings.Query{After: "eA"}, holdings.Page[holdings.Server]{Items: sampleServers(), Total: 3}),
+		"kernel":       OneKernel(user, sampleKernels()[1], true),
+		"kernel-admin": OneKernel(admin, sampleKernels()[1], false),
+		"server-admin": OneServer(admin, sampleServers()[0], false),
+		"policies":     Policies(admin, samplePolicies()),
+		"failed":       Failed(user, FaultNotFound, "0123"),
+		"signed-out":   SignedOut(Console{Base: user.Base, Hub: user.Hub, Now: consoleNow, Msg: English()}),
+	}
+}
+
+func rendered(t *testing.T, page templ.Component) string {
+	t.Helper()
+	var b bytes.Buffer
+	require.NoError(t, page.Render(t.Context(), &b))
+	return b.String()
+}
+
+func TestConsolePages(t *testing.T) {
+	for name, page := range samples() {
+		got := rendered(t, page)
+		file := "testdata/console_" + name + ".html"
+		if *update {
+			require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
+		}
+		want, err := os.ReadFile(file)
+		require.NoError(t, err)
+		assert.Equal(t, string(want), got, "go test ./web -update rewrites %s", file)
+	}
+}
+
+// TestConsolePagesAreAccessible, as far as the markup tells.
+func TestConsolePagesAreAccessible(t *testing.T) {
+	for name, page := range samples() {
+		root, err := html.Parse(strings.NewReader(rendered(t, page)))
+		require.NoError(t, err)
+		ids, headings, level := map[string]bool{}, 0, 1
+		for node := range root.Descendants() {
+			if node.Type != html.ElementNode {
+				continue
+			}
+			at := func(key string) string { return attribute(node, key) }
+			if id := at("id"); id != "" {
+				assert.False(t, ids[id], "%s: id %s is there twice", name, id)
+				ids[id] = true
+			}
+			assert.Empty(t, at("style"), "%s: the policy for content allows no style in a page", name)
+			for _, a := range node.Attr {
+				assert.False(t, strings.HasPrefix(a.Key, "on"), "%s: %s", name, a.Key)
+			}
+			switch node.Data {
+			case "html":
+				assert.NotEmpty(t, at("lang"), name)
+			case "h1", "h2", "h3":
+				n := int(node.Data[1] - '0')
+				if n == 1 {
+					headings++
+				}
+				assert.LessOrEqual(t, n, level+1, "%s: a level of headings is left out", name)
+				level = n
+			case "input":
+				if at("type") != "hidden" {
+					assert.Equal(t, "label", node.Parent.Data, "%s: an input without a label", name)
+				}
+			case "select":
+				assert.Equal(t, "label", node.Parent.Data, name)
+			case "th":
+				assert.NotEmpty(t, at("scope"), name)
+			case "a", "button", "summary":
+				assert.NotEmpty(t, strings.TrimSpace(wordsOf(node)), "%s: a link or a button without words", name)
+			case "script":
+				assert.NotEmpty(t, at("src"), name)
+				assert.Empty(t, wordsOf(node), name)
+			case "style", "img", "iframe":
+				assert.Fail(t, "not in these pages", "%s: %s", name, node.Data)
+			}
+		}
+		assert.Equal(t, 1, headings, name)
+		assert.True(t, ids["main"], name)
+	}
+}
+
+func attribute(node *html.Node, key string) string {
+	for _, a := range node.Attr {
+		if a.Key == key {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+func wordsOf(node *html.Node) string {
+	var b strings.Builder
+	for n := range node.Descendants() {
+		if n.Type == html.TextNode {
+			b.WriteString(n.Data)
+		}
+	}
+	return b.String()
+}
+
+// TestConsoleIsInEveryLanguage: no English is left over.
+func TestConsoleIsInEveryLanguage(t *testing.T) {
+	words := map[string]string{"ru": "Припаркованные ядра", "zh-CN": "休眠的内核"}
+	for language, word := range words {
+		page := rendered(t, Cluster(sampleConsole(language, true), sampleOverview(), nil))
+		assert.Contains(t, page, word)
+		for _, english := range []string{"Parked kernels", "Sign out", "By node", "Skip to content"} {
+			assert.NotContains(t, page, english, language)
+		}
+	}
+}
+
+func TestEveryFaultHasWords(t *testing.T) {
+	seen := map[string]Fault{}
+	for _, f := range []Fault{FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict,
+		FaultNotRunning, FaultNoReason, FaultUnreadable, FaultSignInNew, FaultDirectory, FaultInternal} {
+		words := English().fault(f)
+		assert.NotEmpty(t, words)
+		assert.NotContains(t, seen, words, "%s reads as %s", f, seen[words])
+		seen[words] = f
+	}
+	assert.Equal(t, English().fault(FaultInternal), English().fault("of a later release"))
+}
+
+// TestHostileNames: what others have named is text wherever it stands.
+func TestHostileNames(t *testing.T) {
+	const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>' javascript:alert(3)`
+	c := sampleConsole("", true)
+	c.User = evil
+	k := sampleKernels()[2]
+	k.ID, k.User, k.Notebook, k.KernelSpec, k.Title, k.Document, k.Message, k.Node, k.Policy, k.Cause = evil, evil, evil, evil, evil, evil, evil, evil, evil, evil
+	k.Queue, k.Devices = &holdings.Place{Position: 1, Length: 1, Reason: evil}, map[string]int64{evil: 1}
+	s := sampleServers()[0]
+	s.Name, s.User, s.Server, s.Message, s.Node, s.Policy, s.Image = evil, evil, evil, evil, evil, evil, evil
+	p := samplePolicies()[1]
+	p.Name, p.DisplayName, p.Groups, p.Fault = evil, evil, []string{evil}, evil
+	o := sampleOverview()
+	o.Devices[0].Resource, o.Nodes[0].Name, o.Policies[1].Name = evil, evil, evil
+	query := holdings.Query{Search: evil, User: evil, Sort: evil, After: evil}
+	for _, page := range []templ.Component{
+		Mine(c, []holdings.Server{s}, []holdings.Kernel{k}), Cluster(c, o, []holdings.Kernel{k}), OneKernel(c, k, false), OneServer(c, s, false),
+		Kernels(c, query, holdings.Page[holdings.Kernel]{Items: []holdings.Kernel{k}, Next: evil}), Servers(c, query, holdings.Page[holdings.Server]{Items: []holdings.Server{s}, Next: evil}),
+		Policies(c, []holdings.Policy{p}), Failed(c, Fault(evil), evil),
+	} {
+		root, err := html.Parse(strings.NewReader(rendered(t, page)))
+		require.NoError(t, err)
+		found := false
+		for node := range root.Descendants() {
+			if node.Type == html.TextNode && strings.Contains(node.Data, "<script>") {
+				found = true
+			}
+			if node.Type != html.ElementNode {
+				continue
+			}
+			assert.NotEqual(t, "img", node.Data)
+			if node.Data == "script" {
+				assert.True(t, strings.HasPrefix(attribute(node, "src"), c.Base+"static/"))
+			}
+			for _, a := range node.Attr {
+				assert.False(t, strings.HasPrefix(a.Key, "on"), a.Key)
+				if a.Key == "href" || a.Key == "action" || a.Key == "src" {
+					assert.True(t, strings.HasPrefix(a.Val, "/") && !strings.HasPrefix(a.Val, "//") || a.Val == "#main", a.Val)
+				}
+			}
+		}
+		assert.True(t, found, "the name is there, as text")
+	}
+}
+
+func TestWordsForTimes(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0 seconds", time.Second: "1 second", 119 * time.Second: "119 seconds", 2 * time.Minute: "2 minutes", 119 * time.Minute: "119 minutes",
+		2 * time.Hour: "2 hours", 47 * time.Hour: "47 hours", 49 * time.Hour: "2 days",
+	} {
+		assert.Equal(t, want, English().about(d))
+	}
+}
