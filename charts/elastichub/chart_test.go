@@ -368,3 +368,56 @@ func TestKernelsMayBeProtected(t *testing.T) {
 	assert.Contains(t, out, "doNotDisrupt: false")
 	assert.NotContains(t, out, "minAvailable")
 }
+
+// TestTheConsole: the configuration that it has is one that the service takes, with
+// files that are mounted; without it nothing of it is there.
+func TestTheConsole(t *testing.T) {
+	t.Parallel()
+	render := func(set string) string {
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", set)
+		require.NoError(t, err, out)
+		return out
+	}
+	assert.NotContains(t, render("replicas=1"), "portal")
+	out := render("portal.enabled=true,hub.apiURL=http://hub:8081/hub/api,hub.tokenSecret=console,portal.admins.groups={admins}")
+	var config corev1.ConfigMap
+	var secret corev1.Secret
+	mounted := map[string]string{}
+	for text := range strings.SplitSeq(out, "\n---\n") {
+		switch kind, name := decode(t, text); {
+		case kind == "ConfigMap":
+			require.NoError(t, yaml.Unmarshal([]byte(text), &config))
+		case kind == "Secret" && name == "elastichub-portal":
+			require.NoError(t, yaml.Unmarshal([]byte(text), &secret))
+		case kind == "Deployment":
+			var d appsv1.Deployment
+			require.NoError(t, yaml.Unmarshal([]byte(text), &d))
+			for _, source := range d.Spec.Template.Spec.Volumes[0].Projected.Sources {
+				if source.Secret != nil {
+					mounted[source.Secret.Items[0].Path] = source.Secret.Name
+				}
+			}
+		}
+	}
+	assert.GreaterOrEqual(t, len(secret.Data["key"]), 32)
+	assert.Equal(t, "keep", secret.Annotations["helm.sh/resource-policy"])
+	assert.Equal(t, "elastichub-portal", mounted["portal/key"])
+	assert.Equal(t, "elastichub-portal", mounted["portal/former"])
+	assert.Equal(t, "console", mounted["hub-api/token"])
+	var parsed struct {
+		Hub    map[string]any
+		Portal struct {
+			Enabled  bool
+			BasePath string
+			Admins   struct{ Groups []string }
+		}
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(config.Data["config.yaml"]), &parsed))
+	assert.Equal(t, "/etc/elastichub/hub-api/token", parsed.Hub["tokenFile"])
+	assert.True(t, parsed.Portal.Enabled)
+	assert.Equal(t, []string{"admins"}, parsed.Portal.Admins.Groups)
+	for _, wrong := range []string{"portal.basePath=services", "portal.provider=ldap", "portal.publicURL=console", "portal.hub.clientID=elastichub"} {
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", wrong)
+		assert.Error(t, err, out)
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/hubclient"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -35,6 +36,9 @@ type serveConfig struct {
 	Policies  policiesConfig
 	Notebooks notebooksConfig
 	Kernels   kernelsConfig
+	// Hub is where the Hub's REST API is, for the console.
+	Hub    hubclient.Config
+	Portal portalConfig
 }
 
 type metricsConfig struct {
@@ -113,6 +117,8 @@ func defaultServeConfig() serveConfig {
 		Notebooks: notebooksConfig{Gateway: "default"},
 		Kernels: kernelsConfig{IdleTimeoutSeconds: 3600, BusyCPU: 0.05, BusyGPU: 5, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true, DoNotDisrupt: true,
 			Keep: keepConfig{IdleSeconds: 300, MaxBytes: "8Gi", TTL: 7 * 24 * time.Hour}},
+		Hub:    hubclient.Config{Timeout: 3 * time.Second},
+		Portal: defaultPortalConfig(),
 	}
 }
 
@@ -245,6 +251,7 @@ func (c serveConfig) validate() error {
 		faults = append(faults, fmt.Errorf("kernels.maxRunSeconds: %d is negative", c.Kernels.MaxRunSeconds))
 	}
 	faults = append(faults, c.Groups.validate()...)
+	faults = append(faults, c.Portal.validate(c.Namespace, c.Hub)...)
 	if err := c.Policies.Matching.Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("policies.matching: %w", err))
 	}

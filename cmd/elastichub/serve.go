@@ -162,7 +162,16 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err != nil {
 		return err
 	}
-	if err := mgr.Add(&httpServer{listen: config.HubAPI.Listen, server: hubapi.NewServer(api), log: log}); err != nil {
+	server := hubapi.NewServer(api)
+	if config.Portal.Enabled {
+		people, err := newConsole(config, members, mgr.GetClient(), offers, log, registry)
+		if err != nil {
+			return err
+		}
+		defer people.close()
+		server.Handler = serving(api, people)
+	}
+	if err := mgr.Add(&httpServer{listen: config.HubAPI.Listen, server: server, log: log}); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -278,7 +287,7 @@ func (s *httpServer) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.log.Info("serving the Hub API", "address", listener.Addr().String())
+	s.log.Info("serving the Hub and people", "address", listener.Addr().String())
 	failed := make(chan error, 1)
 	go func() { failed <- s.server.Serve(listener) }()
 	select {

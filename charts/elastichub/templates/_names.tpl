@@ -45,6 +45,10 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{ .Values.kernels.keep.existingSecret | default (printf "%s-keep" (include "elastichub.name" .)) }}
 {{- end }}
 
+{{- define "elastichub.portalSecret" -}}
+{{ .Values.portal.existingSecret | default (printf "%s-portal" (include "elastichub.name" .)) }}
+{{- end }}
+
 {{- /* What notebooks and kernels may reach beside their own peers. */ -}}
 {{- define "elastichub.egressOutside" -}}
 - ports:
@@ -136,6 +140,36 @@ groups:
 {{- end }}
 {{- if .Values.groups.file }}
   file: /etc/elastichub/groups.yaml
+{{- end }}
+{{- with .Values.hub }}
+{{- if .apiURL }}
+hub:
+  apiURL: {{ .apiURL | quote }}
+  tokenFile: /etc/elastichub/hub-api/token
+  caFile: {{ .caFile | quote }}
+{{- end }}
+{{- end }}
+{{- if .Values.portal.enabled }}
+{{- with .Values.portal }}
+portal:
+  enabled: true
+  basePath: {{ .basePath | quote }}
+  publicURL: {{ .publicURL | quote }}
+  provider: {{ .provider }}
+  admins: {{ toJson .admins }}
+  hub: {publicURL: {{ $.Values.hub.publicURL | quote }}, clientID: {{ .hub.clientID | quote }}}
+  {{- if eq .provider "oidc" }}
+  oidc:
+    {{- $oidc := .oidc }}
+    {{- range $key := list "issuer" "clientID" "usernameClaim" "caFile" "timeout" }}
+    {{ $key }}: {{ get $oidc $key | quote }}
+    {{- end }}
+    secretFile: /etc/elastichub/portal-oidc/secret
+    scopes: {{ toJson .oidc.scopes }}
+    algorithms: {{ toJson .oidc.algorithms }}
+    allowPlaintext: {{ .oidc.allowPlaintext }}
+  {{- end }}
+{{- end }}
 {{- end }}
 policies:
   matching: {{ .Values.policies.matching }}

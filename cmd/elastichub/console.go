@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/hubapi"
+	"github.com/elastichub/elastichub/hubclient"
+	"github.com/elastichub/elastichub/kernels/offers"
+	"github.com/elastichub/elastichub/portal"
+	"github.com/elastichub/elastichub/portal/signin"
+)
+
+// portalConfig is the console's: of its rooms, whose fields are the keys, and whether
+// there is one.
+type portalConfig struct {
+	Enabled bool
+	SignIn  signin.Config `mapstructure:",squash"`
+	Admins  portal.Admins
+}
+
+func defaultPortalConfig() portalConfig {
+	config := portalConfig{SignIn: signin.DefaultConfig()}
+	config.SignIn.KeyFile, config.SignIn.FormerKeyFile = "/etc/elastichub/portal/key", "/etc/elastichub/portal/former"
+	return config
+}
+
+// handler is the configuration of the package portal.
+func (c portalConfig) handler(namespace string) portal.Config {
+	config := portal.DefaultConfig()
+	config.Namespace, config.BasePath, config.Admins = namespace, c.SignIn.BasePath, c.Admins
+	return config
+}
+
+// validate returns all faults, each with its dotted path.
+func (c portalConfig) validate(namespace string, hub hubclient.Config) []error {
+	if !c.Enabled {
+		return nil
+	}
+	faults := prefixed("portal.", c.SignIn.Validate())
+	if namespace != "" && c.SignIn.BasePath != "" {
+		faults = append(faults, prefixed("portal.", c.handler(namespace).Validate())...)
+	}
+	if c.SignIn.Provider == signin.ProviderHub || hub.APIURL != "" {
+		faults = append(faults, prefixed("hub.", hub.Validate())...)
+	}
+	return faults
+}
+
+// prefixed puts a path before every line of joined errors.
+func prefixed(path string, joined error) []error {
+	if joined == nil {
+		return nil
+	}
+	var faults []error
+	for line := range strings.Lines(joined.Error()) {
+		faults = append(faults, errors.New(path+strings.TrimSuffix(line, "\n")))
+	}
+	return faults
+}
+
+// console is the handler for people, and what ends its connections.
+type console struct {
+	*portal.Portal
+	close func()
+}
+
+// newConsole opens the console.
+func newConsole(config serveConfig, members portal.Members, kubernetes client.Client, lent *offers.Catalogue, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
+	c := &console{close: func() {}}
+	var hub *hubclient.Client
+	if config.Hub.APIURL != "" {
+		var err error
+		if hub, err = hubclient.New(config.Hub); err != nil {
+			return nil, fmt.Errorf("hub: %w", err)
+		}
+		c.close = hub.Close
+	}
+	gate, err := signin.New(config.Portal.SignIn, hub, time.Now)
+	if err != nil {
+		c.close()
+		return nil, fmt.Errorf("portal: %w", err)
+	}
+	closeHub := c.close
+	c.close = func() {
+		gate.Close()
+		closeHub()
+	}
+	c.Portal, err = portal.New(config.Portal.handler(config.Namespace), portal.Dependencies{
+		Gate: gate, Members: members, Client: kubernetes, Log: log, Metrics: registry, Now: time.Now,
+		Totals: func(ctx context.Context) (map[string]int64, error) {
+			_, total, _, err := lent.Capacity(ctx)
+			return total, err
+		},
+	})
+	if err != nil {
+		c.close()
+		return nil, fmt.Errorf("portal: %w", err)
+	}
+	return c, nil
+}
+
+// serving leads what the Hub and the kubelet call to the Hub API, what is below the
+// console's path to the console, and all else to the Hub API, which refuses it.
+func serving(api http.Handler, people *console) http.Handler {
+	if people == nil {
+		return api
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case path == "/healthz", path == "/readyz", path == hubapi.Prefix, strings.HasPrefix(path, hubapi.Prefix+"/"), !people.Serves(r):
+			api.ServeHTTP(w, r)
+		default:
+			people.ServeHTTP(w, r)
+		}
+	})
+}
