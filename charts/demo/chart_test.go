@@ -40,7 +40,7 @@ var generated = regexp.MustCompile(`(?m)^(  (?:proxy-token|cookie-secret|crypt-k
 func TestRenderedChart(t *testing.T) {
 	t.Parallel()
 	out := render(t)
-	assert.Len(t, generated.FindAllString(out, -1), 5, "random values")
+	assert.Len(t, generated.FindAllString(out, -1), 6, "random values")
 	out = generated.ReplaceAllString(out, "${1}RANDOM")
 	if *update {
 		require.NoError(t, os.WriteFile("testdata/demo.yaml", []byte(out), 0o644))

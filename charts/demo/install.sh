@@ -69,6 +69,7 @@ Try this as researcher:
   2. Watch the GPU kernel's Pod:   eval "\$(make env)"; kubectl get jupyterkernels,pods -w
   3. Wait $IDLE_SECONDS seconds. The Pod goes, the notebook says so, the GPU is free.
   4. Run a cell again: the kernel comes back by itself.
+  5. See who holds what: Services, elastichub in the Hub's menu; as admin, for everybody.
 
 make env prints shell exports for other clients, make stop ends everything.
 EOF

@@ -58,8 +58,19 @@ c.JupyterHub.allow_named_servers = True
 # With the default server, the three of the largest policies.
 c.JupyterHub.named_server_limit_per_user = 2
 
-c.JupyterHub.services = [{"name": "demo", "api_token": os.environ["DEMO_API_TOKEN"]}]
+c.JupyterHub.services = [
+    {"name": "demo", "api_token": os.environ["DEMO_API_TOKEN"]},
+    # The console, below /services/elastichub/ and in the menu "Services".
+    {
+        "name": "elastichub",
+        "url": os.environ["ELASTICHUB_URL"],
+        "api_token": os.environ["CONSOLE_API_TOKEN"],
+        "oauth_no_confirm": True,
+    },
+]
 c.JupyterHub.load_roles = [
+    # Everybody may use the console.
+    {"name": "user", "scopes": ["self", "access:services!service=elastichub"]},
     {
         "name": "demo",
         "description": "Scripts and tests outside the cluster",
