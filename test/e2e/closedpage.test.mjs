@@ -1,0 +1,136 @@
+// A browser that is closed while cells run, and what the next one finds: also when gateway and
+// notebook server are replaced meanwhile.
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { connected, labReady, newNotebook, output, run } from './lab.mjs';
+import { closeBrowser, hubAPI, hubURL, kubectl, list, notebookPod, picture, reset, signIn, until } from './stack.mjs';
+
+const user = 'researcher';
+const remote = 'Python 3 (CPU)';
+const range = (n) => Array.from({ length: n }, (_, i) => `${i}`);
+
+/** A program that leaves a line each time it is run. */
+const proven = (name, ...lines) => [`_ = open("ran.txt", "a").write("${name}\\n")`, ...lines].join('\n');
+const counting = (name, n, seconds) =>
+  proven(name, 'import time', `for i in range(${n}): print(i, flush=True); time.sleep(${seconds})`);
+const pictures = proven('pictures',
+  'from IPython.display import HTML, clear_output, display',
+  '%matplotlib inline',
+  'import matplotlib.pyplot as plt',
+  'shown = display(HTML("<b>before</b>"), display_id=True)',
+  'plt.plot([1, 3, 2]); plt.show()');
+const updates = proven('updates',
+  'shown.update(HTML("<b>after</b>"))',
+  'for i in range(3): print("draft", i); clear_output(wait=True)',
+  'print("final")');
+
+before(async () => {
+  const page = await signIn(user);
+  await reset(user);
+  const { status, text } = await hubAPI('POST', `/users/${user}/server`, {});
+  assert.ok(status < 300, text);
+  await until('the server is ready', async () => (await hubAPI('GET', `/users/${user}`)).json.servers['']?.ready, { seconds: 120 });
+  await page.context().close();
+});
+
+after(async () => {
+  await reset(user).catch((error) => console.error(error.message));
+  await closeBrowser();
+});
+
+/** A browser profile of its own at that address of JupyterLab. */
+async function open(where) {
+  const page = await signIn(user);
+  await page.goto(`${hubURL}/user/${user}/lab${where}`);
+  await labReady(page);
+  return page;
+}
+
+const cell = (page, index) => page.locator('.jp-NotebookPanel:visible .jp-CodeCell').nth(index);
+const lines = async (page, index) =>
+  (await cell(page, index).locator('.jp-OutputArea-output pre').allTextContents()).join('').split('\n').filter(Boolean);
+
+/** Edits the second cell, saves, and fails if JupyterLab asks about a file that has changed. */
+async function edit(page, words) {
+  await cell(page, 1).locator('.cm-content').click();
+  await page.keyboard.press('Control+End');
+  await page.keyboard.insertText(`\n# ${words}`);
+  const saved = page.waitForResponse((r) => r.request().method() === 'PUT' && r.url().includes('/api/contents/'), { timeout: 20_000 });
+  await page.locator('.jp-NotebookPanel:visible').press('Control+S');
+  const dialog = page.locator('.jp-Dialog:visible').waitFor({ timeout: 20_000 }).then(async () => {
+    throw new Error(`JupyterLab asks: ${await page.locator('.jp-Dialog:visible').innerText()}`);
+  }, () => undefined);
+  assert.equal((await Promise.race([saved, dialog]))?.status(), 200);
+}
+
+/** Loads the page anew until a cell's last line is that. */
+async function reloadUntil(page, index, last) {
+  await until(`a page that is loaded shows ${last}`, async () => {
+    await page.reload();
+    await labReady(page);
+    await connected(page);
+    return (await lines(page, index)).at(-1) === last;
+  }, { seconds: 240, every: 5_000 });
+}
+
+describe('a page that is closed at line 10 of 120', () => {
+  it('is missed by nobody, though gateway and notebook server are replaced', async () => {
+    const page = await open('');
+    await newNotebook(page, remote);
+    await output(await run(page, 'print("ready")'), /ready/);
+    for (const code of [counting('counting', 120, 0.5), pictures, updates]) await run(page, code);
+    await until('it prints', async () => (await lines(page, 1)).length >= 10);
+    await page.context().close();
+
+    const gateways = await list('pods', 'app.kubernetes.io/component=kernel-gateway');
+    assert.ok(gateways.length > 0);
+    await kubectl('delete', 'pod', gateways[0].metadata.name, '--grace-period=0', '--force');
+    const replaced = await notebookPod(user);
+    await kubectl('delete', 'pod', replaced.metadata.name, '--wait=false');
+    await until('there is another server', async () => {
+      const pod = await notebookPod(user);
+      return pod && pod.metadata.uid !== replaced.metadata.uid && pod.status.containerStatuses?.every((c) => c.ready);
+    }, { seconds: 120 });
+
+    const later = await open('/tree/Untitled.ipynb');
+    await connected(later);
+    await reloadUntil(later, 3, 'final');
+    assert.deepEqual(await lines(later, 1), range(120));
+    assert.deepEqual(await lines(later, 3), ['final']);
+    const shown = cell(later, 2).locator('.jp-OutputArea-output');
+    assert.equal(await shown.locator('b').textContent(), 'after');
+    assert.equal(await shown.locator('img').count(), 1);
+    const prompts = await later.locator('.jp-NotebookPanel:visible .jp-CodeCell .jp-InputPrompt').allTextContents();
+    assert.deepEqual(prompts.slice(0, 4), ['[1]:', '[2]:', '[3]:', '[4]:']);
+    await picture(later, 'notebook-closed-page');
+    const ran = await output(await run(later, 'print("ran", open("ran.txt").read().split())'), /ran \[/);
+    assert.equal(ran.trim(), "ran ['counting', 'pictures', 'updates']");
+    await edit(later, 'edited later');
+    await later.context().close();
+  });
+});
+
+describe('a page that is opened while a cell of another runs', () => {
+  it('shows what came so far, and undoes nothing when it saves', async () => {
+    const page = await open('/tree/Untitled.ipynb');
+    await connected(page);
+    await cell(page, 0).locator('.cm-content').click();
+    await page.keyboard.press('Control+A');
+    await page.keyboard.insertText(counting('again', 90, 0.5));
+    await page.keyboard.press('Shift+Enter');
+    await until('it prints', async () => (await lines(page, 0)).length >= 10);
+    await page.context().close();
+
+    const other = await open('/tree/Untitled.ipynb');
+    await connected(other);
+    const soFar = await lines(other, 0);
+    assert.ok(soFar.length >= 10 && soFar.length < 90, `${soFar.length} lines`);
+    assert.deepEqual(soFar, range(soFar.length));
+    await edit(other, 'edited meanwhile');
+    await reloadUntil(other, 0, '89');
+    assert.deepEqual(await lines(other, 0), range(90));
+    assert.match(await cell(other, 1).locator('.cm-content').innerText(), /# edited meanwhile/);
+    await edit(other, 'and afterwards');
+    await other.context().close();
+  });
+});
