@@ -157,5 +157,11 @@ class Browser:
         )
 
     async def close(self):
+        """As a browser whose tab is closed."""
+        self.ws.close(1001)
+        await self.task
+
+    async def dispose(self):
+        """As JupyterLab when the notebook is closed in it."""
         self.ws.close()
         await self.task

@@ -323,6 +323,26 @@ async def test_a_page_saves_what_it_has_itself(house):
     assert cells["c3"].source == "'new'" and shown(cells["c3"]) == ["execute_result"]
 
 
+async def test_a_notebook_that_is_closed_in_its_page(house):
+    """Its user was asked whether to save it, and has not: what runs is kept, and nothing else."""
+    await house.notebook("'done'", COUNT.format(40, 0.03), "'old'")
+    page = await house.page()
+    await page.answer(page.run_cell("c0"))
+    counting = page.run_cell("c1")
+    page.run_cell("c2", "'new'")
+    page.run_cell("c3", "'never saved'")
+    await page.until_text(counting, "\n10\n")
+    await page.dispose()
+    await page.open()  # as "Reconnect to Kernel" does it
+    await page.until_text(counting, "\n12\n")
+    await page.dispose()
+    await house.written()
+    cells = house.file().cells
+    assert [cell.source for cell in cells] == ["'done'", COUNT.format(40, 0.03), "'old'"]
+    assert shown(cells[0]) == [] and shown(cells[1]) == [numbers(40)]
+    assert cells[2].outputs[0].data == {"text/plain": "'new'"}
+
+
 async def test_a_notebook_that_is_renamed_meanwhile(house):
     (house.home / "there").mkdir()
     await house.notebook(COUNT.format(60, 0.03))

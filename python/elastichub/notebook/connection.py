@@ -124,6 +124,7 @@ class GatewayConnection(BaseKernelWebsocketConnection):
     _link: Any = None
     _session: Any = None
     _subprotocol = None  # of the browser's socket
+    _protocol: Any = None  # tornado's end of it, which the handler forgets when it closes
     _heard = 0.0
 
     @classmethod
@@ -154,6 +155,7 @@ class GatewayConnection(BaseKernelWebsocketConnection):
         session.connection = self
         handler = self.websocket_handler
         self._subprotocol = handler.selected_subprotocol
+        self._protocol = handler.ws_connection
         what = f"kernel {self.kernel_id} session {self.session_id}"
         self._link = Link(
             session.conversation, session.outlet, self._dial, self._noted, self.log, what
@@ -184,8 +186,12 @@ class GatewayConnection(BaseKernelWebsocketConnection):
         if self._session is not None:
             self._session.outlet.detach(self.websocket_handler)
             if self.keeper is not None and self._session.connection is self:
-                self.keeper.left(self._key, self._session, self._task, self._dial)
+                self.keeper.left(self._key, self._session, self._task, self._dial, self._is_disposed())
             self.sessions.leave(self._key, self, lambda kernel: kernel in self.multi_kernel_manager)
+
+    def _is_disposed(self):
+        """Whether the page itself has closed its socket: browsers do that with code 1001."""
+        return self._protocol is not None and self._protocol.client_terminated and self._protocol.close_code is None
 
     def end(self):
         """Ends the gateway's socket; reports whether there was one to end."""

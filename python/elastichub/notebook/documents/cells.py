@@ -102,6 +102,7 @@ class Cell:
         self.count: int | None = None
         self.heard = 0.0  # when the last message came, by time.monotonic()
         self.newest = True  # no page has saved the notebook since it was run
+        self.done_when_left = False  # by its page
         self.written = False  # the file has what there will be
         self.given: set[str] = set()  # what pages were given in its place (see state())
         self.outputs: list[Any] = []  # Stream, or an output as a dict
@@ -275,6 +276,7 @@ class Book:
         self.path = ""  # of the notebook, when it was last looked up
         self.aside = ""  # the notebook that has the outputs instead, if that one cannot have them
         self.cells: OrderedDict[str, Cell] = OrderedDict()  # by id of the request
+        self.disposed = False  # its page has closed the notebook
         self.news = False  # there is something that was not written
         self._epoch: str | None = None
         self._number = 0  # of the last message that was taken

@@ -8,6 +8,7 @@ changed is what the server itself has written into it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -116,9 +117,12 @@ class PagesContents:
         name = path.strip("/")
         if content:
             await self._keeper.flush(name)
-        model = await ensure_async(self._manager.get(path, content=content, **wanted))
-        if model.get("type") == "notebook":
-            self._keeper.given(name, model, bool(content))
+        # Not between what this server writes and its knowing which version that is.
+        held = self._keeper.documents[name].lock if name in self._keeper.documents else contextlib.nullcontext()
+        async with held:
+            model = await ensure_async(self._manager.get(path, content=content, **wanted))
+            if model.get("type") == "notebook":
+                self._keeper.given(name, model, bool(content))
         return model
 
     async def save(self, model, path=""):

@@ -81,18 +81,24 @@ class DocumentKeeper(LoggingConfigurable):
         listed = "deletedCells" in _object(message.parts[2])  # as JupyterLab runs cells of notebooks alone
         return session.book.add(cell_id, text(header, "msg_id"), text(content, "code"), listed, self.max_cell_bytes)
 
-    def left(self, key, session, link, dial):
-        """The page of a session has closed its socket. `link` is the task that read for it."""
+    def left(self, key, session, link, dial, disposed=False):
+        """The page of a session has closed its socket. `link` is the task that read for it;
+        `disposed` says that the notebook was closed in the page, which asks whether to save it."""
         book = session.book
         if self._closing or book is None or not book.cells:
             return
         if not book.path and not self._paths(key[0]):
             return  # a console
+        book.disposed = disposed
+        for cell in book.cells.values():
+            cell.done_when_left = cell.done
         before = [task for task in (link, session.kept) if task is not None]
         session.kept = asyncio.ensure_future(self._keep(key, session, before, dial))
 
     async def returned(self, session):
         """The page of a session is back, and is to be told what it has missed."""
+        if session.book is not None:
+            session.book.disposed = False
         if session.kept is not None:
             session.kept.cancel()
             await asyncio.wait([session.kept])
@@ -230,6 +236,8 @@ class DocumentKeeper(LoggingConfigurable):
         document = self.documents[book.path]
         async with document.lock:
             book.fold()
+            if book.disposed:
+                self._discard(book)
             cells = list(book.cells.values())
             done = [cell for cell in cells if cell.done]
             book.news = False
@@ -241,6 +249,14 @@ class DocumentKeeper(LoggingConfigurable):
             for cell in done:
                 cell.written = True
         self._save_state(key, session)
+
+    def _discard(self, book):
+        """What was done when a notebook was closed, and was not saved, is not wanted. What runs is."""
+        book.disposed = False
+        for cell in list(book.cells.values()):
+            cell.newest = False
+            if cell.done_when_left:
+                book.drop(cell)
 
     async def _whose(self, book, paths):
         """Which of several notebooks has the cells."""
