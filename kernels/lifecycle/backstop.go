@@ -121,10 +121,24 @@ type inquiry struct {
 	node     string
 	ready    bool // says the kubelet
 	limit    time.Duration
+	short    time.Duration // the limit if everything can be kept; zero: there is none
 	slack    time.Duration // beyond limit and idleSlack
 	culled   bool          // also while a client is connected, so that the limit holds
 	answered bool
 	idle     time.Duration
+}
+
+// parkAt is when a kernel that has been idle since then will be parked, in Unix
+// seconds; 0: it will not, as long as somebody is connected or for ever. Past the short
+// limit not everything could be kept.
+func (q inquiry) parkAt(since int64) int64 {
+	switch {
+	case !q.culled || q.limit <= 0:
+		return 0
+	case q.short > 0 && q.idle < q.short+saveSlack:
+		return since + int64(q.short/time.Second)
+	}
+	return since + int64(q.limit/time.Second)
 }
 
 // conclude judges a round. silent remembers since when an agent has been silent
@@ -155,9 +169,7 @@ func conclude(now time.Time, round []inquiry, silent map[runID]time.Time) map[ru
 			f := finding{answers: agentReachable}
 			if q.idle > 0 {
 				f.idle = now.Add(-q.idle).Unix()
-				if q.culled && q.limit > 0 {
-					f.park = f.idle + int64(q.limit/time.Second)
-				}
+				f.park = q.parkAt(f.idle)
 			}
 			if q.culled && q.limit > 0 && q.idle > q.limit+idleSlack+q.slack {
 				f.overdue = fmt.Sprintf("The kernel was idle for %s, and its agent did not park it.", q.idle.Round(time.Second))
@@ -298,7 +310,7 @@ func (b *backstop) prepare(ctx context.Context) ([]inquiry, []keys.Secret, error
 		q := inquiry{kernel: k, node: pod.Spec.NodeName, ready: podstate.Ready(pod)}
 		if in, err := b.pods.Gather(ctx, reader, k); err == nil {
 			rule := b.pods.IdleRule(in)
-			q.limit, q.culled = rule.Timeout(), rule.CullConnected
+			q.limit, q.short, q.culled = rule.Timeout(), rule.Limits().Short, rule.CullConnected
 			if b.pods.StateOf(in).Enabled {
 				q.slack = saveSlack
 			}

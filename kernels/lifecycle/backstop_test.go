@@ -44,6 +44,10 @@ func TestSinceWhenIdle(t *testing.T) {
 	assert.Nil(t, of(0, func(q *inquiry) { q.idle, q.limit = time.Minute, 0 }).parkAt(), "never")
 	assert.Nil(t, of(0, func(q *inquiry) { q.idle, q.culled = time.Minute, false }).parkAt(), "not while somebody is connected")
 
+	short := func(d time.Duration) func(*inquiry) { return func(q *inquiry) { q.idle, q.short = d, 5*time.Minute } }
+	assert.Equal(t, begin.Unix()-90+300, of(0, short(90*time.Second)).parkAt().Unix())
+	assert.Equal(t, begin.Unix()-540+3600, of(0, short(9*time.Minute)).parkAt().Unix(), "not everything could be kept")
+
 	slow := of(30*time.Second, idle(118*time.Second)) // the answer took 2 s
 	assert.NotEqual(t, f, slow)
 	assert.Equal(t, f, slow.steady(f), "no write for that")
