@@ -61,7 +61,7 @@ type agent struct {
 	restored restoring                 // the supervisor's
 	wake     chan struct{}             // has one token when a client has sent something
 	// variables are what every process of the kernel has over its container's; nil: none.
-	variables atomic.Pointer[map[string]string]
+	variables atomic.Pointer[protocol.Variables]
 
 	mu       sync.RWMutex
 	ctx      context.Context // of sessions and connections; ends with the run

@@ -235,12 +235,15 @@ func (p *processes) tell(c protocol.ProcessCall, data []byte) error {
 }
 
 // start starts the kernel's process.
-func (p *processes) start(connection *connection, variables *map[string]string) (*process, error) {
+func (p *processes) start(connection *connection, told *protocol.Variables) (*process, error) {
 	raw, err := json.Marshal(connection)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := p.call(protocol.ProcessCall{Operation: protocol.OperationStart, Connection: raw, Variables: ptr.Deref(variables, nil)})
+	over := ptr.Deref(told, protocol.Variables{})
+	answer, err := p.call(protocol.ProcessCall{
+		Operation: protocol.OperationStart, Connection: raw, Variables: over.Variables, Directory: over.Directory,
+	})
 	return answer.process, err
 }
 

@@ -2,6 +2,8 @@ package agent_test
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -43,6 +45,41 @@ func TestAKernelIsToldVariables(t *testing.T) {
 	assertSeen()
 }
 
+// TestAKernelIsToldItsDirectory: where the document is, if that is in one of the roots;
+// and the processes after it begin there.
+func TestAKernelIsToldItsDirectory(t *testing.T) {
+	t.Parallel()
+	r := start(t, ipykernel(t), nil)
+	r.waitReady()
+	home, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	work, outside := filepath.Join(home, "a b ü"), t.TempDir()
+	require.NoError(t, os.MkdirAll(work, 0o755))
+	require.NoError(t, os.Symlink(work, filepath.Join(home, "link")))
+	require.NoError(t, os.Symlink(outside, filepath.Join(home, "escape")))
+	g := r.connect("s1")
+	where := func() string { return g.run("import os; print(os.getcwd())") }
+	tell := func(path string) {
+		t.Helper()
+		body, err := json.Marshal(protocol.Variables{Directory: &protocol.Directory{Path: path, Roots: []string{"/nonexistent", home}}})
+		require.NoError(t, err)
+		status, answer := r.request("PUT", protocol.PathVariables, string(body))
+		require.Equal(t, 204, status, answer)
+	}
+	before := where()
+	for _, path := range []string{filepath.Join(home, "absent"), filepath.Join(home, "escape"), outside, home + "-not"} {
+		tell(path)
+		assert.Equal(t, before, where(), path)
+	}
+	tell(filepath.Join(home, "link"))
+	assert.Equal(t, work+"\n", where())
+	status, _ := r.request("POST", protocol.PathRestart, "")
+	require.Equal(t, 204, status)
+	assert.Equal(t, work+"\n", where())
+	tell(home)
+	assert.Equal(t, home+"\n", where())
+}
+
 func TestVariablesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	r := start(t, stub(t), nil)
@@ -52,6 +89,7 @@ func TestVariablesThatAreRefused(t *testing.T) {
 		"no name":      `{"variables": {"A=B": "1"}}`,
 		"NUL":          `{"variables": {"A": "\u0000"}}`,
 		"too much":     `{"variables": {"A": "` + strings.Repeat("x", protocol.VariablesBytes) + `"}}`,
+		"no directory": `{"variables": {}, "directory": {"path": "a/b", "roots": ["/"]}}`,
 		"a newer word": `{"variables": {}, "other": 1}`,
 	} {
 		status, answer := r.request("PUT", protocol.PathVariables, body)

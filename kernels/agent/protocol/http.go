@@ -33,7 +33,7 @@ const LivePeriod = 2 * time.Second
 const HeaderProbe = "Elastichub-Probe"
 
 // Version of what an agent speaks. Agents that say none speak 1.
-const Version = 3
+const Version = 4
 
 // State is the body of GET PathState.
 type State struct {
@@ -95,10 +95,20 @@ func (l IdleLimits) Body(version int) IdleTimeout {
 // to have from now on, in the process that runs and in those that follow it.
 type Variables struct {
 	Variables map[string]string `json:"variables"`
+	// Directory is where it is to run from now on. Since 4: an older agent refuses
+	// what it does not know.
+	Directory *Directory `json:"directory,omitempty"`
 }
 
-// VariablesBytes bounds names and values together.
+// VariablesBytes bounds names, values and paths together.
 const VariablesBytes = 8 << 10
+
+// Directory is where a kernel is to run, if that is a directory in one of Roots,
+// whatever links lead there; else it stays where it is. Nothing is created.
+type Directory struct {
+	Path  string   `json:"path"`
+	Roots []string `json:"roots"`
+}
 
 // ParkRequest is the body of POST PathPark.
 type ParkRequest struct {

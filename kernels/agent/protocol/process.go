@@ -61,6 +61,9 @@ type ProcessCall struct {
 	Connection json.RawMessage `json:"connection,omitempty"`
 	// Variables are set over those of the container, for OperationStart.
 	Variables map[string]string `json:"variables,omitempty"`
+	// Directory is where the kernel is to run, instead of where run-kernel was told
+	// at its start, for OperationStart.
+	Directory *Directory `json:"directory,omitempty"`
 	// Process is the one that OperationSignal and OperationClean are about.
 	Process int `json:"process,omitempty"`
 	Signal  int `json:"signal,omitempty"`

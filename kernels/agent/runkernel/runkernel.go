@@ -145,7 +145,7 @@ func (r *runner) obey(ctx context.Context, call protocol.ProcessCall, data []byt
 	err := fmt.Errorf("there is no operation %q", call.Operation)
 	switch call.Operation {
 	case protocol.OperationStart:
-		if started, err = r.start(call.Connection, call.Variables); err == nil {
+		if started, err = r.start(call); err == nil {
 			answer.Process = started.pid()
 		}
 	case protocol.OperationSignal:
@@ -210,9 +210,9 @@ func (r *runner) askGPU(ctx context.Context) {
 	}
 }
 
-// start starts the kernel with that connection file, and with variables over the
-// container's.
-func (r *runner) start(connection []byte, variables map[string]string) (*process, error) {
+// start starts the kernel with the call's connection file, with variables over the
+// container's, and in another directory than run-kernel was told if the call says so.
+func (r *runner) start(call protocol.ProcessCall) (*process, error) {
 	if r.current != nil {
 		r.end()
 	}
@@ -221,10 +221,15 @@ func (r *runner) start(connection []byte, variables map[string]string) (*process
 	}
 	file := filepath.Join(r.cfg.Files, "connection.json")
 	_ = os.RemoveAll(file) // a former kernel may have left anything there
-	if err := os.WriteFile(file, connection, 0o600); err != nil {
+	if err := os.WriteFile(file, call.Connection, 0o600); err != nil {
 		return nil, err
 	}
-	p, err := startProcess(fillCommand(r.argv, file), kernelEnv(with(os.Environ(), variables), cgroup(r.cfg.Cgroup).cores()), r.cfg.workingDir(), r.cfg.Output, &r.reaper)
+	dir := protocol.Directory{Path: r.cfg.WorkingDir, Roots: r.cfg.Roots}
+	if call.Directory != nil {
+		dir = *call.Directory
+	}
+	env := kernelEnv(with(os.Environ(), call.Variables), cgroup(r.cfg.Cgroup).cores())
+	p, err := startProcess(fillCommand(r.argv, file), env, workingDir(dir), r.cfg.Output, &r.reaper)
 	r.current = p
 	return p, err
 }
@@ -260,18 +265,18 @@ func fillCommand(argv []string, path string) []string {
 }
 
 // workingDir is where the kernel is to run; empty: where run-kernel does.
-func (c *Config) workingDir() string {
-	if c.WorkingDir == "" {
+func workingDir(wish protocol.Directory) string {
+	if wish.Path == "" {
 		return ""
 	}
-	dir, err := filepath.EvalSymlinks(c.WorkingDir)
+	dir, err := filepath.EvalSymlinks(wish.Path)
 	if err != nil {
 		return ""
 	}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return ""
 	}
-	for _, root := range c.Roots {
+	for _, root := range wish.Roots {
 		root, err := filepath.EvalSymlinks(root)
 		if err == nil && (dir == root || strings.HasPrefix(dir, strings.TrimSuffix(root, "/")+"/")) {
 			return dir

@@ -111,7 +111,7 @@ func TestWorkingDirectory(t *testing.T) {
 		outside:                         "",
 		base:                            "",
 	} {
-		assert.Equal(t, want, (&Config{WorkingDir: wish, Roots: []string{"/nonexistent", home}}).workingDir(), wish)
+		assert.Equal(t, want, workingDir(protocol.Directory{Path: wish, Roots: []string{"/nonexistent", home}}), wish)
 	}
 	assert.NoDirExists(t, home+"/missing")
 }
