@@ -31,6 +31,7 @@ type fakeAgent struct {
 	parkCalls int
 
 	variables map[string]string
+	directory *protocol.Directory
 }
 
 func newFakeAgents() *fakeAgents { return &fakeAgents{agents: map[string]*fakeAgent{}} }
@@ -64,10 +65,10 @@ func (f *fakeAgents) SetIdle(_ context.Context, ip string, secret keys.Secret, l
 	return err
 }
 
-func (f *fakeAgents) SetVariables(_ context.Context, ip string, secret keys.Secret, variables map[string]string) (err error) {
+func (f *fakeAgents) SetVariables(_ context.Context, ip string, secret keys.Secret, told protocol.Variables) (err error) {
 	f.at(ip, func(a *fakeAgent) {
 		if err = errSilent; !a.silent {
-			a.secret, a.variables, err = secret, variables, nil
+			a.secret, a.variables, a.directory, err = secret, told.Variables, told.Directory, nil
 		}
 	})
 	return err

@@ -123,7 +123,9 @@ func TestWarmStart(t *testing.T) {
 // TestNotWarm: whose Pod would differ gets a Pod of their own.
 func TestNotWarm(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
-	c.gateway("gw", warmGateway(1))
+	c.gateway("gw", warmGateway(1), func(gw *v1alpha1.JupyterGateway) { // there is somebody to take what is nobody's
+		gw.Spec.Auth = &v1alpha1.GatewayAuth{Clients: []v1alpha1.GatewayClient{{Name: "ci", TokenSecretRef: corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "ci"}, Key: "token"}}}}
+	})
 	lab := kerneltest.Policy("lab", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{v1alpha1.DefaultKernelName} })
 	lab.Spec.Env = []v1alpha1.PolicyEnv{{Name: "LAB", Value: "1"}}
 	plain := kerneltest.Policy("plain", func(k *v1alpha1.PolicyKernels) {
@@ -135,7 +137,7 @@ func TestNotWarm(t *testing.T) {
 	c.create(lab, plain, nb, kerneltest.GPUSpec("other", 0))
 	c.warmUp(1, "")
 	for name, k := range map[string]*v1alpha1.JupyterKernel{
-		"env":     kerneltest.Kernel("env", "gw", v1alpha1.DefaultKernelName, func(k *v1alpha1.JupyterKernel) { k.Spec.Env = []corev1.EnvVar{{Name: "KERNEL_X", Value: "1"}} }),
+		"env":     kerneltest.Kernel("env", "gw", v1alpha1.DefaultKernelName, func(k *v1alpha1.JupyterKernel) { k.Spec.Env = []corev1.EnvVar{{Name: "X", Value: "1"}} }),
 		"volumes": kerneltest.Kernel("volumes", "gw", v1alpha1.DefaultKernelName, func(k *v1alpha1.JupyterKernel) { k.Spec.Notebook = "nb" }),
 		"policy":  kerneltest.Kernel("policy", "gw", v1alpha1.DefaultKernelName, kerneltest.Owned("bob", "lab")),
 		"spec":    kerneltest.Kernel("spec", "gw", "other"),

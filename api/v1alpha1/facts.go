@@ -3,7 +3,9 @@ package v1alpha1
 import (
 	"cmp"
 	"path"
+	"slices"
 	"strings"
+	"time"
 )
 
 // What holds unless an object says otherwise.
@@ -13,6 +15,36 @@ const (
 	// DefaultGPUResource is what GPUs are counted in.
 	DefaultGPUResource = "nvidia.com/gpu"
 )
+
+// PageOpenEvery is how often AnnotationPageOpen is written anew.
+const PageOpenEvery = 10 * time.Minute
+
+// KeptReady is what a gateway says about kernels that are kept ready, that of the
+// default kernelspec first.
+func (gw *JupyterGateway) KeptReady() []WarmKernel {
+	var wanted []WarmKernel
+	if gw.Spec.Warm > 0 {
+		name := DefaultKernelName
+		if len(gw.Spec.Kernels) > 0 {
+			name = gw.Spec.Kernels[0]
+		}
+		if d := gw.Spec.DefaultKernel; d != nil && *d != "" {
+			name = *d
+		}
+		wanted = append(wanted, WarmKernel{KernelSpec: name, Count: gw.Spec.Warm})
+	}
+	for _, more := range gw.Spec.WarmKernels {
+		if more.Count > 0 {
+			wanted = append(wanted, more)
+		}
+	}
+	return wanted
+}
+
+// KeepsReady tells whether kernels of a kernelspec are kept ready.
+func (gw *JupyterGateway) KeepsReady(kernelSpec string) bool {
+	return slices.ContainsFunc(gw.KeptReady(), func(w WarmKernel) bool { return w.KernelSpec == kernelSpec })
+}
 
 // HasPod tells that a kernel in this phase has a Pod, or that one is being made.
 func (p KernelPhase) HasPod() bool { return p == KernelStarting || p == KernelReady }

@@ -63,3 +63,17 @@ func TestHomes(t *testing.T) {
 	assert.Equal(t, "mine", nb.HomeClaim())
 	assert.Equal(t, "/home/ann", nb.Spec.Storage.Home.Path())
 }
+
+func TestKeptReady(t *testing.T) {
+	gw := &JupyterGateway{}
+	assert.Empty(t, gw.KeptReady())
+	gw.Spec.Warm = 2
+	assert.Equal(t, []WarmKernel{{KernelSpec: DefaultKernelName, Count: 2}}, gw.KeptReady())
+	gw.Spec.Kernels = []string{"a", "b"}
+	gw.Spec.WarmKernels = []WarmKernel{{KernelSpec: "b", Count: 1}, {KernelSpec: "c"}}
+	assert.Equal(t, []WarmKernel{{KernelSpec: "a", Count: 2}, {KernelSpec: "b", Count: 1}}, gw.KeptReady())
+	assert.True(t, gw.KeepsReady("b"))
+	assert.False(t, gw.KeepsReady("c"))
+	gw.Spec.DefaultKernel = new("b")
+	assert.Equal(t, "b", gw.KeptReady()[0].KernelSpec)
+}

@@ -65,13 +65,15 @@ type JupyterGatewaySpec struct {
 	OnIdle OnIdle `json:"onIdle,omitempty"`
 	// Auth admits clients that are not notebook servers of this cluster.
 	Auth *GatewayAuth `json:"auth,omitempty"`
-	// Warm is how many kernels of the default kernelspec are kept ready, running
-	// and nobody's. A kernel is started from one if its Pod would be the same;
-	// see docs/kernels.md. They give way to whoever waits for what they hold.
+	// Warm is how many kernels of the default kernelspec are kept ready, running:
+	// each for the notebook of somebody who is likely to need one, with its volumes,
+	// and the rest for nobody in particular, if there are clients or notebooks without
+	// volumes. A kernel is started from one if its Pod would be the same; see
+	// docs/kernels.md. They give way to whoever waits for what they hold.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
 	Warm int32 `json:"warm,omitempty"`
-	// WarmKernels are kept ready beside those of warm.
+	// WarmKernels are kept ready beside those of warm, in the same way.
 	// +kubebuilder:validation:MaxItems=32
 	WarmKernels []WarmKernel `json:"warmKernels,omitempty"`
 
@@ -125,8 +127,8 @@ type WarmKernel struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
 	Count int32 `json:"count"`
-	// Policies are the GroupPolicies of those whom they are meant for: their
-	// environment and nodes. They count against nobody's quota until taken.
+	// Policies are GroupPolicies that those whom they are meant for have, all of them:
+	// their environment and nodes. They count against nobody's quota until taken.
 	// +kubebuilder:validation:MaxItems=16
 	Policies []string `json:"policies,omitempty"`
 }

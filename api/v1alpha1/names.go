@@ -65,6 +65,13 @@ const (
 	AnnotationIdle = "elastichub.io/idle"
 	// AnnotationWarm keeps the class of a Pod that was made for the pool.
 	AnnotationWarm = "elastichub.io/warm"
+	// LabelWarmFor is, on a warm Pod that mounts the volumes of a notebook, the name of
+	// that, and AnnotationWarmWhy says what it was chosen for.
+	LabelWarmFor      = "elastichub.io/warm-for"
+	AnnotationWarmWhy = "elastichub.io/warm-why"
+	// AnnotationPageOpen on a parked kernel is when a page was seen last that has it
+	// open (RFC 3339). Its gateway writes it, now and then, where kernels are kept warm.
+	AnnotationPageOpen = "elastichub.io/page-open"
 	// AnnotationInterrupted on a kernel is when a user interrupted it while it
 	// was not running: every replica of its gateway then gives up the cells that
 	// wait for it.

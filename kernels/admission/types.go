@@ -70,7 +70,9 @@ type WarmPod struct {
 
 // WarmTarget is a number of warm Pods that are to be made, if there is room.
 type WarmTarget struct {
-	ID       string
+	ID string
+	// Order in which room is given, lowest first.
+	Order    int
 	Missing  int64
 	Wants    Resources
 	Eligible func(node string) bool

@@ -130,7 +130,7 @@ func (u *usage) givenUp() []string {
 func (u *usage) refill(targets []WarmTarget) map[string]int64 {
 	made := map[string]int64{}
 	sorted := slices.Clone(targets)
-	slices.SortFunc(sorted, func(a, b WarmTarget) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(sorted, func(a, b WarmTarget) int { return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID)) })
 	for _, s := range sorted {
 		for range s.Missing {
 			if len(s.Wants) > 0 && u.nodes != nil {
@@ -144,4 +144,28 @@ func (u *usage) refill(targets []WarmTarget) map[string]int64 {
 		}
 	}
 	return made
+}
+
+// Unbounded reports, of each request, whether no limit of its policies keeps it from
+// being admitted now: none of them may be in the input, and none is booked.
+func Unbounded(in Input, requests []Request) []bool {
+	in.WarmPods = nil
+	u := newUsage(in)
+	free := make([]bool, len(requests))
+	for i := range requests {
+		r := &requests[i]
+		l := limitsOf(r.Policies, u.policies)
+		free[i] = !(l.bounded && l.missing) && l.never(r) == Reason{} && u.userLimit(r, l) == Reason{} && !u.poolIsFull(r, l)
+	}
+	return free
+}
+
+// poolIsFull reports whether what the pools of a request's policies have left is too little for it.
+func (u *usage) poolIsFull(r *Request, l limits) bool {
+	for name, want := range r.Wants {
+		if p, limited := l.pools[name]; limited && u.pool[p.policy]+want > p.size {
+			return true
+		}
+	}
+	return false
 }

@@ -185,7 +185,7 @@ func (a *silentAgents) SetIdle(context.Context, string, keys.Secret, protocol.Id
 	return nil
 }
 
-func (a *silentAgents) SetVariables(context.Context, string, keys.Secret, map[string]string) error {
+func (a *silentAgents) SetVariables(context.Context, string, keys.Secret, protocol.Variables) error {
 	return nil
 }
 

@@ -121,8 +121,9 @@ func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Contex
 type Agents interface {
 	// SetIdle sets when the kernel is parked. It may take two calls.
 	SetIdle(ctx context.Context, ip string, secret keys.Secret, limits protocol.IdleLimits) error
-	// SetVariables sets what the kernel has in its environment over what its Pod says.
-	SetVariables(ctx context.Context, ip string, secret keys.Secret, variables map[string]string) error
+	// SetVariables sets what the kernel has in its environment over what its Pod says,
+	// and where it runs.
+	SetVariables(ctx context.Context, ip string, secret keys.Secret, told protocol.Variables) error
 	// Shutdown ends the kernel, as its owner does: nothing is kept of it.
 	Shutdown(ctx context.Context, ip string, secret keys.Secret) error
 	// Idle tells for how long the kernel has been idle; a busy one: not at all.

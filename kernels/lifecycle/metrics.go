@@ -16,10 +16,11 @@ const (
 	startAgent  = "agent"  // Pod has an address → agent answers
 )
 
-// What becomes of a warm Pod that a kernel was promised.
+// How a kernel starts of which some are kept ready.
 const (
 	warmJoined = "taken"
-	warmLost   = "lost" // it was gone or did not answer: the kernel starts from nothing
+	warmLost   = "lost" // what it was promised was gone or did not answer: it starts from nothing
+	warmMissed = "none" // there was none for it
 )
 
 // Metrics are the metrics of kernels' lives. No label is taken from users.
@@ -46,7 +47,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 			Name: "elastichub_orphans_removed_total", Help: "Objects removed because their owner is gone, by kind.",
 		}, []string{"kind"}),
 		warmStarts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "elastichub_kernel_warm_starts_total", Help: "Kernels that were promised a warm Pod, by outcome: taken, lost.",
+			Name: "elastichub_kernel_warm_starts_total", Help: "Starts of kernels of which some are kept ready: by taking a warm Pod (taken), or from nothing, since there was none for them (none) or it was lost (lost).",
 		}, []string{"outcome"}),
 		states: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "elastichub_kernel_states_total", Help: "Ends of kernels whose variables were to be kept, by how many are: whole, part, none.",
@@ -68,6 +69,10 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) Admitted(after time.Duration) {
 	m.startSeconds.WithLabelValues(startQueued).Observe(max(after, 0).Seconds())
 }
+
+// MissedWarm counts a kernel that starts from nothing although some of its kernelspec
+// are kept ready.
+func (m *Metrics) MissedWarm() { m.warmStarts.WithLabelValues(warmMissed).Inc() }
 
 // kept counts what an agent says that is kept; nil if it says nothing.
 func (m *Metrics) kept(state *v1alpha1.KeptState) {

@@ -140,7 +140,7 @@ func (r *kernelReconciler) checkClaim(ctx context.Context, k *v1alpha1.JupyterKe
 }
 
 // tell tells the agent of a Pod that was joined what is different for this kernel: its
-// variables, and when it is idle; its idle time begins with that. It returns
+// variables, where it runs, and when it is idle; its idle time begins with that. It returns
 // errNotReady while there is no agent yet, and errWarmPodLost if there is not
 // going to be one, or the kernel cannot be told.
 func (r *kernelReconciler) tell(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, in podspec.Parts) error {
@@ -160,15 +160,15 @@ func (r *kernelReconciler) tell(ctx context.Context, k *v1alpha1.JupyterKernel, 
 	if err != nil {
 		return err
 	}
-	variables, err := podspec.Told(ctx, r.live, in)
+	told, err := podspec.Told(ctx, r.live, in)
 	if err != nil {
 		return err
 	}
 	rule := r.pods.IdleRule(in)
 	ctx, cancel := context.WithTimeout(ctx, 3*protocol.CallTimeout)
 	defer cancel()
-	if len(variables) > 0 {
-		if err := r.agents.SetVariables(ctx, pod.Status.PodIP, secret, variables); err != nil {
+	if len(told.Variables) > 0 || told.Directory != nil {
+		if err := r.agents.SetVariables(ctx, pod.Status.PodIP, secret, told); err != nil {
 			return fmt.Errorf("%w: it cannot be told its variables: %w", errWarmPodLost, err)
 		}
 	}

@@ -22,7 +22,7 @@ func TestJoin(t *testing.T) {
 	cfg := podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600}
 	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}
 	c.Make(gw)
-	warmPod, err := podspec.NewBuilder(cfg).BuildWarm(t.Context(), c, gw, v1alpha1.WarmKernel{KernelSpec: v1alpha1.DefaultKernelName}, podspec.NewWarmName())
+	warmPod, err := podspec.NewBuilder(cfg).BuildWarm(t.Context(), c, gw, podspec.WarmWant{KernelSpec: v1alpha1.DefaultKernelName}, podspec.NewWarmName())
 	require.NoError(t, err)
 	c.Make(warmPod)
 	claim := func(name string) *v1alpha1.JupyterKernel {

@@ -97,6 +97,13 @@ func (b *Builder) Keep(exists func(kernel types.UID) bool) {
 	maps.DeleteFunc(b.kept, func(kernel types.UID, _ keptBuild) bool { return !exists(kernel) })
 }
 
+// KeepSamples drops the samples but those of some SampleIDs.
+func (b *Builder) KeepSamples(wanted map[string]bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.DeleteFunc(b.samples, func(id string, _ keptBuild) bool { return !wanted[id] })
+}
+
 func keep[ID comparable](b *Builder, builds map[ID]keptBuild, id ID, in Parts, build func() (*corev1.Pod, error)) (*Built, error) {
 	version := in.version()
 	b.mu.Lock()
@@ -114,7 +121,7 @@ func keep[ID comparable](b *Builder, builds map[ID]keptBuild, id ID, in Parts, b
 			if in.Spec == nil {
 				return ""
 			}
-			return in.warmClass(pod)
+			return in.warmClass(b.cfg, pod)
 		})}
 	}
 	b.mu.Lock()

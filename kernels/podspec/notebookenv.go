@@ -1,18 +1,8 @@
 package podspec
 
 import (
-	"context"
-	"fmt"
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/elastichub/elastichub/kernels/languages"
-	"github.com/elastichub/elastichub/podrules"
 )
 
 // notebookVariables are those of its notebook server that a kernel sees, too: where
@@ -46,56 +36,4 @@ func (in Parts) notebookEnv() []corev1.EnvVar {
 		}}})
 	}
 	return env
-}
-
-// tellable reports whether a kernel of the language can be told variables while it
-// runs: the agent knows how to say it in that language.
-func tellable(language string) bool { return languages.Name(language) == languages.Python }
-
-// withoutTold is an environment without what is told to a kernel that runs: of
-// the policies' variables it is the user's name.
-func (in Parts) withoutTold(env []corev1.EnvVar) []corev1.EnvVar {
-	env = slices.DeleteFunc(env, func(v corev1.EnvVar) bool {
-		return v.Name == podrules.EnvSession || slices.Contains(notebookVariables, v.Name)
-	})
-	for _, v := range policyVariables(in.Policies) {
-		if i := slices.IndexFunc(env, func(e corev1.EnvVar) bool { return e.Name == v.Name }); i >= 0 && v.Personal() {
-			env[i].Value = v.Value
-		}
-	}
-	return env
-}
-
-// Told are the variables that a kernel is told which takes a warm Pod over: what its
-// own Pod would have had beside that one's environment. live reads the Secret.
-func Told(ctx context.Context, live client.Reader, in Parts) (map[string]string, error) {
-	told := map[string]string{}
-	if in.Spec == nil || !tellable(in.Spec.Spec.Language) {
-		return told, nil
-	}
-	for _, v := range in.Kernel.Spec.Env {
-		if v.Name == podrules.EnvSession {
-			told[v.Name] = podrules.Text(podrules.WithoutReferences(v.Value))
-		}
-	}
-	for _, v := range policyVariables(in.Policies) {
-		if v.Personal() {
-			told[v.Name] = v.For(in.Kernel.Spec.User)
-		}
-	}
-	secret := in.notebookSecret()
-	if secret == "" {
-		return told, nil
-	}
-	var environment corev1.Secret
-	err := live.Get(ctx, types.NamespacedName{Namespace: in.Kernel.Namespace, Name: secret}, &environment)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("kernels: read the notebook's environment: %w", err)
-	}
-	for _, name := range notebookVariables {
-		if value, ok := environment.Data[name]; ok {
-			told[name] = string(value)
-		}
-	}
-	return told, nil
 }

@@ -69,6 +69,9 @@ func MadeByGateway(k *v1alpha1.JupyterKernel) bool {
 	return k.Spec.Gateway != "" && k.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy
 }
 
+// Uses reports whether a notebook's kernels are of a gateway.
+func Uses(nb *v1alpha1.JupyterNotebook, gateway string) bool { return namesGateway(nb, gateway) }
+
 func namesGateway(nb *v1alpha1.JupyterNotebook, gateway string) bool {
 	var ref corev1.ObjectReference
 	if nb.Spec.Gateway != nil {

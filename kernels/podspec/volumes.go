@@ -42,15 +42,31 @@ func mountNotebook(spec *corev1.PodSpec, main *corev1.Container, in Parts) (runK
 	if h := in.Notebook.Spec.Storage.Home; h != nil {
 		main.WorkingDir = h.Path()
 	}
-	wish := path.Clean(in.Kernel.Spec.WorkingDir)
-	if !path.IsAbs(wish) || !slices.ContainsFunc(claims, func(c podrules.Claim) bool { return below(wish, c.Path) }) {
+	wish := in.directory()
+	if wish == nil {
 		return nil, nil
 	}
-	runKernel = []string{"--working-dir", podrules.Literal(wish)}
-	for _, claim := range claims {
-		runKernel = append(runKernel, "--root", podrules.Literal(claim.Path))
+	runKernel = []string{"--working-dir", podrules.Literal(wish.Path)}
+	for _, root := range wish.Roots {
+		runKernel = append(runKernel, "--root", podrules.Literal(root))
 	}
 	return runKernel, nil
+}
+
+// directory is where the kernel is to run, nil if that is where its container does.
+func (in Parts) directory() *protocol.Directory {
+	if in.Notebook == nil {
+		return nil
+	}
+	claims := podrules.Claims(in.Notebook)
+	wish := &protocol.Directory{Path: path.Clean(in.Kernel.Spec.WorkingDir)}
+	if !path.IsAbs(wish.Path) || !slices.ContainsFunc(claims, func(c podrules.Claim) bool { return below(wish.Path, c.Path) }) {
+		return nil
+	}
+	for _, claim := range claims {
+		wish.Roots = append(wish.Roots, claim.Path)
+	}
+	return wish
 }
 
 // below reports whether a is dir or lies in it; both are clean.

@@ -1,6 +1,7 @@
 package podspec
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -18,7 +19,7 @@ func TestWarmClass(t *testing.T) {
 		change(&in)
 		pod, err := Build(testPods, in)
 		require.NoError(t, err)
-		return in.warmClass(pod)
+		return in.warmClass(testPods, pod)
 	}
 	same := build(func(*Parts) {})
 	for name, f := range map[string]func(*Parts){
@@ -37,6 +38,9 @@ func TestWarmClass(t *testing.T) {
 			p.Kernel.Spec.Env = []corev1.EnvVar{{Name: podrules.EnvSession, Value: "a.ipynb"}}
 		},
 		"policies": func(p *Parts) { p.Kernel.Spec.Policies = []string{"research", "gone"} },
+		"what its client sent": func(p *Parts) {
+			p.Kernel.Spec.Env = []corev1.EnvVar{{Name: "KERNEL_A", Value: "1"}, {Name: podrules.EnvSession, Value: "a.ipynb"}}
+		},
 	} {
 		assert.Equal(t, same, build(f), name)
 	}
@@ -47,15 +51,25 @@ func TestWarmClass(t *testing.T) {
 	}), "a kernel that cannot be told while it runs")
 	seen := map[string]string{same: "sample"}
 	for name, f := range map[string]func(*Parts){
-		"image":                             func(p *Parts) { p.Spec.Spec.Image = "gpu:next" },
-		"resources":                         func(p *Parts) { p.Spec.Spec.Resources = nil },
-		"command":                           func(p *Parts) { p.Spec.Spec.Command = []string{"k", "{kernel_id}"} },
-		"env":                               func(p *Parts) { p.Kernel.Spec.Env = []corev1.EnvVar{{Name: "A", Value: "1"}} },
+		"image":                          func(p *Parts) { p.Spec.Spec.Image = "gpu:next" },
+		"resources":                      func(p *Parts) { p.Spec.Spec.Resources = nil },
+		"command":                        func(p *Parts) { p.Spec.Spec.Command = []string{"k", "{kernel_id}"} },
+		"a variable that is no client's": func(p *Parts) { p.Kernel.Spec.Env = []corev1.EnvVar{{Name: "A", Value: "1"}} },
+		"one that the kernelspec has, too": func(p *Parts) {
+			p.Spec.Spec.Env = append(p.Spec.Spec.Env, corev1.EnvVar{Name: "KERNEL_A", Value: "1"})
+			p.Kernel.Spec.Env = []corev1.EnvVar{{Name: "KERNEL_A", Value: "2"}}
+		},
+		"more than can be told": func(p *Parts) {
+			p.Kernel.Spec.Env = []corev1.EnvVar{{Name: "KERNEL_A", Value: strings.Repeat("x", clientToldBytes)}}
+		},
+		"that nothing is to be kept":        func(p *Parts) { p.Kernel.Spec.Env = []corev1.EnvVar{{Name: EnvKeepState, Value: "false"}} },
 		"policy's env":                      func(p *Parts) { p.Policies[0].Spec.Env[0].Value = "x" },
 		"policy's other words for the user": func(p *Parts) { p.Policies[0].Spec.Env[0].Value += "{username}" },
 		"policy without words for the user": func(p *Parts) { p.Policies[0].Spec.Env = p.Policies[0].Spec.Env[1:] },
 		"placement":                         func(p *Parts) { p.Policies[0].Spec.NodeSelector = nil },
 		"volumes":                           func(p *Parts) { p.Notebook = sample().Notebook },
+		"volumes of another":                func(p *Parts) { p.Notebook = sample().Notebook.DeepCopy(); p.Notebook.UID = "other" },
+		"volumes, for another user":         func(p *Parts) { p.Notebook, p.Kernel.Spec.User = sample().Notebook, "bob" },
 		"gateway":                           func(p *Parts) { p.Gateway.Name, p.Kernel.Spec.Gateway = "two", "two" },
 		"output limits":                     func(p *Parts) { p.Gateway.Spec.IOPub = &v1alpha1.IOPubLimits{BytesPerSecond: 1} },
 	} {
@@ -75,7 +89,7 @@ func TestKernelsOfPeopleAreNotDisrupted(t *testing.T) {
 	assert.Equal(t, "true", pod.Labels[v1alpha1.LabelTaken])
 	assert.Equal(t, "false", pod.Annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"])
 	assert.Equal(t, "true", pod.Annotations["karpenter.sh/do-not-disrupt"])
-	class := in.warmClass(pod)
+	class := in.warmClass(cfg, pod)
 
 	in.Template = &v1alpha1.JupyterKernelTemplate{Spec: v1alpha1.JupyterKernelTemplateSpec{Template: &v1alpha1.PodTemplate{}}}
 	in.Template.Spec.Template.Annotations = map[string]string{"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}
@@ -94,7 +108,7 @@ func TestKernelsOfPeopleAreNotDisrupted(t *testing.T) {
 	assert.Equal(t, "true", unprotected(testPods, sample(), Build).Labels[v1alpha1.LabelTaken], "the budget alone")
 	in = sample()
 	in.Warm = true
-	warm := unprotected(cfg, in, buildWarm)
+	warm := unprotected(cfg, in, func(cfg Config, in Parts) (*corev1.Pod, error) { return buildWarm(cfg, in, WarmWant{}) })
 	assert.NotContains(t, warm.Labels, v1alpha1.LabelTaken)
 	assert.Equal(t, class, warm.Annotations[v1alpha1.AnnotationWarm], "it can be taken all the same")
 }

@@ -152,6 +152,9 @@ func (a *admitter) carryOut(ctx context.Context, s *survey, d admission.Decision
 	for i, id := range d.Admit {
 		g.Go(func() error {
 			version, err := a.admit(ctx, s.kernels[id], s.wants[id], s.nameOfWarmPod(d.AssignWarm[id]))
+			if err == nil && d.AssignWarm[id] == "" && s.keepsReady(s.kernels[id]) {
+				a.life.MissedWarm()
+			}
 			outcomes[i] = outcome{version, err}
 			return nil
 		})

@@ -35,8 +35,11 @@ type Node struct {
 }
 
 // accepts reports whether the scheduler would consider a Pod for the node, as far
-// as its node selector and tolerations say.
+// as its node selector, the node that it is made for, and its tolerations say.
 func (n Node) accepts(pod *corev1.PodSpec) bool {
+	if only := podspec.PinnedTo(pod); only != "" && only != n.Name {
+		return false
+	}
 	for key, value := range pod.NodeSelector {
 		if n.Labels[key] != value {
 			return false

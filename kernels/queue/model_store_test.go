@@ -93,6 +93,7 @@ func (s *modelStore) List(_ context.Context, list client.ObjectList, _ ...client
 				l.Items = append(l.Items, *gw.DeepCopy())
 			}
 		}
+	case *v1alpha1.JupyterNotebookList:
 	case *corev1.PodList:
 		for _, pod := range s.pods {
 			l.Items = append(l.Items, *pod.DeepCopy())

@@ -36,7 +36,8 @@ type pool struct {
 	// claimed are those, by ID, that a kernel has been promised.
 	claimed map[string]bool
 	ended   []*corev1.Pod
-	// unschedulable: the scheduler finds no node for the Pod of some kernel.
+	// unschedulable: the scheduler finds no node for the Pod of some kernel, or of
+	// some notebook.
 	unschedulable bool
 
 	// leaving are those, by ID, that were told to go.
@@ -70,11 +71,11 @@ func (p *pool) supply(nodes []Node) (warmPods []admission.WarmPod, targets []adm
 		if warmPod.Ready {
 			delete(p.pausedUntil, warmPod.Class)
 		}
-		if !warmPod.Going {
+		if !warmPod.Going && !p.misplaced(pod) {
 			missing[warmPod.Class]--
 		}
 	}
-	for _, st := range p.targets {
+	for i, st := range p.targets {
 		n := missing[st.class]
 		if n <= 0 || p.unschedulable {
 			continue
@@ -83,7 +84,7 @@ func (p *pool) supply(nodes []Node) (warmPods []admission.WarmPod, targets []adm
 			again = sooner(again, pause)
 			continue
 		}
-		target := admission.WarmTarget{ID: st.class, Missing: min(n, madeAtOnce), Wants: podspec.Extended(&st.sample.Spec)}
+		target := admission.WarmTarget{ID: st.class, Order: i, Missing: min(n, madeAtOnce), Wants: podspec.Extended(&st.sample.Spec)}
 		if nodes != nil {
 			target.Eligible = eligible(nodes, &st.sample.Spec)
 		}
@@ -150,7 +151,7 @@ func (p *pool) plan(warmPods []admission.WarmPod, d admission.Decision) (actions
 			actions = append(actions, action{verb: endPod, pod: pod})
 		case broken:
 			actions = append(actions, action{verb: countFailure, pod: pod, class: warmPod.Class}, action{verb: endPod, pod: pod})
-		case left[warmPod.Class] <= 0:
+		case left[warmPod.Class] <= 0, p.misplaced(pod):
 			actions = append(actions, action{verb: endPod, pod: pod})
 		default:
 			left[warmPod.Class]--
@@ -178,6 +179,14 @@ func readyFirst(warmPods []admission.WarmPod) []admission.WarmPod {
 		return strings.Compare(x.ID, y.ID)
 	})
 	return sorted
+}
+
+// misplaced reports whether a warm Pod was made for another node than the volumes of
+// its notebook are on now. There it would keep them.
+func (p *pool) misplaced(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(p.targets, func(st *target) bool {
+		return st.class == pod.Annotations[v1alpha1.AnnotationWarm] && podspec.PinnedTo(&st.sample.Spec) != podspec.PinnedTo(&pod.Spec)
+	})
 }
 
 // broken reports whether a warm Pod has had its time to become ready, or how much

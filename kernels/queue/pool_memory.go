@@ -22,6 +22,34 @@ type poolMemory struct {
 	// leaving are Pods that were deleted, by ID, until when.
 	leaving map[string]time.Time
 	failed  map[string]poolFailure // by class
+	// ran is when a kernel of each kernelspec ran last, by the UID of its notebook:
+	// also one that was shut down since.
+	ran map[string]map[string]time.Time
+}
+
+// noteRan takes when the kernels of notebooks ran last, and returns what is remembered,
+// of those notebooks alone that exist.
+func (p *poolMemory) noteRan(ran map[string]map[string]time.Time, exists map[string]bool) map[string]map[string]time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	former := p.ran
+	p.ran = map[string]map[string]time.Time{}
+	for _, source := range []map[string]map[string]time.Time{former, ran} {
+		for notebook, specs := range source {
+			if !exists[notebook] {
+				continue
+			}
+			if p.ran[notebook] == nil {
+				p.ran[notebook] = map[string]time.Time{}
+			}
+			for spec, at := range specs {
+				if at.After(p.ran[notebook][spec]) {
+					p.ran[notebook][spec] = at
+				}
+			}
+		}
+	}
+	return p.ran
 }
 
 type poolFailure struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
@@ -14,57 +13,74 @@ import (
 type target struct {
 	class   string
 	gateway *v1alpha1.JupyterGateway
-	want    v1alpha1.WarmKernel
+	want    podspec.WarmWant
 	count   int64
 	// sample is such a Pod, of no name that is used.
 	sample *corev1.Pod
 }
 
-// warmWanted lists what a gateway says, that of the default kernel first.
-func warmWanted(gw *v1alpha1.JupyterGateway) []v1alpha1.WarmKernel {
-	var wanted []v1alpha1.WarmKernel
-	if gw.Spec.Warm > 0 {
-		name := v1alpha1.DefaultKernelName
-		if len(gw.Spec.Kernels) > 0 {
-			name = gw.Spec.Kernels[0]
-		}
-		if d := gw.Spec.DefaultKernel; d != nil && *d != "" {
-			name = *d
-		}
-		wanted = append(wanted, v1alpha1.WarmKernel{KernelSpec: name, Count: gw.Spec.Warm})
-	}
-	return append(wanted, gw.Spec.WarmKernels...)
-}
-
-// targetsOf reads what all gateways want. What no Pod can be made from, now, is
-// left out: the kernelspec's conditions say why.
-func targetsOf(ctx context.Context, pods *podspec.Builder, reader client.Reader, gateways []v1alpha1.JupyterGateway) ([]*target, error) {
-	var targets []*target
-	byClass := map[string]*target{}
+// targetsOf finds what is to be kept ready for all gateways. What no Pod can be made from, now, is left out: the kernelspec's
+// conditions say why.
+func (a *admitter) targetsOf(ctx context.Context, s *survey, gateways []v1alpha1.JupyterGateway, kernels []v1alpha1.JupyterKernel) error {
+	var list targetList
+	var all *people
 	for i := range gateways {
 		gw := &gateways[i]
-		if gw.DeletionTimestamp != nil {
+		wanted := gw.KeptReady()
+		if gw.DeletionTimestamp != nil || len(wanted) == 0 {
 			continue
 		}
-		for _, want := range warmWanted(gw) {
-			if want.Count <= 0 {
-				continue
+		if all == nil {
+			var err error
+			if all, err = a.people(ctx, s, kernels); err != nil {
+				return err
 			}
-			sample, err := pods.Sample(ctx, reader, gw, want)
+		}
+		for _, want := range wanted {
+			s.ready[ofGateway{gw.Name, want.KernelSpec}] = true
+		}
+		wants, again, err := a.chosen(ctx, s, gw, wanted, all)
+		if err != nil {
+			return err
+		}
+		s.lookAgain(again)
+		for _, want := range wants {
+			sample, err := a.sample(ctx, s, gw, want.WarmWant)
 			if err != nil {
 				if err = podspec.IgnoreUnbuildable(err); err != nil {
-					return nil, err
+					return err
 				}
 				continue
 			}
-			class := sample.Pod.Annotations[v1alpha1.AnnotationWarm]
-			if s := byClass[class]; s != nil {
-				s.count += int64(want.Count)
-				continue
-			}
-			byClass[class] = &target{class: class, gateway: gw, want: want, count: int64(want.Count), sample: sample.Pod}
-			targets = append(targets, byClass[class])
+			list.add(gw, want, sample.Pod)
 		}
 	}
-	return targets, nil
+	s.pool.targets = list.targets
+	a.cfg.Pods.KeepSamples(s.samples)
+	return nil
+}
+
+// sample is a Pod as it is wanted, and is kept for the next pass.
+func (a *admitter) sample(ctx context.Context, s *survey, gw *v1alpha1.JupyterGateway, want podspec.WarmWant) (*podspec.Built, error) {
+	s.samples[podspec.SampleID(gw, want)] = true
+	return a.cfg.Pods.Sample(ctx, s.reader, gw, want)
+}
+
+// targetList has one target for each class.
+type targetList struct {
+	targets []*target
+	byClass map[string]*target
+}
+
+func (l *targetList) add(gw *v1alpha1.JupyterGateway, want counted, sample *corev1.Pod) {
+	class := sample.Annotations[v1alpha1.AnnotationWarm]
+	if t := l.byClass[class]; t != nil {
+		t.count += want.count
+		return
+	}
+	if l.byClass == nil {
+		l.byClass = map[string]*target{}
+	}
+	l.byClass[class] = &target{class: class, gateway: gw, want: want.WarmWant, count: want.count, sample: sample}
+	l.targets = append(l.targets, l.byClass[class])
 }

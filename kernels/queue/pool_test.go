@@ -166,15 +166,3 @@ func TestPoolMakesWhatIsMissing(t *testing.T) {
 	_, _, again = supply(poolOf(now, 3))
 	assert.Equal(t, mostWarmPause, again)
 }
-
-func TestWarmWanted(t *testing.T) {
-	gw := &v1alpha1.JupyterGateway{}
-	assert.Empty(t, warmWanted(gw))
-	gw.Spec.Warm = 2
-	assert.Equal(t, []v1alpha1.WarmKernel{{KernelSpec: v1alpha1.DefaultKernelName, Count: 2}}, warmWanted(gw))
-	gw.Spec.Kernels = []string{"a", "b"}
-	gw.Spec.WarmKernels = []v1alpha1.WarmKernel{{KernelSpec: "b", Count: 1}}
-	assert.Equal(t, []v1alpha1.WarmKernel{{KernelSpec: "a", Count: 2}, {KernelSpec: "b", Count: 1}}, warmWanted(gw))
-	gw.Spec.DefaultKernel = new("b")
-	assert.Equal(t, "b", warmWanted(gw)[0].KernelSpec)
-}

@@ -92,6 +92,7 @@ func setupAdmission(mgr manager.Manager, a *admitter, cluster *ClusterCapacity) 
 		Watches(&v1alpha1.JupyterKernel{}, always, builder.WithPredicates(predicate.Funcs{UpdateFunc: kernelMatters})).
 		Watches(&corev1.Pod{}, always, builder.WithPredicates(predicate.NewPredicateFuncs(isKernelObject), predicate.Funcs{UpdateFunc: podMatters})).
 		Watches(&v1alpha1.GroupPolicy{}, always, changed).
+		Watches(&v1alpha1.JupyterNotebook{}, always, builder.WithPredicates(predicate.Funcs{UpdateFunc: notebookMatters})).
 		Watches(&v1alpha1.JupyterGateway{}, always, changed).
 		Watches(&v1alpha1.JupyterKernelSpec{}, always, changed).
 		Watches(&v1alpha1.JupyterKernelTemplate{}, always, changed).
@@ -121,8 +122,21 @@ func kernelMatters(e event.UpdateEvent) bool {
 	}
 	return old.Generation != current.Generation || old.Status.Phase != current.Status.Phase || old.Status.Run != current.Status.Run ||
 		(old.DeletionTimestamp == nil) != (current.DeletionTimestamp == nil) ||
+		old.Annotations[v1alpha1.AnnotationPageOpen] != current.Annotations[v1alpha1.AnnotationPageOpen] ||
 		meta.IsStatusConditionFalse(old.Status.Conditions, lifecycle.ConditionResolved) != meta.IsStatusConditionFalse(current.Status.Conditions, lifecycle.ConditionResolved) ||
 		!equality.Semantic.DeepEqual(old.Status.Held, current.Status.Held)
+}
+
+// notebookMatters reports whether a change of a notebook can change for whom kernels
+// are kept ready.
+func notebookMatters(e event.UpdateEvent) bool {
+	old, ok1 := e.ObjectOld.(*v1alpha1.JupyterNotebook)
+	current, ok2 := e.ObjectNew.(*v1alpha1.JupyterNotebook)
+	if !ok1 || !ok2 {
+		return true
+	}
+	return old.Generation != current.Generation || old.Status.Phase != current.Status.Phase || old.Status.Reason != current.Status.Reason ||
+		!old.Status.StartTime.Equal(current.Status.StartTime) || (old.DeletionTimestamp == nil) != (current.DeletionTimestamp == nil)
 }
 
 func isKernelObject(o client.Object) bool {

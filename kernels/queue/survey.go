@@ -41,8 +41,19 @@ type survey struct {
 	waiting map[string]int32
 	oldest  time.Time
 	pool    pool
+	samples map[string]bool // of warm Pods, that were used
+	// ready are the kernelspecs of which gateways keep some ready.
+	ready map[ofGateway]bool
 	// again is when time alone will change something; zero means never.
 	again time.Duration
+}
+
+// ofGateway is a kernelspec as a gateway offers it.
+type ofGateway struct{ gateway, kernelSpec string }
+
+// keepsReady reports whether kernels such as this one are kept ready.
+func (s *survey) keepsReady(k *v1alpha1.JupyterKernel) bool {
+	return s.ready[ofGateway{k.Spec.Gateway, k.Spec.KernelSpec}]
 }
 
 // holderOf is the claim of a request, and of the warm Pod it is to have, if any.
@@ -77,7 +88,7 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 		reader:  podspec.OnePass(a.client),
 		unasked: map[string]string{}, before: map[string][]string{}, gone: map[string]bool{}, members: map[string]bool{},
 		kernels: map[string]*v1alpha1.JupyterKernel{}, wants: map[string]admission.Resources{}, waiting: map[string]int32{},
-		pool: pool{now: a.now(), pods: map[string]*corev1.Pod{}},
+		pool: pool{now: a.now(), pods: map[string]*corev1.Pod{}}, samples: map[string]bool{}, ready: map[ofGateway]bool{},
 	}
 	var kernels v1alpha1.JupyterKernelList
 	if err := a.client.List(ctx, &kernels, client.InNamespace(a.cfg.Namespace)); err != nil {
@@ -111,11 +122,10 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 	if err := a.client.List(ctx, &gateways, client.InNamespace(a.cfg.Namespace)); err != nil {
 		return nil, fmt.Errorf("kernels: list gateways: %w", err)
 	}
-	var err error
-	if s.pool.targets, err = targetsOf(ctx, a.cfg.Pods, s.reader, gateways.Items); err != nil {
+	if err := a.fill(ctx, s, kernels.Items, pods.Items, nodes); err != nil {
 		return nil, err
 	}
-	if err := a.fill(ctx, s, kernels.Items, pods.Items, nodes); err != nil {
+	if err := a.targetsOf(ctx, s, gateways.Items, kernels.Items); err != nil {
 		return nil, err
 	}
 	a.memory.recall(&s.pool)

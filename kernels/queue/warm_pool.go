@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
@@ -55,6 +56,7 @@ func (a *admitter) makeWarm(ctx context.Context, st *target) error {
 		return err
 	}
 	podspec.IntroduceKubelet(pod, secret)
+	log.FromContext(ctx).Info("a kernel is kept ready", "kernelspec", st.want.KernelSpec, "pod", name, "for", pod.Labels[v1alpha1.LabelWarmFor], "why", st.want.Why)
 	// The Pod first: it waits for the Secret, and owns it, so that none is left over.
 	a.expected.add(pod)
 	if err := a.client.Create(ctx, pod); err != nil {
@@ -114,20 +116,30 @@ func (a *admitter) tendPool(ctx context.Context, s *survey, d admission.Decision
 	return nil
 }
 
-// measurePool counts the warm Pods that are nobody's.
+// measurePool counts the warm Pods that nobody has, and what they hold.
 func (a *admitter) measurePool(s *survey, d admission.Decision) {
 	assigned := map[string]bool{}
 	for _, id := range d.AssignWarm {
 		assigned[id] = true
 	}
 	a.meters.warm.Reset()
+	a.meters.warmHeld.Reset()
+	people := 0
 	for _, warmPod := range s.input.WarmPods {
+		if assigned[warmPod.ID] {
+			continue
+		}
 		state := warmStarting
 		if warmPod.Ready {
 			state = warmReady
 		}
-		if !assigned[warmPod.ID] {
-			a.meters.warm.WithLabelValues(state).Inc()
+		a.meters.warm.WithLabelValues(state).Inc()
+		for name, n := range warmPod.Holds {
+			a.meters.warmHeld.WithLabelValues(name).Add(float64(n))
+		}
+		if s.pool.pods[warmPod.ID].Labels[v1alpha1.LabelWarmFor] != "" {
+			people++
 		}
 	}
+	a.meters.warmPeople.Set(float64(people))
 }

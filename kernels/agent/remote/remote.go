@@ -43,10 +43,10 @@ func (c *Caller) SetIdle(ctx context.Context, ip string, secret keys.Secret, lim
 	return err
 }
 
-// SetVariables sets what the kernel has in its environment over what its Pod says.
+// SetVariables sets what the kernel has in its environment over what its Pod says, and where it runs.
 // An error means, too, that the kernel is of a language that cannot be told.
-func (c *Caller) SetVariables(ctx context.Context, ip string, secret keys.Secret, variables map[string]string) error {
-	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathVariables, protocol.Variables{Variables: variables}, nil, http.StatusNoContent)
+func (c *Caller) SetVariables(ctx context.Context, ip string, secret keys.Secret, told protocol.Variables) error {
+	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathVariables, told, nil, http.StatusNoContent)
 	return err
 }
 

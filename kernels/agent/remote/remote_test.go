@@ -76,9 +76,9 @@ func TestCallsOfARealAgent(t *testing.T) {
 
 	require.NoError(t, c.SetIdle(ctx, ip, run, protocol.IdleLimits{Long: time.Hour, Short: time.Minute}))
 	require.Eventually(t, func() bool {
-		return c.SetVariables(ctx, ip, run, map[string]string{"JUPYTERHUB_USER": "ann"}) == nil
+		return c.SetVariables(ctx, ip, run, protocol.Variables{Variables: map[string]string{"JUPYTERHUB_USER": "ann"}}) == nil
 	}, 30*time.Second, 50*time.Millisecond, "once there is a kernel")
-	assert.ErrorContains(t, c.SetVariables(ctx, ip, run, map[string]string{protocol.EnvGPUs: "8"}), "400")
+	assert.ErrorContains(t, c.SetVariables(ctx, ip, run, protocol.Variables{Variables: map[string]string{protocol.EnvGPUs: "8"}}), "400")
 	will, err := c.Park(ctx, ip, run, time.Hour)
 	require.NoError(t, err)
 	assert.False(t, will)
