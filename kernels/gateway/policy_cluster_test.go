@@ -201,6 +201,7 @@ func TestAGatewayMayDoItsWork(t *testing.T) {
 		require.NoError(t, store.wake(t.Context(), k))
 		require.NoError(t, store.interrupted(t.Context(), k, time.Now()))
 		require.NoError(t, store.interrupted(t.Context(), k, time.Now()), "again")
+		require.NoError(t, store.pageOpen(t.Context(), k, time.Now()))
 		for _, patch := range []string{
 			`{"spec":{"kernelSpec":"python-cpu","run":2}}`, `{"spec":{"env":[{"name":"KERNEL_B","value":"2"}],"workingDir":"/home/jovyan/b"}}`,
 			`{"spec":{"env":null}}`, `{"metadata":{"annotations":{"elastichub.io/snooze-until":"2026-01-01T00:00:00Z"}}}`,

@@ -57,6 +57,7 @@ type socket struct {
 	wakeFailure bool
 	from        resume // of the run linkRun; before the first link, where the client ended
 	interrupted string
+	nextPage    time.Time
 
 	// calm: the link is up and the kernel is ready, so what the client sends is
 	// the link's alone.
@@ -220,7 +221,7 @@ func (s *socket) advance(ctx context.Context, wg *sync.WaitGroup) (time.Duration
 		s.calm.Store(s.link != nil && v == action{} && phaseOf(k) == v1alpha1.KernelReady)
 		s.interrupt(k)
 		wait := s.standIn(k, v.parked, now)
-		return min(again, wait, s.explainWait(k, now)), ""
+		return min(again, wait, s.explainWait(k, now), s.tellPage(ctx, wg, k, now)), ""
 	}
 }
 

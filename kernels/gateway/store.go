@@ -246,21 +246,9 @@ func (s *store) reread(ctx context.Context, id Identity, k *v1alpha1.JupyterKern
 	return now, nil
 }
 
-// interrupted tells every replica that the user gave up waiting. It names the
-// UID: by now another object may have the name.
+// interrupted tells every replica that the user gave up waiting.
 func (s *store) interrupted(ctx context.Context, k *v1alpha1.JupyterKernel, now time.Time) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid":         k.UID,
-		"annotations": map[string]string{v1alpha1.AnnotationInterrupted: now.UTC().Format(time.RFC3339Nano)},
-	}})
-	if err != nil {
-		return err
-	}
-	err = s.patch(ctx, k.DeepCopy(), client.RawPatch(types.MergePatchType, patch))
-	if apierrors.IsInvalid(err) { // a UID cannot change: it is another object
-		return errNoKernel
-	}
-	return err
+	return s.annotate(ctx, k, v1alpha1.AnnotationInterrupted, now.UTC().Format(time.RFC3339Nano))
 }
 
 func (s *store) patch(ctx context.Context, k *v1alpha1.JupyterKernel, patch client.Patch) error {
