@@ -76,8 +76,9 @@ export async function gatewayAPI(method, path, body) {
   return { status: response.status, json: text ? JSON.parse(text) : undefined };
 }
 
+/** The Pods of kernels that somebody has; those that are kept ready are not among them. */
 export const kernelPods = () =>
-  list('pods', 'app.kubernetes.io/component=kernel')
+  list('pods', 'app.kubernetes.io/component=kernel,elastichub.io/taken=true')
     .then((pods) => pods.filter((pod) => !pod.metadata.deletionTimestamp && ['Pending', 'Running'].includes(pod.status.phase)));
 
 export const gpusOf = (pod) =>
