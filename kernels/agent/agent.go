@@ -130,6 +130,7 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 		a.restored.none = cfg.Keep.Loads < 0
 		a.activity.setShort(cfg.Keep.Short)
 	}
+	a.log.Info("agent started")
 	a.contacted(time.Now())
 	a.ctx, a.end = context.WithCancel(context.Background())
 	defer a.end()

@@ -59,6 +59,7 @@ var parts = []part{
 	{"restart", 3 * time.Minute, restarts},
 	{"starts", 10 * time.Minute, starts}, // these need the cluster of the demo
 	{"warm", 5 * time.Minute, warm},
+	{"home", 15 * time.Minute, home},
 }
 
 func main() {
