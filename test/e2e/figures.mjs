@@ -65,7 +65,7 @@ for (const name of ['python-cpu', 'python-gpu']) {
     session.close();
     await gatewayAPI('DELETE', `/api/kernels/${json.id}`);
   }
-  report(`${name}: POST to first reply, no Pod before`, cold);
+  report(`${name}: POST to first reply`, cold);
   report(`${name}: execute to reply, warm`, warm);
 }
 

@@ -5,6 +5,7 @@ package faults
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -29,8 +30,8 @@ type server struct {
 }
 
 // notebook makes one whose Pod has these variables and a home of that size, if any, and
-// waits until it answers.
-func (d *Demo) notebook(t *testing.T, name string, env map[string]string, home string) *server {
+// waits until it answers. More are fields of its spec.
+func (d *Demo) notebook(t *testing.T, name string, env map[string]string, home string, more ...map[string]any) *server {
 	t.Helper()
 	image := d.must(t, "get", "grouppolicy", "ml-research", "-o", "jsonpath={.spec.images[0].image}")
 	variables := []map[string]string{{"name": "JUPYTER_TOKEN", "value": serverToken}}
@@ -49,6 +50,9 @@ func (d *Demo) notebook(t *testing.T, name string, env map[string]string, home s
 		t.Cleanup(func() {
 			d.must(t, "delete", "persistentvolumeclaim", "home-"+name, "--ignore-not-found", "--wait=false")
 		})
+	}
+	for _, fields := range more {
+		maps.Copy(spec, fields)
 	}
 	object, err := json.Marshal(map[string]any{
 		"apiVersion": "kubeflow.tkestack.io/v1alpha1", "kind": "JupyterNotebook", "metadata": map[string]any{"name": name}, "spec": spec,
@@ -103,9 +107,15 @@ func (s *server) sessions() []session {
 // open makes a session with a kernel, and the connection of a page to that.
 func (s *server) open(subprotocol string) (session, *client.Kernel) {
 	s.t.Helper()
+	return s.openAt("a.ipynb", subprotocol)
+}
+
+// openAt is open for a document.
+func (s *server) openAt(path, subprotocol string) (session, *client.Kernel) {
+	s.t.Helper()
 	var made session
 	status, err := s.Call(s.t.Context(), "POST", "/api/sessions",
-		map[string]any{"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": map[string]string{"name": "python-cpu"}}, &made)
+		map[string]any{"path": path, "name": "a", "type": "notebook", "kernel": map[string]string{"name": "python-cpu"}}, &made)
 	require.NoError(s.t, err)
 	require.Equal(s.t, 201, status)
 	k := &client.Kernel{Gateway: s.Gateway, ID: made.Kernel.ID, Session: uuid.NewString(), Subprotocol: subprotocol, Patience: 90 * time.Second}
