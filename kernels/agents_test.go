@@ -32,6 +32,7 @@ type fakeAgent struct {
 
 	variables map[string]string
 	directory *protocol.Directory
+	keep      *protocol.KeepState
 }
 
 func newFakeAgents() *fakeAgents { return &fakeAgents{agents: map[string]*fakeAgent{}} }
@@ -72,6 +73,15 @@ func (f *fakeAgents) SetVariables(_ context.Context, ip string, secret keys.Secr
 		}
 	})
 	return err
+}
+
+func (f *fakeAgents) SetKeep(_ context.Context, ip string, secret keys.Secret, state protocol.KeepState) (told bool, err error) {
+	f.at(ip, func(a *fakeAgent) {
+		if err = errSilent; !a.silent {
+			a.secret, a.keep, err = secret, &state, nil
+		}
+	})
+	return err == nil, err
 }
 
 func (f *fakeAgents) Shutdown(_ context.Context, ip string, secret keys.Secret) (err error) {

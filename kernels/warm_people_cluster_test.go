@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
@@ -269,4 +271,42 @@ func TestWarmPodsOfPeopleGiveWay(t *testing.T) {
 	c.create(bob)
 	c.serverIs(bob, v1alpha1.NotebookStarting, 0)
 	c.warmFor()
+}
+
+// TestAWarmPodTakesAState: the agent is told last whose state it keeps, with the key that
+// no Secret of the Pod has, and which it loads.
+func TestAWarmPodTakesAState(t *testing.T) {
+	seed := bytes.Repeat([]byte{5}, keys.Size)
+	c := startCluster(t, func(cfg *Config) {
+		cfg.ClusterCapacity, cfg.KeepSeed = false, seed
+		cfg.Pods.Keep = podspec.Keep{Enabled: true, IdleSeconds: 300, TTL: time.Hour, MaxBytes: 1 << 30}
+	})
+	c.create(kerneltest.Policy("all", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{v1alpha1.DefaultKernelName} }))
+	c.gateway("gw", warmGateway(1))
+	c.server("alice", notebookNode, time.Minute, "all")
+	c.warmFor("nb-alice")
+	warm := c.warmUp(1, "")[0]
+	var secret corev1.Secret
+	require.True(t, c.get(warm.Name, &secret))
+	assert.NotContains(t, secret.Data, podspec.KeepKeyName)
+	c.create(kerneltest.Kernel("k", "gw", v1alpha1.DefaultKernelName, ofNotebook("alice", "all")))
+	k := c.phase("k", 1, v1alpha1.KernelReady)
+	require.Equal(t, warm.Name, k.Status.PodName)
+	key, err := keys.DeriveKeep(seed, c.namespace, string(k.UID))
+	require.NoError(t, err)
+	want := &protocol.KeepState{Kernel: string(k.UID), Keys: []string{key.Hex()}, Run: 1, TTLSeconds: 3600, MaxBytes: 1 << 30}
+	agent := c.agents.state(k.Status.PodIP)
+	assert.Equal(t, want, agent.keep)
+	assert.Equal(t, 300*time.Second, agent.short)
+
+	pod := &corev1.Pod{}
+	require.True(t, c.get(warm.Name, pod))
+	c.report(pod, kerneltest.Exited(0, "Completed", `{"reason":"idle","kept":{"outcome":"whole","run":1,"variables":3,"bytes":70000}}`))
+	c.phase("k", 1, v1alpha1.KernelParked)
+	warm = c.warmUp(1, "")[0]
+	c.askRun("k", 2)
+	k = c.phase("k", 2, v1alpha1.KernelReady)
+	assert.Equal(t, warm.Name, k.Status.PodName)
+	want.Run, want.Loads = 2, 1
+	assert.Equal(t, want, c.agents.state(k.Status.PodIP).keep)
 }

@@ -62,6 +62,8 @@ type agent struct {
 	wake     chan struct{}             // has one token when a client has sent something
 	// variables are what every process of the kernel has over its container's; nil: none.
 	variables atomic.Pointer[protocol.Variables]
+	// keep is how the kernel's state is kept; nil: it is not, or not known yet.
+	keep atomic.Pointer[Keep]
 
 	mu       sync.RWMutex
 	ctx      context.Context // of sessions and connections; ends with the run
@@ -127,7 +129,7 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 		state:    wire.StateStarting,
 	}
 	if cfg.Keep != nil {
-		a.restored.none = cfg.Keep.Loads < 0
+		a.keepFrom(cfg.Keep)
 		a.activity.setShort(cfg.Keep.Short)
 	}
 	a.log.Info("agent started")

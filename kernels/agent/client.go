@@ -184,7 +184,7 @@ func (a *agent) forward(s *session, m wire.Message) error {
 func (a *agent) write(ctx context.Context, c *client, p position) (e ending, closes bool) {
 	hello, err := json.Marshal(protocol.FromAgent{Hello: &protocol.Hello{
 		Epoch: a.epoch, First: p.first, Next: p.next, Dropped: p.dropped, ExecutionState: a.stateNow().ExecutionState,
-		Keeps: a.cfg.Keep != nil,
+		Keeps: a.keep.Load() != nil,
 	}})
 	if err != nil || c.ws.Write(ctx, websocket.MessageText, hello) != nil {
 		return ending{}, false

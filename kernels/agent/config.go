@@ -51,6 +51,9 @@ type Config struct {
 
 	// Keep has the state of the kernel kept while it is parked; nil: it is lost.
 	Keep *Keep
+	// KeepLater is what is known of Keep where the rest is told once, before anybody
+	// speaks to the kernel; nil: nothing is told.
+	KeepLater *Keep
 
 	TerminationLog string // file that gets the Result; empty for none
 
@@ -160,11 +163,18 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		if err != nil {
 			return err
 		}
-		c.Keep = &Keep{Files: protocol.KeepDirectory, YieldAny: true, FreePercent: leftFree, FreeAtMost: leftFreeAtMost}
+		c.Keep = newKeep()
 		for _, key := range found {
 			c.Keep.Keys = append(c.Keep.Keys, store.Key(key))
 		}
 		return nil
+	})
+	each(protocol.EnvKeepLater, func(value string) error {
+		later, err := strconv.ParseBool(value)
+		if later {
+			c.KeepLater = newKeep()
+		}
+		return err
 	})
 	if c.Keep != nil {
 		each(protocol.EnvKeepKernel, text(&c.Keep.Kernel))
@@ -222,15 +232,31 @@ func (c *Config) Validate() error {
 	check(c.MaxMessage > 0, "MaxMessage", "%d is not positive", c.MaxMessage)
 	check(c.MaxSessions > 0, "MaxSessions", "%d is not positive", c.MaxSessions)
 	check(c.Log != nil, "Log", "required")
+	check(c.Keep == nil || c.KeepLater == nil, "KeepLater", "not together with Keep")
 	if c.Keep != nil {
-		check(c.Keep.Kernel != "", "Keep.Kernel", "required")
-		check(len(c.Keep.Keys) > 0, "Keep.Keys", "required")
-		check(c.Keep.Run > 0, "Keep.Run", "%d is not positive", c.Keep.Run)
-		check(c.Keep.Loads < max(c.Keep.Run, 1), "Keep.Loads", "%d is not before %d", c.Keep.Loads, c.Keep.Run)
-		check(c.Keep.Files != "", "Keep.Files", "required")
-		check(c.Keep.Short >= 0, "Keep.Short", "%v is negative", c.Keep.Short)
-		check(c.Keep.TTL > 0, "Keep.TTL", "%v is not positive", c.Keep.TTL)
-		check(c.Keep.MaxBytes >= 0, "Keep.MaxBytes", "%d is negative", c.Keep.MaxBytes)
+		faults = append(faults, c.Keep.validate()...)
 	}
 	return errors.Join(faults...)
+}
+
+// newKeep is what holds for every kernel whose state is kept.
+func newKeep() *Keep {
+	return &Keep{Files: protocol.KeepDirectory, YieldAny: true, FreePercent: leftFree, FreeAtMost: leftFreeAtMost}
+}
+
+func (c *Keep) validate() (faults []error) {
+	check := func(ok bool, field, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("agent: Keep.%s: %s", field, fmt.Sprintf(format, args...)))
+		}
+	}
+	check(c.Kernel != "", "Kernel", "required")
+	check(len(c.Keys) > 0, "Keys", "required")
+	check(c.Run > 0, "Run", "%d is not positive", c.Run)
+	check(c.Loads < max(c.Run, 1), "Loads", "%d is not before %d", c.Loads, c.Run)
+	check(c.Files != "", "Files", "required")
+	check(c.Short >= 0, "Short", "%v is negative", c.Short)
+	check(c.TTL > 0, "TTL", "%v is not positive", c.TTL)
+	check(c.MaxBytes >= 0, "MaxBytes", "%d is negative", c.MaxBytes)
+	return faults
 }

@@ -75,6 +75,25 @@ func TestKeepFromEnv(t *testing.T) {
 	assert.ErrorContains(t, err, protocol.EnvKeepKeyFile)
 }
 
+// TestKeepLaterFromEnv: it is told how the state is kept, but for what holds for all.
+func TestKeepLaterFromEnv(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(secret, []byte(keys.Secret{1}.Hex()), 0o600))
+	found := map[string]string{
+		protocol.EnvKeyFile: secret, protocol.EnvKernelID: "id", protocol.EnvKernelName: "python3", protocol.EnvKeepLater: "true",
+	}
+	got, err := ConfigFromEnv(env(found))
+	require.NoError(t, err)
+	require.NoError(t, got.Validate())
+	assert.Nil(t, got.Keep)
+	assert.Equal(t, &Keep{Files: "/opt/elastichub/keep", YieldAny: true, FreePercent: 10, FreeAtMost: 2 << 30}, got.KeepLater)
+	got.Keep = &Keep{Kernel: "uid", Keys: []store.Key{{1}}, Run: 1, Files: "/", TTL: time.Hour}
+	assert.ErrorContains(t, got.Validate(), "KeepLater")
+	found[protocol.EnvKeepLater] = "perhaps"
+	_, err = ConfigFromEnv(env(found))
+	assert.ErrorContains(t, err, protocol.EnvKeepLater)
+}
+
 func TestConfigFromEnvTellsEveryFault(t *testing.T) {
 	_, err := ConfigFromEnv(env(map[string]string{
 		protocol.EnvKeyFile: "/nonexistent", protocol.EnvIdleTimeout: "1m", protocol.EnvCullConnected: "perhaps", protocol.EnvGPUs: "-1",

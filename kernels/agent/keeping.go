@@ -41,6 +41,7 @@ func (c *Keep) store(v store.Volume) (*store.Store, error) {
 // are carried out by the supervisor.
 type kept struct {
 	a       *agent
+	cfg     *Keep
 	k       *kernel
 	keeper  *keeper.Keeper
 	life    context.Context // of the steps
@@ -60,18 +61,19 @@ type kept struct {
 // keepState begins to keep a process's state, if that is to be done; else it
 // returns nil, and everything is as without.
 func (a *agent) keepState(k *kernel) *kept {
-	if a.cfg.Keep == nil {
+	cfg := a.keep.Load()
+	if cfg == nil {
 		return nil
 	}
-	s, err := a.cfg.Keep.store(volume{a.processes})
+	s, err := cfg.store(volume{a.processes})
 	if err != nil {
 		a.log.Error("the state of the kernel is not kept", slog.Any("error", err))
 		return nil
 	}
-	p := &kept{a: a, k: k, ends: make(chan func())}
+	p := &kept{a: a, cfg: cfg, k: k, ends: make(chan func())}
 	p.keeper = keeper.New(keeper.Config{
-		Store: s, Run: a.cfg.Keep.Run, Loads: a.cfg.Keep.Loads, Files: a.cfg.Keep.Files, Pipes: filepath.Dir(a.cfg.Socket),
-		MaxBytes: a.cfg.Keep.MaxBytes, Limits: keeper.DefaultLimits(),
+		Store: s, Run: cfg.Run, Loads: cfg.Loads, Files: cfg.Files, Pipes: filepath.Dir(a.cfg.Socket),
+		MaxBytes: cfg.MaxBytes, Limits: keeper.DefaultLimits(),
 	})
 	p.life, p.end = context.WithCancel(a.ctx)
 	return p
@@ -178,7 +180,7 @@ func (p *kept) look(now time.Time) (park bool) {
 	i := p.a.activity.idleness(now, p.a.connections())
 	step := p.plan.Next(keeper.Situation{
 		Now: now, Busy: i.running, Used: i.used, Idle: i.idle, May: i.free,
-		Short: i.short, Long: i.timeout, Yields: i.yields, YieldAny: p.a.cfg.Keep.YieldAny,
+		Short: i.short, Long: i.timeout, Yields: i.yields, YieldAny: p.cfg.YieldAny,
 	})
 	switch step {
 	case keeper.Wait:
@@ -303,7 +305,7 @@ func (p *kept) commit() {
 			p.plan.CommitEnded(err == nil)
 			p.said = keeper.Kept(saved.Report)
 			p.kept = &protocol.Kept{
-				Outcome: protocol.KeptPart, Run: p.a.cfg.Keep.Run, Variables: saved.Report.Variables, Bytes: snapshot.StoredBytes,
+				Outcome: protocol.KeptPart, Run: p.cfg.Run, Variables: saved.Report.Variables, Bytes: snapshot.StoredBytes,
 				SavedAt: snapshot.SavedAt, Lost: keeper.LostIn(saved.Report, protocol.MostLost),
 			}
 			if saved.Report.Whole {
@@ -346,10 +348,11 @@ func (a *agent) sweep() {
 
 // forget removes the state of a kernel that its owner has ended.
 func (a *agent) forget() {
-	if a.cfg.Keep == nil || a.processes == nil {
+	cfg := a.keep.Load()
+	if cfg == nil || a.processes == nil {
 		return
 	}
-	s, err := a.cfg.Keep.store(volume{a.processes})
+	s, err := cfg.store(volume{a.processes})
 	if err == nil {
 		err = store.ErrBusy
 	}

@@ -93,7 +93,7 @@ func (p *kept) cannot() {
 // nothingKept is for a process that has no state to load. That there was one before,
 // whose state was not kept, people are told.
 func (p *kept) nothingKept() {
-	if !p.a.restored.over && p.a.cfg.Keep.Run > 1 {
+	if !p.a.restored.over && p.cfg.Run > 1 {
 		p.a.greet("Variables from before are gone; files are kept.")
 	}
 	p.settled, p.a.restored.over = true, true

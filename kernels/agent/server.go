@@ -28,6 +28,7 @@ func (a *agent) server() *http.Server {
 	private.HandleFunc("POST "+protocol.PathRestart, a.postRestart)
 	private.HandleFunc("PUT "+protocol.PathIdle, a.putIdle)
 	private.HandleFunc("PUT "+protocol.PathVariables, a.putVariables)
+	private.HandleFunc("PUT "+protocol.PathKeep, a.putKeep)
 	private.HandleFunc("POST "+protocol.PathPark, a.postPark)
 	private.HandleFunc("POST "+protocol.PathShutdown, a.postShutdown)
 	private.HandleFunc("GET "+protocol.PathChannels, a.getChannels)
@@ -100,7 +101,7 @@ func (a *agent) stateNow() protocol.State {
 		Restarts:           a.restarts,
 		KernelInfo:         a.info,
 	}
-	if a.cfg.Keep != nil {
+	if a.keep.Load() != nil {
 		s.KeepSeconds = i.short.Seconds()
 	}
 	if s.ExecutionState == wire.StateIdle && i.running {

@@ -31,7 +31,8 @@ var errNotReady = errors.New("agent: the kernel did not answer in time")
 // order is what the server asks of the supervisor.
 type order struct {
 	shutdown bool       // or else restart
-	done     chan error // of a restart: nil when the kernel is ready
+	keep     *Keep      // or that the kernel's state is kept so
+	done     chan error // of a restart: nil when the kernel is ready; of keep: nil when it is so
 }
 
 // crashes counts crashes in a row.
@@ -178,6 +179,10 @@ func (a *agent) awaitContainer(ctx context.Context, control net.Listener, waitin
 	for {
 		select {
 		case o := <-a.orders:
+			if o.keep != nil {
+				o.done <- errNotUp
+				continue
+			}
 			if !o.shutdown {
 				*waiting = append(*waiting, o.done)
 				continue
@@ -247,8 +252,9 @@ const mostCPUSeconds = 1e9
 // watch waits until something is to be done about the kernel.
 func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, answer func(error)) endReason {
 	ready := k.ready
+	var booted <-chan struct{}
 	kept := a.keepState(k)
-	defer kept.leave()
+	defer func() { kept.leave() }()
 	present := func() {
 		a.present(k)
 		answer(nil)
@@ -265,11 +271,14 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 			timeout.Stop()
 			k.up = time.Now()
 			a.log.Info("kernel ready", slog.Duration("after", k.up.Sub(k.started)))
-			if kept == nil {
-				present()
-			} else {
+			if kept != nil {
 				kept.settle()
+			} else if booted = a.boot(k); booted == nil {
+				present()
 			}
+		case <-booted:
+			booted = nil
+			present()
 		case end := <-kept.finished():
 			settled := kept.settled
 			end()
@@ -297,8 +306,20 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 			if o.shutdown {
 				return endShutdown
 			}
+			if o.keep != nil {
+				if ready != nil || booted != nil {
+					o.done <- errNotUp
+					continue
+				}
+				began, err := a.takeKeep(k, o.keep)
+				if began != nil {
+					kept = began
+				}
+				o.done <- err
+				continue
+			}
 			*waiting = append(*waiting, o.done)
-			if ready == nil {
+			if ready == nil && booted == nil {
 				return endRestart
 			} // else it is on its way already
 		case <-ctx.Done():
@@ -306,7 +327,7 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 			a.parked = kept.words()
 			return endTerminated
 		case <-ticker.C:
-			if ready != nil || kept != nil && !kept.settled {
+			if ready != nil || booted != nil || kept != nil && !kept.settled {
 				continue
 			}
 			now := time.Now()

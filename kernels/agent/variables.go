@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,6 +22,10 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 func (a *agent) putVariables(w http.ResponseWriter, r *http.Request) {
 	var body protocol.Variables
 	if !understand(w, r, &body, func() error { return checkVariables(body) }) {
+		return
+	}
+	if former := a.variables.Load(); former != nil && reflect.DeepEqual(*former, body) {
+		w.WriteHeader(http.StatusNoContent) // it may be told its state by now
 		return
 	}
 	a.mu.RLock()

@@ -185,6 +185,10 @@ func (a *silentAgents) SetIdle(context.Context, string, keys.Secret, protocol.Id
 	return nil
 }
 
+func (a *silentAgents) SetKeep(context.Context, string, keys.Secret, protocol.KeepState) (bool, error) {
+	return false, errors.New("not asked")
+}
+
 func (a *silentAgents) SetVariables(context.Context, string, keys.Secret, protocol.Variables) error {
 	return nil
 }

@@ -124,6 +124,9 @@ type Agents interface {
 	// SetVariables sets what the kernel has in its environment over what its Pod says,
 	// and where it runs.
 	SetVariables(ctx context.Context, ip string, secret keys.Secret, told protocol.Variables) error
+	// SetKeep tells how the kernel's state is kept, once, before anybody speaks to it, and
+	// reports whether the agent agreed.
+	SetKeep(ctx context.Context, ip string, secret keys.Secret, state protocol.KeepState) (bool, error)
 	// Shutdown ends the kernel, as its owner does: nothing is kept of it.
 	Shutdown(ctx context.Context, ip string, secret keys.Secret) error
 	// Idle tells for how long the kernel has been idle; a busy one: not at all.

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
@@ -140,7 +141,7 @@ func (r *kernelReconciler) checkClaim(ctx context.Context, k *v1alpha1.JupyterKe
 }
 
 // tell tells the agent of a Pod that was joined what is different for this kernel: its
-// variables, where it runs, and when it is idle; its idle time begins with that. It returns
+// variables, where it runs, when it is idle, and how its state is kept; its idle time begins with that. It returns
 // errNotReady while there is no agent yet, and errWarmPodLost if there is not
 // going to be one, or the kernel cannot be told.
 func (r *kernelReconciler) tell(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, in podspec.Parts) error {
@@ -165,7 +166,7 @@ func (r *kernelReconciler) tell(ctx context.Context, k *v1alpha1.JupyterKernel, 
 		return err
 	}
 	rule := r.pods.IdleRule(in)
-	ctx, cancel := context.WithTimeout(ctx, 3*protocol.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 4*protocol.CallTimeout)
 	defer cancel()
 	if len(told.Variables) > 0 || told.Directory != nil {
 		if err := r.agents.SetVariables(ctx, pod.Status.PodIP, secret, told); err != nil {
@@ -174,6 +175,29 @@ func (r *kernelReconciler) tell(ctx context.Context, k *v1alpha1.JupyterKernel, 
 	}
 	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secret, rule.Limits()); err != nil {
 		return fmt.Errorf("%w: its agent does not answer: %w", errWarmPodLost, err)
+	}
+	return r.tellKeep(ctx, k, pod, secret, in)
+}
+
+// tellKeep tells the agent how the kernel's state is kept, if it is, and has it loaded. It
+// comes last, and an agent that has given no answer is asked again: one that keeps the
+// state would save it when its Pod is given up.
+func (r *kernelReconciler) tellKeep(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, secret keys.Secret, in podspec.Parts) error {
+	state, is := r.pods.KeepTold(in)
+	if !is {
+		return nil
+	}
+	key, err := keys.DeriveKeep(r.keepSeed, k.Namespace, string(k.UID))
+	if err != nil {
+		return err
+	}
+	state.Keys = []string{key.Hex()}
+	told, err := r.agents.SetKeep(ctx, pod.Status.PodIP, secret, state)
+	if err != nil {
+		return fmt.Errorf("kernels: tell agent how the state is kept: %w", err)
+	}
+	if !told {
+		return fmt.Errorf("%w: it cannot be told how its state is kept", errWarmPodLost)
 	}
 	return nil
 }

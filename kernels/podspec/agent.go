@@ -93,8 +93,9 @@ func KernelContainer(spec *corev1.PodSpec) *corev1.Container {
 	return &spec.Containers[0]
 }
 
-// addAgent puts the agent's container before all others, which end when it says so.
-func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.EnvVar, keeps bool) {
+// addAgent puts the agent's container before all others, which end when it says so. That
+// of a warm Pod is told the key of what is kept later.
+func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.EnvVar, keeps, warm bool) {
 	spec := &pod.Spec
 	main.Args = nil
 	main.StartupProbe, main.ReadinessProbe, main.Lifecycle = nil, nil, nil
@@ -119,7 +120,7 @@ func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.
 		user = agentUserToo
 	}
 	secrets := []corev1.KeyToPath{{Key: KeyName, Path: KeyName}}
-	if keeps {
+	if keeps && !warm {
 		secrets = append(secrets, corev1.KeyToPath{Key: KeepKeyName, Path: KeepKeyName})
 	}
 	pod.Annotations[annotationDefaultContainer] = main.Name

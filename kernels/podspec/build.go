@@ -47,7 +47,7 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	keep := KeepOf(cfg, in)
+	keep := keepOf(cfg, in)
 	if keep.Enabled {
 		runKernel = append(runKernel, "--state", podrules.Literal(keep.Home))
 	}
@@ -57,7 +57,7 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	if main.Env, err = in.environment(main, gpus); err != nil {
 		return nil, err
 	}
-	addAgent(cfg, pod, main, in.agentEnvironment(cfg, gpus), keep.Enabled)
+	addAgent(cfg, pod, main, in.agentEnvironment(cfg, gpus), keep.Enabled, in.Warm)
 	finish(cfg, pod, in)
 	return pod, nil
 }

@@ -119,7 +119,11 @@ func (in Parts) agentEnvironment(cfg Config, gpus int64) []corev1.EnvVar {
 	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
 	e.set(protocol.EnvIOPubMessages, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
 	e.set(protocol.EnvIOPubBytes, strconv.FormatInt(max(limits.BytesPerSecond, 0), 10))
-	if keep := KeepOf(cfg, in); keep.Enabled {
+	keep := keepOf(cfg, in)
+	switch {
+	case keep.Enabled && in.Warm:
+		e.set(protocol.EnvKeepLater, "true")
+	case keep.Enabled:
 		e.set(protocol.EnvKeepKeyFile, keyDir+"/"+KeepKeyName)
 		e.set(protocol.EnvKeepKernel, string(in.Kernel.UID))
 		e.set(protocol.EnvKeepRun, strconv.FormatInt(runOf(in.Kernel), 10))

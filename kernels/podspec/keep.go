@@ -55,7 +55,16 @@ func (w wish) over(k Keep) Keep {
 // or the client says so, where there is no home to keep it in, nor where an idle kernel
 // is deleted: nobody comes back to it.
 func KeepOf(cfg Config, in Parts) Keep {
-	if !cfg.Keeps || in.Spec == nil || in.Warm || !ptr.Deref(in.Spec.Spec.Keep, true) || in.refuses() {
+	if in.Warm { // nobody has it, and there is nothing to keep
+		return Keep{}
+	}
+	return keepOf(cfg, in)
+}
+
+// keepOf is KeepOf, and for a warm Pod how the state of a kernel would be kept that takes
+// it: the Pod has room for that, and the agent is told.
+func keepOf(cfg Config, in Parts) Keep {
+	if !cfg.Keeps || in.Spec == nil || !ptr.Deref(in.Spec.Spec.Keep, true) || in.refuses() {
 		return Keep{}
 	}
 	if in.Notebook == nil || in.Notebook.Spec.Storage == nil || in.Notebook.Spec.Storage.Home == nil {
@@ -78,6 +87,16 @@ func KeepOf(cfg Config, in Parts) Keep {
 	}
 	keep.Home = in.Notebook.Spec.Storage.Home.Path()
 	return keep
+}
+
+// KeepTold is how the agent of a warm Pod, which a kernel has taken, is told to keep the
+// kernel's state, but for the keys; false: it is not kept.
+func (b *Builder) KeepTold(in Parts) (protocol.KeepState, bool) {
+	keep := KeepOf(b.cfg, in)
+	return protocol.KeepState{
+		Kernel: string(in.Kernel.UID), Run: runOf(in.Kernel), Loads: in.loads(),
+		TTLSeconds: keep.TTL.Seconds(), MaxBytes: max(keep.MaxBytes, 0),
+	}, keep.Enabled
 }
 
 // loads is the run whose state the kernel's next run loads; 0: if any, the one before;

@@ -29,8 +29,8 @@ const (
 // runs: the agent knows how to say it in that language.
 func tellable(language string) bool { return languages.Name(language) == languages.Python }
 
-// untold is what the Pod of a kernel is made from without what the kernel is told
-// once it runs: what its client sent, and where its document is.
+// untold is what the Pod of a kernel is made from without what kernel and agent are told
+// once they run: what its client sent, where its document is, and the key of what is kept.
 func (in Parts) untold() Parts {
 	told := in.clientTold()
 	k := *in.Kernel // shallow: only whole fields are replaced
@@ -38,7 +38,7 @@ func (in Parts) untold() Parts {
 	k.Spec.Env = slices.DeleteFunc(slices.Clone(k.Spec.Env), func(v corev1.EnvVar) bool {
 		return slices.ContainsFunc(told, func(t corev1.EnvVar) bool { return t.Name == v.Name })
 	})
-	in.Kernel = &k
+	in.Kernel, in.Warm = &k, true
 	return in
 }
 

@@ -88,17 +88,9 @@ func WarmFor(pod *corev1.Pod) (notebook, kernelSpec string) {
 	return pod.Labels[v1alpha1.LabelWarmFor], kernelSpec
 }
 
-// CanBecome reports whether a warm Pod that is made for a notebook can become a kernel
-// of it: every notebook server tells where the document is, and whose state is kept
-// needs a Pod of its own.
-func (b *Builder) CanBecome(ctx context.Context, reader client.Reader, gw *v1alpha1.JupyterGateway, want WarmWant) (bool, error) {
-	in, err := b.gatherWarm(ctx, reader, gw, want, WarmPrefix+"sample")
-	if err != nil {
-		return false, err
-	}
-	in.Warm = false
-	return tellable(in.Spec.Spec.Language) && !KeepOf(b.cfg, in).Enabled, nil
-}
+// CanBecome reports whether a warm Pod can become the kernel of a notebook server, which
+// always tells where the document is.
+func (b *Built) CanBecome() bool { return b.Spec != nil && tellable(b.Spec.Spec.Language) }
 
 // warmClass is the same for Pods that can stand in for each other: those that
 // differ in nothing but whose they are, the kernel's id, and what agent and kernel
@@ -107,7 +99,7 @@ func (b *Builder) CanBecome(ctx context.Context, reader client.Reader, gw *v1alp
 func (in Parts) warmClass(cfg Config, pod *corev1.Pod) string {
 	told := in.Spec != nil && tellable(in.Spec.Spec.Language)
 	if told {
-		bare, err := Build(cfg, in.untold())
+		bare, err := Build(cfg, in.untold()) // as a warm Pod is
 		if err != nil {
 			return "" // there is no such Pod
 		}

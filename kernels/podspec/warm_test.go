@@ -3,6 +3,7 @@ package podspec
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -44,6 +45,9 @@ func TestWarmClass(t *testing.T) {
 	} {
 		assert.Equal(t, same, build(f), name)
 	}
+	assert.Equal(t, build(func(p *Parts) { p.Notebook = sample().Notebook }), build(func(p *Parts) {
+		p.Notebook, p.Kernel.Spec.WorkingDir = sample().Notebook, "/home/jovyan/elsewhere"
+	}), "its document's directory")
 	r := func(p *Parts) { p.Spec.Spec.Language, p.Spec.Spec.Command = "R", []string{"ir"} }
 	assert.NotEqual(t, build(r), build(func(p *Parts) {
 		r(p)
@@ -111,4 +115,56 @@ func TestKernelsOfPeopleAreNotDisrupted(t *testing.T) {
 	warm := unprotected(cfg, in, func(cfg Config, in Parts) (*corev1.Pod, error) { return buildWarm(cfg, in, WarmWant{}) })
 	assert.NotContains(t, warm.Labels, v1alpha1.LabelTaken)
 	assert.Equal(t, class, warm.Annotations[v1alpha1.AnnotationWarm], "it can be taken all the same")
+}
+
+// TestWarmPodsOfKernelsThatAreKept have room for the state and no key: one of it, and of
+// no kernel in particular, is of the class of all runs.
+func TestWarmPodsOfKernelsThatAreKept(t *testing.T) {
+	cfg := testPods
+	class := func(cfg Config, change func(*Parts)) (string, *corev1.Pod) {
+		in := sample()
+		change(&in)
+		pod, err := Build(cfg, in)
+		require.NoError(t, err)
+		return in.warmClass(cfg, pod), pod
+	}
+	none, _ := class(cfg, func(*Parts) {})
+	cfg.Keeps, cfg.Keep = true, Keep{Enabled: true, IdleSeconds: 300, TTL: time.Hour}
+	kept, pod := class(cfg, func(*Parts) {})
+	assert.NotEqual(t, none, kept, "its home is where the state goes")
+	for name, change := range map[string]func(*Parts){
+		"another kernel": func(p *Parts) { p.Kernel.UID = "other" },
+		"a later run": func(p *Parts) {
+			p.Kernel.Spec.Run = 5
+			p.Kernel.Status.Kept = &v1alpha1.KeptState{Run: 3, Outcome: "whole"}
+		},
+		"other limits":      func(p *Parts) { p.Gateway.Spec.Keep = &v1alpha1.GatewayKeep{IdleSeconds: new(int64(5))} },
+		"a warm Pod itself": func(p *Parts) { p.Warm = true },
+	} {
+		same, _ := class(cfg, change)
+		assert.Equal(t, kept, same, name)
+	}
+	off, _ := class(cfg, func(p *Parts) { p.Gateway.Spec.Keep = &v1alpha1.GatewayKeep{Enabled: new(false)} })
+	assert.Equal(t, none, off)
+	in := sample()
+	in.Warm = true
+	warm, err := buildWarm(cfg, in, WarmWant{Notebook: in.Notebook})
+	require.NoError(t, err)
+	keyOf := func(pod *corev1.Pod) (items int) {
+		for _, v := range pod.Spec.Volumes {
+			if v.Name == keyVolume {
+				items = len(v.Secret.Items)
+			}
+		}
+		return items
+	}
+	assert.Equal(t, 2, keyOf(pod))
+	assert.Equal(t, 1, keyOf(warm), "there is no key of it yet")
+	assert.Equal(t, pod.Spec.TerminationGracePeriodSeconds, warm.Spec.TerminationGracePeriodSeconds)
+	assert.Equal(t, KernelContainer(&pod.Spec).Command[:4], KernelContainer(&warm.Spec).Command[:4])
+	for _, v := range warm.Spec.Containers[0].Env {
+		if strings.HasPrefix(v.Name, "ELASTICHUB_AGENT_KEEP_") {
+			assert.Equal(t, corev1.EnvVar{Name: "ELASTICHUB_AGENT_KEEP_LATER", Value: "true"}, v)
+		}
+	}
 }

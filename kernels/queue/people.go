@@ -121,7 +121,9 @@ func (a *admitter) chosen(ctx context.Context, s *survey, gw *v1alpha1.JupyterGa
 		sample, err := a.sample(ctx, s, gw, podspec.WarmWant{KernelSpec: want.KernelSpec, Policies: want.Policies})
 		switch {
 		case err == nil:
-			holds[want.KernelSpec] = sample.Extended
+			if sample.CanBecome() {
+				holds[want.KernelSpec] = sample.Extended
+			}
 		case podspec.IgnoreUnbuildable(err) == nil:
 			budget.Count = 0
 		default:
@@ -135,9 +137,7 @@ func (a *admitter) chosen(ctx context.Context, s *survey, gw *v1alpha1.JupyterGa
 			byID[string(nb.UID)] = nb
 		}
 	}
-	if snapshot.Notebooks, err = a.expect(ctx, s, gw, all, byID, holds); err != nil {
-		return nil, 0, err
-	}
+	snapshot.Notebooks = expect(s, all, byID, holds)
 	choices, again := warm.Plan(snapshot)
 	for _, c := range choices {
 		want := counted{podspec.WarmWant{KernelSpec: wanted[c.Budget].KernelSpec, Policies: wanted[c.Budget].Policies}, c.Count}
@@ -154,9 +154,7 @@ func (a *admitter) chosen(ctx context.Context, s *survey, gw *v1alpha1.JupyterGa
 
 // expect tells what is expected of notebooks, and of which kernelspecs each of them may
 // have one more now.
-func (a *admitter) expect(ctx context.Context, s *survey, gw *v1alpha1.JupyterGateway, all *people,
-	notebooks map[string]*v1alpha1.JupyterNotebook, holds map[string]admission.Resources,
-) ([]warm.Notebook, error) {
+func expect(s *survey, all *people, notebooks map[string]*v1alpha1.JupyterNotebook, holds map[string]admission.Resources) []warm.Notebook {
 	var expected []warm.Notebook
 	var requests []admission.Request
 	for id, nb := range notebooks {
@@ -168,20 +166,14 @@ func (a *admitter) expect(ctx context.Context, s *survey, gw *v1alpha1.JupyterGa
 		owned := v1alpha1.JupyterKernel{Spec: v1alpha1.JupyterKernelCRDSpec{User: nb.Spec.User, Notebook: nb.Name}}
 		owned.Namespace = nb.Namespace
 		for kernelSpec, wants := range holds {
-			can, err := a.cfg.Pods.CanBecome(ctx, s.reader, gw, podspec.WarmWant{KernelSpec: kernelSpec, Policies: n.Policies, Notebook: nb})
-			if podspec.IgnoreUnbuildable(err) != nil {
-				return nil, err
-			}
-			if can {
-				requests = append(requests, admission.Request{ID: id, User: accountOf(&owned), Policies: n.Policies, KernelSpec: kernelSpec, Wants: wants})
-			}
+			requests = append(requests, admission.Request{ID: id, User: accountOf(&owned), Policies: n.Policies, KernelSpec: kernelSpec, Wants: wants})
 		}
 	}
 	for i, free := range admission.Unbounded(s.input, requests) {
 		at := slices.IndexFunc(expected, func(n warm.Notebook) bool { return n.ID == requests[i].ID })
 		expected[at].Can[requests[i].KernelSpec] = free
 	}
-	return expected, nil
+	return expected
 }
 
 // serves reports whether the server of a notebook runs, and its kernels need volumes

@@ -28,6 +28,7 @@ const (
 	EnvKeepIdle     = "ELASTICHUB_AGENT_KEEP_IDLE"      // whole seconds; 0: not before EnvIdleTimeout
 	EnvKeepMaxBytes = "ELASTICHUB_AGENT_KEEP_MAX_BYTES" // 0: any number
 	EnvKeepTTL      = "ELASTICHUB_AGENT_KEEP_TTL"       // whole seconds
+	EnvKeepLater    = "ELASTICHUB_AGENT_KEEP_LATER"     // true: none of these is known yet, PathKeep tells them
 )
 
 const (

@@ -19,6 +19,7 @@ const (
 	PathRestart   = "/v1/restart"   // POST
 	PathIdle      = "/v1/idle"      // PUT an IdleTimeout
 	PathVariables = "/v1/variables" // PUT Variables
+	PathKeep      = "/v1/keep"      // PUT a KeepState; since 4
 	PathPark      = "/v1/park"      // POST a ParkRequest
 	PathShutdown  = "/v1/shutdown"  // POST
 	PathChannels  = "/v1/channels"  // GET: the WebSocket
@@ -108,6 +109,17 @@ const VariablesBytes = 8 << 10
 type Directory struct {
 	Path  string   `json:"path"`
 	Roots []string `json:"roots"`
+}
+
+// KeepState is the body of PUT PathKeep: how the state of a kernel is kept that was made
+// before it was somebody's. It is what EnvKeepKernel and its kin say of others.
+type KeepState struct {
+	Kernel     string   `json:"kernel"` // UID of the JupyterKernel
+	Keys       []string `json:"keys"`   // in hexadecimal digits, the first is that of today
+	Run        int64    `json:"run"`
+	Loads      int64    `json:"loads"`
+	TTLSeconds float64  `json:"ttlSeconds"`
+	MaxBytes   int64    `json:"maxBytes"`
 }
 
 // ParkRequest is the body of POST PathPark.

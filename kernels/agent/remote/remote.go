@@ -50,6 +50,13 @@ func (c *Caller) SetVariables(ctx context.Context, ip string, secret keys.Secret
 	return err
 }
 
+// SetKeep tells how the kernel's state is kept, once, before anybody speaks to it, and
+// reports whether the agent agreed.
+func (c *Caller) SetKeep(ctx context.Context, ip string, secret keys.Secret, state protocol.KeepState) (bool, error) {
+	status, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathKeep, state, nil, http.StatusNoContent, http.StatusConflict, http.StatusBadRequest)
+	return err == nil && status == http.StatusNoContent, err
+}
+
 // Idle tells for how long the kernel has been idle; a busy one: not at all.
 func (c *Caller) Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
 	var state protocol.State

@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,14 @@ func TestCallsOfARealAgent(t *testing.T) {
 		return c.SetVariables(ctx, ip, run, protocol.Variables{Variables: map[string]string{"JUPYTERHUB_USER": "ann"}}) == nil
 	}, 30*time.Second, 50*time.Millisecond, "once there is a kernel")
 	assert.ErrorContains(t, c.SetVariables(ctx, ip, run, protocol.Variables{Variables: map[string]string{protocol.EnvGPUs: "8"}}), "400")
+	told, err := c.SetKeep(ctx, ip, run, protocol.KeepState{Kernel: "uid", Keys: []string{strings.Repeat("ab", keys.Size)}, Run: 1, TTLSeconds: 60})
+	require.NoError(t, err)
+	assert.False(t, told, "it is no agent that waits for it")
+	told, err = c.SetKeep(ctx, ip, run, protocol.KeepState{})
+	require.NoError(t, err)
+	assert.False(t, told)
+	_, err = c.SetKeep(ctx, ip, stranger, protocol.KeepState{})
+	require.Error(t, err)
 	will, err := c.Park(ctx, ip, run, time.Hour)
 	require.NoError(t, err)
 	assert.False(t, will)

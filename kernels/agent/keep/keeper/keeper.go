@@ -73,13 +73,22 @@ const module = "__import__('_elastichub_keep')"
 func (k *Keeper) Begin(ctx context.Context, kernel Kernel) error {
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Limits.Begin)
 	defer cancel()
-	boot := literal(path.Join(k.cfg.Files, "boot.py"))
-	if _, err := kernel.Evaluate(ctx, fmt.Sprintf(`exec(open(%s).read(), {"__file__": %s})`, boot, boot)); err != nil {
-		return fmt.Errorf("keeper: boot: %w", err)
+	if err := Boot(ctx, kernel, k.cfg.Files); err != nil {
+		return err
 	}
 	var begun struct{ Format int }
 	if err := evaluate(ctx, kernel, module+".begin()", &begun); err != nil {
 		return fmt.Errorf("keeper: begin: %w", err)
+	}
+	return nil
+}
+
+// Boot has a process load what it needs to be kept, from a directory with python/keep.
+// Nothing is noted by that, and doing it again changes nothing.
+func Boot(ctx context.Context, kernel Kernel, files string) error {
+	boot := literal(path.Join(files, "boot.py"))
+	if _, err := kernel.Evaluate(ctx, fmt.Sprintf(`exec(open(%s).read(), {"__file__": %s})`, boot, boot)); err != nil {
+		return fmt.Errorf("keeper: boot: %w", err)
 	}
 	return nil
 }
