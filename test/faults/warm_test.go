@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/client"
 )
 
 // keepReady has the gateway keep so many CPU kernels ready, for the length of a test.
@@ -46,7 +47,7 @@ func (d *Demo) warmPod(t *testing.T, labels string) string {
 func (d *Demo) withHome(t *testing.T, user string) *server {
 	t.Helper()
 	return d.notebook(t, "faults-"+user, nil, "1Gi", map[string]any{
-		"user": user, "kernelOptions": map[string]any{"policies": []string{"analysts"}},
+		"user": user, "kernelOptions": map[string]any{"policies": []string{"analysts"}, "idleTimeoutSeconds": 20},
 	})
 }
 
@@ -73,6 +74,7 @@ func TestAKernelWithAHomeIsKeptReady(t *testing.T) {
 	assert.Empty(t, d.must(t, "get", "pod", warm, "-o", `jsonpath={.metadata.labels.hub\.jupyter\.org/username}`))
 	assert.Equal(t, "home-"+alice.notebook, d.must(t, "get", "pod", warm, "-o", "jsonpath={.spec.volumes[*].persistentVolumeClaim.claimName}"))
 
+	parked := map[*server]*client.Kernel{}
 	for _, s := range []*server{bob, alice} {
 		status, err := s.Call(t.Context(), "PUT", "/api/contents/work%20dir", map[string]string{"type": "directory"}, nil)
 		require.NoError(t, err)
@@ -89,9 +91,19 @@ func TestAKernelWithAHomeIsKeptReady(t *testing.T) {
 		status, err = s.Call(t.Context(), "POST", "/api/kernels/"+made.Kernel.ID+"/restart", struct{}{}, nil)
 		require.NoError(t, err)
 		require.Equal(t, 200, status)
-		assert.Equal(t, "/home/jovyan/work dir\n", run(t, k, "import os; print(os.getcwd())"))
+		assert.Equal(t, "/home/jovyan/work dir\n", run(t, k, "import os; y = 41; print(os.getcwd())"))
+		parked[s] = k
 	}
-	d.warmPod(t, "elastichub.io/warm-for="+alice.notebook) // the next
+
+	// it comes back on the next one, with its variables
+	k := parked[alice]
+	require.Eventually(t, func() bool {
+		out, err := d.Kubectl("get", "jupyterkernel", k.ID, "-o", "jsonpath={.status.phase}")
+		return err == nil && out == "Parked"
+	}, 2*time.Minute, 250*time.Millisecond)
+	next := d.warmPod(t, "elastichub.io/warm-for="+alice.notebook)
+	assert.Equal(t, "42\n", run(t, k, "print(y + 1)"))
+	assert.Equal(t, next, d.podOf(t, k))
 
 	d.must(t, "patch", "jupyternotebook", alice.notebook, "--type=merge", "-p", `{"spec":{"stopped":true}}`)
 	require.Eventually(t, func() bool {
