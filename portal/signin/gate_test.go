@@ -107,6 +107,9 @@ func site(t testing.TB, hub *hubtest.Hub, gates ...*signin.Gate) *httptest.Serve
 			var person signin.Person
 			if person, err = gate.Identify(r); err == nil {
 				fmt.Fprintf(w, "%s reads %s", person.User, r.URL.RequestURI())
+				if person.HubAdmin {
+					fmt.Fprint(w, " and is an administrator")
+				}
 			} else if errors.Is(err, signin.ErrSignedOut) && page != "api" {
 				err = gate.Begin(w, r, r.URL.RequestURI())
 			}
@@ -150,6 +153,11 @@ func TestSignInAtARealHub(t *testing.T) {
 	status, text := read(t, browser, server.URL+"/services/console/kernels?q=a%20b")
 	require.Equal(t, "alice reads /services/console/kernels?q=a%20b", text)
 	assert.Equal(t, http.StatusOK, status)
+
+	chief := newBrowser(t)
+	hubtest.LogIn(t, chief, server.URL, "root")
+	_, text = read(t, chief, server.URL+"/services/console/")
+	assert.Equal(t, "root reads /services/console/ and is an administrator", text)
 
 	stranger := newBrowser(t)
 	hubtest.LogIn(t, stranger, server.URL, "bob")

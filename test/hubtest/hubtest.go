@@ -34,7 +34,7 @@ const (
 	Some   = "44444444444444444444444444444444"
 	tester = "55555555555555555555555555555555"
 	// Console is that of the service named console, to which the members of the
-	// group console may sign in.
+	// group console may sign in, and root, the Hub's administrator.
 	Console = "66666666666666666666666666666666"
 )
 
@@ -60,7 +60,8 @@ c.JupyterHub.hub_bind_url = "http://127.0.0.1:%[2]d"
 tokens = {"reader": "` + Reader + `", "namer": "` + Namer + `", "nobody": "` + Nobody + `", "some": "` + Some + `", "tester": "` + tester + `", "console": "` + Console + `"}
 scopes = {"reader": ["read:users:groups"], "namer": ["read:users:name"], "some": ["read:users:groups!group=staff"], "tester": ["admin:users", "admin:groups", "tokens", "access:services", "read:users"]}
 c.JupyterHub.services = [{"name": n, "api_token": t} for n, t in tokens.items()]
-c.JupyterHub.services[-1].update(oauth_redirect_uri="` + Callback + `", oauth_no_confirm=True)
+c.JupyterHub.services[-1].update(oauth_redirect_uri="` + Callback + `", oauth_no_confirm=True,
+    oauth_client_allowed_scopes=["read:users!user", "access:services!service=console"])
 c.JupyterHub.load_roles = [{"name": n, "services": [n], "scopes": s} for n, s in scopes.items()]
 c.JupyterHub.load_roles.append({"name": "console-users", "scopes": ["access:services!service=console"], "groups": ["console"]})
 c.JupyterHub.load_groups = {"console": []}
