@@ -310,3 +310,29 @@ func TestAWarmPodTakesAState(t *testing.T) {
 	want.Run, want.Loads = 2, 1
 	assert.Equal(t, want, c.agents.state(k.Status.PodIP).keep)
 }
+
+// TestTheSameVolumesAreNotTheSamePerson: bob's Pod would have what alice's has, volumes
+// and all, and he gets hers no more for that.
+func TestTheSameVolumesAreNotTheSamePerson(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	c.create(kerneltest.Policy("all", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{v1alpha1.DefaultKernelName} }))
+	c.gateway("gw", warmGateway(1))
+	for user, since := range map[string]time.Duration{"alice": time.Minute, "bob": time.Hour} {
+		nb := c.server(user, notebookNode, since, "all")
+		change(c, nb.Name, &v1alpha1.JupyterNotebook{}, func(nb *v1alpha1.JupyterNotebook) {
+			nb.Spec.Storage = &v1alpha1.NotebookStorage{Shared: []v1alpha1.SharedVolume{{Name: "data", Claim: "data", MountPath: "/home/jovyan"}}}
+		})
+	}
+	c.eventually("a Pod for alice, with the shared volume alone", func() bool {
+		pods := c.warmPods()
+		return len(pods) == 1 && slices.Equal(claims(&pods[0]), []string{"data"})
+	})
+	warm := c.warmUp(1, "")[0]
+	assert.Equal(t, "nb-alice", warm.Labels[v1alpha1.LabelWarmFor])
+	assert.Empty(t, podspec.PinnedTo(&warm.Spec), "it may be anywhere")
+	c.create(kerneltest.Kernel("bobs", "gw", v1alpha1.DefaultKernelName, ofNotebook("bob", "all")))
+	assert.Equal(t, []string{"data"}, claims(c.pod("bobs", 1)))
+	assert.Empty(t, c.kernel("bobs").Status.Warm)
+	c.create(kerneltest.Kernel("alices", "gw", v1alpha1.DefaultKernelName, ofNotebook("alice", "all")))
+	assert.Equal(t, warm.Name, c.phase("alices", 1, v1alpha1.KernelReady).Status.Warm)
+}

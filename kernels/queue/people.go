@@ -157,11 +157,13 @@ func (a *admitter) chosen(ctx context.Context, s *survey, gw *v1alpha1.JupyterGa
 func expect(s *survey, all *people, notebooks map[string]*v1alpha1.JupyterNotebook, holds map[string]admission.Resources) []warm.Notebook {
 	var expected []warm.Notebook
 	var requests []admission.Request
+	at := map[string]int{}
 	for id, nb := range notebooks {
 		n := warm.Notebook{ID: id, Policies: policiesOf(nb), Can: map[string]bool{}, Open: all.open[id], Ran: all.ran[id], Made: all.made[id]}
 		if nb.Status.StartTime != nil {
 			n.Started = nb.Status.StartTime.Time
 		}
+		at[id] = len(expected)
 		expected = append(expected, n)
 		owned := v1alpha1.JupyterKernel{Spec: v1alpha1.JupyterKernelCRDSpec{User: nb.Spec.User, Notebook: nb.Name}}
 		owned.Namespace = nb.Namespace
@@ -170,8 +172,7 @@ func expect(s *survey, all *people, notebooks map[string]*v1alpha1.JupyterNotebo
 		}
 	}
 	for i, free := range admission.Unbounded(s.input, requests) {
-		at := slices.IndexFunc(expected, func(n warm.Notebook) bool { return n.ID == requests[i].ID })
-		expected[at].Can[requests[i].KernelSpec] = free
+		expected[at[requests[i].ID]].Can[requests[i].KernelSpec] = free
 	}
 	return expected
 }
