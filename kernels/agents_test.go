@@ -103,6 +103,10 @@ func (f *fakeAgents) Idle(_ context.Context, ip string, secret keys.Secret) (idl
 	return idle, err
 }
 
+func (f *fakeAgents) ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
+	return f.Park(ctx, ip, secret, idle)
+}
+
 func (f *fakeAgents) Park(_ context.Context, ip string, secret keys.Secret, idle time.Duration) (will bool, err error) {
 	f.at(ip, func(a *fakeAgent) {
 		a.parkCalls++

@@ -40,6 +40,7 @@ type activity struct {
 	last          time.Time
 	since         time.Time            // a time-out was set where there was none: idle time begins here
 	yield         time.Duration        // park at the next look if idle for so long; 0: no such wish
+	byHand        bool                 // somebody wishes so who does not wait for what it holds
 	executes      map[string]*execute  // execute_requests without reply
 	asked         map[string]bool      // other requests of clients that are not over; whether silent
 	busy          map[string]time.Time // those of them for which iopub said busy, and when
@@ -336,7 +337,8 @@ type idleness struct {
 	free    bool // no client holds it
 	parks   bool // it will be parked, if nothing happens
 	park    bool // it is time
-	yields  bool // before its time, for somebody who waits
+	yields  bool // before its time, for somebody who waits or by hand
+	byHand  bool // the latter
 }
 
 func (a *activity) idleness(now time.Time, connections int) idleness {
@@ -361,7 +363,7 @@ func (a *activity) idleness(now time.Time, connections int) idleness {
 	i.parks = a.timeout > 0 && i.free
 	i.park = i.parks && i.idle >= a.timeout
 	if a.yield > 0 && i.idle >= a.yield && i.free {
-		i.park, i.yields = true, true
+		i.park, i.yields, i.byHand = true, true, a.byHand
 	} else {
 		a.yield = 0
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 )
 
-// postPark parks the kernel before its time, for somebody who waits for what it
-// holds, if it has been idle for so long. Whatever begins before that happens
+// postPark parks the kernel before its time, if it has been idle for so long: for
+// somebody who waits for what it holds, or since somebody gives that back. Whatever begins before that happens
 // keeps it.
 func (a *agent) postPark(w http.ResponseWriter, r *http.Request) {
 	var body protocol.ParkRequest
@@ -24,7 +24,7 @@ func (a *agent) postPark(w http.ResponseWriter, r *http.Request) {
 	a.mu.RLock()
 	running := a.kernel != nil && !a.ending
 	a.mu.RUnlock()
-	if !running || !a.activity.yieldIf(time.Now(), time.Duration(*body.IfIdleSeconds*float64(time.Second)), a.connections()) {
+	if !running || !a.activity.yieldIf(time.Now(), time.Duration(*body.IfIdleSeconds*float64(time.Second)), body.ByHand, a.connections()) {
 		problem(w, http.StatusConflict, "NotIdle", "the kernel is busy, has not been idle for so long, or is held by a client")
 		return
 	}
@@ -33,9 +33,9 @@ func (a *agent) postPark(w http.ResponseWriter, r *http.Request) {
 
 // yieldIf notes the wish that the kernel be parked at the supervisor's next
 // look, and reports whether it would be by now.
-func (a *activity) yieldIf(now time.Time, idle time.Duration, connections int) bool {
+func (a *activity) yieldIf(now time.Time, idle time.Duration, byHand bool, connections int) bool {
 	a.mu.Lock()
-	a.yield = idle
+	a.yield, a.byHand = idle, byHand
 	a.mu.Unlock()
 	return a.idleness(now, connections).park
 }

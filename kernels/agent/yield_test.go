@@ -39,6 +39,20 @@ func TestParkForSomebodyWhoWaits(t *testing.T) {
 	assert.Equal(t, protocol.Result{Reason: protocol.ReasonIdle, Message: result.Message}, result)
 }
 
+// TestParkedByHand: nobody waits for the GPU of whoever gives it back.
+func TestParkedByHand(t *testing.T) {
+	t.Parallel()
+	r := start(t, ipykernel(t), func(c *agent.Config) { c.GPUs = 2 })
+	g := r.connect("s1")
+	g.run("print(1)")
+	require.Eventually(t, func() bool {
+		status, _ := r.request("POST", "/v1/park", `{"ifIdleSeconds": 0.1, "byHand": true}`)
+		return status == 202
+	}, patience, 50*time.Millisecond)
+	result := orderly(t, r.ended())
+	assert.Equal(t, "Kernel parked by hand: its 2 GPUs are free again. Run a cell to bring it back; variables are gone, files are kept.", result.Message)
+}
+
 // TestIdleTimeBegins: a kernel that waited for its user is not parked for that.
 func TestIdleTimeBegins(t *testing.T) {
 	t.Parallel()

@@ -177,7 +177,7 @@ type silentAgents struct {
 	calls []string
 }
 
-func (a *silentAgents) Park(context.Context, string, keys.Secret, time.Duration) (bool, error) {
+func (a *silentAgents) ParkByHand(context.Context, string, keys.Secret, time.Duration) (bool, error) {
 	return false, errors.New("no answer")
 }
 

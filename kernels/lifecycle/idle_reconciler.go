@@ -131,7 +131,7 @@ type Agents interface {
 	Shutdown(ctx context.Context, ip string, secret keys.Secret) error
 	// Idle tells for how long the kernel has been idle; a busy one: not at all.
 	Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error)
-	// Park ends the kernel as its idle time would, if it has been idle for so long;
-	// false: it was not.
-	Park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error)
+	// ParkByHand ends the kernel as its idle time would, if it has been idle for so
+	// long; false: it was not.
+	ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error)
 }

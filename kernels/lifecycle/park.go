@@ -65,7 +65,7 @@ func (r *kernelReconciler) askToPark(ctx context.Context, k *v1alpha1.JupyterKer
 	}
 	calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
-	agreed, err := r.agents.Park(calling, k.Status.PodIP, secret, parkIdle)
+	agreed, err := r.agents.ParkByHand(calling, k.Status.PodIP, secret, parkIdle)
 	switch {
 	case err != nil:
 		log.FromContext(ctx).Info("the agent of a kernel that is to be parked does not answer", "error", err.Error())

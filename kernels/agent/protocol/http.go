@@ -126,6 +126,9 @@ type KeepState struct {
 type ParkRequest struct {
 	// IfIdleSeconds is how long the kernel has to have been idle.
 	IfIdleSeconds *float64 `json:"ifIdleSeconds"`
+	// ByHand: somebody gives back what the kernel holds, and nobody waits for it. Since 4:
+	// an older agent refuses what it does not know.
+	ByHand bool `json:"byHand,omitempty"`
 }
 
 // Problem is the body of an error.

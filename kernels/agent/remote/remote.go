@@ -76,8 +76,21 @@ func (c *Caller) Idle(ctx context.Context, ip string, secret keys.Secret) (time.
 // Park ends the kernel as its idle time would, if it has been idle for so long,
 // and reports whether the agent agreed.
 func (c *Caller) Park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
+	return c.park(ctx, ip, secret, idle, false)
+}
+
+// ParkByHand does so because somebody gives back what the kernel holds, and says so to people.
+func (c *Caller) ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
+	var state protocol.State
+	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
+		return false, err
+	}
+	return c.park(ctx, ip, secret, idle, state.Protocol >= 4)
+}
+
+func (c *Caller) park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, byHand bool) (bool, error) {
 	seconds := idle.Seconds()
-	body := protocol.ParkRequest{IfIdleSeconds: &seconds}
+	body := protocol.ParkRequest{IfIdleSeconds: &seconds, ByHand: byHand}
 	status, err := c.call(ctx, ip, secret, http.MethodPost, protocol.PathPark, body, nil, http.StatusAccepted, http.StatusConflict)
 	return err == nil && status == http.StatusAccepted, err
 }

@@ -95,7 +95,7 @@ func TestCallsOfARealAgent(t *testing.T) {
 	assert.ErrorContains(t, err, "400")
 
 	require.Eventually(t, func() bool {
-		will, err := c.Park(ctx, ip, run, 10*time.Millisecond)
+		will, err := c.ParkByHand(ctx, ip, run, 10*time.Millisecond)
 		return err == nil && will
 	}, 10*time.Second, 50*time.Millisecond)
 	assert.Equal(t, protocol.ReasonIdle, (<-ended).Reason)
