@@ -244,8 +244,10 @@ func (p *plan) end(v observed, e podstate.Ending) {
 		p.startAnew(v, e)
 		return
 	}
-	if wish := parkWish(v.kernel); wish != nil && e.Cause == v1alpha1.CauseIdle {
-		e.Message = parkedBy(v.kernel, wish)
+	if e.Cause == v1alpha1.CauseIdle {
+		if wish := parkWish(v.kernel); wish != nil {
+			e.Message = parkedBy(v.kernel, wish)
+		}
 	}
 	p.ended = &e
 	if e.Cause == v1alpha1.CauseIdle && v.onIdle == v1alpha1.OnIdleDelete {
