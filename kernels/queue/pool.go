@@ -44,6 +44,8 @@ type pool struct {
 	leaving map[string]bool
 	// pausedUntil is until when no Pod of a class is made, for its failures.
 	pausedUntil map[string]time.Time
+	// restingUntil is the same, for what its Pods did.
+	restingUntil map[string]time.Time
 }
 
 // podID is that of a Pod, and of the warm Pod that it may be.
@@ -80,7 +82,7 @@ func (p *pool) supply(nodes []Node) (warmPods []admission.WarmPod, targets []adm
 		if n <= 0 || p.unschedulable {
 			continue
 		}
-		if pause := p.pausedUntil[st.class].Sub(p.now); pause > 0 {
+		if pause := max(p.pausedUntil[st.class].Sub(p.now), p.restingUntil[st.class].Sub(p.now)); pause > 0 {
 			again = sooner(again, pause)
 			continue
 		}

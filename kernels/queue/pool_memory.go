@@ -22,6 +22,8 @@ type poolMemory struct {
 	// leaving are Pods that were deleted, by ID, until when.
 	leaving map[string]time.Time
 	failed  map[string]poolFailure // by class
+	// resting is until when no Pod of a class is made, whatever becomes of others.
+	resting map[string]time.Time
 	// ran is when a kernel of each kernelspec ran last, by the UID of its notebook:
 	// also one that was shut down since.
 	ran map[string]map[string]time.Time
@@ -83,6 +85,16 @@ func (p *poolMemory) fail(class, id string, now time.Time) {
 	p.failed[class] = f
 }
 
+// rest has no Pod of a class made until then.
+func (p *poolMemory) rest(class string, until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.resting == nil {
+		p.resting = map[string]time.Time{}
+	}
+	p.resting[class] = until
+}
+
 // succeed forgets the failures of a class.
 func (p *poolMemory) succeed(class string) {
 	p.mu.Lock()
@@ -121,5 +133,13 @@ func (p *poolMemory) recall(into *pool) {
 	}
 	for class, f := range p.failed {
 		into.pausedUntil[class] = f.until
+	}
+	into.restingUntil = map[string]time.Time{}
+	for class, until := range p.resting {
+		if !into.now.Before(until) {
+			delete(p.resting, class)
+			continue
+		}
+		into.restingUntil[class] = until
 	}
 }

@@ -30,6 +30,7 @@ import (
 // Queue is the admission of kernels on the leader, and what goes with it.
 type Queue struct {
 	admitter *admitter
+	watch    *warmWatch
 	cluster  *ClusterCapacity // nil without Config.ClusterCapacity
 }
 
@@ -45,7 +46,9 @@ func New(mgr manager.Manager, cfg Config, agents Agents, life *lifecycle.Metrics
 		a.memberships = newMemberships(cfg.Allowances, time.Now)
 	}
 	a.yields = newYielder(cfg, mgr.GetClient(), mgr.GetAPIReader(), agents, meters)
-	q := &Queue{admitter: a}
+	q := &Queue{admitter: a, watch: &warmWatch{
+		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), agents: agents, now: time.Now, memory: &a.memory,
+	}}
 	if cfg.ClusterCapacity {
 		if q.cluster, err = NewClusterCapacity(mgr.GetConfig(), mgr.GetScheme(), cfg.Namespace); err != nil {
 			return nil, err
@@ -81,6 +84,9 @@ func (q *Queue) SetupWithManager(mgr manager.Manager) error {
 		if err := mgr.Add(q.admitter.memberships); err != nil {
 			return fmt.Errorf("kernels: memberships: %w", err)
 		}
+	}
+	if err := mgr.Add(q.watch); err != nil {
+		return fmt.Errorf("kernels: watch of warm Pods: %w", err)
 	}
 	return mgr.Add(q.admitter.yields)
 }
