@@ -55,7 +55,7 @@ func (d *Demo) withHome(t *testing.T, user string) *server {
 // its environment, keep nobody from a kernel that is kept ready.
 func TestAPlainNotebookTakesAWarmPod(t *testing.T) {
 	d := demo(t)
-	d.keepReady(t, 2)
+	d.keepReady(t, 3)
 	s := d.notebook(t, "faults-warm", map[string]string{"KERNEL_LAUNCH_TIMEOUT": "58", "KERNEL_TOPIC": "a b"}, "")
 	d.warmPod(t, "!elastichub.io/warm-for")
 	_, k := s.open(wire.SubprotocolV1)
