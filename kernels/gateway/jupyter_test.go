@@ -148,11 +148,16 @@ const jupyterToken = "jupyter-token"
 
 // jupyter starts one with the lines of configuration, and waits until it answers.
 func (w *world) jupyter(python string, config ...string) *jupyter {
+	w.t.Helper()
+	return w.jupyterAt(w.t.TempDir(), python, config...)
+}
+
+// jupyterAt starts one whose home that directory is.
+func (w *world) jupyterAt(home, python string, config ...string) *jupyter {
 	t := w.t
 	t.Helper()
 	address := loopback.Address()
 	ip, port, _ := strings.Cut(address, ":")
-	home := t.TempDir()
 	j := &jupyter{t: t, url: "http://" + address}
 	cmd := exec.Command(python, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.ip="+ip, "--ServerApp.port="+port,
 		"--ServerApp.port_retries=0", "--IdentityProvider.token="+jupyterToken, "--ServerApp.root_dir="+home, "--ServerApp.disable_check_xsrf=True")
