@@ -286,6 +286,8 @@ async def test_a_page_that_is_closed_and_opened_at_once(house):
     await page.close()
     await page.open()
     await page.until_text(counting, "\n20\n")
+    kept = house.server.directory / "data" / "elastichub" / "documents"
+    assert not list(kept.iterdir()), "the next server has nothing to do with it"
     # Loaded anew, it shows what came so far.
     await page.close()
     anew = await house.page()
@@ -323,7 +325,8 @@ async def test_a_page_saves_what_it_has_itself(house):
     assert cells["c3"].source == "'new'" and shown(cells["c3"]) == ["execute_result"]
 
 
-async def test_a_notebook_that_is_closed_in_its_page(house):
+@pytest.mark.parametrize("at_last", ["the notebook", "the page"])
+async def test_a_notebook_that_is_closed_in_its_page(house, at_last):
     """Its user was asked whether to save it, and has not: what runs is kept, and nothing else."""
     await house.notebook("'done'", COUNT.format(40, 0.03), "'old'")
     page = await house.page()
@@ -335,12 +338,16 @@ async def test_a_notebook_that_is_closed_in_its_page(house):
     await page.dispose()
     await page.open()  # as "Reconnect to Kernel" does it
     await page.until_text(counting, "\n12\n")
-    await page.dispose()
+    await (page.dispose() if at_last == "the notebook" else page.close())
     await house.written()
     cells = house.file().cells
+    assert shown(cells[1]) == [numbers(40)] and cells[2].outputs[0].data == {"text/plain": "'new'"}
+    if at_last == "the page":
+        assert shown(cells[0]) == ["execute_result"] and shown(cells[3]) == ["execute_result"]
+        assert [cell.source for cell in cells[2:]] == ["'new'", "'never saved'"]
+        return
+    assert shown(cells[0]) == []
     assert [cell.source for cell in cells] == ["'done'", COUNT.format(40, 0.03), "'old'"]
-    assert shown(cells[0]) == [] and shown(cells[1]) == [numbers(40)]
-    assert cells[2].outputs[0].data == {"text/plain": "'new'"}
 
 
 async def test_a_notebook_that_is_renamed_meanwhile(house):
@@ -376,9 +383,30 @@ async def test_a_file_that_another_program_edits_meanwhile(house):
     assert "a.ipynb" in beside.cells[0].source
     assert shown(beside.cells[1]) == [numbers(60)] and "for i in range" in beside.cells[1].source
     assert "what its cells printed while no page had it open is in a-outputs.ipynb" in house.server.log
-    # The same for one that is gone.
-    (house.home / house.path).unlink()
-    await house.page(path="a-outputs.ipynb")
+    # It is a notebook as any other.
+    other = await house.page(path="a-outputs.ipynb")
+    await other.save()
+    await other.close()
+
+
+@pytest.mark.parametrize("by", ["a page", "another program"])
+async def test_a_file_that_is_removed_meanwhile(house, by):
+    (house.home / "there").mkdir()
+    house.path = "there/a.ipynb"
+    await house.notebook(COUNT.format(40, 0.03))
+    page = await house.page()
+    await page.until_text(page.run_cell("c0"), "\n10\n")
+    await page.close()
+    if by == "a page":
+        assert (await house.server.api("DELETE", "/api/contents/there"))[0] == 204
+    else:
+        shutil.rmtree(house.home / "there")
+    await house.written()
+    left = [path.name for path in house.home.glob("*.ipynb")]
+    if by == "a page":
+        assert left == [], "who deletes it does not want it"
+    else:
+        assert left == ["a-outputs.ipynb"] and shown(house.file("a-outputs.ipynb").cells[1]) == [numbers(40)]
 
 
 LOTS = """

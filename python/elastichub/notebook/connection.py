@@ -44,7 +44,7 @@ class Session:
 
     @property
     def bytes(self):
-        return self.conversation.held + self.outlet.bytes
+        return self.conversation.held + self.outlet.bytes + (self.book.size if self.book is not None else 0)
 
 
 class Sessions:
@@ -56,6 +56,9 @@ class Sessions:
 
     def __len__(self):
         return len(self._all)
+
+    def __contains__(self, key):
+        return key in self._all
 
     def is_open(self, kernel):
         """Whether a browser is connected to the kernel."""
@@ -166,7 +169,7 @@ class GatewayConnection(BaseKernelWebsocketConnection):
     async def _serve(self, session, handler):
         try:
             if self.keeper is not None:
-                await self.keeper.returned(session)
+                await self.keeper.returned(self._key, session)
             await session.outlet.attach(handler, self._subprotocol)
             await self._link.run()
         except asyncio.CancelledError:

@@ -37,7 +37,6 @@ UNKNOWN = 3  # answers in a row that there is no such kernel, after which there 
 MOMENT = 2.0  # seconds in which a page may save without having read what it was just sent
 FAREWELL = 3.0  # seconds for the last writes when the server ends
 MAX_BYTES = 128 << 20  # of output that is held for pages that are open
-MAX_AWAY = 64  # pages that are gone, and of which it is still known what they have run
 
 
 class DocumentKeeper(LoggingConfigurable):
@@ -95,7 +94,7 @@ class DocumentKeeper(LoggingConfigurable):
         before = [task for task in (link, session.kept) if task is not None]
         session.kept = asyncio.ensure_future(self._keep(key, session, before, dial))
 
-    async def returned(self, session):
+    async def returned(self, key, session):
         """The page of a session is back, and is to be told what it has missed."""
         if session.book is not None:
             session.book.disposed = False
@@ -106,17 +105,20 @@ class DocumentKeeper(LoggingConfigurable):
         if session.place is not None:
             session.conversation.return_to(session.place)
             session.place = None
+            self._state.remove(key)
 
     def _forget(self):
         """Lets go of what nobody will ask for."""
-        away = [key for key, s in self._sessions.items() if s.connection is None and s.kept is None]
-        for key in away[: max(0, len(away) - MAX_AWAY)]:
-            del self._sessions[key]
-        for key in [key for key, s in self._sessions.items() if not s.book.cells and s.kept is None]:
-            del self._sessions[key]
+        for key in [key for key, s in self._sessions.items() if key not in self._pages or not s.book.cells]:
+            book = self._sessions[key].book
+            if book.cells and book.path in self.documents:
+                # A page that saves what was there before is asked first, as nobody else would notice.
+                self.documents[book.path].told = None
+            if self._sessions[key].kept is None:
+                del self._sessions[key]
         size = sum(session.book.size for session in self._sessions.values())
         for session in self._sessions.values():
-            for cell in [c for c in session.book.cells.values() if c.done and session.kept is None]:
+            for cell in [c for c in session.book.cells.values() if c.done and session.connection is not None]:
                 if size <= MAX_BYTES:
                     return
                 before = session.book.size
@@ -207,23 +209,24 @@ class DocumentKeeper(LoggingConfigurable):
                 failed = min(2 * failed or PAUSE, MOST)
             at = loop.time() + max(PAUSE, failed, SHARE * (loop.time() - began))
             if done and not failed and not book.news:
-                self._state.remove(key)
                 self.log.info("%s has what session %s has run", book.aside or book.path, key[1])
                 return
 
     def _save_state(self, key, session):
-        if session.book.unfinished() or session.book.news:
-            document = self.documents[session.book.path]
-            self._state.write(
-                key,
-                {
-                    "book": session.book.kept(),
-                    "conversation": session.conversation.kept(),
-                    "place": session.place or session.conversation.place,
-                    "version": document.version and document.version.hash,
-                    "whole": document.whole,
-                },
-            )
+        if not (session.book.unfinished() or session.book.news):
+            self._state.remove(key)
+            return
+        document = self.documents[session.book.path]
+        self._state.write(
+            key,
+            {
+                "book": session.book.kept(),
+                "conversation": session.conversation.kept(),
+                "place": session.place or session.conversation.place,
+                "version": document.version and document.version.hash,
+                "whole": document.whole,
+            },
+        )
 
     async def _write(self, key, session):
         """Brings the notebook up to what is known. Error: HTTPError and others of the contents manager."""
@@ -279,6 +282,8 @@ class DocumentKeeper(LoggingConfigurable):
 
     async def _into(self, document, key, session, cells):
         book = session.book
+        if not cells:
+            return
         model = None if book.aside else await self._read(book.path)
         if model is None:
             await self._aside(book, cells)
@@ -295,7 +300,9 @@ class DocumentKeeper(LoggingConfigurable):
             await self._aside(book, cells)
             return
         document.version, document.whole = version, merging.whole(model["content"])
+        book.news = True  # until it is written
         self._save_state(key, session)
+        book.news = False
         await ensure_async(
             self._contents.save({"type": "notebook", "format": "json", "content": model["content"]}, book.path)
         )
