@@ -40,6 +40,7 @@ def as_jupyterlab(index, new, shown):
         ["10%", "\r20%", "\r5%\n", "after"],
         ["abc\r", "x", "y", "\nnext"],
         ["abc\b\b", "x\n\b\bz"],
+        ["abcdef\r", "xy\b", "z"],
         ["long line\rshort\n\n\r\r\nä€\b!"],
         ["a\r\nb\r\n", "\r", "c", "\n\n"],
     ],

@@ -86,9 +86,7 @@ class Documents:
         document = self._all.setdefault(path, Document())
         self._all.move_to_end(path)
         if len(self._all) > MAX_DOCUMENTS:
-            oldest = next(iter(self._all))
-            if not self._all[oldest].lock.locked():
-                del self._all[oldest]
+            del self._all[next(each for each, there in self._all.items() if not there.lock.locked())]
         return document
 
     def __contains__(self, path):

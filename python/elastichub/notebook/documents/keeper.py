@@ -96,8 +96,6 @@ class DocumentKeeper(LoggingConfigurable):
 
     async def returned(self, key, session):
         """The page of a session is back, and is to be told what it has missed."""
-        if session.book is not None:
-            session.book.disposed = False
         if session.kept is not None:
             session.kept.cancel()
             await asyncio.wait([session.kept])
