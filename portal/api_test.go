@@ -150,3 +150,29 @@ func TestClusterOfAdministrators(t *testing.T) {
 	assert.Len(t, rowsOf[holdings.Server](t, h.call("root", http.MethodGet, "api/v1/servers?q=ALI", "").Body.Bytes()), 1)
 	assert.Empty(t, rowsOf[holdings.Policy](t, h.call("root", http.MethodGet, "api/v1/policies", "").Body.Bytes()))
 }
+
+func TestWhatHappened(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	h.call("alice", http.MethodPost, "api/v1/kernels/k-alice/release", `{"reason": "Lunch"}`)
+	other := h.kernel("k-other", "bob", "jupyter-bob", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady, PodName: "k-other-1"})
+	for i, about := range []corev1.ObjectReference{
+		{Kind: "Pod", Namespace: h.namespace, Name: "k-other-1"}, {Kind: "JupyterKernel", Namespace: h.namespace, Name: "k-other", UID: other.UID},
+		{Kind: "JupyterKernel", Namespace: h.namespace, Name: "k-other", UID: "of-a-former-one"},
+	} {
+		h.create(&corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("event-", i)}, InvolvedObject: about, Reason: "Told", Message: fmt.Sprint("told ", i), LastTimestamp: metav1.NewTime(h.now)})
+	}
+	events := rowsOf[holdings.Event](t, h.call("alice", http.MethodGet, "api/v1/kernels/k-alice/events", "").Body.Bytes())
+	require.Len(t, events, 1)
+	assert.Equal(t, "Asked for by alice: Lunch", events[0].Message)
+	events = rowsOf[holdings.Event](t, h.call("bob", http.MethodGet, "api/v1/kernels/k-other/events", "").Body.Bytes())
+	require.Len(t, events, 2)
+	for _, e := range events {
+		assert.NotEqual(t, "told 2", e.Message)
+	}
+	assert.Contains(t, h.signIn("alice").open("kernels/k-alice").Body.String(), "Asked for by alice: Lunch")
+
+	nb := h.server("jupyter-bob", "bob", v1alpha1.JupyterNotebookStatus{Progress: []v1alpha1.NotebookProgress{{ID: 1, Message: "The image is pulled.", Time: metav1.NewMicroTime(h.now)}}})
+	events = rowsOf[holdings.Event](t, h.call("bob", http.MethodGet, "api/v1/servers/"+nb.Name+"/events", "").Body.Bytes())
+	require.Len(t, events, 1)
+	assert.Equal(t, "The image is pulled.", events[0].Message)
+}

@@ -134,7 +134,7 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 		f(&config)
 	}
 	h.portal, err = portal.New(config, portal.Dependencies{
-		Gate: newGate(t), Members: h.members, Client: api, Log: slog.New(slog.NewJSONHandler(h.log, nil)), Metrics: prometheus.NewRegistry(),
+		Gate: newGate(t), Members: h.members, Client: api, Live: api, Log: slog.New(slog.NewJSONHandler(h.log, nil)), Metrics: prometheus.NewRegistry(),
 		Now:    func() time.Time { return h.now },
 		Totals: func(context.Context) (map[string]int64, error) { return map[string]int64{"nvidia.com/gpu": 4}, nil },
 	})
@@ -142,7 +142,7 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 	return h
 }
 
-func newGate(t *testing.T) *signin.Gate {
+func newGate(t testing.TB) *signin.Gate {
 	t.Helper()
 	hub := httptest.NewServer(http.HandlerFunc(fakeHub))
 	t.Cleanup(hub.Close)

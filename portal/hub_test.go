@@ -43,7 +43,7 @@ func behindHub(t *testing.T, h *harness, hub *hubtest.Hub) *httptest.Server {
 	pages := portal.DefaultConfig()
 	pages.Namespace, pages.BasePath, pages.Admins = h.namespace, config.BasePath, portal.Admins{Groups: []string{"admins"}}
 	console, err := portal.New(pages, portal.Dependencies{
-		Gate: gate, Members: h.members, Client: h.api, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: prometheus.NewRegistry(), Now: time.Now,
+		Gate: gate, Members: h.members, Client: h.api, Live: h.api, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: prometheus.NewRegistry(), Now: time.Now,
 	})
 	require.NoError(t, err)
 

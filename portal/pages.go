@@ -8,6 +8,7 @@ import (
 
 	"github.com/a-h/templ"
 
+	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
 	"github.com/elastichub/elastichub/web"
 )
@@ -88,7 +89,8 @@ func (p *Portal) kernelPage(r *request) error {
 	if err != nil {
 		return err
 	}
-	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneKernel(c, k, mine) })
+	happened := p.happened(r, p.kernelEvents)
+	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneKernel(c, k, happened, mine) })
 }
 
 func (p *Portal) serverPage(r *request) error {
@@ -96,7 +98,17 @@ func (p *Portal) serverPage(r *request) error {
 	if err != nil {
 		return err
 	}
-	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneServer(c, s, mine) })
+	happened := p.happened(r, p.serverEvents)
+	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneServer(c, s, happened, mine) })
+}
+
+// happened are the events of a page's object; without them the page says so.
+func (p *Portal) happened(r *request, read func(*request) ([]holdings.Event, error)) web.Events {
+	events, err := read(r)
+	if err != nil {
+		p.deps.Log.WarnContext(r.Context(), "page without events", "request", r.id, "error", err)
+	}
+	return web.Events{Known: err == nil, All: events}
 }
 
 // asksIn makes a form's route of what asks for something: it leads back to a page that

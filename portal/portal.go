@@ -26,6 +26,8 @@ type Dependencies struct {
 	Members Members
 	// Client reads from the cache, and writes.
 	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
 	// Totals are what the cluster has of extended resources; nil: nobody counts them.
 	Totals  func(context.Context) (map[string]int64, error)
 	Log     *slog.Logger

@@ -53,8 +53,10 @@ func (p *Portal) routes() []route {
 		{get, apiPrefix + "/me/servers", person, p.ownServers},
 		{get, apiPrefix + "/me/kernels", person, p.ownKernels},
 		{get, apiPrefix + "/servers/{name}", person, p.server},
+		{get, apiPrefix + "/servers/{name}/events", person, p.eventsOfServer},
 		{post, apiPrefix + "/servers/{name}/stop", person, asks(p.stop)},
 		{get, apiPrefix + "/kernels/{name}", person, p.kernel},
+		{get, apiPrefix + "/kernels/{name}/events", person, p.eventsOfKernel},
 		{post, apiPrefix + "/kernels/{name}/release", person, asks(p.release)},
 		{post, apiPrefix + "/kernels/{name}/shutdown", person, asks(p.shutDown)},
 

@@ -52,6 +52,8 @@ var allowed = map[string]string{
 	"GET /api/v1/kernels/{name}":           owner,
 	"POST /api/v1/kernels/{name}/release":  owner,
 	"POST /api/v1/kernels/{name}/shutdown": owner,
+	"GET /api/v1/servers/{name}/events":    owner,
+	"GET /api/v1/kernels/{name}/events":    owner,
 	"GET /api/v1/overview":                 admins,
 	"GET /api/v1/queue":                    admins,
 	"GET /api/v1/kernels":                  admins,

@@ -68,15 +68,19 @@ const (
 	DoneStop     Done = "stop"
 )
 
-// refreshSeconds is how often a page looks again by its script.
-const refreshSeconds = "5"
+// How often a page looks again by its script, in seconds: one of an object, which asks
+// the API server for its events, less often.
+const (
+	often  = "5"
+	seldom = "15"
+)
 
 // shell is a page's frame.
 type shell struct {
 	Console
 	title   string
 	current string // path of the page's entry in the navigation
-	refresh bool
+	refresh string // seconds; empty: never
 }
 
 type navEntry struct {
@@ -441,7 +445,7 @@ func (l listing) filtered() bool {
 }
 
 func newListing(c Console, title, path string, query holdings.Query, total int, next string) listing {
-	return listing{shell: shell{Console: c, title: title, current: path, refresh: true}, path: path, query: query, total: total, next: next}
+	return listing{shell: shell{Console: c, title: title, current: path, refresh: often}, path: path, query: query, total: total, next: next}
 }
 
 func (m *Messages) kernelPhases(selected string) []option {
@@ -570,6 +574,15 @@ func currentOf(own bool, list string) string {
 	}
 	return list
 }
+
+// Events are what happened to the object of a page, if that is known.
+type Events struct {
+	Known bool
+	All   []holdings.Event
+}
+
+// mostQueued is how much of the queue the page of the cluster shows.
+const mostQueued = 50
 
 // fact is something known of an object; stamp is set for a time.
 type fact struct{ text, value, stamp string }

@@ -74,6 +74,14 @@ func samplePolicies() []holdings.Policy {
 	}
 }
 
+func sampleEvents() Events {
+	return Events{Known: true, All: []holdings.Event{
+		{Time: *ago(3 * time.Minute), Reason: "ReleaseRequested", Message: "Asked for by admin: The node is needed", Count: 1},
+		{Time: *ago(40 * time.Minute), Reason: "Unhealthy", Message: "Readiness probe failed: Get \"https://10.0.0.9:8443/readyz\": dial tcp 10.0.0.9:8443: connect: connection refused", Warning: true, Count: 4},
+		{Time: *ago(41 * time.Minute), Reason: "Scheduled", Message: "Successfully assigned jupyterhub/1c7c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a02-1 to node-2", Count: 1},
+	}}
+}
+
 // samples are all pages of the console, as they are kept in testdata.
 func samples() map[string]templ.Component {
 	user, admin := sampleConsole("", false), sampleConsole("", true)
@@ -92,9 +100,9 @@ func samples() map[string]templ.Component {
 		"kernels":      Kernels(admin, query, holdings.Page[holdings.Kernel]{Items: sampleKernels(), Total: 9, Next: "bmV4dA"}),
 		"kernels-none": Kernels(admin, holdings.Query{Search: "x"}, holdings.Page[holdings.Kernel]{}),
 		"servers":      Servers(admin, holdings.Query{After: "eA"}, holdings.Page[holdings.Server]{Items: sampleServers(), Total: 3}),
-		"kernel":       OneKernel(user, sampleKernels()[1], true),
-		"kernel-admin": OneKernel(admin, sampleKernels()[1], false),
-		"server-admin": OneServer(admin, sampleServers()[0], false),
+		"kernel":       OneKernel(user, sampleKernels()[1], Events{Known: true}, true),
+		"kernel-admin": OneKernel(admin, sampleKernels()[1], sampleEvents(), false),
+		"server-admin": OneServer(admin, sampleServers()[0], Events{}, false),
 		"policies":     Policies(admin, samplePolicies()),
 		"failed":       Failed(user, FaultNotFound, "0123"),
 		"signed-out":   SignedOut(Console{Base: user.Base, Hub: user.Hub, Now: consoleNow, Msg: English()}),
@@ -231,7 +239,7 @@ func TestHostileNames(t *testing.T) {
 	o.Devices[0].Resource, o.Nodes[0].Name, o.Policies[1].Name = evil, evil, evil
 	query := holdings.Query{Search: evil, User: evil, Sort: evil, After: evil}
 	for _, page := range []templ.Component{
-		Mine(c, []holdings.Server{s}, []holdings.Kernel{k}), Cluster(c, o, []holdings.Kernel{k}), OneKernel(c, k, false), OneServer(c, s, false),
+		Mine(c, []holdings.Server{s}, []holdings.Kernel{k}), Cluster(c, o, []holdings.Kernel{k}), OneKernel(c, k, Events{true, []holdings.Event{{Message: evil, Reason: evil}}}, false), OneServer(c, s, Events{}, false),
 		Kernels(c, query, holdings.Page[holdings.Kernel]{Items: []holdings.Kernel{k}, Next: evil}), Servers(c, query, holdings.Page[holdings.Server]{Items: []holdings.Server{s}, Next: evil}),
 		Policies(c, []holdings.Policy{p}), Failed(c, Fault(evil), evil),
 	} {

@@ -180,6 +180,7 @@ type texts struct {
 	WaitingKernels    message `json:"waitingKernels"`
 	QueueTitle        message `json:"queueTitle"`
 	QueueEmpty        message `json:"queueEmpty"`
+	QueueAll          message `json:"queueAll"`
 	ByPolicy          message `json:"byPolicy"`
 	ByNode            message `json:"byNode"`
 	NothingHeld       message `json:"nothingHeld"`
@@ -210,6 +211,9 @@ type texts struct {
 	NothingFound      message `json:"nothingFound"`
 	Scrollable        message `json:"scrollable"`
 	TimeAgo           message `json:"timeAgo"`
+	EventsTitle       message `json:"eventsTitle"`
+	NoEvents          message `json:"noEvents"`
+	EventsUnknown     message `json:"eventsUnknown"`
 	PoliciesTitle     message `json:"policiesTitle"`
 	NoPolicies        message `json:"noPolicies"`
 	ColGroups         message `json:"colGroups"`

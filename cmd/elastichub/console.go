@@ -74,7 +74,7 @@ type console struct {
 }
 
 // newConsole opens the console.
-func newConsole(config serveConfig, members portal.Members, kubernetes client.Client, lent *offers.Catalogue, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
+func newConsole(config serveConfig, members portal.Members, kubernetes client.Client, live client.Reader, lent *offers.Catalogue, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
 	c := &console{close: func() {}}
 	var hub *hubclient.Client
 	if config.Hub.APIURL != "" {
@@ -95,7 +95,7 @@ func newConsole(config serveConfig, members portal.Members, kubernetes client.Cl
 		closeHub()
 	}
 	c.Portal, err = portal.New(config.Portal.handler(config.Namespace), portal.Dependencies{
-		Gate: gate, Members: members, Client: kubernetes, Log: log, Metrics: registry, Now: time.Now,
+		Gate: gate, Members: members, Client: kubernetes, Live: live, Log: log, Metrics: registry, Now: time.Now,
 		Totals: func(ctx context.Context) (map[string]int64, error) {
 			_, total, _, err := lent.Capacity(ctx)
 			return total, err

@@ -1,0 +1,76 @@
+package portal
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/portal/holdings"
+)
+
+const (
+	// mostRead bounds what is read of one object's events, mostEvents what is told.
+	mostRead   = 100
+	mostEvents = 30
+)
+
+// eventsOf reads what happened to an object and to its present Pod. Events are not in
+// the cache: they are many, and few are looked at.
+func (p *Portal) eventsOf(r *request, o client.Object, pod string, start []v1alpha1.NotebookProgress) ([]holdings.Event, error) {
+	selectors := []fields.Set{{"involvedObject.uid": string(o.GetUID())}}
+	if pod != "" {
+		selectors = append(selectors, fields.Set{"involvedObject.kind": "Pod", "involvedObject.name": pod})
+	}
+	var told []corev1.Event
+	for _, selector := range selectors {
+		var list corev1.EventList
+		err := p.deps.Live.List(r.Context(), &list, client.InNamespace(p.config.Namespace), client.Limit(mostRead),
+			client.MatchingFieldsSelector{Selector: selector.AsSelector()})
+		if err != nil {
+			return nil, err
+		}
+		told = append(told, list.Items...)
+	}
+	return holdings.EventsOf(told, start, mostEvents), nil
+}
+
+// kernelEvents are those of the path's kernel, which the person may see.
+func (p *Portal) kernelEvents(r *request) ([]holdings.Event, error) {
+	var k v1alpha1.JupyterKernel
+	if err := p.read(r, &k); err != nil {
+		return nil, err
+	}
+	return p.eventsOf(r, &k, k.Status.PodName, nil)
+}
+
+// serverEvents are those of the path's server, which the person may see.
+func (p *Portal) serverEvents(r *request) ([]holdings.Event, error) {
+	var nb v1alpha1.JupyterNotebook
+	if err := p.read(r, &nb); err != nil {
+		return nil, err
+	}
+	return p.eventsOf(r, &nb, nb.Status.PodName, nb.Status.Progress)
+}
+
+func (p *Portal) eventsOfKernel(r *request) error {
+	if _, _, err := p.findKernel(r); err != nil {
+		return err
+	}
+	events, err := p.kernelEvents(r)
+	if err != nil {
+		return err
+	}
+	return r.json(items[holdings.Event]{events})
+}
+
+func (p *Portal) eventsOfServer(r *request) error {
+	if _, _, err := p.findServer(r); err != nil {
+		return err
+	}
+	events, err := p.serverEvents(r)
+	if err != nil {
+		return err
+	}
+	return r.json(items[holdings.Event]{events})
+}

@@ -1,0 +1,49 @@
+package holdings
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// Event is something that happened to a kernel or a server.
+type Event struct {
+	Time time.Time `json:"time"`
+	// Reason is a CamelCase word, empty for a step of a start.
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message"`
+	Warning bool   `json:"warning,omitempty"`
+	// Count is how often it happened, the last time at Time.
+	Count int32 `json:"count"`
+}
+
+// EventsOf lists what happened, the latest first, at most so many: what the cluster
+// tells, and the steps of a server's start.
+func EventsOf(told []corev1.Event, start []v1alpha1.NotebookProgress, most int) []Event {
+	all := make([]Event, 0, len(told)+len(start))
+	for i := range told {
+		e := &told[i]
+		all = append(all, Event{Time: happened(e), Reason: e.Reason, Message: e.Message, Warning: e.Type == corev1.EventTypeWarning, Count: max(e.Count, 1)})
+	}
+	for _, step := range start {
+		all = append(all, Event{Time: step.Time.Time, Message: step.Message, Warning: step.Outcome == v1alpha1.OutcomeFailed, Count: 1})
+	}
+	slices.SortStableFunc(all, func(a, b Event) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Reason, b.Reason)) })
+	return all[:min(len(all), most)]
+}
+
+func happened(e *corev1.Event) time.Time {
+	switch {
+	case e.Series != nil:
+		return e.Series.LastObservedTime.Time
+	case !e.LastTimestamp.IsZero():
+		return e.LastTimestamp.Time
+	case !e.EventTime.IsZero():
+		return e.EventTime.Time
+	}
+	return e.CreationTimestamp.Time
+}
