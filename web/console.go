@@ -283,6 +283,13 @@ func (c Console) kernelLines(k holdings.Kernel) []string {
 	case k.Phase == v1alpha1.KernelParked && k.Since != nil:
 		say(c.Msg.ParkedFor, "time", c.Msg.about(c.Now.Sub(*k.Since)))
 	}
+	if k.Kept != nil {
+		text := c.Msg.KeptWhole
+		if !k.Kept.Whole {
+			text = c.Msg.KeptPart
+		}
+		lines = append(lines, c.Msg.count(text, strconv.Itoa(int(k.Kept.Variables)), "lost", c.Msg.list(k.Kept.Lost)))
+	}
 	switch {
 	case k.Ending:
 		say(c.Msg.Ending)

@@ -46,7 +46,7 @@ func sampleKernels() []holdings.Kernel {
 		{ID: "2d7c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a03", User: "researcher", Notebook: "jupyter-researcher", KernelSpec: "python-gpu", Title: "Python 3 (GPU)", Document: "plots.ipynb",
 			Phase: v1alpha1.KernelQueued, Policy: "ml-research", Devices: gpu, Created: *ago(4 * time.Minute), Since: ago(4 * time.Minute), Queue: &holdings.Place{Position: 1, Length: 2, Reason: "All 2 nvidia.com/gpu of the cluster are in use."}},
 		{ID: "3e7c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a04", User: "analyst", Notebook: "jupyter-analyst", KernelSpec: "python-cpu", Title: "Python 3 (CPU)", Document: "report.ipynb",
-			Phase: v1alpha1.KernelParked, Cause: v1alpha1.CauseIdle, Message: "The kernel was parked by admin: The node is needed", Created: *ago(50 * time.Hour), Since: ago(26 * time.Hour)},
+			Phase: v1alpha1.KernelParked, Cause: v1alpha1.CauseIdle, Message: "The kernel was parked by admin: The node is needed", Kept: &holdings.Kept{Variables: 7, Bytes: 9 << 20, Lost: []string{"connection"}}, Created: *ago(50 * time.Hour), Since: ago(26 * time.Hour)},
 		{ID: "4f7c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a05", User: "analyst", Notebook: "jupyter-analyst", KernelSpec: "python-cpu", Title: "Python 3 (CPU)",
 			Phase: v1alpha1.KernelDead, Cause: v1alpha1.CauseOutOfMemory, Message: "The kernel needed more memory than its limit, 1 GiB.", Created: *ago(time.Hour), Since: ago(20 * time.Minute), Ending: true},
 		{ID: "507c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a06", User: "analyst", Notebook: "jupyter-analyst", KernelSpec: "python-gpu", Title: "Python 3 (GPU)", Phase: v1alpha1.KernelQueued, Devices: gpu, Created: *ago(time.Minute), Since: ago(time.Minute),
@@ -85,7 +85,7 @@ func sampleEvents() Events {
 // samples are all pages of the console, as they are kept in testdata.
 func samples() map[string]templ.Component {
 	user, admin := sampleConsole("", false), sampleConsole("", true)
-	mine := sampleKernels()[:3]
+	mine := sampleKernels()[:4]
 	partial := user
 	partial.AdminUnknown, partial.Done = true, DoneRelease
 	query := holdings.Query{Search: "python", Sort: "idle", Descending: true, Limit: 4}
@@ -265,6 +265,22 @@ func TestHostileNames(t *testing.T) {
 			}
 		}
 		assert.True(t, found, "the name is there, as text")
+	}
+}
+
+func TestWordsForWhatIsKept(t *testing.T) {
+	k := holdings.Kernel{Phase: v1alpha1.KernelParked}
+	for _, row := range []struct {
+		kept *holdings.Kept
+		want []string
+	}{
+		{nil, nil},
+		{&holdings.Kept{Whole: true, Variables: 1}, []string{"1 variable is kept, all there was."}},
+		{&holdings.Kept{Whole: true, Variables: 12}, []string{"12 variables are kept, all there were."}},
+		{&holdings.Kept{Variables: 2, Lost: []string{"model", "<b>"}}, []string{"2 variables are kept; lost: model, <b>."}},
+	} {
+		k.Kept = row.kept
+		assert.Equal(t, row.want, sampleConsole("", false).kernelLines(k))
 	}
 }
 

@@ -161,6 +161,8 @@ type texts struct {
 	StopIfIdle        message `json:"stopIfIdle"`
 	StopAtMax         message `json:"stopAtMax"`
 	LastUsed          message `json:"lastUsed"`
+	KeptWhole         message `json:"keptWhole"`
+	KeptPart          message `json:"keptPart"`
 	Releasing         message `json:"releasing"`
 	Ending            message `json:"ending"`
 	HoldsDevices      message `json:"holdsDevices"`

@@ -52,9 +52,20 @@ type Kernel struct {
 	Since     *time.Time `json:"since,omitempty"` // of the phase
 	IdleSince *time.Time `json:"idle_since,omitempty"`
 	ParkAt    *time.Time `json:"park_at,omitempty"`
+	// Kept is what is kept of its variables while it has no Pod; absent if nothing is.
+	Kept *Kept `json:"kept,omitempty"`
 	// Releasing and Ending: it was asked to park, or to end.
 	Releasing bool `json:"releasing,omitempty"`
 	Ending    bool `json:"ending,omitempty"`
+}
+
+// Kept are variables that come back with the kernel.
+type Kept struct {
+	// Whole: all of them are kept. Lost names some of those that are not.
+	Whole     bool     `json:"whole"`
+	Variables int32    `json:"variables"`
+	Bytes     int64    `json:"bytes"`
+	Lost      []string `json:"lost,omitempty"`
 }
 
 // Place is one in the queue.
@@ -159,11 +170,28 @@ func (h Holdings) kernel(k *v1alpha1.JupyterKernel, spec *v1alpha1.JupyterKernel
 	case v1alpha1.KernelParked, v1alpha1.KernelDead:
 		v.Since = at(s.CompletionTime)
 	}
+	if !v.Phase.HasPod() {
+		v.Kept = keptOf(s.Kept)
+	}
 	if park := k.Spec.Park; park != nil {
 		v.Releasing = park.Run == s.Run && !v.Phase.IsOver()
 	}
 	return v
 }
+
+// keptOf is nil where nothing is kept.
+func keptOf(s *v1alpha1.KeptState) *Kept {
+	if s == nil || s.Outcome != keptWhole && s.Outcome != keptPart {
+		return nil
+	}
+	return &Kept{Whole: s.Outcome == keptWhole, Variables: s.Variables, Bytes: s.Bytes, Lost: s.Lost}
+}
+
+// Outcomes of a kernel's status.kept.
+const (
+	keptWhole = "whole"
+	keptPart  = "part"
+)
 
 func (h Holdings) server(nb *v1alpha1.JupyterNotebook) Server {
 	s := nb.Status

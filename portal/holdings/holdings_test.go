@@ -119,6 +119,20 @@ func TestKernels(t *testing.T) {
 	assert.Equal(t, []string{"k4", "k3", "k5"}, order)
 }
 
+func TestKept(t *testing.T) {
+	k := kernel("k", "alice", v1alpha1.KernelParked)
+	kept := func(outcome string) *Kept {
+		k.Status.Kept = &v1alpha1.KeptState{Outcome: outcome, Variables: 3, Bytes: 9, Lost: []string{"f"}}
+		return Of(Objects{Kernels: []v1alpha1.JupyterKernel{k}}).Kernels[0].Kept
+	}
+	assert.Equal(t, &Kept{Whole: true, Variables: 3, Bytes: 9, Lost: []string{"f"}}, kept("whole"))
+	assert.Equal(t, &Kept{Variables: 3, Bytes: 9, Lost: []string{"f"}}, kept("part"))
+	assert.Nil(t, kept("none"))
+	assert.Nil(t, kept("of a later release"))
+	k.Status.Phase = v1alpha1.KernelReady
+	assert.Nil(t, kept("whole"), "they are in its memory again")
+}
+
 func TestServers(t *testing.T) {
 	h := Of(objects())
 	assert.Equal(t, "n1", h.Servers[0].Node)
