@@ -44,7 +44,7 @@ func (r *request) asked(mine bool) (wish, error) {
 
 // release asks the leader to park a kernel, or to let it give up its place.
 func (p *Portal) release(r *request) (mine bool, err error) {
-	_, mine, err = p.findKernel(r)
+	k, _, mine, err := p.kernelOf(r)
 	if err != nil {
 		return mine, err
 	}
@@ -52,21 +52,17 @@ func (p *Portal) release(r *request) (mine bool, err error) {
 	if err != nil {
 		return mine, err
 	}
-	var k v1alpha1.JupyterKernel
-	if err := p.read(r, &k); err != nil {
-		return mine, err
-	}
 	if !k.HasPodOrWaits() {
 		return mine, errNotRunning
 	}
-	return mine, p.change(r, &k, actionRelease, w, map[string]any{"spec": map[string]any{"park": map[string]any{
+	return mine, p.change(r, k, actionRelease, w, map[string]any{"spec": map[string]any{"park": map[string]any{
 		"run": max(k.WantedRun(), k.Status.Run), "force": w.Force, "by": clip(r.person.User), "reason": w.Reason,
 	}}})
 }
 
 // shutDown asks the leader to end a kernel for good.
 func (p *Portal) shutDown(r *request) (mine bool, err error) {
-	_, mine, err = p.findKernel(r)
+	k, _, mine, err := p.kernelOf(r)
 	if err != nil {
 		return mine, err
 	}
@@ -74,11 +70,7 @@ func (p *Portal) shutDown(r *request) (mine bool, err error) {
 	if err != nil {
 		return mine, err
 	}
-	var k v1alpha1.JupyterKernel
-	if err := p.read(r, &k); err != nil {
-		return mine, err
-	}
-	return mine, p.change(r, &k, actionShutDown, w, map[string]any{"spec": map[string]any{"shutdown": map[string]any{
+	return mine, p.change(r, k, actionShutDown, w, map[string]any{"spec": map[string]any{"shutdown": map[string]any{
 		"by": clip(consoleMark + r.person.User), "at": p.deps.Now().UTC().Format(time.RFC3339),
 	}}})
 }
@@ -86,16 +78,12 @@ func (p *Portal) shutDown(r *request) (mine bool, err error) {
 // stop stops a server: as its owner does, or as an administrator does, which leaves
 // its kernels alone.
 func (p *Portal) stop(r *request) (mine bool, err error) {
-	_, mine, err = p.findServer(r)
+	nb, _, mine, err := p.serverOf(r)
 	if err != nil {
 		return mine, err
 	}
 	w, err := r.asked(mine)
 	if err != nil {
-		return mine, err
-	}
-	var nb v1alpha1.JupyterNotebook
-	if err := p.read(r, &nb); err != nil {
 		return mine, err
 	}
 	if nb.Spec.Stopped {
@@ -107,7 +95,7 @@ func (p *Portal) stop(r *request) (mine bool, err error) {
 			v1alpha1.AnnotationStopCause: string(v1alpha1.StopAdmin), v1alpha1.AnnotationStopTime: p.deps.Now().UTC().Format(time.RFC3339),
 		}
 	}
-	return mine, p.change(r, &nb, actionStop, w, map[string]any{"metadata": map[string]any{"annotations": notes}, "spec": map[string]any{"stopped": true}})
+	return mine, p.change(r, nb, actionStop, w, map[string]any{"metadata": map[string]any{"annotations": notes}, "spec": map[string]any{"stopped": true}})
 }
 
 func clip(name string) string {
@@ -115,14 +103,6 @@ func clip(name string) string {
 		return name
 	}
 	return strings.ToValidUTF8(name[:maxName], "")
-}
-
-func (p *Portal) read(r *request, into client.Object) error {
-	err := p.deps.Client.Get(r.Context(), client.ObjectKey{Namespace: p.config.Namespace, Name: r.PathValue("name")}, into)
-	if apierrors.IsNotFound(err) {
-		return errNotFound
-	}
-	return err
 }
 
 // change writes what was asked for into an object, unless it is another of that name
@@ -146,6 +126,7 @@ func (p *Portal) change(r *request, o client.Object, what action, w wish, patch 
 		err = fmt.Errorf("%w: %w", errConflict, err)
 	}
 	p.audit(r, o, what, w, err)
+	p.lists.forget()
 	return err
 }
 

@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"encoding/json"
 
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -31,22 +30,6 @@ func (r *request) json(value any) error {
 	r.w.Header().Set("Content-Type", "application/json")
 	_, err = r.w.Write(body)
 	return err
-}
-
-// holdings reads everything from the cache.
-func (p *Portal) holdings(r *request) (holdings.Holdings, error) {
-	var kernels v1alpha1.JupyterKernelList
-	var notebooks v1alpha1.JupyterNotebookList
-	var specs v1alpha1.JupyterKernelSpecList
-	var pods corev1.PodList
-	for _, list := range []client.ObjectList{&kernels, &notebooks, &specs, &pods} {
-		if err := p.deps.Client.List(r.Context(), list, client.InNamespace(p.config.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return holdings.Holdings{}, err
-		}
-	}
-	return holdings.Of(holdings.Objects{
-		Kernels: kernels.Items, Notebooks: notebooks.Items, KernelSpecs: specs.Items, Pods: pods.Items,
-	}), nil
 }
 
 // self is who asks.
@@ -79,19 +62,8 @@ func own[Row any](all []Row, owner func(Row) string, user string) []Row {
 	return mine
 }
 
-// ownerOfKernel is the Hub user whose kernel it is: nobody, where a gateway's other
-// client has it, whose name may be that of a user.
-func ownerOfKernel(k holdings.Kernel) string {
-	if k.Notebook == "" {
-		return ""
-	}
-	return k.User
-}
-
-func ownerOfServer(s holdings.Server) string { return s.User }
-
 func (p *Portal) ownServers(r *request) error {
-	h, err := p.holdings(r)
+	h, err := p.lists.get(r.Context())
 	if err != nil {
 		return err
 	}
@@ -99,52 +71,15 @@ func (p *Portal) ownServers(r *request) error {
 }
 
 func (p *Portal) ownKernels(r *request) error {
-	h, err := p.holdings(r)
+	h, err := p.lists.get(r.Context())
 	if err != nil {
 		return err
 	}
 	return r.json(items[holdings.Kernel]{own(h.Kernels, ownerOfKernel, r.person.User)})
 }
 
-// find picks the row of the path's name that the person may see. Errors: errNotFound,
-// or why nobody knows whether they are an administrator.
-func find[Row any](r *request, all []Row, name func(Row) string, owner func(Row) string) (row Row, mine bool, err error) {
-	found := false
-	for _, candidate := range all {
-		if name(candidate) == r.PathValue("name") {
-			row, found = candidate, true
-			break
-		}
-	}
-	mine = found && owner(row) == r.person.User
-	switch {
-	case mine:
-	case r.adminErr != nil: // whether there is one or not
-		return row, false, r.adminErr
-	case !found || !r.isAdmin:
-		return row, false, errNotFound
-	}
-	return row, mine, nil
-}
-
-func (p *Portal) findServer(r *request) (s holdings.Server, mine bool, err error) {
-	h, err := p.holdings(r)
-	if err != nil {
-		return s, false, err
-	}
-	return find(r, h.Servers, func(s holdings.Server) string { return s.Name }, ownerOfServer)
-}
-
-func (p *Portal) findKernel(r *request) (k holdings.Kernel, mine bool, err error) {
-	h, err := p.holdings(r)
-	if err != nil {
-		return k, false, err
-	}
-	return find(r, h.Kernels, func(k holdings.Kernel) string { return k.ID }, ownerOfKernel)
-}
-
 func (p *Portal) server(r *request) error {
-	s, _, err := p.findServer(r)
+	_, s, _, err := p.serverOf(r)
 	if err != nil {
 		return err
 	}
@@ -152,7 +87,7 @@ func (p *Portal) server(r *request) error {
 }
 
 func (p *Portal) kernel(r *request) error {
-	k, _, err := p.findKernel(r)
+	_, k, _, err := p.kernelOf(r)
 	if err != nil {
 		return err
 	}
@@ -168,7 +103,7 @@ func (p *Portal) totals(r *request) (map[string]int64, error) {
 }
 
 func (p *Portal) overview(r *request) error {
-	h, err := p.holdings(r)
+	h, err := p.lists.get(r.Context())
 	if err != nil {
 		return err
 	}
@@ -184,7 +119,7 @@ func (p *Portal) overview(r *request) error {
 }
 
 func (p *Portal) queue(r *request) error {
-	h, err := p.holdings(r)
+	h, err := p.lists.get(r.Context())
 	if err != nil {
 		return err
 	}
@@ -199,7 +134,7 @@ func (p *Portal) pageOfKernels(r *request) (q holdings.Query, page holdings.Page
 	if q, err = r.listQuery(); err != nil {
 		return q, page, err
 	}
-	h, err := p.holdings(r)
+	h, err := p.lists.get(r.Context())
 	if err != nil {
 		return q, page, err
 	}
@@ -211,7 +146,7 @@ func (p *Portal) pageOfServers(r *request) (q holdings.Query, page holdings.Page
 	if q, err = r.listQuery(); err != nil {
 		return q, page, err
 	}
-	h, err := p.holdings(r)
+	h, err := p.lists.get(r.Context())
 	if err != nil {
 		return q, page, err
 	}

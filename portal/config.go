@@ -13,6 +13,8 @@ type Config struct {
 	// BasePath is where the pages are, beginning and ending in a slash.
 	BasePath string
 	Admins   Admins
+	// ListAge is how old what lists and sums show may be, beyond the cache's own age.
+	ListAge time.Duration
 	// RequestTimeout bounds every request but event streams.
 	RequestTimeout time.Duration
 }
@@ -26,7 +28,7 @@ type Admins struct {
 }
 
 // DefaultConfig is everything that does not depend on the site.
-func DefaultConfig() Config { return Config{RequestTimeout: 10 * time.Second} }
+func DefaultConfig() Config { return Config{RequestTimeout: 10 * time.Second, ListAge: time.Second} }
 
 // Validate returns all faults.
 func (c Config) Validate() error {
@@ -41,6 +43,9 @@ func (c Config) Validate() error {
 		if group == "" {
 			faults = append(faults, fmt.Errorf("admins.groups[%d]: empty", i))
 		}
+	}
+	if c.ListAge < 0 {
+		faults = append(faults, errors.New("listAge: must not be less than 0"))
 	}
 	if c.RequestTimeout <= 0 {
 		faults = append(faults, errors.New("requestTimeout: must be more than 0"))

@@ -35,29 +35,12 @@ func (p *Portal) eventsOf(r *request, o client.Object, pod string, start []v1alp
 	return holdings.EventsOf(told, start, mostEvents), nil
 }
 
-// kernelEvents are those of the path's kernel, which the person may see.
-func (p *Portal) kernelEvents(r *request) ([]holdings.Event, error) {
-	var k v1alpha1.JupyterKernel
-	if err := p.read(r, &k); err != nil {
-		return nil, err
-	}
-	return p.eventsOf(r, &k, k.Status.PodName, nil)
-}
-
-// serverEvents are those of the path's server, which the person may see.
-func (p *Portal) serverEvents(r *request) ([]holdings.Event, error) {
-	var nb v1alpha1.JupyterNotebook
-	if err := p.read(r, &nb); err != nil {
-		return nil, err
-	}
-	return p.eventsOf(r, &nb, nb.Status.PodName, nb.Status.Progress)
-}
-
 func (p *Portal) eventsOfKernel(r *request) error {
-	if _, _, err := p.findKernel(r); err != nil {
+	o, _, _, err := p.kernelOf(r)
+	if err != nil {
 		return err
 	}
-	events, err := p.kernelEvents(r)
+	events, err := p.eventsOf(r, o, o.Status.PodName, nil)
 	if err != nil {
 		return err
 	}
@@ -65,10 +48,11 @@ func (p *Portal) eventsOfKernel(r *request) error {
 }
 
 func (p *Portal) eventsOfServer(r *request) error {
-	if _, _, err := p.findServer(r); err != nil {
+	o, _, _, err := p.serverOf(r)
+	if err != nil {
 		return err
 	}
-	events, err := p.serverEvents(r)
+	events, err := p.eventsOf(r, o, o.Status.PodName, o.Status.Progress)
 	if err != nil {
 		return err
 	}

@@ -129,6 +129,7 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 
 	h := &harness{T: t, members: &members{}, api: api, namespace: ns.Name, log: &buffer{}, now: time.Now()}
 	config := portal.DefaultConfig()
+	config.ListAge = 0 // tests change objects under its hands
 	config.Namespace, config.BasePath, config.Admins = ns.Name, base, portal.Admins{Groups: []string{"CN=admins, dc=example"}}
 	for _, f := range change {
 		f(&config)

@@ -7,8 +7,9 @@ import (
 	"strings"
 
 	"github.com/a-h/templ"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/elastichub/elastichub/portal/holdings"
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/portal/signin"
 	"github.com/elastichub/elastichub/web"
 )
@@ -40,7 +41,7 @@ func (p *Portal) page(r *request, status int, page func(web.Console) templ.Compo
 }
 
 func (p *Portal) minePage(r *request) error {
-	h, err := p.holdings(r)
+	h, err := p.lists.get(r.Context())
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func (p *Portal) minePage(r *request) error {
 }
 
 func (p *Portal) clusterPage(r *request) error {
-	h, err := p.holdings(r)
+	h, err := p.lists.get(r.Context())
 	if err != nil {
 		return err
 	}
@@ -85,26 +86,26 @@ func (p *Portal) policiesPage(r *request) error {
 }
 
 func (p *Portal) kernelPage(r *request) error {
-	k, mine, err := p.findKernel(r)
+	o, k, mine, err := p.kernelOf(r)
 	if err != nil {
 		return err
 	}
-	happened := p.happened(r, p.kernelEvents)
+	happened := p.happened(r, o, o.Status.PodName, nil)
 	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneKernel(c, k, happened, mine) })
 }
 
 func (p *Portal) serverPage(r *request) error {
-	s, mine, err := p.findServer(r)
+	o, s, mine, err := p.serverOf(r)
 	if err != nil {
 		return err
 	}
-	happened := p.happened(r, p.serverEvents)
+	happened := p.happened(r, o, o.Status.PodName, o.Status.Progress)
 	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneServer(c, s, happened, mine) })
 }
 
 // happened are the events of a page's object; without them the page says so.
-func (p *Portal) happened(r *request, read func(*request) ([]holdings.Event, error)) web.Events {
-	events, err := read(r)
+func (p *Portal) happened(r *request, o client.Object, pod string, start []v1alpha1.NotebookProgress) web.Events {
+	events, err := p.eventsOf(r, o, pod, start)
 	if err != nil {
 		p.deps.Log.WarnContext(r.Context(), "page without events", "request", r.id, "error", err)
 	}

@@ -40,6 +40,7 @@ type Portal struct {
 	config  Config
 	deps    Dependencies
 	metrics *metrics
+	lists   *lists
 	handler http.Handler
 }
 
@@ -49,6 +50,7 @@ func New(config Config, deps Dependencies) (*Portal, error) {
 		return nil, err
 	}
 	p := &Portal{config: config, deps: deps, metrics: newMetrics(deps.Metrics)}
+	p.lists = &lists{read: p.readAll, age: config.ListAge, now: deps.Now}
 	mux := http.NewServeMux()
 	for _, r := range p.routes() {
 		mux.Handle(r.method+" "+r.path, p.serve(r))

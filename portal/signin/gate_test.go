@@ -524,7 +524,15 @@ func TestSignInAtARealProvider(t *testing.T) {
 			err := fresh.Begin(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://inside/", nil), "")
 			assert.ErrorIs(t, err, signin.ErrUnavailable, fault)
 		}
+		fresh := newGate(t, config, nil, clock.Now)
+		begin := func() error {
+			return fresh.Begin(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://inside/", nil), "")
+		}
+		assert.ErrorIs(t, begin(), signin.ErrUnavailable)
 		provider.Fault("")
+		assert.ErrorIs(t, begin(), signin.ErrUnavailable, "strangers do not make us ask all the time")
+		clock.add(5 * time.Second)
+		assert.NoError(t, begin())
 	})
 	t.Run("a provider that says no", func(t *testing.T) {
 		cookie, address := started(t, gate, "")

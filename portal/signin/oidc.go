@@ -23,8 +23,11 @@ const (
 	oidcSession = time.Hour
 	// discoveryAge is how long what the provider says of itself is used.
 	discoveryAge = time.Hour
-	maxUserBytes = 1024
-	maxAnswer    = 1 << 20
+	// discoveryPause is how long nobody asks again who has got no answer: strangers make
+	// us ask.
+	discoveryPause = 5 * time.Second
+	maxUserBytes   = 1024
+	maxAnswer      = 1 << 20
 )
 
 // oidcProvider is OpenID Connect's authorization code flow, with PKCE and a nonce.
@@ -34,9 +37,10 @@ type oidcProvider struct {
 	http   *http.Client
 	now    func() time.Time
 
-	mu    sync.Mutex
-	known *oidc.Provider
-	at    time.Time
+	mu     sync.Mutex
+	known  *oidc.Provider
+	at     time.Time
+	failed time.Time
 }
 
 func newOIDC(config Config, now func() time.Time) (*oidcProvider, error) {
@@ -63,9 +67,13 @@ func (p *oidcProvider) discover(ctx context.Context) (*oidc.Provider, error) {
 	if p.known != nil && p.now().Sub(p.at) < discoveryAge {
 		return p.known, nil
 	}
+	if pause := p.now().Sub(p.failed); pause >= 0 && pause < discoveryPause {
+		return nil, fmt.Errorf("%w: it has just failed", ErrUnavailable)
+	}
 	// The context is kept for the keys, which outlive this request.
 	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.http), p.config.OIDC.Issuer)
 	if err != nil {
+		p.failed = p.now()
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if endpoint := found.Endpoint(); !p.fits(endpoint.AuthURL) || !p.fits(endpoint.TokenURL) {

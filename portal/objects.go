@@ -1,0 +1,142 @@
+package portal
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/portal/holdings"
+)
+
+// lists is what pages and lists show: of everything that is in the cache, as it was a
+// moment ago. Thousands of objects take a while, and many pages look again.
+type lists struct {
+	read func(context.Context) (holdings.Holdings, error)
+	age  time.Duration
+	now  func() time.Time
+
+	mu     sync.Mutex
+	latest holdings.Holdings
+	at     time.Time
+}
+
+// get gives what is at most age old. It is not to be changed.
+func (l *lists) get(ctx context.Context) (holdings.Holdings, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	if age := now.Sub(l.at); !l.at.IsZero() && age >= 0 && age < l.age {
+		return l.latest, nil
+	}
+	h, err := l.read(ctx)
+	if err != nil {
+		return holdings.Holdings{}, err
+	}
+	l.latest, l.at = h, now
+	return h, nil
+}
+
+// forget makes the next list a fresh one: somebody has changed something here.
+func (l *lists) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.at = time.Time{}
+}
+
+// readAll reads everything from the cache.
+func (p *Portal) readAll(ctx context.Context) (holdings.Holdings, error) {
+	var kernels v1alpha1.JupyterKernelList
+	var notebooks v1alpha1.JupyterNotebookList
+	var specs v1alpha1.JupyterKernelSpecList
+	var pods corev1.PodList
+	for _, list := range []client.ObjectList{&kernels, &notebooks, &specs, &pods} {
+		if err := p.deps.Client.List(ctx, list, client.InNamespace(p.config.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return holdings.Holdings{}, err
+		}
+	}
+	return holdings.Of(holdings.Objects{
+		Kernels: kernels.Items, Notebooks: notebooks.Items, KernelSpecs: specs.Items, Pods: pods.Items,
+	}), nil
+}
+
+// kernelOf is the path's kernel as its object is now, and whose it is. Errors:
+// errNotFound, or why nobody knows whether the person is an administrator.
+func (p *Portal) kernelOf(r *request) (o *v1alpha1.JupyterKernel, k holdings.Kernel, mine bool, err error) {
+	o = &v1alpha1.JupyterKernel{}
+	found, err := p.find(r, r.PathValue("name"), o)
+	if err != nil {
+		return nil, k, false, err
+	}
+	objects := holdings.Objects{Kernels: []v1alpha1.JupyterKernel{*o}, KernelSpecs: make([]v1alpha1.JupyterKernelSpec, 1), Pods: make([]corev1.Pod, 1)}
+	if found {
+		for name, into := range map[string]client.Object{o.Spec.KernelSpec: &objects.KernelSpecs[0], o.Status.PodName: &objects.Pods[0]} {
+			if _, err := p.find(r, name, into); err != nil {
+				return nil, k, false, err
+			}
+		}
+	}
+	k = holdings.Of(objects).Kernels[0]
+	mine, err = r.mayHave(found, ownerOfKernel(k))
+	return o, k, mine, err
+}
+
+// serverOf is the path's server, as kernelOf.
+func (p *Portal) serverOf(r *request) (o *v1alpha1.JupyterNotebook, s holdings.Server, mine bool, err error) {
+	o = &v1alpha1.JupyterNotebook{}
+	found, err := p.find(r, r.PathValue("name"), o)
+	if err != nil {
+		return nil, s, false, err
+	}
+	objects := holdings.Objects{Notebooks: []v1alpha1.JupyterNotebook{*o}, Pods: make([]corev1.Pod, 1)}
+	if found {
+		if _, err := p.find(r, o.Status.PodName, &objects.Pods[0]); err != nil {
+			return nil, s, false, err
+		}
+	}
+	s = holdings.Of(objects).Servers[0]
+	mine, err = r.mayHave(found, ownerOfServer(s))
+	return o, s, mine, err
+}
+
+// find reads an object from the cache, and reports whether it is there.
+func (p *Portal) find(r *request, name string, into client.Object) (bool, error) {
+	if name == "" {
+		return false, nil
+	}
+	err := p.deps.Client.Get(r.Context(), client.ObjectKey{Namespace: p.config.Namespace, Name: name}, into)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// mayHave reports whether what was found is the person's own, and refuses what is not
+// theirs to see: nobody learns from the answer whether there is any.
+func (r *request) mayHave(found bool, owner string) (mine bool, err error) {
+	mine = found && owner == r.person.User
+	switch {
+	case mine:
+		return true, nil
+	case r.adminErr != nil:
+		return false, r.adminErr
+	case !found || !r.isAdmin:
+		return false, errNotFound
+	}
+	return false, nil
+}
+
+// ownerOfKernel is the Hub user whose kernel it is: nobody, where a gateway's other
+// client has it, whose name may be that of a user.
+func ownerOfKernel(k holdings.Kernel) string {
+	if k.Notebook == "" {
+		return ""
+	}
+	return k.User
+}
+
+func ownerOfServer(s holdings.Server) string { return s.User }
