@@ -66,6 +66,10 @@ func TestRelease(t *testing.T) {
 	h.read("k-alice", &k)
 	assert.Equal(t, &v1alpha1.KernelPark{Run: 1, By: "alice"}, k.Spec.Park, "nothing of an earlier wish is left")
 
+	require.Equal(t, http.StatusAccepted, h.call("alice", http.MethodPost, "api/v1/kernels/k-alice/release", `{"reason": "two\nlines, a \u001b[2J bell and \u202eback"}`).Code)
+	h.read("k-alice", &k)
+	assert.Equal(t, "two lines, a  [2J bell and  back", k.Spec.Park.Reason, "one line of what can be read")
+
 	h.kernel("k-parked", "alice", "jupyter-alice", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelParked})
 	assert.Equal(t, "not-running", kindOf(t, h.call("alice", http.MethodPost, "api/v1/kernels/k-parked/release", `{}`)))
 }

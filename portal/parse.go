@@ -17,9 +17,11 @@ import (
 
 const (
 	fieldCSRF = "csrf"
-	// Bounds of what is asked for, in bytes.
-	maxQuery  = 4 << 10
-	maxValue  = 1024
+	// Bounds of what is asked for: of a query in bytes, of all else in characters, as the
+	// OpenAPI document counts them.
+	maxQuery  = 32 << 10
+	maxValue  = 256
+	maxPlace  = 4096
 	maxReason = 500
 	// rows of a page of a list.
 	defaultRows = 50
@@ -37,23 +39,35 @@ type wish struct {
 // readWish reads it from JSON, or from a form that was read already.
 func (r *request) readWish() (w wish, err error) {
 	if r.isAPI() {
-		err = r.readJSON(&w)
+		var sent *wish // nil for null, which is no object
+		if err = r.readJSON(&sent); err == nil && sent == nil {
+			err = &malformed{"The body is not the JSON object that this route takes."}
+		}
+		if sent != nil {
+			w = *sent
+		}
 	} else {
 		w.Reason, w.Force = r.PostForm.Get("reason"), r.PostForm.Get("force") == "true"
 	}
 	if err != nil {
 		return wish{}, err
 	}
-	w.Reason = strings.TrimSpace(w.Reason)
-	if len(w.Reason) > maxReason || !isLine(w.Reason) {
-		return wish{}, &malformed{"The reason must be one line of at most 500 bytes."}
+	if utf8.RuneCountInString(w.Reason) > maxReason || !utf8.ValidString(w.Reason) {
+		return wish{}, &malformed{"The reason must be at most 500 characters of UTF-8."}
 	}
+	w.Reason = line(w.Reason)
 	return w, nil
 }
 
-// isLine: people read it, in a terminal or a notebook, too.
-func isLine(text string) bool {
-	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) && c != ' ' })
+// line makes one line of what somebody wrote: others read it, in a terminal or a
+// notebook, too, where what is no letter can do harm.
+func line(text string) string {
+	return strings.TrimSpace(strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return ' '
+	}, text))
 }
 
 // readJSON decodes exactly one JSON object of known fields.
@@ -108,7 +122,11 @@ func (r *request) listQuery() (holdings.Query, error) {
 		return q, &malformed{"The query string is not encoded correctly."}
 	}
 	for name, got := range values {
-		if len(got) != 1 || len(got[0]) > maxValue || !utf8.ValidString(got[0]) {
+		most := maxValue
+		if name == "after" {
+			most = maxPlace
+		}
+		if len(got) != 1 || utf8.RuneCountInString(got[0]) > most || !utf8.ValidString(got[0]) {
 			return q, &malformed{"A query parameter is repeated, too long or not UTF-8."}
 		}
 		switch value := got[0]; name {

@@ -52,8 +52,17 @@ func New(config Config, deps Dependencies) (*Portal, error) {
 	p := &Portal{config: config, deps: deps, metrics: newMetrics(deps.Metrics)}
 	p.lists = &lists{read: p.readAll, age: config.ListAge, now: deps.Now}
 	mux := http.NewServeMux()
+	methods := map[string][]string{}
 	for _, r := range p.routes() {
 		mux.Handle(r.method+" "+r.path, p.serve(r))
+		methods[r.path] = append(methods[r.path], r.method)
+	}
+	for path, known := range methods {
+		allow := strings.Join(known, ", ")
+		mux.Handle(path, p.serve(route{path: path, needs: anyone, handle: func(r *request) error {
+			r.w.Header().Set("Allow", allow)
+			return errMethod
+		}}))
 	}
 	nowhere := p.noRoute()
 	mux.Handle("/", nowhere)

@@ -32,6 +32,7 @@ const (
 // Errors of this room.
 var (
 	errNoRoute    = errors.New("portal: no such route")
+	errMethod     = errors.New("portal: method not allowed")
 	errTooLarge   = errors.New("portal: body too large")
 	errMediaType  = errors.New("portal: body is of another media type")
 	errNoAdmin    = errors.New("portal: not an administrator")
@@ -66,6 +67,7 @@ var rows = []row{
 	{signin.ErrUnavailable, http.StatusServiceUnavailable, "provider-unavailable", "Sign-in is not available", "Who you are cannot be checked at the moment. Please try again in a minute.", true},
 
 	{errNoRoute, http.StatusNotFound, "no-route", "No such page", "There is nothing at this address.", false},
+	{errMethod, http.StatusMethodNotAllowed, "method", "Method not allowed", "This address does not take this method.", false},
 	{errTooLarge, http.StatusRequestEntityTooLarge, "too-large", "Too large", "The request is too large.", false},
 	{errMediaType, http.StatusUnsupportedMediaType, "media-type", "Media type", "The body is of another media type than this address takes.", false},
 	{errNoAdmin, http.StatusForbidden, "no-administrator", "For administrators", "Only administrators may see this.", false},
@@ -73,7 +75,7 @@ var rows = []row{
 	{errConflict, http.StatusConflict, "conflict", "Changed meanwhile", "It has changed meanwhile. Look again.", false},
 	{errNotRunning, http.StatusConflict, "not-running", "Not running", "It neither runs nor waits.", false},
 	{errNoReason, http.StatusUnprocessableEntity, "reason-required", "A reason is required", "Say why: it is another person's.", false},
-	{holdings.ErrQuery, http.StatusBadRequest, "malformed", "Malformed request", "There is no such sort key, or the page is one of another list.", false},
+	{holdings.ErrQuery, http.StatusBadRequest, "malformed", "Malformed request", "There is no such sort key, or no such place in a list.", false},
 
 	{groups.ErrSignInAgain, http.StatusForbidden, "sign-in-again", "Sign in again", "What your sign-in said of your groups is missing or too old. Log out of the Hub and in again.", false},
 	{groups.ErrUnavailable, http.StatusServiceUnavailable, "directory-unavailable", "Directory unavailable", "The directory that knows your groups does not answer at the moment. Please try again in a minute.", true},

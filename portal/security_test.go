@@ -232,13 +232,12 @@ func TestClientsOfAGatewayAreNoPeople(t *testing.T) {
 func TestBodiesThatAreNone(t *testing.T) {
 	h := newHarnessOfAlice(t)
 	for body, want := range map[string]string{
-		"":                               "media-type",
-		"{":                              "malformed",
-		"null x":                         "malformed",
-		`{"unknown": 1}`:                 "malformed",
-		`{"force": "yes"}`:               "malformed",
-		`{"reason": "two\nlines"}`:       "malformed",
-		`{"reason": "a \u001b[2J bell"}`: "malformed",
+		"":                 "media-type",
+		"{":                "malformed",
+		"null x":           "malformed",
+		"null":             "malformed",
+		`{"unknown": 1}`:   "malformed",
+		`{"force": "yes"}`: "malformed",
 		`{"reason": "` + strings.Repeat("x", 501) + `"}`:        "malformed",
 		`{"reason": "` + strings.Repeat("x", 70<<10) + `"}`:     "too-large",
 		strings.Repeat("[", 1<<10):                              "malformed",
@@ -248,7 +247,7 @@ func TestBodiesThatAreNone(t *testing.T) {
 		assert.Equal(t, want, kindOf(t, w), "%.40q", body)
 		assert.Less(t, w.Code, 500)
 	}
-	for _, query := range []string{"?limit=0", "?limit=501", "?limit=x", "?sort=password", "?after=x", "?q=a&q=b", "?secret=1", "?q=%ff", "?q=%", "?q=" + strings.Repeat("x", 5000)} {
+	for _, query := range []string{"?limit=0", "?limit=501", "?limit=x", "?sort=password", "?after=x", "?q=a&q=b", "?secret=1", "?q=%ff", "?q=%", "?q=" + strings.Repeat("x", 257), "?q=" + strings.Repeat("x", 40_000), "?after=" + strings.Repeat("61", 2049)} {
 		w := h.call("root", http.MethodGet, "api/v1/kernels"+query, "")
 		assert.Equal(t, "malformed", kindOf(t, w), query)
 	}
@@ -262,7 +261,10 @@ func TestPathsThatLeadNowhere(t *testing.T) {
 		assert.Empty(t, w.Header().Get("Location"), path)
 	}
 	w := h.send(httptest.NewRequest(http.MethodDelete, "http://hub"+base+"api/v1/me", nil))
-	assert.Equal(t, http.StatusNotFound, w.Code)
+	assert.Equal(t, "method", kindOf(t, w))
+	assert.Equal(t, "GET", w.Header().Get("Allow"))
+	w = h.send(httptest.NewRequest(http.MethodDelete, "http://hub"+base, nil))
+	assert.Equal(t, http.StatusMethodNotAllowed, w.Code)
 	assert.True(t, h.portal.Serves(httptest.NewRequest(http.MethodGet, base+"x", nil)))
 	assert.False(t, h.portal.Serves(httptest.NewRequest(http.MethodGet, "/api/spawner/v1/servers", nil)))
 }

@@ -2,7 +2,7 @@ package holdings
 
 import (
 	"cmp"
-	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,7 +11,7 @@ import (
 )
 
 // ErrQuery: a list is asked for in a way that there is not.
-var ErrQuery = errors.New("holdings: no such sort key, or a cursor of another list")
+var ErrQuery = errors.New("holdings: no such sort key, or no place in a list")
 
 // Query chooses rows of a list, and one page of them.
 type Query struct {
@@ -179,18 +179,14 @@ func find[Row any](all []Row, q Query, sorts []string, of traits[Row]) (Page[Row
 	return page, nil
 }
 
-func cursor(key, name string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(key + "\x00" + name))
-}
+// cursor is a row's place in a list, as text; each text of whole bytes in hexadecimal is one.
+func cursor(key, name string) string { return hex.EncodeToString([]byte(key + "\x00" + name)) }
 
 func parseCursor(text string) (key, name string, err error) {
-	raw, err := base64.RawURLEncoding.DecodeString(text)
+	raw, err := hex.DecodeString(text)
 	if err != nil {
 		return "", "", ErrQuery
 	}
-	key, name, found := strings.Cut(string(raw), "\x00")
-	if !found {
-		return "", "", ErrQuery
-	}
+	key, name, _ = strings.Cut(string(raw), "\x00")
 	return key, name, nil
 }

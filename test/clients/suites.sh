@@ -36,6 +36,7 @@ run_suite() {
   case $suite in
     schemathesis-gateway) run_schemathesis kernels/gateway; return ;;
     schemathesis-hubapi) run_schemathesis hubapi; return ;;
+    schemathesis-portal) run_schemathesis portal; return ;;
   esac
   mkdir -p "$WORK/$suite/profile_default"
   # The kernels' home is the tests'.
