@@ -150,7 +150,7 @@ func static(r *request) error {
 
 // failPage tells of an error in a page, or leads to where it is mended.
 func (p *Portal) failPage(r *request, err error, status int, kind string) {
-	if errors.Is(err, signin.ErrSignedOut) && r.Header.Get("Authorization") == "" {
+	if errors.Is(err, signin.ErrSignedOut) && !signin.ShowsToken(r.Request) {
 		if r.Method != http.MethodGet {
 			http.Redirect(r.w, r.Request, p.config.BasePath, http.StatusSeeOther)
 			return

@@ -213,9 +213,8 @@ func (g *Gate) HubURL(page string) string { return g.config.Hub.PublicURL + page
 // Identify tells who makes a request. A token in the Authorization header counts
 // before a cookie. Errors: ErrSignedOut, ErrForbidden, ErrUnavailable.
 func (g *Gate) Identify(r *http.Request) (Person, error) {
-	if values := r.Header.Values("Authorization"); len(values) > 0 {
-		scheme, token, _ := strings.Cut(values[0], " ")
-		if len(values) != 1 || g.tokens == nil || !strings.EqualFold(scheme, "token") && !strings.EqualFold(scheme, "Bearer") {
+	if token, shown := tokenOf(r); shown {
+		if g.tokens == nil || token == "" {
 			return Person{}, ErrSignedOut
 		}
 		return g.tokens.check(r.Context(), token)
@@ -248,6 +247,29 @@ func (g *Gate) Identify(r *http.Request) (Person, error) {
 	}
 	person.CSRF = s.CSRF
 	return person, nil
+}
+
+// ShowsToken reports whether a request comes with a token, so that no cookie counts.
+func ShowsToken(r *http.Request) bool {
+	_, shown := tokenOf(r)
+	return shown
+}
+
+// tokenOf is the token in the Authorization header, empty if there are several. What a
+// browser shows to a proxy before us, by another scheme, is no token.
+func tokenOf(r *http.Request) (token string, shown bool) {
+	values := r.Header.Values("Authorization")
+	for _, value := range values {
+		scheme, rest, _ := strings.Cut(value, " ")
+		if !strings.EqualFold(scheme, "token") && !strings.EqualFold(scheme, "Bearer") {
+			continue
+		}
+		if shown {
+			return "", true
+		}
+		token, shown = rest, true
+	}
+	return token, shown
 }
 
 // CheckOrigin refuses what a page of another site makes a browser send, and what does

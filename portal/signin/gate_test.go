@@ -346,6 +346,29 @@ func TestAttempts(t *testing.T) {
 	assert.ErrorIs(t, err, signin.ErrAttempt)
 }
 
+// TestAProxyThatAsksForAPassword: what a browser shows to it is no proof, and keeps
+// nobody from showing one.
+func TestAProxyThatAsksForAPassword(t *testing.T) {
+	gate := newGate(t, hubConfig(t), newHubClient(t, hubOfOne(t)), time.Now)
+	cookie, address := started(t, gate, "")
+	w, err := finish(gate, address.Query().Get("state"), cookie)
+	require.NoError(t, err)
+	r := httptest.NewRequest(http.MethodPost, "http://hub/services/console/", nil)
+	r.Header.Set("Authorization", "Basic YTpi")
+	_, err = gate.Identify(r)
+	assert.ErrorIs(t, err, signin.ErrSignedOut)
+	r.AddCookie(sessionOf(t, w))
+	person, err := gate.Identify(r)
+	require.NoError(t, err)
+	assert.Equal(t, "alice", person.User)
+	assert.ErrorIs(t, gate.CheckOrigin(r, person, ""), signin.ErrCrossSite)
+	r.Header.Add("Authorization", "token a")
+	r.Header.Add("Authorization", "Bearer b")
+	assert.True(t, signin.ShowsToken(r))
+	_, err = gate.Identify(r)
+	assert.ErrorIs(t, err, signin.ErrSignedOut, "which of the two, nobody can tell")
+}
+
 func TestKeysOfCookies(t *testing.T) {
 	clock, config := newClock(), hubConfig(t)
 	hub := newHubClient(t, hubOfOne(t))
