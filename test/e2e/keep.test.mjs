@@ -2,7 +2,7 @@
 // named, and what the person at the page sees of it.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { kernelMenu, labReady, newNotebook, output, outputOf, run, accept } from './lab.mjs';
+import { accept, kernelMenu, labReady, newNotebook, output, run } from './lab.mjs';
 import {
   closeBrowser, gpusOf, hubAPI, hubURL, idleSeconds, kernelPods, kubectl, list, notebookPod, picture, reset, signIn, timed, until,
 } from './stack.mjs';
