@@ -2,20 +2,16 @@
 
 import asyncio
 import logging
-import sqlite3
 
 import nbformat
 import pytest
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager, LargeFileManager
 from tornado.web import HTTPError
 
-from elastichub.notebook.connection import Sessions
-from elastichub.notebook.documents.contents import MAX_DOCUMENTS, Documents, PagesContents
-from elastichub.notebook.documents.keeper import DocumentKeeper
+from desk import KEY, Desk
+from elastichub.notebook.documents.contents import MAX_DOCUMENTS, Documents
 from elastichub.notebook.documents.state import State
 from peer import message, until
-
-KEY = ("kernel", "page")
 
 
 class Slow(AsyncLargeFileManager):
@@ -44,48 +40,6 @@ class Old(LargeFileManager):
 
     def get(self, path, content=True, type=None, format=None):
         return super().get(path, content=content, type=type, format=format)
-
-
-class SessionManager:
-    def __init__(self):
-        self.cursor = sqlite3.connect(":memory:").cursor()
-        self.cursor.row_factory = sqlite3.Row
-        self.cursor.execute("CREATE TABLE session (session_id, path, name, type, kernel_id)")
-        self.cursor.execute("INSERT INTO session VALUES ('s', 'a.ipynb', 'a', 'notebook', 'kernel')")
-
-
-class Desk:
-    """A notebook of one cell, run by a page that has gone."""
-
-    def __init__(self, manager, tmp_path):
-        self.file = tmp_path / "home" / "a.ipynb"
-        self.file.parent.mkdir()
-        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", id="c")]), self.file)
-        self.manager = manager(root_dir=str(self.file.parent))
-        self.sessions, state = Sessions(), State(tmp_path / "state", logging.getLogger())
-        self.keeper = DocumentKeeper(self.manager, SessionManager(), {"kernel"}, self.sessions, state)
-        self.pages = PagesContents(self.manager, self.keeper)
-        self.session = self.sessions.enter(KEY)
-        request = message("shell", "execute_request", {"code": "1"}, metadata={"cellId": "c", "deletedCells": []})
-        self.cell = self.keeper.submitted(KEY, self.session, request, request.header())
-        self.session.conversation.say(request, self.cell)
-        self.request = request.header()
-
-    def say(self, text):
-        made = message("iopub", "stream", {"name": "stdout", "text": text}, self.request)
-        self.session.conversation.heard(made, -1)
-
-    async def write(self):
-        await self.keeper._write(KEY, self.session)
-
-    def shown(self):
-        return "".join(output.text for output in nbformat.read(self.file, 4).cells[0].outputs)
-
-    async def page(self, **wanted):
-        return await self.pages.get("a.ipynb", content=True, require_hash=True)
-
-    async def version(self):
-        return (await self.pages.get("a.ipynb", content=False, require_hash=True))["hash"]
 
 
 @pytest.mark.parametrize("manager", [Slow, LargeFileManager])
@@ -162,7 +116,7 @@ async def test_a_write_that_fails_is_made_again(tmp_path):
         await desk.write()
     assert desk.session.book.news and not desk.cell.written
     desk.file.write_bytes(whole)
-    await desk.keeper.flush("a.ipynb")
+    await desk.keeper.notebooks.flush("a.ipynb")
     assert desk.shown() == "1"
 
 

@@ -17,10 +17,10 @@ from peer import Kernel, Peer, message, until
 
 # No test waits for as long as people do.
 CONFIG = """
-from elastichub.notebook.documents import keeper
+from elastichub.notebook.documents import keeper, notebooks
 keeper.GRACE = keeper.PAUSE = 0.5
 keeper.RETURN = 3
-keeper.MOMENT = 0
+notebooks.MOMENT = 0
 """
 
 PROOF = 'open("ran.txt", "a").write("{}\\n")\n'  # every run leaves a line

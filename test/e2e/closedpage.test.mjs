@@ -63,6 +63,12 @@ async function edit(page, words) {
   assert.equal((await Promise.race([saved, dialog]))?.status(), 200);
 }
 
+/** The lines in a cell's streams once there are so many: JupyterLab draws a cell after the other. */
+async function enough(page, index, count) {
+  await until(`cell ${index} shows ${count} lines`, async () => (await lines(page, index)).length >= count, { seconds: 30 });
+  return lines(page, index);
+}
+
 /** Loads the page anew until a cell's last line is that. */
 async function reloadUntil(page, index, last) {
   await until(`a page that is loaded shows ${last}`, async () => {
@@ -95,9 +101,10 @@ describe('a page that is closed at line 10 of 120', () => {
     const later = await open('/tree/Untitled.ipynb');
     await connected(later);
     await reloadUntil(later, 3, 'final');
-    assert.deepEqual(await lines(later, 1), range(120));
+    assert.deepEqual(await enough(later, 1, 120), range(120));
     assert.deepEqual(await lines(later, 3), ['final']);
     const shown = cell(later, 2).locator('.jp-OutputArea-output');
+    await shown.locator('img').waitFor();
     assert.equal(await shown.locator('b').textContent(), 'after');
     assert.equal(await shown.locator('img').count(), 1);
     const prompts = await later.locator('.jp-NotebookPanel:visible .jp-CodeCell .jp-InputPrompt').allTextContents();
@@ -123,12 +130,12 @@ describe('a page that is opened while a cell of another runs', () => {
 
     const other = await open('/tree/Untitled.ipynb');
     await connected(other);
-    const soFar = await lines(other, 0);
-    assert.ok(soFar.length >= 10 && soFar.length < 90, `${soFar.length} lines`);
+    const soFar = await enough(other, 0, 10);
+    assert.ok(soFar.length < 90, `${soFar.length} lines`);
     assert.deepEqual(soFar, range(soFar.length));
     await edit(other, 'edited meanwhile');
     await reloadUntil(other, 0, '89');
-    assert.deepEqual(await lines(other, 0), range(90));
+    assert.deepEqual(await enough(other, 0, 90), range(90));
     assert.match(await cell(other, 1).locator('.cm-content').innerText(), /# edited meanwhile/);
     await edit(other, 'and afterwards');
     await other.context().close();

@@ -99,12 +99,13 @@ def _load_jupyter_server_extension(app):
 
 def _document_keeper(app, manager):
     """Has documents kept whose page is closed, unless something stands in the way of it."""
+    from functools import partial
     from pathlib import Path
 
     from jupyter_core.paths import jupyter_data_dir
 
     from .connection import GatewayConnection
-    from .documents import DocumentKeeper
+    from .documents import DocumentKeeper, shared
     from .documents.contents import PagesContents
     from .documents.state import State
     from .mixing import MixedConnection
@@ -120,9 +121,10 @@ def _document_keeper(app, manager):
         return None
     state = State(Path(jupyter_data_dir()) / "elastichub" / "documents", app.log)
     pages = GatewayConnection.sessions
-    keeper = DocumentKeeper(app.contents_manager, app.session_manager, manager, pages, state, parent=app)
+    find_shared = partial(shared.find, app)
+    keeper = DocumentKeeper(app.contents_manager, app.session_manager, manager, pages, state, find_shared, parent=app)
     if not keeper.enabled:
         return None
     GatewayConnection.keeper = keeper
-    app.web_app.settings["contents_manager"] = PagesContents(app.contents_manager, keeper)
+    app.web_app.settings["contents_manager"] = PagesContents(app.contents_manager, keeper.notebooks)
     return keeper

@@ -276,6 +276,7 @@ class Book:
         self.path = ""  # of the notebook, when it was last looked up
         self.aside = ""  # the notebook that has the outputs instead, if that one cannot have them
         self.cells: OrderedDict[str, Cell] = OrderedDict()  # by id of the request
+        self.shared = False  # pages were shown what was printed, in a document that they share
         self.disposed = False  # its page has closed the notebook
         self.news = False  # there is something that was not written
         self._epoch: str | None = None

@@ -104,9 +104,9 @@ class PagesContents:
     """Takes the contents manager's place where requests are answered; all that it does not know of
     is the manager's own."""
 
-    def __init__(self, manager, keeper):
+    def __init__(self, manager, notebooks):
         self._manager = manager
-        self._keeper = keeper
+        self._notebooks = notebooks
 
     def __getattr__(self, name):
         return getattr(self._manager, name)
@@ -114,31 +114,31 @@ class PagesContents:
     async def get(self, path, content=True, **wanted):
         name = path.strip("/")
         if content:
-            await self._keeper.flush(name)
+            await self._notebooks.flush(name)
         # Not between what this server writes and its knowing which version that is.
-        held = self._keeper.documents[name].lock if name in self._keeper.documents else contextlib.nullcontext()
+        held = self._notebooks.documents[name].lock if name in self._notebooks.documents else contextlib.nullcontext()
         async with held:
             model = await ensure_async(self._manager.get(path, content=content, **wanted))
             if model.get("type") == "notebook":
-                self._keeper.given(name, model, bool(content))
+                self._notebooks.given(name, model, bool(content))
         return model
 
     async def save(self, model, path=""):
         name = path.strip("/")
         if model.get("type") != "notebook" or not isinstance(model.get("content"), dict):
             return await ensure_async(self._manager.save(model, path))
-        async with self._keeper.documents[name].lock:
-            self._keeper.saving(name, model["content"])
+        async with self._notebooks.documents[name].lock:
+            self._notebooks.saving(name, model["content"])
             saved = await ensure_async(self._manager.save(model, path))
-            self._keeper.documents[name].saved(saved)
+            self._notebooks.documents[name].saved(saved)
         return saved
 
     async def update(self, model, path):
         updated = await ensure_async(self._manager.update(model, path))
         if updated["path"] != path.strip("/"):
-            await self._keeper.moved(path.strip("/"), updated["path"])
+            await self._notebooks.moved(path.strip("/"), updated["path"])
         return updated
 
     async def delete(self, path):
         await ensure_async(self._manager.delete(path))
-        self._keeper.deleted(path.strip("/"))
+        self._notebooks.deleted(path.strip("/"))

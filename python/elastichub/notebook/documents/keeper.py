@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import posixpath
-import time
 from typing import Any
 
-import nbformat
-from jupyter_core.utils import ensure_async
 from tornado.httpclient import HTTPClientError
-from tornado.web import HTTPError
 from traitlets import Bool, Int
 from traitlets.config import LoggingConfigurable
 
 from ..frames import text
 from ..link import Link
 from ..outlet import WINDOW
-from . import merging
 from .cells import Book
-from .contents import Documents, Version
+from .contents import Version
+from .notebooks import Notebooks
 
 GRACE = 2.0  # seconds that a page has to come back before its document is written
 PAUSE, MOST = 2.0, 30.0  # seconds between two writes, at least, and after one that failed
@@ -34,7 +29,6 @@ SHARE = 10  # a write is followed by a pause of so many times its duration at le
 LOOK = 0.25  # seconds between looks for what there is to write
 RETURN = 10.0  # seconds that pages have to find a server that has been replaced
 UNKNOWN = 3  # answers in a row that there is no such kernel, after which there is none
-MOMENT = 2.0  # seconds in which a page may save without having read what it was just sent
 FAREWELL = 3.0  # seconds for the last writes when the server ends
 MAX_BYTES = 128 << 20  # of output that is held for pages that are open
 
@@ -45,17 +39,18 @@ class DocumentKeeper(LoggingConfigurable):
     enabled = Bool(True, config=True, help="Write into a notebook what its cells print while no page has it open.")
     max_cell_bytes = Int(8 << 20, config=True, help="Bytes of output that are kept of each cell.")
 
-    def __init__(self, contents, session_manager, kernels, pages, state, **kwargs):
+    def __init__(self, contents, session_manager, kernels, pages, state, find_shared=None, **kwargs):
         """contents is the contents manager, kernels the manager of the gateway's kernels and pages
-        the connection.Sessions."""
+        the connection.Sessions. find_shared(path) finds a document that pages share."""
         super().__init__(**kwargs)
-        self.documents = Documents()
-        self._contents = contents
         self._session_manager = session_manager
         self._kernels = kernels
         self._pages = pages
         self._state = state
         self._sessions: dict[tuple[str, str], Any] = {}  # connection.Session, of pages that have run something
+        self.notebooks = Notebooks(
+            contents, session_manager, pages, self._sessions, self._save_state, find_shared, self.log
+        )
         self._closing = False
         self._waiting: set[asyncio.Future] = set()
 
@@ -76,7 +71,7 @@ class DocumentKeeper(LoggingConfigurable):
             if other[0] == kernel and there is not session:
                 there.book.void(cell_id)
         if not session.book.path:
-            session.book.path = next(iter(self._paths(kernel)), "")
+            session.book.path = next(iter(self.notebooks.paths(kernel)), "")
         listed = "deletedCells" in _object(message.parts[2])  # as JupyterLab runs cells of notebooks alone
         return session.book.add(cell_id, text(header, "msg_id"), text(content, "code"), listed, self.max_cell_bytes)
 
@@ -86,7 +81,7 @@ class DocumentKeeper(LoggingConfigurable):
         book = session.book
         if self._closing or book is None or not book.cells:
             return
-        if not book.path and not self._paths(key[0]):
+        if not book.path and not self.notebooks.paths(key[0]):
             return  # a console
         book.disposed = disposed
         for cell in book.cells.values():
@@ -101,17 +96,18 @@ class DocumentKeeper(LoggingConfigurable):
             await asyncio.wait([session.kept])
             session.kept = None
         if session.place is not None:
-            session.conversation.return_to(session.place)
-            session.place = None
+            if not session.book.shared:  # else it has seen what was printed
+                session.conversation.return_to(session.place)
+            session.place, session.book.shared = None, False
             self._state.remove(key)
 
     def _forget(self):
         """Lets go of what nobody will ask for."""
         for key in [key for key, s in self._sessions.items() if key not in self._pages or not s.book.cells]:
             book = self._sessions[key].book
-            if book.cells and book.path in self.documents:
+            if book.cells and book.path in self.notebooks.documents:
                 # A page that saves what was there before is asked first, as nobody else would notice.
-                self.documents[book.path].told = None
+                self.notebooks.documents[book.path].told = None
             if self._sessions[key].kept is None:
                 del self._sessions[key]
         size = sum(session.book.size for session in self._sessions.values())
@@ -123,16 +119,6 @@ class DocumentKeeper(LoggingConfigurable):
                 session.book.fold()
                 session.book.drop(cell)
                 size += session.book.size - before
-
-    def _paths(self, kernel):
-        """Of the notebooks of a kernel."""
-        cursor = self._session_manager.cursor
-        cursor.execute("SELECT path FROM session WHERE kernel_id=? AND type='notebook'", (kernel,))
-        return [row["path"].removeprefix("RTC:").strip("/") for row in cursor.fetchall()]
-
-    def _of(self, path):
-        """Sessions whose cells are in that notebook."""
-        return [(key, s) for key, s in self._sessions.items() if s.book.path == path and not s.book.aside]
 
     # -------------------------------------------------------------------- in their stead
 
@@ -199,7 +185,7 @@ class DocumentKeeper(LoggingConfigurable):
             began = loop.time()
             try:
                 # A page that comes back does not leave a file half done.
-                await asyncio.shield(self._write(key, session))
+                await asyncio.shield(self.notebooks.write(key, session))
                 failed = 0.0
             except Exception as error:  # noqa: BLE001 - it is tried again
                 if not failed:
@@ -211,10 +197,11 @@ class DocumentKeeper(LoggingConfigurable):
                 return
 
     def _save_state(self, key, session):
-        if not (session.book.unfinished() or session.book.news):
+        away = session.connection is None or self._closing
+        if not away or not (session.book.unfinished() or session.book.news):
             self._state.remove(key)
             return
-        document = self.documents[session.book.path]
+        document = self.notebooks.documents[session.book.path]
         self._state.write(
             key,
             {
@@ -225,210 +212,6 @@ class DocumentKeeper(LoggingConfigurable):
                 "whole": document.whole,
             },
         )
-
-    async def _write(self, key, session):
-        """Brings the notebook up to what is known. Error: HTTPError and others of the contents manager."""
-        book = session.book
-        paths = self._paths(key[0])
-        if paths and book.path not in paths:
-            book.path = paths[0]
-        if len(paths) > 1:
-            book.path = await self._whose(book, paths)
-        document = self.documents[book.path]
-        async with document.lock:
-            book.fold()
-            if book.disposed:
-                self._discard(book)
-            cells = list(book.cells.values())
-            done = [cell for cell in cells if cell.done]
-            book.news = False
-            try:
-                await self._into(document, key, session, cells)
-            except BaseException:
-                book.news = True
-                raise
-            for cell in done:
-                cell.written = True
-        self._save_state(key, session)
-
-    def _discard(self, book):
-        """What was done when a notebook was closed, and was not saved, is not wanted. What runs is."""
-        book.disposed = False
-        for cell in list(book.cells.values()):
-            cell.newest = False
-            if cell.done_when_left:
-                book.drop(cell)
-
-    async def _whose(self, book, paths):
-        """Which of several notebooks has the cells."""
-        for path in paths:
-            model = await self._read(path)
-            if model and any(merging.find(model["content"], list(book.cells.values()))):
-                return path
-        return book.path
-
-    async def _read(self, path, content=True):
-        """The contents manager's model; None if there is no such notebook."""
-        try:
-            return await ensure_async(self._contents.get(path, content=content, type="notebook", require_hash=True))
-        except TypeError:  # it knows no hashes
-            return await ensure_async(self._contents.get(path, content=content, type="notebook"))
-        except HTTPError as error:
-            if error.status_code == 404:
-                return None
-            raise
-
-    async def _into(self, document, key, session, cells):
-        book = session.book
-        if not cells:
-            return
-        model = None if book.aside else await self._read(book.path)
-        if model is None:
-            await self._aside(book, cells)
-            return
-        version = Version.of(model)
-        foreign = document.is_foreign(version) and merging.whole(model["content"]) != document.whole
-        if document.told is None and self._pages.is_open(key[0]):
-            self._give(cells, model["content"])  # what an open page has
-        if not merging.merge(model["content"], cells, lambda cell: cell.newest and not foreign):
-            if foreign or document.version is None:
-                document.version, document.told = version, None
-            return
-        if foreign:
-            await self._aside(book, cells)
-            return
-        document.version, document.whole = version, merging.whole(model["content"])
-        book.news = True  # until it is written
-        self._save_state(key, session)
-        book.news = False
-        await ensure_async(
-            self._contents.save({"type": "notebook", "format": "json", "content": model["content"]}, book.path)
-        )
-        after = await self._read(book.path, content=False)
-        document.wrote(version, Version.of(after or {}))
-
-    async def _aside(self, book, cells):
-        """Writes a notebook of its own: that of the cells is not there, or not as it was."""
-        if not book.aside:
-            directory, name = posixpath.split(book.path)
-            if directory and not await ensure_async(self._contents.dir_exists(directory)):
-                directory = ""
-            stem = name.removesuffix(".ipynb") or "notebook"
-            name = await ensure_async(self._contents.increment_filename(f"{stem}-outputs.ipynb", directory))
-            book.aside = posixpath.join(directory, name)
-            self.log.warning(
-                "%s was changed or removed by another program and is left alone: what its cells printed while no "
-                "page had it open is in %s",
-                book.path,
-                book.aside,
-            )
-        v4 = nbformat.v4
-        told = f"What cells of `{book.path}` printed while no page had it open. That file was changed or removed "
-        notebook = v4.new_notebook(cells=[v4.new_markdown_cell(told + "by another program meanwhile.")])
-        for cell in cells:
-            merging.write(merging.insert(notebook, cell, None), cell)
-        model = {"type": "notebook", "format": "json", "content": notebook}
-        await ensure_async(self._contents.save(model, book.aside))
-
-    # ---------------------------------------------------------- what pages read and write
-
-    async def flush(self, path):
-        """Writes what is known of a notebook that a page is about to read."""
-        for key, session in self._of(path):
-            if session.connection is None and session.book.news:
-                try:
-                    await asyncio.shield(self._write(key, session))
-                except Exception as error:  # noqa: BLE001 - it will be tried again
-                    self.log.warning("%s cannot be written: %r", path, error)
-
-    def given(self, path, model, content):
-        """A page gets this model of a notebook; it is made to tell what pages are told."""
-        if not content:
-            if path in self.documents:
-                self.documents[path].tell(model)
-            return
-        self.documents[path].read(model)
-        for _, session in self._of(path):
-            self._give(list(session.book.cells.values()), model["content"])
-
-    def _give(self, cells, notebook):
-        for cell, there in zip(cells, merging.find(notebook, cells), strict=True):
-            if there is not None:
-                cell.given.add(merging.state(there.get("outputs", []), there.get("execution_count")))
-
-    def saving(self, path, notebook):
-        """A page saves this. What it could not have read is put into it."""
-        for _, session in self._of(path):
-            session.book.fold()
-            cells = list(session.book.cells.values())
-            found = merging.find(notebook, cells)
-            judge = self._is_missing if session.connection is None else self._is_settled
-            missing = [cell for cell, there in zip(cells, found, strict=True) if judge(session.book, cell, there)]
-            merging.merge(notebook, missing, lambda cell: cell.newest)
-
-    def _is_settled(self, book, cell, there):
-        """For a page that is open: forgets what is saved. Nothing is put into what it saves."""
-        cell.newest = False
-        if not cell.done or (book.unfinished() and book.names_displays(cell)):
-            return False
-        if there is not None:
-            same, stale, name = self._compare(cell, there)
-            if not same and (stale or time.monotonic() - cell.heard < MOMENT):
-                cell.given = {name}
-                return False
-        book.drop(cell)
-        return False
-
-    def _is_missing(self, book, cell, there):
-        """For a page that is gone: whether another one saves what was there before the cell had run
-        to where it is now. Otherwise somebody has changed it, and that counts."""
-        if there is None:
-            if cell.newest and not cell.given:
-                return True
-            book.drop(cell)
-            return False
-        cell.newest = False
-        same, stale, name = self._compare(cell, there)
-        # Who has an older state has an older version of the file, and is asked before it saves that.
-        cell.given = {name}
-        if stale and not same:
-            return True
-        if cell.done:
-            book.drop(cell)
-        elif not same:
-            cell.restart(there.get("outputs", []))
-        return False
-
-    def _compare(self, cell, there):
-        """(whether a notebook's cell shows what is kept, or what was there earlier, a name for it)"""
-        outputs, count = there.get("outputs", []), there.get("execution_count")
-        ours, name = cell.export(), merging.state(outputs, count)
-        same = name == merging.state(ours, cell.count)
-        return same, name in cell.given or merging.is_earlier(outputs, ours), name
-
-    async def moved(self, path, to):
-        """A page has renamed a file or a directory."""
-        for key, session in list(self._sessions.items()):
-            new = _renamed(session.book.path, path, to)
-            if new is None:
-                continue
-            self.documents.moved(session.book.path, new)
-            session.book.path = new
-            cursor = self._session_manager.cursor
-            cursor.execute("SELECT session_id, path FROM session WHERE kernel_id=? AND type='notebook'", (key[0],))
-            for row in cursor.fetchall():
-                row_path = _renamed(row["path"], path, to)
-                if row_path is not None:
-                    name = posixpath.basename(row_path)
-                    await self._session_manager.update_session(row["session_id"], path=row_path, name=name)
-
-    def deleted(self, path):
-        """A page has deleted a file or a directory."""
-        self.documents.forget(path)
-        for session in self._sessions.values():
-            if _renamed(session.book.path, path, path) is not None:
-                for cell in list(session.book.cells.values()):
-                    session.book.drop(cell)
 
     # ----------------------------------------------------------------- beginning and end
 
@@ -448,8 +231,8 @@ class DocumentKeeper(LoggingConfigurable):
             session.book = book
             self._sessions[key] = session
             if version:
-                self.documents[book.path].version = Version(None, version)
-            self.documents[book.path].whole = whole
+                self.notebooks.documents[book.path].version = Version(None, version)
+            self.notebooks.documents[book.path].whole = whole
             waiting = asyncio.ensure_future(self._await_page(key, session, dial))
             self._waiting.add(waiting)
             waiting.add_done_callback(self._waiting.discard)
@@ -475,7 +258,7 @@ class DocumentKeeper(LoggingConfigurable):
         for key, session in there:
             if session.connection is None and session.book.news:
                 try:
-                    await asyncio.wait_for(self._write(key, session), FAREWELL)
+                    await asyncio.wait_for(self.notebooks.write(key, session), FAREWELL)
                 except Exception as error:  # noqa: BLE001 - the next server has it
                     self.log.warning("%s cannot be written: %r", session.book.path, error)
             self._save_state(key, session)
@@ -515,10 +298,3 @@ def _object(raw):
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _renamed(path, old, new):
-    """The path after something was renamed; None if it was not concerned."""
-    if path == old:
-        return new
-    return new + path[len(old) :] if path.startswith(old + "/") else None

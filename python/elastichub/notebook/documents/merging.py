@@ -63,6 +63,12 @@ def whole(notebook):
     return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def common(outputs, others):
+    """How many outputs are the same at the beginning."""
+    pairs = enumerate(zip(_plain(outputs), _plain(others), strict=False))
+    return next((i for i, (one, other) in pairs if one != other), min(len(outputs), len(others)))
+
+
 def is_earlier(outputs, later):
     """Whether a cell that shows `later` has shown `outputs` on its way there, as far as one can see."""
     before, after = _plain(outputs), _plain(later)
