@@ -223,6 +223,8 @@ func (m *Messages) size(cpu float64, memory int64) string {
 // act is something to ask for, in a form that opens.
 type act struct {
 	label, explained, action, csrf string
+	// about names what it is done to, for who does not see what is around.
+	about string
 	// force and reason are what the form asks for, besides.
 	force, reason bool
 	danger        bool
@@ -242,7 +244,10 @@ func (c Console) kernelActs(k holdings.Kernel, own bool) []act {
 	}
 	acts = append(acts, act{label: c.Msg.ShutDown.plain(), explained: c.Msg.ShutDownExplained.plain(), action: action + "/shutdown", danger: true})
 	for i := range acts {
-		acts[i].csrf, acts[i].reason = c.CSRF, !own
+		acts[i].csrf, acts[i].reason, acts[i].about = c.CSRF, !own, k.Title
+		if k.Document != "" {
+			acts[i].about += ", " + k.Document
+		}
 	}
 	return acts
 }
@@ -251,7 +256,7 @@ func (c Console) serverActs(s holdings.Server, own bool) []act {
 	if s.Stopped {
 		return nil
 	}
-	a := act{label: c.Msg.StopServer.plain(), explained: c.Msg.StopOwnExplained.plain(), action: c.Base + "servers/" + url.PathEscape(s.Name) + "/stop", csrf: c.CSRF, danger: true}
+	a := act{label: c.Msg.StopServer.plain(), explained: c.Msg.StopOwnExplained.plain(), action: c.Base + "servers/" + url.PathEscape(s.Name) + "/stop", csrf: c.CSRF, danger: true, about: serverTitle(s, c.Msg)}
 	if !own {
 		a.explained, a.reason = c.Msg.StopExplained.plain(), true
 	}
@@ -509,6 +514,16 @@ const (
 	FaultDirectory  Fault = "directory-unavailable"
 	FaultInternal   Fault = "internal"
 )
+
+// wayOut is the text of the link that leads to the first page.
+func (m *Messages) wayOut(f Fault) string {
+	switch f {
+	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultNoReason, FaultUnreadable:
+		return m.MineTitle.plain()
+	case FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultSignInNew, FaultDirectory, FaultInternal:
+	}
+	return m.Again.plain()
+}
 
 func (m *Messages) fault(f Fault) string {
 	switch f {
