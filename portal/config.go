@@ -15,6 +15,8 @@ type Config struct {
 	Admins   Admins
 	// ListAge is how old what lists and sums show may be, beyond the cache's own age.
 	ListAge time.Duration
+	// LiveEvery is how often a stream looks whether something has changed.
+	LiveEvery time.Duration
 	// RequestTimeout bounds every request but event streams.
 	RequestTimeout time.Duration
 }
@@ -28,7 +30,9 @@ type Admins struct {
 }
 
 // DefaultConfig is everything that does not depend on the site.
-func DefaultConfig() Config { return Config{RequestTimeout: 10 * time.Second, ListAge: time.Second} }
+func DefaultConfig() Config {
+	return Config{RequestTimeout: 10 * time.Second, ListAge: time.Second, LiveEvery: time.Second}
+}
 
 // Validate returns all faults.
 func (c Config) Validate() error {
@@ -46,6 +50,9 @@ func (c Config) Validate() error {
 	}
 	if c.ListAge < 0 {
 		faults = append(faults, errors.New("listAge: must not be less than 0"))
+	}
+	if c.LiveEvery <= 0 {
+		faults = append(faults, errors.New("liveEvery: must be more than 0"))
 	}
 	if c.RequestTimeout <= 0 {
 		faults = append(faults, errors.New("requestTimeout: must be more than 0"))

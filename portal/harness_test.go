@@ -130,6 +130,7 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 	h := &harness{T: t, members: &members{}, api: api, namespace: ns.Name, log: &buffer{}, now: time.Now()}
 	config := portal.DefaultConfig()
 	config.ListAge = 0 // tests change objects under its hands
+	config.LiveEvery = time.Millisecond
 	config.Namespace, config.BasePath, config.Admins = ns.Name, base, portal.Admins{Groups: []string{"CN=admins, dc=example"}}
 	for _, f := range change {
 		f(&config)
@@ -258,6 +259,11 @@ func (h *harness) call(user, method, path, body string, header ...string) *httpt
 	}
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
+	}
+	if strings.HasPrefix(strings.TrimPrefix(path, "/"), "live") { // a stream does not end by itself
+		ctx, cancel := context.WithTimeout(r.Context(), 500*time.Millisecond)
+		defer cancel()
+		r = r.WithContext(ctx)
 	}
 	return h.send(r)
 }

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"context"
+	"hash/fnv"
 	"sync"
 	"time"
 
@@ -16,29 +17,49 @@ import (
 // lists is what pages and lists show: of everything that is in the cache, as it was a
 // moment ago. Thousands of objects take a while, and many pages look again.
 type lists struct {
-	read func(context.Context) (holdings.Holdings, error)
+	read func(context.Context) (seen, error)
 	age  time.Duration
 	now  func() time.Time
 
 	mu     sync.Mutex
-	latest holdings.Holdings
+	latest seen
 	at     time.Time
 }
 
+// seen is what was in the cache, and marks that are others when something has changed:
+// of everything, and of what is a person's own.
+type seen struct {
+	holdings.Holdings
+	mark  uint64
+	marks map[string]uint64
+}
+
+// note adds an object to the marks; owner may be empty.
+func (s *seen) note(o client.Object, owner string) {
+	hash := fnv.New64a()
+	for _, part := range []string{o.GetName(), string(o.GetUID()), o.GetResourceVersion()} {
+		_, _ = hash.Write(append([]byte(part), 0)) // it never fails
+	}
+	s.mark += hash.Sum64()
+	if owner != "" {
+		s.marks[owner] += hash.Sum64()
+	}
+}
+
 // get gives what is at most age old. It is not to be changed.
-func (l *lists) get(ctx context.Context) (holdings.Holdings, error) {
+func (l *lists) get(ctx context.Context) (seen, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
 	if age := now.Sub(l.at); !l.at.IsZero() && age >= 0 && age < l.age {
 		return l.latest, nil
 	}
-	h, err := l.read(ctx)
+	s, err := l.read(ctx)
 	if err != nil {
-		return holdings.Holdings{}, err
+		return seen{}, err
 	}
-	l.latest, l.at = h, now
-	return h, nil
+	l.latest, l.at = s, now
+	return s, nil
 }
 
 // forget makes the next list a fresh one: somebody has changed something here.
@@ -49,19 +70,29 @@ func (l *lists) forget() {
 }
 
 // readAll reads everything from the cache.
-func (p *Portal) readAll(ctx context.Context) (holdings.Holdings, error) {
+func (p *Portal) readAll(ctx context.Context) (seen, error) {
 	var kernels v1alpha1.JupyterKernelList
 	var notebooks v1alpha1.JupyterNotebookList
 	var specs v1alpha1.JupyterKernelSpecList
 	var pods corev1.PodList
 	for _, list := range []client.ObjectList{&kernels, &notebooks, &specs, &pods} {
 		if err := p.deps.Client.List(ctx, list, client.InNamespace(p.config.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return holdings.Holdings{}, err
+			return seen{}, err
 		}
 	}
-	return holdings.Of(holdings.Objects{
+	s := seen{marks: map[string]uint64{}, Holdings: holdings.Of(holdings.Objects{
 		Kernels: kernels.Items, Notebooks: notebooks.Items, KernelSpecs: specs.Items, Pods: pods.Items,
-	}), nil
+	})}
+	for i := range s.Kernels {
+		s.note(&kernels.Items[i], ownerOfKernel(s.Kernels[i]))
+	}
+	for i := range s.Servers {
+		s.note(&notebooks.Items[i], ownerOfServer(s.Servers[i]))
+	}
+	for i := range pods.Items {
+		s.note(&pods.Items[i], "")
+	}
+	return s, nil
 }
 
 // kernelOf is the path's kernel as its object is now, and whose it is. Errors:

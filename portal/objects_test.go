@@ -15,9 +15,9 @@ import (
 func TestListsAreReadOnceInAWhile(t *testing.T) {
 	now, reads := time.Unix(1_800_000_000, 0), 0
 	var fault error
-	l := &lists{age: time.Second, now: func() time.Time { return now }, read: func(context.Context) (holdings.Holdings, error) {
+	l := &lists{age: time.Second, now: func() time.Time { return now }, read: func(context.Context) (seen, error) {
 		reads++
-		return holdings.Holdings{Servers: make([]holdings.Server, reads)}, fault
+		return seen{Holdings: holdings.Holdings{Servers: make([]holdings.Server, reads)}}, fault
 	}}
 	get := func() int {
 		h, err := l.get(t.Context())

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -163,6 +164,8 @@ func (p *Portal) failPage(r *request, err error, status int, kind string) {
 		status, kind = problem.Status, strings.TrimPrefix(problem.Type, problemType)
 	}
 	fault := web.Fault(kind)
+	// Also one whose time is over gets its page.
+	r.Request = r.WithContext(context.WithoutCancel(r.Context()))
 	err = p.page(r, status, func(c web.Console) templ.Component {
 		c.Done = ""
 		return web.Failed(c, fault, r.id)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,10 @@ type Portal struct {
 	metrics *metrics
 	lists   *lists
 	handler http.Handler
+	streams chan struct{}
+
+	drain    sync.Once
+	draining chan struct{}
 }
 
 // New returns the handler, or the faults of the configuration.
@@ -49,7 +54,10 @@ func New(config Config, deps Dependencies) (*Portal, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Portal{config: config, deps: deps, metrics: newMetrics(deps.Metrics)}
+	p := &Portal{
+		config: config, deps: deps, metrics: newMetrics(deps.Metrics),
+		streams: make(chan struct{}, mostStreams), draining: make(chan struct{}),
+	}
 	p.lists = &lists{read: p.readAll, age: config.ListAge, now: deps.Now}
 	mux := http.NewServeMux()
 	methods := map[string][]string{}

@@ -31,15 +31,16 @@ const (
 
 // Errors of this room.
 var (
-	errNoRoute    = errors.New("portal: no such route")
-	errMethod     = errors.New("portal: method not allowed")
-	errTooLarge   = errors.New("portal: body too large")
-	errMediaType  = errors.New("portal: body is of another media type")
-	errNoAdmin    = errors.New("portal: not an administrator")
-	errNotFound   = errors.New("portal: no such object, or somebody else's")
-	errConflict   = errors.New("portal: the object has changed")
-	errNotRunning = errors.New("portal: nothing to release")
-	errNoReason   = errors.New("portal: no reason given for what is another person's")
+	errNoRoute        = errors.New("portal: no such route")
+	errMethod         = errors.New("portal: method not allowed")
+	errTooLarge       = errors.New("portal: body too large")
+	errMediaType      = errors.New("portal: body is of another media type")
+	errNoAdmin        = errors.New("portal: not an administrator")
+	errNotFound       = errors.New("portal: no such object, or somebody else's")
+	errConflict       = errors.New("portal: the object has changed")
+	errNotRunning     = errors.New("portal: nothing to release")
+	errTooManyStreams = errors.New("portal: too many event streams")
+	errNoReason       = errors.New("portal: no reason given for what is another person's")
 )
 
 // malformed is the error for a request that cannot be read. Its text is
@@ -75,6 +76,7 @@ var rows = []row{
 	{errConflict, http.StatusConflict, "conflict", "Changed meanwhile", "It has changed meanwhile. Look again.", false},
 	{errNotRunning, http.StatusConflict, "not-running", "Not running", "It neither runs nor waits.", false},
 	{errNoReason, http.StatusUnprocessableEntity, "reason-required", "A reason is required", "Say why: it is another person's.", false},
+	{errTooManyStreams, http.StatusServiceUnavailable, "too-many-streams", "Too many streams", "Too many pages follow what happens. Look again by yourself.", true},
 	{holdings.ErrQuery, http.StatusBadRequest, "malformed", "Malformed request", "There is no such sort key, or no such place in a list.", false},
 
 	{groups.ErrSignInAgain, http.StatusForbidden, "sign-in-again", "Sign in again", "What your sign-in said of your groups is missing or too old. Log out of the Hub and in again.", false},

@@ -80,13 +80,17 @@ func (p *Portal) serve(of route) http.Handler {
 		if !requestIDPattern.MatchString(id) {
 			id = uuid.NewString()
 		}
-		control := http.NewResponseController(w)
-		// Recorders of tests know no deadlines; the server does.
-		_ = control.SetReadDeadline(time.Now().Add(p.config.RequestTimeout))
-		_ = control.SetWriteDeadline(time.Now().Add(p.config.RequestTimeout + writeTimeout))
-		ctx, cancel := context.WithTimeout(hr.Context(), p.config.RequestTimeout)
-		defer cancel()
-		hr = hr.WithContext(ctx)
+		// A stream sets deadlines of its own. One for reading, which passes while a handler
+		// runs, would end its request, and all that come later on the connection.
+		if of.path != livePath {
+			control := http.NewResponseController(w)
+			// Recorders of tests know no deadlines; the server does.
+			_ = control.SetReadDeadline(time.Now().Add(p.config.RequestTimeout))
+			_ = control.SetWriteDeadline(time.Now().Add(p.config.RequestTimeout + writeTimeout))
+			ctx, cancel := context.WithTimeout(hr.Context(), p.config.RequestTimeout)
+			defer cancel()
+			hr = hr.WithContext(ctx)
+		}
 		r := &request{Request: hr, w: &response{ResponseWriter: w}, route: of, id: id}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		secure(w.Header(), id)
@@ -187,7 +191,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}, []string{"route", "method", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "elastichub_portal_request_seconds",
-			Help:    "Time to answer a request of a person, by route template.",
+			Help:    "Time to answer a request of a person, by route template. Event streams are left out.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route"}),
 	}
@@ -207,7 +211,9 @@ func (p *Portal) observe(r *request, err error, took time.Duration) {
 		method = "other"
 	}
 	p.metrics.requests.WithLabelValues(r.route.path, method, strconv.Itoa(r.w.code)).Inc()
-	p.metrics.seconds.WithLabelValues(r.route.path).Observe(took.Seconds())
+	if r.route.path != livePath {
+		p.metrics.seconds.WithLabelValues(r.route.path).Observe(took.Seconds())
+	}
 	level := slog.LevelInfo
 	switch {
 	case r.w.code >= 500:

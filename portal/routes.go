@@ -37,6 +37,8 @@ func (p *Portal) routes() []route {
 		{get, "/signedout", anyone, p.signedOutPage},
 		{get, "/static/{name}", anyone, static},
 
+		{get, livePath, person, p.live},
+
 		{get, "/{$}", person, p.minePage},
 		{get, "/kernels/{name}", person, p.kernelPage},
 		{post, "/kernels/{name}/release", person, p.asksIn("kernels", p.release, web.DoneRelease)},

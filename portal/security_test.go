@@ -33,6 +33,7 @@ var allowed = map[string]string{
 	"POST /signout":                        signed,
 	"GET /signedout":                       open,
 	"GET /static/{name}":                   open,
+	"GET /live":                            signed,
 	"GET /{$}":                             signed,
 	"GET /kernels/{name}":                  owner,
 	"POST /kernels/{name}/release":         owner,

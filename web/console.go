@@ -68,8 +68,8 @@ const (
 	DoneStop     Done = "stop"
 )
 
-// How often a page looks again by its script, in seconds: one of an object, which asks
-// the API server for its events, less often.
+// How often a page looks again by its script, in seconds, while it does not hear of
+// changes: one of an object, which asks the API server for its events, less often.
 const (
 	often  = "5"
 	seldom = "15"
@@ -81,6 +81,7 @@ type shell struct {
 	title   string
 	current string // path of the page's entry in the navigation
 	refresh string // seconds; empty: never
+	all     bool   // it shows what is others'
 }
 
 type navEntry struct {
@@ -104,6 +105,14 @@ func (s shell) nav() []navEntry {
 		add("policies", s.Msg.NavPolicies)
 	}
 	return entries
+}
+
+// live is where the page hears of changes: of everything, or of the reader's own.
+func (s shell) live() string {
+	if s.all {
+		return s.Base + "live?of=all"
+	}
+	return s.Base + "live"
 }
 
 func (s shell) asset(i int) string { return s.Base + "static/" + ConsoleAssets[i].Name }
@@ -457,7 +466,7 @@ func (l listing) filtered() bool {
 }
 
 func newListing(c Console, title, path string, query holdings.Query, total int, next string) listing {
-	return listing{shell: shell{Console: c, title: title, current: path, refresh: often}, path: path, query: query, total: total, next: next}
+	return listing{shell: shell{Console: c, title: title, current: path, refresh: often, all: true}, path: path, query: query, total: total, next: next}
 }
 
 func (m *Messages) kernelPhases(selected string) []option {

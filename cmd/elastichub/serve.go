@@ -169,6 +169,7 @@ func serve(ctx context.Context, config serveConfig) error {
 			return err
 		}
 		defer people.close()
+		server.RegisterOnShutdown(people.Drain)
 		server.Handler = serving(api, people)
 	}
 	if err := mgr.Add(&httpServer{listen: config.HubAPI.Listen, server: server, log: log}); err != nil {
