@@ -1,0 +1,51 @@
+package web
+
+import (
+	"net/url"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/portal/holdings"
+)
+
+// act is something to ask for, in a form that opens.
+type act struct {
+	label, explained, action, csrf string
+	// about names what it is done to, for who does not see what is around.
+	about string
+	// force and reason are what the form asks for, besides.
+	force, reason bool
+	danger        bool
+}
+
+func (c Console) kernelActs(k holdings.Kernel, own bool) []act {
+	if k.Ending {
+		return nil
+	}
+	action := c.Base + "kernels/" + url.PathEscape(k.ID)
+	var acts []act
+	switch {
+	case k.Phase == v1alpha1.KernelQueued:
+		acts = append(acts, act{label: c.Msg.LeaveQueue.plain(), explained: c.Msg.QueueExplained.plain(), action: action + "/release"})
+	case k.Phase.HasPod():
+		acts = append(acts, act{label: c.Msg.Release.plain(), explained: c.Msg.ReleaseExplained.plain(), action: action + "/release", force: true})
+	}
+	acts = append(acts, act{label: c.Msg.ShutDown.plain(), explained: c.Msg.ShutDownExplained.plain(), action: action + "/shutdown", danger: true})
+	for i := range acts {
+		acts[i].csrf, acts[i].reason, acts[i].about = c.CSRF, !own, k.Title
+		if k.Document != "" {
+			acts[i].about += ", " + k.Document
+		}
+	}
+	return acts
+}
+
+func (c Console) serverActs(s holdings.Server, own bool) []act {
+	if s.Stopped {
+		return nil
+	}
+	a := act{label: c.Msg.StopServer.plain(), explained: c.Msg.StopOwnExplained.plain(), action: c.Base + "servers/" + url.PathEscape(s.Name) + "/stop", csrf: c.CSRF, danger: true, about: serverTitle(s, c.Msg)}
+	if !own {
+		a.explained, a.reason = c.Msg.StopExplained.plain(), true
+	}
+	return []act{a}
+}

@@ -1,0 +1,65 @@
+package web
+
+// Fault is why there is no page.
+type Fault string
+
+// Faults that a page tells of in its reader's language.
+const (
+	FaultNotAllowed Fault = "not-allowed"
+	FaultCrossSite  Fault = "cross-site"
+	FaultSignIn     Fault = "sign-in-failed"
+	FaultProvider   Fault = "provider-unavailable"
+	FaultNoRoute    Fault = "no-route"
+	FaultNoAdmin    Fault = "no-administrator"
+	FaultNotFound   Fault = "not-found"
+	FaultConflict   Fault = "conflict"
+	FaultNotRunning Fault = "not-running"
+	FaultNoReason   Fault = "reason-required"
+	FaultUnreadable Fault = "malformed"
+	FaultSignInNew  Fault = "sign-in-again"
+	FaultDirectory  Fault = "directory-unavailable"
+	FaultInternal   Fault = "internal"
+)
+
+// wayOut is the text of the link that leads to the first page.
+func (m *Messages) wayOut(f Fault) string {
+	switch f {
+	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultNoReason, FaultUnreadable:
+		return m.MineTitle.plain()
+	case FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultSignInNew, FaultDirectory, FaultInternal:
+	}
+	return m.Again.plain()
+}
+
+func (m *Messages) fault(f Fault) string {
+	switch f {
+	case FaultNotAllowed:
+		return m.FaultNotAllowed.plain()
+	case FaultCrossSite:
+		return m.FaultCrossSite.plain()
+	case FaultSignIn:
+		return m.FaultSignIn.plain()
+	case FaultProvider:
+		return m.FaultProvider.plain()
+	case FaultNoRoute:
+		return m.FaultNoRoute.plain()
+	case FaultNoAdmin:
+		return m.FaultNoAdmin.plain()
+	case FaultNotFound:
+		return m.FaultNotFound.plain()
+	case FaultConflict:
+		return m.FaultConflict.plain()
+	case FaultNotRunning:
+		return m.FaultNotRunning.plain()
+	case FaultNoReason:
+		return m.FaultNoReason.plain()
+	case FaultUnreadable:
+		return m.FaultUnreadable.plain()
+	case FaultSignInNew:
+		return m.SignInAgain.plain()
+	case FaultDirectory:
+		return m.DirectoryUnavailable.plain()
+	case FaultInternal:
+	}
+	return m.FaultInternal.plain()
+}
