@@ -15,11 +15,18 @@ import (
 	"github.com/elastichub/elastichub/web"
 )
 
+// maxLanguages bounds an Accept-Language value, in bytes.
+const maxLanguages = 1024
+
 // console is what is around the page that a request gets.
 func (p *Portal) console(r *request) web.Console {
+	languages := r.Header.Get("Accept-Language")
+	if len(languages) > maxLanguages {
+		languages = ""
+	}
 	c := web.Console{
 		Base: p.config.BasePath, Hub: p.deps.Gate.HubURL(""), User: r.person.User, Admin: r.isAdmin, AdminUnknown: r.adminErr != nil,
-		CSRF: r.person.CSRF, Now: p.deps.Now(), Msg: web.ForLanguages(r.Header.Get("Accept-Language")),
+		CSRF: r.person.CSRF, Now: p.deps.Now(), Msg: web.ForLanguages(languages),
 	}
 	if r.Method == http.MethodGet {
 		c.Done = web.Done(r.URL.Query().Get("done"))

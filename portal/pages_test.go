@@ -109,6 +109,7 @@ func TestEveryPageOpens(t *testing.T) {
 		assert.Equal(t, "text/html; charset=utf-8", w.Header().Get("Content-Type"))
 	}
 	assert.Contains(t, root.open("cluster", "Accept-Language", "ru").Body.String(), `<html lang="ru">`)
+	assert.Contains(t, root.open("cluster", "Accept-Language", strings.Repeat("ru,", 500)).Body.String(), `<html lang="en">`, "nobody reads that many")
 	for _, bad := range []string{"kernels?sort=password", "kernels?secret=1", "servers?after=x"} {
 		assert.Equal(t, http.StatusBadRequest, root.open(bad).Code, bad)
 	}
