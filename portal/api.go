@@ -94,12 +94,17 @@ func (p *Portal) kernel(r *request) error {
 	return r.json(k)
 }
 
-// totals are the cluster's extended resources, nil where nobody counts them.
-func (p *Portal) totals(r *request) (map[string]int64, error) {
-	if p.deps.Totals == nil {
-		return nil, nil
+// capacity is the cluster's, empty where nobody counts it, or cannot at the moment.
+func (p *Portal) capacity(r *request) holdings.Capacity {
+	if p.deps.Capacity == nil {
+		return holdings.Capacity{}
 	}
-	return p.deps.Totals(r.Context())
+	cluster, err := p.deps.Capacity(r.Context())
+	if err != nil {
+		p.deps.Log.WarnContext(r.Context(), "overview without capacity", "request", r.id, "error", err)
+		return holdings.Capacity{}
+	}
+	return cluster
 }
 
 func (p *Portal) overview(r *request) error {
@@ -107,11 +112,7 @@ func (p *Portal) overview(r *request) error {
 	if err != nil {
 		return err
 	}
-	totals, err := p.totals(r)
-	if err != nil {
-		return err
-	}
-	o := h.Overview(totals)
+	o := h.Overview(p.capacity(r))
 	if o.Devices == nil {
 		o.Devices = []holdings.Device{}
 	}

@@ -137,8 +137,12 @@ func TestClusterOfAdministrators(t *testing.T) {
 
 	var o holdings.Overview
 	require.NoError(t, json.Unmarshal(h.call("root", http.MethodGet, "api/v1/overview", "").Body.Bytes(), &o))
-	four := int64(4)
-	assert.Equal(t, []holdings.Device{{Resource: "nvidia.com/gpu", Total: &four, Held: 2, Idle: 2, Waiting: 2}}, o.Devices)
+	four, one := int64(4), int64(1)
+	assert.Equal(t, []holdings.Device{{Resource: "nvidia.com/gpu", Total: &four, Free: &one, Held: 2, Idle: 2, Waiting: 2}}, o.Devices)
+	h.uncounted = true
+	o = holdings.Overview{}
+	require.NoError(t, json.Unmarshal(h.call("root", http.MethodGet, "api/v1/overview", "").Body.Bytes(), &o))
+	assert.Equal(t, []holdings.Device{{Resource: "nvidia.com/gpu", Held: 2, Idle: 2, Waiting: 2}}, o.Devices, "what is known is told")
 	queue := rowsOf[holdings.Kernel](t, h.call("root", http.MethodGet, "api/v1/queue", "").Body.Bytes())
 	require.Len(t, queue, 2)
 	assert.Equal(t, "k-waits-1", queue[0].ID)

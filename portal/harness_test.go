@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -32,6 +33,7 @@ import (
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/hubclient"
 	"github.com/elastichub/elastichub/portal"
+	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
 )
 
@@ -109,6 +111,7 @@ type harness struct {
 	namespace string
 	log       *buffer
 	now       time.Time
+	uncounted bool // nobody can tell what the cluster has
 }
 
 func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
@@ -137,8 +140,13 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 	}
 	h.portal, err = portal.New(config, portal.Dependencies{
 		Gate: newGate(t), Members: h.members, Client: api, Live: api, Log: slog.New(slog.NewJSONHandler(h.log, nil)), Metrics: prometheus.NewRegistry(),
-		Now:    func() time.Time { return h.now },
-		Totals: func(context.Context) (map[string]int64, error) { return map[string]int64{"nvidia.com/gpu": 4}, nil },
+		Now: func() time.Time { return h.now },
+		Capacity: func(context.Context) (holdings.Capacity, error) {
+			if h.uncounted {
+				return holdings.Capacity{}, errors.New("the cache is not there yet")
+			}
+			return holdings.Capacity{Total: map[string]int64{"nvidia.com/gpu": 4}, Free: map[string]int64{"nvidia.com/gpu": 1}}, nil
+		},
 	})
 	require.NoError(t, err)
 	return h

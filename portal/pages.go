@@ -62,11 +62,8 @@ func (p *Portal) clusterPage(r *request) error {
 	if err != nil {
 		return err
 	}
-	totals, err := p.totals(r)
-	if err != nil {
-		return err
-	}
-	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.Cluster(c, h.Overview(totals), h.Queue()) })
+	cluster := p.capacity(r)
+	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.Cluster(c, h.Overview(cluster), h.Queue()) })
 }
 
 func (p *Portal) kernelsPage(r *request) error {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
 )
 
@@ -29,11 +30,11 @@ type Dependencies struct {
 	Client client.Client
 	// Live reads from the API server.
 	Live client.Reader
-	// Totals are what the cluster has of extended resources; nil: nobody counts them.
-	Totals  func(context.Context) (map[string]int64, error)
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
-	Now     func() time.Time
+	// Capacity is what the cluster has of extended resources; nil: nobody counts them.
+	Capacity func(context.Context) (holdings.Capacity, error)
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+	Now      func() time.Time
 }
 
 // Portal is the handler of everything below the base path.

@@ -55,10 +55,10 @@ func sampleKernels() []holdings.Kernel {
 }
 
 func sampleOverview() holdings.Overview {
-	total := int64(4)
+	total, free := int64(4), int64(2)
 	gpu := map[string]int64{"nvidia.com/gpu": 2}
 	return holdings.Overview{
-		Devices: []holdings.Device{{Resource: "nvidia.com/gpu", Total: &total, Held: 2, Busy: 1, Idle: 1, Waiting: 2}},
+		Devices: []holdings.Device{{Resource: "nvidia.com/gpu", Total: &total, Free: &free, Held: 2, Busy: 1, Idle: 1, Waiting: 2}},
 		Servers: 2, Kernels: 2, Parked: 1, Waiting: 2,
 		Policies: []holdings.Sum{{Name: "", Servers: 1, CPU: 0.25, Memory: 1 << 30}, {Name: "ml-research", Servers: 1, Kernels: 2, CPU: 2.6666, Memory: 8 << 30, Devices: gpu}},
 		Nodes:    []holdings.Sum{{Name: "node-1", Servers: 2, Kernels: 1, CPU: 1.9, Memory: 5 << 30, Devices: map[string]int64{"nvidia.com/gpu": 1}}, {Name: "node-2", Kernels: 1, CPU: 1, Memory: 2 << 30, Devices: map[string]int64{"nvidia.com/gpu": 1}}},

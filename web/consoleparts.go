@@ -30,7 +30,10 @@ func (m *Messages) tiles(d holdings.Device) []tile {
 	n := func(n int64) string { return strconv.FormatInt(n, 10) }
 	var all []tile
 	if d.Total != nil {
-		all = append(all, tile{m.Total.plain(), n(*d.Total)}, tile{m.Free.plain(), n(max(*d.Total-d.Held, 0))})
+		all = append(all, tile{m.Total.plain(), n(*d.Total)})
+	}
+	if d.Free != nil {
+		all = append(all, tile{m.Free.plain(), n(*d.Free)})
 	}
 	return append(all, tile{m.Held.plain(), n(d.Held)}, tile{m.Busy.plain(), n(d.Busy)}, tile{m.Idle.plain(), n(d.Idle)}, tile{m.Waiting.plain(), n(d.Waiting)})
 }

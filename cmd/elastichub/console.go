@@ -16,6 +16,7 @@ import (
 	"github.com/elastichub/elastichub/hubclient"
 	"github.com/elastichub/elastichub/kernels/offers"
 	"github.com/elastichub/elastichub/portal"
+	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
 )
 
@@ -96,9 +97,9 @@ func newConsole(config serveConfig, members portal.Members, kubernetes client.Cl
 	}
 	c.Portal, err = portal.New(config.Portal.handler(config.Namespace), portal.Dependencies{
 		Gate: gate, Members: members, Client: kubernetes, Live: live, Log: log, Metrics: registry, Now: time.Now,
-		Totals: func(ctx context.Context) (map[string]int64, error) {
-			_, total, _, err := lent.Capacity(ctx)
-			return total, err
+		Capacity: func(ctx context.Context) (holdings.Capacity, error) {
+			free, total, _, err := lent.Capacity(ctx)
+			return holdings.Capacity{Total: total, Free: free}, err
 		},
 	})
 	if err != nil {

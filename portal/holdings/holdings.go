@@ -294,8 +294,10 @@ func (h Holdings) Queue() []Kernel {
 // Device sums up one extended resource. Idle ones are held by kernels that do nothing.
 type Device struct {
 	Resource string `json:"resource"`
-	// Total is that of the cluster, absent where nobody counts it.
+	// Total is that of the cluster, and Free what nobody has of it; absent where nobody
+	// counts them. What is neither held nor free others than kernels have.
 	Total   *int64 `json:"total,omitempty"`
+	Free    *int64 `json:"free,omitempty"`
 	Held    int64  `json:"held"`
 	Busy    int64  `json:"busy"`
 	Idle    int64  `json:"idle"`
@@ -325,13 +327,17 @@ type Overview struct {
 	Nodes    []Sum `json:"nodes"`
 }
 
-// Overview sums up. totals are what the cluster has of extended resources, nil where
-// nobody counts them.
-func (h Holdings) Overview(totals map[string]int64) Overview {
+// Capacity is what the cluster has of extended resources, in all and free, by name; empty
+// where nobody counts them.
+type Capacity struct{ Total, Free map[string]int64 }
+
+// Overview sums up.
+func (h Holdings) Overview(cluster Capacity) Overview {
 	o := Overview{}
 	byResource, byPolicy, byNode := map[string]*Device{}, map[string]*Sum{}, map[string]*Sum{}
-	for resource, n := range totals {
-		byResource[resource] = &Device{Resource: resource, Total: &n}
+	for resource, n := range cluster.Total {
+		free := cluster.Free[resource]
+		byResource[resource] = &Device{Resource: resource, Total: &n, Free: &free}
 	}
 	for _, k := range h.Kernels {
 		o.count(k)

@@ -143,11 +143,11 @@ func TestServers(t *testing.T) {
 }
 
 func TestOverview(t *testing.T) {
-	o := Of(objects()).Overview(map[string]int64{gpu: 8, "amd.com/gpu": 1})
-	eight, one := int64(8), int64(1)
+	o := Of(objects()).Overview(Capacity{Total: map[string]int64{gpu: 8, "amd.com/gpu": 1}, Free: map[string]int64{gpu: 3}})
+	eight, one, three, none := int64(8), int64(1), int64(3), int64(0)
 	assert.Equal(t, []Device{
-		{Resource: "amd.com/gpu", Total: &one},
-		{Resource: gpu, Total: &eight, Held: 4, Busy: 3, Idle: 1, Waiting: 2},
+		{Resource: "amd.com/gpu", Total: &one, Free: &none},
+		{Resource: gpu, Total: &eight, Free: &three, Held: 4, Busy: 3, Idle: 1, Waiting: 2},
 	}, o.Devices)
 	assert.Equal(t, [4]int{2, 2, 1, 3}, [4]int{o.Servers, o.Kernels, o.Parked, o.Waiting})
 	require.Len(t, o.Policies, 2)
@@ -159,7 +159,7 @@ func TestOverview(t *testing.T) {
 	assert.InDelta(t, 0.51+1.01+0.71+2, ml.CPU, 1e-9)
 	assert.Equal(t, map[string]int64{gpu: 3}, ml.Devices)
 	assert.Equal(t, []string{"", "n1", "n2"}, []string{o.Nodes[0].Name, o.Nodes[1].Name, o.Nodes[2].Name})
-	assert.Nil(t, Of(objects()).Overview(nil).Devices[0].Total, "nobody counts them")
+	assert.Nil(t, Of(objects()).Overview(Capacity{}).Devices[0].Total, "nobody counts them")
 }
 
 // TestPagesMeetEveryRow, also while rows come and go.
