@@ -76,7 +76,7 @@ var coldLegs = []leg{
 	{"queue", markWritten, markAdmitted},
 	{"make the Pod", markAdmitted, markMade},
 	{"schedule", markMade, markScheduled},
-	{"mount, sandbox, agent's container", markScheduled, markAgent},
+	{"mount, agent's container", markScheduled, markAgent},
 	{"kernel's container", markAgent, markProcess},
 	{"kernel", markProcess, markUp},
 	{"connect, first cell", markUp, markReplied},
