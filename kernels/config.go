@@ -27,6 +27,8 @@ type Config struct {
 	// ClusterCapacity lets admission read Nodes and Pods of all namespaces.
 	// Without it only the policies limit, and the scheduler decides the rest.
 	ClusterCapacity bool
+	// NodePools are those that autoscalers add nodes to; they need ClusterCapacity.
+	NodePools []queue.NodePool
 	// Allowances is asked for a user's policies before a kernel is admitted. nil:
 	// nobody can be asked, and those count that the server started with.
 	Allowances queue.Allowances
@@ -47,6 +49,9 @@ func (c Config) Validate() error {
 	}
 	if _, err := tokens.NewVerifier(c.TokenPublicKey); err != nil {
 		faults = append(faults, fmt.Errorf("kernels.tokenPublicKey: %w", err))
+	}
+	if err := queue.ValidatePools("kernels.nodePools", c.NodePools); err != nil {
+		faults = append(faults, err)
 	}
 	if n := len(c.KeepSeed); n != 0 && n != keys.Size {
 		faults = append(faults, fmt.Errorf("kernels.keepSeed: %d bytes, want %d", n, keys.Size))

@@ -27,7 +27,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	}
 	cfg.Pods.Keeps = len(cfg.KeepSeed) > 0
 	pods := podspec.NewBuilder(cfg.Pods)
-	admission, err := queue.New(mgr, queue.Config{Namespace: cfg.Namespace, Pods: pods, ClusterCapacity: cfg.ClusterCapacity, Allowances: cfg.Allowances}, agents, life, registry)
+	admission, err := queue.New(mgr, queue.Config{Namespace: cfg.Namespace, Pods: pods, ClusterCapacity: cfg.ClusterCapacity, NodePools: cfg.NodePools, Allowances: cfg.Allowances}, agents, life, registry)
 	if err != nil {
 		return nil, err
 	}

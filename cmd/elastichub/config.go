@@ -16,6 +16,8 @@ import (
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/hubclient"
+	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -85,9 +87,49 @@ type kernelsConfig struct {
 	// BusyGPU is in percent.
 	BusyGPU         float64 `mapstructure:"busyGPU"`
 	ClusterCapacity bool
+	// NodePools are those that an autoscaler adds nodes to.
+	NodePools []nodePoolConfig
 	// DoNotDisrupt asks autoscalers to leave the nodes of kernels alone.
 	DoNotDisrupt bool
 	Keep         keepConfig
+}
+
+// nodePoolConfig is a set of nodes that grows. Labels are a list, not a map, since
+// viper takes a point in a key for a path.
+type nodePoolConfig struct {
+	Name      string
+	Labels    []labelConfig
+	Taints    []taintConfig
+	Resources []countConfig
+	MaxNodes  int
+}
+
+type labelConfig struct{ Key, Value string }
+
+type taintConfig struct{ Key, Value, Effect string }
+
+type countConfig struct {
+	Name  string
+	Count int64
+}
+
+// nodePools are the configured ones as the queue has them.
+func (c kernelsConfig) nodePools() []queue.NodePool {
+	pools := make([]queue.NodePool, 0, len(c.NodePools))
+	for _, from := range c.NodePools {
+		p := queue.NodePool{Name: from.Name, Labels: map[string]string{}, Resources: admission.Resources{}, MaxNodes: from.MaxNodes}
+		for _, label := range from.Labels {
+			p.Labels[label.Key] = label.Value
+		}
+		for _, taint := range from.Taints {
+			p.Taints = append(p.Taints, corev1.Taint{Key: taint.Key, Value: taint.Value, Effect: corev1.TaintEffect(taint.Effect)})
+		}
+		for _, resource := range from.Resources {
+			p.Resources[resource.Name] = resource.Count
+		}
+		pools = append(pools, p)
+	}
+	return pools
 }
 
 // keepConfig is how the states of parked kernels are kept, where neither a gateway
@@ -246,6 +288,12 @@ func (c serveConfig) validate() error {
 		if !podrules.IsPullPolicy(corev1.PullPolicy(policy)) {
 			faults = append(faults, fmt.Errorf("%s: %q is not one of Always, IfNotPresent, Never, and not empty", path, policy))
 		}
+	}
+	if err := queue.ValidatePools("kernels.nodePools", c.Kernels.nodePools()); err != nil {
+		faults = append(faults, err)
+	}
+	if len(c.Kernels.NodePools) > 0 && !c.Kernels.ClusterCapacity {
+		faults = append(faults, errors.New("kernels.nodePools: needs kernels.clusterCapacity, without which nodes are not counted"))
 	}
 	if c.Kernels.MaxRunSeconds < 0 {
 		faults = append(faults, fmt.Errorf("kernels.maxRunSeconds: %d is negative", c.Kernels.MaxRunSeconds))

@@ -136,6 +136,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		TokenPublicKey:  issuer.PublicKey(),
 		MetricsToken:    config.Metrics.TokenSecret,
 		ClusterCapacity: config.Kernels.ClusterCapacity,
+		NodePools:       config.Kernels.nodePools(),
 		Allowances:      asked,
 	}, remote.NewCaller(protocol.Port), registry)
 	if err != nil {

@@ -148,7 +148,13 @@ func (u *usage) decide(r *Request) result {
 		return result{outcome: admitted, warmPod: s.ID}
 	}
 	if len(r.Wants) > 0 && u.nodes != nil {
-		n := u.bestFit(r.Wants, r.Eligible)
+		n := u.bestFit(r.Wants, r.Eligible, there)
+		if n == nil {
+			if v, making := u.makeRoom(r); making {
+				return v
+			}
+			n = u.bestFit(r.Wants, r.Eligible, toCome)
+		}
 		if n == nil {
 			return u.noNode(r)
 		}

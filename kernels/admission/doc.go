@@ -15,6 +15,10 @@
 // is set aside, so that a stream of smaller requests cannot starve it. One that
 // no node could ever satisfy sets nothing aside.
 //
+// A node that an autoscaler can add is one like others, but the last to be used: a
+// request is admitted to it, so that its Pod waits where the autoscaler sees it, and
+// never more of them than the autoscaler may add nodes for.
+//
 // One whose user's groups cannot be told now waits and sets nothing aside either;
 // one whose user has lost them is refused.
 //

@@ -39,12 +39,16 @@ func (u *usage) eligible(f func(string) bool) []*node {
 	return list
 }
 
-// bestFit finds the fullest node that still has room, so that large gaps stay
-// large; nil when there is none.
-func (u *usage) bestFit(want Resources, eligible func(string) bool) *node {
+// Of nodes: those that are there, and those that an autoscaler adds.
+func there(n *node) bool  { return !n.Coming }
+func toCome(n *node) bool { return n.Coming }
+
+// bestFit finds the fullest node of a kind that still has room, so that large gaps
+// stay large; nil when there is none.
+func (u *usage) bestFit(want Resources, eligible func(string) bool, kind func(*node) bool) *node {
 	var best *node
 	for _, n := range u.eligible(eligible) {
-		if n.free.covers(want) && (best == nil || n.freeOf(want) < best.freeOf(want)) {
+		if kind(n) && n.free.covers(want) && (best == nil || n.freeOf(want) < best.freeOf(want)) {
 			best = n
 		}
 	}
@@ -75,13 +79,7 @@ func (n *node) freeOf(want Resources) (free int64) {
 // most likely to have some next.
 func (u *usage) noNode(r *Request) result {
 	names := slices.Sorted(maps.Keys(r.Wants))
-	v := result{queue: "nodes/" + strings.Join(names, "+"), reason: u.shortage(r, names)}
-	if u.makeRoom(r) {
-		v.reason = Reason{Code: WarmPodEnds}
-		u.group[account(r.Policies, u.policies)] += r.Wants.Sum()
-		u.claim(r)
-		return v
-	}
+	v := result{queue: nodesQueue(names), reason: u.shortage(r, names)}
 	if n := u.roomiest(r.Wants, r.Eligible); n != nil {
 		v.starved = true
 		for name, want := range r.Wants {
@@ -92,6 +90,9 @@ func (u *usage) noNode(r *Request) result {
 	}
 	return v
 }
+
+// nodesQueue is the queue of those who wait for room on a node.
+func nodesQueue(resources []string) string { return "nodes/" + strings.Join(resources, "+") }
 
 func (u *usage) shortage(r *Request, names []string) Reason {
 	nodes := u.eligible(r.Eligible)

@@ -28,10 +28,13 @@ func randomInput(rng *rand.Rand) Input {
 	if rng.IntN(4) > 0 {
 		in.Nodes = []Node{}
 		for i := range rng.IntN(4) {
-			n := Node{Name: fmt.Sprintf("n%d", i), Total: Resources{}, Free: Resources{}}
+			n := Node{Name: fmt.Sprintf("n%d", i), Total: Resources{}, Free: Resources{}, Coming: rng.IntN(4) == 0}
 			for _, name := range resources {
 				n.Total[name] = rng.Int64N(5)
 				n.Free[name] = rng.Int64N(n.Total[name] + 1)
+				if n.Coming {
+					n.Free[name] = n.Total[name]
+				}
 			}
 			in.Nodes = append(in.Nodes, n)
 		}
@@ -58,11 +61,14 @@ func randomInput(rng *rand.Rand) Input {
 	for i := range rng.IntN(5) {
 		s := WarmPod{ID: fmt.Sprintf("s%d", i), Holds: Resources{resources[rng.IntN(2)]: 1 + rng.Int64N(3)}, Ready: rng.IntN(2) == 0, Going: rng.IntN(4) == 0}
 		s.Class = classOf(s.Holds)
-		if in.Nodes != nil && len(in.Nodes) == 0 {
+		if in.Nodes != nil && !slices.ContainsFunc(in.Nodes, func(n Node) bool { return !n.Coming }) {
 			break // it could be nowhere
 		}
 		if len(in.Nodes) > 0 { // where there is room for it
 			n := in.Nodes[rng.IntN(len(in.Nodes))]
+			if n.Coming {
+				continue
+			}
 			free := maps.Clone(n.Free)
 			for _, other := range in.WarmPods {
 				if other.Node == n.Name {
@@ -323,7 +329,7 @@ func TestNobodyStarves(t *testing.T) {
 
 func (in Input) freeNode(want Resources) string {
 	u := newUsage(in)
-	if n := u.bestFit(want, nil); n != nil {
+	if n := u.bestFit(want, nil, there); n != nil {
 		return n.Name
 	}
 	return ""

@@ -27,6 +27,9 @@ type Policy struct {
 // Node is a node that offers extended resources.
 type Node struct {
 	Name string
+	// Coming: it is not there yet. An autoscaler adds it once a Pod waits for it.
+	// Those that are there are filled first, and warm Pods end, before it is asked for.
+	Coming bool
 	// Total is what the node offers, Free what Pods other than kernels leave
 	// of it. The kernels are given as Holders.
 	Total, Free Resources

@@ -86,10 +86,15 @@ func (u *usage) occupy(at string, holds Resources, eligible func(string) bool, u
 	switch {
 	case at != "":
 		n = u.named(at)
-	case unschedulable || len(holds) == 0:
+	case len(holds) == 0:
 		return nil
+	case unschedulable: // what is there has no room for it
+		n = u.bestFit(holds, eligible, toCome)
 	default:
-		if n = u.bestFit(holds, eligible); n == nil {
+		if n = u.bestFit(holds, eligible, there); n == nil {
+			n = u.bestFit(holds, eligible, toCome)
+		}
+		if n == nil {
 			n = u.roomiest(holds, eligible)
 		}
 	}

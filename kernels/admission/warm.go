@@ -2,6 +2,7 @@ package admission
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -38,13 +39,13 @@ func (u *usage) warmPodFor(r *Request) *warmPod {
 }
 
 // makeRoom gives up as few warm Pods as it takes for a request to have room on
-// one node, and sets that room aside for it. It reports false, and gives up
-// nothing, if all of them would not do.
-func (u *usage) makeRoom(r *Request) bool {
+// one node, and sets that room aside for it, which waits. It reports false, and
+// gives up nothing, if all of them would not do.
+func (u *usage) makeRoom(r *Request) (result, bool) {
 	var best []*warmPod
 	var at *node
 	for _, n := range u.eligible(r.Eligible) {
-		if !n.Total.covers(r.Wants) {
+		if n.Coming || !n.Total.covers(r.Wants) {
 			continue
 		}
 		chosen, ok := u.enough(n, r.Wants)
@@ -53,7 +54,7 @@ func (u *usage) makeRoom(r *Request) bool {
 		}
 	}
 	if at == nil {
-		return false
+		return result{}, false
 	}
 	for _, s := range best {
 		s.ending = true
@@ -67,7 +68,9 @@ func (u *usage) makeRoom(r *Request) bool {
 		at.coming[name] -= soon
 		at.free[name] -= want - soon
 	}
-	return true
+	u.group[account(r.Policies, u.policies)] += r.Wants.Sum()
+	u.claim(r)
+	return result{queue: nodesQueue(slices.Sorted(maps.Keys(r.Wants))), reason: Reason{Code: WarmPodEnds}}, true
 }
 
 // costs counts those that would not end anyway.
@@ -134,7 +137,7 @@ func (u *usage) refill(targets []WarmTarget) map[string]int64 {
 	for _, s := range sorted {
 		for range s.Missing {
 			if len(s.Wants) > 0 && u.nodes != nil {
-				n := u.bestFit(s.Wants, s.Eligible)
+				n := u.bestFit(s.Wants, s.Eligible, there)
 				if n == nil {
 					break
 				}

@@ -42,4 +42,43 @@ func TestHints(t *testing.T) {
 	assert.Empty(t, r.hintOf(t.Context(), k, pod), "too soon to be worried")
 }
 
+// TestGrowth reads what autoscalers write about Pods that wait for a node.
+func TestGrowth(t *testing.T) {
+	c := kerneltest.NewNamespace(t)
+	pod := &corev1.Pod{}
+	pod.Name = "k-1"
+	pod.Spec.Containers = []corev1.Container{{Name: "kernel", Image: "i"}}
+	c.Make(pod)
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes are available"}}
+	k := kerneltest.Kernel("k", "gw", "gpu")
+	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, StartTime: &metav1.Time{Time: time.Now()}}
+	r := &kernelReconciler{live: c, now: time.Now}
+	said := func() string {
+		p := plan{status: *k.Status.DeepCopy()}
+		p.watchStart(observed{kernel: k, pod: pod, now: time.Now(), growth: r.growthOf(t.Context(), k, pod)}, pod)
+		assert.Equal(t, askGrowth, p.lookAgain)
+		return p.status.Message
+	}
+	at := time.Now().Add(-time.Minute)
+	event := func(name, component, reason, message string) {
+		at = at.Add(time.Second)
+		e := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: name}, Reason: reason, Message: message, LastTimestamp: metav1.Time{Time: at}}
+		e.InvolvedObject = corev1.ObjectReference{Kind: "Pod", Namespace: c.Name, Name: "k-1", UID: pod.UID}
+		e.Source.Component = component
+		c.Make(e)
+	}
+	event("a", "default-scheduler", "FailedScheduling", "0/1 nodes are available")
+	assert.Equal(t, "No node can take the kernel's Pod: 0/1 nodes are available", said(), "nobody has said anything of growth")
+	event("b", "cluster-autoscaler", "NotTriggerScaleUp", "1 max node group size reached")
+	assert.Equal(t, "No node can take the kernel's Pod, and the cluster adds none: 1 max node group size reached", said())
+	event("c", "cluster-autoscaler", "TriggeredScaleUp", "pod triggered scale-up: [{gpu 0->1 (max: 4)}]")
+	assert.Equal(t, "The cluster adds a node for the kernel: pod triggered scale-up: [{gpu 0->1 (max: 4)}]", said())
+	event("d", "karpenter", "FailedScheduling", "no instance type satisfied the resources")
+	assert.Equal(t, "No node can take the kernel's Pod, and the cluster adds none: no instance type satisfied the resources", said())
+	event("e", "karpenter", "Nominated", "Pod should schedule on: nodeclaim/gpu-x7k2p")
+	assert.Equal(t, "The cluster adds a node for the kernel: Pod should schedule on: nodeclaim/gpu-x7k2p", said())
+	pod.Spec.NodeName = "new"
+	assert.Empty(t, r.growthOf(t.Context(), k, pod), "it has a node")
+}
+
 func TestMain(m *testing.M) { os.Exit(kerneltest.Main(m, "../..")) }

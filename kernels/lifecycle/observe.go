@@ -24,7 +24,7 @@ func (r *kernelReconciler) observe(ctx context.Context, k *v1alpha1.JupyterKerne
 	}
 	pod, others := splitByName(pods, podspec.CurrentPodName(k.Name, k.Status))
 	return observed{
-		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), now: r.now(),
+		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), growth: r.growthOf(ctx, k, pod), now: r.now(),
 		onIdle: gateway.Spec.OnIdle, gatewayMade: gateway.CreationTimestamp.Time,
 		agent: r.backstop.of(k), nodes: r.nodesOf(ctx, pods), park: r.askToPark(ctx, k),
 	}, nil
@@ -81,23 +81,59 @@ func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel
 		k.Status.StartTime == nil || r.now().Sub(k.Status.StartTime.Time) < hintAfter || podstate.Ready(pod) || !podstate.Alive(pod) {
 		return ""
 	}
-	var events corev1.EventList
-	err := r.live.List(ctx, &events, client.InNamespace(pod.Namespace), client.Limit(mostEvents),
-		client.MatchingFields{"involvedObject.uid": string(pod.UID), "type": corev1.EventTypeWarning})
-	if err != nil {
-		log.FromContext(ctx).Error(err, "cannot read the events of a Pod", "pod", pod.Name)
-		return ""
-	}
-	var last *corev1.Event
-	for i := range events.Items {
-		if e := &events.Items[i]; last == nil || happened(e).After(happened(last)) {
-			last = e
-		}
-	}
+	last := r.lastEvent(ctx, pod, func(e *corev1.Event) bool { return e.Type == corev1.EventTypeWarning })
 	if last == nil {
 		return ""
 	}
 	return podstate.Clip(last.Reason + ": " + last.Message)
+}
+
+// growthOf is what an autoscaler has said last of a Pod that no node can take, or nothing.
+func (r *kernelReconciler) growthOf(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) growth {
+	if pod == nil || k.Status.Phase != v1alpha1.KernelStarting || pod.Spec.NodeName != "" || pod.DeletionTimestamp != nil || !podstate.Unschedulable(pod) {
+		return growth{}
+	}
+	last := r.lastEvent(ctx, pod, saysGrowth)
+	if last == nil {
+		return growth{}
+	}
+	return growth{known: true, coming: addsNode(last.Reason), why: podstate.Clip(last.Message)}
+}
+
+// growth is whether an autoscaler adds a node for a Pod.
+type growth struct {
+	known, coming bool
+	why           string // in the autoscaler's words
+}
+
+// addsNode reports whether an event's reason says that a node is being added: the
+// cluster autoscaler's and Karpenter's words for it.
+func addsNode(reason string) bool { return reason == "TriggeredScaleUp" || reason == "Nominated" }
+
+// saysGrowth reports whether an event is an autoscaler's word on a Pod. Karpenter
+// says why it adds no node by the scheduler's reason.
+func saysGrowth(e *corev1.Event) bool {
+	return addsNode(e.Reason) || e.Reason == "NotTriggerScaleUp" ||
+		e.Reason == "FailedScheduling" && (e.Source.Component == "karpenter" || e.ReportingController == "karpenter")
+}
+
+// lastEvent is the newest event about a Pod that counts; nil if there is none, or if
+// they cannot be read.
+func (r *kernelReconciler) lastEvent(ctx context.Context, pod *corev1.Pod, counts func(*corev1.Event) bool) *corev1.Event {
+	var events corev1.EventList
+	err := r.live.List(ctx, &events, client.InNamespace(pod.Namespace), client.Limit(mostEvents),
+		client.MatchingFields{"involvedObject.uid": string(pod.UID)})
+	if err != nil {
+		log.FromContext(ctx).Error(err, "cannot read the events of a Pod", "pod", pod.Name)
+		return nil
+	}
+	var last *corev1.Event
+	for i := range events.Items {
+		if e := &events.Items[i]; counts(e) && (last == nil || happened(e).After(happened(last))) {
+			last = e
+		}
+	}
+	return last
 }
 
 // mostEvents bounds what is read of one Pod's events.

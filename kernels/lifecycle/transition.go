@@ -30,8 +30,11 @@ const (
 	// StartLimit is how long a Pod that has a node may take to become ready,
 	// its image included.
 	StartLimit = 30 * time.Minute
+	// askGrowth is how often an autoscaler's events are looked for, and askGrowthLater how
+	// often once the Pod has waited for growthSlow.
+	askGrowth, askGrowthLater, growthSlow = 4 * time.Second, time.Minute, 15 * time.Minute
 	// hintAfter is when a Pod that does not start is asked for its events.
-	hintAfter = 15 * time.Second
+	hintAfter = 8 * time.Second
 )
 
 // observed is what next looks at.
@@ -46,6 +49,8 @@ type observed struct {
 	vanished *corev1.Pod
 	// hint is what the cluster last said about a Pod that does not start.
 	hint string
+	// growth is what an autoscaler says of a Pod that no node can take.
+	growth growth
 	// onIdle is the gateway's.
 	onIdle v1alpha1.OnIdle
 	// gatewayMade is when the gateway was made that the kernel has now.
@@ -198,8 +203,15 @@ func (p *plan) followAgent(v observed) bool {
 // watchStart decides whether what keeps a Pod from starting has lasted too long.
 func (p *plan) watchStart(v observed, pod *corev1.Pod) {
 	t := podstate.TroubleOf(pod)
-	if t == nil && pod.Spec.NodeName != "" {
+	switch {
+	case t == nil && pod.Spec.NodeName != "":
 		t = p.overLimit(v)
+	case t != nil && pod.Spec.NodeName == "":
+		p.lookAgain = askGrowth
+		if v.now.Sub(p.status.StartTime.Time) > growthSlow {
+			p.lookAgain = askGrowthLater
+		}
+		t = v.growth.onto(t)
 	}
 	if t == nil {
 		if meta.FindStatusCondition(p.status.Conditions, ConditionStartable) != nil {
@@ -219,6 +231,20 @@ func (p *plan) watchStart(v observed, pod *corev1.Pod) {
 		return
 	}
 	p.end(v, podstate.Ending{Cause: t.Cause, Message: t.Message})
+}
+
+// onto puts what an autoscaler says into the trouble of a Pod that no node can take.
+func (g growth) onto(t *podstate.Trouble) *podstate.Trouble {
+	told := *t
+	switch {
+	case !g.known:
+		return t
+	case g.coming:
+		told.Message = podstate.Sentence("The cluster adds a node for the kernel", g.why)
+	default:
+		told.Message = podstate.Sentence("No node can take the kernel's Pod, and the cluster adds none", g.why)
+	}
+	return &told
 }
 
 // overLimit is the trouble of a Pod that has a node and nothing wrong with it

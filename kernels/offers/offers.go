@@ -38,8 +38,8 @@ type Catalogue struct {
 	cluster queue.Capacity
 }
 
-// Capacity counts the extended resources of the cluster's nodes, and how much of
-// them nobody holds. known is false without Config.ClusterCapacity.
+// Capacity counts the extended resources of the cluster's nodes, those included that
+// an autoscaler may add, and how much of them nobody holds. known is false without Config.ClusterCapacity.
 func (c *Catalogue) Capacity(ctx context.Context) (free, total admission.Resources, known bool, err error) {
 	if c.cluster == nil {
 		return nil, nil, false, nil

@@ -23,7 +23,7 @@ import (
 // Capacity tells what extended resources there are for kernels.
 type Capacity interface {
 	// Nodes lists the nodes that take Pods now, with what Pods other than the
-	// kernels of the namespace leave of them.
+	// kernels of the namespace leave of them, and those that may be added.
 	Nodes(ctx context.Context) ([]Node, error)
 }
 
@@ -84,12 +84,13 @@ func eligible(nodes []Node, pod *corev1.PodSpec) func(string) bool {
 type ClusterCapacity struct {
 	cache     cache.Cache
 	namespace string
+	pools     []NodePool
 }
 
 // NewClusterCapacity makes the informers' cache; it has to be started (it is a
 // manager.Runnable by way of Cache). What it keeps of Pods is their node and
-// their requests.
-func NewClusterCapacity(config *rest.Config, scheme *runtime.Scheme, namespace string) (*ClusterCapacity, error) {
+// their requests. pools may grow.
+func NewClusterCapacity(config *rest.Config, scheme *runtime.Scheme, namespace string, pools []NodePool) (*ClusterCapacity, error) {
 	c, err := cache.New(config, cache.Options{
 		Scheme: scheme,
 		ByObject: map[client.Object]cache.ByObject{
@@ -103,7 +104,7 @@ func NewClusterCapacity(config *rest.Config, scheme *runtime.Scheme, namespace s
 	if err != nil {
 		return nil, fmt.Errorf("kernels: capacity cache: %w", err)
 	}
-	return &ClusterCapacity{cache: c, namespace: namespace}, nil
+	return &ClusterCapacity{cache: c, namespace: namespace, pools: pools}, nil
 }
 
 // Cache is where the informers are.
@@ -119,7 +120,7 @@ func (c *ClusterCapacity) Nodes(ctx context.Context) ([]Node, error) {
 	if err := c.cache.List(ctx, &pods, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("kernels: list Pods of the cluster: %w", err)
 	}
-	return nodesWithRoom(nodes.Items, pods.Items, c.namespace), nil
+	return append(nodesWithRoom(nodes.Items, pods.Items, c.namespace), coming(c.pools, nodes.Items)...), nil
 }
 
 // nodesWithRoom leaves out nodes without extended resources.

@@ -12,6 +12,8 @@ type Config struct {
 	// ClusterCapacity lets admission read Nodes and Pods of all namespaces.
 	// Without it only the policies limit, and the scheduler decides the rest.
 	ClusterCapacity bool
+	// NodePools are those that autoscalers add nodes to; they need ClusterCapacity.
+	NodePools []NodePool
 	// Allowances is asked for a user's policies before a kernel is admitted. nil:
 	// nobody can be asked, and those count that the server started with.
 	Allowances Allowances

@@ -50,7 +50,7 @@ func New(mgr manager.Manager, cfg Config, agents Agents, life *lifecycle.Metrics
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), agents: agents, now: time.Now, memory: &a.memory,
 	}}
 	if cfg.ClusterCapacity {
-		if q.cluster, err = NewClusterCapacity(mgr.GetConfig(), mgr.GetScheme(), cfg.Namespace); err != nil {
+		if q.cluster, err = NewClusterCapacity(mgr.GetConfig(), mgr.GetScheme(), cfg.Namespace, cfg.NodePools); err != nil {
 			return nil, err
 		}
 		a.capacity = q.cluster

@@ -68,6 +68,7 @@ var uses = []use{
 	{"docs/console.md", "# console-openid.yaml", Values, ""},
 	{"docs/console.md", `curl -H "Authorization: token $JUPYTERHUB_API_TOKEN" https://hub.example.org/services/elastichub/api/v1/me/kernels`, Shown, "needs a Hub and somebody who has signed in there; portal's tests make the same request"},
 	{"docs/kernels.md", "kind: JupyterGateway", Objects, ""},
+	{"docs/kernels.md", "kernels:", Values, ""},
 	{"docs/notebook-image.md", "COPY python /tmp/elastichub", Shown, "lines of a Dockerfile, which make images builds as a part of images/notebook/Dockerfile"},
 	{"docs/notebook-image.md", "# jupyter_server_config.py", ServerConfig, ""},
 	{"docs/notebook-image.md", "c.DocumentKeeper.max_cell_bytes = 32 << 20  # of each cell", ServerConfig, ""},

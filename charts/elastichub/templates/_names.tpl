@@ -189,6 +189,24 @@ kernels:
   busyGPU: {{ .Values.kernels.busyGPU }}
   doNotDisrupt: {{ .Values.kernels.doNotDisrupt }}
   clusterCapacity: {{ .Values.kernels.clusterCapacity }}
+{{- with .Values.kernels.nodePools }}
+  nodePools:
+{{- range . }}
+    - name: {{ .name | quote }}
+      maxNodes: {{ int .maxNodes }}
+      labels:
+{{- range $key, $value := .labels }}
+        - {key: {{ $key | quote }}, value: {{ $value | quote }}}
+{{- end }}
+      resources:
+{{- range $name, $count := .resources }}
+        - {name: {{ $name | quote }}, count: {{ int $count }}}
+{{- end }}
+{{- with .taints }}
+      taints: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- end }}
   keep:
     enabled: {{ .Values.kernels.keep.enabled }}
     idleSeconds: {{ int .Values.kernels.keep.idleSeconds }}
