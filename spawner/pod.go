@@ -60,6 +60,7 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) c
 	container := notebookContainer(pod)
 	completeContainer(cfg, nb, container)
 	podrules.Mount(pod, container, podrules.Claims(nb))
+	podrules.KeepTogether(nb, template.Labels, pod)
 	podrules.ShareMemory(pod, container, nil)
 	if container.WorkingDir == "" && nb.HomeClaim() != "" {
 		container.WorkingDir = nb.Spec.Storage.Home.Path()

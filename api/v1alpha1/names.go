@@ -16,6 +16,10 @@ const (
 	// LabelRun is the run number of a kernel Pod (JupyterKernelSpec.Run).
 	LabelRun = "elastichub.io/run"
 
+	// LabelHome is, on every Pod that mounts a home which one node can use at a time,
+	// the name of its claim: such Pods are placed together.
+	LabelHome = "elastichub.io/home"
+
 	// LabelTaken is "true" on the Pod of a kernel that somebody has, unlike a warm one's.
 	LabelTaken = "elastichub.io/taken"
 

@@ -38,6 +38,11 @@ func TestHints(t *testing.T) {
 	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelStarting, Run: 1, StartTime: &metav1.Time{Time: time.Now().Add(-hintAfter)}}
 	r := &kernelReconciler{live: c, now: time.Now}
 	assert.Equal(t, "FailedCreatePodSandBox: it is so", r.hintOf(t.Context(), k, pod))
+	attached := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "e"}, Type: "Warning", Reason: "FailedAttachVolume", LastTimestamp: metav1.Time{Time: time.Now()}}
+	attached.Message = `Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) notebook-1`
+	attached.InvolvedObject = corev1.ObjectReference{Kind: "Pod", Namespace: c.Name, Name: "k-1", UID: pod.UID}
+	c.Make(attached)
+	assert.Equal(t, "a volume of it can be in use on one node at a time (ReadWriteOnce), and is in use on another: "+attached.Message, r.hintOf(t.Context(), k, pod))
 	k.Status.StartTime = &metav1.Time{Time: time.Now()}
 	assert.Empty(t, r.hintOf(t.Context(), k, pod), "too soon to be worried")
 }

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,6 +85,9 @@ func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel
 	last := r.lastEvent(ctx, pod, func(e *corev1.Event) bool { return e.Type == corev1.EventTypeWarning })
 	if last == nil {
 		return ""
+	}
+	if last.Reason == "FailedAttachVolume" && strings.HasPrefix(last.Message, "Multi-Attach error") {
+		return "a volume of it can be in use on one node at a time (ReadWriteOnce), and is in use on another: " + podstate.Clip(last.Message)
 	}
 	return podstate.Clip(last.Reason + ": " + last.Message)
 }

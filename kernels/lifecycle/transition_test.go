@@ -106,7 +106,7 @@ func TestNeverComesUp(t *testing.T) {
 		return p
 	}
 	p := at(5*time.Second, "")
-	assert.Equal(t, 10*time.Second, p.lookAgain)
+	assert.Equal(t, hintAfter-5*time.Second, p.lookAgain)
 	assert.Empty(t, p.status.Message)
 	p = at(20*time.Second, "FailedMount: no such volume")
 	assert.Equal(t, hintAfter, p.lookAgain)

@@ -47,6 +47,9 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	if in.Notebook != nil {
+		podrules.KeepTogether(in.Notebook, pod.Labels, &pod.Spec)
+	}
 	keep := keepOf(cfg, in)
 	if keep.Enabled {
 		runKernel = append(runKernel, "--state", podrules.Literal(keep.Home))

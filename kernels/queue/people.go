@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -143,7 +142,7 @@ func (a *admitter) chosen(ctx context.Context, s *survey, gw *v1alpha1.JupyterGa
 		want := counted{podspec.WarmWant{KernelSpec: wanted[c.Budget].KernelSpec, Policies: wanted[c.Budget].Policies}, c.Count}
 		if nb := byID[c.Notebook]; nb != nil {
 			want.Notebook, want.Policies, want.Why = nb, policiesOf(nb), string(c.Reason)
-			if !shareable(nb) {
+			if !podrules.Shareable(nb) {
 				want.Node = all.nodes[nb.Name]
 			}
 		}
@@ -181,13 +180,7 @@ func expect(s *survey, all *people, notebooks map[string]*v1alpha1.JupyterNotebo
 // that they can have beside it.
 func (p *people) serves(nb *v1alpha1.JupyterNotebook) bool {
 	return nb.DeletionTimestamp == nil && !nb.Spec.Stopped && nb.Status.Phase == v1alpha1.NotebookReady &&
-		len(podrules.Claims(nb)) > 0 && (shareable(nb) || p.nodes[nb.Name] != "")
-}
-
-// shareable reports whether the home of a notebook can be on several nodes at a time.
-func shareable(nb *v1alpha1.JupyterNotebook) bool {
-	home := nb.Spec.Storage.Home
-	return home == nil || slices.Contains(home.AccessModes, corev1.ReadWriteMany)
+		len(podrules.Claims(nb)) > 0 && (podrules.Shareable(nb) || p.nodes[nb.Name] != "")
 }
 
 func policiesOf(nb *v1alpha1.JupyterNotebook) []string {
