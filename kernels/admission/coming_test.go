@@ -31,6 +31,11 @@ func TestNodesThatCanBeAddedAreUsedLastAndNeverTwice(t *testing.T) {
 	in.Holders[1].Unschedulable = true
 	in.Requests = in.Requests[3:]
 	assert.Empty(t, Decide(in).Admit, "the nodes that are to come are promised")
+
+	// One of the nodes is there, and the scheduler has not placed anything yet.
+	in.Nodes[0].Coming, in.Nodes[0].Grown = false, true
+	in.Holders[2].Unschedulable = true
+	assert.Empty(t, Decide(in).Admit, "what has come was promised")
 	in.Holders = in.Holders[:2]
 	assert.Equal(t, []string{"d"}, Decide(in).Admit)
 }

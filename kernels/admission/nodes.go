@@ -39,8 +39,10 @@ func (u *usage) eligible(f func(string) bool) []*node {
 	return list
 }
 
-// Of nodes: those that are there, and those that an autoscaler adds.
+// Of nodes: those that are there, those of them that an autoscaler has added, and
+// those that it can add.
 func there(n *node) bool  { return !n.Coming }
+func grown(n *node) bool  { return n.Grown && !n.Coming }
 func toCome(n *node) bool { return n.Coming }
 
 // bestFit finds the fullest node of a kind that still has room, so that large gaps

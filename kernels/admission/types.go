@@ -30,6 +30,9 @@ type Node struct {
 	// Coming: it is not there yet. An autoscaler adds it once a Pod waits for it.
 	// Those that are there are filled first, and warm Pods end, before it is asked for.
 	Coming bool
+	// Grown: it is of a pool that an autoscaler adds nodes to, as those are that are
+	// Coming. A Pod that the scheduler found no node for may be what it was added for.
+	Grown bool
 	// Total is what the node offers, Free what Pods other than kernels leave
 	// of it. The kernels are given as Holders.
 	Total, Free Resources
@@ -46,7 +49,7 @@ type Holder struct {
 	// Eligible are the nodes it may go to while Node is empty; nil means any.
 	Eligible func(node string) bool
 	// Unschedulable: the scheduler has found no place for a good while. It
-	// counts against quotas, but takes nothing from the nodes.
+	// counts against quotas, but takes nothing from nodes that no autoscaler adds.
 	Unschedulable bool
 	// WarmPod is the ID of the warm Pod that it has taken; for the caller only.
 	WarmPod string

@@ -88,8 +88,10 @@ func (u *usage) occupy(at string, holds Resources, eligible func(string) bool, u
 		n = u.named(at)
 	case len(holds) == 0:
 		return nil
-	case unschedulable: // what is there has no room for it
-		n = u.bestFit(holds, eligible, toCome)
+	case unschedulable: // what was there has no room for it
+		if n = u.bestFit(holds, eligible, grown); n == nil {
+			n = u.bestFit(holds, eligible, toCome)
+		}
 	default:
 		if n = u.bestFit(holds, eligible, there); n == nil {
 			n = u.bestFit(holds, eligible, toCome)

@@ -120,7 +120,7 @@ func (c *ClusterCapacity) Nodes(ctx context.Context) ([]Node, error) {
 	if err := c.cache.List(ctx, &pods, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("kernels: list Pods of the cluster: %w", err)
 	}
-	return append(nodesWithRoom(nodes.Items, pods.Items, c.namespace), coming(c.pools, nodes.Items)...), nil
+	return withComing(c.pools, nodesWithRoom(nodes.Items, pods.Items, c.namespace), nodes.Items), nil
 }
 
 // nodesWithRoom leaves out nodes without extended resources.

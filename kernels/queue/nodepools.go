@@ -64,22 +64,30 @@ func ValidatePools(path string, pools []NodePool) error {
 	return errors.Join(faults...)
 }
 
-// coming lists the nodes that autoscalers may still add to nodes, which are all that
-// there are, also those that take no Pods now: the autoscaler counts them too.
-func coming(pools []NodePool, nodes []corev1.Node) (list []Node) {
+// has reports whether a node with such labels is one of the pool.
+func (p NodePool) has(node map[string]string) bool {
+	return labels.SelectorFromSet(p.Labels).Matches(labels.Set(node))
+}
+
+// withComing marks which of the nodes that take Pods autoscalers have added, and appends
+// those that they may still add to all, which include those that take no Pods now: the
+// autoscaler counts them too.
+func withComing(pools []NodePool, list []Node, all []corev1.Node) []Node {
 	for _, p := range pools {
-		selector := labels.SelectorFromSet(p.Labels)
 		left := p.MaxNodes
-		for i := range nodes {
-			if selector.Matches(labels.Set(nodes[i].Labels)) {
+		for i := range all {
+			if p.has(all[i].Labels) {
 				left--
 			}
+		}
+		for i := range list {
+			list[i].Grown = list[i].Grown || p.has(list[i].Labels)
 		}
 		for i := range left {
 			list = append(list, Node{
 				Node: admission.Node{
 					// No node can be called so: names have no spaces.
-					Name: fmt.Sprintf("%s %d", p.Name, i+1), Coming: true, Total: maps.Clone(p.Resources), Free: maps.Clone(p.Resources),
+					Name: fmt.Sprintf("%s %d", p.Name, i+1), Coming: true, Grown: true, Total: maps.Clone(p.Resources), Free: maps.Clone(p.Resources),
 				},
 				Labels: p.Labels, Taints: p.Taints,
 			})

@@ -24,14 +24,16 @@ func TestAPoolOffersTheNodesThatItLacks(t *testing.T) {
 		return corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"pool": pool}}, Spec: corev1.NodeSpec{Unschedulable: unschedulable}}
 	}
 	nodes := []corev1.Node{of("burst", false), of("other", false), of("burst", true)}
-	list := coming([]NodePool{burst(4)}, nodes)
+	list := withComing([]NodePool{burst(4)}, nil, nodes)
 	require.Len(t, list, 2, "one that takes no Pods counts for the autoscaler, too")
 	assert.NotEqual(t, list[0].Name, list[1].Name)
 	for _, n := range list {
 		assert.True(t, n.Coming)
 		assert.Equal(t, admission.Resources{"nvidia.com/gpu": 2}, n.Free)
 	}
-	assert.Empty(t, coming([]NodePool{burst(1)}, nodes), "more than it may have")
+	grown := withComing([]NodePool{burst(1)}, []Node{{Labels: nodes[0].Labels}, {Labels: nodes[1].Labels}}, nodes)
+	require.Len(t, grown, 2, "it has more than it may have")
+	assert.Equal(t, []bool{true, false}, []bool{grown[0].Grown, grown[1].Grown})
 
 	fits := eligible(list, &corev1.PodSpec{NodeSelector: map[string]string{"pool": "burst"}, Tolerations: []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}})
 	assert.True(t, fits(list[0].Name))

@@ -43,19 +43,24 @@ func (d *Demo) must(t *testing.T, args ...string) string {
 // replicas has the gateway run with that many, for the length of a test.
 func (d *Demo) replicas(t *testing.T, n int) []Pod {
 	t.Helper()
+	var pods []Pod
+	scaled := func(n int) {
+		require.Eventually(t, func() bool {
+			var err error
+			pods, err = d.ReadyPods(gatewayPods)
+			return err == nil && len(pods) == n
+		}, 2*time.Minute, 250*time.Millisecond, "%d replicas of the gateway", n)
+	}
 	scale := func(n int) {
 		d.must(t, "patch", "jupytergateway", "default", "--type=merge", "-p", fmt.Sprintf(`{"spec":{"replicas":%d}}`, n))
+		scaled(n) // also in the end, or the next test would take one that goes
 	}
-	if n > 1 {
-		scale(n)
-		t.Cleanup(func() { scale(1) })
+	if n == 1 {
+		scaled(1)
+		return pods
 	}
-	var pods []Pod
-	require.Eventually(t, func() bool {
-		var err error
-		pods, err = d.ReadyPods(gatewayPods)
-		return err == nil && len(pods) == n
-	}, 2*time.Minute, 250*time.Millisecond, "%d replicas of the gateway", n)
+	t.Cleanup(func() { scale(1) })
+	scale(n)
 	return pods
 }
 
