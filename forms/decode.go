@@ -97,6 +97,28 @@ func Check(a groups.Allowance, raw json.RawMessage) (Options, error) {
 	return in.check(a, false)
 }
 
+// Stored is Check for options that are kept from an earlier choice, by whatever
+// spawner. What is unknown or not allowed now is nobody's wish: it gives way to
+// the default, and its fault is among dropped. The error, *Invalid, is left for
+// an allowance in which not even the defaults are.
+func Stored(a groups.Allowance, raw json.RawMessage) (o Options, dropped []FieldError, err error) {
+	o, err = Check(a, raw)
+	var invalid *Invalid
+	if !errors.As(err, &invalid) {
+		return o, nil, err
+	}
+	kept, err := readJSON(raw)
+	if err != nil {
+		kept = input{}
+	}
+	kept.others = nil
+	for _, f := range invalid.Fields {
+		delete(kept.values, f.Field)
+	}
+	o, err = kept.check(a, false)
+	return o, invalid.Fields, err
+}
+
 // readJSON walks the one object there may be; encoding/json alone would let
 // the last of repeated keys win.
 func readJSON(raw json.RawMessage) (input, error) {

@@ -136,6 +136,33 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// What the Hub has kept may be another spawner's, or beyond a policy of today.
+func TestStored(t *testing.T) {
+	for _, row := range []struct {
+		raw     string
+		want    Options
+		dropped string
+	}{
+		{`{"cpu":"1.5","memory":"5Gi","image":"dev"}`, options("1500m", "5Gi", "dev"), ""},
+		{`{}`, options("1", "3Gi", "stable"), ""},
+		{`{"profile":"x"}`, options("1", "3Gi", "stable"), "profile:unknown"},
+		{`{"profile":"gpu","image":"registry.example/lab:1","cpu":"2"}`, options("2", "3Gi", "stable"), "image:not_offered profile:unknown"},
+		{`{"cpu":"1000","memory":"5Gi"}`, options("1", "5Gi", "stable"), "cpu:above_max"},
+		{`{"cpu":"2","cpu":"2"}`, options("1", "3Gi", "stable"), "cpu:repeated"},
+		{`["profile"]`, options("1", "3Gi", "stable"), ":malformed"},
+	} {
+		got, dropped, err := Stored(allowance(), json.RawMessage(row.raw))
+		require.NoError(t, err, row.raw)
+		assertOptions(t, row.want, got)
+		assert.Equal(t, row.dropped, codes(t, &Invalid{Fields: dropped}), row.raw)
+	}
+	a := allowance()
+	a.Images = nil
+	_, dropped, err := Stored(a, json.RawMessage(`{"profile":"x"}`))
+	assert.Equal(t, "image:not_offered", codes(t, err), "not even the defaults are allowed")
+	assert.NotEmpty(t, dropped)
+}
+
 func TestCheckFaults(t *testing.T) {
 	for raw, want := range map[string]string{
 		`[]`: ":malformed", `"x"`: ":malformed", `1`: ":malformed", `{`: ":malformed", `{}{}`: ":malformed", `{"cpu":1,}`: ":malformed",

@@ -31,24 +31,18 @@ func Presets(a groups.Allowance) []v1alpha1.Preset {
 // choice is not allowed any more, in the form's order.
 func Prefill(a groups.Allowance, last json.RawMessage) (v Values, reset []string) {
 	fields := []string{FieldCPU, FieldMemory, FieldImage}
-	in, err := readJSON(last)
-	if err != nil {
-		in, reset = input{}, fields
-	}
-	in.others = nil
-	if _, err := in.check(a, false); err != nil {
-		var invalid *Invalid
-		if errors.As(err, &invalid) {
-			for _, f := range invalid.Fields {
-				delete(in.values, f.Field)
-				reset = append(reset, f.Field)
-			}
-		}
-	}
-	o, err := in.check(a, false)
+	o, dropped, err := Stored(a, last)
 	if err != nil {
 		// Not even the defaults are allowed: a policy that was not validated.
 		return Values{}, fields
+	}
+	for _, f := range dropped {
+		switch {
+		case f.Field == "":
+			reset = fields
+		case isField(f.Field):
+			reset = append(reset, f.Field)
+		}
 	}
 	v = Values{CPU: FormatCPU(o.CPU), Memory: FormatMemory(o.Memory), Image: o.Image}
 	for _, p := range Presets(a) {

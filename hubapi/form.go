@@ -113,7 +113,7 @@ func (a *API) decodeOptions(c *gin.Context) error {
 	var invalid *forms.Invalid
 	switch {
 	case err == nil:
-		c.JSON(http.StatusOK, checkedOptions{options})
+		c.JSON(http.StatusOK, checkedOptions{Options: options})
 		return nil
 	case !again || !errors.As(err, &invalid):
 		return inBody("form", err)

@@ -8,11 +8,16 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/elastichub/elastichub/forms"
+	"github.com/elastichub/elastichub/groups"
 )
 
 // checkOptions checks user_options that no form has seen.
 func (a *API) checkOptions(c *gin.Context) error {
 	server, err := key(c, "server")
+	if err != nil {
+		return err
+	}
+	stored, err := flag(c, "stored")
 	if err != nil {
 		return err
 	}
@@ -30,12 +35,23 @@ func (a *API) checkOptions(c *gin.Context) error {
 	if allowed, err = a.offered(c.Request.Context(), server, allowed); err != nil {
 		return err
 	}
-	options, err := forms.Check(allowed, chosen(b.Options))
+	var checked checkedOptions
+	if stored {
+		checked.Options, checked.Dropped, err = storedOptions(allowed, b.Options)
+	} else {
+		checked.Options, err = forms.Check(allowed, chosen(b.Options))
+	}
 	if err != nil {
 		return inBody("options", err)
 	}
-	c.JSON(http.StatusOK, checkedOptions{options})
+	c.JSON(http.StatusOK, checked)
 	return nil
+}
+
+// storedOptions are what is left of options that the Hub has kept.
+func storedOptions(allowed groups.Allowance, kept json.RawMessage) (forms.Options, []fieldFault, error) {
+	options, dropped, err := forms.Stored(allowed, chosen(kept))
+	return options, fieldFaults("options", dropped), err
 }
 
 // start makes a server run. The options are checked here whatever was checked

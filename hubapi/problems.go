@@ -145,6 +145,19 @@ func shellWord(text string) string { return "'" + strings.ReplaceAll(text, "'", 
 // statusClientGone is never seen by anyone but the log and the metrics.
 const statusClientGone = 499
 
+// fieldFaults are faults of choices in one part of the request's body.
+func fieldFaults(part string, fields []forms.FieldError) []fieldFault {
+	var faults []fieldFault
+	for _, f := range fields {
+		path := []string{part}
+		if f.Field != "" {
+			path = append(path, f.Field)
+		}
+		faults = append(faults, fieldFault{Pointer: pointer(path...), Field: f.Field, Code: f.Code, Message: f.Message})
+	}
+	return faults
+}
+
 // describe maps an error to its problem. Unknown errors become a 500 that
 // says nothing of them.
 func describe(err error) (p problem, retry bool) {
@@ -154,13 +167,7 @@ func describe(err error) (p problem, retry bool) {
 		errors.As(err, &placed)
 		p = problem{Type: problemType + "invalid-options", Title: "Invalid options", Status: http.StatusUnprocessableEntity,
 			Detail: "Some choices are not within what you may have.", Form: placed.form}
-		for _, f := range invalid.Fields {
-			path := []string{placed.part}
-			if f.Field != "" {
-				path = append(path, f.Field)
-			}
-			p.Errors = append(p.Errors, fieldFault{Pointer: pointer(path...), Field: f.Field, Code: f.Code, Message: f.Message})
-		}
+		p.Errors = fieldFaults(placed.part, invalid.Fields)
 		return p, false
 	}
 	var faults *invalidStart

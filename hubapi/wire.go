@@ -25,6 +25,8 @@ type optionsBody struct {
 
 type checkedOptions struct {
 	Options forms.Options `json:"options"`
+	// Dropped is what stored options had that means nothing now.
+	Dropped []fieldFault `json:"dropped,omitempty"`
 }
 
 // startBody asks for a server to run.

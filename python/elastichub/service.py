@@ -75,15 +75,23 @@ class Service:
         """With again, a Problem of the choices has the form that shows its errors."""
         query = {"server": key.server, **({"form": "true"} if again else {})}
         body = {"form": form, **_with(sign_in)}
-        return await self._options(key, "options", query, body)
+        return (await self._options(key, "options", query, body))["options"]
 
     async def check(self, key, options, sign_in=None):
         query, body = {"server": key.server}, {"options": options, **_with(sign_in)}
-        return await self._options(key, "options/check", query, body)
+        return (await self._options(key, "options/check", query, body))["options"]
+
+    async def check_stored(self, key, options, sign_in=None):
+        """(options, dropped): what is left of options that the Hub has kept, and the
+        names of those that mean nothing now, which the defaults stand for."""
+        query = {"server": key.server, "stored": "true"}
+        body = {"options": options, **_with(sign_in)}
+        answer = await self._options(key, "options/check", query, body)
+        return answer["options"], [fault["field"] for fault in answer.get("dropped", [])]
 
     async def _options(self, key, path, query, body):
         answer = await self._call("POST", key, path, query, body, CHOICE_SECONDS)
-        return _parsed(answer, "options")["options"]
+        return _parsed(answer, "options")
 
     # --- servers
 

@@ -376,6 +376,8 @@ class ElasticSpawner(Spawner):
     async def _request_start(self):
         """Ask for the start. Refused, `_nothing_runs` says whether that is certain."""
         self._nothing_runs = True
+        if not hasattr(self, "_run_apply_user_options"):  # before JupyterHub 5.3
+            await _check_options(self, self.user_options)
         request = {
             "start": self._start_id,
             "options": self.user_options,
@@ -557,6 +559,32 @@ class ElasticSpawner(Spawner):
         except (Problem, ServiceDown) as error:
             raise SpawnRefused(error) from error
 
+    def _asked_now(self):
+        """Whether who starts the server says something of options, in a form or in the
+        body of a request, so that they are not those that the Hub has kept."""
+        handler = self.handler
+        if hasattr(handler, "get_server_json_body"):  # JupyterHub 6
+            return handler.get_server_json_body()["user_options"] is not None
+        if hasattr(handler, "get_json_body"):
+            return handler.get_json_body() is not None
+        return handler is not None and handler.request.method == "POST"
+
+    def _drop_options(self, names):
+        """Take what means nothing out of the options that the Hub keeps, and say so."""
+        if not names:
+            return
+        listed = ", ".join(name or "all" for name in names)
+        self.log.warning("Options kept of %s that mean nothing now: %s", self._log_name, listed)
+        self._log.note(
+            "", "", {"message": f"Options of an earlier start no longer count: {listed}."}
+        )
+        row = self.orm_spawner
+        if row is not None:
+            kept = row.user_options if isinstance(row.user_options, dict) else {}
+            good = self.user_options.keys() - set(names)
+            row.user_options = {k: v for k, v in kept.items() if k in good} or None
+            self.user.db.commit()
+
     def _forget_options(self):
         """Take options that mean nothing out of the Hub's database: JupyterHub would use
         them for every start that says nothing of options."""
@@ -661,15 +689,24 @@ def _link(handler):
 
 
 async def _check_options(spawner, user_options):
-    """For callers of the Hub's REST API, who see no form, before anything is prepared."""
+    """For callers of the Hub's REST API, who see no form, before anything is prepared.
+
+    What the Hub has kept is no wish of now: another spawner's options, or what a policy
+    no longer allows, give way to the defaults, and the start says so.
+    """
     try:
+        options, sign_in = user_options or {}, await spawner._sign_in()
+        if not spawner._asked_now():
+            spawner.user_options, dropped = await spawner._service.check_stored(
+                spawner._key, options, sign_in
+            )
+            spawner._drop_options(dropped)
+            return
         if spawner._options_unreadable:
             raise Problem(
                 422, "invalid-options", detail="The options must be one JSON object."
             )
-        spawner.user_options = await spawner._service.check(
-            spawner._key, user_options or {}, await spawner._sign_in()
-        )
+        spawner.user_options = await spawner._service.check(spawner._key, options, sign_in)
     except (Problem, ServiceDown) as error:
         if isinstance(error, Problem) and error.kind == "invalid-options":
             spawner._forget_options()

@@ -75,6 +75,10 @@ CALLS = {
             K("researcher", ""), {}),
         lambda r: r == {"cpu": "2", "memory": "2Gi", "image": "stable"},
     ),
+    "stored options that mean nothing": (
+        lambda s: s.check_stored(K("analyst", ""), {"profile": "x", "cpu": "99"}),
+        lambda r: r == ({"cpu": "1", "memory": "1Gi", "image": "stable"}, ["cpu", "profile"]),
+    ),
     "options beyond the bounds": (
         lambda s: s.check(
             K("analyst", ""), {"cpu": "99", "privileged": True}),

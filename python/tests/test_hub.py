@@ -1,6 +1,9 @@
 """A real JupyterHub, the real handler of the spawner API, real notebook servers."""
 
+import json
+import sqlite3
 import time
+from contextlib import closing
 from urllib.request import Request, urlopen
 
 import pytest
@@ -147,6 +150,45 @@ def test_no_body_keeps_the_hub_from_starting_again(patient_hub):
     for user in ("one", "two", "three"):
         status, answer = hub.api("DELETE", f"/users/{user}")
         assert status == 204, answer
+
+
+def store_options(hub, user, options):
+    """As a Hub of another spawner has left them in its database."""
+    hub.kill()
+    with closing(sqlite3.connect(hub.directory / "hub.sqlite")) as db, db:
+        changed = db.execute(
+            "UPDATE spawners SET user_options = ? WHERE user_id ="
+            " (SELECT id FROM users WHERE name = ?)",
+            (json.dumps(options), user),
+        )
+        assert changed.rowcount == 1
+    hub.start()
+
+
+def test_options_of_a_former_spawner_are_nobodys_wish(hub):
+    start(hub, "analyst")
+    assert hub.api("DELETE", "/users/analyst/server")[0] in (202, 204)
+    until(lambda: hub.server("analyst") is None, 60, lambda: hub.log)
+    store_options(hub, "analyst", {"profile": "x", "image": "registry.example/lab:1", "cpu": "1"})
+
+    status, text = hub.api("POST", "/users/analyst/server")
+    assert status == 202, text
+    told = [event.get("message", "") for event in hub.progress("analyst")]
+    assert any("no longer count: image, profile" in message for message in told), told
+    server = until(lambda: hub.server("analyst"), 60, lambda: hub.log)
+    assert server["ready"] is True
+    assert server["user_options"] == {"cpu": "1", "memory": "1Gi", "image": "stable"}
+
+
+def test_what_is_asked_for_now_is_refused_and_not_the_next_starts(patient_hub):
+    hub = patient_hub
+    hub.user("analyst")
+    status, answer = hub.api("POST", "/users/analyst/server", hub.options({"profile": "x"}))
+    assert (status, "profile" in answer["message"]) == (422, True), answer
+    status, text = hub.api("POST", "/users/analyst/server")
+    assert status in (201, 202), text
+    until(lambda: (hub.server("analyst") or {}).get("ready"), 120, lambda: hub.log)
+    assert hub.server("analyst")["user_options"]["memory"] == "1Gi"
 
 
 def test_a_renamed_user_keeps_the_server(hub):

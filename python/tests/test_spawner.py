@@ -39,6 +39,12 @@ def spawner_at(url, user="researcher"):
     return s
 
 
+def asks(s, body):
+    """The handler of a request to start a server, with this body."""
+    s.handler.get_json_body = lambda: body
+    return s
+
+
 def state(start, phase="Ready", **more):
     return {
         "user": "researcher",
@@ -398,6 +404,7 @@ async def test_refusals_have_a_status_and_count_for_nothing(
             if refused_by == "start":
                 await s.start()
             else:
+                asks(s, {"memory": "1Ti"})
                 await s._run_apply_user_options({"memory": "1Ti"})
         status = PROBLEMS[kind]["hub"]["status"]
         assert raised.value.status_code == status
@@ -455,6 +462,64 @@ async def test_checked_options_are_what_starts():
         s = spawner_at(d.url)
         await s._run_apply_user_options({})
         assert s.user_options == {"cpu": "2", "memory": "2Gi", "image": "stable"}
+
+
+def handler_6(s, body):
+    """JupyterHub 6 has a body with the options in it; without, they are those kept."""
+    s.handler.get_server_json_body = lambda: {"display_name": "Mine", "user_options": body}
+
+
+@pytest.mark.parametrize(
+    "sent, now",
+    [
+        (lambda s: asks(s, {"cpu": "1"}), True),
+        (lambda s: asks(s, {}), True),
+        (lambda s: asks(s, None), False),
+        (lambda s: handler_6(s, {"cpu": "1"}), True),
+        (lambda s: handler_6(s, None), False),
+        (lambda s: setattr(s.handler.request, "method", "POST"), True),
+        (lambda s: None, False),
+        (lambda s: setattr(s, "handler", None), False),
+    ],
+    ids=["5", "5 empty", "5 none", "6", "6 none", "form", "page", "nobody"],
+)
+async def test_what_is_asked_now_is_told_from_what_was_kept(sent, now):
+    async with double() as d:
+        d.will(check="no options mean the defaults")
+        s = spawner_at(d.url)
+        sent(s)
+        await s._run_apply_user_options({"cpu": "1"})
+        assert ("stored" in d.of("check")[0].query_arguments) == (not now)
+
+
+async def test_kept_options_that_mean_nothing_give_way_and_are_told():
+    async with double() as d:
+        d.will(check="stored options that mean nothing")
+        s = spawner_at(d.url)
+        commits = []
+        s.user.db = SimpleNamespace(commit=lambda: commits.append(1))
+        kept = {"profile": "x", "cpu": "99", "memory": "1Gi"}
+        s.orm_spawner = SimpleNamespace(user_options=kept, server=None, name="")
+        s.clear_state()
+        await s._run_apply_user_options(kept)
+        assert s.user_options == {"cpu": "1", "memory": "1Gi", "image": "stable"}
+        assert s.orm_spawner.user_options == {"memory": "1Gi"} and commits
+        s._log.close()
+        told = [event["message"] async for event in s.progress()]
+        assert told == ["Options of an earlier start no longer count: cpu, profile."]
+
+
+async def test_a_hub_that_checks_no_options_has_them_checked_at_the_start(monkeypatch):
+    """JupyterHub before 5.3 knows no apply_user_options."""
+    monkeypatch.delattr(HubSpawner, "_run_apply_user_options")
+    async with double() as d:
+        d.will(check="stored options that mean nothing", start="no token", stop="stop of no server")
+        s = spawner_at(d.url)
+        s.user_options = {"profile": "x"}
+        with pytest.raises(web.HTTPError):
+            await s.start()
+        sent = json.loads(d.of("start")[0].body)["options"]
+        assert sent == {"cpu": "1", "memory": "1Gi", "image": "stable"}
 
 
 # --- poll
@@ -756,6 +821,7 @@ async def test_whatever_the_database_holds_a_spawner_can_be_made(stored):
     # Sent now, JupyterHub 5 has stored it before anybody looks at it.
     s = spawner_at("http://127.0.0.1:1")
     s.user.db, s.orm_spawner = user.db, row
+    asks(s, stored)
     s.user_options = stored
     with pytest.raises(web.HTTPError) as raised:
         await s._run_apply_user_options(s.user_options)
@@ -770,6 +836,7 @@ async def test_refused_options_are_not_the_next_starts():
         s = spawner_at(d.url)
         row = SimpleNamespace(user_options={"cpu": "99"}, server=None, name="")
         s.orm_spawner, s.user.db = row, SimpleNamespace(commit=lambda: None)
+        asks(s, {"cpu": "99"})
         with pytest.raises(web.HTTPError):
             await s._run_apply_user_options({"cpu": "99"})
         assert row.user_options is None
