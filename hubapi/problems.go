@@ -139,6 +139,14 @@ func ownerUnclear(e *spawner.UnclearOwnerError) string {
 		"kubectl annotate persistentvolumeclaim " + e.Claim + " " + v1alpha1.AnnotationAdopt + "=" + shellWord(e.User)
 }
 
+// otherHomes says what to do where another spawner has left homes.
+func otherHomes(e *spawner.OtherHomesError) string {
+	return "Your policy names the home volume " + e.Wanted + ", which would be new and empty, and there are homes of " + e.User +
+		" from another spawner: " + strings.Join(e.Found, ", ") + ". An administrator says which of them it is with: " +
+		"kubectl annotate persistentvolumeclaim " + e.Found[0] + " " + v1alpha1.AnnotationAdopt + "=" + shellWord(e.User) +
+		"; or, of each that is none, with: kubectl annotate persistentvolumeclaim " + e.Found[0] + " " + v1alpha1.AnnotationOwnerLeft + "=yes"
+}
+
 // shellWord is text as one word of a shell.
 func shellWord(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
@@ -179,6 +187,10 @@ func describe(err error) (p problem, retry bool) {
 	if errors.As(err, &unclear) {
 		return problem{Type: problemType + "owner-unclear", Title: "Whose home is it?", Status: http.StatusConflict,
 			Detail: ownerUnclear(unclear), Owner: unclear.Owner.String()}, false
+	}
+	var several *spawner.OtherHomesError
+	if errors.As(err, &several) {
+		return problem{Type: problemType + "owner-unclear", Title: "Which home is it?", Status: http.StatusConflict, Detail: otherHomes(several)}, false
 	}
 	var unreadable *malformed
 	if errors.As(err, &unreadable) {

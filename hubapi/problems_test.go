@@ -76,6 +76,7 @@ var described = []struct {
 	{"spawner.ErrTooManyServers", spawner.ErrTooManyServers, "too-many-servers"},
 	{"spawner.ErrNameTaken", spawner.ErrNameTaken, "name-taken"},
 	{"spawner.ErrRunning", spawner.ErrRunning, "running"},
+	{"several homes", &spawner.OtherHomesError{Wanted: "claim-alice", Found: []string{"claim-alice--gpu"}, User: "alice"}, "owner-unclear"},
 	{"unclear owner", &spawner.UnclearOwnerError{Claim: "claim-alice", User: "alice"}, "owner-unclear"},
 	{"spawner.ErrRemoving", spawner.ErrRemoving, "removing"},
 	{"spawner.ErrNotSynced", spawner.ErrNotSynced, "not-synced"},

@@ -22,7 +22,8 @@ import (
 //
 //	the claim that the server has had, if the policy still writes it so;
 //	a claim of this person by the same template (the user or server was renamed);
-//	the claim of the name: theirs, made by an administrator, or not there yet;
+//	the claim of the name: theirs, or made by an administrator;
+//	if it is not there yet, the one that KubeSpawner has left (kubespawner.go);
 //	if it is another person's, one with a hash of the person in its name, empty at first.
 //
 // Where nobody can tell whose the claim of the name is, the start is refused.
@@ -43,7 +44,8 @@ func personal(template string) bool {
 
 // homeClaim decides which claim becomes the home of a start, and notes the
 // person on one that is there already. nb is the server's object, nil if there
-// is none yet, and name what it is or will be called. Error: UnclearOwnerError.
+// is none yet, and name what it is or will be called. Errors: UnclearOwnerError,
+// OtherHomesError.
 func (s *Service) homeClaim(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook, name string) (string, error) {
 	template, has := templateOf(req)
 	switch {
@@ -72,7 +74,7 @@ func (s *Service) homeClaim(ctx context.Context, req Request, nb *v1alpha1.Jupyt
 			if candidate.formerly {
 				continue
 			}
-			return explicit(candidate.name, name), nil
+			return s.firstHome(ctx, req, template, candidate.name, name)
 		}
 		if err != nil {
 			return "", fmt.Errorf("read home volume: %w", err)
@@ -94,17 +96,28 @@ func (s *Service) claimByName(ctx context.Context, req Request, template, notebo
 	claim := &corev1.PersistentVolumeClaim{}
 	name := claimOfName(template, req.User, notebook)
 	err := s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: name}, claim)
-	if client.IgnoreNotFound(err) != nil {
+	switch {
+	case apierrors.IsNotFound(err):
+		return s.firstHome(ctx, req, template, name, notebook)
+	case err != nil:
 		return "", fmt.Errorf("read home volume: %w", err)
 	}
-	if err == nil {
-		switch s.claimOwnership(claim, req, template) {
-		case ownershipOther, ownershipUnclear:
-			return "", &UnclearOwnerError{Claim: name, User: req.User, Owner: hubUserOf(claim), Made: claim.CreationTimestamp.Time}
-		case ownershipNone, ownershipOwn:
-		}
+	switch s.claimOwnership(claim, req, template) {
+	case ownershipOther, ownershipUnclear:
+		return "", &UnclearOwnerError{Claim: name, User: req.User, Owner: hubUserOf(claim), Made: claim.CreationTimestamp.Time}
+	case ownershipNone, ownershipOwn:
 	}
 	return explicit(name, notebook), nil
+}
+
+// firstHome is the claim of a person who has none yet: what KubeSpawner has left, or
+// else a new one.
+func (s *Service) firstHome(ctx context.Context, req Request, template, wanted, notebook string) (string, error) {
+	left, err := s.kubeHome(ctx, req, template, wanted)
+	if left == nil {
+		return explicit(wanted, notebook), err
+	}
+	return explicit(left.Name, notebook), s.noteOwner(ctx, left, req.Key, template)
 }
 
 // claimOwnership is that of a claim for a server: one that was made for another
@@ -112,7 +125,7 @@ func (s *Service) claimByName(ctx context.Context, req Request, template, notebo
 // whose label alone names a user, is not everybody's whose name it could be.
 func (s *Service) claimOwnership(claim *corev1.PersistentVolumeClaim, req Request, template string) ownership {
 	owned := ownershipOf(claim.Annotations, claim.CreationTimestamp.Time, s.requester(req))
-	if label := claim.Labels[v1alpha1.LabelHubUsername]; owned == ownershipNone && label != "" && unescaped(label) != req.User {
+	if label := claim.Labels[v1alpha1.LabelHubUsername]; owned == ownershipNone && label != "" && !namesUser(label, req.User) {
 		return ownershipUnclear
 	}
 	server, noted := claim.Annotations[v1alpha1.LabelHubServername]

@@ -112,7 +112,10 @@ func (m *apiModel) Get(_ context.Context, k client.ObjectKey, o client.Object, _
 
 func (m *apiModel) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
 	return m.request(func() error {
-		all := list.(*v1alpha1.JupyterNotebookList)
+		all, ok := list.(*v1alpha1.JupyterNotebookList)
+		if !ok {
+			return nil // of homes, of which the model has none
+		}
 		for _, o := range m.objects {
 			if nb, ok := o.(*v1alpha1.JupyterNotebook); ok {
 				all.Items = append(all.Items, *nb.DeepCopy())
