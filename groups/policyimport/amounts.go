@@ -5,12 +5,13 @@ import (
 	"math"
 	"math/big"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-var number = regexp.MustCompile(`^[0-9]{1,15}(\.[0-9]{1,9})?$`)
+var number = regexp.MustCompile(`^[0-9]{1,15}(\.[0-9]{1,17})?$`)
 
 // units are JupyterHub's, all of them powers of 1024 (ByteSpecification), and
 // Kubernetes' own.
@@ -29,7 +30,7 @@ func rational(v any) (*big.Rat, error) {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return nil, fmt.Errorf("%v is not a number", v)
 		}
-		text = strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.9f", v), "0"), ".")
+		text = strconv.FormatFloat(v, 'f', -1, 64)
 	default:
 		text = fmt.Sprint(v)
 	}
@@ -43,46 +44,57 @@ func rational(v any) (*big.Rat, error) {
 	return r, nil
 }
 
-// cores reads a number of cores, also in thousandths ("500m").
-func cores(v any) (resource.Quantity, error) {
+// mebibyte is what amounts of memory are rounded to.
+const mebibyte = 1 << 20
+
+// cores reads a number of cores, also in thousandths ("500m"). What is finer is
+// left off, and rounded says so: nobody gets more than the input says.
+func cores(v any) (q resource.Quantity, rounded bool, err error) {
+	factor := int64(1000)
 	if text, ok := v.(string); ok && strings.HasSuffix(text, "m") {
-		r, err := rational(strings.TrimSuffix(text, "m"))
-		if err != nil {
-			return resource.Quantity{}, err
-		}
-		return whole(r, 1, "thousandths of a core", func(n int64) resource.Quantity { return *resource.NewMilliQuantity(n, resource.DecimalSI) })
+		v, factor = strings.TrimSuffix(text, "m"), 1
 	}
 	r, err := rational(v)
 	if err != nil {
-		return resource.Quantity{}, err
+		return resource.Quantity{}, false, err
 	}
-	return whole(r, 1000, "thousandths of a core", func(n int64) resource.Quantity { return *resource.NewMilliQuantity(n, resource.DecimalSI) })
+	n, rounded, err := floor(r, factor, 1, "thousandths of a core")
+	return *resource.NewMilliQuantity(n, resource.DecimalSI), rounded, err
 }
 
-// bytes reads an amount of memory; a bare number counts in unit.
-func bytes(v any, unit string) (resource.Quantity, error) {
+// bytes reads an amount of memory; a bare number counts in unit. Above a MiB, what is
+// less than another is left off: forms have sizes that people can read.
+func bytes(v any, unit string) (q resource.Quantity, rounded bool, err error) {
 	factor := units[unit]
 	if text, ok := v.(string); ok {
 		trimmed := strings.TrimRight(strings.TrimSpace(text), "KMGTi")
 		if suffix := strings.TrimSpace(text)[len(trimmed):]; suffix != "" {
 			var known bool
 			if factor, known = units[suffix]; !known {
-				return resource.Quantity{}, fmt.Errorf("%.40q has no unit that is known", text)
+				return resource.Quantity{}, false, fmt.Errorf("%.40q has no unit that is known", text)
 			}
 		}
 		v = trimmed
 	}
 	r, err := rational(v)
 	if err != nil {
-		return resource.Quantity{}, err
+		return resource.Quantity{}, false, err
 	}
-	return whole(r, factor, "bytes", func(n int64) resource.Quantity { return *resource.NewQuantity(n, resource.BinarySI) })
+	grain := int64(1)
+	if new(big.Rat).Mul(r, new(big.Rat).SetInt64(factor)).Cmp(new(big.Rat).SetInt64(mebibyte)) > 0 {
+		grain = mebibyte
+	}
+	n, rounded, err := floor(r, factor, grain, "bytes")
+	return *resource.NewQuantity(n, resource.BinarySI), rounded, err
 }
 
-func whole(r *big.Rat, factor int64, of string, quantity func(int64) resource.Quantity) (resource.Quantity, error) {
-	n := new(big.Rat).Mul(r, new(big.Rat).SetInt64(factor))
-	if !n.IsInt() || !n.Num().IsInt64() {
-		return resource.Quantity{}, fmt.Errorf("%s is not a whole number of %s", r.FloatString(9), of)
+// floor is the greatest multiple of grain that is not more than r times factor.
+func floor(r *big.Rat, factor, grain int64, of string) (n int64, rounded bool, err error) {
+	product := new(big.Rat).Mul(r, new(big.Rat).SetInt64(factor))
+	down := new(big.Int).Quo(product.Num(), product.Denom()) // of numbers that are not negative
+	down.Sub(down, new(big.Int).Mod(down, big.NewInt(grain)))
+	if !down.IsInt64() || down.Sign() == 0 && r.Sign() > 0 {
+		return 0, false, fmt.Errorf("%s cannot be counted in %s", r.FloatString(9), of)
 	}
-	return quantity(n.Num().Int64()), nil
+	return down.Int64(), product.Cmp(new(big.Rat).SetInt(down)) != 0, nil
 }

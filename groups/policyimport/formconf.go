@@ -46,7 +46,7 @@ func (r *Result) formConf(document, forms map[string]any, o Options) error {
 			case "cpu":
 				p.Spec.CPU, fault = r.slider(path+".cpu", fields[key], cores)
 			case "mem":
-				p.Spec.Memory, fault = r.slider(path+".mem", fields[key], func(v any) (resource.Quantity, error) { return bytes(v, "G") })
+				p.Spec.Memory, fault = r.slider(path+".mem", fields[key], func(v any) (resource.Quantity, bool, error) { return bytes(v, "G") })
 			default:
 				r.addLost("%s.%s: not known", path, key)
 			}
@@ -66,7 +66,7 @@ func (r *Result) formConf(document, forms map[string]any, o Options) error {
 	return nil
 }
 
-func (r *Result) slider(path string, v any, read func(any) (resource.Quantity, error)) (v1alpha1.ResourceRange, error) {
+func (r *Result) slider(path string, v any, read func(any) (resource.Quantity, bool, error)) (v1alpha1.ResourceRange, error) {
 	var out v1alpha1.ResourceRange
 	fields, ok := v.(map[string]any)
 	if !ok {
@@ -78,11 +78,12 @@ func (r *Result) slider(path string, v any, read func(any) (resource.Quantity, e
 		if !ok {
 			return nil
 		}
-		q, err := read(value)
+		q, rounded, err := read(value)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s.%s: %w", path, key, err))
 			return nil
 		}
+		r.addRounded(rounded)
 		return &q
 	}
 	for key, into := range map[string]*resource.Quantity{"min": &out.Min, "max": &out.Max} {

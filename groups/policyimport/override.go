@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -15,27 +17,30 @@ import (
 
 // profile reads one profile and multiplies it by the choices of its options:
 // every size with the default image, every image with the default size.
-func (r *Result) profile(path string, fields map[string]any) ([]profile, error) {
-	base := profile{path: path, gpus: map[string]int32{}}
+func (r *Result) profile(path string, fields map[string]any, every profile, n *yamlv3.Node) ([]profile, error) {
+	base := every
+	base.path, base.gpus, base.shared = path, maps.Clone(every.gpus), *every.shared.DeepCopy()
 	base.title, _ = fields["display_name"].(string)
 	slugged, _ := fields["slug"].(string)
 	base.name = slug(cmp.Or(slugged, base.title, path))
 	base.title = cmp.Or(base.title, slugged, path)
 	base.description, _ = fields["description"].(string)
-	base.isDefault, _ = fields["default"].(bool)
+	base.isDefault = fields["default"] == true
 	var faults []error
-	var choices []profile
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		switch key {
 		case "display_name", "slug", "description", "default", "profile_options":
 		case "allowed_groups":
-			if err := decodeInto(fields[key], &base.groups); err != nil {
-				faults = append(faults, fmt.Errorf("%s.allowed_groups: not a list of names", path))
-			}
-			slices.Sort(base.groups)
+			var err error
+			base.groups, base.restricted, err = allowedGroups(path, fields[key])
+			faults = append(faults, err)
 		case "kubespawner_override":
 			faults = append(faults, r.override(path+"."+key, fields[key], &base))
 		default:
+			if restricts(key) {
+				r.addLost("%s.%s: not known, and who may have the profile depends on it: it is left out", path, key)
+				return nil, errors.Join(faults...)
+			}
 			r.addLost("%s.%s: not known", path, key)
 		}
 	}
@@ -43,55 +48,149 @@ func (r *Result) profile(path string, fields map[string]any) ([]profile, error) 
 	if fields["profile_options"] != nil && !ok {
 		faults = append(faults, fmt.Errorf("%s.profile_options: not a map", path))
 	}
-	for _, name := range slices.Sorted(maps.Keys(options)) {
-		found, err := r.option(path+".profile_options."+name, options[name], base)
-		choices, faults = append(choices, found...), append(faults, err)
+	var all [][]profile
+	for _, name := range inOrder(options, under(n, "profile_options")) {
+		choices, err := r.option(path+".profile_options."+name, options[name], base, under(n, "profile_options", name))
+		faults = append(faults, err)
+		if len(choices) > 0 {
+			all = append(all, choices)
+		}
 	}
-	all := []profile{base}
-	if len(choices) > 0 && (base.cpu == nil || base.memory == nil) && slices.ContainsFunc(choices, func(c profile) bool { return c.cpu != nil && c.memory != nil }) {
-		all = nil // the sizes are in the options
+	if len(all) == 0 {
+		return []profile{base}, errors.Join(faults...)
 	}
-	for i := range choices { // a choice of one option goes with any of another
-		choices[i].anyCPU = slices.ContainsFunc(choices, func(c profile) bool { return c.cpu != nil })
-		choices[i].anyMemory = slices.ContainsFunc(choices, func(c profile) bool { return c.memory != nil })
-	}
-	return append(all, choices...), errors.Join(faults...)
+	return combine(all), errors.Join(faults...)
 }
 
-func (r *Result) option(path string, v any, base profile) ([]profile, error) {
+// combine is the choices of all options. One of each is chosen, so that what every
+// choice of one option sets is never what the profile sets itself.
+func combine(options [][]profile) []profile {
+	var all []profile
+	for i, choices := range options {
+		for _, p := range choices {
+			for j, others := range options {
+				if i == j {
+					continue
+				}
+				has := func(set func(profile) bool) bool { return slices.ContainsFunc(others, set) }
+				always := func(set func(profile) bool) bool {
+					return !slices.ContainsFunc(others, func(o profile) bool { return !set(o) })
+				}
+				cpu, memory, image := func(o profile) bool { return o.sets.cpu }, func(o profile) bool { return o.sets.memory }, func(o profile) bool { return o.sets.image }
+				p.anyCPU, p.anyMemory = p.anyCPU || has(cpu), p.anyMemory || has(memory)
+				if always(cpu) && !p.sets.cpu {
+					p.cpu, p.cpuRequest = nil, nil
+				}
+				if always(memory) && !p.sets.memory {
+					p.memory, p.memoryRequest = nil, nil
+				}
+				if always(image) && !p.sets.image {
+					p.image = ""
+				}
+			}
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// allowedGroups reads who may have something; restricted is false for everybody.
+func allowedGroups(path string, v any) (names []string, restricted bool, err error) {
+	if v == nil {
+		return nil, false, nil
+	}
+	if err := decodeInto(v, &names); err != nil {
+		return nil, true, fmt.Errorf("%s.allowed_groups: not a list of names", path)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), true, nil
+}
+
+// restricts reports whether a key that nobody knows may be about who has something.
+func restricts(key string) bool {
+	return strings.Contains(key, "allow") || strings.Contains(key, "group") || strings.Contains(key, "team") || strings.Contains(key, "user")
+}
+
+func (r *Result) option(path string, v any, base profile, n *yamlv3.Node) ([]profile, error) {
 	fields, ok := v.(map[string]any)
 	if !ok {
 		return nil, fmt.Errorf("%s: not an option", path)
 	}
-	if unlisted, ok := fields["unlisted_choice"].(map[string]any); ok && unlisted["enabled"] == true {
-		r.addLost("%s.unlisted_choice: users cannot type an image of their own here", path)
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		switch key {
+		case "display_name", "choices":
+		case "unlisted_choice":
+			if lookup(fields[key], "enabled") == true {
+				r.addLost("%s.unlisted_choice: users cannot type an image of their own here", path)
+			}
+		default:
+			r.addLost("%s.%s: not known", path, key)
+		}
 	}
 	list, _ := fields["choices"].(map[string]any)
 	var all []profile
 	var faults []error
-	for _, name := range slices.Sorted(maps.Keys(list)) {
+	keys := inOrder(list, under(n, "choices"))
+	byDefault := slices.IndexFunc(keys, func(key string) bool { return lookup(list[key], "default") == true })
+	for i, name := range keys {
 		here := path + ".choices." + name
 		choice, ok := list[name].(map[string]any)
 		if !ok {
 			faults = append(faults, fmt.Errorf("%s: not a choice", here))
 			continue
 		}
-		p := base
-		p.path, p.gpus = here, maps.Clone(base.gpus)
-		p.shared = *base.shared.DeepCopy()
-		title, _ := choice["display_name"].(string)
-		p.imageTitle = cmp.Or(title, name)
-		if chosen, ok := choice["default"].(bool); ok {
-			p.isDefault = base.isDefault && chosen
+		p, ok, err := r.choice(here, name, choice, base)
+		faults = append(faults, err)
+		if !ok {
+			continue
 		}
-		before := p
-		faults = append(faults, r.override(here+".kubespawner_override", choice["kubespawner_override"], &p))
-		if !sameSize(before, p) {
-			p.name, p.title = base.name+"-"+slug(name), base.title+", "+cmp.Or(title, name)
-		}
+		p.isDefault = base.isDefault && i == max(byDefault, 0)
 		all = append(all, p)
 	}
 	return all, errors.Join(faults...)
+}
+
+// choice is a profile with one of its options chosen; ok is false if nobody may have it.
+func (r *Result) choice(path, name string, fields map[string]any, base profile) (p profile, ok bool, err error) {
+	p = base
+	p.path, p.gpus, p.shared = path, maps.Clone(base.gpus), *base.shared.DeepCopy()
+	title, _ := fields["display_name"].(string)
+	title = cmp.Or(title, name)
+	p.imageTitle = title
+	var faults []error
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		switch key {
+		case "display_name", "description", "slug", "default", "kubespawner_override":
+		case "allowed_groups":
+			names, restricted, err := allowedGroups(path, fields[key])
+			faults = append(faults, err)
+			if !restricted {
+				continue
+			}
+			if base.restricted {
+				both := slices.DeleteFunc(slices.Clone(base.groups), func(g string) bool { return !slices.Contains(names, g) })
+				r.addLost("%s.allowed_groups: counted for groups that the profile names, too, not for users of one group of each", path)
+				names = both
+			}
+			p.groups, p.restricted = names, true
+		default:
+			if restricts(key) {
+				r.addLost("%s.%s: not known, and who may have the choice depends on it: it is left out", path, key)
+				return p, false, errors.Join(faults...)
+			}
+			r.addLost("%s.%s: not known", path, key)
+		}
+	}
+	override, _ := fields["kubespawner_override"].(map[string]any)
+	before := p
+	faults = append(faults, r.override(path+".kubespawner_override", fields["kubespawner_override"], &p))
+	_, p.sets.cpu = override["cpu_limit"]
+	_, p.sets.memory = override["mem_limit"]
+	_, p.sets.image = override["image"]
+	if !sameSize(before, p) {
+		p.name, p.title = base.name+"-"+slug(name), base.title+", "+title
+	}
+	return p, true, errors.Join(faults...)
 }
 
 func sameSize(a, b profile) bool {
@@ -109,18 +208,19 @@ func (r *Result) override(path string, v any, p *profile) error {
 		return fmt.Errorf("%s: not a map", path)
 	}
 	var faults []error
-	amount := func(key string, read func(any) (resource.Quantity, error)) *resource.Quantity {
+	amount := func(key string, read func(any) (resource.Quantity, bool, error)) *resource.Quantity {
 		if fields[key] == nil {
 			return nil
 		}
-		q, err := read(fields[key])
+		q, rounded, err := read(fields[key])
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s.%s: %w", path, key, err))
 			return nil
 		}
+		r.addRounded(rounded)
 		return &q
 	}
-	memory := func(v any) (resource.Quantity, error) { return bytes(v, "") }
+	memory := func(v any) (resource.Quantity, bool, error) { return bytes(v, "") }
 	strict := func(key string, into any) {
 		if err := decodeInto(fields[key], into); err != nil {
 			r.addLost("%s.%s: %v", path, key, err)
@@ -156,8 +256,15 @@ func (r *Result) override(path string, v any, p *profile) error {
 			r.environment(path+"."+key, fields[key], p)
 		case "storage_capacity":
 			if size := amount(key, memory); size != nil {
-				storage(p).Home = &v1alpha1.HomeVolume{Size: *size}
+				home := v1alpha1.HomeVolume{}
+				if had := storage(p).Home; had != nil {
+					home = *had
+				}
+				home.Size = *size
+				storage(p).Home = &home
 			}
+		case "default_url", "cmd", "args", "working_dir", "notebook_dir", "start_timeout", "http_timeout":
+			r.addLost("%s.%s: belongs to the Hub's configuration, c.ElasticSpawner", path, key)
 		case "volumes":
 			r.volumes(path, fields, p)
 		case "volume_mounts":
@@ -185,9 +292,9 @@ func (r *Result) gpus(path string, v any, p *profile) error {
 	}
 	var faults []error
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		q, err := cores(fields[name])
+		q, rounded, err := cores(fields[name])
 		switch {
-		case err != nil || q.MilliValue()%1000 != 0 || q.Value() > 1024:
+		case err != nil || rounded || q.MilliValue()%1000 != 0 || q.Value() > 1024:
 			faults = append(faults, fmt.Errorf("%s[%s]: not a whole number", path, name))
 		case !strings.Contains(name, "/"):
 			r.addLost("%s[%s]: no field of a policy holds it", path, name)
@@ -205,21 +312,61 @@ func (r *Result) environment(path string, v any, p *profile) {
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		var text string
+		variable := v1alpha1.PolicyEnv{Name: name}
 		switch value := fields[name].(type) {
-		case map[string]any, []any, nil:
-			r.addLost("%s.%s: values from elsewhere are not carried over", path, name)
+		case map[string]any:
+			if err := decodeInto(value["valueFrom"], &variable.ValueFrom); err != nil || variable.ValueFrom == nil || variable.ValueFrom.SecretKeyRef == nil {
+				r.addLost("%s.%s: only values and secretKeyRef are carried over", path, name)
+				continue
+			}
+		case []any, nil:
+			r.addLost("%s.%s: only values and secretKeyRef are carried over", path, name)
 			continue
 		default:
-			text = fmt.Sprint(value)
+			variable.Value = plain(value)
 		}
-		if strings.Contains(text, "{username}") || strings.Contains(text, "{user_server}") || strings.Contains(text, "{servername}") {
-			r.addLost("%s.%s: templates are not expanded in variables", path, name)
+		if strings.Contains(strings.ReplaceAll(variable.Value, v1alpha1.UsernameMark, ""), "{") {
+			r.addLost("%s.%s: no other templates than {username} are expanded in variables", path, name)
+			continue
+		}
+		if variable.Personal() {
+			r.addLost("%s.%s: {username} is the user's name as it is here, and not KubeSpawner's slug of it", path, name)
+		}
+		if strings.Contains(variable.Value, "$(") {
+			r.addLost("%s.%s: references to other variables, $(NAME), are text in a policy", path, name)
 			continue
 		}
 		p.shared.Env = slices.DeleteFunc(p.shared.Env, func(e v1alpha1.PolicyEnv) bool { return e.Name == name })
-		p.shared.Env = append(p.shared.Env, v1alpha1.PolicyEnv{Name: name, Value: text})
+		p.shared.Env = append(p.shared.Env, variable)
 	}
+}
+
+// plain is a value as Python, which has had it from YAML, writes it for a variable.
+func plain(v any) string {
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return "True"
+		}
+		return "False"
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
+}
+
+// claim is a template of KubeSpawner's for claims as a policy has it; empty for one that
+// makes a home for each server, as those of ours without a name are.
+func (r *Result) claim(template string) string {
+	const server = `{servername}`
+	switch {
+	case template == "", strings.Contains(template, server), strings.Contains(template, "{user_server}"):
+		return ""
+	case !strings.Contains(template, v1alpha1.UsernameMark), strings.Contains(strings.ReplaceAll(template, v1alpha1.UsernameMark, ""), "{"):
+		r.addLost("singleuser.storage.dynamic.pvcNameTemplate: %s is no template of a policy: each server has a home of its own", template)
+		return ""
+	}
+	return template
 }
 
 // volumes carries over claims that are mounted whole at one path.
@@ -236,6 +383,9 @@ func (r *Result) volumes(path string, fields map[string]any, p *profile) {
 		MountPath string `json:"mountPath"`
 		ReadOnly  bool   `json:"readOnly"`
 		SubPath   string `json:"subPath"`
+	}
+	if p.shared.Storage != nil {
+		p.shared.Storage.Shared = nil // an override stands in the place of what every server has
 	}
 	for key, into := range map[string]any{"volumes": &volumes, "volume_mounts": &mounts} {
 		list := fields[key]

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -39,12 +40,22 @@ type Result struct {
 	// Lost are sentences: what the input says and no policy does, and what was
 	// chosen in its place.
 	Lost []string
+
+	// root is the input as it was written, which knows the order of keys.
+	root *yamlv3.Node
 }
 
 func (r *Result) addLost(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if !slices.Contains(r.Lost, text) {
 		r.Lost = append(r.Lost, text)
+	}
+}
+
+// addRounded notes that an amount is less than the input says.
+func (r *Result) addRounded(rounded bool) {
+	if rounded {
+		r.addLost("amounts are rounded down: cores to thousandths, memory to MiB")
 	}
 }
 
@@ -61,10 +72,12 @@ func Import(text []byte, o Options) (Result, error) {
 	var err error
 	if forms, ok := lookup(document, "groups").(map[string]any); ok {
 		err = r.formConf(document.(map[string]any), forms, o)
-	} else if profiles := profileList(document); profiles != nil {
-		err = r.profiles(profiles, o)
+	} else if found, ok := findProfiles(document); ok {
+		r.root = written(text)
+		err = r.profiles(found, o)
+		r.root = nil
 	} else {
-		return Result{}, fmt.Errorf("%w: neither groups (formConf.yaml) nor a list of profiles (profile_list)", ErrInput)
+		return Result{}, fmt.Errorf("%w: neither groups (formConf.yaml), nor a list of profiles (profile_list), nor singleuser (values of zero-to-jupyterhub)", ErrInput)
 	}
 	if err != nil {
 		return Result{}, err
@@ -91,19 +104,6 @@ func lookup(document any, keys ...string) any {
 		document = m[key]
 	}
 	return document
-}
-
-// profileList finds the list itself, or where configuration files keep it.
-func profileList(document any) []any {
-	for _, path := range [][]string{
-		{}, {"profile_list"}, {"profileList"}, {"singleuser", "profileList"}, {"jupyterhub", "singleuser", "profileList"},
-		{"KubeSpawner", "profile_list"}, {"hub", "config", "KubeSpawner", "profile_list"},
-	} {
-		if list, ok := lookup(document, path...).([]any); ok {
-			return list
-		}
-	}
-	return nil
 }
 
 // newPolicy has its images and kernels. Names of policies are made from names

@@ -2,13 +2,16 @@ package policyimport
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -60,16 +63,110 @@ func TestProfileList(t *testing.T) {
 	r, err := Import(text, Options{})
 	require.NoError(t, err)
 	golden(t, "profiles.golden.yaml", r)
-	// The list alone, as JSON.
-	var values map[string]map[string]any
-	require.NoError(t, yaml.Unmarshal(text, &values))
-	list, err := yaml.Marshal(values["singleuser"]["profileList"])
+	// The list alone, which says nothing of homes, and as JSON.
+	alone, err := yamlv3.Marshal(under(written(text), "singleuser", "profileList"))
 	require.NoError(t, err)
-	asJSON, err := yaml.YAMLToJSON(list)
+	again, err := Import(alone, Options{})
 	require.NoError(t, err)
-	again, err := Import(asJSON, Options{})
+	require.Len(t, again.Policies, len(r.Policies))
+	for i := range r.Policies {
+		want := r.Policies[i].Spec
+		want.Storage.Home = nil
+		if len(want.Storage.Shared) == 0 {
+			want.Storage = nil
+		}
+		assert.Equal(t, want, again.Policies[i].Spec)
+	}
+	asJSON, err := yaml.YAMLToJSON(alone)
 	require.NoError(t, err)
-	assert.Equal(t, r, again)
+	_, err = Import(asJSON, Options{})
+	require.NoError(t, err)
+}
+
+func TestValuesOfZeroToJupyterHub(t *testing.T) {
+	text, err := os.ReadFile("testdata/values.yaml")
+	require.NoError(t, err)
+	r, err := Import(text, Options{})
+	require.NoError(t, err)
+	golden(t, "values.golden.yaml", r)
+
+	policies := map[string]v1alpha1.GroupPolicySpec{}
+	for _, p := range r.Policies {
+		policies[strings.Join(p.Spec.Groups, ",")] = p.Spec
+	}
+	for who, spec := range policies {
+		images := map[string]bool{}
+		for _, c := range spec.Images {
+			images[c.Image] = true
+		}
+		assert.Equal(t, who == "staff", images["registry.example/secret:1"], who)
+		assert.Equal(t, who == "big", images["registry.example/extra:1"], "the profile is for big and gpu, the choice for big and staff: %s", who)
+		assert.False(t, images["registry.example/team:1"] || images["registry.example/root:1"] || images["registry.example/never:1"], who)
+		assert.Equal(t, who == "big" || who == "big,org:large", spec.Memory.Max.Value() > 100<<30, who)
+	}
+	everybody := policies[""]
+	assert.Equal(t, "14769Mi", everybody.Memory.Default.String(), "the choice's own default, and not more than 15487126732 bytes")
+	assert.Equal(t, "registry.example/zed:1", everybody.Images[0].Image)
+
+	// What every server gets is a policy by itself where there are no profiles.
+	r, err = Import([]byte("singleuser: {image: {name: registry.example/lab, tag: 5}, cpu: {limit: 1}, memory: {limit: 1G}, storage: {type: none}, profileList: []}"), Options{})
+	require.NoError(t, err)
+	require.Len(t, r.Policies, 1)
+	assert.True(t, r.Policies[0].Spec.Default)
+	assert.Equal(t, "registry.example/lab:5", r.Policies[0].Spec.Images[0].Image)
+	assert.Nil(t, r.Policies[0].Spec.Storage)
+	assert.Empty(t, r.Lost)
+}
+
+// Whoever is in one policy's groups could have all of it before: of all subsets of
+// allowed_groups, no policy has what one of its groups may not.
+func TestNobodyGetsMoreThanTheProfilesGave(t *testing.T) {
+	names := []string{"a", "b", "c"}
+	subsets := [][]string{nil, {"a"}, {"b"}, {"c"}, {"a", "b"}, {"b", "c"}, {"a", "b", "c"}}
+	list := func(names []string) string {
+		if names == nil {
+			return "null"
+		}
+		return "[" + strings.Join(names, ", ") + "]"
+	}
+	for _, profile := range subsets {
+		for _, choice := range subsets {
+			for _, other := range subsets {
+				text := fmt.Sprintf(`[{display_name: p, allowed_groups: %s, kubespawner_override: {cpu_limit: 1, mem_limit: 1G}, profile_options: {image: {choices: {
+  u: {allowed_groups: %s, kubespawner_override: {image: u}}, v: {kubespawner_override: {image: v}}}}}},
+  {display_name: q, allowed_groups: %s, kubespawner_override: {image: w, cpu_limit: 2, mem_limit: 2G}}]`, list(profile), list(choice), list(other))
+				r, err := Import([]byte(text), Options{})
+				require.NoError(t, err, text)
+				may := func(image, group string) bool { // as KubeSpawner decides it for a user of one group
+					in := func(allowed []string) bool { return allowed == nil || slices.Contains(allowed, group) }
+					return map[string]bool{"u": in(profile) && in(choice), "v": in(profile), "w": in(other)}[image]
+				}
+				for _, p := range r.Policies {
+					for _, channel := range p.Spec.Images {
+						for _, group := range append([]string{"nobody's"}, names...) {
+							if p.Spec.Default || slices.Contains(p.Spec.Groups, group) {
+								assert.True(t, may(channel.Image, group), "%s for %s in %s: %s", channel.Image, group, p.Name, text)
+							}
+						}
+					}
+				}
+				for _, group := range names { // nor less, of all of one's policies
+					for _, image := range []string{"u", "v", "w"} {
+						if may(image, group) {
+							assert.True(t, anyHas(r.Policies, group, image), "%s is lost to %s: %s", image, group, text)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func anyHas(policies []v1alpha1.GroupPolicy, group, image string) bool {
+	return slices.ContainsFunc(policies, func(p v1alpha1.GroupPolicy) bool {
+		return (p.Spec.Default || slices.Contains(p.Spec.Groups, group)) &&
+			slices.ContainsFunc(p.Spec.Images, func(c v1alpha1.ImageChannel) bool { return c.Image == image })
+	})
 }
 
 func TestInputThatCannotBeImported(t *testing.T) {
@@ -88,7 +185,7 @@ func TestInputThatCannotBeImported(t *testing.T) {
 		"min over max":       {"groups: {a: {cpu: {min: 4, max: 2}, mem: {min: 1, max: 2}}}", []string{"a: spec.cpu.max"}},
 		"off step":           {"groups: {a: {cpu: {min: 1, max: 4, step: 2, default: 2}, mem: {min: 1, max: 2}}}", []string{"spec.cpu.default"}},
 		"huge":               {"groups: {a: {cpu: {min: 1, max: 99999999}, mem: {min: 1, max: 99999999}}}", []string{"spec.cpu.max", "spec.memory.max"}},
-		"too fine":           {"groups: {a: {cpu: {min: 0.0001, max: 2}, mem: {min: 1, max: 2}}}", []string{"groups.a.cpu.min: 0.000100000 is not a whole number of thousandths of a core"}},
+		"too fine":           {"groups: {a: {cpu: {min: 0.0001, max: 2}, mem: {min: 1, max: 2}}}", []string{"groups.a.cpu.min: 0.000100000 cannot be counted in thousandths of a core"}},
 		"an unknown unit":    {"[{display_name: a, kubespawner_override: {image: i, mem_limit: 1KiG}}]", []string{"kubespawner_override.mem_limit"}},
 		"override a list":    {"[{display_name: a, kubespawner_override: [1]}]", []string{"kubespawner_override: not a map"}},
 		"options a list":     {"[{display_name: a, profile_options: [1]}]", []string{"profile_options: not a map"}},
@@ -114,25 +211,25 @@ func TestInputThatCannotBeImported(t *testing.T) {
 }
 
 func TestAmounts(t *testing.T) {
-	for v, want := range map[any]string{"2G": "2Gi", "512M": "512Mi", "1.5G": "1536Mi", 1073741824: "1Gi", "4Gi": "4Gi", 3: "3", float64(2): "2"} {
-		q, err := bytes(v, "")
+	for v, want := range map[any]string{"7.222G": "7395Mi", "1025K": "1Mi", "0.5K": "512", 3620925866: "3453Mi", "2G": "2Gi", "512M": "512Mi", "1.5G": "1536Mi", 1073741824: "1Gi", "4Gi": "4Gi", 3: "3", float64(2): "2"} {
+		q, _, err := bytes(v, "")
 		require.NoError(t, err, v)
 		assert.Equal(t, want, q.String(), v)
 	}
-	for v, want := range map[any]string{"0.5": "500m", 2: "2", 1.25: "1250m", "750m": "750m"} {
-		q, err := cores(v)
+	for v, want := range map[any]string{0.43125: "431m", "15.3811": "15381m", "0.5": "500m", 2: "2", 1.25: "1250m", "750m": "750m"} {
+		q, _, err := cores(v)
 		require.NoError(t, err, v)
 		assert.Equal(t, want, q.String(), v)
 	}
 	for _, v := range []any{"", "-1", "1e3", "NaN", "٣", "1 000", true, nil, "0x1", "1Gi2", "9999999999999999"} {
-		_, err := bytes(v, "")
+		_, _, err := bytes(v, "")
 		assert.Error(t, err, v)
 	}
 }
 
 // FuzzImport: whatever comes in, what comes out is valid, or it is an error.
 func FuzzImport(f *testing.F) {
-	for _, name := range []string{"formConf.yaml", "profiles.yaml"} {
+	for _, name := range []string{"formConf.yaml", "profiles.yaml", "values.yaml"} {
 		text, err := os.ReadFile(filepath.Join("testdata", name))
 		require.NoError(f, err)
 		f.Add(text)

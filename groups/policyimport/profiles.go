@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -22,52 +23,80 @@ const everybody = "everybody"
 type profile struct {
 	path, name, title, description string
 	isDefault                      bool
-	groups                         []string
+	// groups may have it, if it is restricted; else everybody.
+	groups     []string
+	restricted bool
 	image, imageTitle              string
 	cpu, cpuRequest                *resource.Quantity
 	memory, memoryRequest          *resource.Quantity
 	gpus                           map[string]int32
 	// anyCPU and anyMemory: another option of the profile has the limit.
 	anyCPU, anyMemory bool
+	// sets is what a choice sets itself.
+	sets struct{ cpu, memory, image bool }
 	// shared is what a policy has once: it is carried over if all profiles agree.
 	shared v1alpha1.GroupPolicySpec
 }
 
-// profiles makes a policy for every set of allowed_groups, and one for
-// everybody. Profiles open to all are part of each.
-func (r *Result) profiles(list []any, o Options) error {
+// profiles makes a policy for every set of allowed_groups, and one for everybody.
+// Each has what is open to all, and what all of its groups may have.
+func (r *Result) profiles(in found, o Options) error {
+	every, err := r.everyServer(in.singleuser)
+	faults := []error{err}
 	var all []profile
-	var faults []error
-	for i, v := range list {
+	anyDefault := slices.ContainsFunc(in.list, func(v any) bool { return lookup(v, "default") == true })
+	for i, v := range in.list {
 		path := fmt.Sprintf("profile_list[%d]", i)
 		fields, ok := v.(map[string]any)
 		if !ok {
 			faults = append(faults, fmt.Errorf("%s: not a profile", path))
 			continue
 		}
-		found, err := r.profile(path, fields)
+		if !anyDefault && i == 0 {
+			fields = maps.Clone(fields)
+			fields["default"] = true
+		}
+		found, err := r.profile(path, fields, every, item(under(r.root, in.path...), i))
 		all, faults = append(all, found...), append(faults, err)
 	}
 	if err := errors.Join(faults...); err != nil {
 		return fmt.Errorf("%w:\n%w", ErrInput, err)
 	}
-	if len(all) == 0 {
-		return fmt.Errorf("%w: no profiles", ErrInput)
+	if len(in.list) == 0 && in.singleuser != nil {
+		every.path, every.name, every.title, every.isDefault = "singleuser", "default", "Default", true
+		all = []profile{every}
 	}
 	sets := map[string][]string{}
 	for _, p := range all {
+		if p.restricted && len(p.groups) == 0 {
+			r.addLost("%s: nobody may have it: it is left out", p.path)
+			continue
+		}
 		sets[strings.Join(p.groups, "\x00")] = p.groups
 	}
-	for _, key := range slices.Sorted(maps.Keys(sets)) {
-		var members []profile
+	if len(sets) == 0 {
+		return fmt.Errorf("%w: no profiles", ErrInput)
+	}
+	sizes := map[int]bool{}
+	members := map[string][]profile{}
+	for key, names := range sets {
 		for _, p := range all {
-			if len(p.groups) == 0 || slices.Equal(p.groups, sets[key]) {
-				members = append(members, p)
+			if !p.restricted || len(names) > 0 && subset(names, p.groups) {
+				members[key] = append(members[key], p)
 			}
 		}
-		policy, err := r.fromProfiles(sets[key], members, o)
+		if len(names) > 0 {
+			sizes[len(members[key])] = true
+		}
+	}
+	ranks := slices.Sorted(maps.Keys(sizes))
+	for _, key := range slices.Sorted(maps.Keys(sets)) {
+		policy, err := r.fromProfiles(sets[key], members[key], o)
 		if err != nil {
 			return err
+		}
+		if !policy.Spec.Default {
+			policy.Spec.Priority = int32(10 * (1 + slices.Index(ranks, len(members[key]))))
 		}
 		r.Policies = append(r.Policies, policy)
 	}
@@ -77,13 +106,15 @@ func (r *Result) profiles(list []any, o Options) error {
 	return nil
 }
 
+// subset tells that all of a are in b.
+func subset(a, b []string) bool {
+	return !slices.ContainsFunc(a, func(name string) bool { return !slices.Contains(b, name) })
+}
+
 func (r *Result) fromProfiles(names []string, members []profile, o Options) (v1alpha1.GroupPolicy, error) {
 	title := cmp.Or(strings.Join(names, ", "), everybody)
 	p := r.newPolicy(title, o)
 	p.Spec.Groups, p.Spec.Default = names, len(names) == 0
-	if !p.Spec.Default {
-		p.Spec.Priority = 10
-	}
 	for _, m := range members {
 		r.addImage(&p.Spec, m)
 	}
@@ -217,7 +248,13 @@ func (r *Result) share(spec *v1alpha1.GroupPolicySpec, title string, members []p
 	agree("priority_class_name", func(s *v1alpha1.GroupPolicySpec) any { return s.PriorityClassName }, func(s *v1alpha1.GroupPolicySpec) { spec.PriorityClassName = s.PriorityClassName })
 	agree("image_pull_secrets", func(s *v1alpha1.GroupPolicySpec) any { return s.ImagePullSecrets }, func(s *v1alpha1.GroupPolicySpec) { spec.ImagePullSecrets = s.ImagePullSecrets })
 	agree("environment", func(s *v1alpha1.GroupPolicySpec) any { return s.Env }, func(s *v1alpha1.GroupPolicySpec) { spec.Env = s.Env })
-	agree("storage", func(s *v1alpha1.GroupPolicySpec) any { return s.Storage }, func(s *v1alpha1.GroupPolicySpec) { spec.Storage = s.Storage })
+	had := func(s *v1alpha1.GroupPolicySpec) v1alpha1.NotebookStorage { return ptr.Deref(s.Storage, v1alpha1.NotebookStorage{}) }
+	var kept v1alpha1.NotebookStorage
+	agree("the home volume", func(s *v1alpha1.GroupPolicySpec) any { return had(s).Home }, func(s *v1alpha1.GroupPolicySpec) { kept.Home = had(s).Home })
+	agree("shared volumes", func(s *v1alpha1.GroupPolicySpec) any { return had(s).Shared }, func(s *v1alpha1.GroupPolicySpec) { kept.Shared = had(s).Shared })
+	if kept.Home != nil || len(kept.Shared) > 0 {
+		spec.Storage = &kept
+	}
 }
 
 func encoded(v any) string {
