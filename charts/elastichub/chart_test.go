@@ -363,6 +363,12 @@ func TestKernelsMayBeProtected(t *testing.T) {
 		assert.True(t, selector.Matches(pod))
 	}
 	assert.Equal(t, 1, budgets)
+	assert.Contains(t, out, "hubEnvironment: []")
+	out, err = render("kernels.hubEnvironment={MLFLOW_TRACKING_URI}")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, `hubEnvironment: ["MLFLOW_TRACKING_URI"]`)
+	out, err = render("kernels.hubEnvironment={JUPYTERHUB_API_TOKEN}")
+	require.Error(t, err, out)
 	out, err = render("kernels.podDisruptionBudget.enabled=false,kernels.doNotDisrupt=false")
 	require.NoError(t, err, out)
 	assert.Contains(t, out, "doNotDisrupt: false")

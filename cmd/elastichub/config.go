@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -91,7 +92,9 @@ type kernelsConfig struct {
 	NodePools []nodePoolConfig
 	// DoNotDisrupt asks autoscalers to leave the nodes of kernels alone.
 	DoNotDisrupt bool
-	Keep         keepConfig
+	// HubEnvironment names variables of c.Spawner.environment that kernels have, too.
+	HubEnvironment []string
+	Keep           keepConfig
 }
 
 // nodePoolConfig is a set of nodes that grows. Labels are a list, not a map, since
@@ -144,6 +147,12 @@ type keepConfig struct {
 	// SeedFile holds 32 bytes in base64; empty: no state is ever kept.
 	SeedFile string
 }
+
+var (
+	hubVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,252}$`)
+	// reservedVariable: tokens are among the Hub's own, and the others are ours or the client's.
+	reservedVariable = regexp.MustCompile(`^(JUPYTERHUB|JUPYTER|JPY|ELASTICHUB|KERNEL)_`)
+)
 
 // mostBusyCPU is more cores than any machine has.
 const mostBusyCPU = 4096
@@ -275,6 +284,11 @@ func (c serveConfig) validate() error {
 	}
 	if !(c.Kernels.BusyCPU >= 0 && c.Kernels.BusyCPU <= mostBusyCPU) { // NaN is neither
 		faults = append(faults, fmt.Errorf("kernels.busyCPU: %v is not between 0 and %d", c.Kernels.BusyCPU, mostBusyCPU))
+	}
+	for _, name := range c.Kernels.HubEnvironment {
+		if !hubVariable.MatchString(name) || reservedVariable.MatchString(name) {
+			faults = append(faults, fmt.Errorf("kernels.hubEnvironment: %q is no variable that kernels may have from the Hub's configuration", name))
+		}
 	}
 	if !(c.Kernels.BusyGPU >= 0 && c.Kernels.BusyGPU <= 100) {
 		faults = append(faults, fmt.Errorf("kernels.busyGPU: %v is not between 0 and 100", c.Kernels.BusyGPU))

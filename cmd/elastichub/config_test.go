@@ -84,11 +84,12 @@ func TestConfigRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		environ []string
 		want    []string
 	}{
-		"unknown key":        {minimal + "colour: red\n", nil, []string{"colour"}},
-		"unknown nested key": {minimal + "log: {level: info, colour: red}\n", nil, []string{"colour"}},
-		"unknown variable":   {minimal, []string{"ELASTICHUB_COLOUR=red"}, []string{"ELASTICHUB_COLOUR"}},
-		"malformed variable": {minimal, []string{"ELASTICHUB_KERNELS_IDLETIMEOUTSECONDS=soon"}, []string{"IdleTimeoutSeconds"}},
-		"negative run time":  {minimal, []string{"ELASTICHUB_KERNELS_MAXRUNSECONDS=-1"}, []string{"kernels.maxRunSeconds: -1"}},
+		"unknown key":         {minimal + "colour: red\n", nil, []string{"colour"}},
+		"unknown nested key":  {minimal + "log: {level: info, colour: red}\n", nil, []string{"colour"}},
+		"unknown variable":    {minimal, []string{"ELASTICHUB_COLOUR=red"}, []string{"ELASTICHUB_COLOUR"}},
+		"malformed variable":  {minimal, []string{"ELASTICHUB_KERNELS_IDLETIMEOUTSECONDS=soon"}, []string{"IdleTimeoutSeconds"}},
+		"a token for kernels": {minimal, []string{"ELASTICHUB_KERNELS_HUBENVIRONMENT=MLFLOW_TRACKING_URI,JUPYTERHUB_API_TOKEN"}, []string{`kernels.hubEnvironment: "JUPYTERHUB_API_TOKEN"`}},
+		"negative run time":   {minimal, []string{"ELASTICHUB_KERNELS_MAXRUNSECONDS=-1"}, []string{"kernels.maxRunSeconds: -1"}},
 		"states kept": {minimal, []string{"ELASTICHUB_KERNELS_KEEP_ENABLED=true", "ELASTICHUB_KERNELS_KEEP_MAXBYTES=much", "ELASTICHUB_KERNELS_KEEP_TTL=0s"},
 			[]string{"kernels.keep.seedFile", `kernels.keep.maxBytes: "much"`, "kernels.keep.ttl: 0s"}},
 		"more than a GPU": {minimal, []string{"ELASTICHUB_KERNELS_BUSYGPU=101"}, []string{"kernels.busyGPU: 101"}},

@@ -130,6 +130,7 @@ func serve(ctx context.Context, config serveConfig) error {
 			BusyCPU:         config.Kernels.BusyCPU,
 			BusyGPU:         config.Kernels.BusyGPU,
 			DoNotDisrupt:    config.Kernels.DoNotDisrupt,
+			HubEnvironment:  config.Kernels.HubEnvironment,
 			Keep:            config.Kernels.Keep.podspec(),
 		},
 		KeepSeed:        keepSeed,

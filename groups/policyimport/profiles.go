@@ -24,12 +24,12 @@ type profile struct {
 	path, name, title, description string
 	isDefault                      bool
 	// groups may have it, if it is restricted; else everybody.
-	groups     []string
-	restricted bool
-	image, imageTitle              string
-	cpu, cpuRequest                *resource.Quantity
-	memory, memoryRequest          *resource.Quantity
-	gpus                           map[string]int32
+	groups                []string
+	restricted            bool
+	image, imageTitle     string
+	cpu, cpuRequest       *resource.Quantity
+	memory, memoryRequest *resource.Quantity
+	gpus                  map[string]int32
 	// anyCPU and anyMemory: another option of the profile has the limit.
 	anyCPU, anyMemory bool
 	// sets is what a choice sets itself.
@@ -248,7 +248,9 @@ func (r *Result) share(spec *v1alpha1.GroupPolicySpec, title string, members []p
 	agree("priority_class_name", func(s *v1alpha1.GroupPolicySpec) any { return s.PriorityClassName }, func(s *v1alpha1.GroupPolicySpec) { spec.PriorityClassName = s.PriorityClassName })
 	agree("image_pull_secrets", func(s *v1alpha1.GroupPolicySpec) any { return s.ImagePullSecrets }, func(s *v1alpha1.GroupPolicySpec) { spec.ImagePullSecrets = s.ImagePullSecrets })
 	agree("environment", func(s *v1alpha1.GroupPolicySpec) any { return s.Env }, func(s *v1alpha1.GroupPolicySpec) { spec.Env = s.Env })
-	had := func(s *v1alpha1.GroupPolicySpec) v1alpha1.NotebookStorage { return ptr.Deref(s.Storage, v1alpha1.NotebookStorage{}) }
+	had := func(s *v1alpha1.GroupPolicySpec) v1alpha1.NotebookStorage {
+		return ptr.Deref(s.Storage, v1alpha1.NotebookStorage{})
+	}
 	var kept v1alpha1.NotebookStorage
 	agree("the home volume", func(s *v1alpha1.GroupPolicySpec) any { return had(s).Home }, func(s *v1alpha1.GroupPolicySpec) { kept.Home = had(s).Home })
 	agree("shared volumes", func(s *v1alpha1.GroupPolicySpec) any { return had(s).Shared }, func(s *v1alpha1.GroupPolicySpec) { kept.Shared = had(s).Shared })

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -510,6 +511,48 @@ func TestNoTokenReachesAKernel(t *testing.T) {
 		"JUPYTERHUB_USER", "JUPYTERHUB_SERVER_NAME", "JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_BASE_URL",
 		"JUPYTERHUB_HOST", "JUPYTERHUB_PUBLIC_URL", "JUPYTERHUB_PUBLIC_HUB_URL",
 	}, seen)
+}
+
+// TestVariablesOfTheHubsConfiguration: those that are named, where nobody else sets them.
+func TestVariablesOfTheHubsConfiguration(t *testing.T) {
+	cfg := testPods
+	cfg.HubEnvironment = []string{"FROM_HUB", "IN_SPEC", "IN_POLICY"}
+	in := sample()
+	in.HubEnvironment = cfg.HubEnvironment
+	in.Notebook.Spec.EnvSecret = "nb-env"
+	in.Spec.Spec.Env = append(in.Spec.Spec.Env, corev1.EnvVar{Name: "IN_SPEC", Value: "spec"})
+	in.Policies[0].Spec.Env = append(in.Policies[0].Spec.Env, v1alpha1.PolicyEnv{Name: "IN_POLICY", Value: "policy"})
+	pod, err := Build(cfg, in)
+	require.NoError(t, err)
+	seen := map[string]corev1.EnvVar{}
+	for _, c := range pod.Spec.Containers {
+		for _, v := range c.Env {
+			if slices.Contains(cfg.HubEnvironment, v.Name) {
+				assert.Equal(t, v1alpha1.KernelContainer, c.Name)
+				assert.NotContains(t, seen, v.Name, "once")
+				seen[v.Name] = v
+			}
+		}
+	}
+	assert.Equal(t, "spec", seen["IN_SPEC"].Value)
+	assert.Equal(t, "policy", seen["IN_POLICY"].Value)
+	from := seen["FROM_HUB"].ValueFrom.SecretKeyRef
+	assert.Equal(t, []string{"nb-env", "FROM_HUB"}, []string{from.Name, from.Key})
+	assert.True(t, *from.Optional, "the Hub may have no such variable")
+
+	// A kernel that takes a warm Pod is told the same.
+	notebook := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: in.Kernel.Namespace, Name: "nb-env"}, Data: map[string][]byte{
+		"FROM_HUB": []byte("http://mlflow"), "IN_SPEC": []byte("hub"), "IN_POLICY": []byte("hub"), "OTHER": []byte("hub"),
+	}}
+	in.Spec.Spec.Language = "python"
+	told, err := Told(t.Context(), fake.NewClientBuilder().WithObjects(notebook).Build(), in)
+	require.NoError(t, err)
+	assert.Equal(t, "http://mlflow", told.Variables["FROM_HUB"])
+	for _, name := range []string{"IN_SPEC", "IN_POLICY", "OTHER"} {
+		assert.NotContains(t, told.Variables, name)
+	}
+	left := in.withoutTold([]corev1.EnvVar{seen["FROM_HUB"], seen["IN_SPEC"], seen["IN_POLICY"]})
+	assert.Equal(t, []corev1.EnvVar{seen["IN_SPEC"], seen["IN_POLICY"]}, left, "what is told is no part of a class")
 }
 
 // TestWhenImagesArePulled: as the template says, else the configuration, else

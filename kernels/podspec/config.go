@@ -25,6 +25,9 @@ type Config struct {
 	// DoNotDisrupt asks autoscalers to leave the nodes of kernels alone that
 	// somebody has.
 	DoNotDisrupt bool
+	// HubEnvironment names the variables of c.Spawner.environment that kernels have,
+	// too, where nobody else says anything.
+	HubEnvironment []string
 	// Keeps: there is a seed for the keys of states. Without it none is kept.
 	Keeps bool
 	// Keep is how the states of kernels are kept, where nobody else says anything.

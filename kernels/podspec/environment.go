@@ -80,7 +80,7 @@ func policyEnv(policies []v1alpha1.GroupPolicy, user string) []corev1.EnvVar {
 	return e.vars
 }
 
-// environment is the kernel's: the kernelspec's over the template's, the client's
+// environment is the kernel's: the template's over the Hub's, the kernelspec's over those, the client's
 // over those, the policies' over what clients say, and ours over everything.
 func (in Parts) environment(main *corev1.Container, gpus int64) ([]corev1.EnvVar, error) {
 	client, err := clientEnv(in.Kernel.Spec.Env)
@@ -88,6 +88,7 @@ func (in Parts) environment(main *corev1.Container, gpus int64) ([]corev1.EnvVar
 		return nil, within(err, objectName(in.Kernel))
 	}
 	var e environment
+	e.add(in.hubEnv()...)
 	e.add(main.Env...)
 	e.add(in.Spec.Spec.Env...)
 	e.add(client...)

@@ -37,7 +37,7 @@ func gatherDerived(ctx context.Context, cfg Config, reader client.Reader, k *v1a
 	if err := readable(k, objectName(k)); err != nil {
 		return Parts{}, err
 	}
-	in := Parts{Kernel: k}
+	in := Parts{Kernel: k, HubEnvironment: cfg.HubEnvironment}
 	if err := gatherPolicies(ctx, reader, k, &in); err != nil {
 		return Parts{}, err
 	}
@@ -158,6 +158,8 @@ type Parts struct {
 	Notebook *v1alpha1.JupyterNotebook
 	// Policies that exist, in the kernel's order; the first decides where it runs.
 	Policies []v1alpha1.GroupPolicy
+	// HubEnvironment is that of Config.
+	HubEnvironment []string
 	// Warm: the Pod is to be nobody's. It is named after Kernel, which does not
 	// exist, and belongs to Gateway.
 	Warm bool

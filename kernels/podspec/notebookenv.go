@@ -1,6 +1,8 @@
 package podspec
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 )
@@ -24,16 +26,27 @@ func (in Parts) notebookSecret() string {
 
 // notebookEnv takes the notebook's variables from its Secret. One that is not there
 // is not set.
-func (in Parts) notebookEnv() []corev1.EnvVar {
+func (in Parts) notebookEnv() []corev1.EnvVar { return in.fromNotebook(notebookVariables) }
+
+// hubEnv is the same for those of the Hub's configuration that kernels are to have.
+func (in Parts) hubEnv() []corev1.EnvVar { return in.fromNotebook(in.HubEnvironment) }
+
+func (in Parts) fromNotebook(names []string) []corev1.EnvVar {
 	secret := in.notebookSecret()
 	if secret == "" {
 		return nil
 	}
-	env := make([]corev1.EnvVar, 0, len(notebookVariables))
-	for _, name := range notebookVariables {
+	env := make([]corev1.EnvVar, 0, len(names))
+	for _, name := range names {
 		env = append(env, corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: secret}, Key: name, Optional: ptr.To(true),
 		}}})
 	}
 	return env
+}
+
+// isHubEnv tells that a variable is one of hubEnv, and nobody else has set it.
+func (in Parts) isHubEnv(v corev1.EnvVar) bool {
+	return slices.Contains(in.HubEnvironment, v.Name) && v.ValueFrom != nil && v.ValueFrom.SecretKeyRef != nil &&
+		v.ValueFrom.SecretKeyRef.Name == in.notebookSecret()
 }

@@ -82,7 +82,7 @@ func (in Parts) specSets(name string) bool {
 // withoutTold is an environment without what is told to a kernel that runs, whoever
 // says it: of the policies' variables it is the user's name.
 func (in Parts) withoutTold(env []corev1.EnvVar) []corev1.EnvVar {
-	env = slices.DeleteFunc(env, func(v corev1.EnvVar) bool { return slices.Contains(notebookVariables, v.Name) })
+	env = slices.DeleteFunc(env, func(v corev1.EnvVar) bool { return slices.Contains(notebookVariables, v.Name) || in.isHubEnv(v) })
 	for _, v := range policyVariables(in.Policies) {
 		if i := slices.IndexFunc(env, func(e corev1.EnvVar) bool { return e.Name == v.Name }); i >= 0 && v.Personal() {
 			env[i].Value = v.Value
@@ -119,7 +119,10 @@ func Told(ctx context.Context, live client.Reader, in Parts) (protocol.Variables
 	if err != nil && !apierrors.IsNotFound(err) {
 		return protocol.Variables{}, fmt.Errorf("kernels: read the notebook's environment: %w", err)
 	}
-	for _, name := range notebookVariables {
+	names := slices.DeleteFunc(slices.Clone(in.HubEnvironment), func(name string) bool {
+		return in.specSets(name) || slices.ContainsFunc(policies, func(p v1alpha1.PolicyEnv) bool { return p.Name == name })
+	})
+	for _, name := range append(names, notebookVariables...) {
 		if value, ok := environment.Data[name]; ok {
 			told.Variables[name] = string(value)
 		}

@@ -188,6 +188,7 @@ kernels:
   busyCPU: {{ .Values.kernels.busyCPU }}
   busyGPU: {{ .Values.kernels.busyGPU }}
   doNotDisrupt: {{ .Values.kernels.doNotDisrupt }}
+  hubEnvironment: {{ .Values.kernels.hubEnvironment | toJson }}
   clusterCapacity: {{ .Values.kernels.clusterCapacity }}
 {{- with .Values.kernels.nodePools }}
   nodePools:
