@@ -24,6 +24,7 @@ var foreign = []string{
 	"metadata.",          // of every kind
 	"realm_access.roles", // a claim of Keycloak's
 	"samba.provision",
+	"singleuser.", "cull.enabled", // values of zero-to-jupyterhub
 	"v1.", // subprotocols
 }
 

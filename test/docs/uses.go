@@ -54,6 +54,11 @@ var uses = []use{
 	{"docs/policies.md", "kubectl -n jupyterhub apply -f examples/policies/three-groups.yaml", Typed, ""},
 
 	{"docs/policies.md", "make dist/elastichub", Typed, ""},
+	{"docs/moving-in.md", "make dist/elastichub", Typed, ""},
+	{"docs/moving-in.md", "kubectl -n jupyterhub get pods -l component=singleuser-server,heritage=jupyterhub", Typed, ""},
+	{"docs/moving-in.md", `kubectl -n jupyterhub create secret generic gateway-client --from-literal=token="$(openssl rand -hex 32)"`, Typed, ""},
+	{"docs/moving-in.md", "# clients.yaml", Objects, ""},
+	{"docs/moving-in.md", "kubectl get jupyternotebooks,jupytergateways,jupyterkernelspecs,jupyterkerneltemplates,jupyterkernels -A -o yaml > objects-of-the-operator.yaml", Shown, "is for the whole cluster; the chart's Job has the same crds apply"},
 	{"docs/homes.md", "kubectl -n jupyterhub annotate persistentvolumeclaim claim-alice elastichub.io/adopt=alice", Typed, ""},
 
 	{"docs/homes.md", "notebooks:", Values, ""},

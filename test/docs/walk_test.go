@@ -140,6 +140,9 @@ func (w *walk) prepared(ctx context.Context, b Block) error {
 	case strings.Contains(b.Text, "adopt=alice"):
 		_, err := w.Type(ctx, "kubectl -n "+w.Namespace+` apply -f - <<<'{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "claim-researcher"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}'`)
 		return err
+	case strings.Contains(b.Text, "z2jh-values.yaml"):
+		_, err := w.Type(ctx, "cp groups/policyimport/testdata/values.yaml z2jh-values.yaml")
+		return err
 	case strings.Contains(b.Text, "formConf.yaml"):
 		_, err := w.Type(ctx, "cp groups/policyimport/testdata/formConf.yaml .")
 		return err
