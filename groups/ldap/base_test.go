@@ -110,3 +110,20 @@ func TestAValueThatIsNoDNIsIgnored(t *testing.T) {
 	}
 	assert.Equal(t, maxInvalidDNs, strings.Count(logged.String(), "is ignored"))
 }
+
+// The same with a real directory, in an attribute whose syntax allows anything, as
+// federations' attributes do.
+func TestSomeValuesThatAreNoDNsInARealDirectory(t *testing.T) {
+	server := slapdtest.Start(t)
+	alice := server.AddUser("alice")
+	server.Add("cn=staff,"+slapdtest.Groups, "objectClass", "groupOfNames", "cn", "staff", "member", alice)
+	server.Add("uid=bob,"+slapdtest.People, "objectClass", "inetOrgPerson", "uid", "bob", "cn", "bob", "sn", "bob",
+		"description", "urn:mace:example:staff", "description", "cn=staff,"+slapdtest.Groups)
+	server.Add("uid=carol,"+slapdtest.People, "objectClass", "inetOrgPerson", "uid", "carol", "cn", "carol", "sn", "carol",
+		"description", "urn:mace:example:staff")
+	c := directoryConfig(server.URL)
+	c.MemberOfAttribute, c.GroupMemberAttributes = "description", nil
+	s := source(t, c)
+	assert.Equal(t, []string{"staff"}, groupNamesOf(t, s, "bob"))
+	assert.Empty(t, groupNamesOf(t, s, "carol"), "known, and in no group")
+}
