@@ -31,7 +31,16 @@ func TestWhoeverGetsANameGetsNobodysKernels(t *testing.T) {
 		assert.Equal(t, http.StatusOK, w.call("nb-alice", "GET", "/api/kernels/"+id, "").status)
 	}
 
+	// Renamed, and started again under the new name: the same notebook has them still.
 	nb := &v1alpha1.JupyterNotebook{}
+	require.NoError(t, w.api.Get(context.Background(), types.NamespacedName{Namespace: testNS, Name: "nb-alice"}, nb))
+	nb.Spec.User = "alicia"
+	require.NoError(t, w.api.Update(context.Background(), nb))
+	renamed := "Bearer " + w.issue(tokens.Notebook{Namespace: testNS, Name: nb.Name, UID: string(nb.UID), Start: nb.Spec.Start, User: "alicia"})
+	assert.Contains(t, string(w.call(renamed, "GET", "/api/kernels", "").body), noted)
+	assert.Equal(t, http.StatusOK, w.call(renamed, "GET", "/api/kernels/"+noted, "").status)
+
+	nb = &v1alpha1.JupyterNotebook{}
 	require.NoError(t, w.api.Get(context.Background(), types.NamespacedName{Namespace: testNS, Name: "nb-bob"}, nb))
 	nb.Spec.User = "alice"
 	metav1.SetMetaDataLabel(&nb.ObjectMeta, v1alpha1.LabelHubUserID, "42")

@@ -61,9 +61,14 @@ func ownerOf(k *v1alpha1.JupyterKernel) string {
 
 // owns reports whether a kernel is the identity's own.
 func (i Identity) owns(k *v1alpha1.JupyterKernel) bool {
-	o := ownerOf(k)
-	if k.Labels[v1alpha1.LabelHubUserID] == "" && i.NotebookUID != "" && isOwnedBy(k, i.NotebookUID) {
-		o = owner(k.Spec.User, i.HubUserID, k.Spec.Notebook) // of a release that did not note it
+	o, noted := ownerOf(k), k.Labels[v1alpha1.LabelHubUserID]
+	if i.NotebookUID != "" && isOwnedBy(k, i.NotebookUID) {
+		switch noted {
+		case "":
+			o = owner(k.Spec.User, i.HubUserID, k.Spec.Notebook) // of a release that did not note it
+		case i.HubUserID: // whatever the person was called when it was made
+			o = i.owner()
+		}
 	}
 	return o != "" && o == i.owner()
 }
