@@ -78,9 +78,11 @@ type Allowance struct {
 	Tolerations       []corev1.Toleration
 	Affinity          *corev1.Affinity
 	PriorityClassName string
-	ImagePullSecrets  []v1alpha1.PullSecret
-	Storage           *v1alpha1.NotebookStorage
-	Env               []v1alpha1.PolicyEnv
+	// ServiceAccountName is that of the first policy; its owner has to name that.
+	ServiceAccountName string
+	ImagePullSecrets   []v1alpha1.PullSecret
+	Storage            *v1alpha1.NotebookStorage
+	Env                []v1alpha1.PolicyEnv
 
 	// Kernels bounds kernels; its GPU fields are those of GPUs[0].
 	Kernels v1alpha1.PolicyKernels

@@ -198,6 +198,9 @@ func (t text) placement() {
 	if t.a.PriorityClassName != "" {
 		parts = append(parts, "priority class "+t.a.PriorityClassName)
 	}
+	if t.a.ServiceAccountName != "" {
+		parts = append(parts, "as "+t.a.ServiceAccountName)
+	}
 	if len(parts) > 0 {
 		t.line("placement", "placement", "%s", strings.Join(parts, "; "))
 	}

@@ -59,12 +59,13 @@ var limits = map[string]limit{
 	"Images":              {[]v1alpha1.ImageChannel{{ID: "a", Image: "x"}}, []v1alpha1.ImageChannel{{ID: "b", Image: "y"}}, []v1alpha1.ImageChannel{{ID: "a", Image: "x"}, {ID: "b", Image: "y"}}, "image     b: y  [second]\n", "", ""},
 	"Presets":             {[]v1alpha1.Preset(nil), []v1alpha1.Preset{{Name: "big", CPU: *quantity("4"), Memory: *quantity("8Gi")}}, []v1alpha1.Preset{{Name: "big", CPU: *quantity("4"), Memory: *quantity("8Gi")}}, "preset    big: cpu 4, memory 8Gi  [second]\n", "", ""},
 
-	"NodeSelector":      {map[string]string{"pool": "a"}, map[string]string{"pool": "b"}, map[string]string{"pool": "a"}, "placement node pool=a  [first]\n", "", ""},
-	"Tolerations":       {[]corev1.Toleration{{Key: "a"}}, []corev1.Toleration{{Key: "b"}}, []corev1.Toleration{{Key: "a"}}, "placement tolerates a=  [first]\n", "", ""},
-	"Affinity":          {&corev1.Affinity{}, (*corev1.Affinity)(nil), &corev1.Affinity{}, "placement affinity  [first]\n", "", ""},
-	"PriorityClassName": {"a", "b", "a", "placement priority class a  [first]\n", "", ""},
-	"ImagePullSecrets":  {[]v1alpha1.PullSecret{{Name: "a"}}, []v1alpha1.PullSecret{{Name: "b"}}, []v1alpha1.PullSecret{{Name: "a"}, {Name: "b"}}, "secret    b, to pull images  [second]\n", "", ""},
-	"Env":               {[]v1alpha1.PolicyEnv{{Name: "A"}}, []v1alpha1.PolicyEnv{{Name: "B"}}, []v1alpha1.PolicyEnv{{Name: "A"}, {Name: "B"}}, "env       B  [second]\n", "", ""},
+	"NodeSelector":       {map[string]string{"pool": "a"}, map[string]string{"pool": "b"}, map[string]string{"pool": "a"}, "placement node pool=a  [first]\n", "", ""},
+	"Tolerations":        {[]corev1.Toleration{{Key: "a"}}, []corev1.Toleration{{Key: "b"}}, []corev1.Toleration{{Key: "a"}}, "placement tolerates a=  [first]\n", "", ""},
+	"Affinity":           {&corev1.Affinity{}, (*corev1.Affinity)(nil), &corev1.Affinity{}, "placement affinity  [first]\n", "", ""},
+	"PriorityClassName":  {"a", "b", "a", "placement priority class a  [first]\n", "", ""},
+	"ServiceAccountName": {"a", "b", "a", "placement as a  [first]\n", "", ""},
+	"ImagePullSecrets":   {[]v1alpha1.PullSecret{{Name: "a"}}, []v1alpha1.PullSecret{{Name: "b"}}, []v1alpha1.PullSecret{{Name: "a"}, {Name: "b"}}, "secret    b, to pull images  [second]\n", "", ""},
+	"Env":                {[]v1alpha1.PolicyEnv{{Name: "A"}}, []v1alpha1.PolicyEnv{{Name: "B"}}, []v1alpha1.PolicyEnv{{Name: "A"}, {Name: "B"}}, "env       B  [second]\n", "", ""},
 
 	"Storage.Home":             {(*v1alpha1.HomeVolume)(nil), &v1alpha1.HomeVolume{Size: *quantity("1Gi")}, &v1alpha1.HomeVolume{Size: *quantity("1Gi")}, "home      1Gi at /home/jovyan  [second]\n", "", ""},
 	"Storage.Shared.Name":      {"a", "b", "a", "", "a name that nobody sees", ""},
@@ -189,7 +190,7 @@ func TestEveryLimitOfAnAllowance(t *testing.T) {
 // is not lost on the way.
 func TestEveryFieldOfAPolicyIsInTheAllowance(t *testing.T) {
 	whoIsMeant := map[string]bool{"Groups": true, "Default": true, "Priority": true}
-	notReadYet := map[string]bool{"SnoozeMaxSeconds": true, "Budget": true, "ServiceAccountName": true, "Pod": true}
+	notReadYet := map[string]bool{"SnoozeMaxSeconds": true, "Budget": true, "Pod": true}
 	policies, allowance := reflect.TypeFor[v1alpha1.GroupPolicySpec](), reflect.TypeFor[Allowance]()
 	spec := policy("full", 0, "g").Spec
 	for i := range policies.NumField() {

@@ -37,6 +37,11 @@ func validatePlacement(spec v1alpha1.GroupPolicySpec, at *field.Path) field.Erro
 			faults = append(faults, field.Invalid(at.Child("priorityClassName"), spec.PriorityClassName, text))
 		}
 	}
+	if spec.ServiceAccountName != "" {
+		for _, text := range validation.IsDNS1123Subdomain(spec.ServiceAccountName) {
+			faults = append(faults, field.Invalid(at.Child("serviceAccountName"), spec.ServiceAccountName, text))
+		}
+	}
 	faults = append(faults, atMost(len(spec.ImagePullSecrets), maxPullSecrets, at.Child("imagePullSecrets"))...)
 	for i, s := range spec.ImagePullSecrets {
 		for _, text := range validation.IsDNS1123Subdomain(s.Name) {

@@ -230,7 +230,14 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 		}
 		return nil
 	}
-	if why := refuse(nb); why != nil {
+	why := refuse(nb)
+	if why == nil {
+		var err error
+		if why, err = accountRefusal(ctx, c.live, nb); err != nil {
+			return err
+		}
+	}
+	if why != nil {
 		if err := c.scale(ctx, o.deployment, 0); err != nil {
 			return err
 		}

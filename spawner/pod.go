@@ -56,6 +56,7 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) c
 		pod.TerminationGracePeriodSeconds = &grace
 	}
 	podrules.Harden(pod)
+	podrules.RunAs(pod, accountOf(nb))
 
 	container := notebookContainer(pod)
 	completeContainer(cfg, nb, container)

@@ -56,6 +56,7 @@ const (
 	ReasonGatewayRefused  Reason = "GatewayRefused"
 	ReasonTemplateRefused Reason = "TemplateRefused"
 	ReasonStorageRefused  Reason = "StorageRefused"
+	ReasonAccountRefused  Reason = "ServiceAccountRefused"
 	ReasonVolumeTaken     Reason = "VolumeTaken"
 	ReasonTooManyServers  Reason = "TooManyServers"
 )

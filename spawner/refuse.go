@@ -32,8 +32,12 @@ func refuse(nb *v1alpha1.JupyterNotebook) *refusal {
 				gateway.Namespace, nb.Namespace)}
 		}
 	}
-	if template := nb.Spec.Template; template != nil {
-		if fault := podrules.TemplateFault(&template.PodTemplateSpec); fault != nil {
+	if nb.Spec.Template != nil {
+		template := nb.Spec.Template.PodTemplateSpec.DeepCopy()
+		if accountOf(nb) != "" {
+			template.Spec.ServiceAccountName = "" // accountRefusal looks at it
+		}
+		if fault := podrules.TemplateFault(template); fault != nil {
 			return &refusal{ReasonTemplateRefused, "spec.template." + fault.Error() + "."}
 		}
 	}

@@ -126,11 +126,12 @@ func requestTemplate(cfg Config, req Request) corev1.PodTemplateSpec {
 				Requests: corev1.ResourceList{corev1.ResourceCPU: req.CPURequest, corev1.ResourceMemory: req.MemoryRequest},
 			},
 		}},
-		NodeSelector:      req.NodeSelector,
-		Tolerations:       req.Tolerations,
-		Affinity:          req.Affinity.DeepCopy(),
-		PriorityClassName: req.PriorityClassName,
-		ImagePullSecrets:  pullSecrets(req.ImagePullSecrets),
+		NodeSelector:       req.NodeSelector,
+		Tolerations:        req.Tolerations,
+		Affinity:           req.Affinity.DeepCopy(),
+		PriorityClassName:  req.PriorityClassName,
+		ServiceAccountName: req.ServiceAccountName,
+		ImagePullSecrets:   pullSecrets(req.ImagePullSecrets),
 	}}
 }
 

@@ -57,7 +57,9 @@ type Request struct {
 	Tolerations                []corev1.Toleration
 	Affinity                   *corev1.Affinity
 	PriorityClassName          string
-	ImagePullSecrets           []v1alpha1.PullSecret
+	// ServiceAccountName is checked against the first of KernelOptions.Policies.
+	ServiceAccountName string
+	ImagePullSecrets   []v1alpha1.PullSecret
 	// Storage may have {username} in the name of the home claim.
 	Storage       *v1alpha1.NotebookStorage
 	KernelOptions v1alpha1.KernelOptions

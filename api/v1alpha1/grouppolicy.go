@@ -127,9 +127,11 @@ type GroupPolicySpec struct {
 	// This field is not read yet.
 	// +kubebuilder:validation:MaxItems=16
 	Budget []Budget `json:"budget,omitempty"`
-	// ServiceAccountName is the account that servers run as.
-	// This field is not read yet.
+	// ServiceAccountName is the account that servers and kernels run as. Its owner has
+	// named the policy in its annotation elastichub.io/for-policies. No Pod gets a
+	// token of it for the Kubernetes API.
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 	// Pod is what is put over the Pods of servers.
 	// This field is not read yet.

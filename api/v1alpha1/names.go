@@ -48,6 +48,9 @@ const (
 	AnnotationAdopt = "elastichub.io/adopt"
 	// AnnotationOwnerLeft is when the Hub user of a home claim was deleted.
 	AnnotationOwnerLeft = "elastichub.io/owner-left"
+	// AnnotationForPolicies is set by the owner of a ServiceAccount: which GroupPolicies
+	// may have servers and kernels run as it, names with commas between them, or * for all.
+	AnnotationForPolicies = "elastichub.io/for-policies"
 	// AnnotationOptions keeps the last accepted user options, as JSON.
 	AnnotationOptions = "elastichub.io/options"
 	// AnnotationGeneration on a notebook's Deployment is the generation of the

@@ -65,6 +65,7 @@ func setupKernels(mgr manager.Manager, r *kernelReconciler) error {
 		Watches(&v1alpha1.JupyterKernelTemplate{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
 		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(ofGateway), changed).
 		Watches(&v1alpha1.JupyterNotebook{}, handler.EnqueueRequestsFromMapFunc(ofNotebook), changed).
+		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(waiting), builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: kernelsAtOnce}).
 		Complete(r)
 }

@@ -226,6 +226,7 @@ func finish(cfg Config, pod *corev1.Pod, in Parts) {
 		}
 	}
 	podrules.Harden(&pod.Spec)
+	podrules.RunAs(&pod.Spec, in.Account)
 	podrules.OnlyOwnDevices(&pod.Spec)
 }
 

@@ -555,6 +555,42 @@ func TestVariablesOfTheHubsConfiguration(t *testing.T) {
 	assert.Equal(t, []corev1.EnvVar{seen["IN_SPEC"], seen["IN_POLICY"]}, left, "what is told is no part of a class")
 }
 
+// TestAKernelRunsAsTheAccountOfItsPolicy, if its owner has named that, and never with
+// a token of it.
+func TestAKernelRunsAsTheAccountOfItsPolicy(t *testing.T) {
+	in := sample()
+	policy := in.Policies[0].DeepCopy()
+	policy.Spec.ServiceAccountName = "bucket"
+	gather := func(account *corev1.ServiceAccount) (Parts, error) {
+		objects := fake.NewClientBuilder()
+		if account != nil {
+			objects = objects.WithObjects(account)
+		}
+		parts := sample()
+		parts.Policies = []v1alpha1.GroupPolicy{*policy}
+		return parts, gatherAccount(t.Context(), objects.Build(), &parts)
+	}
+	marked := func(mark string) *corev1.ServiceAccount {
+		return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: "bucket", Annotations: map[string]string{v1alpha1.AnnotationForPolicies: mark}}}
+	}
+	var missing *MissingError
+	_, err := gather(nil)
+	require.ErrorAs(t, err, &missing)
+	assert.EqualError(t, err, "ServiceAccount bucket does not exist")
+	_, err = gather(marked("other"))
+	require.ErrorAs(t, err, &missing)
+	assert.Contains(t, err.Error(), "is not for the policy "+policy.Name)
+	parts, err := gather(marked("other, " + policy.Name))
+	require.NoError(t, err)
+	pod, err := Build(testPods, parts)
+	require.NoError(t, err)
+	assert.Equal(t, "bucket", pod.Spec.ServiceAccountName)
+	assert.False(t, *pod.Spec.AutomountServiceAccountToken)
+	without, err := Build(testPods, sample())
+	require.NoError(t, err)
+	assert.Empty(t, without.Spec.ServiceAccountName)
+}
+
 // TestWhenImagesArePulled: as the template says, else the configuration, else
 // Kubernetes; the agent's is one that the service has run already.
 func TestWhenImagesArePulled(t *testing.T) {

@@ -1,6 +1,7 @@
 package podspec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -37,9 +38,11 @@ type MissingError struct {
 	Reason string
 	// Object is its kind and name.
 	Object string
+	// Problem is what it lacks, if it is there.
+	Problem string
 }
 
-func (e *MissingError) Error() string { return e.Object + " does not exist" }
+func (e *MissingError) Error() string { return e.Object + " " + cmp.Or(e.Problem, "does not exist") }
 
 // IgnoreUnbuildable is err unless it says that, for now, no Pod can be made.
 func IgnoreUnbuildable(err error) error {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/languages"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // builtinSpec is the kernelspec python_kubernetes of gateways that name none,
@@ -39,6 +41,9 @@ func gatherDerived(ctx context.Context, cfg Config, reader client.Reader, k *v1a
 	}
 	in := Parts{Kernel: k, HubEnvironment: cfg.HubEnvironment}
 	if err := gatherPolicies(ctx, reader, k, &in); err != nil {
+		return Parts{}, err
+	}
+	if err := gatherAccount(ctx, reader, &in); err != nil {
 		return Parts{}, err
 	}
 	if k.Spec.KernelSpec == "" {
@@ -100,6 +105,25 @@ func gatherPolicies(ctx context.Context, reader client.Reader, k *v1alpha1.Jupyt
 	return nil
 }
 
+// gatherAccount finds the account of the first policy, which its owner has to have
+// marked for that. Until then the kernel waits.
+func gatherAccount(ctx context.Context, reader client.Reader, in *Parts) error {
+	if len(in.Policies) == 0 || in.Policies[0].Spec.ServiceAccountName == "" {
+		return nil
+	}
+	policy, account := &in.Policies[0], &corev1.ServiceAccount{}
+	const reason = "ServiceAccountMissing"
+	if err := find(ctx, reader, policy.Namespace, policy.Spec.ServiceAccountName, account, reason, "ServiceAccount"); err != nil {
+		return err
+	}
+	if !podrules.IsForPolicy(account, policy.Name) {
+		return &MissingError{Reason: reason, Object: "ServiceAccount " + account.Name,
+			Problem: "is not for the policy " + policy.Name + ": its owner has not named that in the annotation " + v1alpha1.AnnotationForPolicies}
+	}
+	in.Account = account.Name
+	return nil
+}
+
 func find(ctx context.Context, reader client.Reader, namespace, name string, into client.Object, reason, kind string) error {
 	err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, into)
 	if apierrors.IsNotFound(err) {
@@ -158,6 +182,8 @@ type Parts struct {
 	Notebook *v1alpha1.JupyterNotebook
 	// Policies that exist, in the kernel's order; the first decides where it runs.
 	Policies []v1alpha1.GroupPolicy
+	// Account is the service account that it runs as, by the first policy; empty: none.
+	Account string
 	// HubEnvironment is that of Config.
 	HubEnvironment []string
 	// Warm: the Pod is to be nobody's. It is named after Kernel, which does not

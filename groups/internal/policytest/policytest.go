@@ -88,6 +88,7 @@ func Rows() []Row {
 		{"tolerations", false, func(s *spec) {
 			s.Tolerations = []corev1.Toleration{{Operator: "Maybe", Key: "k"}, {}, {Operator: corev1.TolerationOpExists, Value: "v"}}
 		}, []string{"FieldValueNotSupported spec.tolerations[0].operator", "FieldValueRequired spec.tolerations[1].key", "FieldValueInvalid spec.tolerations[2].value"}},
+		{"service account", true, func(s *spec) { s.ServiceAccountName = "No" }, []string{"FieldValueInvalid spec.serviceAccountName"}},
 		{"priority class", true, func(s *spec) { s.PriorityClassName = "No" }, []string{"FieldValueInvalid spec.priorityClassName"}},
 		{"storage", true, func(s *spec) {
 			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{MountPath: "/home/../etc"}, Shared: []v1alpha1.SharedVolume{

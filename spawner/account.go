@@ -1,0 +1,49 @@
+package spawner
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
+)
+
+// accountOf is the service account that a policy gives a notebook, empty if none does.
+func accountOf(nb *v1alpha1.JupyterNotebook) string {
+	if nb.Spec.Template == nil || accountPolicy(nb) == "" {
+		return ""
+	}
+	return nb.Spec.Template.Spec.ServiceAccountName
+}
+
+// accountPolicy is the policy that decides where a server runs and as whom.
+func accountPolicy(nb *v1alpha1.JupyterNotebook) string {
+	if o := nb.Spec.KernelOptions; o != nil && len(o.Policies) > 0 {
+		return o.Policies[0]
+	}
+	return ""
+}
+
+// accountRefusal is why a notebook may not run as its account, nil if it may.
+func accountRefusal(ctx context.Context, live client.Reader, nb *v1alpha1.JupyterNotebook) (*refusal, error) {
+	name, policy := accountOf(nb), accountPolicy(nb)
+	if name == "" || name == "default" {
+		return nil, nil
+	}
+	account := &corev1.ServiceAccount{}
+	err := live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: name}, account)
+	switch {
+	case apierrors.IsNotFound(err):
+		return &refusal{ReasonAccountRefused, fmt.Sprintf("The service account %s, which the policy %s names, does not exist.", name, policy)}, nil
+	case err != nil:
+		return nil, fmt.Errorf("read service account: %w", err)
+	case !podrules.IsForPolicy(account, policy):
+		return &refusal{ReasonAccountRefused, fmt.Sprintf(
+			"The service account %s is not for the policy %s: its owner has not named that in the annotation %s.", name, policy, v1alpha1.AnnotationForPolicies)}, nil
+	}
+	return nil, nil
+}
