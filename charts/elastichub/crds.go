@@ -6,3 +6,13 @@ import "embed"
 //
 //go:embed crds/*.yaml
 var CRDs embed.FS
+
+// Values, Schema and Chart are values.yaml, values.schema.json and Chart.yaml.
+var (
+	//go:embed values.yaml
+	Values []byte
+	//go:embed values.schema.json
+	Schema []byte
+	//go:embed Chart.yaml
+	Chart []byte
+)

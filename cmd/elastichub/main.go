@@ -48,6 +48,7 @@ func command() *cobra.Command {
 		agentCommand(),
 		installAgentCommand(),
 		crdsCommand(),
+		doctorCommand(),
 		runKernelCommand(),
 		policyCommand(),
 		versionCommand(),

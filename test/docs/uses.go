@@ -72,6 +72,8 @@ var uses = []use{
 	{"docs/console.md", "c.JupyterHub.services = [", HubConfig, ""},
 	{"docs/console.md", "# console-openid.yaml", Values, ""},
 	{"docs/console.md", `curl -H "Authorization: token $JUPYTERHUB_API_TOKEN" https://hub.example.org/services/elastichub/api/v1/me/kernels`, Shown, "needs a Hub and somebody who has signed in there; portal's tests make the same request"},
+	{"docs/clusters.md", "elastichub doctor -n jupyterhub -f values.yaml", Elsewhere, "go test ./doctor/gather looks at a good installation and at broken ones"},
+	{"docs/clusters.md", "storage-class: there is no default storage class, and homes of ml-research name none: their claims stay Pending and servers do not start. Fix: annotate a StorageClass with storageclass.kubernetes.io/is-default-class: \"true\", or set storage.home.storageClassName", Shown, "what doctor prints"},
 	{"docs/kernels.md", "kind: JupyterGateway", Objects, ""},
 	{"docs/kernels.md", "kernels:", Values, ""},
 	{"docs/notebook-image.md", "COPY python /tmp/elastichub", Shown, "lines of a Dockerfile, which make images builds as a part of images/notebook/Dockerfile"},

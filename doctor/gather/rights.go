@@ -1,0 +1,107 @@
+package gather
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/elastichub/elastichub/doctor"
+)
+
+// reviews is how many questions are asked of the API server at a time.
+const reviews = 16
+
+// needed are the rights of the chart's Role.
+var needed = []struct {
+	group     string
+	resources []string
+	verbs     []string
+}{
+	{"kubeflow.tkestack.io", []string{"jupyternotebooks", "jupyterkernels"}, all},
+	{"kubeflow.tkestack.io", []string{"jupytergateways", "jupyterkernelspecs", "jupyterkerneltemplates", "grouppolicies"}, reads},
+	{"kubeflow.tkestack.io", []string{
+		"jupyternotebooks/status", "jupyterkernels/status", "jupytergateways/status", "jupyterkernelspecs/status",
+		"jupyterkerneltemplates/status", "grouppolicies/status",
+	}, []string{"get", "update", "patch"}},
+	{"kubeflow.tkestack.io", []string{"jupyternotebooks/finalizers", "jupyterkernels/finalizers", "jupytergateways/finalizers"}, []string{"update"}},
+	{"", []string{"pods", "services", "persistentvolumeclaims", "secrets", "configmaps", "serviceaccounts"}, all},
+	{"", []string{"events"}, append(slices.Clone(reads), "create", "patch")},
+	{"events.k8s.io", []string{"events"}, append(slices.Clone(reads), "create", "patch")},
+	{"apps", []string{"deployments"}, all},
+	{"rbac.authorization.k8s.io", []string{"roles", "rolebindings"}, all},
+	{"coordination.k8s.io", []string{"leases"}, []string{"get", "create", "update", "patch"}},
+}
+
+var (
+	reads = []string{"get", "list", "watch"}
+	all   = append(slices.Clone(reads), "create", "update", "patch", "delete")
+)
+
+// wantedRights are those of the chart's Role, and of its ClusterRole if it has one.
+func wantedRights(capacity bool) (wanted []doctor.Right) {
+	for _, n := range needed {
+		for _, resource := range n.resources {
+			for _, verb := range n.verbs {
+				wanted = append(wanted, doctor.Right{Verb: verb, Group: n.group, Resource: resource})
+			}
+		}
+	}
+	if capacity {
+		for _, resource := range []string{"nodes", "pods"} {
+			for _, verb := range reads {
+				wanted = append(wanted, doctor.Right{Verb: verb, Resource: resource, Everywhere: true})
+			}
+		}
+	}
+	return wanted
+}
+
+// rights asks the API server what the service's account may do.
+func (g *gatherer) rights(ctx context.Context) {
+	wanted := wantedRights(isSet(g.values, "kernels", "clusterCapacity"))
+	free := make(chan struct{}, reviews)
+	var wg sync.WaitGroup
+	for i := range wanted {
+		free <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-free }()
+			allowed, err := g.allowed(ctx, wanted[i])
+			if err != nil {
+				g.unread("the rights of the service's account", err)
+			}
+			wanted[i].Allowed = allowed || err != nil
+		})
+	}
+	wg.Wait()
+	g.set(func(p *doctor.Picture) { p.Rights = wanted })
+}
+
+func (g *gatherer) allowed(ctx context.Context, right doctor.Right) (bool, error) {
+	resource, sub := right.Resource, ""
+	for i := range resource {
+		if resource[i] == '/' {
+			resource, sub = resource[:i], resource[i+1:]
+			break
+		}
+	}
+	attributes := &authorizationv1.ResourceAttributes{Verb: right.Verb, Group: right.Group, Resource: resource, Subresource: sub}
+	if !right.Everywhere {
+		attributes.Namespace = g.picture.Namespace
+	}
+	review := &authorizationv1.SubjectAccessReview{
+		ObjectMeta: metav1.ObjectMeta{},
+		Spec: authorizationv1.SubjectAccessReviewSpec{
+			User:               fmt.Sprintf("system:serviceaccount:%s:%s", g.picture.Namespace, g.picture.Release),
+			Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + g.picture.Namespace, "system:authenticated"},
+			ResourceAttributes: attributes,
+		},
+	}
+	if err := g.api.Create(ctx, review); err != nil {
+		return false, err
+	}
+	return review.Status.Allowed, nil
+}

@@ -1,0 +1,272 @@
+package doctor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/klog/v2"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
+)
+
+const defaultClass = "storageclass.kubernetes.io/is-default-class"
+
+func storageClass(p *Picture) (found []Problem) {
+	if p.unread("storageclasses") {
+		return nil
+	}
+	var without []string
+	for _, policy := range p.Policies {
+		home := homeOf(policy)
+		if home == nil || home.StorageClassName != nil && *home.StorageClassName == "" { // volumes made by hand
+			continue
+		}
+		if p.classOf(home) != nil {
+			continue
+		}
+		if home.StorageClassName == nil {
+			without = append(without, policy.Name)
+			continue
+		}
+		found = append(found, Problem{
+			What: fmt.Sprintf("homes of the policy %s are of the storage class %s, which does not exist", policy.Name, *home.StorageClassName),
+			Fix:  "create it, or correct storage.home.storageClassName",
+		})
+	}
+	if len(without) > 0 {
+		found = append(found, Problem{
+			What: fmt.Sprintf("there is no default storage class, and homes of %s name none: their claims stay Pending and servers do not start", strings.Join(without, ", ")),
+			Fix:  fmt.Sprintf("annotate a StorageClass with %s: \"true\", or set storage.home.storageClassName", defaultClass),
+		})
+	}
+	return found
+}
+
+func homeOf(policy v1alpha1.GroupPolicy) *v1alpha1.HomeVolume {
+	if policy.Spec.Storage == nil {
+		return nil
+	}
+	return policy.Spec.Storage.Home
+}
+
+// classOf is the storage class of a home, nil where there is none.
+func (p *Picture) classOf(home *v1alpha1.HomeVolume) *storagev1.StorageClass {
+	for i := range p.StorageClasses {
+		class := &p.StorageClasses[i]
+		if home.StorageClassName != nil && class.Name == *home.StorageClassName ||
+			home.StorageClassName == nil && class.Annotations[defaultClass] == "true" {
+			return class
+		}
+	}
+	return nil
+}
+
+// homes are in the way where a notebook and its kernels may land on two nodes and the
+// home can be attached to one.
+func homes(p *Picture) (found []Problem) {
+	for _, policy := range p.Policies {
+		home := homeOf(policy)
+		if home == nil || len(policy.Spec.Kernels.Allowed) == 0 ||
+			slices.Contains(home.AccessModes, corev1.ReadWriteMany) || p.onAnyNode(home) {
+			continue
+		}
+		servers := p.nodesFor(policy, "")
+		kernels := servers
+		gpu := p.gpuOf(policy)
+		if gpu != "" {
+			kernels = p.nodesFor(policy, gpu)
+		}
+		together := map[string]bool{}
+		for _, name := range slices.Concat(servers, kernels) {
+			together[name] = true
+		}
+		if len(kernels) == 0 || len(together) < 2 {
+			continue
+		}
+		what := fmt.Sprintf("servers of the policy %s may land on %d nodes and their kernels on %d", policy.Name, len(servers), len(kernels))
+		if gpu != "" {
+			what += " with " + gpu
+		}
+		found = append(found, Problem{
+			What: what + ", but their homes are ReadWriteOnce: a kernel on another node than its server waits for ever (Multi-Attach)",
+			Fix:  "set storage.home.accessModes: [ReadWriteMany] with a storage class that can, such as NFS or CephFS, or a nodeSelector that leaves one node",
+		})
+	}
+	return found
+}
+
+// onAnyNode: volumes of a driver that attaches nothing are mounted wherever a Pod is.
+func (p *Picture) onAnyNode(home *v1alpha1.HomeVolume) bool {
+	class := p.classOf(home)
+	if class == nil {
+		return false
+	}
+	attaches, known := p.Attaches[class.Provisioner]
+	return known && !attaches
+}
+
+// nodesFor are the nodes that take Pods of a policy, and offer a resource if it is named.
+func (p *Picture) nodesFor(policy v1alpha1.GroupPolicy, resource string) (names []string) {
+	for i := range p.Nodes {
+		node := &p.Nodes[i]
+		if takes(node, policy, resource) && (resource == "" || offers(node, resource)) {
+			names = append(names, node.Name)
+		}
+	}
+	return names
+}
+
+func offers(node *corev1.Node, resource string) bool {
+	quantity := node.Status.Allocatable[corev1.ResourceName(resource)]
+	return quantity.Sign() > 0
+}
+
+func takes(node *corev1.Node, policy v1alpha1.GroupPolicy, resource string) bool {
+	if node.Spec.Unschedulable {
+		return false
+	}
+	for key, value := range policy.Spec.NodeSelector {
+		if node.Labels[key] != value {
+			return false
+		}
+	}
+	for i := range node.Spec.Taints {
+		taint := &node.Spec.Taints[i]
+		// The admission plugin ExtendedResourceToleration tolerates taints of the resource's name.
+		if taint.Effect == corev1.TaintEffectPreferNoSchedule || resource != "" && taint.Key == resource {
+			continue
+		}
+		if !slices.ContainsFunc(policy.Spec.Tolerations, func(t corev1.Toleration) bool { return t.ToleratesTaint(klog.Background(), taint, false) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// gpuOf is the extended resource that members of a policy have in their kernels; empty: none.
+func (p *Picture) gpuOf(policy v1alpha1.GroupPolicy) string {
+	if policy.Spec.Kernels.GPUsPerKernel > 0 {
+		return policy.Spec.Kernels.GPUResource
+	}
+	for _, spec := range p.KernelSpecs {
+		if slices.Contains(policy.Spec.Kernels.Allowed, spec.Name) {
+			for _, name := range extended(spec.Spec.Resources) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// gpuResource: what is asked for, and no node has.
+func gpuResource(p *Picture) (found []Problem) {
+	if !p.Values.Kernels.ClusterCapacity || p.unread("nodes") {
+		return nil // Pods are Pending then, and an autoscaler sees them
+	}
+	wants := p.wanted()
+	for _, resource := range slices.Sorted(maps.Keys(wants)) {
+		whose := strings.Join(wants[resource].names, ", ")
+		if slices.ContainsFunc(p.Nodes, func(n corev1.Node) bool { return offers(&n, resource) }) {
+			for _, policy := range wants[resource].policies {
+				if len(p.nodesFor(policy, resource)) == 0 {
+					found = append(found, Problem{
+						What: fmt.Sprintf("no node with %s takes Pods of the policy %s now, so its kernels wait", resource, policy.Name),
+						Fix:  "correct its nodeSelector and tolerations, or uncordon a node",
+					})
+				}
+			}
+			continue
+		}
+		if p.classFor(resource) == "" {
+			found = append(found, Problem{
+				What: fmt.Sprintf("no node offers %s, which %s ask for: kernels wait for ever, and no autoscaler sees a Pod to make a node for", resource, whose),
+				Fix:  "correct the name of the resource, keep one node of that pool, or set kernels.clusterCapacity: false, so that the Pods are made",
+			})
+		}
+	}
+	return found
+}
+
+// classFor is the DeviceClass that answers for an extended resource; empty: none.
+func (p *Picture) classFor(resource string) string {
+	for _, class := range p.DeviceClasses {
+		if class.ExtendedResource == resource {
+			return class.Name
+		}
+	}
+	return ""
+}
+
+// dynamicAllocation: devices that the scheduler allocates by claims are on no node's list,
+// and neither the queue nor a quota counts them.
+func dynamicAllocation(p *Picture) (found []Problem) {
+	wants := p.wanted()
+	for _, resource := range slices.Sorted(maps.Keys(wants)) {
+		class := p.classFor(resource)
+		offered := slices.ContainsFunc(p.Nodes, func(n corev1.Node) bool { return offers(&n, resource) })
+		if class == "" || offered || !p.Values.Kernels.ClusterCapacity {
+			continue
+		}
+		found = append(found, Problem{
+			What: fmt.Sprintf("%s, which %s ask for, is allocated by claims (DeviceClass %s), which the queue does not count: kernels wait for ever", resource, strings.Join(wants[resource].names, ", "), class),
+			Fix:  "offer it by the driver's device plugin, or set kernels.clusterCapacity: false, which leaves it to the scheduler",
+		})
+	}
+	for _, t := range p.Templates {
+		if t.Spec.Template != nil && len(t.Spec.Template.Spec.ResourceClaims) > 0 {
+			found = append(found, Problem{
+				What: fmt.Sprintf("the template %s asks for devices by resourceClaims, which neither quotas nor the queue count", t.Name),
+				Fix:  "ask for an extended resource in the kernelspec's limits, by the driver's device plugin",
+			})
+		}
+	}
+	return found
+}
+
+// wanted is who asks for an extended resource.
+type wanted struct {
+	names    []string
+	policies []v1alpha1.GroupPolicy
+}
+
+func (p *Picture) wanted() map[string]*wanted {
+	all := map[string]*wanted{}
+	of := func(resource string) *wanted {
+		if all[resource] == nil {
+			all[resource] = &wanted{}
+		}
+		return all[resource]
+	}
+	for _, policy := range p.Policies {
+		if policy.Spec.Kernels.GPUsPerKernel > 0 && policy.Spec.Kernels.GPUResource != "" {
+			w := of(policy.Spec.Kernels.GPUResource)
+			w.names, w.policies = append(w.names, "GroupPolicy "+policy.Name), append(w.policies, policy)
+		}
+	}
+	for _, spec := range p.KernelSpecs {
+		for _, name := range extended(spec.Spec.Resources) {
+			w := of(name)
+			w.names = append(w.names, "JupyterKernelSpec "+spec.Name)
+		}
+	}
+	return all
+}
+
+// extended are the extended resources among those, in alphabetical order.
+func extended(resources *corev1.ResourceRequirements) (names []string) {
+	if resources == nil {
+		return nil
+	}
+	for name, quantity := range resources.Limits {
+		if podrules.IsExtendedResource(name) && quantity.Sign() > 0 {
+			names = append(names, string(name))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
