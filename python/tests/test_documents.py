@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import nbformat
 import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 from live import LiveKernel
 from notebookserver import Browser, Server
@@ -552,3 +553,31 @@ async def test_it_can_be_switched_off(house):
 @pytest.mark.parametrize("house", [f"c.ServerApp.kernel_websocket_connection_class = {ANOTHER!r}\n"], indirect=True)
 async def test_another_class_in_its_place_is_told(house):
     assert "GatewayWebSocketConnection connects pages to kernels here, and not elastichub's class" in house.server.log
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["gateway", "mixed"])
+async def test_a_program_asks_what_is_kept(tmp_path, peer, local):
+    server = Server(tmp_path, peer, local=local)
+    await server.start()
+    try:
+        answers = {}
+        for name in ["python-gpu", "python3"] if local else ["python-gpu"]:
+            kernel = await server.kernel(name)
+            answers[name] = await server.api("GET", f"/elastichub/v1/documents/kernels/{kernel}")
+        assert answers.pop("python-gpu") == (200, {"kept": True})
+        assert answers == ({"python3": (200, {"kept": False})} if local else {})
+        with pytest.raises(HTTPClientError) as refused:
+            await AsyncHTTPClient().fetch(f"{server.url}/elastichub/v1/documents/kernels/{kernel}")
+        assert refused.value.code == 403
+    finally:
+        await server.stop()
+
+
+async def test_a_program_is_told_that_nothing_is_kept(tmp_path, peer):
+    server = Server(tmp_path, peer, local=False, config="c.DocumentKeeper.enabled = False")
+    await server.start()
+    try:
+        kernel = await server.kernel()
+        assert await server.api("GET", f"/elastichub/v1/documents/kernels/{kernel}") == (200, {"kept": False})
+    finally:
+        await server.stop()

@@ -53,6 +53,7 @@ def _load_jupyter_server_extension(app):
     import asyncio
 
     from .connection import GatewayConnection, dial
+    from .documents.api import KeptHandler
     from .leaving import Leaving
     from .liveness import Watch, list_models
     from .sessions import PATIENCE, LastingSessions
@@ -83,6 +84,7 @@ def _load_jupyter_server_extension(app):
 
     leaving = Leaving(list_models, is_watched, app.log)
     keeper = _document_keeper(app, manager)
+    KeptHandler.install(app, keeper, manager)
 
     def start():
         leaving.install()
