@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -31,6 +30,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/test/agentpod"
+	"github.com/elastichub/elastichub/test/jupytertest"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
@@ -144,7 +144,7 @@ type jupyter struct {
 	end func() // as a drain ends it
 }
 
-const jupyterToken = "jupyter-token"
+const jupyterToken = jupytertest.Token
 
 // jupyter starts one with the lines of configuration, and waits until it answers.
 func (w *world) jupyter(python string, config ...string) *jupyter {
@@ -154,44 +154,11 @@ func (w *world) jupyter(python string, config ...string) *jupyter {
 
 // jupyterAt starts one whose home that directory is.
 func (w *world) jupyterAt(home, python string, config ...string) *jupyter {
-	t := w.t
-	t.Helper()
-	address := loopback.Address()
-	ip, port, _ := strings.Cut(address, ":")
-	j := &jupyter{t: t, url: "http://" + address}
-	cmd := exec.Command(python, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.ip="+ip, "--ServerApp.port="+port,
-		"--ServerApp.port_retries=0", "--IdentityProvider.token="+jupyterToken, "--ServerApp.root_dir="+home, "--ServerApp.disable_check_xsrf=True")
-	require.NoError(t, os.WriteFile(filepath.Join(home, "jupyter_server_config.py"), []byte(strings.Join(config, "\n")), 0o600))
-	source, err := filepath.Abs("../../python")
-	require.NoError(t, err)
-	cmd.Env = append(os.Environ(), "PYTHONPATH="+source, "PYTHONDONTWRITEBYTECODE=1", "HOME="+home, "JUPYTER_CONFIG_DIR="+home, "JUPYTER_DATA_DIR="+home, "JUPYTER_RUNTIME_DIR="+home,
-		"JUPYTER_GATEWAY_URL="+w.url, "JUPYTER_GATEWAY_AUTH_TOKEN="+w.tokens["nb-alice"], "KERNEL_USERNAME=mallory", "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1")
-	logs := &lockedBuffer{}
-	cmd.Stdout, cmd.Stderr = logs, logs
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	require.NoError(t, cmd.Start())
-	exited := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(exited) }()
-	j.end = func() {
-		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-		<-exited
-	}
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-exited
-		if t.Failed() {
-			t.Logf("jupyter_server:\n%s", logs)
-		}
-	})
-	require.Eventually(t, func() bool {
-		resp, err := http.Get(j.url + "/api")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	}, time.Minute, 100*time.Millisecond, "jupyter_server does not come up")
-	return j
+	w.t.Helper()
+	server := jupytertest.Start(w.t, jupytertest.Options{Python: python, Home: home, Base: "/", Config: config, Env: []string{
+		"JUPYTER_GATEWAY_URL=" + w.url, "JUPYTER_GATEWAY_AUTH_TOKEN=" + w.tokens["nb-alice"], "KERNEL_USERNAME=mallory",
+	}})
+	return &jupyter{t: w.t, url: server.URL, end: server.End}
 }
 
 type lockedBuffer struct {
