@@ -49,6 +49,8 @@ func command() *cobra.Command {
 		installAgentCommand(),
 		crdsCommand(),
 		doctorCommand(),
+		runCommand(),
+		logsCommand(),
 		runKernelCommand(),
 		policyCommand(),
 		versionCommand(),

@@ -44,6 +44,8 @@ var mayImport = map[string][]string{
 	"portal/holdings":        {"api/v1alpha1", "podrules"},
 	"portal/signin":          {"hubclient", "outbound"},
 	"python/keep":            {},
+	"nbformat":               {},
+	"runner":                 {"kernels/wire", "nbformat"},
 	"doctor":                 {"api/v1alpha1", "groups", "podrules"},
 	"doctor/gather":          {"api/v1alpha1", "charts/elastichub", "doctor", "groups", "groups/ldap", "hubclient", "outbound"},
 	"forms":                  {"api/v1alpha1", "groups"},
@@ -76,7 +78,7 @@ var mayImport = map[string][]string{
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "portal/holdings", "doctor"}
+var httpFree = []string{"api/v1alpha1", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "portal/holdings", "doctor", "nbformat"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()

@@ -80,6 +80,8 @@ var uses = []use{
 	{"docs/notebook-image.md", "# jupyter_server_config.py", ServerConfig, ""},
 	{"docs/notebook-image.md", "c.DocumentKeeper.max_cell_bytes = 32 << 20  # of each cell", ServerConfig, ""},
 	{"docs/notebook-image.md", "jupyter execute --kernel_name=python-gpu analysis.ipynb", Elsewhere, "make e2e types it in a notebook server, with python-cpu"},
+	{"docs/run.md", "export JUPYTERHUB_API_TOKEN=…     # of the Hub's token page", Elsewhere, "test/faults does it on the demo's Hub"},
+	{"docs/run.md", "elastichub run --server https://hub.example.org --detach train.ipynb", Elsewhere, "test/faults does it on the demo's Hub"},
 	{"docs/architecture.md", "            ┌───────────── JupyterHub ─────────────┐", Shown, "a drawing"},
 	{"docs/benchmarks.md", "make bench                          # all; the last parts need the demo: make run", Shown, "takes an hour, and measures what runs beside it"},
 
