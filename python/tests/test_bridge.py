@@ -75,6 +75,22 @@ async def test_a_program_runs_code_at_the_gateway(client, peer):
     assert kernel.executed[-1] == "count 3"
 
 
+async def test_a_notebook_made_elsewhere_runs_in_a_terminal(specs, peer, capfd):
+    elsewhere = TerminalKernelSpecs(usual=[("python", "python3"), ("r", "ir")])
+    elsewhere.write(SPECS)
+    assert {"python-gpu", "python3"} <= names()
+    assert not (elsewhere.path / "kernels" / "ir").exists(), "nobody speaks R here"
+    manager = AsyncKernelManager(kernel_name="python3")
+    await manager.start_kernel(extra_arguments=["--HistoryManager.hist_file=:memory:"])  # as nbclient does
+    try:
+        await until("it is there", lambda: [kernel.name for kernel in peer.kernels.values()] == ["python-gpu"])
+        assert "there is no kernel python3 here: python-gpu is started in its place" in capfd.readouterr().err
+    finally:
+        await manager.shutdown_kernel(now=True)
+    elsewhere.write({**SPECS, "python3": SPECS["python-gpu"]})
+    assert KernelSpecManager().get_kernel_spec("python3").display_name == "Python 3 (GPU)", "its own comes first"
+
+
 async def test_a_program_is_asked_and_answers(client, peer):
     seen = []
 
@@ -142,11 +158,12 @@ async def test_a_servers_terminals_find_them(tmp_path, peer, local, monkeypatch)
     server = Server(tmp_path, peer, local=local)
     await server.start()
     try:
-        written = await until(
+        there = {"python-gpu"} if local else {"python-gpu", "python3"}
+        files = (tmp_path / "runtime").glob
+        await until(
             "they are written",
-            lambda: list((tmp_path / "runtime").glob("elastichub/*/kernels/*/kernel.json")),
+            lambda: {file.parent.name for file in files("elastichub/*/kernels/*/kernel.json")} == there,
         )
-        assert [file.parent.name for file in written] == ["python-gpu"]
         _, listed = await server.api("GET", "/api/kernelspecs")
         argv = listed["kernelspecs"]["python-gpu"]["spec"]["argv"]
         assert not any("bridge" in word for word in argv), "the server's own go the direct way"

@@ -56,6 +56,7 @@ def _load_jupyter_server_extension(app):
     from .documents.api import KeptHandler
     from .leaving import Leaving
     from .liveness import Watch, list_models
+    from .mixing import USUAL
     from .sessions import PATIENCE, LastingSessions
     from .terminal import TerminalKernelSpecs
 
@@ -63,7 +64,8 @@ def _load_jupyter_server_extension(app):
     watch = Watch(manager, app.log)
 
     specs = getattr(app.kernel_spec_manager, "remote", app.kernel_spec_manager)
-    specs.terminal = TerminalKernelSpecs()
+    # A server that has kernels of its own has a python3 among them.
+    specs.terminal = TerminalKernelSpecs(usual=USUAL if specs is app.kernel_spec_manager else ())
     specs.terminal.announce()
 
     async def list_specs():

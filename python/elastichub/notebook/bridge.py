@@ -27,6 +27,7 @@ import zmq.asyncio
 from jupyter_client.session import DELIM, Session
 from jupyter_server.gateway.gateway_client import GatewayClient
 from tornado import web
+from traitlets.config import LoggingConfigurable
 
 from .connection import dial
 from .conversation import Conversation
@@ -98,6 +99,13 @@ class Sockets:
         self._context.destroy(linger=1000)
 
 
+class _Program(LoggingConfigurable):
+    """What jupyter_server's classes take for the server; without one they know no kernelspecs."""
+
+    base_url = "/"
+    kernel_manager: Any = None
+
+
 class Bridge:
     """Serves one connection file until its kernel is shut down."""
 
@@ -111,8 +119,11 @@ class Bridge:
         self._ends_with = ""  # the shutdown_request after whose reply this ends
 
     async def run(self, kernel_name):
-        specs = GatewayKernelSpecs(log=self.log)
+        program = _Program()
+        specs = GatewayKernelSpecs(parent=program, log=self.log)
         manager = GatewayKernels(log=self.log, kernel_spec_manager=specs)
+        program.kernel_manager = manager
+        await specs.get_all_specs()  # tells the manager which kernel is the default
         kernel = await manager.start_kernel(kernel_name=kernel_name, env=_environment())
         session = uuid.uuid4().hex
         self._link = Link(
@@ -191,7 +202,8 @@ def main():
     parser.add_argument("--kernel", required=True, help="name of a kernelspec of the gateway")
     parser.add_argument("-f", "--file", required=True, help="connection file")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    asyncio.run(_main(parser.parse_args()))
+    # nbclient has arguments for the kernel that it takes any python3 for.
+    asyncio.run(_main(parser.parse_known_args()[0]))
 
 
 if __name__ == "__main__":

@@ -112,6 +112,8 @@ class GatewayKernels(GatewayMappingKernelManager):
 
 # What notebooks made elsewhere call the kernel of a language.
 _USUAL_NAMES = {"python": r"python[0-9.]*|conda-.*-py|xpython", "r": "ir|xr", "julia": "julia-.*"}
+# The commonest of them.
+USUAL = [("python", "python3"), ("r", "ir")]
 
 
 async def _known(name, specs, default, log):

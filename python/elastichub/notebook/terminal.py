@@ -18,7 +18,10 @@ from jupyter_core.paths import jupyter_runtime_dir
 class TerminalKernelSpecs:
     """A directory that holds what the gateway offers."""
 
-    def __init__(self, environ=os.environ):
+    def __init__(self, environ=os.environ, usual=()):
+        """usual are (language, name) of kernels that notebooks made elsewhere ask for: where the
+        gateway has none of that name, one of that language stands in."""
+        self._usual = list(usual)
         self.path = Path(jupyter_runtime_dir()) / "elastichub" / str(os.getpid())
         self._environ = environ
         self._written: dict[str, dict] = {}
@@ -32,6 +35,11 @@ class TerminalKernelSpecs:
     def write(self, offered):
         """Makes the directory say what the gateway offers: the answer of its /api/kernelspecs, by name."""
         wanted = {name: _bridging(name, found["spec"]) for name, found in offered.items()}
+        for language, name in self._usual:
+            speaking = [found["spec"] for found in offered.values() if found["spec"].get("language", "").lower() == language]
+            if speaking and name not in wanted:
+                # The bridge chooses, and says so, as the server itself does for a page.
+                wanted[name] = _bridging(name, {**speaking[0], "display_name": f"{name}, at the gateway"})
         kernels = self.path / "kernels"
         for name in self._written.keys() - wanted.keys():
             shutil.rmtree(kernels / name, ignore_errors=True)
