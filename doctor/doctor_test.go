@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -74,29 +75,40 @@ func TestProblems(t *testing.T) {
 }
 
 // TestHomesThatAreNotInTheWay: those that can be on several nodes, those of a driver that
-// attaches nothing, and those of Pods that have one node.
+// attaches nothing, and those of servers that land where their kernels can be.
 func TestHomesThatAreNotInTheWay(t *testing.T) {
 	t.Parallel()
+	gpu := corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")}
 	for name, row := range map[string]struct {
 		spoil func(*Picture)
 		want  int
 	}{
-		"two nodes": {func(*Picture) {}, 1},
+		"a node without GPUs": {func(*Picture) {}, 1},
 		"ReadWriteMany": {func(p *Picture) {
 			p.Policies[0].Spec.Storage.Home.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
 		}, 0},
-		"nothing attached": {func(p *Picture) { p.Attaches = map[string]bool{"nfs.csi.k8s.io": false} }, 0},
-		"attached":         {func(p *Picture) { p.Attaches = map[string]bool{"nfs.csi.k8s.io": true} }, 1},
-		"one is cordoned":  {func(p *Picture) { p.Nodes[0].Spec.Unschedulable = true }, 0},
-		"one is chosen":    {func(p *Picture) { p.Policies[0].Spec.NodeSelector = map[string]string{"name": "b"} }, 0},
-		"one is tainted": {func(p *Picture) {
+		"nothing attached":    {func(p *Picture) { p.Attaches = map[string]bool{"nfs.csi.k8s.io": false} }, 0},
+		"attached":            {func(p *Picture) { p.Attaches = map[string]bool{"nfs.csi.k8s.io": true} }, 1},
+		"all have GPUs":       {func(p *Picture) { p.Nodes[0].Status.Allocatable = gpu }, 0},
+		"it is cordoned":      {func(p *Picture) { p.Nodes[0].Spec.Unschedulable = true }, 0},
+		"the other is chosen": {func(p *Picture) { p.Policies[0].Spec.NodeSelector = map[string]string{"name": "b"} }, 0},
+		"it is tainted": {func(p *Picture) {
 			p.Nodes[0].Spec.Taints = []corev1.Taint{{Key: "x", Effect: corev1.TaintEffectNoSchedule}}
 		}, 0},
+		"no GPU is to be had":  {func(p *Picture) { p.Policies[0].Spec.Kernels.GPUsPerKernel = 0 }, 0},
+		"no node has GPUs now": {func(p *Picture) { p.Nodes[1].Status.Allocatable = nil }, 0},
 		"its taint is tolerated": {func(p *Picture) {
 			p.Nodes[0].Spec.Taints = []corev1.Taint{{Key: "x", Effect: corev1.TaintEffectNoSchedule}}
 			p.Policies[0].Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 		}, 1},
-		"no kernels": {func(p *Picture) { p.Policies[0].Spec.Kernels.Allowed = nil }, 0},
+		"a kernelspec has GPUs": {func(p *Picture) {
+			p.Policies[0].Spec.Kernels.GPUsPerKernel, p.Policies[0].Spec.Kernels.Allowed = 0, []string{"k"}
+			p.KernelSpecs = []v1alpha1.JupyterKernelSpec{{ObjectMeta: metav1.ObjectMeta{Name: "k"}, Spec: v1alpha1.JupyterKernelSpecSpec{Resources: &corev1.ResourceRequirements{Limits: gpu}}}}
+		}, 1},
+		"GPUs may come": {func(p *Picture) {
+			p.Nodes[1].Status.Allocatable = nil
+			p.Values.Kernels.NodePools = []NodePool{{Name: "a100", Resources: map[string]int64{"nvidia.com/gpu": 8}}}
+		}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -104,11 +116,11 @@ func TestHomesThatAreNotInTheWay(t *testing.T) {
 			p.StorageClasses = []storagev1.StorageClass{{ObjectMeta: metav1.ObjectMeta{Name: "nfs", Annotations: map[string]string{defaultClass: "true"}}, Provisioner: "nfs.csi.k8s.io"}}
 			p.Nodes = []corev1.Node{
 				{ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"name": "a"}}},
-				{ObjectMeta: metav1.ObjectMeta{Name: "b", Labels: map[string]string{"name": "b"}}},
+				{ObjectMeta: metav1.ObjectMeta{Name: "b", Labels: map[string]string{"name": "b"}}, Status: corev1.NodeStatus{Allocatable: gpu}},
 			}
 			p.Policies = []v1alpha1.GroupPolicy{{ObjectMeta: metav1.ObjectMeta{Name: "p"}}}
 			p.Policies[0].Spec.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{}}
-			p.Policies[0].Spec.Kernels.Allowed = []string{v1alpha1.DefaultKernelName}
+			p.Policies[0].Spec.Kernels.GPUsPerKernel, p.Policies[0].Spec.Kernels.GPUResource = 1, "nvidia.com/gpu"
 			row.spoil(&p)
 			assert.Len(t, homes(&p), row.want)
 		})

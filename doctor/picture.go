@@ -57,10 +57,19 @@ type Values struct {
 	}
 	Kernels struct {
 		ClusterCapacity bool
+		NodePools       []NodePool
 	}
 	NetworkPolicy struct {
 		Enabled bool
 	}
+}
+
+// NodePool is a set of equal nodes that an autoscaler adds.
+type NodePool struct {
+	Name      string
+	Labels    map[string]string
+	Taints    []corev1.Taint
+	Resources map[string]int64
 }
 
 // Kind is a definition in the cluster, beside the one that the binary has.

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/klog/v2"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -66,38 +67,37 @@ func (p *Picture) classOf(home *v1alpha1.HomeVolume) *storagev1.StorageClass {
 	return nil
 }
 
-// homes are in the way where a notebook and its kernels may land on two nodes and the
-// home can be attached to one.
+// homes are in the way where a server may land on a node on which its kernels cannot be,
+// and the home can be attached to one node. Where both can be on one, they are placed
+// together.
 func homes(p *Picture) (found []Problem) {
 	for _, policy := range p.Policies {
 		home := homeOf(policy)
-		if home == nil || len(policy.Spec.Kernels.Allowed) == 0 ||
-			slices.Contains(home.AccessModes, corev1.ReadWriteMany) || p.onAnyNode(home) {
-			continue
-		}
-		servers := p.nodesFor(policy, "")
-		kernels := servers
 		gpu := p.gpuOf(policy)
-		if gpu != "" {
-			kernels = p.nodesFor(policy, gpu)
-		}
-		together := map[string]bool{}
-		for _, name := range slices.Concat(servers, kernels) {
-			together[name] = true
-		}
-		if len(kernels) == 0 || len(together) < 2 {
+		if home == nil || gpu == "" || slices.Contains(home.AccessModes, corev1.ReadWriteMany) || p.onAnyNode(home) {
 			continue
 		}
-		what := fmt.Sprintf("servers of the policy %s may land on %d nodes and their kernels on %d", policy.Name, len(servers), len(kernels))
-		if gpu != "" {
-			what += " with " + gpu
+		kernels := p.nodesFor(policy, gpu)
+		apart := slices.DeleteFunc(p.nodesFor(policy, ""), func(name string) bool { return slices.Contains(kernels, name) })
+		if len(kernels) == 0 || len(apart) == 0 {
+			continue
 		}
 		found = append(found, Problem{
-			What: what + ", but their homes are ReadWriteOnce: a kernel on another node than its server waits for ever (Multi-Attach)",
-			Fix:  "set storage.home.accessModes: [ReadWriteMany] with a storage class that can, such as NFS or CephFS, or a nodeSelector that leaves one node",
+			What: fmt.Sprintf("servers of the policy %s may land on nodes without %s (%s), but their homes are ReadWriteOnce: a kernel cannot have a home that is in use on another node, and waits",
+				policy.Name, gpu, some(apart)),
+			Fix: "set storage.home.accessModes: [ReadWriteMany] with a storage class that can, such as NFS or CephFS, or a nodeSelector that only nodes with GPUs have",
 		})
 	}
 	return found
+}
+
+// some are the first of many names.
+func some(names []string) string {
+	const most = 3
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // onAnyNode: volumes of a driver that attaches nothing are mounted wherever a Pod is.
@@ -112,13 +112,34 @@ func (p *Picture) onAnyNode(home *v1alpha1.HomeVolume) bool {
 
 // nodesFor are the nodes that take Pods of a policy, and offer a resource if it is named.
 func (p *Picture) nodesFor(policy v1alpha1.GroupPolicy, resource string) (names []string) {
-	for i := range p.Nodes {
-		node := &p.Nodes[i]
+	all := p.nodes()
+	for i := range all {
+		node := &all[i]
 		if takes(node, policy, resource) && (resource == "" || offers(node, resource)) {
 			names = append(names, node.Name)
 		}
 	}
 	return names
+}
+
+// nodes are those that there are, and one of each pool that may grow.
+func (p *Picture) nodes() []corev1.Node {
+	all := slices.Clone(p.Nodes)
+	for _, pool := range p.Values.Kernels.NodePools {
+		node := corev1.Node{Spec: corev1.NodeSpec{Taints: pool.Taints}}
+		node.Name, node.Labels = "the pool "+pool.Name, pool.Labels
+		node.Status.Allocatable = corev1.ResourceList{}
+		for name, n := range pool.Resources {
+			node.Status.Allocatable[corev1.ResourceName(name)] = *resource.NewQuantity(n, resource.DecimalSI)
+		}
+		all = append(all, node)
+	}
+	return all
+}
+
+// offered reports whether any node has a resource.
+func (p *Picture) offered(resource string) bool {
+	return slices.ContainsFunc(p.nodes(), func(n corev1.Node) bool { return offers(&n, resource) })
 }
 
 func offers(node *corev1.Node, resource string) bool {
@@ -154,10 +175,8 @@ func (p *Picture) gpuOf(policy v1alpha1.GroupPolicy) string {
 		return policy.Spec.Kernels.GPUResource
 	}
 	for _, spec := range p.KernelSpecs {
-		if slices.Contains(policy.Spec.Kernels.Allowed, spec.Name) {
-			for _, name := range extended(spec.Spec.Resources) {
-				return name
-			}
+		if names := extended(spec.Spec.Resources); len(names) > 0 && slices.Contains(policy.Spec.Kernels.Allowed, spec.Name) {
+			return names[0]
 		}
 	}
 	return ""
@@ -171,7 +190,7 @@ func gpuResource(p *Picture) (found []Problem) {
 	wants := p.wanted()
 	for _, resource := range slices.Sorted(maps.Keys(wants)) {
 		whose := strings.Join(wants[resource].names, ", ")
-		if slices.ContainsFunc(p.Nodes, func(n corev1.Node) bool { return offers(&n, resource) }) {
+		if p.offered(resource) {
 			for _, policy := range wants[resource].policies {
 				if len(p.nodesFor(policy, resource)) == 0 {
 					found = append(found, Problem{
@@ -184,8 +203,8 @@ func gpuResource(p *Picture) (found []Problem) {
 		}
 		if p.classFor(resource) == "" {
 			found = append(found, Problem{
-				What: fmt.Sprintf("no node offers %s, which %s ask for: kernels wait for ever, and no autoscaler sees a Pod to make a node for", resource, whose),
-				Fix:  "correct the name of the resource, keep one node of that pool, or set kernels.clusterCapacity: false, so that the Pods are made",
+				What: fmt.Sprintf("no node offers %s, which %s ask for: kernels wait for ever, and no autoscaler sees a Pod for which to make a node", resource, whose),
+				Fix:  "correct the name of the resource, or name the pool whose nodes are to come in kernels.nodePools",
 			})
 		}
 	}
@@ -208,8 +227,7 @@ func dynamicAllocation(p *Picture) (found []Problem) {
 	wants := p.wanted()
 	for _, resource := range slices.Sorted(maps.Keys(wants)) {
 		class := p.classFor(resource)
-		offered := slices.ContainsFunc(p.Nodes, func(n corev1.Node) bool { return offers(&n, resource) })
-		if class == "" || offered || !p.Values.Kernels.ClusterCapacity {
+		if class == "" || p.offered(resource) || !p.Values.Kernels.ClusterCapacity {
 			continue
 		}
 		found = append(found, Problem{

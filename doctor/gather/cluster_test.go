@@ -357,10 +357,15 @@ func TestBrokenInstallations(t *testing.T) {
 		{name: "a storage class that does not exist", check: "storage-class", says: "fast, which does not exist", spoil: func(s *site) {
 			change(s, policy(), func(p *v1alpha1.GroupPolicy) { p.Spec.Storage.Home.StorageClassName = new("fast") })
 		}},
-		{name: "GPU nodes apart", check: "homes", says: "on 2 nodes and their kernels on 1 with nvidia.com/gpu", spoil: func(s *site) { s.node("cpu-1") }},
+		{name: "GPU nodes apart", check: "homes", says: "nodes without nvidia.com/gpu (cpu-1)", spoil: func(s *site) { s.node("cpu-1") }},
 		{name: "a pool scaled to zero", check: "gpu-resource", says: "nvidia.com/mig-1g.5gb, which GroupPolicy research", spoil: func(s *site) {
 			change(s, policy(), func(p *v1alpha1.GroupPolicy) { p.Spec.Kernels.GPUResource = "nvidia.com/mig-1g.5gb" })
 		}},
+		{name: "a pool that takes nobody", check: "gpu-resource", says: "takes Pods of the policy research",
+			over: "kernels: {nodePools: [{name: a, labels: {pool: a}, resources: {nvidia.com/mig-1g.5gb: 7}, maxNodes: 2, taints: [{key: only, effect: NoSchedule}]}]}",
+			spoil: func(s *site) {
+				change(s, policy(), func(p *v1alpha1.GroupPolicy) { p.Spec.Kernels.GPUResource = "nvidia.com/mig-1g.5gb" })
+			}},
 		{name: "nodes that take nobody", check: "gpu-resource", says: "takes Pods of the policy research", spoil: func(s *site) {
 			change(s, policy(), func(p *v1alpha1.GroupPolicy) { p.Spec.NodeSelector = map[string]string{"pool": "a100"} })
 		}},
@@ -407,6 +412,14 @@ spec: {extendedResourceName: example.com/gpu}
 		})
 	}
 	good(t)
+	t.Run("a pool that is named", func(t *testing.T) {
+		s := &site{t: t, config: whole.config, api: whole.api, values: whole.values}
+		change(s, policy(), func(p *v1alpha1.GroupPolicy) {
+			p.Spec.Kernels.GPUResource = "nvidia.com/mig-1g.5gb"
+			p.Spec.NodeSelector = map[string]string{"pool": "a"}
+		})
+		assert.Empty(t, s.examine("kernels: {nodePools: [{name: a, labels: {pool: a}, resources: {nvidia.com/mig-1g.5gb: 7}, maxNodes: 2}]}").Problems)
+	})
 }
 
 // TestBeforeTheInstallation: on a cluster without the release only the cluster and the
