@@ -129,7 +129,9 @@ func TestRunCommand(t *testing.T) {
 			out, errs := &lockedBuffer{}, &lockedBuffer{}
 			ended := make(chan int)
 			to := filepath.Join(dir, "interrupted.ipynb")
-			go func() { ended <- start(runCommand(), out, errs, append(reachable, file("loop.py", row.program), "-o", to)...) }()
+			go func() {
+				ended <- start(runCommand(), out, errs, append(reachable, file("loop.py", row.program), "-o", to)...)
+			}()
 			for i, s := range row.signals {
 				word := []string{"up\n", "again\n"}[i]
 				require.Eventually(t, func() bool { return strings.HasSuffix(out.String(), word) }, time.Minute, 10*time.Millisecond)
