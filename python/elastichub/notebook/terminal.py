@@ -36,7 +36,8 @@ class TerminalKernelSpecs:
         """Makes the directory say what the gateway offers: the answer of its /api/kernelspecs, by name."""
         wanted = {name: _bridging(name, found["spec"]) for name, found in offered.items()}
         for language, name in self._usual:
-            speaking = [found["spec"] for found in offered.values() if found["spec"].get("language", "").lower() == language]
+            specs = [found["spec"] for found in offered.values()]
+            speaking = [spec for spec in specs if spec.get("language", "").lower() == language]
             if speaking and name not in wanted:
                 # The bridge chooses, and says so, as the server itself does for a page.
                 wanted[name] = _bridging(name, {**speaking[0], "display_name": f"{name}, at the gateway"})
