@@ -258,11 +258,9 @@ func (r *run) look(ctx context.Context, q *request) error {
 	switch {
 	case errors.As(err, &answered) && answered.code == http.StatusNotFound:
 		return fmt.Errorf("%w: somebody has ended it", ErrKernel)
-	case err != nil:
-		return nil // the connection finds out whether it is for good
 	case wire.State(model.State) == wire.StateDead:
 		return fmt.Errorf("%w: it is dead", ErrKernel)
-	case wire.State(model.State) != wire.StateIdle:
+	case wire.State(model.State) != wire.StateIdle: // or no answer: the connection finds out whether that is for good
 		q.idleLooks = 0
 		return nil
 	}

@@ -76,12 +76,12 @@ func Find(ctx context.Context, address, token string) (*Server, error) {
 	}
 	err = s.call(ctx, http.MethodGet, s.hub, nil, &about)
 	var answered *statusError
-	if err != nil && !errors.As(err, &answered) {
-		return nil, fmt.Errorf("%w: %w", ErrServer, err)
-	}
-	if err != nil || about.Version == "" {
+	if errors.As(err, &answered) || err == nil && about.Version == "" {
 		s.base, s.hub = root, ""
 		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrServer, err)
 	}
 	var owner struct {
 		Name string `json:"name"`
