@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups/naming"
 )
@@ -179,6 +181,9 @@ func (t text) kernels() {
 		t.line("run time", "kernels.maxRunSeconds", "kernels are ended after what the chart says (kernels.maxRunSeconds), busy or not")
 	} else {
 		t.line("run time", "kernels.maxRunSeconds", "kernels %s", after(*k.MaxRunSeconds, "are ended after %s, busy or not", "may run for ever"))
+	}
+	if ptr.Deref(k.OwnEnvironments, false) {
+		t.line("own", "kernels.ownEnvironments", "environments of the home are kernels")
 	}
 	t.line("weight", "kernels.weight", "%d, where capacity is shared out", k.Weight)
 }

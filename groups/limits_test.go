@@ -86,7 +86,7 @@ var limits = map[string]limit{
 
 	"Kernels.Keep":            {&v1alpha1.PolicyKeep{}, (*v1alpha1.PolicyKeep)(nil), &v1alpha1.PolicyKeep{}, "", notReadYet, ""},
 	"Kernels.Budget":          {[]v1alpha1.Budget{{}}, []v1alpha1.Budget(nil), []v1alpha1.Budget{{}}, "", notReadYet, ""},
-	"Kernels.OwnEnvironments": {new(true), (*bool)(nil), new(true), "", notReadYet, ""},
+	"Kernels.OwnEnvironments": {(*bool)(nil), new(true), new(true), "own       environments of the home are kernels  [second]\n", "", ""},
 
 	"GPUs.Resource":  {"amd.com/gpu", "nvidia.com/gpu", "amd.com/gpu", "gpus      nvidia.com/gpu: 1 per kernel, 2 per user, pool of 9 shared by the members of second  [second]\n", "", ""},
 	"GPUs.PerKernel": {int32(1), int32(2), int32(2), "gpus      nvidia.com/gpu: 2 per kernel, 2 per user, pool of 9 shared by the members of first  [first, second]\n", "", ""},

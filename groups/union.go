@@ -222,6 +222,18 @@ func longestRun(parts []Allowance) *int64 {
 	return ptr.To(unlessUnlimited(said, func(a Allowance) int64 { return *a.Kernels.MaxRunSeconds }))
 }
 
+// anyOf is true if any of them says so, false if one says that and none the
+// contrary, and nil if none says anything.
+func anyOf(parts []Allowance, of func(Allowance) *bool) *bool {
+	var said *bool
+	for _, a := range parts {
+		if v := of(a); v != nil && (said == nil || *v) {
+			said = v
+		}
+	}
+	return said
+}
+
 func unionKernels(all []Allowance, gpus []GPUQuota) v1alpha1.PolicyKernels {
 	parts := allowingKernels(all)
 	if len(parts) == 0 {
@@ -236,6 +248,8 @@ func unionKernels(all []Allowance, gpus []GPUQuota) v1alpha1.PolicyKernels {
 	}
 	u.PerUser = unlessUnlimited(parts, func(a Allowance) int32 { return a.Kernels.PerUser })
 	u.MaxRunSeconds = longestRun(parts)
+	// What one policy opens holds for the kernels that it allows; see v1alpha1.OwnEnvironments.
+	u.OwnEnvironments = anyOf(parts, func(a Allowance) *bool { return a.Kernels.OwnEnvironments })
 	// 0 is not "never" here but "as the gateway has it", which is not known.
 	u.IdleSeconds = most(parts, func(a Allowance) int64 { return a.Kernels.IdleSeconds })
 	u.Weight = most(parts, func(a Allowance) int32 { return a.Kernels.Weight })

@@ -99,3 +99,12 @@ func DefaultHomeClaim(notebook string) string { return "home-" + notebook }
 
 // Path is where a home volume is mounted, without needless parts.
 func (h *HomeVolume) Path() string { return path.Clean(cmp.Or(h.MountPath, DefaultHome)) }
+
+// OpenEnvironments reports whether one of the policies that allow a kernelspec lets its
+// kernels be environments of their users' homes.
+func OpenEnvironments(policies []GroupPolicy, kernelSpec string) bool {
+	return slices.ContainsFunc(policies, func(p GroupPolicy) bool {
+		k := &p.Spec.Kernels
+		return k.OwnEnvironments != nil && *k.OwnEnvironments && slices.Contains(k.Allowed, kernelSpec)
+	})
+}

@@ -403,8 +403,9 @@ type PolicyKernels struct {
 	// This field is not read yet.
 	// +kubebuilder:validation:MaxItems=16
 	Budget []Budget `json:"budget,omitempty"`
-	// OwnEnvironments offers the environments in a member's home as kernels.
-	// This field is not read yet.
+	// OwnEnvironments lets members run the Python environments of their homes (venv, uv,
+	// conda) as kernels: each of the kernels that this policy allows, with the
+	// environment's Python in the place of its image's. Nothing is allowed where it is absent.
 	OwnEnvironments *bool `json:"ownEnvironments,omitempty"`
 }
 

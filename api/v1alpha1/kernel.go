@@ -59,6 +59,11 @@ type JupyterKernelCRDSpec struct {
 	Env []corev1.EnvVar `json:"env,omitempty"`
 	// WorkingDir is a directory below one of the notebook's mounts.
 	WorkingDir string `json:"workingDir,omitempty"`
+	// Environment is the directory of a Python environment of the user's own, absolute
+	// and below where the notebook's home is mounted. The kernel is its Python, in the
+	// image of kernelSpec. The policies have to allow it (kernels.ownEnvironments).
+	// +kubebuilder:validation:MaxLength=4096
+	Environment string `json:"environment,omitempty"`
 	// Run counts how often the kernel was asked to have a Pod; 1 at creation.
 	// To bring a parked or dead kernel back, set it to status.run + 1.
 	// +kubebuilder:validation:Minimum=0

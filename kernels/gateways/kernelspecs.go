@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/languages"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/setaside"
@@ -58,7 +59,7 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	default:
 		return reconcile.Result{}, problem
 	}
-	if podspec.IsLauncher(ks.Spec.Command) {
+	if languages.IsLauncher(ks.Spec.Command) {
 		r.condition(&status, ks, ConditionCommandReplaced, true, ReasonLauncher, "The standard command of the language is used.")
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, ConditionCommandReplaced)

@@ -39,9 +39,9 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 		return nil, invalid("spec.image", "neither the kernelspec nor its template names an image").in("JupyterKernelSpec " + in.Spec.Name)
 	}
 	main.Resources = overlay(main.Resources, in.Spec.Spec.Resources)
-	argv, err := kernelArgv(in.Spec.Spec, in.Kernel.Name)
+	argv, environment, err := in.command(main)
 	if err != nil {
-		return nil, within(err, "JupyterKernelSpec "+in.Spec.Name)
+		return nil, err
 	}
 	runKernel, err := mountNotebook(&pod.Spec, main, in)
 	if err != nil {
@@ -50,6 +50,7 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	if in.Notebook != nil {
 		podrules.KeepTogether(in.Notebook, pod.Labels, &pod.Spec)
 	}
+	runKernel = append(runKernel, environment...)
 	keep := keepOf(cfg, in)
 	if keep.Enabled {
 		runKernel = append(runKernel, "--state", podrules.Literal(keep.Home))

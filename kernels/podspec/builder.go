@@ -23,7 +23,7 @@ type Built struct {
 	// Extended is what the Pod takes of extended resources.
 	Extended map[string]int64
 	// Class is that of the warm Pods that can stand in for it; empty for a
-	// kernel that is a complete template.
+	// kernel that is a complete template or in an environment of its user's own.
 	Class func() string
 }
 

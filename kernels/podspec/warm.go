@@ -97,6 +97,9 @@ func (b *Built) CanBecome() bool { return b.Spec != nil && tellable(b.Spec.Spec.
 // can be told while they run. What a kernel can be told depends on its language. A
 // Pod with the volumes of a notebook is good for that notebook and its user alone.
 func (in Parts) warmClass(cfg Config, pod *corev1.Pod) string {
+	if in.Kernel.Spec.Environment != "" {
+		return "" // the Python of a warm Pod is that of its image
+	}
 	told := in.Spec != nil && tellable(in.Spec.Spec.Language)
 	if told {
 		bare, err := Build(cfg, in.untold()) // as a warm Pod is

@@ -64,7 +64,7 @@ func (a *admitter) people(ctx context.Context, s *survey, kernels []v1alpha1.Jup
 	for i := range kernels {
 		k := &kernels[i]
 		id := byName[k.Spec.Notebook]
-		if k.Spec.Notebook == "" || id == "" {
+		if k.Spec.Notebook == "" || id == "" || k.Spec.Environment != "" {
 			continue
 		}
 		last(ran, id, k.Spec.KernelSpec, ranLast(k, s.pool.now))

@@ -61,7 +61,7 @@ var mayImport = map[string][]string{
 	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules", "setaside"},
 	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "kernels/queue/warm", "podrules", "setaside"},
 	"kernels/queue/warm":     {},
-	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/podspec", "podrules", "setaside"},
+	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/languages", "kernels/podspec", "podrules", "setaside"},
 	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/lifecycle", "kernels/podspec", "kernels/queue"},
 	"kernels/agent":          {"kernels/agent/keep/keeper", "kernels/agent/keep/store", "kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/wire"},
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/slab", "kernels/wire", "podrules", "tokens", "tokens/bearer", "kernels/languages"},
