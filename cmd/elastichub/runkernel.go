@@ -29,6 +29,8 @@ in its arguments is filled in. SIGTERM is left to the agent, which ends the kern
 	command.Flags().StringVar(&config.WorkingDir, "working-dir", "", "where the kernel is to run, if that is a directory in one of the roots")
 	command.Flags().StringArrayVar(&config.Roots, "root", nil, "directory that the working directory has to be in; may be given several times")
 	command.Flags().StringVar(&config.State, "state", "", "directory, usually a home, below which the agent may keep the states of kernels")
+	command.Flags().StringVar(&config.Environment, "environment", "", "directory of a Python environment of the user's own that the kernel is in")
+	command.Flags().StringVar(&config.Image, "image", "", "name of the container's image, for people")
 	command.Flags().StringVar(&config.Socket, "socket", config.Socket, "socket of the agent")
 	command.Flags().StringVar(&config.Files, "files", config.Files, "directory for the connection file")
 	return command

@@ -29,6 +29,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/agent/runkernel"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/test/agentpod"
 	"github.com/elastichub/elastichub/test/loopback"
@@ -93,8 +94,15 @@ func start(t testing.TB, argv []string, change func(*agent.Config)) *running {
 
 func startInHome(t testing.TB, home string, argv []string, change func(*agent.Config)) *running {
 	t.Helper()
+	return startContainer(t, runkernel.Config{State: home}, argv, change)
+}
+
+// startContainer is start with what the kernel's container is told.
+func startContainer(t testing.TB, container runkernel.Config, argv []string, change func(*agent.Config)) *running {
+	t.Helper()
 	address := loopback.Address()
-	r := &running{t: t, base: address, output: &buffer{}, log: &buffer{}, done: make(chan struct{}), cgroup: t.TempDir(), home: home}
+	r := &running{t: t, base: address, output: &buffer{}, log: &buffer{}, done: make(chan struct{}), cgroup: t.TempDir(), home: container.State}
+	container.Output, container.Cgroup, container.GPUTools = r.output, r.cgroup, []string{filepath.Join(r.cgroup, "nvidia-smi")}
 	r.cfg = agent.DefaultConfig()
 	r.cfg.Secret = secret(t, 1)
 	r.cfg.KernelID, r.cfg.KernelName = "k1", "python3"
@@ -110,7 +118,7 @@ func startInHome(t testing.TB, home string, argv []string, change func(*agent.Co
 	r.begun = time.Now()
 	go func() {
 		defer close(r.done)
-		r.result, r.err = agentpod.RunInHome(ctx, r.cfg, argv, r.output, r.cgroup, r.home)
+		r.result, r.err = agentpod.RunContainer(ctx, r.cfg, argv, container)
 	}()
 	t.Cleanup(func() {
 		r.cancel()

@@ -18,19 +18,21 @@ import (
 // goes to output. There is no kubelet, no control group but what cgroup,
 // a directory, plays, and no nvidia-smi but what it has.
 func Run(ctx context.Context, cfg agent.Config, argv []string, output io.Writer, cgroup string) (protocol.Result, error) {
-	return RunInHome(ctx, cfg, argv, output, cgroup, "")
+	return RunContainer(ctx, cfg, argv, runkernel.Config{
+		Output: output, Cgroup: cgroup, GPUTools: []string{filepath.Join(cgroup, "nvidia-smi")},
+	})
 }
 
-// RunInHome is Run with a home, a directory, in which the state of the kernel may
-// be kept.
-func RunInHome(ctx context.Context, cfg agent.Config, argv []string, output io.Writer, cgroup, home string) (protocol.Result, error) {
+// RunContainer is Run with all that the kernel's container is told, but for where it
+// meets the agent.
+func RunContainer(ctx context.Context, cfg agent.Config, argv []string, kernel runkernel.Config) (protocol.Result, error) {
 	dir, err := os.MkdirTemp("", "pod-")
 	if err != nil {
 		return protocol.Result{}, err
 	}
 	defer os.RemoveAll(dir)
 	cfg.Socket, cfg.ProbePeriod = filepath.Join(dir, "agent", "control"), 0
-	kernel := runkernel.Config{Socket: cfg.Socket, Files: filepath.Join(dir, "kernel"), Output: output, Cgroup: cgroup, State: home, GPUTools: []string{filepath.Join(cgroup, "nvidia-smi")}}
+	kernel.Socket, kernel.Files = cfg.Socket, filepath.Join(dir, "kernel")
 	within, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- runkernel.Run(within, kernel, argv) }()

@@ -40,6 +40,9 @@ type Config struct {
 	// State is the directory, usually a home, below which the agent may keep the
 	// states of kernels; empty: nowhere.
 	State string
+	// Environment is the directory of a Python environment that the kernel is to run in,
+	// which its user has made elsewhere; Image is what it runs in here, for people.
+	Environment, Image string
 }
 
 // DefaultConfig is that of a kernel's container.
@@ -229,7 +232,16 @@ func (r *runner) start(call protocol.ProcessCall) (*process, error) {
 		dir = *call.Directory
 	}
 	env := kernelEnv(with(os.Environ(), call.Variables), cgroup(r.cfg.Cgroup).cores())
+	if r.cfg.Environment != "" {
+		if err := checkEnvironment(r.cfg.Environment, r.cfg.Image); err != nil {
+			return nil, err
+		}
+		env = inEnvironment(env, r.cfg.Environment)
+	}
 	p, err := startProcess(fillCommand(r.argv, file), env, workingDir(dir), r.cfg.Output, &r.reaper)
+	if err != nil && r.cfg.Environment != "" {
+		err = cannotStart(r.cfg.Environment, r.cfg.Image, err)
+	}
 	r.current = p
 	return p, err
 }
