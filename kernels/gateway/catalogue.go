@@ -16,6 +16,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/languages"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // catalogue is what one identity may start at this gateway.
@@ -24,6 +25,10 @@ type catalogue struct {
 	offered  []string // names the gateway offers, in its order
 	specs    []*v1alpha1.JupyterKernelSpec
 	fallback string // the default; empty if there is nothing
+
+	bounded  bool // by policies
+	policies []v1alpha1.GroupPolicy
+	notebook *v1alpha1.JupyterNotebook // nil for a client that is none
 }
 
 // builtin is the kernelspec of a gateway that names none, unless an object of
@@ -39,7 +44,7 @@ func builtin(namespace string) *v1alpha1.JupyterKernelSpec {
 // identity's policies. An identity with policies gets what they allow, and an
 // error of kind Forbidden if none of them exists; one without gets everything.
 func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway string, id Identity) (*catalogue, error) {
-	c := &catalogue{gateway: &v1alpha1.JupyterGateway{}}
+	c := &catalogue{gateway: &v1alpha1.JupyterGateway{}, bounded: len(id.Policies) > 0}
 	if err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: gateway}, c.gateway); err != nil {
 		return nil, failBecause(kindUnavailable, "The gateway's settings cannot be read now.", err)
 	}
@@ -50,12 +55,22 @@ func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway
 	if len(c.offered) == 0 {
 		c.offered = []string{v1alpha1.DefaultKernelName}
 	}
-	allowed, err := allowedKernels(ctx, reader, namespace, id.Policies)
-	if err != nil {
+	var err error
+	if c.policies, err = readPolicies(ctx, reader, namespace, id.Policies); err != nil {
 		return nil, err
 	}
+	if id.Notebook != "" {
+		c.notebook = &v1alpha1.JupyterNotebook{}
+		if err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: id.Notebook}, c.notebook); err != nil {
+			return nil, failBecause(kindUnavailable, "The notebook's object cannot be read now.", err)
+		}
+	}
+	var allowed []string
+	for i := range c.policies {
+		allowed = append(allowed, c.policies[i].Spec.Kernels.Allowed...)
+	}
 	for _, name := range c.offered {
-		if len(id.Policies) > 0 && !slices.Contains(allowed, name) {
+		if c.bounded && !slices.Contains(allowed, name) {
 			continue
 		}
 		ks := &v1alpha1.JupyterKernelSpec{}
@@ -76,8 +91,10 @@ func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway
 	return c, nil
 }
 
-func allowedKernels(ctx context.Context, reader client.Reader, namespace string, policies []string) ([]string, error) {
-	var allowed, missing []string
+// readPolicies returns those that exist, and an error of kind Forbidden if none does of some.
+func readPolicies(ctx context.Context, reader client.Reader, namespace string, policies []string) ([]v1alpha1.GroupPolicy, error) {
+	var found []v1alpha1.GroupPolicy
+	var missing []string
 	for _, name := range policies {
 		var policy v1alpha1.GroupPolicy
 		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &policy)
@@ -88,7 +105,7 @@ func allowedKernels(ctx context.Context, reader client.Reader, namespace string,
 		if err != nil {
 			return nil, failBecause(kindUnavailable, "The policies cannot be read now.", err)
 		}
-		allowed = append(allowed, policy.Spec.Kernels.Allowed...)
+		found = append(found, policy)
 	}
 	switch len(missing) {
 	case 0:
@@ -96,7 +113,32 @@ func allowedKernels(ctx context.Context, reader client.Reader, namespace string,
 		return nil, fail(kindForbidden, "No kernel is allowed for you: the GroupPolicy "+strings.Join(missing, ", ")+
 			" that your access names does not exist. An administrator has to create it, or name another.")
 	}
-	return allowed, nil
+	return found, nil
+}
+
+// checkEnvironment tells whether a kernel of the kernelspec may run in that directory's
+// Python; the empty one is none. Errors are of kind Forbidden or Invalid.
+func (c *catalogue) checkEnvironment(ks *v1alpha1.JupyterKernelSpec, dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if c.bounded && !v1alpha1.OpenEnvironments(c.policies, ks.Name) {
+		return fail(kindForbidden, podrules.EnvironmentsClosed(ks.Name))
+	}
+	if _, ok := languages.With("python", ks.Spec.Language, ks.Spec.Command); !ok {
+		return fail(kindForbidden, podrules.EnvironmentsUnknown(ks.Name))
+	}
+	if fault := podrules.EnvironmentFault(c.notebook, dir); fault != "" {
+		return fail(kindInvalid, fault)
+	}
+	return nil
+}
+
+// opensEnvironments reports whether kernels of the kernelspec may run in environments
+// of the home.
+func (c *catalogue) opensEnvironments(ks *v1alpha1.JupyterKernelSpec) bool {
+	return c.notebook != nil && c.notebook.Spec.Storage != nil && c.notebook.Spec.Storage.Home != nil &&
+		c.checkEnvironment(ks, c.notebook.Spec.Storage.Home.Path()+"/x") == nil
 }
 
 // chooseDefault is the gateway's default if the identity may have it, else the
@@ -169,7 +211,7 @@ type specList struct {
 
 // modelOf says of a kernelspec what a client needs. Its environment stays
 // here: it may hold what is nobody's business.
-func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
+func (c *catalogue) modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
 	display := ks.Spec.DisplayName
 	if display == "" {
 		display = ks.Name
@@ -179,7 +221,11 @@ func modelOf(ks *v1alpha1.JupyterKernelSpec) specModel {
 	if len(argv) == 0 {
 		argv = known.Command
 	}
-	metadata := map[string]any{"elastichub": map[string]any{"resources": extendedResources(ks)}}
+	ours := map[string]any{"resources": extendedResources(ks)}
+	if c.opensEnvironments(ks) {
+		ours["environmentsBelow"] = c.notebook.Spec.Storage.Home.Path()
+	}
+	metadata := map[string]any{"elastichub": ours}
 	if offersDebugger(ks) {
 		metadata["debugger"] = true // JupyterLab offers its debugger only if told
 	}
@@ -232,7 +278,7 @@ func extendedResources(ks *v1alpha1.JupyterKernelSpec) map[string]string {
 func (c *catalogue) list() specList {
 	l := specList{Default: c.fallback, Kernelspecs: map[string]specModel{}}
 	for _, ks := range c.specs {
-		l.Kernelspecs[ks.Name] = modelOf(ks)
+		l.Kernelspecs[ks.Name] = c.modelOf(ks)
 	}
 	return l
 }

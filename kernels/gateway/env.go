@@ -28,6 +28,9 @@ const (
 	envUsername   = "KERNEL_USERNAME"    // says nothing: identity comes from the token
 	envWorkingDir = "KERNEL_WORKING_DIR" // the notebook's directory
 	envKernelID   = "KERNEL_ID"          // an id the client wishes
+	// envEnvironment is the directory of an environment of the user's own, absolute, in
+	// whose Python the kernel is to run.
+	envEnvironment = "KERNEL_OWN_ENVIRONMENT"
 	// envLaunchTimeout is how long Enterprise Gateway is to wait for the kernel. Every
 	// jupyter_server sends it; a warm Pod without it would be of another class.
 	envLaunchTimeout = "KERNEL_LAUNCH_TIMEOUT"
@@ -37,9 +40,10 @@ var envName = regexp.MustCompile(`^KERNEL_[A-Za-z0-9_]{0,249}$`)
 
 // wishes is what the environment of a start request asks for.
 type wishes struct {
-	env        []corev1.EnvVar // sorted by name, values in Kubernetes' notation
-	workingDir string
-	kernelID   string
+	env         []corev1.EnvVar // sorted by name, values in Kubernetes' notation
+	workingDir  string
+	kernelID    string
+	environment string // not checked yet; empty: the image's own Python
 }
 
 // readEnv sorts out what a client sent. As with Enterprise Gateway, names that
@@ -74,6 +78,9 @@ func readEnv(env map[string]string) (wishes, error) {
 				return wishes{}, err
 			}
 			w.workingDir = value
+			continue
+		case envEnvironment:
+			w.environment = value
 			continue
 		case envKernelID:
 			id, err := parseKernelID(value)

@@ -171,6 +171,9 @@ func (s *Server) start(c *call, req startRequest) (*v1alpha1.JupyterKernel, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := cat.checkEnvironment(ks, wish.environment); err != nil {
+		return nil, err
+	}
 	k := newKernel(cat.gateway, ks, c.id, wish)
 	k.Spec.Session = req.session
 	sub := s.watch.subscribe(k.Name)
@@ -208,7 +211,7 @@ func newKernel(gw *v1alpha1.JupyterGateway, ks *v1alpha1.JupyterKernelSpec, id I
 		},
 		Spec: v1alpha1.JupyterKernelCRDSpec{
 			Gateway: gw.Name, KernelSpec: ks.Name, Notebook: id.Notebook, User: id.User, Policies: id.Policies,
-			Env: w.env, WorkingDir: w.workingDir, Run: 1, IdleTimeoutSeconds: id.IdleTimeoutSeconds,
+			Env: w.env, WorkingDir: w.workingDir, Environment: w.environment, Run: 1, IdleTimeoutSeconds: id.IdleTimeoutSeconds,
 		},
 	}
 }

@@ -62,6 +62,6 @@ func (s *Server) renderSpec(w http.ResponseWriter, c *call, name string) error {
 	if err != nil {
 		return failBecause(kindNotFound, "There is no such kernelspec.", err)
 	}
-	writeJSON(w, http.StatusOK, modelOf(ks))
+	writeJSON(w, http.StatusOK, cat.modelOf(ks))
 	return nil
 }

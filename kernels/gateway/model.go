@@ -16,6 +16,8 @@ type kernelModel struct {
 	ExecutionState string `json:"execution_state"`
 	Connections    int    `json:"connections"`
 	Reason         string `json:"reason,omitempty"`
+	// Environment is the directory of the user's own environment that the kernel runs in.
+	Environment string `json:"environment,omitempty"`
 	// Own is told in lists: a caller's own kernel, and not one of another server of
 	// the same user.
 	Own bool `json:"own,omitempty"`
@@ -42,7 +44,7 @@ type seen struct {
 // model renders a kernel. A parked kernel is idle: the client's next request
 // brings it back.
 func model(k *v1alpha1.JupyterKernel, s seen) kernelModel {
-	m := kernelModel{ID: k.Name, Name: k.Spec.KernelSpec, Connections: s.connections}
+	m := kernelModel{ID: k.Name, Name: k.Spec.KernelSpec, Connections: s.connections, Environment: k.Spec.Environment}
 	switch phaseOf(k) {
 	case v1alpha1.KernelQueued, v1alpha1.KernelStarting:
 		m.ExecutionState = string(wire.StateStarting)

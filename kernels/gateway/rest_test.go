@@ -295,17 +295,18 @@ func TestKernelspecsSayWhatTheirLanguagesSay(t *testing.T) {
 		"Julia": {"julia", "julia", "signal"}, "go": {"gonb", "go", "message"}, "bash": {"python3", "bash", "signal"}, "Brainfuck": {"", "Brainfuck", "signal"},
 	} {
 		ks := &v1alpha1.JupyterKernelSpec{ObjectMeta: metav1.ObjectMeta{Name: "k"}, Spec: v1alpha1.JupyterKernelSpecSpec{Language: language}}
-		spec := modelOf(ks).Spec
+		c := &catalogue{}
+		spec := c.modelOf(ks).Spec
 		assert.Equal(t, want.argv0, strings.Join(spec.Argv[:min(1, len(spec.Argv))], ""), language)
 		assert.NotNil(t, spec.Argv, "a list, also where it is empty")
 		assert.Equal(t, want.language, spec.Language, language)
 		assert.Equal(t, want.interrupt, spec.InterruptMode, language)
 		for mode, told := range map[v1alpha1.InterruptMode]string{"auto": want.interrupt, "message": "message", "signal": "signal"} {
 			ks.Spec.InterruptMode = mode
-			assert.Equal(t, told, modelOf(ks).Spec.InterruptMode, language)
+			assert.Equal(t, told, c.modelOf(ks).Spec.InterruptMode, language)
 		}
 		ks.Spec.Command = []string{"own", "{connection_file}"}
-		assert.Equal(t, ks.Spec.Command, modelOf(ks).Spec.Argv)
+		assert.Equal(t, ks.Spec.Command, c.modelOf(ks).Spec.Argv)
 	}
 }
 
