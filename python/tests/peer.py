@@ -67,6 +67,7 @@ class Kernel:
         self.name = name
         self.kept = None  # the session that it is for, as the gateway keeps it
         self.own = True  # and not one of another server
+        self.environment = ""  # of the user's own
         self.state = "idle"
         self.last_activity = "2026-01-01T00:00:00.000000Z"
         self.executed = []
@@ -93,6 +94,7 @@ class Kernel:
             "last_activity": self.last_activity,
             "connections": sum(len(s.sockets) for s in self.sessions.values()),
             "own": self.own,
+            **({"environment": self.environment} if self.environment else {}),
         }
 
     def session(self, name):
@@ -258,7 +260,9 @@ class Rest(web.RequestHandler):
 
     def post(self, kernel_id=None, action=None):
         if kernel_id is None:
-            kernel = Kernel(json.loads(self.request.body)["name"])
+            body = json.loads(self.request.body)
+            kernel = Kernel(body["name"])
+            kernel.environment = body["env"].get("KERNEL_OWN_ENVIRONMENT", "")
             self.kernels[kernel.id] = kernel
             self.set_status(201)
             self.finish(kernel.model())

@@ -25,8 +25,10 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.escape import url_escape
+from traitlets import default
 
 from .connection import GatewayConnection
+from .environments import VARIABLE, Environments, LocalKernelSpecs, is_own
 from .terminal import TerminalKernelSpecs
 
 SUFFIX = " (this server)"  # of the names of kernels that run here
@@ -36,15 +38,39 @@ FAREWELL = 5.0  # seconds for the gateway to end kernels; a Pod is killed after 
 
 
 class GatewayKernelSpecs(GatewayKernelSpecManager):
-    """The gateway's kernelspecs. jupyter_server answers 500 for a logo that is not there."""
+    """The gateway's kernelspecs, and the user's environments as kernels of them. jupyter_server
+    answers 500 for a logo that is not there."""
 
     terminal: TerminalKernelSpecs | None = None  # set when the server starts
+    tells_faults = True  # of environments; nobody else does
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.environments = Environments()
+        self._theirs: frozenset[str] = frozenset()  # names of the gateway's own
 
     async def get_all_specs(self):
         offered = await super().get_all_specs()
+        self._theirs = frozenset(offered)
+        own = await asyncio.to_thread(self.environments.at_gateway, offered, self.tells_faults)
+        offered = {**own, **offered}
         if self.terminal is not None:
             self.terminal.write(offered)
         return offered
+
+    async def of_kernel(self, name):
+        """See Environments.of_kernel."""
+        if name in self._theirs or not is_own(name):
+            return None
+        return await asyncio.to_thread(self.environments.of_kernel, name)
+
+    async def get_kernel_spec(self, kernel_name, **kwargs):
+        if not is_own(str(kernel_name)):
+            return await super().get_kernel_spec(kernel_name, **kwargs)
+        specs = await self.get_all_specs()
+        if kernel_name not in specs:
+            raise KeyError(kernel_name)
+        return specs[kernel_name]
 
     async def get_kernel_spec_resource(self, kernel_name, path):
         resource = await super().get_kernel_spec_resource(kernel_name, path)
@@ -53,11 +79,32 @@ class GatewayKernelSpecs(GatewayKernelSpecManager):
         return resource
 
 
+class GatewayKernel(GatewayKernelManager):
+    """A kernel of the gateway. One in an environment of the user's own has that in its name."""
+
+    async def refresh_model(self, model=None):
+        return self._named(await super().refresh_model(model))
+
+    async def start_kernel(self, **kwargs):
+        await super().start_kernel(**kwargs)
+        self._named(self.kernel)
+
+    def _named(self, model):
+        specs = self.parent.kernel_spec_manager
+        if isinstance(specs, GatewayKernelSpecs):  # an image may have configured its own
+            specs.environments.name_kernel(model)
+        return model
+
+
 class GatewayKernels(GatewayMappingKernelManager):
     """The gateway's kernels, which outlive this server: what ends them, and what does not, the
     gateway knows. Of another gateway, such as Enterprise Gateway, they end with this server."""
 
     outliving: bool | None = None  # what the gateway says; None while nobody knows
+
+    @default("kernel_manager_class")
+    def _default_kernel_manager_class(self):
+        return f"{__name__}.GatewayKernel"
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -91,7 +138,11 @@ class GatewayKernels(GatewayMappingKernelManager):
         if kernel_id is None:
             name = kwargs.get("kernel_name") or self.default_kernel_name
             specs, default = self.kernel_spec_manager, self.default_kernel_name
-            kwargs["kernel_name"] = await _known(name, specs, default, self.log)
+            name = kwargs["kernel_name"] = await _known(name, specs, default, self.log)
+            own = await specs.of_kernel(name) if isinstance(specs, GatewayKernelSpecs) else None
+            if own is not None:
+                kwargs["kernel_name"], environment = own
+                kwargs["env"] = {**(kwargs.get("env") or {}), VARIABLE: str(environment.path)}
         return await super().start_kernel(kernel_id=kernel_id, path=path, **kwargs)
 
     async def shutdown_all(self, now=False):
@@ -121,7 +172,7 @@ async def _known(name, specs, default, log):
     languages = [word for word, usual in _USUAL_NAMES.items() if re.fullmatch(usual, name)]
     if not languages:
         return name
-    there = await specs.get_all_specs()
+    there = {n: spec for n, spec in (await specs.get_all_specs()).items() if not is_own(n)}
     instead = stand_in(name, languages[0], there, default)
     if instead != name:
         log.warning("there is no kernel %s here: %s is started in its place", name, instead)
@@ -148,10 +199,11 @@ class MixedKernelSpecs(KernelSpecManager):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.local = KernelSpecManager(**kwargs)
+        self.remote = GatewayKernelSpecs(**kwargs)
+        self.remote.tells_faults = False  # the local ones do
+        self.local = LocalKernelSpecs(self.remote.environments, **kwargs)
         # They are read now: what is announced to terminals later is no kernel of this server.
         self.log.debug("this server's kernelspecs are in %s", self.local.kernel_dirs)
-        self.remote = GatewayKernelSpecs(**kwargs)
         self._offered = None  # by the gateway when it last answered
         self._hidden = set()
 
@@ -170,7 +222,7 @@ class MixedKernelSpecs(KernelSpecManager):
 
     async def get_all_specs(self):
         offered, specs = await self._ask(), {}
-        for name, found in self.local.get_all_specs().items():
+        for name, found in (await asyncio.to_thread(self.local.get_all_specs)).items():
             if name not in offered:
                 specs[name] = {**found, "spec": _marked(found["spec"])}
             elif name not in self._hidden:
@@ -229,6 +281,7 @@ class MixedKernelManager(AsyncMappingKernelManager):
         kwargs["kernel_name"] = name
         if kernel_id in self.remote or await self.specs.is_remote(name):
             return await self.remote.start_kernel(kernel_id=kernel_id, path=path, **kwargs)
+        await asyncio.to_thread(self.specs.local.check, name)
         return await super().start_kernel(kernel_id=kernel_id, path=path, **kwargs)
 
     async def shutdown_kernel(self, kernel_id, now=False, restart=False):
