@@ -22,6 +22,8 @@ var foreign = []string{
 	"header.session",                      // of a Jupyter message
 	"memory.events", "memory.oom_control", // files of cgroups
 	"metadata.",          // of every kind
+	"python-gpu.env.",    // kernels in environments
+	"pyvenv.cfg",         // a file
 	"realm_access.roles", // a claim of Keycloak's
 	"samba.provision",
 	"singleuser.", "cull.enabled", // values of zero-to-jupyterhub
