@@ -49,6 +49,7 @@ type agent struct {
 	activity *activity
 	epoch    string
 	orders   chan order
+	passing  chan struct{} // requests to servers of the kernel
 	rejects  atomic.Uint64
 	contact  atomic.Pointer[time.Time] // when somebody with the key last spoke to the agent
 	farewell atomic.Pointer[farewell]  // the last shutdown_request of a client, or nil
@@ -124,6 +125,7 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 		activity: newActivity(time.Now(), cfg.IdleTimeout, cfg.CullConnected, cfg.BusyCPU, cfg.BusyGPU),
 		epoch:    uuid.NewString(),
 		orders:   make(chan order),
+		passing:  make(chan struct{}, mostPassed),
 		wake:     make(chan struct{}, 1),
 		sessions: map[string]*session{},
 		state:    wire.StateStarting,

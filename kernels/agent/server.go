@@ -32,9 +32,17 @@ func (a *agent) server() *http.Server {
 	private.HandleFunc("POST "+protocol.PathPark, a.postPark)
 	private.HandleFunc("POST "+protocol.PathShutdown, a.postShutdown)
 	private.HandleFunc("GET "+protocol.PathChannels, a.getChannels)
+	private.HandleFunc("GET "+protocol.PathPorts, a.getPorts)
 	mux.Handle("/", a.authorized(private))
 	return &http.Server{
-		Handler:           mux,
+		// A path below a port is the server's, which need not be clean.
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if isPort(r) {
+				a.authorized(http.HandlerFunc(a.passOn)).ServeHTTP(w, r)
+				return
+			}
+			mux.ServeHTTP(w, r)
+		}),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second, // a WebSocket is free of it
 		IdleTimeout:       2 * time.Minute,
@@ -51,6 +59,10 @@ func (a *agent) authorized(next http.Handler) http.Handler {
 			return
 		}
 		a.contacted(time.Now())
+		if isPort(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
 		most := int64(bodyBytes)
 		if r.URL.Path == protocol.PathVariables {
 			most = variablesBytes

@@ -74,6 +74,8 @@ func (t target) url(scheme, path string, query url.Values) string {
 	return protocol.URL(scheme, t.ip, protocol.Port, path, query)
 }
 
+func hostOf(t target) string { return net.JoinHostPort(t.ip, strconv.Itoa(protocol.Port)) }
+
 func (a *agents) state(ctx context.Context, t target) (protocol.State, error) {
 	var s protocol.State
 	err := a.call(ctx, t, http.MethodGet, protocol.PathState, http.StatusOK, &s)

@@ -23,6 +23,7 @@ const (
 	kindTooLarge        kind = "TooLarge"
 	kindUnavailable     kind = "Unavailable" // a dependency is down
 	kindTimeout         kind = "Timeout"
+	kindNothing         kind = "NothingListens" // in the kernel, or nothing that answers
 	kindInternal        kind = "Internal"
 )
 
@@ -37,6 +38,7 @@ var statusOf = map[kind]int{
 	kindTooLarge:        http.StatusRequestEntityTooLarge,
 	kindUnavailable:     http.StatusServiceUnavailable,
 	kindTimeout:         http.StatusGatewayTimeout,
+	kindNothing:         http.StatusBadGateway,
 	kindInternal:        http.StatusInternalServerError,
 }
 

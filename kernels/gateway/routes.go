@@ -48,6 +48,7 @@ func (s *Server) Handler() http.Handler {
 		{"POST", "/api/kernels/{id}/restart", s.restartKernel},
 		{"POST", "/api/kernels/{id}/interrupt", s.interruptKernel},
 		{"GET", "/api/kernels/{id}/channels", s.channels},
+		{"GET", "/api/kernels/{id}/ports", s.listPorts},
 		{"GET", "/api/sessions", s.listSessions},
 		{"POST", "/api/sessions", s.createSession},
 		{"GET", "/api/sessions/{id}", s.getSession},
@@ -73,13 +74,23 @@ func (s *Server) Handler() http.Handler {
 		mux.ServeHTTP(w, c.Request)
 		return nil
 	})
-	return s.crossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	api := s.crossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isClean(r.URL.EscapedPath()) {
 			mux.ServeHTTP(w, r)
 			return
 		}
 		redirect.ServeHTTP(w, r)
 	}))
+	// A path below a port is that of the kernel's server, which need not be clean, and
+	// neither is what it says of origins ours.
+	passed := s.adaptBody(routePort, 0, s.passPort)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, _, _, is := portPath(r.URL.EscapedPath()); is {
+			passed.ServeHTTP(w, r)
+			return
+		}
+		api.ServeHTTP(w, r)
+	})
 }
 
 // isClean reports whether the mux takes a path as it is.
@@ -91,18 +102,28 @@ func isClean(p string) bool {
 // adapt is the one place where a request is authenticated and an error
 // becomes an answer.
 func (s *Server) adapt(route string, h handler) http.Handler {
+	return s.adaptBody(route, maxBody, func(w http.ResponseWriter, c *call) error {
+		counted := &countedBody{c.Body, share{budget: s.memory, owner: c.id.owner()}}
+		c.Body = counted
+		defer counted.share.free()
+		return h(w, c)
+	})
+}
+
+// adaptBody is adapt for bodies of which nothing is kept in memory; one is cut after so
+// many bytes, 0: never.
+func (s *Server) adaptBody(route string, most int64, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		requestID := uuid.NewString()
 		w.Header().Set("X-Request-Id", requestID)
-		r.Body = http.MaxBytesReader(rec, r.Body, maxBody)
+		if most > 0 {
+			r.Body = http.MaxBytesReader(rec, r.Body, most)
+		}
 		c := &call{Request: r, requestID: requestID}
 		err := s.authenticate(c)
 		if err == nil {
-			counted := &countedBody{r.Body, share{budget: s.memory, owner: c.id.owner()}}
-			r.Body = counted
-			defer counted.share.free()
 			err = h(rec, c)
 		}
 		if err != nil && !rec.hijacked {
@@ -183,6 +204,9 @@ func (r *recorder) WriteHeader(status int) {
 	r.status = status
 	r.ResponseWriter.WriteHeader(status)
 }
+
+// Unwrap is for the time-outs of what is passed on.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // Hijack is used by the WebSocket upgrade.
 func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {

@@ -64,6 +64,7 @@ type Server struct {
 	left     *leftovers
 	memory   *budget
 	refusals *refusals
+	passes   *passes
 
 	mu       sync.Mutex
 	stopping bool
@@ -90,6 +91,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		auth: newAuthenticator(cfg, deps.Cache, now), store: newStore(cfg, deps.Cache, deps.API, now), cache: deps.Cache,
 		agents: &agents{key: &reread[[]byte]{now: now, load: func() ([]byte, error) { return loadKey(cfg.KeyFile) }}},
 		infos:  newInfos(), activity: newActivity(cfg.bounds.socketsPerUser), refusals: newRefusals(now),
+		passes: &passes{count: map[string]int{}},
 	}
 	s.watch = newWatch(s.store.resting.rest)
 	s.memory = newBudget(cfg.MessageBytes, s.metrics.memory, s.metrics.held)

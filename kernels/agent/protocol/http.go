@@ -23,6 +23,7 @@ const (
 	PathPark      = "/v1/park"      // POST a ParkRequest
 	PathShutdown  = "/v1/shutdown"  // POST
 	PathChannels  = "/v1/channels"  // GET: the WebSocket
+	PathPorts     = "/v1/ports"     // GET: Ports; any method of PathPorts/<port>/…: to a server in the kernel's container
 )
 
 // LivePeriod is how often the kubelet asks PathLive.
@@ -129,6 +130,11 @@ type ParkRequest struct {
 	// ByHand: somebody gives back what the kernel holds, and nobody waits for it. Since 4:
 	// an older agent refuses what it does not know.
 	ByHand bool `json:"byHand,omitempty"`
+}
+
+// Ports is the body of GET PathPorts.
+type Ports struct {
+	Ports []int `json:"ports"` // on which something listens that may be reached, ascending
 }
 
 // Problem is the body of an error.
