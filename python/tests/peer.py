@@ -356,6 +356,7 @@ class Peer:
         self.features = ["outliving"]
         self.specs = {}
         self.actions = []
+        self.more = []  # routes of a test
         self.open = set()
         self.dialled = 0
         self.failing = False
@@ -378,6 +379,7 @@ class Peer:
                 (one, Rest),
                 (one + "/(restart|interrupt)", Rest),
                 (one + "/channels", Channels),
+                *self.more,
             ],
             peer=self,
             log_function=lambda _: None,

@@ -52,6 +52,7 @@ def _jupyter_server_extension_points():
 def _load_jupyter_server_extension(app):
     import asyncio
 
+    from . import ports
     from .connection import GatewayConnection, dial
     from .documents.api import KeptHandler
     from .leaving import Leaving
@@ -61,6 +62,7 @@ def _load_jupyter_server_extension(app):
     from .terminal import TerminalKernelSpecs
 
     manager = getattr(app.kernel_manager, "remote", app.kernel_manager)
+    ports.add_handlers(app, manager)
     watch = Watch(manager, app.log)
 
     specs = getattr(app.kernel_spec_manager, "remote", app.kernel_spec_manager)
