@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Directories: OpenLDAP, and Samba as Active Directory.
-test/packages.sh slapd ldap-utils samba samba-ad-provision samba-dsdb-modules
+test/packages.sh slapd ldap-utils samba samba-ad-provision samba-dsdb-modules r-cran-irkernel
 # Tests run a real OpenID provider in Node; any from 18 on will do.
 { command -v node && command -v npm; } >/dev/null || test/packages.sh nodejs npm
 KUBEBUILDER_ASSETS=$("${ELASTICHUB_CACHE:?run this through make}/bin/localcluster" assets | tail -n 1)

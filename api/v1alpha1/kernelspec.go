@@ -60,7 +60,6 @@ type JupyterKernelSpecSpec struct {
 	Keep *bool `json:"keep,omitempty"`
 	// InterruptMode is how a kernel is interrupted: by a message, by a signal, or
 	// auto, which sends the message and then the signal if the kernel does not answer.
-	// This field is not read yet.
 	// +kubebuilder:validation:Enum=auto;message;signal
 	InterruptMode InterruptMode `json:"interruptMode,omitempty"`
 	// ShmSize is the size of /dev/shm in the kernel container, at most its limit

@@ -1,6 +1,8 @@
 package agent_test
 
 import (
+	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 
 	"github.com/elastichub/elastichub/kernels/agent"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/kernels/languages"
 	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
@@ -68,6 +71,33 @@ func TestInterruptReachesKernelsThatKnowOnlyTheSignal(t *testing.T) {
 			assert.Equal(t, "KeyboardInterrupt", wire.Member(o.reply.Content, "ename"))
 			assert.GreaterOrEqual(t, time.Since(begun), time.Second, "the message has its second first")
 			assert.Equal(t, "2\n", g.run("print(1+1)"))
+		})
+	}
+}
+
+// TestInterruptOfR: IRkernel, a real kernel of the kind, whatever its kernelspec says.
+func TestInterruptOfR(t *testing.T) {
+	t.Parallel()
+	argv := languages.Of("R").Command
+	if err := exec.Command(argv[0], "--slave", "-e", "library(IRkernel)").Run(); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("R with IRkernel: %v", err)
+		}
+		t.Skip("R with IRkernel (Debian: r-cran-irkernel) is not installed; the kernels above stand for it")
+	}
+	for _, mode := range []protocol.InterruptMode{protocol.InterruptAuto, protocol.InterruptSignal} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			r := start(t, argv, func(cfg *agent.Config) { cfg.InterruptMode = mode })
+			g := r.connect("s1")
+			g.run("kept <- 41")
+			id := g.execute("cat('on\\n'); flush.console(); repeat {}")
+			g.untilOutput(id)
+			status, _ := r.request("POST", "/v1/interrupt", "")
+			require.Equal(t, 204, status)
+			o := g.result(id)
+			assert.NotEqual(t, "ok", o.status(), "%s", describe(o.all))
+			assert.Equal(t, "42", g.run("cat(kept + 1)"), "it goes on with what it had")
 		})
 	}
 }
