@@ -39,14 +39,14 @@ func newBoard(t *testing.T) *board {
 		b.mu.Lock()
 		b.seen = append(b.seen, r.Clone(context.Background()))
 		b.mu.Unlock()
-		switch {
-		case r.URL.Path == "/moved":
+		switch r.URL.Path {
+		case "/moved":
 			w.Header().Set("Location", "http://169.254.169.254/latest/meta-data/")
 			w.WriteHeader(http.StatusFound)
-		case r.URL.Path == "/upload":
+		case "/upload":
 			n, err := io.Copy(io.Discard, r.Body)
 			fmt.Fprintln(w, n, err)
-		case r.URL.Path == "/lines":
+		case "/lines":
 			w.(http.Flusher).Flush()
 			for {
 				select {
@@ -60,7 +60,7 @@ func newBoard(t *testing.T) *board {
 					return
 				}
 			}
-		case r.URL.Path == "/ws":
+		case "/ws":
 			conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"board"}})
 			if err != nil {
 				return
