@@ -99,6 +99,10 @@ python: ## Tests of the Python distribution against a real JupyterHub, and of a 
 	@python/keep/test.sh
 	@python/test.sh 'jupyterhub>=6,<7' tests/test_spawner.py tests/test_contract.py tests/test_signin.py
 
+.PHONY: notebooks
+notebooks: ## Notebooks whose kernel is parked after every cell
+	@KEEP_LONG=1 python/keep/test.sh test_notebooks.py
+
 .PHONY: hub-tests
 hub-tests: cluster images ## JupyterHub's own tests, 5.x and 6.x, on ElasticSpawner with real Pods
 	@test/hub/all.sh

@@ -2,11 +2,13 @@
 
 import collections
 import contextlib
+import contextvars
 import functools
 import gc
 import io
 import logging
 import os
+import re
 import sys
 import threading
 import types
@@ -15,7 +17,7 @@ import weakref
 from . import _cloudpickle as cp
 from . import remake
 from .lost import NotKept
-from .reducing import OfUser, exact, named, standard
+from .reducing import COLLECTIONS, OfCollections, OfUser, exact, named, standard
 
 _IMMUTABLE = (int, float, complex, str, bytes, tuple, frozenset)
 _PLAIN = (list, dict, set)
@@ -46,6 +48,21 @@ def _filled(_saving, value):
     base = next(each for each in type(value).__mro__ if each in _PLAIN)
     items = list(list.__iter__(value)) if base is list else dict.copy(value) if base is dict else set(value)
     return remake.new, (type(value),), (*_state(value), base, items), None, None, remake.filled
+
+
+@exact(OfCollections)
+def collected(saving, value):
+    """An instance of a class of the user's that derives from one of collections: these say that
+    the class is to be called, and its own __init__ may want other arguments."""
+    kind = type(value)
+    base = next(each for each in kind.__mro__ if each in COLLECTIONS)
+    if kind.__reduce__ is not base.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__ or _has_state(kind):
+        return saving.standard(value)
+    extra = value.maxlen if base is collections.deque else getattr(value, "default_factory", None)
+    items = list(collections.deque.__iter__(value)) if base is collections.deque else list(dict.items(value))
+    if base is collections.OrderedDict:
+        items = list(collections.OrderedDict.items(value))
+    return remake.collected, (base, kind), (*_state(value), base, items, extra), None, None, remake.collected_state
 
 
 # Methods that the pickler's own way would call on an instance that is not whole yet.
@@ -193,6 +210,15 @@ def weak_set(_saving, value):
     return remake.weak_set, (list(value),)
 
 
+@named("asyncio.mixins._LoopBoundMixin")
+def loop_bound(saving, value):
+    """A lock of asyncio or the like, which knows the loop in which something waited for it."""
+    parts = saving.standard(value)
+    if isinstance(parts, str) or len(parts) < 3 or not isinstance(parts[2], dict):
+        return parts
+    return (*parts[:2], {**parts[2], "_loop": None}, *parts[3:])
+
+
 # -- what looks into something else
 
 
@@ -234,6 +260,33 @@ def cached(saving, value):
     return remake.cached, (value.__wrapped__, size, typed), (own, None), None, None, remake.attributes
 
 
+@exact(re.Match)
+def match(_saving, value):
+    """Found again in its text; that it is the same is looked at here."""
+    for method, at in (("search", value.pos), ("match", value.pos), ("fullmatch", value.pos), ("match", value.start())):
+        args = (value.re, method, value.string, at, value.endpos)
+        found = remake.match(*args)
+        if found is not None and found.regs == value.regs:
+            return remake.match, args
+    raise NotKept("it is not found again in its text")
+
+
+@exact(contextvars.ContextVar)
+def context_variable(saving, value):
+    """What it is set to is a context's; each cell may have one of its own."""
+    if value in contextvars.copy_context():
+        saving.note(value, "not set to anything")
+    return remake.context_variable, (value.name, *_default(value))
+
+
+def _default(value):
+    """What it is where nothing has set it, if it has a default."""
+    try:
+        return (contextvars.Context().run(value.get),)
+    except LookupError:
+        return ()
+
+
 # -- files, streams, loggers, databases
 
 _STREAMS = ("stdout", "stderr", "stdin", "__stdout__", "__stderr__", "__stdin__")
@@ -247,6 +300,8 @@ def file(saving, value):
     text = _text(value)
     if value.closed:
         return remake.closed, (str(getattr(value, "name", "")), _mode(value), text)
+    if not isinstance(_raw(value), io.FileIO):
+        raise NotKept(f"it goes through a {type(_raw(value)).__name__}")
     if not isinstance(getattr(value, "name", None), (str, bytes, os.PathLike)):
         raise NotKept("it has no name")
     mode = _mode(value)
@@ -258,7 +313,13 @@ def file(saving, value):
     position = value.tell() if value.seekable() else None
     saving.note(value, "opened again at its position")
     path = os.path.abspath(os.fsdecode(value.name))
-    return remake.opened, (path, mode, position, text, here.st_size)
+    return remake.opened, (path, mode, position, text, here.st_size, value.name)
+
+
+def _raw(value):
+    """What a file reads from and writes to in the end, such as a file or a GzipFile."""
+    inner = value.buffer if isinstance(value, io.TextIOWrapper) else value
+    return getattr(inner, "raw", inner)
 
 
 def _text(value):
@@ -267,7 +328,7 @@ def _text(value):
 
 def _mode(value):
     inner = value.buffer if isinstance(value, io.TextIOWrapper) else value
-    mode = getattr(value, "mode", None) or getattr(inner, "mode", None) or "r"
+    mode = next((m for m in (getattr(value, "mode", None), getattr(inner, "mode", None)) if isinstance(m, str)), "r")
     if isinstance(value, io.TextIOWrapper):
         return mode.replace("b", "")
     return mode if "b" in mode else mode + "b"
@@ -297,9 +358,16 @@ def logger(_saving, value):
 _PRAGMAS = ("foreign_keys", "recursive_triggers", "busy_timeout", "query_only", "synchronous")
 
 
+@named("sqlite3.Row")
+def sqlite_row(_saving, value):
+    return remake.sqlite_row, (tuple(value.keys()), tuple(value))
+
+
 @named("sqlite3.Connection")
 def sqlite(saving, value):
     """detect_types cannot be asked for; functions of the user's are the connection's."""
+    if _is_closed(value):
+        return remake.sqlite_closed, ()
     if value.in_transaction:
         raise NotKept("a transaction is open")
     attached = [row[1:] for row in map(tuple, _rows(value, "pragma database_list"))]
@@ -314,6 +382,15 @@ def sqlite(saving, value):
     saving.note(value, "made anew with its tables, without functions and detect_types")
     dump = value.serialize() if hasattr(value, "serialize") else "\n".join(value.iterdump())
     return remake.sqlite_memory, (dump, *settings)
+
+
+def _is_closed(connection):
+    import sqlite3
+
+    try:
+        return connection.total_changes < 0
+    except sqlite3.ProgrammingError:
+        return True
 
 
 def _rows(connection, question):

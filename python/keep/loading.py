@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from . import facts, settings
+from . import facts, remake, settings
 from .lost import Lost, type_name
 from .notebook import Restored
 from .saving import brief
@@ -39,6 +39,7 @@ def load(session, path, options):
     except Exception as error:
         report["outcome"], report["error"] = "failed", str(error) or type(error).__name__
     finally:
+        remake.LOADED = {}
         if fd is not None and fd != path:
             os.close(fd)
         if session.collecting:
@@ -67,6 +68,7 @@ class Load:
         self.records = Records(session.is_users_module)
         self.restored = Restored(session)
         self.variables, self.late = {}, []
+        remake.LOADED = self.variables
         self.failed, self.notes = [], []
         self.random = None
         self.saved = None
@@ -76,6 +78,8 @@ class Load:
         if kind != HEADER:
             raise Broken("it does not begin like a snapshot")
         header = self.reader.document(size)
+        if header.get("language", "python") != "python":
+            raise Broken(f"it is of a kernel of {header['language']}")
         if header.get("format") != FORMAT:
             raise Broken(f"it is of format {header.get('format')}, and this is {FORMAT}")
         while self.saved is None:

@@ -1,5 +1,7 @@
 """What of a notebook's state is the user's: variables, modules, and what IPython keeps."""
 
+import __future__
+
 import linecache
 import re
 import sys
@@ -57,7 +59,7 @@ def state(session):
                 yield "event", event, callback
     for mime, formatter in shell.display_formatter.formatters.items():
         for kind, function in list(formatter.type_printers.items()):
-            if _is_of_cell(session, function):
+            if _is_of_cell(session, function) or _is_made_since(session, mime, kind, function):
                 yield "formatter", mime, (kind, function)
     builtins = sys.modules["builtins"].__dict__
     for name, value in list(builtins.items()):
@@ -72,6 +74,15 @@ def _is_of_cell(session, function):
     if isinstance(function, types.FunctionType):
         return function.__globals__ is session.ns
     return type(function).__module__ == "__main__"
+
+
+def _is_made_since(session, mime, kind, function):
+    """Whether a library has made and registered it when the user asked for that, as sympy's
+    init_printing() does. Those for figures are matplotlib's settings."""
+    if not isinstance(function, types.FunctionType) or "<locals>" not in function.__qualname__:
+        return False
+    of_figures = function.__module__.startswith(("IPython.", "matplotlib_inline."))
+    return not of_figures and session.printers.get((mime, kind)) != id(function)
 
 
 # Traits that change what a cell does or prints.
@@ -96,8 +107,18 @@ def _shell(session):
         "float_format": text.float_format,
         "extensions": sorted(set(shell.extension_manager.loaded) - session.extensions),
         "autoreload": _autoreload(shell),
+        "features": [name for name in __future__.all_feature_names if shell.compile.flags & _flag(name)],
+        "magic_aliases": [
+            (name, each.magic_name, each.magic_kind, each.magic_params)
+            for name, each in session.magic_aliases()
+            if name not in session.known_aliases
+        ],
         "aliases": [alias for alias in shell.alias_manager.aliases if alias[0] not in session.aliases],
     }
+
+
+def _flag(feature):
+    return getattr(__future__, feature).compiler_flag
 
 
 def _is_plain(value):
@@ -140,7 +161,7 @@ class Restored:
         self.ns[f"_{name}"] = value
 
     def _last(self, name, value):
-        self.ns[name] = value
+        self.shell.push({name: value}, interactive=False)  # else IPython takes it for the user's own
         setattr(self.shell.displayhook, name, value)
 
     def _module(self, name, value):
@@ -182,6 +203,10 @@ class Restored:
             self._attempt(name, self.shell.extension_manager.load_extension, name)
         if state["autoreload"]:
             self._attempt("autoreload", self.shell.run_line_magic, "autoreload", state["autoreload"])
+        for feature in state.get("features", ()):
+            self.shell.compile.flags |= _flag(feature)
+        for alias in state.get("magic_aliases", ()):
+            self._attempt(alias[0], self.shell.magics_manager.register_alias, *alias)
         for name, command in state["aliases"]:
             self._attempt(name, self.shell.alias_manager.define_alias, name, command)
 

@@ -3,6 +3,7 @@
 The pickler's memo does the rest: it spans all records, so what is one object stays one.
 """
 
+import collections
 import copyreg
 import gc
 import pickle
@@ -60,6 +61,7 @@ LOOSE = {
     "weakref",
 }
 
+COLLECTIONS = (collections.OrderedDict, collections.defaultdict, collections.Counter, collections.deque)
 _BUILTIN = (*holes.CONTAINERS, *holes.ATOMS, pickle.PickleBuffer)
 
 
@@ -86,6 +88,10 @@ def named(*names):
 
 class OfUser:
     """Stands in EXACT for every class of the user's: its handler chooses one for a class."""
+
+
+class OfCollections:
+    """The same for classes of the user's that derive from one of collections."""
 
 
 class Reducing:
@@ -154,6 +160,8 @@ class Reducing:
         says_nothing = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
         if says_nothing and kind not in self.table and self.is_users(kind):
             return EXACT[OfUser](self, kind)
+        if issubclass(kind, COLLECTIONS) and kind not in COLLECTIONS and self.is_users(kind):
+            return EXACT[OfCollections]
         return standard
 
     def is_users(self, kind):

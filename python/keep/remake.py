@@ -7,6 +7,7 @@ must load in the next. What changes gets a new name.
 import builtins
 import collections
 import contextlib
+import contextvars
 import copyreg
 import functools
 import importlib
@@ -21,7 +22,7 @@ import types
 import weakref
 
 from . import _cloudpickle
-from .lost import NotKept
+from .lost import Lost, NotKept
 
 MAGIC = importlib.util.MAGIC_NUMBER
 
@@ -171,6 +172,24 @@ def filled(made, state):
         base.update(made, items)
 
 
+def collected(base, kind):
+    return base.__new__(kind)
+
+
+def collected_state(made, state):
+    """Past methods of its own, as filled() does."""
+    own, slots, base, items, extra = state
+    attributes(made, (own, slots))
+    if base is collections.deque:
+        base.__init__(made, items, extra)
+        return
+    if base is collections.defaultdict:
+        made.default_factory = extra
+    put = base.__setitem__ if base is collections.OrderedDict else dict.__setitem__
+    for key, value in items:
+        put(made, key, value)
+
+
 def exception(kind, args):
     """An exception without its own __init__, which may want other arguments; that of the
     class it derives from is called, for it sets what is not in the dict."""
@@ -284,6 +303,14 @@ def cached(wrapped, size, typed):
     return functools.lru_cache(size, typed)(wrapped)
 
 
+def match(pattern, method, text, start, end):
+    return getattr(pattern, method)(text, start, end)
+
+
+def context_variable(name, *default):
+    return contextvars.ContextVar(name, **({"default": default[0]} if default else {}))
+
+
 def exhausted():
     made = (item for item in ())
     next(made, None)
@@ -298,14 +325,17 @@ def memory_view(target, readonly):
 # -- files and databases
 
 
-def opened(path, mode, position, text, size):
-    """A file opened again at its position. It is neither made nor cut short."""
+def opened(path, mode, position, text, size, name=None):
+    """A file opened again at its position, by the name that it had if that is still its. It is
+    neither made nor cut short."""
     if os.path.isfile(path) and os.path.getsize(path) < size:
         raise NotKept(f"{path} has become shorter")
 
     def opener(path, flags):
         return os.open(path, flags & ~(os.O_TRUNC | os.O_CREAT | os.O_EXCL))
 
+    if isinstance(name, str) and os.path.abspath(name) == path:
+        path = name
     made = open(path, mode, opener=opener, **(text or {}))  # noqa: SIM115 - it is the user's
     if position is not None:
         made.seek(position)
@@ -335,6 +365,22 @@ def sqlite_memory(dump, *settings):
     else:
         made.deserialize(dump)
     return made
+
+
+def sqlite_closed():
+    made = _sqlite(":memory:", None, None, str, {})
+    made.close()
+    return made
+
+
+def sqlite_row(names, values):
+    """Of a query that has such columns: a row needs a cursor."""
+    import sqlite3
+
+    quoted = [name.replace('"', '""') for name in names]
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        cursor = connection.execute("select " + ", ".join(f'null as "{name}"' for name in quoted))
+        return sqlite3.Row(cursor, values)
 
 
 def _sqlite(path, isolation, rows, text, pragmas):
@@ -473,6 +519,31 @@ def tensor_state(made, state):
     made.__dict__.update(own)
     if grad is not None:
         made.grad = grad
+
+
+def optimizer_state(made, state):
+    """With what hangs on the instance alone: hooks, and the step that a scheduler watches."""
+    own, besides = state
+    made.__setstate__(own)
+    made.__dict__.update({name: value for name, value in besides.items() if type(value) is not Lost})
+
+
+# -- other libraries
+
+
+def image_draw(image, mode):
+    from PIL import ImageDraw
+
+    return ImageDraw.Draw(image, mode)
+
+
+def among_variables(made, state):
+    """Has an object take its state where the variables that are back are the globals."""
+    scope = {**namespace(), **LOADED, "made": made, "state": state}
+    exec("made.__setstate__(state)", scope)
+
+
+LOADED: dict = {}  # variables by name, while a snapshot is loaded
 
 
 def same(value):

@@ -5,7 +5,7 @@ import os
 import platform
 import time
 
-from . import arrays, background, callables, facts, kinds, notebook, settings, singletons, tensors
+from . import arrays, background, callables, facts, kinds, libraries, notebook, settings, singletons, tensors
 from .lost import Lost, type_name
 from .records import Records
 from .reducing import Reducing
@@ -14,7 +14,7 @@ from .stream import END, FORMAT, HEADER, TooLarge, Unwritable, Writer
 from .watch import Interrupted, Watch
 
 # They register what they know.
-HANDLERS = (arrays, callables, kinds, tensors)
+HANDLERS = (arrays, callables, kinds, libraries, tensors)
 
 # How many things of one sort a reply names; the stream's own report names all.
 NAMED = 100

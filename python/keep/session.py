@@ -9,6 +9,8 @@ import threading
 import types
 import warnings
 
+from IPython.core.magic import MagicAlias
+
 from . import background
 from .remake import shell
 
@@ -32,6 +34,9 @@ class Session:
         self.tasks = background.tasks(self.shell)
         self.extensions = set(self.shell.extension_manager.loaded)
         self.aliases = {name for name, _ in self.shell.alias_manager.aliases}
+        self.known_aliases = {name for name, _ in self.magic_aliases()}
+        formatters = self.shell.display_formatter.formatters
+        self.printers = {(m, kind): id(f) for m, each in formatters.items() for kind, f in each.type_printers.items()}
         self.collecting = True
         self.cells = {}
         self._bound = {name: id(value) for name, value in self.ns.items()}
@@ -49,6 +54,11 @@ class Session:
                 if self._bound.get(name) != key:
                     self.cells[name] = count
         self._bound = bound
+
+    def magic_aliases(self):
+        """By type alone: IPython's lazy magics import their module when anything is asked of them."""
+        for found in self.shell.magics_manager.magics.values():
+            yield from ((name, each) for name, each in found.items() if type(each) is MagicAlias)
 
     def cell(self, name):
         return self.cells.get(name)

@@ -318,6 +318,27 @@ def _set_jax(jax, found, _attempt):
         jax.config.update(name, value)
 
 
+def _sympy(sympy):
+    from sympy.printing.defaults import Printable
+    from sympy.printing.printer import Printer
+
+    disabled = [name for name in _SYMPY_FORMATS if getattr(Printable, name, None) is Printable._repr_disabled]
+    return {"settings": dict(Printer._global_settings), "disabled": disabled}
+
+
+# What init_printing() switches off for its class.
+_SYMPY_FORMATS = ("_repr_latex_", "_repr_png_", "_repr_svg_")
+
+
+def _set_sympy(sympy, found, _attempt):
+    from sympy.printing.defaults import Printable
+    from sympy.printing.printer import Printer
+
+    Printer.set_global_settings(**found["settings"])
+    for name in found["disabled"]:
+        setattr(Printable, name, Printable._repr_disabled)
+
+
 LIBRARIES = {
     "numpy": (_numpy, _set_numpy),
     "pandas": (_pandas, _set_pandas),
@@ -328,6 +349,7 @@ LIBRARIES = {
     "xarray": (_xarray, _set_xarray),
     "plotly.io": (_plotly, _set_plotly),
     "jax": (_jax, _set_jax),
+    "sympy": (_sympy, _set_sympy),
 }
 
 

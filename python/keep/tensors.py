@@ -68,6 +68,16 @@ def storage(saving, value):
     return remake.storage, (saving.writer.ours(buffer), device)
 
 
+@named("torch.optim.optimizer.Optimizer")
+def optimizer(saving, value):
+    """Its own state leaves out what was registered or replaced on the instance."""
+    parts = saving.standard(value)
+    if isinstance(parts, str) or len(parts) < 3 or not isinstance(parts[2], dict):
+        return parts
+    besides = {name: each for name, each in value.__dict__.items() if name not in parts[2]}
+    return parts[0], parts[1], (parts[2], besides), None, None, remake.optimizer_state
+
+
 @named("torch.storage.UntypedStorage", "torch.UntypedStorage")
 def untyped(saving, value):
     return remake.same, (_storage(saving, value),)

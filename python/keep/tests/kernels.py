@@ -86,6 +86,24 @@ class Kernel:
         self.client.get_shell_msg(timeout=timeout)
         return "".join(printed), error
 
+    def shown(self, code, timeout=120):
+        """All that a cell publishes, in its order, but for states; a stream's pieces are one."""
+        message, all_of_it = self.client.execute(code, allow_stdin=False), []
+        while True:
+            got = self.client.get_iopub_msg(timeout=timeout)
+            if got["parent_header"].get("msg_id") != message:
+                continue
+            kind, content = got["msg_type"], got["content"]
+            last = all_of_it[-1] if all_of_it else ["", {}]
+            if kind == "status" and content["execution_state"] == "idle":
+                break
+            if kind == "stream" and last[0] == "stream" and last[1]["name"] == content["name"]:
+                last[1]["text"] += content["text"]
+            elif kind != "status":
+                all_of_it.append([kind, content])
+        self.client.get_shell_msg(timeout=timeout)
+        return all_of_it
+
     def close(self):
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)

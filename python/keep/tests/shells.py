@@ -2,6 +2,7 @@
 line of standard input, a JSON list of steps, and prints the JSON list of their results."""
 
 import contextlib
+import gc
 import importlib
 import io
 import json
@@ -18,7 +19,7 @@ def cell(shell, code):
     return [printed.getvalue(), f"{type(error).__name__}: {error}" if error else None]
 
 
-def child(boot, steps):
+def made_shell():
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
@@ -26,15 +27,28 @@ def child(boot, steps):
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "NoColor"
     shell = InteractiveShell.instance(config=config)
+    shell.enable_gui = lambda gui=None: None  # as a kernel has it, for %matplotlib
     shell.showtraceback = lambda *args, **kwargs: None
+    return shell
+
+
+def child(shell, boot, steps):
+    entered = [enter(shell, *steps.pop(0)[1:])] if steps[0][0] == "enter" else []
     with open(boot) as source:
         exec(source.read(), {"__file__": boot})
     keep = sys.modules["_elastichub_keep"]
     keep.begin()
-    results = []
+    results = entered
     for name, *args in steps:
         results.append(cell(shell, *args) if name == "run" else getattr(keep, name)(*args).document)
     return results
+
+
+def enter(shell, directory):
+    """As a kernel that was started there."""
+    os.chdir(directory)
+    shell.user_ns["_dh"][:] = [directory]
+    sys.path[0] = ""
 
 
 def main():
@@ -42,6 +56,8 @@ def main():
     importlib.import_module("IPython.core.interactiveshell")
     for name in preload:
         importlib.import_module(name)
+    shell = made_shell()
+    gc.freeze()
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         read, write = os.pipe()
@@ -50,7 +66,7 @@ def main():
             os.close(read)
             status = 1
             try:
-                document = json.dumps(child(boot, json.loads(line)))
+                document = json.dumps(child(shell, boot, json.loads(line)))
                 with os.fdopen(write, "w") as out:
                     out.write(document)
                 status = 0

@@ -74,6 +74,47 @@ SAME = {
         "    @property\n    def both(self): return self.mass + self.radius\np = Planet.F",
         "assert Planet.F.mass == 7 and p is Planet.F and p.both == 15 and Planet.G is Planet.E",
     ),
+    "a class derived from one of collections, with an __init__ of its own": (
+        "import collections as c\n"
+        "class Recent(c.OrderedDict):\n    def __init__(self, size): super().__init__(); self.size = size\n"
+        "    def __setitem__(self, k, v): super().__setitem__(k, v + 1)\n"
+        "class Ring(c.deque):\n    def __init__(self, n, why): super().__init__(maxlen=n); self.why = why\n"
+        "class Tree(c.defaultdict):\n    def __init__(self, up): super().__init__(list); self.up = up\n"
+        "class Bag(c.Counter):\n    def __init__(self, name, of): super().__init__(of); self.name = name\n"
+        "r = Recent(3); r['b'] = 1; r['a'] = 2; r['me'] = 0; q = Ring(2, 'w'); q.extend([1, 2, q])\n"
+        "t = Tree(r); t['x'].append(t); b = Bag('n', 'aab')",
+        "assert list(r.items()) == [('b', 2), ('a', 3), ('me', 1)] and r.size == 3\n"
+        "assert q[1] is q and q.maxlen == 2 and q.why == 'w' and t['x'][0] is t and t.up is r and t['new'] == []\n"
+        "assert b == {'a': 2, 'b': 1} and b.name == 'n' and type(b) is Bag",
+    ),
+    "what a pattern has found": (
+        "import re\nm = re.compile('(a)(b)?').search('xxa', 1); f = list(re.finditer('a.', 'abac'))[1]",
+        "assert m.groups() == ('a', None) and m.start() == 2 and m.pos == 1 and f.group() == 'ac' and f.span() == (2, 4)",
+    ),
+    "a variable of contexts": (
+        "import contextvars as cv\na = cv.ContextVar('a'); b = cv.ContextVar('b', default=[1]); d = b.get()",
+        "assert b.get() is d and a.name == 'a' and a.get(7) == 7",
+    ),
+    "rows and connections of sqlite": (
+        "import sqlite3\ndb = sqlite3.connect(':memory:'); db.row_factory = sqlite3.Row\n"
+        "row = db.execute('select 1 as a, \\'t\\' as \"b c\"').fetchone(); db.close()",
+        "assert tuple(row) == (1, 't') and row['b c'] == 't' and row.keys() == ['a', 'b c']\n"
+        "try: db.total_changes\nexcept sqlite3.ProgrammingError: pass\nelse: raise SystemError",
+    ),
+    "how cells are compiled": (
+        "from __future__ import annotations\nclass Later:\n    def make(self) -> Nowhere: ...",
+        "def f(x: AlsoNowhere): ...\nassert f.__annotations__ == {'x': 'AlsoNowhere'}",
+    ),
+    "another name of a magic": (
+        "%alias_magic stamp time -p '-r'",
+        "names = get_ipython().magics_manager.magics['line']['stamp']\n"
+        "assert names.magic_name == 'time' and names.magic_params == '-r'",
+    ),
+    "locks of asyncio that somebody has waited for": (
+        "import asyncio\nlimit = asyncio.Semaphore(1)\nasync def use():\n    async with limit: await asyncio.sleep(0)\n"
+        "await asyncio.gather(use(), use())",
+        "await asyncio.gather(use(), use())\nassert not limit.locked()",
+    ),
     "slots, some of them private": (
         "class S:\n    __slots__ = ('a', '__b', '__dict__')\n"
         "    def __init__(self): self.a = 1; self.__b = 2; self.c = 3\n    def b(self): return self.__b\n"
@@ -238,6 +279,13 @@ def test_the_users_own_path_and_files_are_not_in_the_way(shells, tmp_path):
     setup = f"import sys, os\nos.chdir({str(tmp_path)!r}); sys.path[:] = [{str(tmp_path)!r}]\nx = 1"
     (_, error), saved = shells.job(("run", setup), ("save", str(tmp_path / "state")))
     assert error is None and saved["outcome"] == "saved"
+
+
+def test_a_file_that_goes_through_something_else_is_told(parked, tmp_path):
+    path = str(tmp_path / "t.gz")
+    setup = f"import gzip\nw = gzip.open({path!r}, 'wt'); w.write('a\\nb\\n'); w.close(); r = gzip.open({path!r}, 'rt'); r.readline()"
+    saved, _ = parked(setup, "assert w.closed")
+    assert [(each["name"], each["why"]) for each in saved["lost"]] == [("r", "it goes through a GzipFile")]
 
 
 def test_an_open_transaction_is_told(parked):
