@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Go tests of both modules, against a real API server, slapd, Active Directory
-# domain controller, OpenID provider and ipykernel. Arguments go to go test.
+# domain controller, OpenID provider, and kernels of Python, R and Bash. Arguments go to go test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Directories: OpenLDAP, and Samba as Active Directory.
-test/packages.sh slapd ldap-utils samba samba-ad-provision samba-dsdb-modules r-cran-irkernel
+test/packages.sh slapd ldap-utils samba samba-ad-provision samba-dsdb-modules
+# A kernel of R, which knows only the signal to interrupt, and whose state is kept.
+test/packages.sh r-base-core r-cran-irkernel
 # Tests run a real OpenID provider in Node; any from 18 on will do.
 { command -v node && command -v npm; } >/dev/null || test/packages.sh nodejs npm
 KUBEBUILDER_ASSETS=$("${ELASTICHUB_CACHE:?run this through make}/bin/localcluster" assets | tail -n 1)

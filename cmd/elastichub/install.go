@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/elastichub/elastichub/kernels/agent/keep/adapters"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/python/keep"
 )
@@ -35,8 +36,10 @@ func installAgentCommand() *cobra.Command {
 			if err := copyExecutable(self, filepath.Join(args[0], "elastichub")); err != nil {
 				return fmt.Errorf("install-agent: %w", err)
 			}
-			if err := copyFiles(keep.Files, filepath.Join(args[0], protocol.KeepName)); err != nil {
-				return fmt.Errorf("install-agent: %w", err)
+			for _, files := range []fs.FS{keep.Files, adapters.Files} {
+				if err := copyFiles(files, filepath.Join(args[0], protocol.KeepName)); err != nil {
+					return fmt.Errorf("install-agent: %w", err)
+				}
 			}
 			return nil
 		},

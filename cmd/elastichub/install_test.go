@@ -29,6 +29,9 @@ func TestInstallAgent(t *testing.T) {
 	files, err := os.ReadDir(filepath.Join(dir, "keep"))
 	require.NoError(t, err)
 	assert.Greater(t, len(files), 15)
+	for _, name := range []string{"keep.R", "keep.sh", "subshell.sh"} {
+		assert.FileExists(t, filepath.Join(dir, "keep", name))
+	}
 	for _, each := range files {
 		info, err := each.Info()
 		require.NoError(t, err)

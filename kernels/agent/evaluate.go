@@ -12,17 +12,38 @@ import (
 )
 
 // evaluate has the kernel make the value of an expression, and returns its repr.
-// The request is silent: it leaves nothing in the kernel's history, and clients
-// see nothing of it.
 func (k *kernel) evaluate(ctx context.Context, expression string) (string, error) {
+	const name = "value"
+	content, err := k.request(ctx, "", map[string]string{name: expression})
+	if err != nil {
+		return "", err
+	}
+	return valueIn(content, name)
+}
+
+// execute has the kernel run code, and waits for its end.
+func (k *kernel) execute(ctx context.Context, code string) error {
+	content, err := k.request(ctx, code, map[string]string{})
+	if err != nil {
+		return err
+	}
+	var reply failure
+	if err := json.Unmarshal(content, &reply); err != nil {
+		return fmt.Errorf("agent: execute_reply: %w", err)
+	}
+	return reply.err()
+}
+
+// request sends a request that is silent, and returns the content of its reply: it
+// leaves nothing in the kernel's history, and clients see nothing of it.
+func (k *kernel) request(ctx context.Context, code string, expressions map[string]string) ([]byte, error) {
 	c := k.shell.Load()
 	if c == nil {
-		return "", errors.New("agent: no shell connection")
+		return nil, errors.New("agent: no shell connection")
 	}
-	const name = "value"
 	m := k.a.builder.New(wire.Shell, wire.TypeExecuteRequest, nil, map[string]any{
-		"code": "", "silent": true, "store_history": false, "allow_stdin": false, "stop_on_error": false,
-		"user_expressions": map[string]string{name: expression},
+		"code": code, "silent": true, "store_history": false, "allow_stdin": false, "stop_on_error": false,
+		"user_expressions": expressions,
 	})
 	id, replied := m.ID(), make(chan []byte, 1)
 	k.mu.Lock()
@@ -34,15 +55,15 @@ func (k *kernel) evaluate(ctx context.Context, expression string) (string, error
 		delete(k.replies, id)
 	}()
 	if err := c.Send(k.a.signer.AppendZMQ(nil, nil, &m)); err != nil {
-		return "", err
+		return nil, err
 	}
 	select {
 	case content := <-replied:
-		return valueIn(content, name)
+		return content, nil
 	case <-k.done:
-		return "", keeper.ErrGone
+		return nil, keeper.ErrGone
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 
@@ -56,13 +77,22 @@ func (k *kernel) evaluated(id, content []byte) {
 	}
 }
 
+// failure is what a reply says of how its request went.
+type failure struct {
+	Status string
+	Name   string `json:"ename"`
+	Value  string `json:"evalue"`
+}
+
+func (f failure) err() error {
+	if f.Status == "ok" {
+		return nil
+	}
+	return fmt.Errorf("agent: the kernel answers %q: %s: %s", f.Status, f.Name, f.Value)
+}
+
 // valueIn finds a value's repr in the content of an execute_reply.
 func valueIn(content []byte, name string) (string, error) {
-	type failure struct {
-		Status string
-		Name   string `json:"ename"`
-		Value  string `json:"evalue"`
-	}
 	var reply struct {
 		failure
 		Expressions map[string]struct {
@@ -75,8 +105,8 @@ func valueIn(content []byte, name string) (string, error) {
 	}
 	value := reply.Expressions[name]
 	for _, f := range []failure{reply.failure, value.failure} {
-		if f.Status != "ok" {
-			return "", fmt.Errorf("agent: the kernel answers %q: %s: %s", f.Status, f.Name, f.Value)
+		if err := f.err(); err != nil {
+			return "", err
 		}
 	}
 	text, ok := value.Data["text/plain"].(string)
@@ -115,6 +145,10 @@ func (o *ownOutput) passes(m *wire.Message, parent wire.Fields, state wire.State
 
 // keptKernel is a kernel as a keeper has it.
 type keptKernel struct{ *kernel }
+
+func (k keptKernel) Implementation() string { return implementation(k.info) }
+
+func (k keptKernel) Execute(ctx context.Context, code string) error { return k.execute(ctx, code) }
 
 func (k keptKernel) Evaluate(ctx context.Context, expression string) (string, error) {
 	return k.evaluate(ctx, expression)

@@ -18,7 +18,7 @@ type Keep struct {
 	Keys   []store.Key // the kernel's; the first seals
 	Run    int64       // that this is
 	Loads  int64       // run whose state is loaded; 0: the one before; less: none
-	Files  string      // directory of python/keep, as the kernel sees it
+	Files  string      // directory of python/keep and the adapters, as the kernel sees it
 	// Short is after how much idle time the kernel is parked if all of its state is
 	// kept; 0: never before IdleTimeout.
 	Short time.Duration

@@ -85,7 +85,7 @@ func (a *agent) keepOf(body protocol.KeepState) (*Keep, error) {
 // boot has a process that is told its state later load what it needs for that, so that
 // this takes no time then. It returns nil if there is nothing to wait for.
 func (a *agent) boot(k *kernel) <-chan struct{} {
-	if a.cfg.KeepLater == nil || !isIPython(k.info) {
+	if a.cfg.KeepLater == nil || !keeper.Keeps(implementation(k.info)) {
 		return nil
 	}
 	done := make(chan struct{})

@@ -58,7 +58,7 @@ func (a *agent) discard(k *kernel) (ended bool) {
 func (p *kept) settle() {
 	restore, none, without := !p.a.restored.over, p.a.restored.none, p.a.restored.without
 	p.begin(func(ctx context.Context) (end, undo func()) {
-		if !isIPython(p.k.info) {
+		if !keeper.Keeps(implementation(p.k.info)) {
 			return p.cannot, nothing
 		}
 		if err := p.keeper.Begin(ctx, keptKernel{p.k}); err != nil {
@@ -121,7 +121,9 @@ func (p *kept) restored(report keeper.Report, err error) {
 	p.a.greet(text)
 }
 
-func isIPython(kernelInfo []byte) bool {
+// implementation is the one that a kernel_info_reply names, if it does.
+func implementation(kernelInfo []byte) string {
 	var info struct{ Implementation string }
-	return json.Unmarshal(kernelInfo, &info) == nil && info.Implementation == "ipython"
+	_ = json.Unmarshal(kernelInfo, &info)
+	return info.Implementation
 }

@@ -72,10 +72,11 @@ var mayImport = map[string][]string{
 	"test/architecture":      {},
 	"kernels/agent/protocol": {"kernels/agent/keys", "kernels/wire"},
 
-	"kernels/agent/runkernel":   {"kernels/agent/keep/store", "kernels/agent/protocol"},
-	"kernels/agent/keep/frames": {},
-	"kernels/agent/keep/keeper": {"kernels/agent/keep/store"},
-	"kernels/agent/keep/store":  {"kernels/agent/keep/frames"},
+	"kernels/agent/runkernel":     {"kernels/agent/keep/store", "kernels/agent/protocol"},
+	"kernels/agent/keep/adapters": {},
+	"kernels/agent/keep/frames":   {},
+	"kernels/agent/keep/keeper":   {"kernels/agent/keep/store"},
+	"kernels/agent/keep/store":    {"kernels/agent/keep/frames"},
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.

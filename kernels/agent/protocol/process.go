@@ -24,7 +24,7 @@ const (
 // Where the agent's postStart puts what the kernel's container needs of it.
 const (
 	AgentDirectory = "/opt/elastichub"
-	// KeepDirectory has the files of python/keep.
+	// KeepDirectory has the files of python/keep and of kernels/agent/keep/adapters.
 	KeepDirectory = AgentDirectory + "/" + KeepName
 	KeepName      = "keep"
 )

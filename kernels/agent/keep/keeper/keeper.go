@@ -2,10 +2,8 @@ package keeper
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/agent/keep/store"
@@ -13,9 +11,14 @@ import (
 
 // Kernel is one process of a kernel.
 type Kernel interface {
+	// Implementation is what the process says that it is. It is one that Keeps knows.
+	Implementation() string
 	// Evaluate has the value of an expression made by a silent request, and
 	// returns its repr. It ends with ctx; ErrGone says that the process has.
 	Evaluate(ctx context.Context, expression string) (string, error)
+	// Execute runs code by a silent request, and waits until it has ended. It is an
+	// error if the code fails.
+	Execute(ctx context.Context, code string) error
 	// Interrupt sends SIGINT. What the kernel does then is its own.
 	Interrupt() error
 }
@@ -31,7 +34,7 @@ type Config struct {
 	// Loads is the run whose state is loaded, 0 for the one before: between the two
 	// may be some that never were ready.
 	Loads int64
-	// Files is the directory of python/keep as the kernel sees it.
+	// Files is the directory of python/keep and the other adapters as the kernel sees it.
 	Files string
 	// Pipes is a directory for FIFOs, which the kernel sees at the same path and
 	// in which it can make nothing.
@@ -67,8 +70,6 @@ type Keeper struct {
 // New makes a Keeper; nothing is done yet.
 func New(cfg Config) *Keeper { return &Keeper{cfg: cfg} }
 
-const module = "__import__('_elastichub_keep')"
-
 // Begin gets a process ready, before its user's first cell.
 func (k *Keeper) Begin(ctx context.Context, kernel Kernel) error {
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Limits.Begin)
@@ -77,18 +78,8 @@ func (k *Keeper) Begin(ctx context.Context, kernel Kernel) error {
 		return err
 	}
 	var begun struct{ Format int }
-	if err := evaluate(ctx, kernel, module+".begin()", &begun); err != nil {
+	if err := k.call(ctx, kernel, "begin", "", nil, &begun); err != nil {
 		return fmt.Errorf("keeper: begin: %w", err)
-	}
-	return nil
-}
-
-// Boot has a process load what it needs to be kept, from a directory with python/keep.
-// Nothing is noted by that, and doing it again changes nothing.
-func Boot(ctx context.Context, kernel Kernel, files string) error {
-	boot := literal(path.Join(files, "boot.py"))
-	if _, err := kernel.Evaluate(ctx, fmt.Sprintf(`exec(open(%s).read(), {"__file__": %s})`, boot, boot)); err != nil {
-		return fmt.Errorf("keeper: boot: %w", err)
 	}
 	return nil
 }
@@ -98,27 +89,9 @@ func (k *Keeper) busy(ctx context.Context, kernel Kernel) ([]Work, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Limits.Begin)
 	defer cancel()
 	var found struct{ Background []Work }
-	err := evaluate(ctx, kernel, module+".busy()", &found)
+	err := k.call(ctx, kernel, "busy", "", nil, &found)
 	return found.Background, err
 }
 
 // Forget removes the snapshot, if there is one.
 func (k *Keeper) Forget() error { return k.cfg.Store.Delete() }
-
-// evaluate decodes the document that an expression's repr is.
-func evaluate(ctx context.Context, kernel Kernel, expression string, document any) error {
-	text, err := kernel.Evaluate(ctx, expression)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal([]byte(text), document); err != nil {
-		return fmt.Errorf("an answer that is no document: %w", err)
-	}
-	return nil
-}
-
-// literal is a value of JSON without null, which Python reads as its own.
-func literal(value any) string {
-	text, _ := json.Marshal(value) // strings, numbers and lists of them always encode
-	return string(text)
-}

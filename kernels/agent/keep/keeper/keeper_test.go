@@ -49,6 +49,10 @@ type played struct {
 	asked      []string
 }
 
+func (k *played) Implementation() string { return "ipython" }
+
+func (k *played) Execute(context.Context, string) error { return errors.New("not asked for") }
+
 func (k *played) Evaluate(ctx context.Context, expression string) (string, error) {
 	k.mu.Lock()
 	k.asked = append(k.asked, expression)

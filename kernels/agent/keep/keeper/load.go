@@ -73,8 +73,8 @@ func (k *Keeper) Load(ctx context.Context, kernel Kernel, without []Record) (Rep
 	for i, record := range without {
 		numbers[i] = record.Number
 	}
-	options := literal(map[string]any{"without": numbers, "progress": progress.path})
-	report, err := k.ask(ctx, kernel, fmt.Sprintf("%s.load(%s, %s)", module, literal(data.path), options), k.cfg.Limits.Load, broken)
+	options := map[string]any{"without": numbers, "progress": progress.path}
+	report, err := k.ask(ctx, kernel, step{"load", data.path, options}, k.cfg.Limits.Load, broken)
 	if err != nil || report.Outcome != outcomeLoaded {
 		giveUp()
 	}

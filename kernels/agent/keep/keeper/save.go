@@ -94,7 +94,7 @@ func (k *Keeper) save(ctx context.Context, kernel Kernel, p *pipe, release func(
 		}
 		found <- stored{draft, err}
 	}()
-	report, err := k.ask(ctx, kernel, fmt.Sprintf("%s.save(%s, %s)", module, literal(p.path), literal(options)), limits.Save, broken)
+	report, err := k.ask(ctx, kernel, step{"save", p.path, options}, limits.Save, broken)
 	release()
 
 	// The kernel has closed its end: what it wrote is still there to be read.
@@ -138,10 +138,16 @@ func (s stored) refuse(outcome Outcome, why error) Saved {
 	return Saved{Outcome: outcome, Why: why}
 }
 
-// ask evaluates an expression whose value is a report. When ctx ends, when the time
+// step is a call of a function that writes or reads a stream.
+type step struct {
+	function, stream string
+	options          map[string]any
+}
+
+// ask has the kernel take a step, which ends with a report. When ctx ends, when the time
 // is over or the other side of the pipe is broken, the kernel is interrupted until
 // it answers or its grace is over.
-func (k *Keeper) ask(ctx context.Context, kernel Kernel, expression string, limit time.Duration, broken <-chan struct{}) (Report, error) {
+func (k *Keeper) ask(ctx context.Context, kernel Kernel, s step, limit time.Duration, broken <-chan struct{}) (Report, error) {
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit+k.cfg.Limits.Grace)
 	defer cancel()
 	type answer struct {
@@ -151,7 +157,7 @@ func (k *Keeper) ask(ctx context.Context, kernel Kernel, expression string, limi
 	answered := make(chan answer, 1)
 	go func() {
 		var a answer
-		a.err = evaluate(asking, kernel, expression, &a.report)
+		a.err = k.call(asking, kernel, s.function, s.stream, s.options, &a.report)
 		answered <- a
 	}()
 	overdue := time.NewTimer(limit)
