@@ -69,6 +69,7 @@ class Load:
         self.restored = Restored(session)
         self.variables, self.late = {}, []
         remake.LOADED = self.variables
+        remake.MOVED.clear()
         self.failed, self.notes = [], []
         self.random = None
         self.saved = None
@@ -157,7 +158,7 @@ class Load:
             variables=sum(type(value) is not Lost for value in self.variables.values()),
             lost=self.saved["lost"],
             holes=self.saved["holes"],
-            again=self.saved["again"],
+            again=[*self.saved["again"], *_moved()],
             skipped=self.saved["skipped"],
             still_lost=self.saved["still_lost"],
             failed=self.failed,
@@ -186,6 +187,12 @@ class Load:
             if now != before:
                 found.append({"name": name, "was": before, "is": now})
         return found
+
+
+def _moved():
+    for name, place in remake.MOVED.items():
+        what = "on the CPU" if place == "cpu" else f"on {place}"
+        yield {"name": name, "type": "torch.device", "what": f"its tensors are {what}, since it is not here"}
 
 
 def _readonly(buffer):

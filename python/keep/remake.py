@@ -489,10 +489,13 @@ def _device(name):
     device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count()
-        if count == 0:
-            return torch.device("cpu")
-        return torch.device("cuda", device.index if device.index is not None and device.index < count else 0)
+        if (device.index or 0) >= count:
+            device = torch.device("cuda", 0) if count else torch.device("cpu")
+            MOVED[str(name)] = str(device)
     return device
+
+
+MOVED: dict = {}  # devices that are not here, and what has taken their place, while a snapshot is loaded
 
 
 def storage_of_array(owner):
