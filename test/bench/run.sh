@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-alone_parts="micro keep store"                   # need nothing at all
+alone_parts="micro park store"                   # need nothing at all
 local_parts="roundtrip throughput memory restart" # need nothing that runs
 demo_parts="starts warm home demo"                # need the demo: make run
 read -ra wanted <<<"$* ${PART:-}"
@@ -40,8 +40,8 @@ if want micro; then
   go test -run '^$' -bench . -benchtime 200ms -count 3 ./kernels/wire ./forms ./web ./groups | grep -E '^(pkg|Benchmark)'
 fi
 
-if want keep; then
-  "$(venv bench-keep cloudpickle dill ipykernel numpy pandas)" test/bench/keep.py
+if want park; then
+  "$(venv bench-park cloudpickle dill ipykernel numpy pandas)" test/bench/park.py -results test/bench/results
 fi
 
 if want store; then
