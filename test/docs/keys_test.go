@@ -16,7 +16,7 @@ import (
 
 // foreign are dotted words in the pages that are nobody's key, by their beginning.
 var foreign = []string{
-	"keep.R",
+	"keep.R",                              // a file
 	"c.",                                  // python/tests/test_pages.py looks these up
 	"elastichub.notebook",                 // a module
 	"groups.ValidatePolicy",               // a function
