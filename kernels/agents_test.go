@@ -26,7 +26,9 @@ type fakeAgent struct {
 	idle    time.Duration // what the agent says
 	silent  bool          // it does not answer
 	parked  bool
-	ended   bool // by Shutdown
+	// unyielding: not all of its state can be kept, and a policy wants that.
+	unyielding bool
+	ended      bool // by Shutdown
 	// parkCalls counts those of Park, whatever was answered.
 	parkCalls int
 
@@ -101,6 +103,13 @@ func (f *fakeAgents) Idle(_ context.Context, ip string, secret keys.Secret) (idl
 		a.secret, idle = secret, a.idle
 	})
 	return idle, err
+}
+
+func (f *fakeAgents) IdleToYield(ctx context.Context, ip string, secret keys.Secret) (idle time.Duration, err error) {
+	if f.state(ip).unyielding {
+		return 0, nil
+	}
+	return f.Idle(ctx, ip, secret)
 }
 
 func (f *fakeAgents) ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {

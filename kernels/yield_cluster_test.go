@@ -46,8 +46,17 @@ func TestTheLongestIdleYields(t *testing.T) {
 	assert.False(t, c.agents.state(ip(3)).parked, "it is busy")
 	assert.Equal(t, v1alpha1.KernelQueued, c.kernel("waits").Status.Phase, "its Pod has not ended yet")
 
+	// Not all of its variables can be kept, and a policy wants that: the next one yields.
+	c.agents.at(ip(2), func(a *fakeAgent) { a.unyielding = true })
+	c.eventually("another yields", func() bool { return c.agents.state(ip(1)).parked })
+	assert.Empty(t, c.gauge("elastichub_kernel_yields_total")[""], "none has yet")
+	c.agents.at(ip(1), func(a *fakeAgent) { a.unyielding = true })
+	c.agents.at(ip(2), func(a *fakeAgent) { a.unyielding, a.parked = false, false })
+	c.eventually("it is asked again", func() bool { return c.agents.state(ip(2)).parked })
+
 	c.report(pods[2], kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"Kernel parked, since somebody was waiting for its GPU.","exitCode":0}`))
 	k := c.phase("k2", 1, v1alpha1.KernelParked)
 	assert.Equal(t, "Kernel parked, since somebody was waiting for its GPU.", k.Status.Message)
 	c.pod("waits", 1)
+	c.eventually("it is counted", func() bool { return c.gauge("elastichub_kernel_yields_total")[""] == 1 })
 }

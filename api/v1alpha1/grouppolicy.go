@@ -423,10 +423,21 @@ type PolicyKeep struct {
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 	// TTL is how long what was saved is kept, e.g. 720h.
 	TTL *metav1.Duration `json:"ttl,omitempty"`
-	// OnYield saves the variables of a kernel that yields to another, too.
-	// This field is not read yet.
-	OnYield *bool `json:"onYield,omitempty"`
+	// OnYield says which kernels yield what they hold to somebody who waits for it, where the
+	// gateway has kernels yield. All of them are saved first: whole lets only those yield all
+	// of whose variables are kept, any, which is the default, all.
+	OnYield OnYield `json:"onYield,omitempty"`
 }
+
+// OnYield says which of the kernels that are kept yield to others.
+// +kubebuilder:validation:Enum=whole;any
+type OnYield string
+
+// Which kernels yield.
+const (
+	OnYieldWhole OnYield = "whole"
+	OnYieldAny   OnYield = "any"
+)
 
 // AtLimit is what happens to a request beyond a limit.
 type AtLimit string

@@ -54,6 +54,15 @@ type activity struct {
 	short         time.Duration // as timeout, for a kernel whose state is kept whole; 0: never
 	own           bool          // the kernel works for the agent
 	touched       time.Time     // when what is no activity may have changed a variable
+	refuses       refusal
+}
+
+// refusal is when a kernel does not yield to whoever waits for what it holds.
+type refusal struct {
+	whole bool      // it yields only if all of its state is kept, which
+	never bool      // it never is
+	found bool      // it was not
+	used  time.Time // when the kernel was used last, as that was found
 }
 
 // execute is an open execute_request.
@@ -228,6 +237,13 @@ func (a *activity) setShort(short time.Duration) {
 	a.short = short
 }
 
+// refuse sets when the kernel does not yield.
+func (a *activity) refuse(r refusal) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refuses = r
+}
+
 // works tells that the kernel works for the agent, or no longer: what it computes
 // then is nobody's work.
 func (a *activity) works(own bool) {
@@ -339,6 +355,7 @@ type idleness struct {
 	park    bool // it is time
 	yields  bool // before its time, for somebody who waits or by hand
 	byHand  bool // the latter
+	refuses bool // to yield for somebody who waits
 }
 
 func (a *activity) idleness(now time.Time, connections int) idleness {
@@ -362,7 +379,10 @@ func (a *activity) idleness(now time.Time, connections int) idleness {
 	i.free = connections == 0 || a.cullConnected
 	i.parks = a.timeout > 0 && i.free
 	i.park = i.parks && i.idle >= a.timeout
-	if a.yield > 0 && i.idle >= a.yield && i.free {
+	if r := a.refuses; r.whole {
+		i.refuses = r.never || i.still != standstillNone || r.found && r.used.Equal(i.used)
+	}
+	if a.yield > 0 && i.idle >= a.yield && i.free && (a.byHand || !i.refuses) {
 		i.park, i.yields, i.byHand = true, true, a.byHand
 	} else {
 		a.yield = 0

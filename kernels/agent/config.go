@@ -189,6 +189,11 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		each(protocol.EnvKeepRun, number(&c.Keep.Run))
 		each(protocol.EnvKeepLoads, number(&c.Keep.Loads))
 		each(protocol.EnvKeepMaxBytes, number(&c.Keep.MaxBytes))
+		each(protocol.EnvKeepYieldWhole, func(value string) error {
+			whole, err := strconv.ParseBool(value)
+			c.Keep.YieldAny = !whole
+			return err
+		})
 	}
 	return c, errors.Join(faults...)
 }

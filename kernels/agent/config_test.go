@@ -53,12 +53,12 @@ func TestKeepFromEnv(t *testing.T) {
 	require.NoError(t, os.WriteFile(key, []byte(keys.KeepKey{1}.Hex()+"\n"+keys.KeepKey{2}.Hex()+"\n"), 0o600))
 	found := map[string]string{
 		protocol.EnvKeyFile: secret, protocol.EnvKernelID: "id", protocol.EnvKernelName: "python3", protocol.EnvKeepKeyFile: key,
-		protocol.EnvKeepKernel: "uid", protocol.EnvKeepRun: "3", protocol.EnvKeepLoads: "1", protocol.EnvKeepIdle: "300", protocol.EnvKeepMaxBytes: "8589934592", protocol.EnvKeepTTL: "3600",
+		protocol.EnvKeepKernel: "uid", protocol.EnvKeepRun: "3", protocol.EnvKeepLoads: "1", protocol.EnvKeepIdle: "300", protocol.EnvKeepMaxBytes: "8589934592", protocol.EnvKeepTTL: "3600", protocol.EnvKeepYieldWhole: "true",
 	}
 	got, err := ConfigFromEnv(env(found))
 	require.NoError(t, err)
 	assert.Equal(t, &Keep{
-		Kernel: "uid", Keys: []store.Key{{1}, {2}}, Run: 3, Loads: 1, Files: "/opt/elastichub/keep", Short: 5 * time.Minute, YieldAny: true,
+		Kernel: "uid", Keys: []store.Key{{1}, {2}}, Run: 3, Loads: 1, Files: "/opt/elastichub/keep", Short: 5 * time.Minute,
 		TTL: time.Hour, MaxBytes: 8 << 30, FreePercent: 10, FreeAtMost: 2 << 30,
 	}, got.Keep)
 	require.NoError(t, got.Validate())

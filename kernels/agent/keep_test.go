@@ -182,6 +182,65 @@ func TestAPartWaitsForTheLongLimit(t *testing.T) {
 	assert.Contains(t, wire.Member(lost.reply.Content, "evalue"), "In [1]")
 }
 
+// TestYieldSavesFirst, and where a policy wants that all is kept, whoever waits gets nothing of a
+// kernel of which it is not.
+func TestYieldSavesFirst(t *testing.T) {
+	t.Parallel()
+	asks := func(r *running) int {
+		status, _ := r.request("POST", "/v1/park", `{"ifIdleSeconds": 0.5}`)
+		return status
+	}
+	for name, tc := range map[string]struct {
+		code    string
+		any     bool
+		outcome protocol.KeptOutcome
+	}{
+		"all is kept":                  {"a = 5", false, protocol.KeptWhole},
+		"all is kept, anything yields": {"a = 5", true, protocol.KeptWhole},
+		"a part is, anything yields":   {"a = 5\ngen = (i for i in range(3))", true, protocol.KeptPart},
+		"a part is, and all is wanted": {"a = 5\ngen = (i for i in range(3))", false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			home := t.TempDir()
+			r := startKept(t, home, 1, func(c *agent.Config) { c.Keep.Short, c.Keep.YieldAny, c.GPUs = 0, tc.any, 1 })
+			g := r.connect("s1")
+			g.run(tc.code)
+			require.Eventually(t, func() bool { return asks(r) == 202 }, patience, 50*time.Millisecond)
+			if tc.outcome != "" {
+				assert.Contains(t, r.parkedWith(), "since somebody was waiting for its GPU")
+				require.NotNil(t, r.result.Kept)
+				assert.Equal(t, tc.outcome, r.result.Kept.Outcome)
+				assert.FileExists(t, snapshot(home))
+				return
+			}
+			r.awaitLog("outcome=part")
+			require.Eventually(t, func() bool { return r.state().Unyielding }, patience, 10*time.Millisecond)
+			assert.Equal(t, 409, asks(r))
+			assert.NoFileExists(t, snapshot(home))
+			assert.Equal(t, "5\n", g.run("print(a); del gen"), "it goes on")
+			assert.False(t, r.state().Unyielding, "it has been used since")
+			require.Eventually(t, func() bool { return asks(r) == 202 }, patience, 50*time.Millisecond)
+			assert.Contains(t, r.parkedWith(), "is kept")
+			assert.Equal(t, protocol.KeptWhole, r.result.Kept.Outcome)
+		})
+	}
+}
+
+// TestAllIsWanted of a kernel that cannot be saved: it does not yield. Who gives it back does.
+func TestAllIsWanted(t *testing.T) {
+	t.Parallel()
+	r := startInHome(t, t.TempDir(), stub(t), kept(t, 1, nil))
+	r.connect("s1").run("1")
+	require.Eventually(t, func() bool { return r.state().IdleSeconds > 0.5 }, patience, 50*time.Millisecond)
+	status, _ := r.request("POST", "/v1/park", `{"ifIdleSeconds": 0.1}`)
+	assert.Equal(t, 409, status)
+	assert.True(t, r.state().Unyielding)
+	status, _ = r.request("POST", "/v1/park", `{"ifIdleSeconds": 0.1, "byHand": true}`)
+	assert.Equal(t, 202, status)
+	assert.Contains(t, r.parkedWith(), "parked by hand")
+}
+
 // TestAProcessThatDiesOfItsState comes back without what it died of.
 func TestAProcessThatDiesOfItsState(t *testing.T) {
 	t.Parallel()

@@ -66,6 +66,7 @@ func (a *agent) keepState(k *kernel) *kept {
 		return nil
 	}
 	s, err := cfg.store(volume{a.processes})
+	a.activity.refuse(refusal{whole: !cfg.YieldAny, never: err != nil})
 	if err != nil {
 		a.log.Error("the state of the kernel is not kept", slog.Any("error", err))
 		return nil
@@ -180,7 +181,7 @@ func (p *kept) look(now time.Time) (park bool) {
 	i := p.a.activity.idleness(now, p.a.connections())
 	step := p.plan.Next(keeper.Situation{
 		Now: now, Busy: i.running, Used: i.used, Idle: i.idle, May: i.free,
-		Short: i.short, Long: i.timeout, Yields: i.yields, YieldAny: p.cfg.YieldAny,
+		Short: i.short, Long: i.timeout, Yields: i.yields, YieldAny: p.cfg.YieldAny || i.byHand,
 	})
 	switch step {
 	case keeper.Wait:
@@ -222,7 +223,7 @@ func (p *kept) save(now, used time.Time, all bool) {
 		return
 	}
 	if !p.k.gate.TryLock() {
-		p.plan.Saved(now, keeper.Failed) // the kernel does not read
+		p.tell(used, keeper.Failed) // the kernel does not read
 		p.said = keeper.NotKept(nil)
 		return
 	}
@@ -239,13 +240,19 @@ func (p *kept) save(now, used time.Time, all bool) {
 		})
 		end = func() {
 			p.saved = saved
-			p.plan.Saved(time.Now(), saved.Outcome)
+			p.tell(used, saved.Outcome)
 			p.said = keeper.NotKept(saved.Why)
 			p.a.log.Info("state saved", slog.String("outcome", saved.Outcome.String()), slog.Any("why", saved.Why), slog.Int("variables", saved.Report.Variables),
 				slog.Int64("bytes", saved.Report.Bytes), slog.Float64("seconds", saved.Report.Seconds))
 		}
 		return end, saved.Discard
 	})
+}
+
+// tell tells how a save ended of a kernel that was used last at that time.
+func (p *kept) tell(used time.Time, outcome keeper.Outcome) {
+	p.plan.Saved(time.Now(), outcome)
+	p.a.activity.refuse(refusal{whole: !p.cfg.YieldAny, found: outcome != keeper.Whole, used: used})
 }
 
 // lastSaveTime is how long a kernel that is to end may be saved; what gives its Pod

@@ -78,6 +78,7 @@ func (a *agent) keepOf(body protocol.KeepState) (*Keep, error) {
 		return nil, errors.New("ttlSeconds is too large")
 	}
 	keep.Kernel, keep.Run, keep.Loads, keep.MaxBytes = body.Kernel, body.Run, body.Loads, body.MaxBytes
+	keep.YieldAny = !body.YieldWhole
 	keep.TTL = time.Duration(body.TTLSeconds * float64(time.Second))
 	return &keep, errors.Join(keep.validate()...)
 }

@@ -87,6 +87,7 @@ func (p *kept) settle() {
 // cannot is for a process whose state cannot be kept.
 func (p *kept) cannot() {
 	p.off = true
+	p.a.activity.refuse(refusal{whole: !p.cfg.YieldAny, never: true})
 	p.nothingKept()
 }
 

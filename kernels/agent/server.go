@@ -115,6 +115,7 @@ func (a *agent) stateNow() protocol.State {
 	}
 	if a.keep.Load() != nil {
 		s.KeepSeconds = i.short.Seconds()
+		s.Unyielding = i.refuses
 	}
 	if s.ExecutionState == wire.StateIdle && i.running {
 		s.ExecutionState = wire.StateBusy

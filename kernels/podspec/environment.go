@@ -132,6 +132,9 @@ func (in Parts) agentEnvironment(cfg Config, gpus int64) []corev1.EnvVar {
 		e.set(protocol.EnvKeepIdle, strconv.FormatInt(idle.ShortSeconds, 10))
 		e.set(protocol.EnvKeepMaxBytes, strconv.FormatInt(max(keep.MaxBytes, 0), 10))
 		e.set(protocol.EnvKeepTTL, strconv.FormatInt(int64(keep.TTL.Seconds()), 10))
+		if keep.yieldsWhole() {
+			e.set(protocol.EnvKeepYieldWhole, "true")
+		}
 	}
 	return e.vars
 }

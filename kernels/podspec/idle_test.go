@@ -110,6 +110,30 @@ func TestHowAStateIsKept(t *testing.T) {
 	in.Policies[0].Spec.Kernels.Keep = &v1alpha1.PolicyKeep{TTL: &metav1.Duration{Duration: 2 * time.Hour}}
 	want.MaxBytes, want.TTL = 1<<30, 2*time.Hour
 	assert.Equal(t, want, KeepOf(cfg, in))
+	told, keeps := NewBuilder(cfg).KeepTold(in)
+	assert.True(t, keeps)
+	assert.False(t, told.YieldWhole)
+	assert.NotContains(t, agentEnv(t, cfg, in), "ELASTICHUB_AGENT_KEEP_YIELD_WHOLE")
+	in.Policies[1].Spec.Kernels.Keep = &v1alpha1.PolicyKeep{OnYield: v1alpha1.OnYieldWhole}
+	want.OnYield = v1alpha1.OnYieldWhole
+	assert.Equal(t, want, KeepOf(cfg, in))
+	told, _ = NewBuilder(cfg).KeepTold(in)
+	assert.True(t, told.YieldWhole, "also one that is kept ready is told")
+	assert.Equal(t, "true", agentEnv(t, cfg, in)["ELASTICHUB_AGENT_KEEP_YIELD_WHOLE"])
+	in.Policies[0].Spec.Kernels.Keep.OnYield = v1alpha1.OnYieldAny
+	assert.NotContains(t, agentEnv(t, cfg, in), "ELASTICHUB_AGENT_KEEP_YIELD_WHOLE", "the first policy that says it counts")
+}
+
+// agentEnv are the variables of the agent of a kernel's Pod.
+func agentEnv(t *testing.T, cfg Config, in Parts) map[string]string {
+	t.Helper()
+	pod, err := Build(cfg, in)
+	require.NoError(t, err)
+	found := map[string]string{}
+	for _, v := range pod.Spec.Containers[0].Env {
+		found[v.Name] = v.Value
+	}
+	return found
 }
 
 // TestPodWhoseStateIsKept: the agent alone sees the key, and run-kernel knows the home.
@@ -119,11 +143,8 @@ func TestPodWhoseStateIsKept(t *testing.T) {
 	in.Kernel.Status.Run, in.Kernel.Status.Kept = 5, &v1alpha1.KeptState{Outcome: "part", Run: 3}
 	pod, err := Build(cfg, in)
 	require.NoError(t, err)
-	agent, main := pod.Spec.Containers[0], pod.Spec.Containers[1]
-	found := map[string]string{}
-	for _, v := range agent.Env {
-		found[v.Name] = v.Value
-	}
+	main := pod.Spec.Containers[1]
+	found := agentEnv(t, cfg, in)
 	for name, want := range map[string]string{
 		"ELASTICHUB_AGENT_KEEP_KEY_FILE": "/var/run/elastichub/agent/keep", "ELASTICHUB_AGENT_KEEP_KERNEL": "uid-1", "ELASTICHUB_AGENT_KEEP_RUN": "5", "ELASTICHUB_AGENT_KEEP_LOADS": "3",
 		"ELASTICHUB_AGENT_KEEP_IDLE": "300", "ELASTICHUB_AGENT_KEEP_MAX_BYTES": "8589934592", "ELASTICHUB_AGENT_KEEP_TTL": "604800",

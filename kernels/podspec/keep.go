@@ -1,6 +1,7 @@
 package podspec
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -26,6 +27,8 @@ type Keep struct {
 	MaxBytes int64
 	// TTL is how long the state of a parked kernel is kept.
 	TTL time.Duration
+	// OnYield is which kernels yield to others; empty: any.
+	OnYield v1alpha1.OnYield
 	// Home is where: the path of the home volume. It follows from the notebook.
 	Home string
 }
@@ -36,6 +39,7 @@ type wish struct {
 	idleSeconds *int64
 	maxBytes    *resource.Quantity
 	ttl         *metav1.Duration
+	onYield     v1alpha1.OnYield
 }
 
 func (w wish) over(k Keep) Keep {
@@ -47,8 +51,12 @@ func (w wish) over(k Keep) Keep {
 	if w.ttl != nil && w.ttl.Duration > 0 {
 		k.TTL = w.ttl.Duration
 	}
+	k.OnYield = cmp.Or(w.onYield, k.OnYield)
 	return k
 }
+
+// yieldsWhole reports whether a kernel yields only if all of its state is kept.
+func (k Keep) yieldsWhole() bool { return k.OnYield == v1alpha1.OnYieldWhole }
 
 // KeepOf tells how a kernel's state is kept: by the first of policies, gateway and
 // configuration that says it, each field by itself. It is not kept if a kernelspec
@@ -75,11 +83,11 @@ func keepOf(cfg Config, in Parts) Keep {
 	}
 	keep := cfg.Keep
 	if g := in.Gateway.Spec.Keep; g != nil {
-		keep = wish{g.Enabled, g.IdleSeconds, g.MaxBytes, g.TTL}.over(keep)
+		keep = wish{g.Enabled, g.IdleSeconds, g.MaxBytes, g.TTL, ""}.over(keep)
 	}
 	for _, p := range slices.Backward(in.Policies) {
 		if k := p.Spec.Kernels.Keep; k != nil {
-			keep = wish{k.Enabled, k.IdleSeconds, k.MaxBytes, k.TTL}.over(keep)
+			keep = wish{k.Enabled, k.IdleSeconds, k.MaxBytes, k.TTL, k.OnYield}.over(keep)
 		}
 	}
 	if !keep.Enabled || keep.TTL <= 0 {
@@ -95,7 +103,7 @@ func (b *Builder) KeepTold(in Parts) (protocol.KeepState, bool) {
 	keep := KeepOf(b.cfg, in)
 	return protocol.KeepState{
 		Kernel: string(in.Kernel.UID), Run: runOf(in.Kernel), Loads: in.loads(),
-		TTLSeconds: keep.TTL.Seconds(), MaxBytes: max(keep.MaxBytes, 0),
+		TTLSeconds: keep.TTL.Seconds(), MaxBytes: max(keep.MaxBytes, 0), YieldWhole: keep.yieldsWhole(),
 	}, keep.Enabled
 }
 

@@ -33,6 +33,10 @@ func (a idleAgents) Idle(_ context.Context, ip string, _ keys.Secret) (time.Dura
 	return idle, nil
 }
 
+func (a idleAgents) IdleToYield(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
+	return a.Idle(ctx, ip, secret)
+}
+
 func (a idleAgents) Park(context.Context, string, keys.Secret, time.Duration) (bool, error) {
 	return false, nil
 }

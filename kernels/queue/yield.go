@@ -27,7 +27,8 @@ const (
 	// while somebody waits; yieldPause is the least time between two rounds.
 	yieldEvery = 5 * time.Second
 	yieldPause = time.Second
-	// yieldEnds is how long a kernel that agreed to park may take to be gone.
+	// yieldEnds is how long a kernel that agreed to park may take to be gone after its agent
+	// was heard of last: its state may be saved first.
 	yieldEnds = time.Minute
 	// askedAtOnce and mostAsked bound the calls of a round.
 	askedAtOnce = 16
@@ -51,16 +52,21 @@ type yielder struct {
 	// latest is what the admitter saw last; it is not changed any more.
 	latest admission.Input
 
-	// ending are kernels that agreed to park, by UID, and until when that counts;
-	// for round alone.
-	ending map[string]time.Time
+	// ending are kernels that agreed to park, by UID; for round alone.
+	ending map[string]*yielding
 }
 
 func newYielder(cfg Config, c client.Client, live client.Reader, agents Agents, meters *metrics) *yielder {
 	return &yielder{
 		cfg: cfg, client: c, live: live, agents: agents, now: time.Now, meters: meters,
-		wake: make(chan struct{}, 1), ending: map[string]time.Time{},
+		wake: make(chan struct{}, 1), ending: map[string]*yielding{},
 	}
+}
+
+// yielding is a kernel that agreed to park, and until when that counts.
+type yielding struct {
+	candidate
+	until time.Time
 }
 
 // note takes what the admitter has seen and decided. It never waits.
@@ -115,10 +121,11 @@ func (y *yielder) again() {
 // round looks once whether somebody can be helped; again says that somebody
 // still waits.
 func (y *yielder) round(ctx context.Context) (again bool, err error) {
+	y.askAgain(ctx)
 	in := y.input()
 	d := admission.Decide(in)
 	if len(d.Starved) == 0 || len(d.Admit) > 0 { // the next pass sees another world
-		return len(d.Starved) > 0, nil
+		return len(d.Starved) > 0 || len(y.ending) > 0, nil
 	}
 	candidates, err := y.candidates(ctx, in)
 	if err != nil || len(candidates) == 0 {
@@ -137,8 +144,12 @@ func (y *yielder) input() admission.Input {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	in, now := y.latest, y.now()
-	for id, until := range y.ending {
-		if now.After(until) || !slices.ContainsFunc(in.Holders, func(h admission.Holder) bool { return h.ID == id }) {
+	for id, e := range y.ending {
+		switch {
+		case !slices.ContainsFunc(in.Holders, func(h admission.Holder) bool { return h.ID == id }):
+			y.meters.yields.Inc()
+			delete(y.ending, id)
+		case now.After(e.until):
 			delete(y.ending, id)
 		}
 	}
@@ -147,6 +158,24 @@ func (y *yielder) input() admission.Input {
 		return ending
 	})
 	return in
+}
+
+// askAgain asks those who agreed to park: work may have come first, or not all of the
+// kernel's state can be kept, and a policy wants that. They count as before then.
+func (y *yielder) askAgain(ctx context.Context) {
+	for id, e := range y.ending {
+		calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
+		idle, err := y.agents.IdleToYield(calling, e.kernel.Status.PodIP, e.secret)
+		cancel()
+		switch {
+		case err != nil: // it may be gone
+		case idle >= e.grace:
+			e.until = y.now().Add(yieldEnds)
+		default:
+			delete(y.ending, id)
+			log.FromContext(ctx).Info("a kernel does not yield after all", "kernel", e.kernel.Name)
+		}
+	}
 }
 
 // candidate is a kernel that may have to yield.
@@ -221,7 +250,7 @@ func (y *yielder) ask(ctx context.Context, candidates []candidate) map[string]ti
 		g.Go(func() error {
 			calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 			defer cancel()
-			if d, err := y.agents.Idle(calling, c.kernel.Status.PodIP, c.secret); err == nil && d >= c.grace {
+			if d, err := y.agents.IdleToYield(calling, c.kernel.Status.PodIP, c.secret); err == nil && d >= c.grace {
 				mu.Lock()
 				defer mu.Unlock()
 				idle[string(c.kernel.UID)] = d
@@ -242,9 +271,8 @@ func (y *yielder) park(ctx context.Context, c candidate) {
 	case err != nil:
 		log.FromContext(ctx).Error(err, "a kernel did not answer whether it yields", "kernel", c.kernel.Name)
 	case will:
-		y.ending[string(c.kernel.UID)] = y.now().Add(yieldEnds)
-		y.meters.yields.Inc()
-		log.FromContext(ctx).Info("an idle kernel yields to somebody who waits", "kernel", c.kernel.Name)
+		y.ending[string(c.kernel.UID)] = &yielding{c, y.now().Add(yieldEnds)}
+		log.FromContext(ctx).Info("an idle kernel is to yield to somebody who waits", "kernel", c.kernel.Name)
 	}
 }
 
@@ -253,6 +281,9 @@ func (y *yielder) park(ctx context.Context, c candidate) {
 type Agents interface {
 	// Idle tells for how long the kernel has been idle; a busy one: not at all.
 	Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error)
+	// IdleToYield is Idle for somebody who waits for what the kernel holds; one that does
+	// not yield that: not at all.
+	IdleToYield(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error)
 	// Park ends the kernel as its idle time would, if it still has been idle for
 	// so long, and reports whether it will. The agent alone decides.
 	Park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error)

@@ -28,7 +28,10 @@ const (
 	EnvKeepIdle     = "ELASTICHUB_AGENT_KEEP_IDLE"      // whole seconds; 0: not before EnvIdleTimeout
 	EnvKeepMaxBytes = "ELASTICHUB_AGENT_KEEP_MAX_BYTES" // 0: any number
 	EnvKeepTTL      = "ELASTICHUB_AGENT_KEEP_TTL"       // whole seconds
-	EnvKeepLater    = "ELASTICHUB_AGENT_KEEP_LATER"     // true: none of these is known yet, PathKeep tells them
+	// EnvKeepYieldWhole: true has the kernel yield only if all of its state is kept.
+	EnvKeepYieldWhole = "ELASTICHUB_AGENT_KEEP_YIELD_WHOLE"
+
+	EnvKeepLater = "ELASTICHUB_AGENT_KEEP_LATER" // true: none of these is known yet, PathKeep tells them
 )
 
 const (

@@ -51,6 +51,9 @@ type State struct {
 	// KeepSeconds is the idle time after which the kernel is parked if all of its
 	// state is kept; 0: it is not kept, or not before IdleTimeoutSeconds. Since 3.
 	KeepSeconds float64 `json:"keepSeconds,omitempty"`
+	// Unyielding: the kernel does not yield to whoever waits, since not all of its state
+	// can be kept, and is to be. Since 4.
+	Unyielding bool `json:"unyielding,omitempty"`
 }
 
 // Instant is a time that is written as Jupyter writes it: RFC 3339, UTC, always
@@ -121,6 +124,8 @@ type KeepState struct {
 	Loads      int64    `json:"loads"`
 	TTLSeconds float64  `json:"ttlSeconds"`
 	MaxBytes   int64    `json:"maxBytes"`
+	// YieldWhole: the kernel yields only if all of its state is kept.
+	YieldWhole bool `json:"yieldWhole,omitempty"`
 }
 
 // ParkRequest is the body of POST PathPark.

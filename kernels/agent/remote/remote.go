@@ -59,18 +59,33 @@ func (c *Caller) SetKeep(ctx context.Context, ip string, secret keys.Secret, sta
 
 // Idle tells for how long the kernel has been idle; a busy one: not at all.
 func (c *Caller) Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
+	idle, _, err := c.idle(ctx, ip, secret)
+	return idle, err
+}
+
+// IdleToYield is Idle for somebody who waits for what the kernel holds; one that does not yield
+// that: not at all.
+func (c *Caller) IdleToYield(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
+	idle, yields, err := c.idle(ctx, ip, secret)
+	if !yields {
+		return 0, err
+	}
+	return idle, err
+}
+
+func (c *Caller) idle(ctx context.Context, ip string, secret keys.Secret) (idle time.Duration, yields bool, err error) {
 	var state protocol.State
 	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	busy := state.Busy
 	if state.Protocol < 2 { // an agent of a former release
 		busy = state.ExecutionState != wire.StateIdle
 	}
 	if busy || state.IdleSeconds < 0 || state.IdleSeconds > mostIdleSeconds {
-		return 0, nil
+		return 0, !state.Unyielding, nil
 	}
-	return time.Duration(state.IdleSeconds * float64(time.Second)), nil
+	return time.Duration(state.IdleSeconds * float64(time.Second)), !state.Unyielding, nil
 }
 
 // Park ends the kernel as its idle time would, if it has been idle for so long,
