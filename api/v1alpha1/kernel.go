@@ -27,6 +27,7 @@ import (
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.user) ? self.spec.user : "") == (has(oldSelf.spec) && has(oldSelf.spec.user) ? oldSelf.spec.user : "")`,fieldPath=".spec.user",message="cannot be changed: a kernel belongs to one user for its whole life"
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.notebook) ? self.spec.notebook : "") == (has(oldSelf.spec) && has(oldSelf.spec.notebook) ? oldSelf.spec.notebook : "")`,fieldPath=".spec.notebook",message="cannot be changed: a kernel belongs to one notebook for its whole life"
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.gateway) ? self.spec.gateway : "") == (has(oldSelf.spec) && has(oldSelf.spec.gateway) ? oldSelf.spec.gateway : "")`,fieldPath=".spec.gateway",message="cannot be changed: a kernel belongs to one gateway for its whole life"
+// +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.kernelSpec) ? self.spec.kernelSpec : "") == (has(oldSelf.spec) && has(oldSelf.spec.kernelSpec) ? oldSelf.spec.kernelSpec : "") || (has(self.spec) && has(self.spec.run) ? self.spec.run : 0) > (has(oldSelf.spec) && has(oldSelf.spec.run) ? oldSelf.spec.run : 0) || has(self.spec) && has(self.spec.kernelSpec) && has(self.status) && has(self.status.kernelSpec) && self.spec.kernelSpec == self.status.kernelSpec`,fieldPath=".spec.kernelSpec",message="changes only together with spec.run: set that to status.run + 1 in the same change, and the kernel returns as another"
 type JupyterKernel struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -46,7 +47,9 @@ type JupyterKernelCRDSpec struct {
 
 	// Gateway names the JupyterGateway that serves this kernel.
 	Gateway string `json:"gateway,omitempty"`
-	// KernelSpec names the JupyterKernelSpec it is made from, looked up anew at every run.
+	// KernelSpec names the JupyterKernelSpec it is made from, looked up anew at every run. It
+	// changes only together with run: a kernel that has no Pod returns as another then, with
+	// the variables that are kept of it, if it is of the same language.
 	KernelSpec string `json:"kernelSpec,omitempty"`
 	// Notebook names the JupyterNotebook whose volumes it mounts; empty for
 	// other clients of the gateway.
@@ -169,8 +172,11 @@ type JupyterKernelStatus struct {
 	ObservedGeneration int64       `json:"observedGeneration,omitempty"`
 	Phase              KernelPhase `json:"phase,omitempty"`
 	// Run is the spec.run that phase speaks of.
-	Run     int64  `json:"run,omitempty"`
-	PodName string `json:"podName,omitempty"`
+	Run int64 `json:"run,omitempty"`
+	// KernelSpec is the kernelspec that the kernel ran as last. A kernel that was to return
+	// as another, and cannot, is that again.
+	KernelSpec string `json:"kernelSpec,omitempty"`
+	PodName    string `json:"podName,omitempty"`
 	// Warm names the warm Pod that this run took over. The secret of its agent
 	// is derived from that name, and not from the kernel's UID and run.
 	Warm string `json:"warm,omitempty"`

@@ -105,10 +105,16 @@ func over(k *v1alpha1.JupyterKernel) (name, text string) {
 			what += "."
 		}
 	}
-	if phaseOf(k) == v1alpha1.KernelDead {
+	if phaseOf(k) == v1alpha1.KernelDead || couldNotReturn(k) {
 		what += keptOf(k) + " Run a cell to start it again."
 	}
 	return name, what
+}
+
+// couldNotReturn reports whether a kernel was to return as another kernelspec, could not,
+// and is parked as it was.
+func couldNotReturn(k *v1alpha1.JupyterKernel) bool {
+	return phaseOf(k) == v1alpha1.KernelParked && k.Status.Cause != v1alpha1.CauseIdle && k.Status.Cause != ""
 }
 
 // keptOf says whether the next run has the variables of the one that ended.

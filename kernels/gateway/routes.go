@@ -47,6 +47,7 @@ func (s *Server) Handler() http.Handler {
 		{"DELETE", "/api/kernels/{id}", s.deleteKernel},
 		{"POST", "/api/kernels/{id}/restart", s.restartKernel},
 		{"POST", "/api/kernels/{id}/interrupt", s.interruptKernel},
+		{"POST", "/api/kernels/{id}/return", s.returnKernel},
 		{"GET", "/api/kernels/{id}/channels", s.channels},
 		{"GET", "/api/kernels/{id}/ports", s.listPorts},
 		{"GET", "/api/sessions", s.listSessions},

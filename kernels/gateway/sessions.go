@@ -218,7 +218,8 @@ func (s *Server) kernelFor(c *call, of *v1alpha1.KernelSession, wanted sessionKe
 }
 
 // changeSession renames a session or gives it another kernel, in which case the
-// one before is deleted, as in jupyter_server.
+// one before is deleted, as in jupyter_server. One of which variables are kept is not: it
+// returns as the other kernelspec, if that is of its language.
 func (s *Server) changeSession(w http.ResponseWriter, c *call) error {
 	k, err := s.session(c.Context(), c.id, withID(c.PathValue("id")))
 	if err != nil {
@@ -233,12 +234,14 @@ func (s *Server) changeSession(w http.ResponseWriter, c *call) error {
 		if err != nil {
 			return err
 		}
-		next, err := s.kernelFor(c, of, wanted)
+		next, err := s.otherKernel(c, k, of, wanted)
 		if err != nil {
 			return err
 		}
-		if err := s.end(c, k); err != nil && explain(err).kind != kindNotFound {
-			return err
+		if next.Name != k.Name {
+			if err := s.end(c, k); err != nil && explain(err).kind != kindNotFound {
+				return err
+			}
 		}
 		k = next
 	} else {
@@ -255,6 +258,31 @@ func (s *Server) changeSession(w http.ResponseWriter, c *call) error {
 	}
 	writeJSON(w, http.StatusOK, s.sessionModel(c.Context(), k))
 	return nil
+}
+
+// otherKernel gives a session the kernel that a request names; k is the one it has.
+func (s *Server) otherKernel(c *call, k *v1alpha1.JupyterKernel, of *v1alpha1.KernelSession, wanted sessionKernel) (*v1alpha1.JupyterKernel, error) {
+	if wanted.ID != "" || !hasKept(k) {
+		return s.kernelFor(c, of, wanted)
+	}
+	ks, same, err := s.successor(c.Context(), c.id, k, wanted.Name)
+	if err != nil {
+		return nil, err
+	}
+	if !same {
+		return s.kernelFor(c, of, wanted)
+	}
+	id := of.ID
+	k, err = s.store.changeSession(c.Context(), c.id, k, func(now *v1alpha1.KernelSession) (*v1alpha1.KernelSession, error) {
+		if now == nil || now.ID != id {
+			return nil, errNoSession
+		}
+		return of, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.returnAs(c, k, ks)
 }
 
 // deleteSession deletes a session with its kernel.

@@ -11,7 +11,7 @@ import (
 // parked kernel has not begun waits for its next run.
 func (s *socket) settle(k *v1alpha1.JupyterKernel) {
 	s.settled = k.Status.Run
-	dead := phaseOf(k) == v1alpha1.KernelDead
+	dead := phaseOf(k) == v1alpha1.KernelDead || couldNotReturn(k)
 	lost := s.pending.endRun(!dead)
 	if dead {
 		lost = append(lost, s.pending.remove(func(*request) bool { return true })...)

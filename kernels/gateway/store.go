@@ -199,6 +199,9 @@ func (s *store) forget(kernelID string) {
 func (s *store) wake(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 	next := k.DeepCopy()
 	next.Spec.Run = k.Status.Run + 1
+	if own := k.Status.KernelSpec; own != "" { // what it could not return as, the leader takes back
+		next.Spec.KernelSpec = own
+	}
 	return s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
 }
 

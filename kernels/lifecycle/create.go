@@ -27,7 +27,7 @@ var errChanged = errors.New("kernels: changed meanwhile")
 func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel, p *plan) error {
 	built, err := r.pods.Build(ctx, r.client, k)
 	if err != nil {
-		return r.noteUnbuildable(p, err)
+		return r.noteUnbuildable(k, p, err)
 	}
 	if !maps.Equal(built.Extended, podspec.FromList(k.Status.Held)) {
 		// the kernelspec has changed since admission: ask again
@@ -51,7 +51,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 	if err := g.Wait(); err != nil {
 		var missing *podspec.MissingError
 		if errors.As(err, &missing) {
-			return r.noteUnbuildable(p, err)
+			return r.noteUnbuildable(k, p, err)
 		}
 		return err
 	}
@@ -82,12 +82,12 @@ func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKer
 			if !existing.DeletionTimestamp.IsZero() {
 				return errChanged // it is on its way out
 			}
-			p.end(observed{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: fmt.Sprintf("The name %s is taken by a Pod that is not this kernel's.", pod.Name)})
+			p.end(observed{kernel: k, now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: fmt.Sprintf("The name %s is taken by a Pod that is not this kernel's.", pod.Name)})
 			return nil
 		}
 		pod = &existing
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err):
-		p.end(observed{now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's Pod", podstate.Clip(err.Error()))})
+		p.end(observed{kernel: k, now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's Pod", podstate.Clip(err.Error()))})
 		return nil
 	default:
 		return fmt.Errorf("kernels: create Pod: %w", err)
@@ -133,11 +133,11 @@ func (r *kernelReconciler) checkBuildable(ctx context.Context, k *v1alpha1.Jupyt
 	queued := k.DeepCopy()
 	queued.Status = p.status
 	_, err := r.pods.Build(ctx, r.client, queued)
-	return r.noteUnbuildable(p, err)
+	return r.noteUnbuildable(k, p, err)
 }
 
 // noteUnbuildable takes note of an error of gather or buildPod; others it returns.
-func (r *kernelReconciler) noteUnbuildable(p *plan, err error) error {
+func (r *kernelReconciler) noteUnbuildable(k *v1alpha1.JupyterKernel, p *plan, err error) error {
 	var missing *podspec.MissingError
 	var invalid *podspec.InvalidError
 	now := r.now()
@@ -156,7 +156,7 @@ func (r *kernelReconciler) noteUnbuildable(p *plan, err error) error {
 		p.setCondition(now, ConditionResolved, false, missing.Reason, missing.Error())
 	case errors.As(err, &invalid):
 		p.status.Queue = nil
-		p.end(observed{now: now}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: invalid.Error()})
+		p.end(observed{kernel: k, now: now}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: invalid.Error()})
 	default:
 		return err
 	}

@@ -142,6 +142,11 @@ func (r *kernelReconciler) carryOut(ctx context.Context, k *v1alpha1.JupyterKern
 	if err := r.removeAll(ctx, append(p.remove, strangers...)); err != nil {
 		return err
 	}
+	if p.kernelSpec != "" {
+		if err := r.nameAgain(ctx, k, p.kernelSpec); err != nil {
+			return err
+		}
+	}
 	for _, pod := range p.force {
 		log.FromContext(ctx).Info("taking a Pod by force whose node does not answer", "pod", pod.Name, "node", pod.Spec.NodeName)
 		if err := r.remove(ctx, pod, client.GracePeriodSeconds(0)); err != nil {
@@ -149,6 +154,23 @@ func (r *kernelReconciler) carryOut(ctx context.Context, k *v1alpha1.JupyterKern
 		}
 	}
 	return nil
+}
+
+// nameAgain has spec name the kernelspec that the kernel ran as last.
+func (r *kernelReconciler) nameAgain(ctx context.Context, k *v1alpha1.JupyterKernel, kernelSpec string) error {
+	changed := k.DeepCopy()
+	changed.Spec.KernelSpec = kernelSpec
+	err := r.client.Patch(ctx, changed, podrules.PatchOver(k))
+	switch {
+	case err == nil:
+		log.FromContext(ctx).Info("the kernel stays what it was", "kernelSpec", kernelSpec, "not", k.Spec.KernelSpec)
+		return nil
+	case apierrors.IsConflict(err): // also if the status has just been written
+		return errChanged
+	case apierrors.IsNotFound(err):
+		return nil
+	}
+	return fmt.Errorf("kernels: name the kernelspec again: %w", err)
 }
 
 // write writes the status if it has changed, and counts what happened.

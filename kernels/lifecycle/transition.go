@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -73,6 +74,8 @@ type plan struct {
 	remove, force []*corev1.Pod
 	// deleteKernel: the kernel itself is to go.
 	deleteKernel bool
+	// kernelSpec that spec is to name again; empty: what it names.
+	kernelSpec string
 	// lookAgain asks to look again after a time although nothing changes.
 	lookAgain time.Duration
 	// ended is set in the step in which the run's end is first seen.
@@ -99,7 +102,28 @@ func next(v observed) plan {
 	case v1alpha1.KernelParked, v1alpha1.KernelDead:
 		p.removePods(v, v.pods)
 	}
+	p.noteKernelSpec(v.kernel)
 	return p
+}
+
+// noteKernelSpec notes as what the kernel runs, or takes back what it could not return as.
+func (p *plan) noteKernelSpec(k *v1alpha1.JupyterKernel) {
+	switch named := k.Spec.KernelSpec; {
+	case p.status.Phase == v1alpha1.KernelReady, p.status.Phase.IsOver() && p.status.KernelSpec == "":
+		p.status.KernelSpec = named
+	case p.status.Phase.IsOver() && p.status.KernelSpec != named:
+		p.kernelSpec = p.status.KernelSpec
+	}
+}
+
+// goesBack reports whether the run that ends is that of a kernel that was to return as
+// another, and has not come to that: it stays what it was, with what is kept of it. An
+// agent that tells how its kernel ended had one, whether or not that was seen here.
+func (p *plan) goesBack(k *v1alpha1.JupyterKernel, e podstate.Ending) bool {
+	if p.status.ReadyTime != nil || e.Kept != nil || e.Clean {
+		p.status.KernelSpec = k.Spec.KernelSpec
+	}
+	return p.status.KernelSpec != "" && k.Spec.KernelSpec != p.status.KernelSpec
 }
 
 // enqueue begins a run: the kernel waits for admission, and for the end of
@@ -107,7 +131,7 @@ func next(v observed) plan {
 func (p *plan) enqueue(run int64, v observed) {
 	former := p.status
 	p.status = v1alpha1.JupyterKernelStatus{
-		Phase: v1alpha1.KernelQueued, Run: run, Held: former.Held, Kept: former.Kept,
+		Phase: v1alpha1.KernelQueued, Run: run, KernelSpec: former.KernelSpec, Held: former.Held, Kept: former.Kept,
 		QueuedSince: &metav1.MicroTime{Time: v.now}, Conditions: former.Conditions,
 	}
 	p.setCondition(v.now, ConditionRunning, false, "Queued", "")
@@ -275,12 +299,16 @@ func (p *plan) end(v observed, e podstate.Ending) {
 			e.Message = parkedBy(v.kernel, wish)
 		}
 	}
+	goesBack := p.goesBack(v.kernel, e)
+	if goesBack {
+		e.Message = cannotReturn(v.kernel.Spec.KernelSpec, p.status.KernelSpec, e)
+	}
 	p.ended = &e
 	if e.Cause == v1alpha1.CauseIdle && v.onIdle == v1alpha1.OnIdleDelete {
 		p.deleteKernel = true
 	}
 	p.status.Phase = v1alpha1.KernelDead
-	if e.Cause == v1alpha1.CauseIdle {
+	if e.Cause == v1alpha1.CauseIdle || goesBack {
 		p.status.Phase = v1alpha1.KernelParked
 	}
 	switch {
@@ -333,11 +361,20 @@ func (p *plan) setCondition(now time.Time, kind string, is bool, reason, message
 
 func ptrTo(t metav1.Time) *metav1.Time { return &t }
 
+// cannotReturn is the sentence for the user of a kernel that was to return as another.
+func cannotReturn(other, own string, e podstate.Ending) string {
+	text := e.Message // somebody has parked it meanwhile
+	if e.Cause != v1alpha1.CauseIdle {
+		text = podstate.Sentence(fmt.Sprintf("The kernel cannot return as %q", other), e.Message)
+	}
+	return fmt.Sprintf("%s. It is parked as it was, as %q.", strings.TrimSuffix(text, "."), own)
+}
+
 // Refused is the status of a waiting kernel that a limit forbids for good.
-func Refused(status v1alpha1.JupyterKernelStatus, reason string, now time.Time) v1alpha1.JupyterKernelStatus {
-	p := plan{status: *status.DeepCopy()}
+func Refused(k *v1alpha1.JupyterKernel, reason string, now time.Time) v1alpha1.JupyterKernelStatus {
+	p := plan{status: *k.Status.DeepCopy()}
 	p.status.Queue = nil
-	p.end(observed{now: now}, podstate.Ending{Cause: v1alpha1.CauseRefused, Message: reason})
+	p.end(observed{kernel: k, now: now}, podstate.Ending{Cause: v1alpha1.CauseRefused, Message: reason})
 	return p.status
 }
 
