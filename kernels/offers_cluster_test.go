@@ -33,6 +33,31 @@ func TestOffersSayEveryExtendedResource(t *testing.T) {
 		{Name: "mixed", DisplayName: "mixed", Extended: admission.Resources{"nvidia.com/gpu": 2, "nvidia.com/mig-1g.5gb": 3}, IdleSeconds: 90},
 		{Name: "plain", DisplayName: "plain", Extended: admission.Resources{}, IdleSeconds: 90},
 	}, listed)
+	names := func(kernel string) (all []string) {
+		found, err := catalogue.Returns(t.Context(), kernel)
+		require.NoError(t, err)
+		for _, offer := range found {
+			all = append(all, offer.Name)
+		}
+		return all
+	}
+	r := kerneltest.GPUSpec("r", 0)
+	r.Spec.Language = "R"
+	c.create(r, kerneltest.Policy("three", allow("whole", "plain", "r")))
+	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.Kernels = append(gw.Spec.Kernels, "r") })
+	c.create(kerneltest.Kernel("k", "gw", "plain", kerneltest.Owned("alice", "three")), kerneltest.Kernel("in-r", "gw", "r", kerneltest.Owned("alice", "three")))
+	assert.Empty(t, names("k"), "it starts")
+	for _, kernel := range []string{"k", "in-r"} {
+		c.report(c.pod(kernel, 1), kerneltest.Running("10.0.0.9", true))
+		c.phase(kernel, 1, v1alpha1.KernelReady)
+		assert.Empty(t, names(kernel), "it has a Pod")
+		c.report(c.pod(kernel, 1), kerneltest.Exited(0, "Completed", `{"reason":"idle"}`))
+		c.phase(kernel, 1, v1alpha1.KernelParked)
+	}
+	assert.Equal(t, []string{"whole", "plain"}, names("k"), "what its policies allow of its language")
+	assert.Equal(t, []string{"r"}, names("in-r"))
+	assert.Empty(t, names("none"))
+
 	listed, err = catalogue.Offers(t.Context(), "none", []string{"one"})
 	require.NoError(t, err)
 	assert.Empty(t, listed)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/portal/holdings"
 )
 
 // action names what somebody asked for, in the audit log and as an Event's reason.
@@ -24,6 +26,7 @@ const (
 	actionRelease  action = "ReleaseRequested"
 	actionShutDown action = "ShutdownRequested"
 	actionStop     action = "StopRequested"
+	actionReturn   action = "ReturnRequested"
 )
 
 // maxName is what the kinds take as a name of who asks.
@@ -75,6 +78,34 @@ func (p *Portal) shutDown(r *request) (mine bool, err error) {
 	}}})
 }
 
+// returnAs asks for the next run of a person's own kernel that has no Pod, as a kernelspec
+// that it may return as.
+func (p *Portal) returnAs(r *request) (mine bool, err error) {
+	k, _, mine, err := p.kernelOf(r)
+	if err != nil {
+		return mine, err
+	}
+	kernelSpec, err := r.readReturn()
+	switch {
+	case err != nil:
+		return mine, err
+	case !mine:
+		return mine, errNotOwner
+	case k.HasPodOrWaits():
+		return mine, errRunning
+	}
+	choices, err := p.deps.Returns(r.Context(), k.Name)
+	if err != nil {
+		return mine, err
+	}
+	if !slices.ContainsFunc(choices, func(c holdings.Choice) bool { return c.Name == kernelSpec }) {
+		return mine, errNotOffered
+	}
+	return mine, p.change(r, k, actionReturn, wish{Reason: kernelSpec}, map[string]any{"spec": map[string]any{
+		"kernelSpec": kernelSpec, "run": max(k.WantedRun(), k.Status.Run) + 1,
+	}})
+}
+
 // stop stops a server: as its owner does, or as an administrator does, which leaves
 // its kernels alone.
 func (p *Portal) stop(r *request) (mine bool, err error) {
@@ -122,7 +153,7 @@ func (p *Portal) change(r *request, o client.Object, what action, w wish, patch 
 	switch {
 	case apierrors.IsNotFound(err):
 		err = errNotFound
-	case apierrors.IsConflict(err):
+	case apierrors.IsConflict(err), apierrors.IsInvalid(err): // such as a return by two at once
 		err = fmt.Errorf("%w: %w", errConflict, err)
 	}
 	p.audit(r, o, what, w, err)

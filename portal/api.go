@@ -75,7 +75,7 @@ func (p *Portal) ownKernels(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.json(items[holdings.Kernel]{own(h.Kernels, ownerOfKernel, r.person.User)})
+	return r.json(items[holdings.Kernel]{p.withReturns(r, own(h.Kernels, ownerOfKernel, r.person.User))})
 }
 
 func (p *Portal) server(r *request) error {
@@ -87,11 +87,29 @@ func (p *Portal) server(r *request) error {
 }
 
 func (p *Portal) kernel(r *request) error {
-	_, k, _, err := p.kernelOf(r)
+	_, k, mine, err := p.kernelOf(r)
 	if err != nil {
 		return err
 	}
+	if mine {
+		k = p.withReturns(r, []holdings.Kernel{k})[0]
+	}
 	return r.json(k)
+}
+
+// withReturns says of a person's own kernels, which it changes, what they may return as.
+func (p *Portal) withReturns(r *request, kernels []holdings.Kernel) []holdings.Kernel {
+	for i, k := range kernels {
+		if !k.Phase.IsOver() {
+			continue
+		}
+		choices, err := p.deps.Returns(r.Context(), k.ID)
+		if err != nil {
+			p.deps.Log.WarnContext(r.Context(), "kernel without what it may return as", "request", r.id, "kernel", k.ID, "error", err)
+		}
+		kernels[i].Returns = choices
+	}
+	return kernels
 }
 
 // capacity is the cluster's, empty where nobody counts it, or cannot at the moment.

@@ -74,6 +74,55 @@ func TestRelease(t *testing.T) {
 	assert.Equal(t, "not-running", kindOf(t, h.call("alice", http.MethodPost, "api/v1/kernels/k-parked/release", `{}`)))
 }
 
+// TestReturn: a kernel of one's own that has no Pod comes back as what it may return as, in one
+// change of kernelspec and run.
+func TestReturn(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	h.returns = []holdings.Choice{{Name: "python-gpu", Title: "Python (GPU)", Devices: map[string]int64{"nvidia.com/gpu": 1}}, {Name: "python-cpu", Title: "Python (CPU)"}}
+	ask := func(user, body string) string {
+		w := h.call(user, http.MethodPost, "api/v1/kernels/k-alice/return", body)
+		if w.Code == http.StatusAccepted {
+			return ""
+		}
+		return kindOf(t, w)
+	}
+	assert.Equal(t, "running", ask("alice", `{"kernelspec": "python-cpu"}`))
+	var k v1alpha1.JupyterKernel
+	h.read("k-alice", &k)
+	k.Status.Phase, k.Status.Kept = v1alpha1.KernelParked, &v1alpha1.KeptState{Outcome: "whole", Run: 1, Variables: 3}
+	require.NoError(t, h.api.Status().Update(t.Context(), &k))
+
+	assert.Equal(t, "not-owner", ask("root", `{"kernelspec": "python-cpu"}`))
+	assert.Equal(t, "not-found", ask("bob", `{"kernelspec": "python-cpu"}`))
+	assert.Equal(t, "not-offered", ask("alice", `{"kernelspec": "r"}`))
+	for _, body := range []string{`{}`, `null`, `{"kernelspec": ""}`, `{"kernelspec": null}`, `{"kernelspec": 7}`, `{"kernelspec": "python-cpu", "force": true}`} {
+		assert.Equal(t, "malformed", ask("alice", body), body)
+	}
+	h.read("k-alice", &k)
+	assert.Equal(t, []any{"python-gpu", int64(1)}, []any{k.Spec.KernelSpec, k.Spec.Run}, "nothing was asked for")
+	own := rowsOf[holdings.Kernel](t, h.call("alice", http.MethodGet, "api/v1/me/kernels", "").Body.Bytes())
+	assert.Equal(t, h.returns, own[0].Returns)
+	assert.Contains(t, decode(t, h.call("alice", http.MethodGet, "api/v1/kernels/k-alice", "")), "returns")
+	assert.NotContains(t, decode(t, h.call("root", http.MethodGet, "api/v1/kernels/k-alice", "")), "returns")
+
+	alice := h.signIn("alice")
+	form := formOf(t, alice.open(""), base+"kernels/k-alice/return")
+	form.Set("kernelspec", "python-cpu")
+	done := alice.submit("kernels/k-alice/return", form)
+	assert.Equal(t, base+"?done=return", done.Header().Get("Location"), "%s", done.Body)
+	assert.Contains(t, alice.open("?done=return").Body.String(), "The kernel returns")
+	h.read("k-alice", &k)
+	assert.Equal(t, []any{"python-cpu", int64(2)}, []any{k.Spec.KernelSpec, k.Spec.Run})
+	assert.Equal(t, "running", ask("alice", `{"kernelspec": "python-gpu"}`), "it is on its way")
+	assert.Contains(t, h.log.String(), `"action":"ReturnRequested"`)
+
+	h.choiceless = true
+	k.Status.Run = 2
+	require.NoError(t, h.api.Status().Update(t.Context(), &k))
+	assert.Equal(t, http.StatusOK, alice.open("").Code, "what is known is told")
+	assert.Equal(t, "internal", ask("alice", `{"kernelspec": "python-gpu"}`))
+}
+
 func TestShutdown(t *testing.T) {
 	h := newHarness(t)
 	// By is not to be taken for the notebook server's own request.

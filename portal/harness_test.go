@@ -112,6 +112,9 @@ type harness struct {
 	log       *buffer
 	now       time.Time
 	uncounted bool // nobody can tell what the cluster has
+	// returns are what every kernel may return as; choiceless: nobody can tell.
+	returns    []holdings.Choice
+	choiceless bool
 }
 
 func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
@@ -141,6 +144,12 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 	h.portal, err = portal.New(config, portal.Dependencies{
 		Gate: newGate(t), Members: h.members, Client: api, Live: api, Log: slog.New(slog.NewJSONHandler(h.log, nil)), Metrics: prometheus.NewRegistry(),
 		Now: func() time.Time { return h.now },
+		Returns: func(context.Context, string) ([]holdings.Choice, error) {
+			if h.choiceless {
+				return nil, errors.New("the cache is not there yet")
+			}
+			return h.returns, nil
+		},
 		Capacity: func(context.Context) (holdings.Capacity, error) {
 			if h.uncounted {
 				return holdings.Capacity{}, errors.New("the cache is not there yet")

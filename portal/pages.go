@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
 	"github.com/elastichub/elastichub/web"
 )
@@ -53,7 +54,7 @@ func (p *Portal) minePage(r *request) error {
 	if err != nil {
 		return err
 	}
-	servers, kernels := own(h.Servers, ownerOfServer, r.person.User), own(h.Kernels, ownerOfKernel, r.person.User)
+	servers, kernels := own(h.Servers, ownerOfServer, r.person.User), p.withReturns(r, own(h.Kernels, ownerOfKernel, r.person.User))
 	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.Mine(c, servers, kernels) })
 }
 
@@ -94,6 +95,9 @@ func (p *Portal) kernelPage(r *request) error {
 	o, k, mine, err := p.kernelOf(r)
 	if err != nil {
 		return err
+	}
+	if mine {
+		k = p.withReturns(r, []holdings.Kernel{k})[0]
 	}
 	happened := p.happened(r, o, o.Status.PodName, nil)
 	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneKernel(c, k, happened, mine) })

@@ -59,6 +59,22 @@ func (r *request) readWish() (w wish, err error) {
 	return w, nil
 }
 
+// readReturn reads what a kernel is to return as, as readWish does.
+func (r *request) readReturn() (kernelSpec string, err error) {
+	var sent *struct {
+		KernelSpec *string `json:"kernelspec"`
+	}
+	if !r.isAPI() {
+		kernelSpec = r.PostForm.Get("kernelspec")
+	} else if err = r.readJSON(&sent); err == nil && sent != nil && sent.KernelSpec != nil {
+		kernelSpec = *sent.KernelSpec
+	}
+	if err == nil && (kernelSpec == "" || utf8.RuneCountInString(kernelSpec) > maxValue || !utf8.ValidString(kernelSpec)) {
+		err = &malformed{"The body names no kernelspec."}
+	}
+	return kernelSpec, err
+}
+
 // line makes one line of what somebody wrote: others read it, in a terminal or a
 // notebook, too, where what is no letter can do harm.
 func line(text string) string {

@@ -32,9 +32,12 @@ type Dependencies struct {
 	Live client.Reader
 	// Capacity is what the cluster has of extended resources; nil: nobody counts them.
 	Capacity func(context.Context) (holdings.Capacity, error)
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer
-	Now      func() time.Time
+	// Returns are the kernelspecs that a kernel may return as, by its name: none unless it is
+	// without a Pod.
+	Returns func(ctx context.Context, kernel string) ([]holdings.Choice, error)
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	Now     func() time.Time
 }
 
 // Portal is the handler of everything below the base path.

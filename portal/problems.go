@@ -40,6 +40,9 @@ var (
 	errConflict       = errors.New("portal: the object has changed")
 	errNotRunning     = errors.New("portal: nothing to release")
 	errTooManyStreams = errors.New("portal: too many event streams")
+	errRunning        = errors.New("portal: the kernel runs or waits")
+	errNotOwner       = errors.New("portal: not the owner")
+	errNotOffered     = errors.New("portal: the kernel cannot return as that")
 	errNoReason       = errors.New("portal: no reason given for what is another person's")
 )
 
@@ -75,6 +78,9 @@ var rows = []row{
 	{errNotFound, http.StatusNotFound, "not-found", "Not found", "There is no such server or kernel, or it is not yours.", false},
 	{errConflict, http.StatusConflict, "conflict", "Changed meanwhile", "It has changed meanwhile. Look again.", false},
 	{errNotRunning, http.StatusConflict, "not-running", "Not running", "It neither runs nor waits.", false},
+	{errRunning, http.StatusConflict, "running", "It runs or waits", "The kernel runs or waits. Release it first; then it can return as another.", false},
+	{errNotOwner, http.StatusForbidden, "not-owner", "For its owner", "Only its owner brings a kernel back.", false},
+	{errNotOffered, http.StatusUnprocessableEntity, "not-offered", "Not offered", "The kernel cannot return as that: it is not allowed for you, not offered by its gateway, or of another language.", false},
 	{errNoReason, http.StatusUnprocessableEntity, "reason-required", "A reason is required", "Say why: it is another person's.", false},
 	{errTooManyStreams, http.StatusServiceUnavailable, "too-many-streams", "Too many streams", "Too many pages follow what happens. Look again by yourself.", true},
 	{holdings.ErrQuery, http.StatusBadRequest, "malformed", "Malformed request", "There is no such sort key, or no such place in a list.", false},

@@ -43,6 +43,7 @@ func (p *Portal) routes() []route {
 		{get, "/kernels/{name}", person, p.kernelPage},
 		{post, "/kernels/{name}/release", person, p.asksIn("kernels", p.release, web.DoneRelease)},
 		{post, "/kernels/{name}/shutdown", person, p.asksIn("kernels", p.shutDown, web.DoneShutDown)},
+		{post, "/kernels/{name}/return", person, p.asksIn("kernels", p.returnAs, web.DoneReturn)},
 		{get, "/servers/{name}", person, p.serverPage},
 		{post, "/servers/{name}/stop", person, p.asksIn("servers", p.stop, web.DoneStop)},
 		{get, "/cluster", admin, p.clusterPage},
@@ -61,6 +62,7 @@ func (p *Portal) routes() []route {
 		{get, apiPrefix + "/kernels/{name}/events", person, p.eventsOfKernel},
 		{post, apiPrefix + "/kernels/{name}/release", person, asks(p.release)},
 		{post, apiPrefix + "/kernels/{name}/shutdown", person, asks(p.shutDown)},
+		{post, apiPrefix + "/kernels/{name}/return", person, asks(p.returnAs)},
 
 		{get, apiPrefix + "/overview", admin, p.overview},
 		{get, apiPrefix + "/queue", admin, p.queue},

@@ -38,6 +38,8 @@ var allowed = map[string]string{
 	"GET /kernels/{name}":                  owner,
 	"POST /kernels/{name}/release":         owner,
 	"POST /kernels/{name}/shutdown":        owner,
+	"POST /kernels/{name}/return":          owner,
+	"POST /api/v1/kernels/{name}/return":   owner,
 	"GET /servers/{name}":                  owner,
 	"POST /servers/{name}/stop":            owner,
 	"GET /cluster":                         admins,

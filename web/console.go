@@ -58,6 +58,7 @@ const (
 	DoneRelease  Done = "release"
 	DoneShutDown Done = "shutdown"
 	DoneStop     Done = "stop"
+	DoneReturn   Done = "return"
 )
 
 // How often a page looks again by its script, in seconds, while it does not hear of
@@ -117,6 +118,8 @@ func (s shell) done() string {
 		return s.Msg.DoneShutDown.plain()
 	case DoneStop:
 		return s.Msg.DoneStopped.plain()
+	case DoneReturn:
+		return s.Msg.DoneReturn.plain()
 	}
 	return ""
 }

@@ -14,7 +14,28 @@ type act struct {
 	about string
 	// force and reason are what the form asks for, besides.
 	force, reason bool
-	danger        bool
+	// choices are kernelspecs of which one is chosen; the first is there already.
+	choices []choice
+	danger  bool
+}
+
+// choice is a kernelspec to choose.
+type choice struct {
+	name, text string
+	chosen     bool
+}
+
+// returnAct brings a kernel back, as one of what it may return as.
+func (c Console) returnAct(k holdings.Kernel) act {
+	a := act{label: c.Msg.Return.plain(), explained: c.Msg.ReturnExplained.plain(), action: c.Base + "kernels/" + url.PathEscape(k.ID) + "/return"}
+	for _, one := range k.Returns {
+		text := one.Title
+		if amounts := c.Msg.amounts(one.Devices); amounts != "" {
+			text += ", " + amounts
+		}
+		a.choices = append(a.choices, choice{one.Name, text, one.Name == k.KernelSpec})
+	}
+	return a
 }
 
 func (c Console) kernelActs(k holdings.Kernel, own bool) []act {
@@ -26,6 +47,8 @@ func (c Console) kernelActs(k holdings.Kernel, own bool) []act {
 	switch {
 	case k.Phase == v1alpha1.KernelQueued:
 		acts = append(acts, act{label: c.Msg.LeaveQueue.plain(), explained: c.Msg.QueueExplained.plain(), action: action + "/release"})
+	case own && len(k.Returns) > 0:
+		acts = append(acts, c.returnAct(k))
 	case k.Phase.HasPod():
 		acts = append(acts, act{label: c.Msg.Release.plain(), explained: c.Msg.ReleaseExplained.plain(), action: action + "/release", force: true})
 	}

@@ -14,6 +14,9 @@ const (
 	FaultNotFound   Fault = "not-found"
 	FaultConflict   Fault = "conflict"
 	FaultNotRunning Fault = "not-running"
+	FaultRunning    Fault = "running"
+	FaultNotOwner   Fault = "not-owner"
+	FaultNotOffered Fault = "not-offered"
 	FaultNoReason   Fault = "reason-required"
 	FaultUnreadable Fault = "malformed"
 	FaultSignInNew  Fault = "sign-in-again"
@@ -24,7 +27,7 @@ const (
 // wayOut is the text of the link that leads to the first page.
 func (m *Messages) wayOut(f Fault) string {
 	switch f {
-	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultNoReason, FaultUnreadable:
+	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultRunning, FaultNotOwner, FaultNotOffered, FaultNoReason, FaultUnreadable:
 		return m.MineTitle.plain()
 	case FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultSignInNew, FaultDirectory, FaultInternal:
 	}
@@ -51,6 +54,12 @@ func (m *Messages) fault(f Fault) string {
 		return m.FaultConflict.plain()
 	case FaultNotRunning:
 		return m.FaultNotRunning.plain()
+	case FaultRunning:
+		return m.FaultRunning.plain()
+	case FaultNotOwner:
+		return m.FaultNotOwner.plain()
+	case FaultNotOffered:
+		return m.FaultNotOffered.plain()
 	case FaultNoReason:
 		return m.FaultNoReason.plain()
 	case FaultUnreadable:

@@ -119,6 +119,7 @@ type texts struct {
 	DoneReleased      message `json:"doneReleased"`
 	DoneShutDown      message `json:"doneShutDown"`
 	DoneStopped       message `json:"doneStopped"`
+	DoneReturn        message `json:"doneReturn"`
 	MineTitle         message `json:"mineTitle"`
 	AllServers        message `json:"allServers"`
 	AllKernels        message `json:"allKernels"`
@@ -136,6 +137,9 @@ type texts struct {
 	ReleaseExplained  message `json:"releaseExplained"`
 	QueueExplained    message `json:"queueExplained"`
 	ReleaseForce      message `json:"releaseForce"`
+	Return            message `json:"return"`
+	ReturnExplained   message `json:"returnExplained"`
+	ReturnAs          message `json:"returnAs"`
 	ShutDown          message `json:"shutDown"`
 	ShutDownExplained message `json:"shutDownExplained"`
 	Reason            message `json:"reason"`
@@ -244,6 +248,9 @@ type texts struct {
 	FaultNotFound     message `json:"faultNotFound"`
 	FaultConflict     message `json:"faultConflict"`
 	FaultNotRunning   message `json:"faultNotRunning"`
+	FaultRunning      message `json:"faultRunning"`
+	FaultNotOwner     message `json:"faultNotOwner"`
+	FaultNotOffered   message `json:"faultNotOffered"`
 	FaultNoReason     message `json:"faultNoReason"`
 	FaultUnreadable   message `json:"faultUnreadable"`
 	FaultInternal     message `json:"faultInternal"`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,6 +101,14 @@ func newConsole(config serveConfig, members portal.Members, kubernetes client.Cl
 		Capacity: func(ctx context.Context) (holdings.Capacity, error) {
 			free, total, _, err := lent.Capacity(ctx)
 			return holdings.Capacity{Total: total, Free: free}, err
+		},
+		Returns: func(ctx context.Context, kernel string) ([]holdings.Choice, error) {
+			offers, err := lent.Returns(ctx, kernel)
+			choices := make([]holdings.Choice, len(offers))
+			for i, o := range offers {
+				choices[i] = holdings.Choice{Name: o.Name, Title: cmp.Or(o.DisplayName, o.Name), Devices: o.Extended}
+			}
+			return choices, err
 		},
 	})
 	if err != nil {

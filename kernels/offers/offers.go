@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/languages"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
 )
@@ -112,6 +113,52 @@ func (c *Catalogue) Offers(ctx context.Context, gateway string, policies []strin
 		})
 	}
 	return offers, nil
+}
+
+// Returns lists what a kernel may return as: its gateway's offers under its policies, of
+// its own language. There are none for a kernel that does not exist, has a Pod or waits for
+// one. Whether it is admitted so is decided when it asks.
+func (c *Catalogue) Returns(ctx context.Context, name string) ([]Offer, error) {
+	var k v1alpha1.JupyterKernel
+	err := c.reader.Get(ctx, types.NamespacedName{Namespace: c.namespace, Name: name}, &k)
+	if apierrors.IsNotFound(err) || err == nil && (k.HasPodOrWaits() || k.Spec.KernelSpec == "") {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kernels: kernel %s: %w", name, err)
+	}
+	own, err := c.language(ctx, k.Spec.KernelSpec)
+	if err != nil {
+		return nil, err
+	}
+	offers, err := c.Offers(ctx, k.Spec.Gateway, k.Spec.Policies)
+	if err != nil {
+		return nil, err
+	}
+	var same []Offer
+	for _, offer := range offers {
+		language, err := c.language(ctx, offer.Name)
+		if err != nil {
+			return nil, err
+		}
+		if language == own {
+			same = append(same, offer)
+		}
+	}
+	return same, nil
+}
+
+// language of a kernelspec; that of what does not exist is the default.
+func (c *Catalogue) language(ctx context.Context, kernelSpec string) (string, error) {
+	var ks v1alpha1.JupyterKernelSpec
+	err := c.reader.Get(ctx, types.NamespacedName{Namespace: c.namespace, Name: kernelSpec}, &ks)
+	switch {
+	case apierrors.IsNotFound(err):
+		return languages.Default, nil
+	case err != nil:
+		return "", fmt.Errorf("kernels: kernelspec %s: %w", kernelSpec, err)
+	}
+	return languages.Name(ks.Spec.Language), nil
 }
 
 func allowedBy(policies []v1alpha1.GroupPolicy, kernelSpec string) bool {

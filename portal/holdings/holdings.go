@@ -54,9 +54,20 @@ type Kernel struct {
 	ParkAt    *time.Time `json:"park_at,omitempty"`
 	// Kept is what is kept of its variables while it has no Pod; absent if nothing is.
 	Kept *Kept `json:"kept,omitempty"`
+	// Returns are the kernelspecs that it may return as; Of leaves them out.
+	Returns []Choice `json:"returns,omitempty"`
 	// Releasing and Ending: it was asked to park, or to end.
 	Releasing bool `json:"releasing,omitempty"`
 	Ending    bool `json:"ending,omitempty"`
+}
+
+// Choice is a kernelspec.
+type Choice struct {
+	Name string `json:"name"`
+	// Title is its name for people.
+	Title string `json:"title"`
+	// Devices are the extended resources that such a kernel takes.
+	Devices map[string]int64 `json:"devices,omitempty"`
 }
 
 // Kept are variables that come back with the kernel.

@@ -62,7 +62,7 @@ var mayImport = map[string][]string{
 	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "kernels/queue/warm", "podrules", "setaside"},
 	"kernels/queue/warm":     {},
 	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/languages", "kernels/podspec", "podrules", "setaside"},
-	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/lifecycle", "kernels/podspec", "kernels/queue"},
+	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/languages", "kernels/lifecycle", "kernels/podspec", "kernels/queue"},
 	"kernels/agent":          {"kernels/agent/keep/keeper", "kernels/agent/keep/store", "kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/ports", "kernels/wire"},
 	"kernels/ports":          {},
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/ports", "kernels/slab", "kernels/wire", "podrules", "tokens", "tokens/bearer", "kernels/languages"},
