@@ -25,13 +25,20 @@ func hasKept(k *v1alpha1.JupyterKernel) bool {
 // returnKernel brings a kernel that has no Pod back as another kernelspec of its
 // language, with the variables that are kept of it.
 func (s *Server) returnKernel(w http.ResponseWriter, c *call) error {
-	req, err := readStart(c.Body)
-	if err != nil {
+	var req struct {
+		Name string `json:"name"`
+		// Kept: only if variables are kept of the kernel.
+		Kept bool `json:"kept"`
+	}
+	if err := readBody(c.Body, &req, "The body must be a JSON object with name and kept."); err != nil {
 		return err
 	}
 	k, err := s.store.kernel(c.Context(), c.id, c.PathValue("id"))
 	if err != nil {
 		return err
+	}
+	if req.Kept && !hasKept(k) {
+		return fail(kindConflict, "Nothing is kept of this kernel.")
 	}
 	ks, same, err := s.successor(c.Context(), c.id, k, req.Name)
 	if err != nil {

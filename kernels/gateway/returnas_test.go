@@ -74,7 +74,12 @@ func TestReturn(t *testing.T) {
 	path := "/api/kernels/" + id + "/return"
 	w.phase(id, v1alpha1.KernelReady, 1, "10.0.0.1")
 	assert.Contains(t, w.call("nb-alice", "POST", path, `{"name":"python-gpu"}`).problem(t).Message, "Park it first")
+	w.phase(id, v1alpha1.KernelParked, 1, "")
+	assert.Equal(t, 409, w.call("nb-alice", "POST", path, `{"name":"python-gpu","kept":true}`).status, "nothing is")
 	w.parkKept(id)
+	for body, want := range map[string]int{`[]`: 400, `{"name":7}`: 400, `{"kept":"x"}`: 400} {
+		assert.Equal(t, want, w.call("nb-alice", "POST", path, body).status, body)
+	}
 	for name, want := range map[string]int{"none": 404, "r": 409, "missing": 403} {
 		assert.Equal(t, want, w.call("nb-alice", "POST", path, `{"name":"`+name+`"}`).status, name)
 	}
@@ -106,4 +111,25 @@ func TestACellReadsThatItsKernelCouldNotReturn(t *testing.T) {
 	p.execute("2")
 	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 3 }, patience, 10*time.Millisecond)
 	assert.Equal(t, "python-cpu", w.kernel(id).Spec.KernelSpec)
+}
+
+// TestStates: a notebook is told of its own kernels that exist.
+func TestStates(t *testing.T) {
+	w := newWorld(t)
+	id := w.start("nb-alice", "python-cpu")
+	w.start("nb-bob", "python-cpu")
+	list := func(who string) (s states) {
+		a := w.call(who, "GET", "/api/states", "")
+		require.Equal(t, 200, a.status, string(a.body))
+		a.json(t, &s)
+		return s
+	}
+	want := states{Holder: "gw-uid/nb-alice-uid", Kernels: []string{string(w.kernel(id).UID)}}
+	require.Eventually(t, func() bool { return assert.ObjectsAreEqual(want, list("nb-alice")) }, patience, 10*time.Millisecond)
+	k := w.kernel(id)
+	k.Spec.Shutdown = &v1alpha1.KernelShutdown{By: "somebody"}
+	require.NoError(t, w.api.Update(context.Background(), k))
+	require.Eventually(t, func() bool { return len(list("nb-alice").Kernels) == 0 }, patience, 10*time.Millisecond)
+	assert.Equal(t, states{Holder: "gw-uid/plain-uid", Kernels: []string{}}, list("plain"))
+	assert.Equal(t, 404, w.call("ci", "GET", "/api/states", "").status)
 }

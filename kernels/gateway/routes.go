@@ -50,6 +50,7 @@ func (s *Server) Handler() http.Handler {
 		{"POST", "/api/kernels/{id}/return", s.returnKernel},
 		{"GET", "/api/kernels/{id}/channels", s.channels},
 		{"GET", "/api/kernels/{id}/ports", s.listPorts},
+		{"GET", "/api/states", s.listStates},
 		{"GET", "/api/sessions", s.listSessions},
 		{"POST", "/api/sessions", s.createSession},
 		{"GET", "/api/sessions/{id}", s.getSession},

@@ -25,10 +25,11 @@ c.ServerApp.jpserver_extensions = {
     name: False for name in ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals")
 }
 elastichub.notebook.configure(c)
-from elastichub.notebook import leaving, liveness, mixing
+from elastichub.notebook import leaving, liveness, mixing, states
 leaving.LINGER = 2
 liveness.LOOK_EVERY = 0.2
 mixing.UNSURE = 5
+states.SOON = 0.2
 """
 
 

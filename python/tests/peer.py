@@ -68,6 +68,8 @@ class Kernel:
         self.kept = None  # the session that it is for, as the gateway keeps it
         self.own = True  # and not one of another server
         self.environment = ""  # of the user's own
+        self.uid = str(uuid.uuid4())
+        self.parked = False  # with its variables
         self.state = "idle"
         self.last_activity = "2026-01-01T00:00:00.000000Z"
         self.executed = []
@@ -267,6 +269,14 @@ class Rest(web.RequestHandler):
             self.set_status(201)
             self.finish(kernel.model())
             return
+        if action == "return":
+            kernel, body = self.kernels[kernel_id], json.loads(self.request.body)
+            if body["name"] not in SPECS:
+                raise web.HTTPError(404)
+            if not (kernel.parked and body["kept"]):
+                raise web.HTTPError(409)
+            kernel.parked, kernel.name = False, body["name"]
+            self.finish(kernel.model())
         self.application.settings["peer"].actions.append((action, kernel_id))
 
     def delete(self, kernel_id):
@@ -279,6 +289,16 @@ class Rest(web.RequestHandler):
 class About(web.RequestHandler):
     def get(self):
         self.finish({"version": "elastichub", "features": self.application.settings["peer"].features})
+
+
+class States(web.RequestHandler):
+    def get(self):
+        peer = self.application.settings["peer"]
+        if peer.failing:
+            raise web.HTTPError(503)
+        if not peer.tells:
+            raise web.HTTPError(404)
+        self.finish({"holder": peer.holder, "kernels": [k.uid for k in peer.kernels.values()]})
 
 
 class Sessions(web.RequestHandler):
@@ -357,6 +377,8 @@ class Peer:
         self.specs = {}
         self.actions = []
         self.more = []  # routes of a test
+        self.holder = "gateway/notebook"
+        self.tells = True  # which kernels there are
         self.open = set()
         self.dialled = 0
         self.failing = False
@@ -373,11 +395,12 @@ class Peer:
                 (r"/api/kernelspecs(?:/([^/]+))?", Specs),
                 (r"/kernelspecs/([^/]+)/(.+)", Logo),
                 (r"/api", About),
+                (r"/api/states", States),
                 (r"/api/sessions", Sessions),
                 (r"/api/sessions/([^/]+)", Sessions),
                 (r"/api/kernels", Rest),
                 (one, Rest),
-                (one + "/(restart|interrupt)", Rest),
+                (one + "/(restart|interrupt|return)", Rest),
                 (one + "/channels", Channels),
                 *self.more,
             ],

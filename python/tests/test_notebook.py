@@ -233,6 +233,66 @@ async def test_kernels_outlive_the_server(server, peer):
     assert [k["id"] for k in (await server.api("GET", "/api/kernels"))[1]] == [alone]
 
 
+async def test_a_parked_kernel_returns_as_another(server, peer):
+    """JupyterLab's "Change kernel": of one that is parked with its variables nothing is lost."""
+    body = {"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": {"name": "python-gpu"}}
+    _, made = await server.api("POST", "/api/sessions", body)
+    session, kernel = f"/api/sessions/{made['id']}", made["kernel"]["id"]
+    await until("the gateway knows", lambda: peer.kernels[kernel].kept)
+    peer.kernels[kernel].parked = True
+    peer.kernels[kernel].name = "python-cpu"
+    status, changed = await server.api("PATCH", session, {"kernel": {"name": "python-gpu"}})
+    assert (status, changed["kernel"]["id"], changed["kernel"]["name"]) == (200, kernel, "python-gpu")
+    assert list(peer.kernels) == [kernel]
+    assert ("return", kernel) in peer.actions
+
+    status, changed = await server.api("PATCH", session, {"kernel": {"name": "python-gpu"}})
+    assert (status, changed["kernel"]["id"] != kernel) == (200, True), "one that runs is replaced"
+    await until("the one before is gone", lambda: list(peer.kernels) == [changed["kernel"]["id"]])
+
+
+def keep(home, kernel, expires):
+    """A state as an agent leaves it."""
+    directory = Path(home) / ".elastichub" / "kernels" / kernel
+    (directory / "chunks").mkdir(parents=True)
+    head = {"format": 1, "kernel": kernel, "expires": expires}
+    (directory / "manifest").write_text(json.dumps(head) + "\nsealed")
+    (directory / "chunks" / ("0" * 64)).write_bytes(b"sealed")
+    (directory / "lock").touch()
+    return directory
+
+
+async def test_states_of_kernels_that_are_gone(server, peer):
+    """Nobody starts a kernel in that home any more: the server removes them itself."""
+    await server.stop()
+    over = keep(server.directory / "home", "over", "2020-01-01T00:00:00.123456789Z")
+    kernel, stranger = peer.add(Kernel()), str(uuid.uuid4())
+    held = keep(server.directory / "home", kernel.uid, "2999-01-01T00:00:00Z")
+    other = keep(server.directory / "home", stranger, "2999-01-01T00:00:00Z")
+    await server.start()
+    await until("what is over is gone", lambda: not over.exists())
+    await until("they are noted", (held.parent.parent / "seen").exists)
+    await server.stop()
+    assert held.exists()
+    assert other.exists(), "nobody knows whose it is"
+
+    del peer.kernels[kernel.id]  # as kubectl does while the server is away
+    await server.start()
+    await until("it is gone", lambda: not held.exists())
+    assert other.exists()
+
+    # One that is shut down here while it is parked.
+    parked = await server.kernel()
+    held = keep(server.directory / "home", peer.kernels[parked].uid, "2999-01-01T00:00:00Z")
+    await server.stop()
+    await server.start()
+    await until("it is noted", lambda: peer.kernels[parked].uid in (held.parent.parent / "seen").read_text())
+    assert (await server.api("DELETE", f"/api/kernels/{parked}"))[0] == 204
+    await until("it is gone", lambda: not held.exists())
+    assert other.exists()
+    assert "Traceback" not in server.log, server.log
+
+
 async def test_a_gateway_that_is_away_when_the_server_starts(server, peer):
     kept = peer.add(Kernel())
     kept.kept = {"id": str(uuid.uuid4()), "path": "a.ipynb", "name": "", "type": "notebook"}

@@ -58,7 +58,8 @@ def _load_jupyter_server_extension(app):
     from .leaving import Leaving
     from .liveness import Watch, list_models
     from .mixing import USUAL
-    from .sessions import PATIENCE, LastingSessions
+    from .sessions import PATIENCE, LastingSessions, list_states
+    from .states import States
     from .terminal import TerminalKernelSpecs
 
     manager = getattr(app.kernel_manager, "remote", app.kernel_manager)
@@ -86,6 +87,8 @@ def _load_jupyter_server_extension(app):
     def is_watched():
         return bool(getattr(manager, "outliving", False)) and GatewayConnection.are_open()
 
+    states = States(os.path.expanduser("~"), list_states, app.log)
+    manager.ended = states.soon
     leaving = Leaving(list_models, is_watched, app.log)
     keeper = _document_keeper(app, manager)
     KeptHandler.install(app, keeper, manager)
@@ -95,6 +98,7 @@ def _load_jupyter_server_extension(app):
         if keeper is not None:
             keeper.restore(dial)
         # Held by the application: the loop itself keeps weak references to tasks only.
+        app.elastichub_states = asyncio.ensure_future(states.run())
         app.elastichub_watch = asyncio.ensure_future(watch.run())
         app.elastichub_specs = asyncio.ensure_future(list_specs())
         if lasting and not sessions.adopted:

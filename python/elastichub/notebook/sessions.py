@@ -25,6 +25,17 @@ PAUSE, MAX_PAUSE = 1.0, 30.0  # seconds between attempts to tell the gateway
 AGAIN = 2.0  # seconds between attempts to ask it
 
 
+async def list_states():
+    """What the gateway says of which kernels this notebook's home may keep variables; None if it
+    does not know. Error: HTTPError if it does not answer."""
+    try:
+        return await _call("GET", "/api/states")
+    except HTTPError as error:
+        if not _refused(error):
+            raise
+        return None
+
+
 async def _call(method, path, body=None):
     """What the gateway answers. Error: HTTPError, of the gateway's own or for want of one."""
     options: dict[str, Any] = {"method": method}
@@ -120,6 +131,29 @@ class LastingSessions(SessionManager):
         if not self.adopted:
             await self.adopt_soon(GLANCE)
         return await super().session_exists(path)
+
+    async def start_kernel_for_session(self, session_id, *args, **kwargs):
+        # Called with what jupyter_server's own takes, by release: to begin, and to change kernels.
+        return await self._return_as(session_id, kwargs.get("kernel_name")) or (
+            await super().start_kernel_for_session(session_id, *args, **kwargs)
+        )
+
+    async def _return_as(self, session_id, name):
+        """Has a parked kernel of which variables are kept return as another kernelspec. Gives its
+        id, or None if the session gets another kernel."""
+        self.cursor.execute("SELECT kernel_id FROM session WHERE session_id=?", (session_id,))
+        row = self.cursor.fetchone()
+        if row is None or not name or row["kernel_id"] not in self._remote or not self._remote.outliving:
+            return None
+        path = f"/api/kernels/{url_escape(row['kernel_id'])}/return"
+        try:
+            await _call("POST", path, {"name": name, "kept": True})
+        except HTTPError as error:
+            if not _refused(error):
+                raise
+            self.log.info("%s does not return as %s: %s", row["kernel_id"], name, error)
+            return None
+        return row["kernel_id"]
 
     async def save_session(self, session_id, path=None, name=None, type=None, kernel_id=None):
         model = await super().save_session(session_id, path, name, type, kernel_id)
