@@ -141,6 +141,30 @@ slow = Slow()`, "MARK", mark))
 	assert.FileExists(t, snapshot(home))
 }
 
+// TestAKernelThatDiesWhileItIsSaved leaves no snapshot, neither of this run nor of the one before,
+// and the next process has the first cell's attention as after any crash.
+func TestAKernelThatDiesWhileItIsSaved(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	r := startKept(t, home, 1, nil)
+	r.connect("s1").run("a = 5")
+	require.Contains(t, r.parkedWith(), "is kept")
+	r = startKept(t, home, 2, nil)
+	g := r.connect("s1")
+	require.Equal(t, "5\n", g.run("print(a)"))
+	g.run(`
+import os
+class Trap:
+    def __reduce__(self): os.kill(os.getpid(), 9)
+trap = Trap()`)
+	r.awaitLog("kernel crashed")
+	assert.Equal(t, "False\n", g.run("print('a' in globals())"))
+	assert.Contains(t, r.parkedWith(), "There were no variables to keep")
+
+	r = startKept(t, home, 3, nil)
+	assert.Equal(t, "False\n", r.connect("s1").run("print('a' in globals())"))
+}
+
 // TestWhatCannotBeSaved is parked at the long limit alone, and it is said why.
 func TestWhatCannotBeSaved(t *testing.T) {
 	t.Parallel()

@@ -69,8 +69,7 @@ class Load:
         self.restored = Restored(session)
         self.variables, self.late = {}, []
         remake.LOADED = self.variables
-        remake.MOVED.clear()
-        self.failed, self.notes = [], []
+        self.failed, self.notes, self.moved = [], [], []
         self.random = None
         self.saved = None
 
@@ -119,6 +118,9 @@ class Load:
             value, failed = self.records.value(about, pickled, buffers)
             for kind, why in failed[:3]:
                 self.failed.append({**_who(about), "type": kind, "why": why})
+        for before, now in remake.moved.items():
+            self.moved.append({**_who(about), "what": f"it was on {before}, which is not here, and is on {now}"})
+        remake.moved.clear()
         self._take(about, value)
 
     def _tell(self, about):
@@ -158,7 +160,7 @@ class Load:
             variables=sum(type(value) is not Lost for value in self.variables.values()),
             lost=self.saved["lost"],
             holes=self.saved["holes"],
-            again=[*self.saved["again"], *_moved()],
+            again=self.saved["again"] + self.moved,
             skipped=self.saved["skipped"],
             still_lost=self.saved["still_lost"],
             failed=self.failed,
@@ -187,12 +189,6 @@ class Load:
             if now != before:
                 found.append({"name": name, "was": before, "is": now})
         return found
-
-
-def _moved():
-    for name, place in remake.MOVED.items():
-        what = "on the CPU" if place == "cpu" else f"on {place}"
-        yield {"name": name, "type": "torch.device", "what": f"its tensors are {what}, since it is not here"}
 
 
 def _readonly(buffer):

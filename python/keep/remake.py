@@ -483,19 +483,24 @@ def empty_storage(device):
     return torch.empty(0, dtype=torch.uint8, device=_device(device)).untyped_storage()
 
 
+# What was on a GPU that is not there, since the last record: what it was on, and is on now.
+moved = {}
+
+
 def _device(name):
     import torch
 
     device = torch.device(name)
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            device = torch.device("cuda", 0) if count else torch.device("cpu")
-            MOVED[str(name)] = str(device)
-    return device
+    if device.type != "cuda":
+        return device
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index < count:
+        return device
+    found = torch.device("cuda", 0) if count else torch.device("cpu")
+    if count == 0 or device.index is not None:
+        moved[str(device)] = str(found)
+    return found
 
-
-MOVED: dict = {}  # devices that are not here, and what has taken their place, while a snapshot is loaded
 
 
 def storage_of_array(owner):

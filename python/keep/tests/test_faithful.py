@@ -327,3 +327,37 @@ def test_what_goes_on_beside_the_cells(shells):
     (_, error), busy, _ = shells.job(("run", setup), ("busy",), ("run", "s.kill(); s.wait()"))
     assert error is None
     assert [(each["kind"], each["name"]) for each in busy["background"]] == [("thread", "mine"), ("process", "sleep 5")]
+
+
+def test_fewer_gpus_than_before(shells, tmp_path):
+    """What was on a GPU that is not there is told of. No GPU is at hand, nor torch: both are played."""
+    torch = (
+        "import sys, types\n"
+        "class device:\n"
+        "    def __init__(self, name, index=None):\n"
+        "        self.type, _, number = name.partition(':')\n"
+        "        self.index = int(number) if number else index\n"
+        "    def __str__(self): return self.type if self.index is None else f'{self.type}:{self.index}'\n"
+        "def empty(n, dtype, device): return types.SimpleNamespace(untyped_storage=lambda: str(device))\n"
+        "sys.modules['torch'] = types.SimpleNamespace(device=device, uint8=0, empty=empty, cuda=types.SimpleNamespace(device_count=lambda: {count}))\n"
+    )
+    setup = (
+        "class Storage:\n"
+        "    def __init__(self, device): self.device = device\n"
+        "    def __reduce__(self): return sys.modules['_elastichub_keep'].remake.empty_storage, (self.device,)\n"
+        "import sys\nfirst, second, none = Storage('cuda:0'), Storage('cuda:1'), Storage('cpu')"
+    )
+    path = str(tmp_path / "state")
+    (_, error), saved = shells.job(("run", setup), ("save", path, {}))
+    assert error is None and saved["whole"]
+    for count, where, told in (
+        (2, "cuda:0 cuda:1 cpu", {}),
+        (1, "cuda:0 cuda:0 cpu", {"second": "it was on cuda:1, which is not here, and is on cuda:0"}),
+        (0, "cpu cpu cpu", {n: f"it was on cuda:{i}, which is not here, and is on cpu" for i, n in enumerate(["first", "second"])}),
+    ):
+        (_, error), loaded, (printed, _) = shells.job(
+            ("run", torch.replace("{count}", str(count))), ("load", path), ("run", "print(first, second, none)")
+        )
+        assert error is None and loaded["outcome"] == "loaded", loaded
+        assert printed == where + "\n"
+        assert {each["name"]: each["what"] for each in loaded["again"]} == told

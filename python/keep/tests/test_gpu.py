@@ -59,5 +59,5 @@ base = torch.arange(6.0); view = base[2:4]"""
     assert error is None, printed
     assert loaded["failed"] == []
     assert [(each["name"], each["what"]) for each in loaded["again"]] == [
-        ("cuda:1", "its tensors are on the CPU, since it is not here")
+        ("base", "it was on cuda:1, which is not here, and is on cpu")
     ]

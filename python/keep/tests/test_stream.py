@@ -221,3 +221,22 @@ def test_begin_costs_little(tmp_path):
         kernel.silent(f"exec(open({BOOT!r}).read(), {{'__file__': {BOOT!r}}})")
         kernel.call("begin")
         assert time.perf_counter() - began < 1
+
+
+def test_a_limit_of_memory_just_above_the_state(tmp_path):
+    """A kernel that fills its memory to five sixths is saved without another fifth of it."""
+    size = 512 << 20
+    with Kernel(tmp_path) as kernel:
+        setup = f"import numpy, resource\na = numpy.ones({size} // 8)\nb = a[1:]"
+        assert kernel.run(setup)[1] is None
+        limit = (
+            "used = 4096 * int(open('/proc/self/statm').read().split()[0])\n"
+            f"resource.setrlimit(resource.RLIMIT_AS, (used + {size} // 5, resource.RLIM_INFINITY))\n"
+            f"try: numpy.ones({size} // 8)\n"
+            "except MemoryError: print('no room for another')"
+        )
+        assert kernel.run(limit) == ("no room for another\n", None)
+        saved = kernel.call("save", str(tmp_path / "state"))
+        assert (saved["outcome"], saved["whole"]) == ("saved", True), saved
+        assert saved["bytes"] > size
+        assert kernel.run("print(a.sum() == len(a), b[0])") == ("True 1.0\n", None)

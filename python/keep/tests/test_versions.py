@@ -58,6 +58,19 @@ def test_snapshots_of_former_releases_load(shells, snapshot):
     assert bool(loaded["failed"]) != same
 
 
+def test_an_image_with_another_minor_version(shells, tmp_path):
+    """Data is there, and of code it is said why not. The interpreter only says that it is another."""
+    path = str(tmp_path / "state")
+    other = "__import__('_elastichub_keep').remake.MAGIC = b'none'"
+    (_, error), saved = shells.job(("run", SETUP), ("save", path, {}))
+    assert error is None and saved["outcome"] == "saved"
+    (_, set_up), loaded, (printed, error), (_, second) = shells.job(("run", other), ("load", path), ("run", DATA), ("run", NO_CODE))
+    assert set_up is None
+    assert loaded["outcome"] == "loaded" and loaded["changed"] == []
+    assert (error, second) == (None, None), printed
+    assert {each["name"] for each in loaded["failed"]} >= {"add", "Point"}
+
+
 @pytest.mark.skipif(not LONG or len(PYTHONS) < 2, reason="KEEP_LONG=1 and KEEP_PYTHONS of two versions run it")
 def test_data_crosses_versions(tmp_path):
     for save, load in (PYTHONS[:2], PYTHONS[1::-1]):
