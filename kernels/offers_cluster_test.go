@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -11,6 +12,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/offers"
+	"github.com/elastichub/elastichub/kernels/podspec"
 )
 
 func TestOffersSayEveryExtendedResource(t *testing.T) {
@@ -33,6 +35,15 @@ func TestOffersSayEveryExtendedResource(t *testing.T) {
 		{Name: "mixed", DisplayName: "mixed", Extended: admission.Resources{"nvidia.com/gpu": 2, "nvidia.com/mig-1g.5gb": 3}, IdleSeconds: 90},
 		{Name: "plain", DisplayName: "plain", Extended: admission.Resources{}, IdleSeconds: 90},
 	}, listed)
+	// Where variables are kept, that is said of Python's.
+	keeping := c.cfg.Pods
+	keeping.Keeps, keeping.Keep = true, podspec.Keep{Enabled: true, IdleSeconds: 60, TTL: time.Hour}
+	change(c, "mixed", &v1alpha1.JupyterKernelSpec{}, func(ks *v1alpha1.JupyterKernelSpec) { ks.Spec.Language = "R" })
+	listed, err = offers.New(c.namespace, keeping, c.api, nil).Offers(t.Context(), "gw", []string{"one", "two"})
+	require.NoError(t, err)
+	require.Len(t, listed, 3)
+	assert.Equal(t, []int64{60, 0, 60}, []int64{listed[0].KeepSeconds, listed[1].KeepSeconds, listed[2].KeepSeconds})
+
 	names := func(kernel string) (all []string) {
 		found, err := catalogue.Returns(t.Context(), kernel)
 		require.NoError(t, err)

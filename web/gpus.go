@@ -111,10 +111,14 @@ func newKernel(k KernelChoice, several bool, msg *Messages) kernelView {
 			view.gpus = append(view.gpus, msg.count(msg.KernelGPUs, n))
 		}
 	}
-	idle := time.Duration(k.IdleSeconds) * time.Second
+	idle, short := time.Duration(k.IdleSeconds)*time.Second, time.Duration(k.KeepSeconds)*time.Second
 	switch {
 	case k.IdleSeconds <= 0:
 		view.idle = msg.KeptOpen.plain()
+	case k.KeepSeconds > 0 && len(k.GPUs) > 0:
+		view.idle = msg.say(msg.ReturnedIfKept, "short", msg.duration(short), "time", msg.duration(idle))
+	case k.KeepSeconds > 0:
+		view.idle = msg.say(msg.ParkedIfKept, "short", msg.duration(short), "time", msg.duration(idle))
 	case len(k.GPUs) > 0:
 		view.idle = msg.say(msg.Returned, "time", msg.duration(idle))
 	default:

@@ -81,22 +81,24 @@ type texts struct {
 	GPUKernels      message `json:"gpuKernels"`
 	GPUKernelsIntro message `json:"gpuKernelsIntro"`
 	// Kernels heads a list without GPUs.
-	Kernels      message `json:"kernels"`
-	KernelsIntro message `json:"kernelsIntro"`
-	NoKernels    message `json:"noKernels"`
-	KernelGPUs   message `json:"kernelGPUs"`
-	KernelNoGPU  message `json:"kernelNoGPU"`
-	Returned     message `json:"returned"`
-	Parked       message `json:"parked"`
-	KeptOpen     message `json:"keptOpen"`
-	GPUsPerUser  message `json:"gpusPerUser"`
-	GPUPool      message `json:"gpuPool"`
-	GPULimit     message `json:"gpuLimit"`
-	GPUsFree     message `json:"gpusFree"`
-	Seconds      message `json:"seconds"`
-	Minutes      message `json:"minutes"`
-	Hours        message `json:"hours"`
-	Days         message `json:"days"`
+	Kernels        message `json:"kernels"`
+	KernelsIntro   message `json:"kernelsIntro"`
+	NoKernels      message `json:"noKernels"`
+	KernelGPUs     message `json:"kernelGPUs"`
+	KernelNoGPU    message `json:"kernelNoGPU"`
+	Returned       message `json:"returned"`
+	Parked         message `json:"parked"`
+	ReturnedIfKept message `json:"returnedIfKept"`
+	ParkedIfKept   message `json:"parkedIfKept"`
+	KeptOpen       message `json:"keptOpen"`
+	GPUsPerUser    message `json:"gpusPerUser"`
+	GPUPool        message `json:"gpuPool"`
+	GPULimit       message `json:"gpuLimit"`
+	GPUsFree       message `json:"gpusFree"`
+	Seconds        message `json:"seconds"`
+	Minutes        message `json:"minutes"`
+	Hours          message `json:"hours"`
+	Days           message `json:"days"`
 
 	UnknownUser          message `json:"unknownUser"`
 	NoPolicy             message `json:"noPolicy"`

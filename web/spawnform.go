@@ -19,6 +19,8 @@ type KernelChoice struct {
 	GPUs map[string]int64
 	// IdleSeconds after which it is parked; 0 means never.
 	IdleSeconds int64
+	// KeepSeconds after which it is parked if all of its variables are kept; 0 means not before.
+	KeepSeconds int64
 }
 
 // GPUs is what the cluster has of one resource now.

@@ -102,7 +102,7 @@ func both() SpawnFormInput {
 	in.GPUs = map[string]GPUs{wholeGPU: {Total: 2}, slice: {Free: 5, Total: 14}}
 	in.Held = map[string]HeldGPUs{wholeGPU: {User: 1, Pool: 2}, slice: {User: 2, Pool: 6}}
 	in.Kernels = append(allKernels(),
-		KernelChoice{Name: "python-slice", DisplayName: "Python 3 (GPU slice)", GPUs: map[string]int64{slice: 1}, IdleSeconds: 600},
+		KernelChoice{Name: "python-slice", DisplayName: "Python 3 (GPU slice)", GPUs: map[string]int64{slice: 1}, IdleSeconds: 600, KeepSeconds: 300},
 		KernelChoice{Name: "python-pair", DisplayName: "Python 3 (GPU and slices)", GPUs: map[string]int64{slice: 2, wholeGPU: 1}, IdleSeconds: 60})
 	return in
 }
@@ -111,7 +111,7 @@ func allKernels() []KernelChoice {
 	return []KernelChoice{
 		{Name: "python-gpu", DisplayName: "Python 3 (GPU)", GPUs: map[string]int64{wholeGPU: 1}, IdleSeconds: 60},
 		{Name: "python-2gpu", DisplayName: "Python 3 (2 GPUs)", GPUs: map[string]int64{wholeGPU: 2}, IdleSeconds: 600},
-		{Name: "python-cpu", DisplayName: "Python 3 (large memory)", IdleSeconds: 3600},
+		{Name: "python-cpu", DisplayName: "Python 3 (large memory)", IdleSeconds: 3600, KeepSeconds: 300},
 		{Name: "not-allowed", DisplayName: "R"},
 	}
 }

@@ -26,9 +26,11 @@ func (c catalogue) Kernels(ctx context.Context, allowance groups.Allowance) ([]w
 	}
 	choices := make([]web.KernelChoice, 0, len(offers))
 	for _, offer := range offers {
-		choices = append(choices, web.KernelChoice{
-			Name: offer.Name, DisplayName: offer.DisplayName, GPUs: offer.Extended, IdleSeconds: offer.IdleSeconds,
-		})
+		choice := web.KernelChoice{Name: offer.Name, DisplayName: offer.DisplayName, GPUs: offer.Extended, IdleSeconds: offer.IdleSeconds}
+		if allowance.Storage != nil && allowance.Storage.Home != nil {
+			choice.KeepSeconds = offer.KeepSeconds
+		}
+		choices = append(choices, choice)
 	}
 	return choices, nil
 }

@@ -27,6 +27,9 @@ type Offer struct {
 	Extended admission.Resources
 	// IdleSeconds after which it is parked; 0 means never.
 	IdleSeconds int64
+	// KeepSeconds after which it is parked if all of its variables are kept, where there is
+	// a home; 0 means not before IdleSeconds.
+	KeepSeconds int64
 }
 
 // Catalogue tells what there is to lend, from the caches. Any replica may ask.
@@ -110,6 +113,7 @@ func (c *Catalogue) Offers(ctx context.Context, gateway string, policies []strin
 		offers = append(offers, Offer{
 			Name: name, DisplayName: in.Spec.Spec.DisplayName,
 			Extended: podspec.Extended(&pod.Spec), IdleSeconds: podspec.IdleSeconds(c.pods, in),
+			KeepSeconds: keepSeconds(c.pods, in),
 		})
 	}
 	return offers, nil
@@ -159,6 +163,17 @@ func (c *Catalogue) language(ctx context.Context, kernelSpec string) (string, er
 		return "", fmt.Errorf("kernels: kernelspec %s: %w", kernelSpec, err)
 	}
 	return languages.Name(ks.Spec.Language), nil
+}
+
+// keepSeconds is the short limit of a kernel whose notebook has a home. Those of other
+// languages than Python are not kept.
+func keepSeconds(cfg podspec.Config, in podspec.Parts) int64 {
+	if languages.Name(in.Spec.Spec.Language) != languages.Default {
+		return 0
+	}
+	in.Notebook = &v1alpha1.JupyterNotebook{}
+	in.Notebook.Spec.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{}}
+	return podspec.IdleRuleOf(cfg, in).ShortSeconds
 }
 
 func allowedBy(policies []v1alpha1.GroupPolicy, kernelSpec string) bool {
