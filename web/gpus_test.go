@@ -32,9 +32,9 @@ func TestSeveralGPUResourcesHaveNames(t *testing.T) {
 		slice:    {"5 of 14 GPUs free now", "You hold 2 of the 3 GPUs that you can have at a time.", "Your group holds 6 of its 7 GPUs."},
 
 		"Python 3 (GPU)":            {"1\u00a0×\u00a0nvidia.com/gpu", "GPU is returned after 60 seconds without work"},
-		"Python 3 (GPU slice)":      {"1\u00a0×\u00a0nvidia.com/mig-1g.5gb", "GPU is returned after 10 minutes without work"},
+		"Python 3 (GPU slice)":      {"1\u00a0×\u00a0nvidia.com/mig-1g.5gb", "GPU is returned after 5 minutes without work if all variables are kept, else after 10 minutes"},
 		"Python 3 (GPU and slices)": {"1\u00a0×\u00a0nvidia.com/gpu", "2\u00a0×\u00a0nvidia.com/mig-1g.5gb", "GPU is returned after 60 seconds without work"},
-		"Python 3 (large memory)":   {"no GPU", "parked after 1 hour without work"},
+		"Python 3 (large memory)":   {"no GPU", "parked after 5 minutes without work if all variables are kept, else after 1 hour"},
 	}, items(t, page))
 	free := func(resource string) string {
 		for _, li := range elements(parse(t, page), "li") {

@@ -140,7 +140,7 @@ func TestKernels(t *testing.T) {
 	}
 
 	shown := kernels(researchers())
-	for _, part := range []string{"GPU kernels", "1 of 2 GPUs free now", "Python 3 (GPU)", "1 GPU", "GPU is returned after 60 seconds without work", "parked after 1 hour without work", "You hold 0 of 1 GPU that you can have at a time."} {
+	for _, part := range []string{"GPU kernels", "1 of 2 GPUs free now", "Python 3 (GPU)", "1 GPU", "GPU is returned after 60 seconds without work", "parked after 5 minutes without work if all variables are kept, else after 1 hour", "You hold 0 of 1 GPU that you can have at a time."} {
 		assert.Contains(t, shown, part)
 	}
 	assert.NotContains(t, shown, "2 GPUs)", "more GPUs than the policy gives one kernel")

@@ -502,7 +502,6 @@ def _device(name):
     return found
 
 
-
 def storage_of_array(owner):
     import torch
 

@@ -298,7 +298,8 @@ class States(web.RequestHandler):
             raise web.HTTPError(503)
         if not peer.tells:
             raise web.HTTPError(404)
-        self.finish({"holder": peer.holder, "kernels": [k.uid for k in peer.kernels.values()]})
+        peer.told = {k.uid for k in peer.kernels.values()}
+        self.finish({"holder": peer.holder, "kernels": sorted(peer.told)})
 
 
 class Sessions(web.RequestHandler):
@@ -379,6 +380,7 @@ class Peer:
         self.more = []  # routes of a test
         self.holder = "gateway/notebook"
         self.tells = True  # which kernels there are
+        self.told = set()  # when it was last asked for them
         self.open = set()
         self.dialled = 0
         self.failing = False

@@ -49,6 +49,13 @@ def test_what_was_seen_and_is_no_more_goes(home):
     assert states.sweep(home, answer(), NOW) == []
 
 
+def test_what_was_seen_here_goes(home):
+    kept = keep(home, "kept", LATER)
+    assert states.sweep(home, answer(), NOW, {"another": {"kept"}}) == []
+    assert states.sweep(home, answer(), NOW, {"h": {"kept"}}) == ["kept"]
+    assert not kept.exists()
+
+
 def test_nothing_leads_out_of_the_directory(home, tmp_path):
     """Whoever may write to the home can put links there, to what others may write to."""
     outside = keep(tmp_path / "outside", "over", BEFORE)

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -104,4 +105,69 @@ func TestVariablesSurviveWhatHappensToTheirKernel(t *testing.T) {
 // want is the list after so many runs.
 func want(runs int) string {
 	return "[6" + strings.Repeat(", 7", runs) + "]"
+}
+
+// park parks a kernel by hand, and waits until it has no Pod.
+func (d *Demo) park(t *testing.T, id string, run int64) kernelStatus {
+	t.Helper()
+	d.must(t, "patch", "jupyterkernel", id, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"park":{"run":%d}}}`, run))
+	return d.over(t, id, run)
+}
+
+// TestAParkedKernelReturnsAsAnother by what JupyterLab's "Change kernel" sends, on a GPU, and
+// again without one, by kubectl: the same kernel, with what it had.
+func TestAParkedKernelReturnsAsAnother(t *testing.T) {
+	d := demo(t)
+	s := d.notebook(t, "faults-return", nil, "64Mi")
+	made, k := s.open(wire.SubprotocolV1)
+	id := made.Kernel.ID
+	run(t, k, "x = [6]; y = x")
+	assert.Equal(t, "whole", d.park(t, id, 1).Kept.Outcome)
+	spec := func(path string) string { return d.must(t, "get", "jupyterkernel", id, "-o", "jsonpath={"+path+"}") }
+
+	k.Close()
+	var changed session
+	status, err := s.Call(t.Context(), "PATCH", "/api/sessions/"+made.ID, map[string]any{"kernel": map[string]string{"name": "python-gpu"}}, &changed)
+	require.NoError(t, err)
+	require.Equal(t, 200, status)
+	assert.Equal(t, id, changed.Kernel.ID)
+	require.Eventually(t, func() bool { return k.Open(t.Context()) == nil }, time.Minute, time.Second)
+	assert.Equal(t, "True [6, 7]\n", run(t, k, "x.append(7); print(x is y, y)"))
+	assert.Equal(t, "python-gpu", spec(".spec.kernelSpec"))
+	assert.Equal(t, "1", spec(`.status.held.nvidia\.com/gpu`))
+
+	assert.Equal(t, "whole", d.park(t, id, 2).Kept.Outcome)
+	_, err = d.Kubectl("patch", "jupyterkernel", id, "--type=merge", "-p", `{"spec":{"kernelSpec":"python-cpu"}}`)
+	require.ErrorContains(t, err, "changes only together with spec.run")
+	d.must(t, "patch", "jupyterkernel", id, "--type=merge", "-p", `{"spec":{"kernelSpec":"python-cpu","run":3}}`)
+	k.Close()
+	require.Eventually(t, func() bool { return k.Open(t.Context()) == nil }, time.Minute, time.Second)
+	assert.Equal(t, "True [6, 7, 8]\n", run(t, k, "x.append(8); print(x is y, y)"))
+	assert.Empty(t, spec(".status.held"))
+}
+
+// TestStatesOfDeletedKernelsAreRemoved by the notebook server, though no other kernel ever uses
+// the home.
+func TestStatesOfDeletedKernelsAreRemoved(t *testing.T) {
+	d := demo(t)
+	s := d.notebook(t, "faults-states", nil, "64Mi")
+	made, k := s.open(wire.SubprotocolV1)
+	id := made.Kernel.ID
+	run(t, k, "x = [6]")
+	assert.Equal(t, "whole", d.park(t, id, 1).Kept.Outcome)
+	k.Close()
+	states := func() string {
+		return strings.TrimSpace(d.must(t, "exec", s.ready().Metadata.Name, "--", "sh", "-c", "cat /home/jovyan/.elastichub/seen; ls /home/jovyan/.elastichub/kernels"))
+	}
+	uid := d.must(t, "get", "jupyterkernel", id, "-o", "jsonpath={.metadata.uid}")
+	replace := func() {
+		before := s.ready()
+		d.must(t, "delete", "pod", before.Metadata.Name)
+		s.ready(before)
+	}
+	replace() // it looks when it starts, and then every ten minutes
+	require.Eventually(t, func() bool { return strings.Count(states(), uid) == 2 }, time.Minute, time.Second, "it is kept, and noted")
+	d.must(t, "delete", "jupyterkernel", id)
+	replace()
+	require.Eventually(t, func() bool { return !strings.Contains(states(), uid) }, time.Minute, time.Second)
 }

@@ -88,7 +88,7 @@ def _load_jupyter_server_extension(app):
         return bool(getattr(manager, "outliving", False)) and GatewayConnection.are_open()
 
     states = States(os.path.expanduser("~"), list_states, app.log)
-    manager.ended = states.soon
+    manager.changed = states.soon
     leaving = Leaving(list_models, is_watched, app.log)
     keeper = _document_keeper(app, manager)
     KeptHandler.install(app, keeper, manager)

@@ -101,7 +101,7 @@ class GatewayKernels(GatewayMappingKernelManager):
     gateway knows. Of another gateway, such as Enterprise Gateway, they end with this server."""
 
     outliving: bool | None = None  # what the gateway says; None while nobody knows
-    ended = staticmethod(lambda: None)  # called when a kernel was shut down
+    changed = staticmethod(lambda: None)  # called when a kernel was started or shut down
 
     @default("kernel_manager_class")
     def _default_kernel_manager_class(self):
@@ -144,11 +144,13 @@ class GatewayKernels(GatewayMappingKernelManager):
             if own is not None:
                 kwargs["kernel_name"], environment = own
                 kwargs["env"] = {**(kwargs.get("env") or {}), VARIABLE: str(environment.path)}
-        return await super().start_kernel(kernel_id=kernel_id, path=path, **kwargs)
+        started = await super().start_kernel(kernel_id=kernel_id, path=path, **kwargs)
+        self.changed()
+        return started
 
     async def shutdown_kernel(self, *args, **kwargs):
         await super().shutdown_kernel(*args, **kwargs)
-        self.ended()
+        self.changed()
 
     async def shutdown_all(self, now=False):
         """Called by jupyter_server when it ends."""

@@ -19,7 +19,7 @@ import stat
 from datetime import datetime, timezone
 
 EVERY = 600.0  # seconds between two looks
-SOON = 15.0  # seconds after a kernel was shut down: the controllers delete it
+SOON = 15.0  # seconds after a kernel was started or shut down: the controllers delete it
 MANIFEST, SUSPECT, LOCK, CHUNKS, HALF = "manifest", "suspect", "lock", "chunks", ".new"
 SEEN = "seen"  # beside the directories: which kernels there were, by holder
 FORMAT = 1
@@ -35,7 +35,7 @@ _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class States:
-    """Looks at the start, every EVERY seconds and after each kernel that is shut down.
+    """Looks at the start, every EVERY seconds and after each kernel that is started or shut down.
 
     ask() gives what the gateway answers at /api/states, or None if it does not know that."""
 
@@ -44,6 +44,7 @@ class States:
         self._ask = ask
         self._log = log
         self._soon = asyncio.Event()
+        self._seen: dict[str, set[str]] = {}  # by this server, before there was anything kept
 
     def soon(self):
         self._soon.set()
@@ -64,19 +65,22 @@ class States:
             there = None
         try:
             # A home may be slow, and the server has pages to serve.
-            gone = await asyncio.to_thread(sweep, self._home, there, datetime.now(timezone.utc))
+            gone = await asyncio.to_thread(sweep, self._home, there, datetime.now(timezone.utc), self._seen)
         except Exception as error:  # noqa: BLE001 - it is tried again
             self._log.warning("the variables of kernels that are gone cannot be removed: %r", error)
             return
+        if there:
+            self._seen.setdefault(there["holder"], set()).update(there["kernels"])
         if gone:
             self._log.info("the variables of kernels that are gone were removed: %s", gone)
 
 
-def sweep(home, there, now):
+def sweep(home, there, now, seen_here=None):
     """Removes what is kept in a home of kernels whose time is over, and of those that the gateway
     knew before of the same holder and does not know any more; gives their names.
 
-    there is the gateway's answer, None for none. What is in use is left, and what is not the
+    there is the gateway's answer, None for none; seen_here are kernels that it knew before, by holder,
+    besides those that are noted in the home. What is in use is left, and what is not the
     store's. Error: OSError if the home cannot be read."""
     try:
         top = _down(home, ".elastichub")
@@ -91,7 +95,7 @@ def sweep(home, there, now):
             found = {name for name in os.listdir(kernels) if _kernel(name)}
             seen = _read_seen(top) if there else {}
             holder, present = (there["holder"], set(there["kernels"])) if there else ("", set())
-            ended = set(seen.get(holder, ())) - present
+            ended = ((seen_here or {}).get(holder, set()) | set(seen.get(holder, ()))) - present
             gone, left = [], set()
             for name in sorted(found):
                 if name not in ended and not _is_over(kernels, name, now):
