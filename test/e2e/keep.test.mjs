@@ -119,3 +119,24 @@ describe('a notebook with something that cannot be kept', () => {
     await picture(page, 'keep-lost');
   });
 });
+
+describe('a parked kernel for which another is chosen', () => {
+  it('returns as that, with its variables, by JupyterLab\'s own dialog', async () => {
+    await output(await run(page, 'chosen = [1]; other = chosen; del numbers; print("set")'), /set/);
+    const before = await parked();
+    await gone();
+    await kernelMenu(page, /^Change Kernel…/);
+    await page.locator('.jp-Dialog select').selectOption({ label: 'Python 3 (CPU)' });
+    await accept(page);
+    await until('it is ready as another', async () => {
+      const k = await kernel();
+      return k?.spec.kernelSpec === 'python-cpu' && k.status.phase === 'Ready';
+    }, { seconds: 90 });
+    assert.equal((await kernel()).metadata.uid, before.metadata.uid);
+    assert.equal((await kernelPods()).reduce((n, pod) => n + gpusOf(pod), 0), 0);
+    const text = await output(await run(page, 'chosen.append(2); print(other)'), /\[1, 2\]/, 90);
+    assert.match(text, /Kernel is back with all \d+ variables/);
+    assert.match(await page.locator('#jp-main-statusbar').innerText(), /Python 3 \(CPU\)/);
+    await picture(page, 'keep-another');
+  });
+});
