@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -70,14 +71,21 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 		from:  from,
 		ready: make(chan struct{}, 1), kick: make(chan struct{}, 1), woken: make(chan error, 1),
 	}
-	if ks := (&v1alpha1.JupyterKernelSpec{}); s.cache.Get(c.Context(), types.NamespacedName{Namespace: s.cfg.Namespace, Name: k.Spec.KernelSpec}, ks) == nil {
-		sock.spec = ks
-	}
+	sock.spec = s.kernelSpecOf(c.Context(), k)
 	log.Debug("socket opened", "framing", string(client.framing))
 	end := sock.run(s.serving)
 	s.metrics.endSockets.WithLabelValues(string(end)).Inc()
 	log.Debug("socket closed", "reason", string(end))
 	return nil
+}
+
+// kernelSpecOf is a kernel's kernelspec, or nil if it cannot be had.
+func (s *Server) kernelSpecOf(ctx context.Context, k *v1alpha1.JupyterKernel) *v1alpha1.JupyterKernelSpec {
+	ks := &v1alpha1.JupyterKernelSpec{}
+	if s.cache.Get(ctx, types.NamespacedName{Namespace: s.cfg.Namespace, Name: k.Spec.KernelSpec}, ks) != nil {
+		return nil
+	}
+	return ks
 }
 
 // resumeFrom reads where a client of the resume protocol ended.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,7 +101,9 @@ func TestACellReadsThatItsKernelCouldNotReturn(t *testing.T) {
 	p := w.open("nb-alice", id, "s1")
 	require.Equal(t, 200, w.call("nb-alice", "POST", "/api/kernels/"+id+"/return", `{"name":"python-gpu"}`).status)
 	p.execute("1")
-	p.next(wire.TypeDisplayData) // it waits
+	for m := p.next(wire.TypeDisplayData); !strings.Contains(plainText(m), "a GPU"); { // it waits for what it is to be
+		m = p.next(wire.TypeUpdateDisplayData, wire.TypeDisplayData)
+	}
 	w.status(id, func(s *v1alpha1.JupyterKernelStatus) {
 		s.Run, s.ReadyTime, s.Cause = 2, nil, v1alpha1.CauseRefused
 		s.Message = `The kernel cannot return as "python-gpu": no. It is parked as it was, as "python-cpu".`

@@ -191,6 +191,9 @@ func (s *socket) advance(ctx context.Context, wg *sync.WaitGroup) (time.Duration
 		s.calm.Store(false) // what comes from here on is seen in the next step, if not in this one
 		now := s.srv.now()
 		k := s.sub.latest()
+		if k != nil && s.spec != nil && s.spec.Name != k.Spec.KernelSpec { // it returns as another
+			s.spec = s.srv.kernelSpecOf(ctx, k)
+		}
 		again := time.Hour
 		v := decide(s.situation(k, now))
 		switch {

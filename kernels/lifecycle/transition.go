@@ -375,6 +375,7 @@ func Refused(k *v1alpha1.JupyterKernel, reason string, now time.Time) v1alpha1.J
 	p := plan{status: *k.Status.DeepCopy()}
 	p.status.Queue = nil
 	p.end(observed{kernel: k, now: now}, podstate.Ending{Cause: v1alpha1.CauseRefused, Message: reason})
+	p.noteKernelSpec(k)
 	return p.status
 }
 
