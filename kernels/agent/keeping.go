@@ -190,7 +190,7 @@ func (p *kept) look(now time.Time) (park bool) {
 			p.step()
 		}
 	case keeper.Save, keeper.SaveAll:
-		p.save(now, i.used, step == keeper.SaveAll)
+		p.save(i.used, step == keeper.SaveAll)
 	case keeper.Commit:
 		p.commit()
 	case keeper.Discard:
@@ -217,7 +217,7 @@ func (p *kept) look(now time.Time) (park bool) {
 
 // save begins to save. Nothing reaches the kernel before the save is over, so that
 // an interrupt of it cannot be one of a cell.
-func (p *kept) save(now, used time.Time, all bool) {
+func (p *kept) save(used time.Time, all bool) {
 	if p.step != nil {
 		p.plan.Later()
 		return
@@ -286,7 +286,7 @@ func (p *kept) lastSave() {
 				tried = true
 				p.saved.Discard()
 				p.plan.Begin(i.used)
-				p.save(time.Now(), i.used, true)
+				p.save(i.used, true)
 			}
 			if p.step == nil {
 				return

@@ -484,7 +484,7 @@ def empty_storage(device):
 
 
 # What was on a GPU that is not there, since the last record: what it was on, and is on now.
-moved = {}
+moved: "dict[str, str]" = {}
 
 
 def _device(name):

@@ -64,7 +64,8 @@ def test_an_image_with_another_minor_version(shells, tmp_path):
     other = "__import__('_elastichub_keep').remake.MAGIC = b'none'"
     (_, error), saved = shells.job(("run", SETUP), ("save", path, {}))
     assert error is None and saved["outcome"] == "saved"
-    (_, set_up), loaded, (printed, error), (_, second) = shells.job(("run", other), ("load", path), ("run", DATA), ("run", NO_CODE))
+    steps = ("run", other), ("load", path), ("run", DATA), ("run", NO_CODE)
+    (_, set_up), loaded, (printed, error), (_, second) = shells.job(*steps)
     assert set_up is None
     assert loaded["outcome"] == "loaded" and loaded["changed"] == []
     assert (error, second) == (None, None), printed
