@@ -9,6 +9,7 @@ has it, and everything about it is asked of that manager.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 
@@ -24,11 +25,12 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import url_path_join
 from tornado import web
-from tornado.escape import url_escape
+from tornado.escape import json_decode, url_escape
 from traitlets import default
 
 from .connection import GatewayConnection
 from .environments import VARIABLE, Environments, LocalKernelSpecs, is_own
+from .frames import text
 from .terminal import TerminalKernelSpecs
 
 SUFFIX = " (this server)"  # of the names of kernels that run here
@@ -96,6 +98,37 @@ class GatewayKernel(GatewayKernelManager):
         return model
 
 
+class _Words(str):
+    """Text in which tornado doubles no %, as in what it takes for a template: pages would see that."""
+
+    def replace(self, *_args):
+        return self
+
+
+class Refused(web.HTTPError):
+    """Why the gateway starts no kernel, in its words. jupyter_server 2.21 shows a page the template
+    of its own message, and of an error that it passes on what str() says."""
+
+    def __init__(self, error):
+        """From the error of gateway_request."""
+        words = str(error)
+        with contextlib.suppress(ValueError, AttributeError):
+            words = text(json_decode(error.__cause__.response.body), "message") or words
+        self.words = _Words(words)
+        super().__init__(error.status_code, "%s", self.words)
+
+    @property
+    def log_message(self):
+        return self.words
+
+    @log_message.setter
+    def log_message(self, _):
+        """As tornado before 6.5 does it."""
+
+    def __str__(self):
+        return self.words
+
+
 class GatewayKernels(GatewayMappingKernelManager):
     """The gateway's kernels, which outlive this server: what ends them, and what does not, the
     gateway knows. Of another gateway, such as Enterprise Gateway, they end with this server."""
@@ -144,7 +177,10 @@ class GatewayKernels(GatewayMappingKernelManager):
             if own is not None:
                 kwargs["kernel_name"], environment = own
                 kwargs["env"] = {**(kwargs.get("env") or {}), VARIABLE: str(environment.path)}
-        started = await super().start_kernel(kernel_id=kernel_id, path=path, **kwargs)
+        try:
+            started = await super().start_kernel(kernel_id=kernel_id, path=path, **kwargs)
+        except web.HTTPError as error:
+            raise Refused(error) from error
         self.changed()
         return started
 
