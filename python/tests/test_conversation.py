@@ -23,7 +23,7 @@ def test_what_was_sent_is_sent_again_until_the_kernel_shows_a_sign():
     talk = Conversation()
     first, second = execute(), execute()
     for sent in (first, second):
-        assert talk.say(sent) == []
+        assert talk.say(sent) is None
     assert ids(talk) == [first.header()["msg_id"], second.header()["msg_id"]]
     for sent in talk.unwritten():
         sent.written = True
@@ -139,11 +139,11 @@ def test_what_is_held_is_bounded(monkeypatch):
     monkeypatch.setattr(conversation, "MAX_HELD", 1000)
     talk = Conversation()
     big = message("shell", "execute_request", {"code": "x" * 600}, session="page")
-    assert talk.say(big) == []
+    assert talk.say(big) is None
     refused = talk.say(message("shell", "execute_request", {"code": "x" * 600}, session="page"))
     assert kinds(refused)[2] == ("shell", "execute_reply")
     assert json.loads(refused[2].parts[3])["ename"] == "TooMuchWaiting"
-    assert talk.say(big) == [], "it is there already"
+    assert talk.say(big) is None, "it is there already"
     talk.heard(message("iopub", "status", {"execution_state": "busy"}, big.header()), 1)
     assert talk.held == 0
 
@@ -153,7 +153,7 @@ def test_a_kernel_that_never_finishes_does_not_fill_the_list(monkeypatch):
     talk = Conversation()
     for number in range(1, 10):
         sent = execute()
-        assert talk.say(sent) == []
+        assert talk.say(sent) is None
         talk.heard(message("iopub", "status", {"execution_state": "busy"}, sent.header()), number)
     assert len(talk.open) == 3
 
@@ -174,6 +174,6 @@ def test_headers_of_any_shape():
         odd = message("shell", "x", {})
         odd.parts[0] = json.dumps(header).encode()
         odd.parts[1] = b"not json"
-        assert talk.say(odd) == []
+        assert talk.say(odd) is None
         talk.heard(odd, 1)
     assert len(talk.unwritten()) == 5

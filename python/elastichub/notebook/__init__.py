@@ -15,6 +15,10 @@ import os
 
 __all__ = ["configure"]
 
+# Bytes of a message of a page that are read. What is larger than a kernel takes is answered with an
+# error; at this bound tornado, whose own is 10 MiB, hangs up.
+MAX_MESSAGE = 256 << 20
+
 
 def configure(c, environ=os.environ):
     """Sets jupyter_server's classes for the gateway that JUPYTER_GATEWAY_URL or
@@ -28,6 +32,10 @@ def configure(c, environ=os.environ):
     here = "elastichub.notebook"
     app = c.ServerApp
     app.jpserver_extensions.update({here: True})
+    if "tornado_settings" not in app:
+        app.tornado_settings = {}
+    if "websocket_max_message_size" not in app.tornado_settings:
+        app.tornado_settings.update({"websocket_max_message_size": MAX_MESSAGE})
     token = environ.get("JUPYTERHUB_API_TOKEN")
     if token and "cookie_secret" not in app:
         # An open page goes on when the server is replaced: the Hub's token is that of one start,
@@ -113,21 +121,18 @@ def _document_keeper(app, manager):
     from pathlib import Path
 
     from jupyter_core.paths import jupyter_data_dir
+    from jupyter_server.utils import url_path_join
 
     from .connection import GatewayConnection
-    from .documents import DocumentKeeper, shared
+    from .documents import DocumentKeeper, following, shared
     from .documents.contents import PagesContents
     from .documents.state import State
-    from .mixing import MixedConnection
 
-    taken = app.kernel_websocket_connection_class
-    if not issubclass(taken, (GatewayConnection, MixedConnection)):
-        app.log.warning(
-            "%s.%s connects pages to kernels here, and not elastichub's class: output is lost when the connection "
-            "to the gateway breaks, and documents are not kept while their page is closed",
-            taken.__module__,
-            taken.__name__,
-        )
+    reason = _taken(app)
+    app.web_app.settings["elastichub"] = told = {"notebooks": None, "reason": reason}
+    base = url_path_join(app.base_url, "elastichub/v1/documents")
+    app.web_app.add_handlers(".*$", [(base, following.About), (url_path_join(base, "follow"), following.Follow)])
+    if reason:
         return None
     state = State(Path(jupyter_data_dir()) / "elastichub" / "documents", app.log)
     pages = GatewayConnection.sessions
@@ -136,5 +141,29 @@ def _document_keeper(app, manager):
     if not keeper.enabled:
         return None
     GatewayConnection.keeper = keeper
+    told["notebooks"] = keeper.notebooks
     app.web_app.settings["contents_manager"] = PagesContents(app.contents_manager, keeper.notebooks)
     return keeper
+
+
+def _taken(app):
+    """Logs which classes of ours others have taken the place of, and what is lost by that. Returns
+    why documents are not kept, or ""."""
+    from .connection import GatewayConnection
+    from .mixing import GatewayKernels, MixedConnection, MixedKernelManager
+    from .sessions import LastingSessions
+
+    not_kept = "output is lost when the connection to the gateway breaks or the page is closed"
+    places = (
+        (app.kernel_websocket_connection_class, (GatewayConnection, MixedConnection), not_kept),
+        (type(app.kernel_manager), (GatewayKernels, MixedKernelManager), "kernels end with this server"),
+        (type(app.session_manager), LastingSessions, "a server that replaces this one does not find its kernels"),
+    )
+    reason = ""
+    for taken, ours, lost in places:
+        if not issubclass(taken, ours):
+            told = f"{taken.__module__}.{taken.__name__} is in the place of elastichub's class here: {lost}."
+            app.log.warning("%s", told)
+            if lost is not_kept:
+                reason = told
+    return reason

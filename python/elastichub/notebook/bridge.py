@@ -154,7 +154,7 @@ class Bridge:
             header = message.header()
             if text(header, "msg_type") == "shutdown_request":
                 self._ends_with = text(header, "msg_id")
-            await self.put(self._talk.say(message))
+            await self.put(self._talk.say(message) or [])
             self._link.nudge()
 
     async def _orphaned(self):

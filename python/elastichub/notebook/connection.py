@@ -15,7 +15,7 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 from . import frames, liveness
-from .conversation import Conversation
+from .conversation import MAX_HELD, TOO_LARGE, Conversation
 from .frames import RESUME, V1, Malformed, text
 from .link import Link
 from .outlet import Outlet
@@ -171,6 +171,8 @@ class GatewayConnection(BaseKernelWebsocketConnection):
             if self.keeper is not None:
                 await self.keeper.returned(self._key, session)
             await session.outlet.attach(handler, self._subprotocol)
+            if self.keeper is not None:
+                await session.outlet.put(self.keeper.busy(self.kernel_id))
             await self._link.run()
         except asyncio.CancelledError:
             raise
@@ -224,16 +226,22 @@ class GatewayConnection(BaseKernelWebsocketConnection):
         if self.keeper is not None and kind == "execute_request":
             cell = self.keeper.submitted(self._key, self._session, message, header)
         answers = self._session.conversation.say(message, cell)
-        if answers:
-            if cell is not None:
-                cell.book.drop(cell)
-            self.log.warning(
-                "too much is waiting for kernel %s: a %s is refused", self.kernel_id, kind
-            )
-            telling = asyncio.ensure_future(self._session.outlet.put(answers))
-            self._telling.add(telling)  # a task that nobody holds may be collected before its end
-            telling.add_done_callback(self._telling.discard)
+        if answers is not None:
+            self._refused(kind, message, cell, answers)
         self._link.nudge()
+
+    def _refused(self, kind, message, cell, answers):
+        """A message of the browser cannot be taken."""
+        if cell is not None:
+            cell.book.drop(cell)
+        size = message.size / (1 << 20)
+        self.log.warning("too much is waiting for kernel %s: a %s of %.1f MiB is refused", self.kernel_id, kind, size)
+        if self.keeper is not None:  # what asks nothing has nobody to answer
+            why = TOO_LARGE if message.size > MAX_HELD else "Too much is waiting for the kernel already."
+            self.keeper.notebooks.tell(self.session_id, f"A message of {size:.0f} MiB was not sent. {why}")
+        telling = asyncio.ensure_future(self._session.outlet.put(answers))
+        self._telling.add(telling)  # a task that nobody holds may be collected before its end
+        telling.add_done_callback(self._telling.discard)
 
     def _noted(self, message):
         """A message of the kernel. A second's precision will do."""

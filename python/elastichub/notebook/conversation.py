@@ -11,7 +11,8 @@ from typing import Any
 from . import frames
 from .frames import text
 
-MAX_HELD = 64 << 20  # bytes of messages that wait for a sign of the kernel
+MAX_HELD = 64 << 20  # bytes of messages that wait for a sign of the kernel; an agent takes none that is larger
+TOO_LARGE = f"The message is larger than {MAX_HELD >> 20} MiB, which is the most that a kernel takes."
 # Messages that wait for a sign or an answer. The agent knows a session's last 4096 again.
 MAX_OPEN = 4000
 
@@ -69,13 +70,15 @@ class Conversation:
     # ------------------------------------------------------------------------- the client
 
     def say(self, message, cell=None):
-        """Takes a message of the client. Returns what answers it if it cannot be taken.
+        """Takes a message of the client. Returns None, or what answers it if it cannot be taken.
 
         cell.take(message, epoch, number) is called with everything that answers it.
         """
         sent = Sent(message)
         if sent.id in self.open:
-            return []
+            return None
+        if message.size > MAX_HELD:
+            return self.refuse(sent, "MessageTooLarge", TOO_LARGE)
         if len(self.open) >= MAX_OPEN:
             self._forget_oldest()
         if self.held + message.size > MAX_HELD or len(self.open) >= MAX_OPEN:
@@ -86,7 +89,7 @@ class Conversation:
         self.held += message.size
         if cell is not None:
             sent.cell, cell.sent = cell, sent
-        return []
+        return None
 
     def _forget_oldest(self):
         """Makes room: some kernels never finish what they took up."""
@@ -262,6 +265,12 @@ class Conversation:
             for message in messages:
                 sent.cell.take(message, self.epoch, 0)
         return messages
+
+    def busy(self, sent):
+        """What the kernel said when it began with `sent`, for another page; None if it is not at it."""
+        if sent.message is not None or sent.idled:
+            return None
+        return self._make("iopub", "status", sent, {"execution_state": "busy"})
 
     def _make(self, channel, kind, sent, content):
         # JupyterLab drops the handling of a message when one with another session follows at

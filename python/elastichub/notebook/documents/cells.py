@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from ..frames import text
+from . import merging
 
 # Bytes of messages that are kept as they came: a cell that the page saves before that costs nothing.
 MAX_RAW = 4 << 20
 MAX_DISPLAYS = 4096  # names of displays that are known, of a page
+MAX_GIVEN = 4096  # states of a cell that pages were given
 
 
 class Stream:
@@ -104,7 +107,8 @@ class Cell:
         self.newest = True  # no page has saved the notebook since it was run
         self.done_when_left = False  # by its page
         self.written = False  # the file has what there will be
-        self.given: set[str] = set()  # what pages were given in its place (see state())
+        self.given: dict[str, None] = {}  # what pages were given in its place (see merging.state)
+        self.before: list[Any] = []  # what pages showed before something of it was changed
         self.outputs: list[Any] = []  # Stream, or an output as a dict
         self.size = 0
         self.dropped = 0  # bytes beyond the limit
@@ -113,6 +117,12 @@ class Cell:
     @property
     def done(self):
         return self.sent is None or self.sent.over
+
+    def give(self, outputs, count):
+        """A page has this in its place."""
+        self.given[merging.state(outputs, count)] = None
+        if len(self.given) > MAX_GIVEN:
+            del self.given[next(iter(self.given))]
 
     def take(self, message, epoch, number):
         """A message that answers the request. `number` is that of the resume protocol, 0 or -1."""
@@ -198,15 +208,16 @@ class Cell:
             else:
                 self.outputs.append(dict(output))
                 self.size += _weight(output)
+        self.book.changed()
 
-    def export(self):
-        """The outputs as a notebook file has them."""
+    def export(self, missing="the page was closed"):
+        """The outputs as a notebook file has them. `missing` says why some are not kept."""
         outputs = [
             output.output() if isinstance(output, Stream) else {k: v for k, v in output.items() if k != "display_id"}
             for output in self.outputs
         ]
         if self.dropped:
-            line = f"[{_size(self.dropped)} of further output are not kept: the page was closed.]\n"
+            line = f"[{_size(self.dropped)} of further output are not kept: {missing}.]\n"
             outputs.append({"output_type": "stream", "name": "stderr", "text": line})
         return outputs
 
@@ -279,6 +290,7 @@ class Book:
         self.shared = False  # pages were shown what was printed, in a document that they share
         self.disposed = False  # its page has closed the notebook
         self.news = False  # there is something that was not written
+        self.changed: Callable[[], None] = lambda: None  # called when there is something to tell
         self._epoch: str | None = None
         self._number = 0  # of the last message that was taken
         self._raw: list[tuple[Cell, Any]] = []  # messages in order, not looked into yet
@@ -292,6 +304,7 @@ class Book:
         self.void(identity)
         cell = Cell(self, identity, message_id, code, listed, limit)
         self.cells[message_id] = cell
+        self.changed()
         return cell
 
     def void(self, identity):
@@ -305,6 +318,7 @@ class Book:
             cell.sent.cell = None
         if not self.cells:
             self._raw, self._raw_bytes = [], 0
+        self.changed()
 
     def unfinished(self):
         return [cell for cell in self.cells.values() if not cell.done]
@@ -324,6 +338,7 @@ class Book:
         self._raw_bytes += message.size
         if self._raw_bytes > MAX_RAW:
             self.fold()
+        self.changed()
 
     def fold(self):
         """Looks into the messages that came since the last time."""

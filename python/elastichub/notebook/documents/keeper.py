@@ -67,6 +67,7 @@ class DocumentKeeper(LoggingConfigurable):
         self._sessions[key] = session
         if session.book is None:
             session.book = Book()
+            session.book.changed = self.notebooks.ring
         for other, there in self._sessions.items():
             if other[0] == kernel and there is not session:
                 there.book.void(cell_id)
@@ -100,6 +101,17 @@ class DocumentKeeper(LoggingConfigurable):
                 session.conversation.return_to(session.place)
             session.place, session.book.shared = None, False
             self._state.remove(key)
+
+    def busy(self, kernel):
+        """What a page that connects to a kernel is to be told of its state: a kernel that is busy
+        answers nobody. As a list, which is empty if nothing is known."""
+        running = (
+            session.conversation.busy(cell.sent)
+            for key, session in self._sessions.items()
+            if key[0] == kernel
+            for cell in session.book.unfinished()
+        )
+        return [message for message in running if message is not None][:1]
 
     def _forget(self):
         """Lets go of what nobody will ask for."""
@@ -169,6 +181,7 @@ class DocumentKeeper(LoggingConfigurable):
         for cell in session.book.unfinished():
             cell.sent = None
         session.book.news = True
+        self.notebooks.ring()
 
     async def _attend(self, key, session):
         """Writes the document until all is written."""
@@ -228,7 +241,7 @@ class DocumentKeeper(LoggingConfigurable):
                 self.log.warning("what a former server has kept for session %s cannot be used: %r", key[1], error)
                 self._state.remove(key)
                 continue
-            session.book = book
+            session.book, book.changed = book, self.notebooks.ring
             self._sessions[key] = session
             if version:
                 self.notebooks.documents[book.path].version = Version(None, version)

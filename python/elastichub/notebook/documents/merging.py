@@ -81,6 +81,16 @@ def is_earlier(outputs, later):
     return streams and last.get("name") == same.get("name") and same["text"].startswith(last["text"])
 
 
+def delta(outputs, later):
+    """What makes `later` of outputs: (how many of them stay, text that the last of these gets, outputs
+    that follow instead of the others)."""
+    same, text = common(outputs, later), ""
+    if same < len(outputs) and same < len(later) and is_earlier(outputs[same : same + 1], later[same : same + 1]):
+        text = later[same]["text"][len(_joined(outputs[same]["text"])) :]
+        same += 1
+    return same, text, later[same:]
+
+
 def write(there, cell):
     """Makes a notebook's cell show what was kept; reports whether that is news."""
     outputs = cell.export()

@@ -16,7 +16,10 @@ from tornado.web import HTTPError
 
 from . import merging, shared
 from .contents import Documents, Version
+from .following import Follower
 
+ASIDE = "elastichub"  # in the metadata of a notebook that holds the outputs of another
+MOST_ASIDES = 8  # of a notebook, that pages are told of
 MOMENT = 2.0  # seconds in which a page may save without having read what it was just sent
 
 
@@ -30,6 +33,8 @@ class Notebooks:
 
     def __init__(self, contents, session_manager, pages, sessions, save_state, find_shared, log):
         self.documents = Documents()
+        self.followers: set[Follower] = set()  # pages that show what others have run
+        self.asides_written = 0
         self.find_shared = find_shared or _not_shared
         self._contents = contents
         self._session_manager = session_manager
@@ -44,8 +49,20 @@ class Notebooks:
         cursor.execute("SELECT path FROM session WHERE kernel_id=? AND type='notebook'", (kernel,))
         return [row["path"].removeprefix("RTC:").strip("/") for row in cursor.fetchall()]
 
-    def _of(self, path):
-        """Sessions whose cells are in that notebook."""
+    def ring(self):
+        """There is something that pages are to be told."""
+        for follower in self.followers:
+            follower.ring()
+
+    def tell(self, session, words):
+        """Has the page of a session told something."""
+        for follower in self.followers:
+            if follower.session == session:
+                follower.notices.append(words)
+                follower.ring()
+
+    def of(self, path):
+        """Sessions whose cells are in that notebook, with their keys."""
         return [(key, s) for key, s in self._sessions.items() if s.book.path == path and not s.book.aside]
 
     async def write(self, key, session, read=False):
@@ -79,6 +96,7 @@ class Notebooks:
             for cell in done:
                 cell.written = True
         self._save_state(key, session)
+        self.ring()
 
     def _discard(self, book):
         """What was done when a notebook was closed, and was not saved, is not wanted. What runs is."""
@@ -152,18 +170,37 @@ class Notebooks:
                 book.aside,
             )
         v4 = nbformat.v4
+        of = {ASIDE: {"outputs_of": posixpath.basename(book.path)}}
         told = f"What cells of `{book.path}` printed while no page had it open. That file was changed or removed "
-        notebook = v4.new_notebook(cells=[v4.new_markdown_cell(told + "by another program meanwhile.")])
+        words = v4.new_markdown_cell(told + "by another program meanwhile.")
+        notebook = v4.new_notebook(cells=[words], metadata=of)
         for cell in cells:
             merging.write(merging.insert(notebook, cell, None), cell)
         model = {"type": "notebook", "format": "json", "content": notebook}
         await ensure_async(self._contents.save(model, book.aside))
+        self.asides_written += 1
+
+    async def asides(self, path):
+        """The notebooks beside that one which hold what its cells have printed, and all of it."""
+        directory, name = posixpath.split(path)
+        stem = name.removesuffix(".ipynb")
+        unfinished = {s.book.aside for s in self._sessions.values() if s.book.unfinished() or s.book.news}
+        found = []
+        for number in ("", *range(1, MOST_ASIDES)):
+            there = posixpath.join(directory, f"{stem}-outputs{number}.ipynb")
+            if there in unfinished or not await ensure_async(self._contents.file_exists(there)):
+                continue
+            model = await self._read(there)
+            of = model["content"].get("metadata", {}).get(ASIDE) if model else None
+            if isinstance(of, dict) and of.get("outputs_of") == name:
+                found.append(there)
+        return found
 
     # ---------------------------------------------------------- what pages read and write
 
     async def flush(self, path):
         """Writes what is known of a notebook that a page is about to read."""
-        for key, session in self._of(path):
+        for key, session in self.of(path):
             if session.connection is None and session.book.news:
                 try:
                     await asyncio.shield(self.write(key, session, read=True))
@@ -177,17 +214,17 @@ class Notebooks:
                 self.documents[path].tell(model)
             return
         self.documents[path].read(model)
-        for _, session in self._of(path):
+        for _, session in self.of(path):
             self._give(list(session.book.cells.values()), model["content"])
 
     def _give(self, cells, notebook):
         for cell, there in zip(cells, merging.find(notebook, cells), strict=True):
             if there is not None:
-                cell.given.add(merging.state(there.get("outputs", []), there.get("execution_count")))
+                cell.give(there.get("outputs", []), there.get("execution_count"))
 
     def saving(self, path, notebook):
         """A page saves this. What it could not have read is put into it."""
-        for _, session in self._of(path):
+        for _, session in self.of(path):
             session.book.fold()
             cells = list(session.book.cells.values())
             found = merging.find(notebook, cells)
@@ -203,7 +240,7 @@ class Notebooks:
         if there is not None:
             same, stale, name = self._compare(cell, there)
             if not same and (stale or time.monotonic() - cell.heard < MOMENT):
-                cell.given = {name}
+                cell.given = {name: None}
                 return False
         book.drop(cell)
         return False
@@ -219,7 +256,7 @@ class Notebooks:
         cell.newest = False
         same, stale, name = self._compare(cell, there)
         # Who has an older state has an older version of the file, and is asked before it saves that.
-        cell.given = {name}
+        cell.given = {name: None}
         if stale and not same:
             return True
         if cell.done:
@@ -233,10 +270,13 @@ class Notebooks:
         outputs, count = there.get("outputs", []), there.get("execution_count")
         ours, name = cell.export(), merging.state(outputs, count)
         same = name == merging.state(ours, cell.count)
-        return same, name in cell.given or merging.is_earlier(outputs, ours), name
+        stale = name in cell.given or merging.is_earlier(outputs, ours) or merging.is_earlier(outputs, cell.before)
+        return same, stale, name
 
     async def moved(self, path, to):
         """A page has renamed a file or a directory."""
+        for follower in self.followers:
+            follower.path = _renamed(follower.path, path, to) or follower.path
         for key, session in list(self._sessions.items()):
             new = _renamed(session.book.path, path, to)
             if new is None:
@@ -255,7 +295,9 @@ class Notebooks:
         """A page has deleted a file or a directory."""
         self.documents.forget(path)
         for session in self._sessions.values():
-            if _renamed(session.book.path, path, path) is not None:
+            where = session.book.aside or session.book.path
+            if _renamed(where, path, path) is not None:
+                session.book.aside = ""
                 for cell in list(session.book.cells.values()):
                     session.book.drop(cell)
 

@@ -40,14 +40,13 @@ def _show(shared, cell):
 def _replace(shared, outputs):
     """Changes as little as possible: whoever reads it is sent what changes."""
     theirs = shared.to_py()
-    same = merging.common(theirs, outputs)
-    if same < len(theirs) and same < len(outputs) and merging.is_earlier(theirs[same : same + 1], outputs[same:]):
-        printed = shared[same]["text"]
-        printed += outputs[same]["text"][len(theirs[same]["text"]) :]
-        same += 1
+    same, text, rest = merging.delta(theirs, outputs)
+    if text:
+        printed = shared[same - 1]["text"]
+        printed += text
     if same < len(theirs):
         del shared[same:]
-    shared.extend([_output(output) for output in outputs[same:]])
+    shared.extend([_output(output) for output in rest])
 
 
 def _output(output):
