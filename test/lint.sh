@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Formatting and static analysis of Go, Python, shell and the charts. Nothing is
-# left out but what .golangci.yaml, .ruff.toml and python/pyproject.toml name.
-# lint.sh PART...: these alone, of go, python, shell and charts.
+# Formatting and static analysis of Go, Python, shell, the charts and the JupyterLab
+# plugin, whose built files have to be what its sources give. Nothing is left out
+# but what .golangci.yaml, .ruff.toml and python/pyproject.toml name.
+# lint.sh PART...: these alone, of go, python, shell, lab and charts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${ELASTICHUB_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/elastichub}"
@@ -44,6 +45,17 @@ lint_shell() {
   git ls-files -z '*.sh' .ci/run | xargs -0 "$bin/shellcheck" --external-sources --source-path=SCRIPTDIR
 }
 
+lint_lab() {
+  local built
+  built=$(mktemp -d)
+  python/lab/build.sh "$built/labextension"
+  if ! diff -r python/labextension "$built/labextension" >&2; then
+    echo "python/labextension is out of date: commit what python/lab/build.sh writes" >&2
+    return 1
+  fi
+  rm -r "$built"
+}
+
 lint_charts() {
   local assets
   assets=$("$ELASTICHUB_CACHE/bin/localcluster" assets | tail -n 1)
@@ -51,7 +63,7 @@ lint_charts() {
   "$assets/helm" lint --quiet charts/demo
 }
 
-[ $# -gt 0 ] || set -- shell python go charts
+[ $# -gt 0 ] || set -- shell python lab go charts
 for part; do
   began=$SECONDS
   "lint_$part"

@@ -11,7 +11,7 @@ image() {
   local sources=(images/"$1")
   case $1 in
     service) sources+=(dist) ;;
-    hub | notebook) sources+=(python/pyproject.toml python/README.md python/elastichub) ;;
+    hub | notebook) sources+=(python/pyproject.toml python/README.md python/elastichub python/labextension) ;;
   esac
   printf 'localhost/elastichub/%s:%s\n' "$1" "$(
     cd "$ROOT" && find "${sources[@]}" -type f -not -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12
