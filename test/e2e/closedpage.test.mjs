@@ -2,7 +2,7 @@
 // notebook server are replaced meanwhile.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { connected, labReady, newNotebook, output, run } from './lab.mjs';
+import { cell, connected, edit, enough, labReady, lines, newNotebook, output, prompts, run } from './lab.mjs';
 import { closeBrowser, hubAPI, hubURL, kubectl, list, notebookPod, picture, reset, signIn, until } from './stack.mjs';
 
 const user = 'researcher';
@@ -46,29 +46,6 @@ async function open(where) {
   return page;
 }
 
-const cell = (page, index) => page.locator('.jp-NotebookPanel:visible .jp-CodeCell').nth(index);
-const lines = async (page, index) =>
-  (await cell(page, index).locator('.jp-OutputArea-output pre').allTextContents()).join('').split('\n').filter(Boolean);
-
-/** Edits the second cell, saves, and fails if JupyterLab asks about a file that has changed. */
-async function edit(page, words) {
-  await cell(page, 1).locator('.cm-content').click();
-  await page.keyboard.press('Control+End');
-  await page.keyboard.insertText(`\n# ${words}`);
-  const saved = page.waitForResponse((r) => r.request().method() === 'PUT' && r.url().includes('/api/contents/'), { timeout: 20_000 });
-  await page.locator('.jp-NotebookPanel:visible').press('Control+S');
-  const dialog = page.locator('.jp-Dialog:visible').waitFor({ timeout: 20_000 }).then(async () => {
-    throw new Error(`JupyterLab asks: ${await page.locator('.jp-Dialog:visible').innerText()}`);
-  }, () => undefined);
-  assert.equal((await Promise.race([saved, dialog]))?.status(), 200);
-}
-
-/** The lines in a cell's streams once there are so many: JupyterLab draws a cell after the other. */
-async function enough(page, index, count) {
-  await until(`cell ${index} shows ${count} lines`, async () => (await lines(page, index)).length >= count, { seconds: 30 });
-  return lines(page, index);
-}
-
 /** Loads the page anew until a cell's last line is that. */
 async function reloadUntil(page, index, last) {
   await until(`a page that is loaded shows ${last}`, async () => {
@@ -107,8 +84,7 @@ describe('a page that is closed at line 10 of 120', () => {
     await shown.locator('img').waitFor();
     assert.equal(await shown.locator('b').textContent(), 'after');
     assert.equal(await shown.locator('img').count(), 1);
-    const prompts = await later.locator('.jp-NotebookPanel:visible .jp-CodeCell .jp-InputPrompt').allTextContents();
-    assert.deepEqual(prompts.slice(0, 4), ['[1]:', '[2]:', '[3]:', '[4]:']);
+    assert.deepEqual((await prompts(later)).slice(0, 4), ['[1]:', '[2]:', '[3]:', '[4]:']);
     await picture(later, 'notebook-closed-page');
     const ran = await output(await run(later, 'print("ran", open("ran.txt").read().split())'), /ran \[/);
     assert.equal(ran.trim(), "ran ['counting', 'pictures', 'updates']");

@@ -1,5 +1,6 @@
 // JupyterLab as a person drives it.
-import { until } from './stack.mjs';
+import assert from 'node:assert/strict';
+import { until } from './browser.mjs';
 
 /** Waits for the launcher of a freshly opened JupyterLab. */
 export async function labReady(page) {
@@ -61,4 +62,33 @@ export async function kernelMenu(page, item) {
 /** Confirms the dialog that is open, by its accept button. */
 export async function accept(page) {
   await page.locator('.jp-Dialog button.jp-mod-accept').click();
+}
+
+/** A code cell of the notebook in front. */
+export const cell = (page, index) => panel(page).locator('.jp-CodeCell').nth(index);
+
+/** What all code cells have beside them: [*]:, [3]: or [ ]:. */
+export const prompts = (page) => panel(page).locator('.jp-CodeCell .jp-InputPrompt').allTextContents();
+
+/** The lines in a cell's streams. */
+export const lines = async (page, index) =>
+  (await cell(page, index).locator('.jp-OutputArea-output pre').allTextContents()).join('').split('\n').filter(Boolean);
+
+/** Edits a cell, the second if no other is named, saves, and fails if JupyterLab asks about a file that has changed. */
+export async function edit(page, words, index = 1) {
+  await cell(page, index).locator('.cm-content').click();
+  await page.keyboard.press('Control+End');
+  await page.keyboard.insertText(`\n# ${words}`);
+  const saved = page.waitForResponse((r) => r.request().method() === 'PUT' && r.url().includes('/api/contents/'), { timeout: 20_000 });
+  await page.locator('.jp-NotebookPanel:visible').press('Control+S');
+  const dialog = page.locator('.jp-Dialog:visible').waitFor({ timeout: 20_000 }).then(async () => {
+    throw new Error(`JupyterLab asks: ${await page.locator('.jp-Dialog:visible').innerText()}`);
+  }, () => undefined);
+  assert.equal((await Promise.race([saved, dialog]))?.status(), 200);
+}
+
+/** The lines in a cell's streams once there are so many: JupyterLab draws a cell after the other. */
+export async function enough(page, index, count) {
+  await until(`cell ${index} shows ${count} lines`, async () => (await lines(page, index)).length >= count, { seconds: 30 });
+  return lines(page, index);
 }

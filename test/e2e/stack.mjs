@@ -1,10 +1,10 @@
 // The running demo as the tests see it: its cluster, its Hub, a browser.
 // Everything comes from the variables that `make env` prints.
 import { execFile } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { chromium } from 'playwright-core';
+import { openBrowser, until } from './browser.mjs';
+
+export { closeBrowser, openBrowser, picture, until } from './browser.mjs';
 
 const run = promisify(execFile);
 
@@ -33,23 +33,6 @@ export async function list(kind, selector) {
   const args = ['get', kind, '-o', 'json'];
   if (selector) args.push('-l', selector);
   return JSON.parse(await kubectl(...args)).items;
-}
-
-/** Polls until `probe` returns something truthy; fails with the last thing it said. */
-export async function until(what, probe, { seconds = 60, every = 250 } = {}) {
-  const end = Date.now() + seconds * 1000;
-  let last;
-  while (Date.now() < end) {
-    try {
-      const value = await probe();
-      if (value) return value;
-      last = value;
-    } catch (error) {
-      last = error;
-    }
-    await sleep(every);
-  }
-  throw new Error(`not within ${seconds} s: ${what} (last: ${last?.message ?? JSON.stringify(last)})`);
 }
 
 /** The Hub's REST API with the demo's admin token. */
@@ -110,22 +93,6 @@ export async function reset(user) {
   await kubectl('delete', 'pvc', `home-${notebook.metadata.name}`, '--ignore-not-found', '--wait=true');
 }
 
-let browser;
-
-export async function openBrowser() {
-  browser ??= await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-dev-shm-usage',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
-  return browser;
-}
-
-export async function closeBrowser() {
-  await browser?.close();
-  browser = undefined;
-}
-
 /** A page of a fresh profile, signed in through the directory. */
 export async function signIn(user, options = {}) {
   const context = await (await openBrowser()).newContext({ viewport: { width: 1280, height: 900 }, ...options });
@@ -137,14 +104,6 @@ export async function signIn(user, options = {}) {
   await page.click('#login_submit');
   await page.waitForURL(/\/hub\/home/);
   return page;
-}
-
-/** Keeps a picture where SCREENSHOTS says; nowhere if it does not. */
-export async function picture(page, name) {
-  const directory = process.env.SCREENSHOTS;
-  if (!directory) return;
-  await mkdir(directory, { recursive: true });
-  await page.screenshot({ path: `${directory}/${name}.png` });
 }
 
 /** Milliseconds that a step took, printed so that the log holds the figure. */
