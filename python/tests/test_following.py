@@ -2,6 +2,7 @@
 ipykernel, and pages that apply what they are told as JupyterLab's plugin does."""
 
 import asyncio
+import copy
 import json
 from urllib.parse import urlencode
 
@@ -17,7 +18,7 @@ from test_documents import ANOTHER, COUNT, PICTURE, UPDATES, numbers, shown
 peer, house = test_documents.peer, test_documents.house  # fixtures
 
 FOLLOW = "/elastichub/v1/documents/follow"
-BAR = "import time\nfor i in range({}): print(f'{{i}} %', end='\\r', flush=True); time.sleep({})"
+BAR = "import time\nfor i in range(10, {}): print(f'{{i}} %', end='\\r', flush=True); time.sleep({})"
 
 
 class Follower:
@@ -149,7 +150,7 @@ async def test_two_pages_that_are_open(house):
 
 async def test_a_state_that_cannot_be_seen_to_be_earlier(house):
     """A progress bar overwrites itself: a page saves what it showed a moment ago."""
-    await house.notebook(BAR.format(60, 0.05))
+    await house.notebook(BAR.format(70, 0.05))
     page = await house.page()
     page.run_cell("c0")
     await until("it runs", lambda: house.live.executed)
@@ -157,15 +158,16 @@ async def test_a_state_that_cannot_be_seen_to_be_earlier(house):
     await page.close()
     other = await house.page()
     follower = await Follower(house).open()
-    await until("it is shown", lambda: "%" in follower.text("c0"))
-    earlier = dict(follower.outputs), dict(follower.count)
+    loaded = "".join(shown(other.cell("c0")))
+    await until("it goes on", lambda: "%" in follower.text("c0") and follower.text("c0") > loaded)
+    earlier = copy.deepcopy((follower.outputs, follower.count))
     await until("it is done", lambda: not follower.running["c0"])
-    assert follower.text("c0").startswith("59 %")
+    assert follower.text("c0").startswith("69 %")
     await house.written()
     follower.outputs, follower.count = earlier
     follower.put(other.model)
     await other.save()
-    assert house.cell("c0").outputs[0].text.startswith("59 %") and house.cell("c0").execution_count == 1
+    assert house.cell("c0").outputs[0].text.startswith("69 %") and house.cell("c0").execution_count == 1
     await follower.close()
     await other.close()
 
@@ -211,7 +213,8 @@ async def test_outputs_beside_a_file_that_another_program_edits_are_offered(hous
     await until("also later", lambda: late.asides == ["a-outputs.ipynb"])
     assert (await house.server.api("DELETE", "/api/contents/a-outputs.ipynb"))[0] == 204
     # A notebook that is only called so is nobody's.
-    nbformat.write(nbformat.v4.new_notebook(), house.home / "a-outputs.ipynb")
+    of_another = nbformat.v4.new_notebook(metadata={"elastichub": {"outputs_of": "b.ipynb"}})
+    nbformat.write(of_another, house.home / "a-outputs.ipynb")
     after = await Follower(house).open()
     await until("it has begun", lambda: after.told)
     await page.open()
@@ -220,6 +223,22 @@ async def test_outputs_beside_a_file_that_another_program_edits_are_offered(hous
     assert after.asides == []
     for each in (follower, late, after, page):
         await each.close()
+
+
+@pytest.mark.parametrize("house", ["c.DocumentKeeper.max_cell_bytes = 10_000\n"], indirect=True)
+async def test_what_is_told_is_bounded(house):
+    await house.notebook("import time\nfor i in range(2000): print('x' * 100)\ntime.sleep(1)\nprint('end')")
+    page = await house.page()
+    follower = await Follower(house).open()
+    page.run_cell("c0")
+    told = "further output are not kept: the page that has run the cell shows it.]"
+    await until("it is told", lambda: follower.outputs.get("c0") and told in follower.outputs["c0"][-1]["text"])
+    assert len(follower.outputs["c0"][0]["text"]) == 10_000 and len(follower.outputs["c0"]) == 2
+    await page.close()
+    await until("its page is missed", lambda: "not kept: the page was closed.]" in follower.outputs["c0"][-1]["text"])
+    await until("it is done", lambda: not follower.running["c0"])
+    assert sum(len(json.dumps(each)) for each in follower.told) < 20_000
+    await follower.close()
 
 
 async def test_a_message_of_a_page_that_is_too_large(house):

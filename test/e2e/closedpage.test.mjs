@@ -94,26 +94,40 @@ describe('a page that is closed at line 10 of 120', () => {
 });
 
 describe('a page that is opened while a cell of another runs', () => {
-  it('shows what came so far, and undoes nothing when it saves', async () => {
+  it('shows what came so far and goes on live, and undoes nothing when it saves', async () => {
     const page = await open('/tree/Untitled.ipynb');
     await connected(page);
     await cell(page, 0).locator('.cm-content').click();
     await page.keyboard.press('Control+A');
-    await page.keyboard.insertText(counting('again', 90, 0.5));
+    await page.keyboard.insertText(counting('again', 120, 0.5));
     await page.keyboard.press('Shift+Enter');
     await until('it prints', async () => (await lines(page, 0)).length >= 10);
+    // A second browser, while the first is open, and a third when it is closed.
+    const second = await open('/tree/Untitled.ipynb');
+    await connected(second);
+    const live = async (other) => {
+      const soFar = await enough(other, 0, 10);
+      assert.ok(soFar.length < 120, `${soFar.length} lines`);
+      assert.deepEqual(await enough(other, 0, soFar.length + 3), range((await lines(other, 0)).length));
+      assert.equal((await prompts(other))[0], '[*]:');
+      assert.match(await other.locator('#jp-main-statusbar').innerText(), /\| Busy/);
+    };
+    await live(second);
     await page.context().close();
-
-    const other = await open('/tree/Untitled.ipynb');
-    await connected(other);
-    const soFar = await enough(other, 0, 10);
-    assert.ok(soFar.length < 90, `${soFar.length} lines`);
-    assert.deepEqual(soFar, range(soFar.length));
-    await edit(other, 'edited meanwhile');
-    await reloadUntil(other, 0, '89');
-    assert.deepEqual(await enough(other, 0, 90), range(90));
-    assert.match(await cell(other, 1).locator('.cm-content').innerText(), /# edited meanwhile/);
-    await edit(other, 'and afterwards');
-    await other.context().close();
+    const third = await open('/tree/Untitled.ipynb');
+    await connected(third);
+    await live(third);
+    await picture(third, 'notebook-live');
+    await edit(third, 'edited meanwhile');
+    for (const other of [second, third]) {
+      await until('it is done', async () => /^\[\d+\]:$/.test((await prompts(other))[0]), { seconds: 180 });
+      assert.deepEqual(await enough(other, 0, 120), range(120));
+    }
+    await second.context().close();
+    await edit(third, 'and afterwards');
+    await reloadUntil(third, 0, '119');
+    assert.deepEqual(await enough(third, 0, 120), range(120));
+    assert.match(await cell(third, 1).locator('.cm-content').innerText(), /# edited meanwhile\s+# and afterwards/);
+    await third.context().close();
   });
 });
