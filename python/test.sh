@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # test.sh [JUPYTERHUB [PYTEST ARGUMENTS]]: the tests of the Python distribution, in
 # an environment of their own for each requirement, such as 'jupyterhub>=6,<7'. One
-# that fails is run up to twice more and named, as in test/gotest.sh.
+# that fails is run up to twice more and named, as in test/gotest.sh. Some look at
+# JupyterLab in Chromium.
 set -euo pipefail
 cd "$(dirname "$0")"
 
+../test/packages.sh chromium fonts-dejavu-core
 venv=$(./venv.sh "${1:-jupyterhub>=5,<6}")
 shift $(($# ? 1 : 0))
 log=$(mktemp)

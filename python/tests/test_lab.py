@@ -48,6 +48,7 @@ async def lab(request, tmp_path, modules):
     settings = tmp_path / "config" / "labconfig"
     settings.mkdir()
     (settings / "default_setting_overrides.json").write_text(json.dumps(OVERRIDES))
+    server.env["JUPYTER_PREFER_ENV_PATH"] = "0"  # the plugin of this tree counts, and not one that was installed
     server.env |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "user"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "w")}
     await server.start()
     house = House(server, peer)

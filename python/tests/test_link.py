@@ -68,7 +68,7 @@ class Page:
 
     def send(self, made):
         self.sent.append(made)
-        assert self.talk.say(made) == []
+        assert self.talk.say(made) is None
         self.link.nudge()
         return made
 

@@ -20,6 +20,12 @@ WINDOW = 16 << 20  # bytes on their way; a browser that does not read stops its 
 PING_PAUSE = 0.005  # seconds between pings; there is one on its way at a time
 
 
+def heard(written):
+    """Of a write to a socket that may close meanwhile, which its on_close says."""
+    if not written.cancelled():
+        written.exception()
+
+
 class Outlet:
     """Belongs to a session, and to one browser socket after another."""
 
@@ -81,6 +87,7 @@ class Outlet:
             for index, message in pairs:
                 frame = frames.frame(self._subprotocol, message)
                 written = handler.write_message(frame, binary=isinstance(frame, bytes))
+                written.add_done_callback(heard)
                 self._handed = index
             if written:
                 self._ask()

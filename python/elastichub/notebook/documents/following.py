@@ -21,6 +21,7 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from ..outlet import heard
 from . import merging
 
 PAUSE = 0.1  # seconds between two changes that a page is told of, at least
@@ -199,5 +200,5 @@ class Follow(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
     async def _tell(self, message):
         self._has_it.clear()
-        await self.write_message(json.dumps(message))
+        self.write_message(json.dumps(message)).add_done_callback(heard)
         await self._has_it.wait()
