@@ -85,7 +85,8 @@ while i < 150:
 
 
 async def test_a_page_that_is_opened_while_cells_run(lab):
-    await lab.notebook(SLOWLY, PICTURE, UPDATES, "# other")
+    wait = "import time\nwhile int(open('upto.txt').read() or 0) < 151: time.sleep(0.02)\n"
+    await lab.notebook(SLOWLY, PICTURE, wait + UPDATES, "# other")
     await look(lab, "live")
     cells = lab.file().cells
     assert cells[0].outputs[0].text == "".join(f"{i}\n" for i in range(150)) and len(cells[0].outputs) == 1

@@ -80,9 +80,12 @@ const scenarios = {
     await edit(page, 'and again', 3);
     assert.equal(await inOrder(page, 0), 30);
     await upTo(150);
+    const shown = cell(page, 1).locator('.jp-OutputArea-output');
+    await until('two are done', async () => `${await prompts(page)}` === '[1]:,[2]:,[*]:,[ ]:', { seconds: 120 });
+    assert.deepEqual(await shown.locator('pre').allTextContents(), ['first']);
+    await upTo(151);
     await until('it is done', async () => (await prompts(page))[2] === '[3]:', { seconds: 120 });
     assert.deepEqual(await lines(page, 0), range(150));
-    const shown = cell(page, 1).locator('.jp-OutputArea-output');
     assert.deepEqual(await shown.locator('pre').allTextContents(), ['second']);
     assert.equal(await shown.locator('img').count(), 1);
     assert.deepEqual(await lines(page, 2), ['final', '30%', '42']);

@@ -167,9 +167,6 @@ export class Following implements IDisposable {
       return;
     }
     shown.change(change);
-    if (!change.running) {
-      this._runs.delete(change.run);
-    }
   }
 
   /** The model of a code cell that this page does not run itself. */

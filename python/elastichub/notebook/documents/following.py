@@ -25,7 +25,8 @@ from ..outlet import heard
 from . import merging
 
 PAUSE = 0.1  # seconds between two changes that a page is told of, at least
-SHARE = 10  # they are followed by a pause of so many times what it took to find them out
+SHARE = 10  # they are followed by a pause of so many times what it took to find them out,
+LONGEST_PAUSE = 2.0  # and of so many seconds at most
 TORNADO_MAX = 10 << 20  # bytes of a message that tornado reads, unless it is told otherwise
 GLANCE = 5.0  # seconds after which one looks without having been told to
 
@@ -95,8 +96,7 @@ class Follower:
             view = self._views.pop(run)
             if view.cell.done and (last := view.change(_MISSING)) is not None:
                 yield last
-            if not view.cell.done:
-                yield {"gone": run}
+            yield {"gone": run}
         for run, (cell, missing) in runs.items():
             view = self._views.setdefault(run, _View(cell))
             if (change := view.change(missing)) is not None:
@@ -181,22 +181,27 @@ class Follow(WebSocketMixin, WebSocketHandler, JupyterHandler):
         try:
             await self._tell(self._follower.begin())
             while True:
-                began = time.monotonic()
-                waited = 0.0
-                for change in self._follower.changes():
-                    told = time.monotonic()
-                    await self._tell(change)
-                    waited += time.monotonic() - told
-                took = time.monotonic() - began - waited
+                took = await self._tell_changes()
                 for offer in await self._follower.offers():
                     await self._tell(offer)
-                await asyncio.sleep(max(PAUSE, SHARE * took))
+                await asyncio.sleep(min(max(PAUSE, SHARE * took), LONGEST_PAUSE))
                 await self._follower.wait()
         except WebSocketClosedError:
             pass
         except Exception:
             self.log.exception("a page cannot be told what cells of %s print", self._follower.path)
             self.close(1011, "internal error")
+
+    async def _tell_changes(self):
+        """Returns how many seconds of this thread it took to find them out."""
+        changes, took = self._follower.changes(), 0.0
+        while True:
+            began = time.thread_time()
+            change = next(changes, None)
+            took += time.thread_time() - began
+            if change is None:
+                return took
+            await self._tell(change)
 
     async def _tell(self, message):
         self._has_it.clear()
