@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/elastichub/elastichub/kernels/wire"
 	"github.com/elastichub/elastichub/nbformat"
 	"github.com/elastichub/elastichub/test/jupytertest"
 	"github.com/elastichub/elastichub/test/pythontest"
@@ -192,6 +193,34 @@ func TestRun(t *testing.T) {
 		_, err = d.server.Logs(t.Context(), "../a", false, d.options.Screen)
 		require.ErrorIs(t, err, ErrNoRun)
 	})
+}
+
+// TestNotices of the gateway are of the run, and no output, in messages and in documents.
+func TestNotices(t *testing.T) {
+	t.Parallel()
+	var out, errs bytes.Buffer
+	screen := &Screen{Out: &out, Err: &errs}
+	content, err := json.Marshal(map[string]any{"data": wire.Notice("Place 2 in the queue"), "metadata": struct{}{}})
+	require.NoError(t, err)
+	screen.message(nbformat.DisplayData, content)
+	n := cells("1")
+	r := nbformat.NewRecorder()
+	r.Begin(n.Cells()[0])
+	r.Add(n.Cells()[0], nbformat.DisplayData, content)
+	r.End(n.Cells()[0], 0)
+	l := &log{screen: screen, shown: map[string][]string{}}
+	assert.True(t, l.show(n))
+	assert.False(t, l.show(n))
+	assert.Empty(t, out.String())
+	assert.Equal(t, "Place 2 in the queue\nPlace 2 in the queue\n", errs.String())
+	r.Add(n.Cells()[0], "clear_output", []byte(`{"wait": false}`))
+	r.Add(n.Cells()[0], nbformat.Stream, []byte(`{"name": "stdout", "text": "a\nb"}`))
+	r.End(n.Cells()[0], 1)
+	assert.True(t, l.show(n))
+	r.Add(n.Cells()[0], nbformat.Stream, []byte(`{"name": "stdout", "text": "c\n"}`))
+	r.End(n.Cells()[0], 1)
+	assert.True(t, l.show(n))
+	assert.Equal(t, "a\nbc\n", out.String())
 }
 
 // TestANetworkThatBreaks: every line arrives, once.

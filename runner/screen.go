@@ -45,7 +45,15 @@ func (s *Screen) traceback(text string) {
 	s.stream("stderr", text+"\n")
 }
 
+// noticeBegins is how the HTML of wire.Notice begins.
+const noticeBegins = `<div role="status"`
+
+// data shows a display. What the gateway tells of a cell that waits is of the run itself.
 func (s *Screen) data(data map[string]string) {
+	if strings.HasPrefix(data["text/html"], noticeBegins) {
+		s.Say("%s", data["text/plain"])
+		return
+	}
 	if text := plainly(data); text != "" {
 		s.stream("stdout", strings.TrimSuffix(text, "\n")+"\n")
 	}
@@ -112,18 +120,12 @@ func (s *Screen) output(o nbformat.Output) {
 	}
 }
 
-// noticePrefix begins the ids of what the gateway shows of a cell that waits.
-const noticePrefix = "elastichub-"
-
 // message shows the content of an iopub message.
 func (s *Screen) message(msgType string, content []byte) {
 	var said struct {
 		Name, Text string
 		Traceback  []string
 		Data       map[string]json.RawMessage
-		Transient  struct {
-			DisplayID string `json:"display_id"`
-		}
 	}
 	if json.Unmarshal(content, &said) != nil {
 		return
@@ -141,10 +143,6 @@ func (s *Screen) message(msgType string, content []byte) {
 				text = string(raw)
 			}
 			data[mime] = text
-		}
-		if strings.HasPrefix(said.Transient.DisplayID, noticePrefix) {
-			s.Say("%s", data["text/plain"])
-			return
 		}
 		s.data(data)
 	}

@@ -70,8 +70,8 @@ func TestRuns(t *testing.T) {
 		assert.Equal(t, runner.Unfinished, outcome)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
-		var out bytes.Buffer
-		outcome, err = server.Logs(ctx, id, true, &runner.Screen{Out: &out, Err: &out})
+		var out, errs bytes.Buffer
+		outcome, err = server.Logs(ctx, id, true, &runner.Screen{Out: &out, Err: &errs})
 		require.NoError(t, err)
 		assert.Equal(t, runner.Succeeded, outcome)
 		assert.Equal(t, want.String()+"42\n", out.String())
