@@ -159,7 +159,10 @@ def _is_over(kernels, name, now):
         head = json.loads(line)
         if head["format"] != FORMAT or head["kernel"] != name:
             return False
-        seconds, zone = _instant(head["expires"]).groups()
+        told = _instant(head["expires"])
+        if told is None:
+            return False
+        seconds, zone = told.groups()
         return datetime.fromisoformat(seconds + zone.replace("Z", "+00:00")) <= now
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
