@@ -30,8 +30,9 @@ type Explanation struct {
 	Allowance *Allowance `json:"allowance,omitempty"`
 	// Origins are the policies that each value of the allowance comes from.
 	Origins map[string][]string `json:"origins,omitempty"`
-	// Fault is the text of the error that Allowance returns for the user.
+	// Fault is the text of the error that Allowance returns for the user, Err.
 	Fault string `json:"fault,omitempty"`
+	Err   error  `json:"-"`
 }
 
 // PolicyExplanation is one policy, seen from the user.
@@ -39,13 +40,37 @@ type PolicyExplanation struct {
 	Name     string `json:"name"`
 	Priority int32  `json:"priority"`
 	Applied  bool   `json:"applied"`
-	// Because is a sentence.
+	// Because is a sentence, in English, and Claim what it says.
 	Because string `json:"because"`
+	Claim   Claim  `json:"claim"`
+	// Other is the policy that comes first, or whose faults keep this one from counting.
+	Other string `json:"other,omitempty"`
 	// MatchedBy are the user's groups that the policy names.
 	MatchedBy []Group `json:"matchedBy,omitempty"`
 	// Faults are what is wrong with the policy, whether it matters here or not.
 	Faults []string `json:"faults,omitempty"`
 }
+
+// Claim is why a policy counts for a user, or does not.
+type Claim string
+
+// Claims.
+const (
+	// ClaimNone: it names none of the user's groups, and is no default.
+	ClaimNone Claim = "none"
+	// ClaimFaults: it would count, had it no faults.
+	ClaimFaults Claim = "faults"
+	// ClaimBlocked: it would count, had Other no faults.
+	ClaimBlocked Claim = "blocked"
+	// ClaimTogether: it counts with others.
+	ClaimTogether Claim = "together"
+	// ClaimHighest: it counts alone.
+	ClaimHighest Claim = "highest"
+	// ClaimDefault: it is the default that counts.
+	ClaimDefault Claim = "default"
+	// ClaimBehind: it matches, but Other comes first.
+	ClaimBehind Claim = "behind"
+)
 
 // Explain never fails: what went wrong is part of the explanation. It asks the
 // source as AllowanceNow does.
@@ -53,20 +78,21 @@ func (s *Service) Explain(ctx context.Context, user string) Explanation {
 	e := Explanation{User: user, Matching: s.matching}
 	m, err := s.members.Refresh(ctx, user)
 	if err != nil {
-		e.Fault = err.Error()
+		e.Fault, e.Err = err.Error(), err
 		return e
 	}
 	e.Source, e.AsOf, e.Stale, e.Groups, e.Sources = m.Source, m.AsOf, m.Stale, m.Groups, m.Origins
 	policies, err := s.policies.Policies(ctx)
 	if err != nil {
-		e.Fault = fmt.Errorf("%w: list policies: %w", ErrUnavailable, err).Error()
+		e.Err = fmt.Errorf("%w: list policies: %w", ErrUnavailable, err)
+		e.Fault = e.Err.Error()
 		return e
 	}
 	ranked := rank(m, policies)
 	e.Policies = explainPolicies(ranked, s.matching)
 	a, err := Resolve(m, policies, s.matching)
 	if err != nil {
-		e.Fault = err.Error()
+		e.Fault, e.Err = err.Error(), err
 		return e
 	}
 	e.Allowance = &a
@@ -100,21 +126,21 @@ func explainPolicies(ranked []match, matching Matching) []PolicyExplanation {
 		}
 		switch {
 		case !m.applies():
-			v.Because = "names none of the user's groups"
+			v.Claim, v.Because = ClaimNone, "names none of the user's groups"
 		case i < n && len(v.Faults) > 0:
-			v.Because = claim + ", but has faults, and no other policy is used instead"
+			v.Claim, v.Because = ClaimFaults, claim+", but has faults, and no other policy is used instead"
 		case i < n && broken != "":
-			v.Because = claim + ", but gives nothing while " + broken + " has faults"
+			v.Claim, v.Other, v.Because = ClaimBlocked, broken, claim+", but gives nothing while "+broken+" has faults"
 		case n > 1 && i < n:
-			v.Applied, v.Because = true, fmt.Sprintf("%s; one of %d that count together", claim, n)
+			v.Applied, v.Claim, v.Because = true, ClaimTogether, fmt.Sprintf("%s; one of %d that count together", claim, n)
 		case i < n && len(m.groups) > 0:
-			v.Applied, v.Because = true, claim+" and has the highest priority"
+			v.Applied, v.Claim, v.Because = true, ClaimHighest, claim+" and has the highest priority"
 		case i < n:
-			v.Applied, v.Because = true, claim
+			v.Applied, v.Claim, v.Because = true, ClaimDefault, claim
 		case len(m.groups) == 0:
-			v.Because = fmt.Sprintf("is a default; %s comes first", ranked[0].policy.Name)
+			v.Claim, v.Other, v.Because = ClaimBehind, ranked[0].policy.Name, fmt.Sprintf("is a default; %s comes first", ranked[0].policy.Name)
 		default:
-			v.Because = fmt.Sprintf("%s, but %s comes first", claim, ranked[0].policy.Name)
+			v.Claim, v.Other, v.Because = ClaimBehind, ranked[0].policy.Name, fmt.Sprintf("%s, but %s comes first", claim, ranked[0].policy.Name)
 		}
 		all = append(all, v)
 	}

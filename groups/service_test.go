@@ -50,12 +50,18 @@ func TestExplain(t *testing.T) {
 	assert.Empty(t, e.Fault)
 	g := []Group{{Name: "g"}}
 	require.Len(t, e.Policies, 4)
-	assert.Equal(t, PolicyExplanation{Name: "high", Priority: 9, Applied: true, Because: "names g and has the highest priority", MatchedBy: g}, e.Policies[0])
+	assert.Equal(t, PolicyExplanation{Name: "high", Priority: 9, Applied: true, Because: "names g and has the highest priority", Claim: ClaimHighest, MatchedBy: g}, e.Policies[0])
 	assert.Equal(t, "low", e.Policies[1].Name)
 	assert.Equal(t, "names g, but high comes first", e.Policies[1].Because)
 	assert.Len(t, e.Policies[1].Faults, 1)
-	assert.Equal(t, PolicyExplanation{Name: "rest", Priority: 50, Because: "is a default; high comes first"}, e.Policies[2])
-	assert.Equal(t, PolicyExplanation{Name: "other", Priority: 99, Because: "names none of the user's groups"}, e.Policies[3])
+	assert.Equal(t, PolicyExplanation{Name: "rest", Priority: 50, Because: "is a default; high comes first", Claim: ClaimBehind, Other: "high"}, e.Policies[2])
+	assert.Equal(t, PolicyExplanation{Name: "other", Priority: 99, Because: "names none of the user's groups", Claim: ClaimNone}, e.Policies[3])
+
+	assert.Contains(t, e.Values(), Value{"cpu.max", "4", []string{"high"}})
+	assert.Contains(t, e.Values(), Value{"images.stable", "example/notebook:1", []string{"high"}})
+	for _, v := range e.Values() {
+		assert.Equal(t, []string{"high"}, v.From, "%s is a key of origins", v.Field)
+	}
 
 	var text strings.Builder
 	require.NoError(t, e.WriteText(&text))
@@ -71,6 +77,9 @@ func TestExplainFaults(t *testing.T) {
 	assert.Contains(t, e.Fault, `invalid policy "one"`)
 	assert.False(t, e.Policies[0].Applied)
 	assert.Equal(t, "names g, but has faults, and no other policy is used instead", e.Policies[0].Because)
+	assert.Equal(t, ClaimFaults, e.Policies[0].Claim)
+	require.ErrorIs(t, e.Err, ErrInvalidPolicy)
+	assert.Empty(t, e.Values())
 	source.answer = down
 	e = s.Explain(t.Context(), "bob")
 	assert.Contains(t, e.Fault, ErrUnavailable.Error())

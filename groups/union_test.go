@@ -313,14 +313,16 @@ func TestExplainUnion(t *testing.T) {
 	ranked := rank(member("a", "b"), []v1alpha1.GroupPolicy{staff, ml, policy("other", 0, "c")})
 	v := explainPolicies(ranked, MatchUnion)
 	assert.Equal(t, []PolicyExplanation{
-		{Name: "ml", Priority: 2, Applied: true, Because: "names b; one of 2 that count together", MatchedBy: []Group{{Name: "b"}}},
-		{Name: "staff", Priority: 1, Applied: true, Because: "names a; one of 2 that count together", MatchedBy: []Group{{Name: "a"}}},
-		{Name: "other", Because: "names none of the user's groups"},
+		{Name: "ml", Priority: 2, Applied: true, Because: "names b; one of 2 that count together", Claim: ClaimTogether, MatchedBy: []Group{{Name: "b"}}},
+		{Name: "staff", Priority: 1, Applied: true, Because: "names a; one of 2 that count together", Claim: ClaimTogether, MatchedBy: []Group{{Name: "a"}}},
+		{Name: "other", Claim: ClaimNone, Because: "names none of the user's groups"},
 	}, v)
 	u, err := Resolve(member("a", "b"), []v1alpha1.GroupPolicy{staff, ml}, MatchUnion)
 	require.NoError(t, err)
 	e := Explanation{User: "alice", Matching: MatchUnion, Policies: v, Allowance: &u,
 		Origins: origins(u, []Allowance{allow(member("a", "b"), ml), allow(member("a", "b"), staff)})}
+	assert.Contains(t, e.Values(), Value{"gpus.nvidia.com/gpu", "perKernel 1, perUser 2, pool 4 (ml)", []string{"ml"}})
+	assert.Contains(t, e.Values(), Value{"env.A", "A", []string{"staff"}}, "not what it holds")
 	var b strings.Builder
 	require.NoError(t, e.WriteText(&b))
 	assert.Equal(t, `user      "alice"

@@ -4,12 +4,14 @@ package file
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -78,6 +80,34 @@ func (s *Source) Lookup(ctx context.Context, user string) (groups.Membership, er
 		return groups.Membership{}, groups.ErrUnknownUser
 	}
 	return groups.Membership{User: user, Groups: found, Source: "file", AsOf: s.now()}, nil
+}
+
+// Lists implements groups.Lister.
+func (s *Source) Lists() bool { return true }
+
+// ListGroups implements groups.Lister: the groups that somebody is in.
+func (s *Source) ListGroups(ctx context.Context, part string, limit int) (found []groups.ListedGroup, more bool, err error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, false, fmt.Errorf("%w: file: %w", groups.ErrUnavailable, err)
+	}
+	users, err := s.read()
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: %w", groups.ErrUnavailable, err)
+	}
+	members := map[groups.Group]int{}
+	for _, all := range users {
+		slices.SortFunc(all, func(a, b groups.Group) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.DN, b.DN)) })
+		for _, g := range slices.Compact(all) {
+			members[g]++
+		}
+	}
+	for g, n := range members {
+		if strings.Contains(naming.Fold(g.Name), naming.Fold(part)) {
+			found = append(found, groups.ListedGroup{Group: g, Members: n})
+		}
+	}
+	found, more = groups.FirstGroups(found, limit)
+	return found, more, nil
 }
 
 func (s *Source) read() (map[string][]groups.Group, error) {

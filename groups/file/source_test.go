@@ -81,3 +81,22 @@ func TestSourceConforms(t *testing.T) {
 		Break: func(t *testing.T) { require.NoError(t, os.Remove(path)) }, Restore: write,
 	})
 }
+
+func TestListingGroups(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "groups.yaml")
+	require.NoError(t, os.WriteFile(path, []byte("users:\n  alice: [ml, ml, \"cn=admins,dc=x\"]\n  bob: [ML-2, ml]\n"), 0o600))
+	s, err := New(Config{Path: path}, time.Now)
+	require.NoError(t, err)
+	require.True(t, s.Lists())
+	found, more, err := s.ListGroups(t.Context(), "ML", 10)
+	require.NoError(t, err)
+	assert.False(t, more)
+	assert.Equal(t, []groups.ListedGroup{{Group: groups.Group{Name: "ml"}, Members: 2}, {Group: groups.Group{Name: "ML-2"}, Members: 1}}, found)
+	found, more, err = s.ListGroups(t.Context(), "", 1)
+	require.NoError(t, err)
+	assert.True(t, more)
+	assert.Equal(t, []groups.ListedGroup{{Group: groups.Group{Name: "admins", DN: "cn=admins,dc=x"}, Members: 1}}, found)
+	require.NoError(t, os.Remove(path))
+	_, _, err = s.ListGroups(t.Context(), "", 1)
+	assert.ErrorIs(t, err, groups.ErrUnavailable)
+}
