@@ -14,18 +14,8 @@ import (
 	"github.com/elastichub/elastichub/web"
 )
 
-// Cluster knows what there is to lend. It only informs: a form is shown
-// without what it cannot say.
-type Cluster interface {
-	// Kernels are those that the allowance can use.
-	Kernels(ctx context.Context, allowance groups.Allowance) ([]web.KernelChoice, error)
-	// GPUs counts what there is of each quota's resource, by its name; nil when
-	// nobody counts.
-	GPUs(ctx context.Context, quotas []groups.GPUQuota) (map[string]web.GPUs, error)
-	// Held counts what a user holds of each quota's resource, and everybody of
-	// its pool, by the resource's name.
-	Held(ctx context.Context, user string, quotas []groups.GPUQuota) (map[string]web.HeldGPUs, error)
-}
+// Cluster knows what there is to lend.
+type Cluster = web.Lender
 
 // maxLanguages bounds an Accept-Language value.
 const maxLanguages = 1024
@@ -150,19 +140,7 @@ func (a *API) page(ctx context.Context, server spawner.Key, input web.SpawnFormI
 }
 
 func (a *API) addGPUs(ctx context.Context, user string, input *web.SpawnFormInput) {
-	kernels, err := a.deps.Cluster.Kernels(ctx, input.Allowance)
-	if err != nil {
-		a.deps.Log.WarnContext(ctx, "form without kernels", "error", err)
-	}
-	input.Kernels = kernels
-	quotas := input.Allowance.GPUs
-	if len(quotas) == 0 {
-		return
-	}
-	if input.GPUs, err = a.deps.Cluster.GPUs(ctx, quotas); err != nil {
-		a.deps.Log.WarnContext(ctx, "form without free GPUs", "error", err)
-	}
-	if input.Held, err = a.deps.Cluster.Held(ctx, user, quotas); err != nil {
-		a.deps.Log.WarnContext(ctx, "form without held GPUs", "error", err)
+	if err := input.AddLent(ctx, a.deps.Cluster, user); err != nil {
+		a.deps.Log.WarnContext(ctx, "form without what there is to lend", "error", err)
 	}
 }
