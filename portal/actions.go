@@ -165,18 +165,21 @@ func (p *Portal) change(r *request, o client.Object, what action, w wish, patch 
 const fieldOwner = "elastichub-console"
 
 // audit is the one place that tells who asked for what: a line of the log, and, where
-// it was written, an Event of the object.
-func (p *Portal) audit(r *request, o client.Object, what action, w wish, err error) {
+// it was written, an Event of the object. more are further attributes of the line.
+func (p *Portal) audit(r *request, o client.Object, what action, w wish, err error, more ...any) {
 	kind := "JupyterKernel"
-	if _, is := o.(*v1alpha1.JupyterNotebook); is {
+	switch o.(type) {
+	case *v1alpha1.JupyterNotebook:
 		kind = "JupyterNotebook"
+	case policy:
+		kind = policyKind
 	}
 	outcome := "written"
 	if err != nil {
 		outcome = "failed"
 	}
-	p.deps.Log.InfoContext(r.Context(), "audit", "request", r.id, "by", r.person.User, "admin", r.isAdmin, "action", what,
-		"kind", kind, "name", o.GetName(), "uid", o.GetUID(), "reason", w.Reason, "force", w.Force, "outcome", outcome)
+	p.deps.Log.InfoContext(r.Context(), "audit", append([]any{"request", r.id, "by", r.person.User, "admin", r.isAdmin, "action", what,
+		"kind", kind, "name", o.GetName(), "uid", o.GetUID(), "reason", w.Reason, "force", w.Force, "outcome", outcome}, more...)...)
 	if err != nil {
 		return
 	}

@@ -4,9 +4,6 @@ import (
 	_ "embed"
 	"encoding/json"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/portal/holdings"
 )
 
@@ -190,11 +187,11 @@ func (p *Portal) servers(r *request) error {
 }
 
 func (p *Portal) listPolicies(r *request) ([]holdings.Policy, error) {
-	var all v1alpha1.GroupPolicyList
-	if err := p.deps.Client.List(r.Context(), &all, client.InNamespace(p.config.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	all, err := p.groupPolicies(r.Context())
+	if err != nil {
 		return nil, err
 	}
-	return holdings.PoliciesOf(all.Items), nil
+	return holdings.PoliciesOf(all), nil
 }
 
 func (p *Portal) policies(r *request) error {

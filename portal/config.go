@@ -13,6 +13,7 @@ type Config struct {
 	// BasePath is where the pages are, beginning and ending in a slash.
 	BasePath string
 	Admins   Admins
+	Policies PolicySettings
 	// ListAge is how old what lists and sums show may be, beyond the cache's own age.
 	ListAge time.Duration
 	// LiveEvery is how often a stream looks whether something has changed.

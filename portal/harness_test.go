@@ -115,6 +115,39 @@ type harness struct {
 	// returns are what every kernel may return as; choiceless: nobody can tell.
 	returns    []holdings.Choice
 	choiceless bool
+	listing    *listing
+}
+
+// listing is the directory's list of groups.
+type listing struct {
+	groups []groups.ListedGroup
+	more   bool
+	fault  error
+}
+
+func (l *listing) Lists() bool { return l != nil }
+
+func (l *listing) ListGroups(_ context.Context, part string, limit int) ([]groups.ListedGroup, bool, error) {
+	var found []groups.ListedGroup
+	for _, g := range l.groups {
+		if strings.Contains(g.Name, part) {
+			found = append(found, g)
+		}
+	}
+	found, more := groups.FirstGroups(found, limit)
+	return found, more || l.more, l.fault
+}
+
+// Refresh makes the directory one that policies are resolved with.
+func (m *members) Refresh(ctx context.Context, user string) (groups.Membership, error) {
+	return m.Lookup(ctx, user)
+}
+
+// Policies are those of the namespace.
+func (h *harness) Policies(ctx context.Context) ([]v1alpha1.GroupPolicy, error) {
+	var all v1alpha1.GroupPolicyList
+	err := h.api.List(ctx, &all, client.InNamespace(h.namespace))
+	return all.Items, err
 }
 
 func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
@@ -134,9 +167,14 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 	require.NoError(t, api.Create(t.Context(), ns))
 
 	h := &harness{T: t, members: &members{}, api: api, namespace: ns.Name, log: &buffer{}, now: time.Now()}
+	h.listing = &listing{groups: []groups.ListedGroup{
+		{Group: groups.Group{Name: "researchers", DN: "cn=researchers,dc=example"}, Members: 2},
+		{Group: groups.Group{Name: "analysts", DN: "cn=analysts,dc=example"}, Members: 7},
+	}}
 	config := portal.DefaultConfig()
 	config.ListAge = 0 // tests change objects under its hands
 	config.LiveEvery = time.Millisecond
+	config.Policies.Edit = true
 	config.Namespace, config.BasePath, config.Admins = ns.Name, base, portal.Admins{Groups: []string{"CN=admins, dc=example"}}
 	for _, f := range change {
 		f(&config)
@@ -150,6 +188,7 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 			}
 			return h.returns, nil
 		},
+		Directory: h.listing, Explain: groups.NewService(h.members, h, groups.MatchPriority).Explain,
 		Capacity: func(context.Context) (holdings.Capacity, error) {
 			if h.uncounted {
 				return holdings.Capacity{}, errors.New("the cache is not there yet")

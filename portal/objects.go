@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	validationpath "k8s.io/apimachinery/pkg/api/validation/path"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -134,9 +135,14 @@ func (p *Portal) serverOf(r *request) (o *v1alpha1.JupyterNotebook, s holdings.S
 	return o, s, mine, err
 }
 
+// isObjectName: an object can have the name, and a request can name it.
+func isObjectName(name string) bool {
+	return name != "" && len(validationpath.IsValidPathSegmentName(name)) == 0
+}
+
 // find reads an object from the cache, and reports whether it is there.
 func (p *Portal) find(r *request, name string, into client.Object) (bool, error) {
-	if name == "" {
+	if !isObjectName(name) {
 		return false, nil
 	}
 	err := p.deps.Client.Get(r.Context(), client.ObjectKey{Namespace: p.config.Namespace, Name: name}, into)

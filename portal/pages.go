@@ -27,7 +27,7 @@ func (p *Portal) console(r *request) web.Console {
 	}
 	c := web.Console{
 		Base: p.config.BasePath, Hub: p.deps.Gate.HubURL(""), User: r.person.User, Admin: r.isAdmin, AdminUnknown: r.adminErr != nil,
-		CSRF: r.person.CSRF, Now: p.deps.Now(), Msg: web.ForLanguages(languages),
+		Edits: p.config.Policies.Edit, CSRF: r.person.CSRF, Now: p.deps.Now(), Msg: web.ForLanguages(languages),
 	}
 	if r.Method == http.MethodGet {
 		c.Done = web.Done(r.URL.Query().Get("done"))

@@ -101,7 +101,7 @@ func TestEveryPageOpens(t *testing.T) {
 	root := h.signIn("root")
 	for path, want := range map[string]string{
 		"cluster": "none is free", "kernels": "k-waits", "kernels?q=alice&phase=&sort=-since": "1 found", "servers?phase=Ready": "jupyter-alice",
-		"policies": "no GroupPolicy yet", "kernels/k-waits": "Leave the queue", "": "You have no kernels",
+		"policies": base + "policies/research", "kernels/k-waits": "Leave the queue", "": "You have no kernels",
 	} {
 		w := root.open(path, "Sec-Fetch-Site", "cross-site") // a link in a mail
 		assert.Equal(t, http.StatusOK, w.Code, path)

@@ -15,6 +15,7 @@ import (
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
+	"github.com/elastichub/elastichub/web"
 )
 
 // Members says which groups somebody is in. Its errors are those of groups.
@@ -35,6 +36,12 @@ type Dependencies struct {
 	// Returns are the kernelspecs that a kernel may return as, by its name: none unless it is
 	// without a Pod.
 	Returns func(ctx context.Context, kernel string) ([]holdings.Choice, error)
+	// Directory lists groups; nil: nobody can.
+	Directory groups.Lister
+	// Explain says what somebody may have, and why.
+	Explain func(ctx context.Context, user string) groups.Explanation
+	// Lender knows what the form of somebody shows besides.
+	Lender  web.Lender
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	Now     func() time.Time

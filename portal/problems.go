@@ -19,6 +19,8 @@ type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
+	// Faults are those of a policy, each at its field.
+	Faults []fault `json:"faults,omitempty"`
 	// Instance is the request id, also in the X-Request-Id header and the log.
 	Instance string `json:"instance"`
 }
@@ -43,6 +45,8 @@ var (
 	errRunning        = errors.New("portal: the kernel runs or waits")
 	errNotOwner       = errors.New("portal: not the owner")
 	errNotOffered     = errors.New("portal: the kernel cannot return as that")
+	errReadOnly       = errors.New("portal: policies are not changed here")
+	errManaged        = errors.New("portal: another tool manages the policy")
 	errNoReason       = errors.New("portal: no reason given for what is another person's")
 )
 
@@ -75,13 +79,15 @@ var rows = []row{
 	{errTooLarge, http.StatusRequestEntityTooLarge, "too-large", "Too large", "The request is too large.", false},
 	{errMediaType, http.StatusUnsupportedMediaType, "media-type", "Media type", "The body is of another media type than this address takes.", false},
 	{errNoAdmin, http.StatusForbidden, "no-administrator", "For administrators", "Only administrators may see this.", false},
-	{errNotFound, http.StatusNotFound, "not-found", "Not found", "There is no such server or kernel, or it is not yours.", false},
+	{errNotFound, http.StatusNotFound, "not-found", "Not found", "There is nothing of that name, or it is not yours.", false},
 	{errConflict, http.StatusConflict, "conflict", "Changed meanwhile", "It has changed meanwhile. Look again.", false},
 	{errNotRunning, http.StatusConflict, "not-running", "Not running", "It neither runs nor waits.", false},
 	{errRunning, http.StatusConflict, "running", "It runs or waits", "The kernel runs or waits. Release it first; then it can return as another.", false},
 	{errNotOwner, http.StatusForbidden, "not-owner", "For its owner", "Only its owner brings a kernel back.", false},
 	{errNotOffered, http.StatusUnprocessableEntity, "not-offered", "Not offered", "The kernel cannot return as that: it is not allowed for you, not offered by its gateway, or of another language.", false},
-	{errNoReason, http.StatusUnprocessableEntity, "reason-required", "A reason is required", "Say why: it is another person's.", false},
+	{errReadOnly, http.StatusForbidden, "read-only", "Policies are not changed here", "Policies are changed as objects, with kubectl or by Git: portal.policies.edit is off.", false},
+	{errManaged, http.StatusConflict, "managed", "Managed by another tool", "Helm or another tool manages this policy and would undo the change. Change it where that tool has it from.", false},
+	{errNoReason, http.StatusUnprocessableEntity, "reason-required", "A reason is required", "Say why: it is another person's, or a policy.", false},
 	{errTooManyStreams, http.StatusServiceUnavailable, "too-many-streams", "Too many streams", "Too many pages follow what happens. Look again by yourself.", true},
 	{holdings.ErrQuery, http.StatusBadRequest, "malformed", "Malformed request", "There is no such sort key, or no such place in a list.", false},
 
@@ -98,6 +104,11 @@ const statusClientGone = 499
 // describe maps an error to its problem. Unknown errors become a 500 that says
 // nothing of them.
 func describe(err error) (p problem, retry bool) {
+	var invalid *invalidPolicy
+	if errors.As(err, &invalid) {
+		return problem{Type: problemType + "invalid-policy", Title: "Invalid policy", Status: http.StatusUnprocessableEntity,
+			Detail: "The policy would have faults.", Faults: invalid.faults}, false
+	}
 	var unreadable *malformed
 	if errors.As(err, &unreadable) {
 		return problem{Type: problemType + "malformed", Title: "Malformed request", Status: http.StatusBadRequest, Detail: unreadable.detail}, false

@@ -22,6 +22,7 @@ import (
 const (
 	// maxBody bounds what a request may send.
 	maxBody         = 64 << 10
+	maxPolicyBody   = 512 << 10
 	writeTimeout    = 10 * time.Second
 	headerRequestID = "X-Request-Id"
 	headerCSRF      = "X-CSRF-Token"
@@ -92,7 +93,7 @@ func (p *Portal) serve(of route) http.Handler {
 			hr = hr.WithContext(ctx)
 		}
 		r := &request{Request: hr, w: &response{ResponseWriter: w}, route: of, id: id}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, of.mostBody())
 		secure(w.Header(), id)
 		err := p.recovered(r)
 		if err != nil {
@@ -206,7 +207,7 @@ const maxLogged = 512
 func (p *Portal) observe(r *request, err error, took time.Duration) {
 	method := r.Method
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch:
 	default:
 		method = "other"
 	}

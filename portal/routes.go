@@ -2,6 +2,7 @@ package portal
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/elastichub/elastichub/web"
 )
@@ -27,6 +28,14 @@ type route struct {
 	handle       func(*request) error
 }
 
+// mostBody bounds what a request of the route may send: a policy has long lists.
+func (r route) mostBody() int64 {
+	if strings.Contains(r.path, "/policies") || strings.Contains(r.path, "/newpolicy") {
+		return maxPolicyBody
+	}
+	return maxBody
+}
+
 // routes are all there are; see serve for what each passes first.
 func (p *Portal) routes() []route {
 	const get, post = http.MethodGet, http.MethodPost
@@ -50,6 +59,16 @@ func (p *Portal) routes() []route {
 		{get, "/kernels", admin, p.kernelsPage},
 		{get, "/servers", admin, p.serversPage},
 		{get, "/policies", admin, p.policiesPage},
+		{get, "/newpolicy", admin, p.newPolicyPage},
+		{post, "/newpolicy", admin, p.submitPolicy},
+		{get, "/policies/{name}", admin, p.policyPage},
+		{get, "/policies/{name}/edit", admin, p.editPolicyPage},
+		{post, "/policies/{name}/edit", admin, p.submitPolicy},
+		{get, "/policies/{name}/delete", admin, p.deletePolicyPage},
+		{post, "/policies/{name}/delete", admin, p.submitDeletion},
+		{get, "/directory", admin, p.directoryPage},
+		{get, "/directory/pick", admin, p.pickPage},
+		{get, "/explain", admin, p.explainPage},
 
 		{get, apiPrefix + "/openapi.yaml", person, document},
 		{get, apiPrefix + "/me", person, p.me},
@@ -69,5 +88,12 @@ func (p *Portal) routes() []route {
 		{get, apiPrefix + "/kernels", admin, p.kernels},
 		{get, apiPrefix + "/servers", admin, p.servers},
 		{get, apiPrefix + "/policies", admin, p.policies},
+		{post, apiPrefix + "/policies", admin, p.makePolicy},
+		{get, apiPrefix + "/policies/{name}", admin, p.wholePolicy},
+		{http.MethodPatch, apiPrefix + "/policies/{name}", admin, p.changePolicy},
+		{post, apiPrefix + "/policies/{name}/delete", admin, p.deletePolicy},
+		{get, apiPrefix + "/policies/{name}/affected", admin, p.affected},
+		{get, apiPrefix + "/directory/groups", admin, p.listGroups},
+		{get, apiPrefix + "/users/{name}/explanation", admin, p.explanation},
 	}
 }

@@ -46,6 +46,23 @@ var allowed = map[string]string{
 	"GET /kernels":                         admins,
 	"GET /servers":                         admins,
 	"GET /policies":                        admins,
+	"GET /newpolicy":                       admins,
+	"POST /newpolicy":                      admins,
+	"GET /policies/{name}":                 admins,
+	"GET /policies/{name}/edit":            admins,
+	"POST /policies/{name}/edit":           admins,
+	"GET /policies/{name}/delete":          admins,
+	"POST /policies/{name}/delete":         admins,
+	"GET /directory":                       admins,
+	"GET /directory/pick":                  admins,
+	"GET /explain":                         admins,
+	"POST /api/v1/policies":                admins,
+	"GET /api/v1/policies/{name}":          admins,
+	"PATCH /api/v1/policies/{name}":        admins,
+	"POST /api/v1/policies/{name}/delete":  admins,
+	"GET /api/v1/policies/{name}/affected": admins,
+	"GET /api/v1/directory/groups":         admins,
+	"GET /api/v1/users/{name}/explanation": admins,
 	"GET /api/v1/openapi.yaml":             signed,
 	"GET /api/v1/me":                       signed,
 	"GET /api/v1/me/servers":               signed,
@@ -82,11 +99,14 @@ func (h *harness) callRoute(route, user string, header ...string) *httptest.Resp
 	return h.call(user, method, pathOf(path), body, header...)
 }
 
-// pathOf fills in the name of alice's kernel or server.
+// pathOf fills in the name of alice's kernel or server, or of a policy.
 func pathOf(path string) string {
 	name := "k-alice"
-	if strings.Contains(path, "/servers/") {
+	switch {
+	case strings.Contains(path, "/servers/"):
 		name = "jupyter-alice"
+	case strings.Contains(path, "/policies/"):
+		name = "research"
 	}
 	return strings.NewReplacer("{name}", name, "{$}", "").Replace(path)
 }
@@ -95,6 +115,7 @@ func newHarnessOfAlice(t *testing.T, change ...func(*portal.Config)) *harness {
 	h := newHarness(t, change...)
 	h.server("jupyter-alice", "alice", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady})
 	h.kernel("k-alice", "alice", "jupyter-alice", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady})
+	h.policy("research", "researchers")
 	return h
 }
 
@@ -155,6 +176,10 @@ func TestEveryRouteKnowsWhoMayUseIt(t *testing.T) {
 	assert.Nil(t, k.Spec.Park, "nothing of it was done")
 	assert.Nil(t, k.Spec.Shutdown)
 	assert.False(t, nb.Spec.Stopped)
+	policies, err := h.Policies(t.Context())
+	require.NoError(t, err)
+	require.Len(t, policies, 1)
+	assert.EqualValues(t, 1, policies[0].Generation)
 }
 
 // TestCrossSite: what a session may do takes its CSRF token, from a page of ours.
@@ -163,7 +188,7 @@ func TestCrossSite(t *testing.T) {
 	alice, bob := h.signIn("alice"), h.signIn("bob")
 	for route := range allowed {
 		method, path, _ := strings.Cut(route, " ")
-		if method != http.MethodPost {
+		if method == http.MethodGet {
 			continue
 		}
 		for name, header := range map[string][]string{

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/a-h/templ"
@@ -27,6 +28,7 @@ type Asset struct {
 var ConsoleAssets = []Asset{
 	newAsset("console", "css", "text/css; charset=utf-8", consoleCSS),
 	newAsset("console", "js", "text/javascript; charset=utf-8", consoleJS),
+	previewAsset, pickAsset,
 }
 
 func newAsset(name, extension, mediaType string, content []byte) Asset {
@@ -42,6 +44,8 @@ type Console struct {
 	User string
 	// Admin has pages for administrators; AdminUnknown: nobody can tell whether they may.
 	Admin, AdminUnknown bool
+	// Edits: administrators change policies here.
+	Edits bool
 	// CSRF is what forms send along.
 	CSRF string
 	Now  time.Time
@@ -59,6 +63,9 @@ const (
 	DoneShutDown Done = "shutdown"
 	DoneStop     Done = "stop"
 	DoneReturn   Done = "return"
+
+	DonePolicySaved   Done = "policy-saved"
+	DonePolicyDeleted Done = "policy-deleted"
 )
 
 // How often a page looks again by its script, in seconds, while it does not hear of
@@ -75,6 +82,7 @@ type shell struct {
 	current string // path of the page's entry in the navigation
 	refresh string // seconds; empty: never
 	all     bool   // it shows what is others'
+	extra   []Asset
 }
 
 type navEntry struct {
@@ -110,6 +118,19 @@ func (s shell) live() string {
 
 func (s shell) asset(i int) string { return s.Base + "static/" + ConsoleAssets[i].Name }
 
+// styles and scripts of this page alone.
+func (s shell) styles() (hrefs []string)  { return s.extras("text/css") }
+func (s shell) scripts() (hrefs []string) { return s.extras("text/javascript") }
+
+func (s shell) extras(mediaType string) (hrefs []string) {
+	for _, a := range s.extra {
+		if strings.HasPrefix(a.MediaType, mediaType) {
+			hrefs = append(hrefs, s.Base+"static/"+a.Name)
+		}
+	}
+	return hrefs
+}
+
 func (s shell) done() string {
 	switch s.Done {
 	case DoneRelease:
@@ -120,6 +141,10 @@ func (s shell) done() string {
 		return s.Msg.DoneStopped.plain()
 	case DoneReturn:
 		return s.Msg.DoneReturn.plain()
+	case DonePolicySaved:
+		return s.Msg.DonePolicySaved.plain()
+	case DonePolicyDeleted:
+		return s.Msg.DonePolicyDeleted.plain()
 	}
 	return ""
 }

@@ -13,7 +13,9 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/portal/holdings"
+	"github.com/elastichub/elastichub/portal/policyedit"
 )
 
 var consoleNow = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
@@ -90,22 +92,36 @@ func samples() map[string]templ.Component {
 	partial.AdminUnknown, partial.Done = true, DoneRelease
 	query := holdings.Query{Search: "python", Sort: "idle", Descending: true, Limit: 4}
 	return map[string]templ.Component{
-		"mine":         Mine(user, sampleServers(), mine),
-		"mine-ru":      Mine(sampleConsole("ru", false), sampleServers(), mine),
-		"mine-zh":      Mine(sampleConsole("zh-CN", false), sampleServers(), mine),
-		"mine-empty":   Mine(partial, nil, nil),
-		"cluster":      Cluster(admin, sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}),
-		"cluster-ru":   Cluster(sampleConsole("ru", true), sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}),
-		"cluster-none": Cluster(admin, holdings.Overview{}, nil),
-		"kernels":      Kernels(admin, query, holdings.Page[holdings.Kernel]{Items: sampleKernels(), Total: 9, Next: "bmV4dA"}),
-		"kernels-none": Kernels(admin, holdings.Query{Search: "x"}, holdings.Page[holdings.Kernel]{}),
-		"servers":      Servers(admin, holdings.Query{After: "eA"}, holdings.Page[holdings.Server]{Items: sampleServers(), Total: 3}),
-		"kernel":       OneKernel(user, sampleKernels()[1], Events{Known: true}, true),
-		"kernel-admin": OneKernel(admin, sampleKernels()[1], sampleEvents(), false),
-		"server-admin": OneServer(admin, sampleServers()[0], Events{}, false),
-		"policies":     Policies(admin, samplePolicies()),
-		"failed":       Failed(user, FaultNotFound, "0123"),
-		"signed-out":   SignedOut(Console{Base: user.Base, Hub: user.Hub, Now: consoleNow, Msg: English()}),
+		"mine":           Mine(user, sampleServers(), mine),
+		"mine-ru":        Mine(sampleConsole("ru", false), sampleServers(), mine),
+		"mine-zh":        Mine(sampleConsole("zh-CN", false), sampleServers(), mine),
+		"mine-empty":     Mine(partial, nil, nil),
+		"cluster":        Cluster(admin, sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}),
+		"cluster-ru":     Cluster(sampleConsole("ru", true), sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}),
+		"cluster-none":   Cluster(admin, holdings.Overview{}, nil),
+		"kernels":        Kernels(admin, query, holdings.Page[holdings.Kernel]{Items: sampleKernels(), Total: 9, Next: "bmV4dA"}),
+		"kernels-none":   Kernels(admin, holdings.Query{Search: "x"}, holdings.Page[holdings.Kernel]{}),
+		"servers":        Servers(admin, holdings.Query{After: "eA"}, holdings.Page[holdings.Server]{Items: sampleServers(), Total: 3}),
+		"kernel":         OneKernel(user, sampleKernels()[1], Events{Known: true}, true),
+		"kernel-admin":   OneKernel(admin, sampleKernels()[1], sampleEvents(), false),
+		"server-admin":   OneServer(admin, sampleServers()[0], Events{}, false),
+		"policies":       Policies(admin, samplePolicies()),
+		"policy":         OnePolicy(admin, samplePolicyView()),
+		"policy-managed": OnePolicy(editing(""), samplePolicyViewOf("Helm")),
+		"policy-delete":  DeletePolicy(editing(""), samplePolicyView()),
+		"policy-edit":    EditPolicy(editing(""), samplePolicyForm()),
+		"policy-edit-zh": EditPolicy(editing("zh-CN"), samplePolicyForm()),
+		"policy-new":     EditPolicy(editing(""), PolicyForm{New: true, Form: policyedit.Form{}}),
+		"policy-review":  ReviewPolicy(editing("ru"), samplePolicyReview()),
+		"directory":      Directory(admin, sampleDirectory()),
+		"directory-pick": PickGroups(admin, sampleDirectory()),
+		"directory-none": Directory(admin, DirectoryGroups{}),
+		"directory-down": Directory(admin, DirectoryGroups{Listed: true, Down: true}),
+		"explain":        Explain(admin, sampleExplanation()),
+		"explain-nobody": Explain(admin, ExplainView{User: "x", Explanation: groups.Explanation{Err: groups.ErrUnknownUser}}),
+		"explain-none":   Explain(admin, ExplainView{}),
+		"failed":         Failed(user, FaultNotFound, "0123"),
+		"signed-out":     SignedOut(Console{Base: user.Base, Hub: user.Hub, Now: consoleNow, Msg: English()}),
 	}
 }
 
@@ -135,6 +151,15 @@ func TestConsolePagesAreAccessible(t *testing.T) {
 		root, err := html.Parse(strings.NewReader(rendered(t, page)))
 		require.NoError(t, err)
 		ids, headings, level := map[string]bool{}, 0, 1
+		labels, described := map[string]bool{}, map[string]bool{}
+		for node := range root.Descendants() {
+			if node.Data == "label" {
+				labels[attribute(node, "for")] = true
+			}
+			if at := attribute(node, "aria-describedby"); at != "" {
+				described[at] = true
+			}
+		}
 		for node := range root.Descendants() {
 			if node.Type != html.ElementNode {
 				continue
@@ -160,10 +185,12 @@ func TestConsolePagesAreAccessible(t *testing.T) {
 				level = n
 			case "input":
 				if at("type") != "hidden" {
-					assert.Equal(t, "label", node.Parent.Data, "%s: an input without a label", name)
+					assert.True(t, node.Parent.Data == "label" || labels[at("id")], "%s: an input without a label: %s", name, at("name"))
 				}
-			case "select":
+			case "select", "textarea":
 				assert.Equal(t, "label", node.Parent.Data, name)
+			case "fieldset":
+				assert.True(t, hasChild(node, "legend") || hasAttribute(node, "disabled"), "%s: a fieldset without a legend", name)
 			case "th":
 				assert.NotEmpty(t, at("scope"), name)
 			case "a", "button", "summary":
@@ -173,6 +200,11 @@ func TestConsolePagesAreAccessible(t *testing.T) {
 				assert.Empty(t, wordsOf(node), name)
 			case "style", "img", "iframe":
 				assert.Fail(t, "not in these pages", "%s: %s", name, node.Data)
+			}
+		}
+		for at := range described {
+			for id := range strings.FieldsSeq(at) {
+				assert.True(t, ids[id], "%s: nothing is described by %s", name, id)
 			}
 		}
 		assert.Equal(t, 1, headings, name)
@@ -205,6 +237,11 @@ func TestConsoleIsInEveryLanguage(t *testing.T) {
 	for language, word := range words {
 		page := rendered(t, Cluster(sampleConsole(language, true), sampleOverview(), nil))
 		assert.Contains(t, page, word)
+		for _, page := range []string{rendered(t, EditPolicy(editing(language), samplePolicyForm())), rendered(t, ReviewPolicy(editing(language), samplePolicyReview()))} {
+			for _, english := range []string{"Show the change", "least", "Save", "Who is affected", "Priority", "in seconds"} {
+				assert.NotContains(t, page, english, language)
+			}
+		}
 		for _, english := range []string{"Parked kernels", "Sign out", "By node", "Skip to content"} {
 			assert.NotContains(t, page, english, language)
 		}
@@ -214,7 +251,7 @@ func TestConsoleIsInEveryLanguage(t *testing.T) {
 func TestEveryFaultHasWords(t *testing.T) {
 	seen := map[string]Fault{}
 	for _, f := range []Fault{FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict,
-		FaultNotRunning, FaultNoReason, FaultUnreadable, FaultSignInNew, FaultDirectory, FaultInternal} {
+		FaultNotRunning, FaultNoReason, FaultUnreadable, FaultSignInNew, FaultDirectory, FaultReadOnly, FaultInternal} {
 		words := English().fault(f)
 		assert.NotEmpty(t, words)
 		assert.NotContains(t, seen, words, "%s reads as %s", f, seen[words])
@@ -226,7 +263,7 @@ func TestEveryFaultHasWords(t *testing.T) {
 // TestHostileNames: what others have named is text wherever it stands.
 func TestHostileNames(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>' javascript:alert(3)`
-	c := sampleConsole("", true)
+	c := editing("")
 	c.User = evil
 	k := sampleKernels()[2]
 	k.ID, k.User, k.Notebook, k.KernelSpec, k.Title, k.Document, k.Message, k.Node, k.Policy, k.Cause = evil, evil, evil, evil, evil, evil, evil, evil, evil, evil
@@ -242,6 +279,10 @@ func TestHostileNames(t *testing.T) {
 		Mine(c, []holdings.Server{s}, []holdings.Kernel{k}), Cluster(c, o, []holdings.Kernel{k}), OneKernel(c, k, Events{true, []holdings.Event{{Message: evil, Reason: evil}}}, false), OneServer(c, s, Events{}, false),
 		Kernels(c, query, holdings.Page[holdings.Kernel]{Items: []holdings.Kernel{k}, Next: evil}), Servers(c, query, holdings.Page[holdings.Server]{Items: []holdings.Server{s}, Next: evil}),
 		Policies(c, []holdings.Policy{p}), Failed(c, Fault(evil), evil),
+		OnePolicy(c, PolicyView{Policy: p, Manager: policyedit.Manager{Name: evil, Sign: evil}, YAML: evil, Affected: hostileAffected(evil)}),
+		DeletePolicy(c, PolicyView{Policy: p, Version: evil, Affected: hostileAffected(evil)}), EditPolicy(c, hostileForm(evil)), PickGroups(c, hostileForm(evil).Groups), Directory(c, hostileForm(evil).Groups),
+		ReviewPolicy(c, PolicyReview{PolicyForm: hostileForm(evil), Changes: []policyedit.Change{{Field: evil, Old: new(evil), New: new(evil)}}, YAML: evil, Reason: evil, Affected: hostileAffected(evil)}),
+		Explain(c, ExplainView{User: evil, Explanation: groups.Explanation{Err: groups.ErrNoPolicy, Groups: []groups.Group{{Name: evil, DN: evil}}, Policies: []groups.PolicyExplanation{{Name: evil, Other: evil, Claim: groups.ClaimBehind, Faults: []string{evil}, MatchedBy: []groups.Group{{Name: evil}}}}}}),
 	} {
 		root, err := html.Parse(strings.NewReader(rendered(t, page)))
 		require.NoError(t, err)
@@ -260,7 +301,7 @@ func TestHostileNames(t *testing.T) {
 			for _, a := range node.Attr {
 				assert.False(t, strings.HasPrefix(a.Key, "on"), a.Key)
 				if a.Key == "href" || a.Key == "action" || a.Key == "src" {
-					assert.True(t, strings.HasPrefix(a.Val, "/") && !strings.HasPrefix(a.Val, "//") || a.Val == "#main", a.Val)
+					assert.True(t, strings.HasPrefix(a.Val, "/") && !strings.HasPrefix(a.Val, "//") || a.Val == "#main" || strings.HasPrefix(a.Val, "#p-"), a.Val)
 				}
 			}
 		}

@@ -22,12 +22,14 @@ const (
 	FaultSignInNew  Fault = "sign-in-again"
 	FaultDirectory  Fault = "directory-unavailable"
 	FaultInternal   Fault = "internal"
+	FaultReadOnly   Fault = "read-only"
+	FaultManaged    Fault = "managed"
 )
 
 // wayOut is the text of the link that leads to the first page.
 func (m *Messages) wayOut(f Fault) string {
 	switch f {
-	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultRunning, FaultNotOwner, FaultNotOffered, FaultNoReason, FaultUnreadable:
+	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultRunning, FaultNotOwner, FaultNotOffered, FaultNoReason, FaultUnreadable, FaultReadOnly, FaultManaged:
 		return m.MineTitle.plain()
 	case FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultSignInNew, FaultDirectory, FaultInternal:
 	}
@@ -68,6 +70,8 @@ func (m *Messages) fault(f Fault) string {
 		return m.SignInAgain.plain()
 	case FaultDirectory:
 		return m.DirectoryUnavailable.plain()
+	case FaultReadOnly, FaultManaged:
+		return m.FaultReadOnly.plain()
 	case FaultInternal:
 	}
 	return m.FaultInternal.plain()

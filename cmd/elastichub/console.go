@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/hubclient"
 	"github.com/elastichub/elastichub/kernels/offers"
@@ -24,9 +25,10 @@ import (
 // portalConfig is the console's: of its rooms, whose fields are the keys, and whether
 // there is one.
 type portalConfig struct {
-	Enabled bool
-	SignIn  signin.Config `mapstructure:",squash"`
-	Admins  portal.Admins
+	Enabled  bool
+	SignIn   signin.Config `mapstructure:",squash"`
+	Admins   portal.Admins
+	Policies portal.PolicySettings
 }
 
 func defaultPortalConfig() portalConfig {
@@ -38,7 +40,7 @@ func defaultPortalConfig() portalConfig {
 // handler is the configuration of the package portal.
 func (c portalConfig) handler(namespace string) portal.Config {
 	config := portal.DefaultConfig()
-	config.Namespace, config.BasePath, config.Admins = namespace, c.SignIn.BasePath, c.Admins
+	config.Namespace, config.BasePath, config.Admins, config.Policies = namespace, c.SignIn.BasePath, c.Admins, c.Policies
 	return config
 }
 
@@ -76,7 +78,7 @@ type console struct {
 }
 
 // newConsole opens the console.
-func newConsole(config serveConfig, members portal.Members, kubernetes client.Client, live client.Reader, lent *offers.Catalogue, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
+func newConsole(config serveConfig, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent *offers.Catalogue, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
 	c := &console{close: func() {}}
 	var hub *hubclient.Client
 	if config.Hub.APIURL != "" {
@@ -98,6 +100,7 @@ func newConsole(config serveConfig, members portal.Members, kubernetes client.Cl
 	}
 	c.Portal, err = portal.New(config.Portal.handler(config.Namespace), portal.Dependencies{
 		Gate: gate, Members: members, Client: kubernetes, Live: live, Log: log, Metrics: registry, Now: time.Now,
+		Directory: members.listers, Explain: allowances.Explain, Lender: catalogue{kernels: lent, gateway: config.Notebooks.Gateway},
 		Capacity: func(ctx context.Context) (holdings.Capacity, error) {
 			free, total, _, err := lent.Capacity(ctx)
 			return holdings.Capacity{Total: total, Free: free}, err

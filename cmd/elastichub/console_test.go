@@ -61,7 +61,7 @@ func TestWhoServesWhat(t *testing.T) {
 		"/":                     {"/", "/api/v1/me", "/cluster", "/services/elastichub/"},
 	} {
 		config.Portal.SignIn.BasePath = base
-		people, err := newConsole(config, nil, nil, nil, nil, slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry())
+		people, err := newConsole(config, &directories{}, nil, nil, nil, nil, slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry())
 		require.NoError(t, err)
 		t.Cleanup(people.close)
 		code := func(path string) int {
@@ -100,11 +100,13 @@ portal:
   publicURL: https://console.example.org
   provider: oidc
   admins: {groups: [], hub: true}
+  policies: {edit: true}
   hub: {clientID: service-x}
   oidc: {issuer: http://idp, clientID: c, secret: s, usernameClaim: email, scopes: [email], algorithms: [EdDSA], allowPlaintext: true, caFile: /ca, timeout: 9s}
 `)
 	want = defaultPortalConfig()
 	want.Enabled, want.Admins = true, portal.Admins{Groups: []string{}, Hub: true}
+	want.Policies.Edit = true
 	want.SignIn.Provider, want.SignIn.BasePath, want.SignIn.PublicURL = signin.ProviderOIDC, "/", "https://console.example.org"
 	want.SignIn.Hub = signin.HubConfig{PublicURL: "https://hub.example.org/hub/", ClientID: "service-x"}
 	want.SignIn.OIDC = signin.OIDCConfig{

@@ -14,7 +14,9 @@ type directories struct {
 	groups.Members
 	// signInReceivers are those that answer from what the Hub sends.
 	signInReceivers []groups.SignInReceiver
-	closers         []func()
+	// listers are those that know which groups there are.
+	listers groups.Directory
+	closers []func()
 }
 
 // Close ends the connections that are not in use.
@@ -56,6 +58,9 @@ func (d *directories) open(source source, registry prometheus.Registerer) (group
 	}
 	if receiver, ok := opened.(groups.SignInReceiver); ok {
 		d.signInReceivers = append(d.signInReceivers, receiver)
+	}
+	if lister, ok := opened.(groups.Lister); ok {
+		d.listers = append(d.listers, groups.NamedLister{Name: source.name, Lister: lister})
 	}
 	if members, ok := opened.(groups.Members); ok {
 		return members, nil

@@ -166,7 +166,7 @@ func serve(ctx context.Context, config serveConfig) error {
 	}
 	server := hubapi.NewServer(api)
 	if config.Portal.Enabled {
-		people, err := newConsole(config, members, mgr.GetClient(), mgr.GetAPIReader(), offers, log, registry)
+		people, err := newConsole(config, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), offers, log, registry)
 		if err != nil {
 			return err
 		}

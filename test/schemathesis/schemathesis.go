@@ -20,10 +20,17 @@ import (
 // are skipped without it: test/clients/run.sh sets it.
 const Program = "SCHEMATHESIS"
 
-// settings: what does not fit the document may be refused for its size, too.
+// settings: what does not fit the document may be refused for its size, too, and a
+// policy for the rules of its kind, which the document leaves to that.
 const settings = `
 [checks.negative_data_rejection]
 expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
+
+[[operations]]
+include-operation-id = ["makePolicy", "changePolicy"]
+
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
 `
 
 // Run tries every operation of document with 500 examples, or as many as
