@@ -157,6 +157,7 @@ portal:
   publicURL: {{ .publicURL | quote }}
   provider: {{ .provider }}
   admins: {{ toJson .admins }}
+  policies: {{ toJson .policies }}
   hub: {publicURL: {{ $.Values.hub.publicURL | quote }}, clientID: {{ .hub.clientID | quote }}}
   {{- if eq .provider "oidc" }}
   oidc:
