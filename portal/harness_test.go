@@ -116,6 +116,23 @@ type harness struct {
 	returns    []holdings.Choice
 	choiceless bool
 	listing    *listing
+	// afterRead happens once, between a read of the API server and what follows it.
+	afterRead func()
+}
+
+// live reads from the API server, and lets something happen then.
+type live struct {
+	client.Client
+	h *harness
+}
+
+func (l live) Get(ctx context.Context, key client.ObjectKey, into client.Object, options ...client.GetOption) error {
+	err := l.Client.Get(ctx, key, into, options...)
+	if happens := l.h.afterRead; happens != nil {
+		l.h.afterRead = nil
+		happens()
+	}
+	return err
 }
 
 // listing is the directory's list of groups.
@@ -180,7 +197,7 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 		f(&config)
 	}
 	h.portal, err = portal.New(config, portal.Dependencies{
-		Gate: newGate(t), Members: h.members, Client: api, Live: api, Log: slog.New(slog.NewJSONHandler(h.log, nil)), Metrics: prometheus.NewRegistry(),
+		Gate: newGate(t), Members: h.members, Client: api, Live: live{api, h}, Log: slog.New(slog.NewJSONHandler(h.log, nil)), Metrics: prometheus.NewRegistry(),
 		Now: func() time.Time { return h.now },
 		Returns: func(context.Context, string) ([]holdings.Choice, error) {
 			if h.choiceless {

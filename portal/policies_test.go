@@ -527,3 +527,40 @@ func TestHostileNamesOfPolicies(t *testing.T) {
 		assert.Contains(t, w.Body.String(), "&lt;script&gt;", name)
 	}
 }
+
+// TestWritesBesideTheControllers: what they write into the status between our read and
+// our write is no conflict; what somebody writes into the spec is one.
+func TestWritesBesideTheControllers(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	p := &v1alpha1.GroupPolicy{ObjectMeta: metav1.ObjectMeta{Name: "research", Namespace: h.namespace}}
+	version := func() any {
+		return decode(t, h.call("root", http.MethodGet, "api/v1/policies/research", ""))["version"]
+	}
+	servers := 0
+	status := func() {
+		servers++
+		body := fmt.Sprintf(`{"status": {"servers": %d}}`, servers)
+		require.NoError(t, h.api.Status().Patch(t.Context(), p, client.RawPatch(types.MergePatchType, []byte(body))))
+	}
+	spec := func() {
+		require.NoError(t, h.api.Patch(t.Context(), p, client.RawPatch(types.MergePatchType, []byte(`{"spec": {"helpText": "theirs"}}`))))
+	}
+	change := func() *httptest.ResponseRecorder {
+		return h.call("root", http.MethodPatch, "api/v1/policies/research", fmt.Sprintf(`{"version": %q, "reason": "r", "spec": {"priority": %d}}`, version(), 20+servers))
+	}
+	remove := func() *httptest.ResponseRecorder {
+		return h.call("root", http.MethodPost, "api/v1/policies/research/delete", fmt.Sprintf(`{"version": %q, "reason": "r"}`, version()))
+	}
+	during := func(of func() *httptest.ResponseRecorder, happens func()) *httptest.ResponseRecorder {
+		h.afterRead = func() { h.afterRead = happens } // after the read of the version
+		w := of()
+		require.Nil(t, h.afterRead, "it happened")
+		return w
+	}
+	require.Equal(t, http.StatusOK, during(change, status).Code)
+	assert.Equal(t, "conflict", kindOf(t, during(change, spec)))
+	assert.Equal(t, "conflict", kindOf(t, during(remove, func() {
+		require.NoError(t, h.api.Patch(t.Context(), p, client.RawPatch(types.MergePatchType, []byte(`{"spec": {"helpText": "theirs again"}}`))))
+	})))
+	require.Equal(t, http.StatusNoContent, during(remove, status).Code)
+}
