@@ -8,7 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	validationpath "k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -137,7 +137,7 @@ func (p *Portal) serverOf(r *request) (o *v1alpha1.JupyterNotebook, s holdings.S
 
 // isObjectName: an object can have the name, and a request can name it.
 func isObjectName(name string) bool {
-	return name != "" && len(validationpath.IsValidPathSegmentName(name)) == 0
+	return name != "" && len(content.IsPathSegmentName(name)) == 0
 }
 
 // find reads an object from the cache, and reports whether it is there.

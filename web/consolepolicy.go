@@ -36,10 +36,6 @@ func (c Console) copyURL(name string) templ.SafeURL {
 	return templ.SafeURL(c.Base + "newpolicy?copy=" + url.QueryEscape(name))
 }
 
-func (c Console) explainURL(user string) templ.SafeURL {
-	return templ.SafeURL(c.Base + "explain?user=" + url.QueryEscape(user))
-}
-
 // PolicyView is one policy's page.
 type PolicyView struct {
 	Policy   holdings.Policy

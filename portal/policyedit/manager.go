@@ -53,7 +53,7 @@ func ManagerOf(o metav1.Object) Manager {
 		return Manager{value, "app.kubernetes.io/managed-by=" + value}
 	}
 	for _, entry := range o.GetManagedFields() {
-		if entry.Subresource != "" || entry.FieldsV1 == nil || !strings.Contains(string(entry.FieldsV1.Raw), `"f:spec"`) {
+		if entry.Subresource != "" || entry.FieldsV1 == nil || !strings.Contains(entry.FieldsV1.GetRawString(), `"f:spec"`) {
 			continue
 		}
 		i := slices.IndexFunc(managers, func(m struct{ tool, name string }) bool { return strings.EqualFold(m.name, entry.Manager) })
