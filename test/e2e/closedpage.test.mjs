@@ -2,7 +2,7 @@
 // notebook server are replaced meanwhile.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { cell, connected, edit, enough, labReady, lines, newNotebook, output, prompts, run } from './lab.mjs';
+import { cell, connected, edit, enough, labReady, lines, newNotebook, output, prompts, run, save } from './lab.mjs';
 import { closeBrowser, hubAPI, hubURL, kubectl, list, notebookPod, picture, reset, signIn, until } from './stack.mjs';
 
 const user = 'researcher';
@@ -100,6 +100,8 @@ describe('a page that is opened while a cell of another runs', () => {
     await cell(page, 0).locator('.cm-content').click();
     await page.keyboard.press('Control+A');
     await page.keyboard.insertText(counting('again', 120, 0.5));
+    await save(page); // others have the cell as it is
+    await cell(page, 0).locator('.cm-content').click();
     await page.keyboard.press('Shift+Enter');
     await until('it prints', async () => (await lines(page, 0)).length >= 10);
     // A second browser, while the first is open, and a third when it is closed.
@@ -127,7 +129,10 @@ describe('a page that is opened while a cell of another runs', () => {
     await edit(third, 'and afterwards');
     await reloadUntil(third, 0, '119');
     assert.deepEqual(await enough(third, 0, 120), range(120));
-    assert.match(await cell(third, 1).locator('.cm-content').innerText(), /# edited meanwhile\s+# and afterwards/);
+    await until('what was edited is there', async () => { // JupyterLab shows cells that are in view
+      await cell(third, 1).scrollIntoViewIfNeeded();
+      return /# edited meanwhile\s+# and afterwards/.test(await cell(third, 1).locator('.cm-content').innerText());
+    });
     await third.context().close();
   });
 });

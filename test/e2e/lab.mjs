@@ -42,6 +42,14 @@ export async function run(page, code) {
   return cells.nth(index);
 }
 
+/** Saves the notebook in front, under the name that it has. */
+export async function save(page) {
+  await page.keyboard.press('Control+S');
+  const named = page.locator('.jp-Dialog button.jp-mod-accept'); // asked once of a notebook without a name of its own
+  await named.waitFor({ timeout: 2_000 }).then(() => named.click(), () => {});
+  await until('the notebook is saved', async () => !(await page.locator('.lm-DockPanel-tabBar .lm-mod-current.jp-mod-dirty').count()));
+}
+
 /** The text of a cell's output now. */
 export const outputOf = async (cell) => (await cell.locator('.jp-OutputArea-output').allInnerTexts()).join('\n');
 
