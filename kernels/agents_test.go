@@ -25,6 +25,7 @@ type fakeAgent struct {
 	calls   int           // of SetIdle that were obeyed
 	idle    time.Duration // what the agent says
 	silent  bool          // it does not answer
+	meter   *protocol.Meter
 	parked  bool
 	// unyielding: not all of its state can be kept, and a policy wants that.
 	unyielding bool
@@ -110,6 +111,11 @@ func (f *fakeAgents) IdleToYield(ctx context.Context, ip string, secret keys.Sec
 		return 0, nil
 	}
 	return f.Idle(ctx, ip, secret)
+}
+
+func (f *fakeAgents) Report(ctx context.Context, ip string, secret keys.Secret) (protocol.Report, error) {
+	idle, err := f.Idle(ctx, ip, secret)
+	return protocol.Report{Idle: idle, Meter: f.state(ip).meter}, err
 }
 
 func (f *fakeAgents) ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {

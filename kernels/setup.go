@@ -33,7 +33,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	}
 	for _, setup := range []func() error{
 		func() error {
-			return lifecycle.SetupWithManager(mgr, cfg.Namespace, pods, cfg.KeepSeed, agents, admission.Expect, life)
+			return lifecycle.SetupWithManager(mgr, cfg.Namespace, pods, cfg.KeepSeed, agents, admission.Expect, nil, life)
 		},
 		func() error { return admission.SetupWithManager(mgr) },
 		func() error {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -55,6 +56,10 @@ type activity struct {
 	own           bool          // the kernel works for the agent
 	touched       time.Time     // when what is no activity may have changed a variable
 	refuses       refusal
+	began         time.Time     // when the agent did
+	worked        time.Duration // for how long the kernel has been busy, up to settled
+	working       bool          // it was busy at settled
+	settled       time.Time
 }
 
 // refusal is when a kernel does not yield to whoever waits for what it holds.
@@ -76,7 +81,7 @@ func newActivity(now time.Time, timeout time.Duration, cullConnected bool, busyC
 	return &activity{
 		timeout: timeout, cullConnected: cullConnected, last: now, answeredLast: now,
 		executes: map[string]*execute{}, asked: map[string]bool{}, busy: map[string]time.Time{},
-		cpu: use{threshold: busyCPU}, gpu: use{threshold: busyGPU / 100}, measured: now,
+		cpu: use{threshold: busyCPU}, gpu: use{threshold: busyGPU / 100}, measured: now, began: now, settled: now,
 	}
 }
 
@@ -93,6 +98,7 @@ func passive(msgType string) bool {
 func (a *activity) request(now time.Time, f wire.Fields, silent bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	defer a.settle(now)
 	if silent || f.Type == wire.TypeDebugRequest {
 		a.touched = now
 	}
@@ -118,6 +124,7 @@ func (a *activity) request(now time.Time, f wire.Fields, silent bool) {
 func (a *activity) reply(now time.Time, f, parent wire.Fields) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	defer a.settle(now)
 	id := string(parent.ID)
 	switch {
 	case f.Type == wire.TypeInputRequest:
@@ -159,6 +166,7 @@ func (a *activity) over(now time.Time, id string) {
 func (a *activity) published(now time.Time, parent wire.Fields, state wire.State) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	defer a.settle(now)
 	a.iopubLast = now
 	id := string(parent.ID)
 	switch state {
@@ -181,6 +189,7 @@ func (a *activity) published(now time.Time, parent wire.Fields, state wire.State
 func (a *activity) debugged(now time.Time, event string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	defer a.settle(now)
 	switch event {
 	case "stopped":
 		if len(a.executes) > 0 && !a.stopped {
@@ -197,6 +206,7 @@ func (a *activity) debugged(now time.Time, event string) {
 func (a *activity) alive(now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	defer a.settle(now)
 	a.answeredLast = now
 }
 
@@ -204,6 +214,7 @@ func (a *activity) alive(now time.Time) {
 func (a *activity) forget(now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	defer a.settle(now)
 	clear(a.executes)
 	clear(a.asked)
 	clear(a.busy)
@@ -331,13 +342,38 @@ func (a *activity) standstill(now time.Time) standstill {
 func (a *activity) used(now time.Time, total time.Duration, gpu float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	defer a.settle(now)
 	open := a.own || (len(a.executes) > 0 || len(a.busy) > 0) && a.standstill(now) == standstillNone
-	a.gpuTotal += time.Duration(gpu / 100 * float64(now.Sub(a.measured)))
+	since := now.Sub(a.measured)
+	a.gpuTotal += time.Duration(gpu / 100 * float64(since))
 	a.measured = now
 	onCPU, onGPU := a.cpu.sample(now, total, a.timeout, open), a.gpu.sample(now, a.gpuTotal, a.timeout, open)
 	if onCPU || onGPU {
 		a.last = now
+		if !a.working {
+			a.worked += since
+		}
 	}
+}
+
+// settle counts the time since it was called last, in which nothing has happened, and
+// notes whether the kernel is busy from now on. Every event ends with it.
+func (a *activity) settle(now time.Time) {
+	if a.working {
+		a.worked += max(0, now.Sub(a.settled))
+	}
+	a.settled = now
+	a.working = (len(a.executes) > 0 || len(a.busy) > 0) && a.standstill(now) == standstillNone
+}
+
+// meter tells for how long the agent has been there, and for how much of that the
+// kernel was busy: by a request, or by what it computes.
+func (a *activity) meter(now time.Time) protocol.Meter {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.settle(now)
+	held := max(0, now.Sub(a.began))
+	return protocol.Meter{HeldSeconds: held.Seconds(), BusySeconds: min(a.worked, held).Seconds()}
 }
 
 // idleness is what the state route tells.
@@ -361,6 +397,7 @@ type idleness struct {
 func (a *activity) idleness(now time.Time, connections int) idleness {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.settle(now)
 	i := idleness{running: len(a.executes) > 0 || len(a.busy) > 0, still: a.standstill(now), last: a.last, timeout: a.timeout, short: a.short}
 	i.busy = i.running && i.still == standstillNone
 	if i.busy {

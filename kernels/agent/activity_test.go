@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -40,6 +41,43 @@ const (
 	exe  = wire.TypeExecuteRequest
 	info = wire.TypeKernelInfoRequest
 )
+
+// TestWhatIsCounted: what a person's code takes, and what computes without being asked,
+// once; never what waits for a person.
+func TestWhatIsCounted(t *testing.T) {
+	t.Parallel()
+	begin := time.Unix(1_800_000_000, 0)
+	for name, row := range map[string]struct {
+		play func(*story)
+		busy float64
+	}{
+		"nothing":          {func(s *story) { s.step() }, 0},
+		"a cell":           {func(s *story) { s.asks(exe, "1"); s.step(); s.replies(exe, "1"); s.step() }, 2},
+		"one that runs":    {func(s *story) { s.asks(exe, "1"); s.step(); s.step() }, 2},
+		"two at once":      {func(s *story) { s.asks(exe, "1"); s.asks(exe, "2"); s.replies(exe, "1"); s.replies(exe, "2") }, 3},
+		"a person's input": {func(s *story) { s.asks(exe, "1"); s.wantsInput("1"); s.step(); s.step() }, 1},
+		"a question":       {func(s *story) { s.asks(info, "1"); s.step(); s.replies(info, "1") }, 0},
+		"its process dies": {func(s *story) { s.asks(exe, "1"); s.forget(s.step()); s.step() }, 1},
+		"a thread": {func(s *story) {
+			for i := range 4 {
+				s.used(s.step(), time.Duration(i)*time.Second, 0)
+			}
+		}, 3},
+		"a cell that computes": {func(s *story) {
+			s.asks(exe, "1")
+			for i := range 4 {
+				s.used(s.step(), time.Duration(i)*time.Second, 0)
+			}
+		}, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &story{newActivity(begin, time.Second, true, 0.05, 5), begin}
+			row.play(s)
+			assert.Equal(t, protocol.Meter{HeldSeconds: s.now.Sub(begin).Seconds(), BusySeconds: row.busy}, s.meter(s.now))
+		})
+	}
+}
 
 // TestWhatMayChangeAVariable is more than activity.
 func TestWhatMayChangeAVariable(t *testing.T) {

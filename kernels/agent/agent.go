@@ -152,6 +152,8 @@ func (a *agent) serve(ctx context.Context, listener, control net.Listener) (prot
 	go func() {
 		result := a.supervise(ctx, control)
 		a.outlive(ctx, result)
+		meter := a.activity.meter(time.Now())
+		result.Meter = &meter
 		supervised <- result
 	}()
 

@@ -86,7 +86,7 @@ func (a *alone) result(within time.Duration) protocol.Result {
 	a.t.Helper()
 	select {
 	case r := <-a.done:
-		return r
+		return metered(a.t, r)
 	case <-time.After(within):
 		a.t.Fatalf("it has not ended after %v", within)
 		return protocol.Result{}

@@ -202,7 +202,15 @@ func (r *running) ended() protocol.Result {
 	var result protocol.Result
 	require.NoError(r.t, json.Unmarshal(raw, &result))
 	require.NoError(r.t, r.err)
-	return result
+	return metered(r.t, result)
+}
+
+// metered takes what every agent has counted out of a result.
+func metered(t testing.TB, r protocol.Result) protocol.Result {
+	t.Helper()
+	assert.True(t, r.Meter.Counts(), "%+v", r.Meter)
+	r.Meter = nil
+	return r
 }
 
 // orderly leaves out of a result whether the kernel had to be hurried with

@@ -101,8 +101,10 @@ func (a *agent) stateNow() protocol.State {
 	connections := a.connections()
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	i := a.activity.idleness(time.Now(), connections)
+	now := time.Now()
+	i, meter := a.activity.idleness(now, connections), a.activity.meter(now)
 	s := protocol.State{
+		Meter:              &meter,
 		Protocol:           protocol.Version,
 		Busy:               i.busy,
 		ExecutionState:     a.state,

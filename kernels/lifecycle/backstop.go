@@ -47,6 +47,8 @@ type backstop struct {
 	agents Agents
 	now    func() time.Time
 	every  time.Duration
+	// metered is told what agents have counted; nil: nobody wants to know.
+	metered Metered
 
 	// changed is sent the kernels whose findings have changed.
 	changed chan event.GenericEvent
@@ -56,6 +58,9 @@ type backstop struct {
 	mu       sync.Mutex
 	findings map[runID]finding
 }
+
+// Metered takes what the agent of a kernel's run has counted.
+type Metered func(kernel types.UID, run int64, meter protocol.Meter)
 
 func newBackstop(pods *podspec.Builder, c client.Client, live client.Reader, agents Agents) *backstop {
 	return &backstop{
@@ -236,8 +241,11 @@ func (b *backstop) round(ctx context.Context) error {
 		calls.Go(func() error {
 			calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 			defer cancel()
-			idle, err := b.agents.Idle(calling, inquiries[i].kernel.Status.PodIP, secrets[i])
-			inquiries[i].answered, inquiries[i].idle = err == nil, idle
+			report, err := b.agents.Report(calling, inquiries[i].kernel.Status.PodIP, secrets[i])
+			inquiries[i].answered, inquiries[i].idle = err == nil, report.Idle
+			if err == nil && report.Meter != nil && b.metered != nil {
+				b.metered(inquiries[i].kernel.UID, inquiries[i].kernel.Status.Run, *report.Meter)
+			}
 			return nil
 		})
 		select {

@@ -195,14 +195,14 @@ func (a *silentAgents) SetVariables(context.Context, string, keys.Secret, protoc
 
 func (a *silentAgents) Shutdown(context.Context, string, keys.Secret) error { return nil }
 
-func (a *silentAgents) Idle(_ context.Context, ip string, secret keys.Secret) (time.Duration, error) {
+func (a *silentAgents) Report(_ context.Context, ip string, secret keys.Secret) (protocol.Report, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.calls = append(a.calls, ip+" "+secret.Bearer())
 	if idle, ok := a.idle[ip]; ok {
-		return idle, nil
+		return protocol.Report{Idle: idle}, nil
 	}
-	return 0, errors.New("no answer")
+	return protocol.Report{}, errors.New("no answer")
 }
 
 // TestEveryAgentIsAsked, with the secret of its run, on a real API server.

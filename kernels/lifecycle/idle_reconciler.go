@@ -129,8 +129,8 @@ type Agents interface {
 	SetKeep(ctx context.Context, ip string, secret keys.Secret, state protocol.KeepState) (bool, error)
 	// Shutdown ends the kernel, as its owner does: nothing is kept of it.
 	Shutdown(ctx context.Context, ip string, secret keys.Secret) error
-	// Idle tells for how long the kernel has been idle; a busy one: not at all.
-	Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error)
+	// Report tells how the kernel is.
+	Report(ctx context.Context, ip string, secret keys.Secret) (protocol.Report, error)
 	// ParkByHand ends the kernel as its idle time would, if it has been idle for so
 	// long; false: it was not.
 	ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error)

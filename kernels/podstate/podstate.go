@@ -96,6 +96,20 @@ func endingOf(pod *corev1.Pod) *Ending {
 	}
 }
 
+// MeterOf is what the agent of a Pod that has ended has counted, and when that
+// container ended by its node's clock; nil and the zero time where nobody says.
+func MeterOf(pod *corev1.Pod) (*protocol.Meter, time.Time) {
+	state := terminated(pod)
+	if state == nil {
+		return nil, time.Time{}
+	}
+	var said protocol.Result
+	if json.Unmarshal([]byte(state.Message), &said) != nil || !said.Meter.Counts() {
+		return nil, state.FinishedAt.Time
+	}
+	return said.Meter, state.FinishedAt.Time
+}
+
 // Disruption recognises ends that came from outside the Pod, or is nil.
 func Disruption(pod *corev1.Pod) *Ending {
 	switch pod.Status.Reason {

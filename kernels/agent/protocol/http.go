@@ -54,6 +54,32 @@ type State struct {
 	// Unyielding: the kernel does not yield to whoever waits, since not all of its state
 	// can be kept, and is to be. Since 4.
 	Unyielding bool `json:"unyielding,omitempty"`
+	// Meter is absent from agents that count nothing.
+	*Meter
+}
+
+// Meter counts on the agent's monotonic clock, which no step of a wall clock moves.
+type Meter struct {
+	HeldSeconds float64 `json:"heldSeconds"` // since the agent began
+	BusySeconds float64 `json:"busySeconds"` // of those, what the kernel was busy for
+}
+
+// Counts reports whether a meter is one: its numbers come from a Pod.
+func (m *Meter) Counts() bool {
+	return m != nil && m.BusySeconds >= 0 && m.HeldSeconds >= m.BusySeconds && m.HeldSeconds <= mostSeconds
+}
+
+// mostSeconds is more than any kernel lives; it fits a time.Duration.
+const mostSeconds = 1e9
+
+// Report is what the controllers ask of a State.
+type Report struct {
+	// Idle is for how long the kernel has been idle; a busy one: not at all.
+	Idle time.Duration
+	// Unyielding: it does not yield to whoever waits for what it holds.
+	Unyielding bool
+	// Meter is nil where the agent counts nothing.
+	Meter *Meter
 }
 
 // Instant is a time that is written as Jupyter writes it: RFC 3339, UTC, always

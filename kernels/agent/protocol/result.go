@@ -22,6 +22,8 @@ type Result struct {
 	ExitCode int    `json:"exitCode"` // of the kernel's process; 128+n for signal n
 	// Kept is what is kept of the kernel's state; absent where nothing was to be.
 	Kept *Kept `json:"kept,omitempty"`
+	// Meter is absent where the agent counted nothing.
+	Meter *Meter `json:"meter,omitempty"`
 }
 
 // Kept is what is kept of a kernel's state.

@@ -59,33 +59,38 @@ func (c *Caller) SetKeep(ctx context.Context, ip string, secret keys.Secret, sta
 
 // Idle tells for how long the kernel has been idle; a busy one: not at all.
 func (c *Caller) Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
-	idle, _, err := c.idle(ctx, ip, secret)
-	return idle, err
+	report, err := c.Report(ctx, ip, secret)
+	return report.Idle, err
 }
 
 // IdleToYield is Idle for somebody who waits for what the kernel holds; one that does not yield
 // that: not at all.
 func (c *Caller) IdleToYield(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
-	idle, yields, err := c.idle(ctx, ip, secret)
-	if !yields {
+	report, err := c.Report(ctx, ip, secret)
+	if report.Unyielding {
 		return 0, err
 	}
-	return idle, err
+	return report.Idle, err
 }
 
-func (c *Caller) idle(ctx context.Context, ip string, secret keys.Secret) (idle time.Duration, yields bool, err error) {
+// Report tells how the kernel is.
+func (c *Caller) Report(ctx context.Context, ip string, secret keys.Secret) (protocol.Report, error) {
 	var state protocol.State
 	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
-		return 0, false, err
+		return protocol.Report{}, err
+	}
+	report := protocol.Report{Unyielding: state.Unyielding}
+	if state.Meter.Counts() {
+		report.Meter = state.Meter
 	}
 	busy := state.Busy
 	if state.Protocol < 2 { // an agent of a former release
 		busy = state.ExecutionState != wire.StateIdle
 	}
-	if busy || state.IdleSeconds < 0 || state.IdleSeconds > mostIdleSeconds {
-		return 0, !state.Unyielding, nil
+	if !busy && state.IdleSeconds >= 0 && state.IdleSeconds <= mostIdleSeconds {
+		report.Idle = time.Duration(state.IdleSeconds * float64(time.Second))
 	}
-	return time.Duration(state.IdleSeconds * float64(time.Second)), !state.Unyielding, nil
+	return report, nil
 }
 
 // Park ends the kernel as its idle time would, if it has been idle for so long,

@@ -68,9 +68,14 @@ func TestCallsOfARealAgent(t *testing.T) {
 		return err == nil && idle > 10*time.Millisecond
 	}, 30*time.Second, 50*time.Millisecond)
 
+	report, err := c.Report(ctx, ip, run)
+	require.NoError(t, err)
+	require.True(t, report.Meter.Counts())
+	assert.Positive(t, report.Meter.HeldSeconds)
+
 	// another run's key is no key
 	stranger := secret(t, "warm-2")
-	_, err := c.Idle(ctx, ip, stranger)
+	_, err = c.Idle(ctx, ip, stranger)
 	assert.ErrorIs(t, err, keys.ErrPeer)
 	assert.Error(t, c.SetIdle(ctx, ip, stranger, protocol.IdleLimits{Long: time.Second, CullConnected: true}))
 	assert.ErrorContains(t, c.SetIdle(ctx, "agent.example.org", run, protocol.IdleLimits{Long: time.Second}), "no address")
