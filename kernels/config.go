@@ -32,6 +32,8 @@ type Config struct {
 	// Allowances is asked for a user's policies before a kernel is admitted. nil:
 	// nobody can be asked, and those count that the server started with.
 	Allowances queue.Allowances
+	// Ledger names the ledger of hours; empty: none is kept.
+	Ledger string
 }
 
 // Validate returns all faults at once.

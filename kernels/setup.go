@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/elastichub/elastichub/kernels/booking"
 	"github.com/elastichub/elastichub/kernels/gateways"
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/offers"
@@ -31,9 +32,17 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	if err != nil {
 		return nil, err
 	}
+	var metered lifecycle.Metered
+	if cfg.Ledger != "" {
+		booker, err := booking.SetupWithManager(mgr, cfg.Namespace, cfg.Ledger, registry)
+		if err != nil {
+			return nil, err
+		}
+		metered = booker.Metered
+	}
 	for _, setup := range []func() error{
 		func() error {
-			return lifecycle.SetupWithManager(mgr, cfg.Namespace, pods, cfg.KeepSeed, agents, admission.Expect, nil, life)
+			return lifecycle.SetupWithManager(mgr, cfg.Namespace, pods, cfg.KeepSeed, agents, admission.Expect, metered, life)
 		},
 		func() error { return admission.SetupWithManager(mgr) },
 		func() error {

@@ -96,18 +96,17 @@ func endingOf(pod *corev1.Pod) *Ending {
 	}
 }
 
-// MeterOf is what the agent of a Pod that has ended has counted, and when that
-// container ended by its node's clock; nil and the zero time where nobody says.
-func MeterOf(pod *corev1.Pod) (*protocol.Meter, time.Time) {
+// MeterOf is what the agent of a Pod that has ended has counted; nil where it does not say.
+func MeterOf(pod *corev1.Pod) *protocol.Meter {
 	state := terminated(pod)
 	if state == nil {
-		return nil, time.Time{}
+		return nil
 	}
 	var said protocol.Result
 	if json.Unmarshal([]byte(state.Message), &said) != nil || !said.Meter.Counts() {
-		return nil, state.FinishedAt.Time
+		return nil
 	}
-	return said.Meter, state.FinishedAt.Time
+	return said.Meter
 }
 
 // Disruption recognises ends that came from outside the Pod, or is nil.

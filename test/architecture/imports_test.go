@@ -55,7 +55,9 @@ var mayImport = map[string][]string{
 	"spawner/probe":          {"outbound", "spawner"},
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web"},
 	"kernels/admission":      {"api/v1alpha1"},
-	"kernels":                {"kernels/agent/keys", "kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "podrules", "tokens"},
+	"usage":                  {},
+	"kernels/booking":        {"api/v1alpha1", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "usage"},
+	"kernels":                {"kernels/agent/keys", "kernels/booking", "kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "podrules", "tokens"},
 	"kernels/languages":      {"kernels/agent/protocol"},
 	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules", "kernels/languages"},
 	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec", "podrules"},
@@ -81,7 +83,7 @@ var mayImport = map[string][]string{
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "portal/holdings", "portal/policyedit", "doctor", "nbformat"}
+var httpFree = []string{"api/v1alpha1", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "kernels/booking", "portal/holdings", "portal/policyedit", "doctor", "nbformat"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()

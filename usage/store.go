@@ -1,0 +1,119 @@
+package usage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// Label is what the ConfigMaps of a ledger bear, with its name.
+	Label = "elastichub.io/usage"
+	// bookKey is where in a ConfigMap the book is.
+	bookKey = "book.json.gz"
+	// writer is whom the API server books our changes to.
+	writer = "elastichub-usage"
+	// stampKey makes every write a change, so that the API server says when it was.
+	stampKey = "elastichub.io/usage-stamp"
+)
+
+// ErrTaken: somebody else has written a book meanwhile.
+var ErrTaken = errors.New("usage: somebody else has written the ledger")
+
+// Store keeps the books in ConfigMaps, <name>-00 to <name>-15.
+type Store struct {
+	// Reader reads from the API server; Client writes, and is nil where nobody does.
+	Reader          client.Reader
+	Client          client.Client
+	Namespace, Name string
+}
+
+// Saved are the books as they lie in the cluster.
+type Saved struct {
+	Books [Shards]Loaded
+	maps  [Shards]*corev1.ConfigMap
+}
+
+// Read reads all books, empty where there is none.
+func (s *Store) Read(ctx context.Context) (*Saved, error) {
+	var found corev1.ConfigMapList
+	if err := s.Reader.List(ctx, &found, client.InNamespace(s.Namespace), client.MatchingLabels{Label: s.Name}); err != nil {
+		return nil, fmt.Errorf("usage: read the ledger: %w", err)
+	}
+	saved := &Saved{}
+	for i := range found.Items {
+		m := &found.Items[i]
+		for shard := range Shards {
+			if m.Name != s.nameOf(shard) {
+				continue
+			}
+			b, err := decode(m.BinaryData[bookKey])
+			if err != nil {
+				return nil, fmt.Errorf("ConfigMap %s: %w", m.Name, err)
+			}
+			saved.Books[shard], saved.maps[shard] = Loaded{b, writtenAt(m)}, m
+		}
+	}
+	return saved, nil
+}
+
+func (s *Store) nameOf(shard int) string { return fmt.Sprintf("%s-%02d", s.Name, shard) }
+
+// writtenAt is when the API server wrote a ConfigMap, by its own clock.
+func writtenAt(m *corev1.ConfigMap) time.Time {
+	at := m.CreationTimestamp.Time
+	for _, f := range m.ManagedFields {
+		if f.Manager == writer && f.Time != nil && f.Time.After(at) {
+			at = f.Time.Time
+		}
+	}
+	return at
+}
+
+// Write writes a book over what was read or written last, and tells when the API server did
+// so, by its clock. dropped are the dates that had no room. Error: ErrTaken.
+func (s *Store) Write(ctx context.Context, saved *Saved, shard int, b *Book) (at time.Time, dropped int, err error) {
+	packed, dropped, err := b.encode()
+	if err != nil {
+		return time.Time{}, dropped, err
+	}
+	m := saved.maps[shard]
+	stamp := map[string]string{stampKey: uuid.NewString()}
+	if m == nil {
+		m = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.Namespace, Name: s.nameOf(shard), Annotations: stamp,
+			Labels: map[string]string{Label: s.Name, "app.kubernetes.io/name": "elastichub", "app.kubernetes.io/component": "usage"},
+		}, BinaryData: map[string][]byte{bookKey: packed}}
+		err = s.Client.Create(ctx, m, client.FieldOwner(writer))
+	} else {
+		m = m.DeepCopy()
+		m.BinaryData, m.Annotations = map[string][]byte{bookKey: packed}, stamp
+		err = s.Client.Update(ctx, m, client.FieldOwner(writer))
+	}
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
+		return time.Time{}, dropped, fmt.Errorf("%w: %w", ErrTaken, err)
+	case err != nil:
+		return time.Time{}, dropped, fmt.Errorf("usage: write the ledger: %w", err)
+	}
+	saved.maps[shard] = m
+	return writtenAt(m), dropped, nil
+}
+
+// All are the books, for who reads them.
+func (s *Saved) All() []*Book {
+	all := make([]*Book, 0, Shards)
+	for _, loaded := range s.Books {
+		if loaded.Book != nil {
+			all = append(all, loaded.Book)
+		}
+	}
+	return all
+}
