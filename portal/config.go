@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/elastichub/elastichub/usage"
 )
 
 // Config is read by cmd.
@@ -14,6 +16,9 @@ type Config struct {
 	BasePath string
 	Admins   Admins
 	Policies PolicySettings
+	// Prices are what an hour costs, of Currency; both may be empty.
+	Prices   usage.Prices
+	Currency string
 	// ListAge is how old what lists and sums show may be, beyond the cache's own age.
 	ListAge time.Duration
 	// LiveEvery is how often a stream looks whether something has changed.
@@ -21,6 +26,12 @@ type Config struct {
 	// RequestTimeout bounds every request but event streams.
 	RequestTimeout time.Duration
 }
+
+const (
+	// mostPrice is more than an hour of anything costs.
+	mostPrice   = 1e9
+	maxCurrency = 16
+)
 
 // Admins says who is an administrator.
 type Admins struct {
@@ -48,6 +59,14 @@ func (c Config) Validate() error {
 		if group == "" {
 			faults = append(faults, fmt.Errorf("admins.groups[%d]: empty", i))
 		}
+	}
+	for resource, price := range c.Prices {
+		if resource == "" || !(price >= 0 && price <= mostPrice) { // NaN is neither
+			faults = append(faults, fmt.Errorf("prices: %q costs %v, which is not between 0 and %v", resource, price, float64(mostPrice)))
+		}
+	}
+	if len(c.Currency) > maxCurrency {
+		faults = append(faults, fmt.Errorf("currency: more than %d bytes", maxCurrency))
 	}
 	if c.ListAge < 0 {
 		faults = append(faults, errors.New("listAge: must not be less than 0"))

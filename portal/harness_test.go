@@ -35,6 +35,7 @@ import (
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
+	"github.com/elastichub/elastichub/usage"
 )
 
 var apiServer *rest.Config // nil without KUBEBUILDER_ASSETS
@@ -206,6 +207,13 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 			return h.returns, nil
 		},
 		Directory: h.listing, Explain: groups.NewService(h.members, h, groups.MatchPriority).Explain,
+		Books: func(ctx context.Context) ([]*usage.Book, error) {
+			saved, err := (&usage.Store{Reader: api, Namespace: ns.Name, Name: "hours"}).Read(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return saved.All(), nil
+		},
 		Capacity: func(context.Context) (holdings.Capacity, error) {
 			if h.uncounted {
 				return holdings.Capacity{}, errors.New("the cache is not there yet")

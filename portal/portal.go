@@ -15,6 +15,7 @@ import (
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
+	"github.com/elastichub/elastichub/usage"
 	"github.com/elastichub/elastichub/web"
 )
 
@@ -41,7 +42,9 @@ type Dependencies struct {
 	// Explain says what somebody may have, and why.
 	Explain func(ctx context.Context, user string) groups.Explanation
 	// Lender knows what the form of somebody shows besides.
-	Lender  web.Lender
+	Lender web.Lender
+	// Books reads the ledger of hours.
+	Books   func(context.Context) ([]*usage.Book, error)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	Now     func() time.Time
@@ -53,6 +56,7 @@ type Portal struct {
 	deps    Dependencies
 	metrics *metrics
 	lists   *lists
+	hours   *hours
 	handler http.Handler
 	streams chan struct{}
 
@@ -70,6 +74,7 @@ func New(config Config, deps Dependencies) (*Portal, error) {
 		streams: make(chan struct{}, mostStreams), draining: make(chan struct{}),
 	}
 	p.lists = &lists{read: p.readAll, age: config.ListAge, now: deps.Now}
+	p.hours = &hours{read: deps.Books, age: hoursAge, now: deps.Now}
 	mux := http.NewServeMux()
 	methods := map[string][]string{}
 	for _, r := range p.routes() {

@@ -69,6 +69,10 @@ func (p *Portal) routes() []route {
 		{get, "/directory", admin, p.directoryPage},
 		{get, "/directory/pick", admin, p.pickPage},
 		{get, "/explain", admin, p.explainPage},
+		{get, "/my-hours", person, p.hoursPage(true)},
+		{get, "/my-hours.csv", person, p.hoursTable(true)},
+		{get, "/hours", admin, p.hoursPage(false)},
+		{get, "/hours.csv", admin, p.hoursTable(false)},
 
 		{get, apiPrefix + "/openapi.yaml", person, document},
 		{get, apiPrefix + "/me", person, p.me},
@@ -95,5 +99,7 @@ func (p *Portal) routes() []route {
 		{get, apiPrefix + "/policies/{name}/affected", admin, p.affected},
 		{get, apiPrefix + "/directory/groups", admin, p.listGroups},
 		{get, apiPrefix + "/users/{name}/explanation", admin, p.explanation},
+		{get, apiPrefix + "/me/usage", person, p.usage(true)},
+		{get, apiPrefix + "/usage", admin, p.usage(false)},
 	}
 }

@@ -49,6 +49,8 @@ type Key struct {
 	User       string `json:"u"`
 	Group      string `json:"g,omitempty"`
 	KernelSpec string `json:"k,omitempty"`
+	// Client: it is no user of the Hub, but a client of a gateway, whose name may be that of one.
+	Client bool `json:"x,omitempty"`
 }
 
 // Use is in thousandths of a unit times milliseconds. Saved is what the server of the
@@ -195,10 +197,20 @@ func list(of map[string]map[Key]*Row) map[string][]*Row {
 	all := make(map[string][]*Row, len(of))
 	for date, rows := range of {
 		all[date] = slices.SortedFunc(maps.Values(rows), func(a, c *Row) int {
-			return cmp.Or(cmp.Compare(a.User, c.User), cmp.Compare(a.Group, c.Group), cmp.Compare(a.KernelSpec, c.KernelSpec))
+			return cmp.Or(cmp.Compare(a.User, c.User), cmp.Compare(a.Group, c.Group), cmp.Compare(a.KernelSpec, c.KernelSpec), compareBool(a.Client, c.Client))
 		})
 	}
 	return all
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 func index(all map[string][]*Row) map[string]map[Key]*Row {

@@ -81,7 +81,7 @@ func (w *world) step(ms int64) {
 }
 
 func (w *world) kernel(k *worldKernel) Kernel {
-	v := Kernel{UID: k.uid, Run: k.run, Key: Key{k.user, "ml", k.spec}, Server: "server", Amounts: Amounts{"nvidia.com/gpu": 1000}}
+	v := Kernel{UID: k.uid, Run: k.run, Key: Key{User: k.user, Group: "ml", KernelSpec: k.spec}, Server: "server", Amounts: Amounts{"nvidia.com/gpu": 1000}}
 	if k.began == 0 {
 		return v
 	}

@@ -57,29 +57,36 @@ func (u Use) Hours() Hours {
 type Line struct {
 	// Name of a user, a group, a kernelspec, or a date. Empty: of none.
 	Name string `json:"name"`
+	// Client: it is that of a gateway, no user of the Hub.
+	Client bool `json:"client,omitempty"`
 	// Runs that began, and those whose end nobody saw.
 	Runs      int64            `json:"runs"`
 	Estimated int64            `json:"estimated"`
 	Resources map[string]Hours `json:"resources"`
 }
 
-// Report sums up a period. User is whose hours they are, if it is not nil. Lines are sorted by
+// Report sums up a period. User is the Hub user whose hours they are, if it is not nil. Lines are sorted by
 // name, and there is one for each date.
 func Report(books []*Book, p Period, by By, user *string, now time.Time) []Line {
 	type sum struct {
 		runs, estimated int64
 		of              map[string]Use
 	}
-	sums := map[string]*sum{}
-	at := func(name string) *sum {
-		if sums[name] == nil {
-			sums[name] = &sum{of: map[string]Use{}}
+	type title struct {
+		name   string
+		client bool
+	}
+	sums := map[title]*sum{}
+	at := func(name string, client bool) *sum {
+		t := title{name, client && by == ByUser}
+		if sums[t] == nil {
+			sums[t] = &sum{of: map[string]Use{}}
 		}
-		return sums[name]
+		return sums[t]
 	}
 	for _, date := range p.dates(now) {
 		if by == ByDate {
-			at(date)
+			at(date, false)
 		}
 		for _, b := range books {
 			of := b.Months
@@ -87,10 +94,10 @@ func Report(books []*Book, p Period, by By, user *string, now time.Time) []Line 
 				of = b.Days
 			}
 			for _, r := range of[date] {
-				if user != nil && r.User != *user {
+				if user != nil && (r.User != *user || r.Client) {
 					continue
 				}
-				s := at(name(r.Key, by, date))
+				s := at(name(r.Key, by, date), r.Client)
 				s.runs, s.estimated = s.runs+r.Runs, s.estimated+r.Estimated
 				for resource, use := range r.Of {
 					total := s.of[resource]
@@ -101,14 +108,14 @@ func Report(books []*Book, p Period, by By, user *string, now time.Time) []Line 
 		}
 	}
 	lines := make([]Line, 0, len(sums))
-	for name, s := range sums {
-		line := Line{Name: name, Runs: s.runs, Estimated: s.estimated, Resources: map[string]Hours{}}
+	for t, s := range sums {
+		line := Line{Name: t.name, Client: t.client, Runs: s.runs, Estimated: s.estimated, Resources: map[string]Hours{}}
 		for resource, use := range s.of {
 			line.Resources[resource] = use.Hours()
 		}
 		lines = append(lines, line)
 	}
-	slices.SortFunc(lines, func(a, b Line) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(lines, func(a, b Line) int { return cmp.Or(cmp.Compare(a.Name, b.Name), compareBool(a.Client, b.Client)) })
 	return lines
 }
 
@@ -124,6 +131,19 @@ func name(k Key, by By, date string) string {
 		return date
 	}
 	return date
+}
+
+// Total sums lines up; it has no name.
+func Total(lines []Line) Line {
+	total := Line{Resources: map[string]Hours{}}
+	for _, line := range lines {
+		total.Runs, total.Estimated = total.Runs+line.Runs, total.Estimated+line.Estimated
+		for resource, h := range line.Resources {
+			sum := total.Resources[resource]
+			total.Resources[resource] = Hours{sum.Held + h.Held, sum.Busy + h.Busy, sum.Saved + h.Saved}
+		}
+	}
+	return total
 }
 
 // Resources names those of a report, devices first.
@@ -147,6 +167,12 @@ func Resources(lines []Line) []string {
 
 // Prices of an hour of one unit of a resource, in whatever currency.
 type Prices map[string]float64
+
+// Of is the cost of the hours held of one resource; false where it has no price.
+func (p Prices) Of(resource string, h Hours) (cost float64, priced bool) {
+	price, priced := p[resource]
+	return price * h.Held, priced
+}
 
 // Cost is what the hours held of a line cost; false where none of them has a price.
 func (p Prices) Cost(l Line) (cost float64, priced bool) {

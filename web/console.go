@@ -99,11 +99,13 @@ func (s shell) nav() []navEntry {
 		entries = append(entries, navEntry{s.Base + path, text.plain(), path == s.current})
 	}
 	add("", s.Msg.NavMine)
+	add("my-hours", s.Msg.NavMyHours)
 	if s.Admin {
 		add("cluster", s.Msg.NavCluster)
 		add("kernels", s.Msg.NavKernels)
 		add("servers", s.Msg.NavServers)
 		add("policies", s.Msg.NavPolicies)
+		add("hours", s.Msg.NavHours)
 	}
 	return entries
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/policyedit"
+	"github.com/elastichub/elastichub/usage"
 )
 
 var consoleNow = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
@@ -84,6 +85,39 @@ func sampleEvents() Events {
 	}}
 }
 
+// sampleHours are of a week, by what is asked for.
+func sampleHours(by usage.By) Hours {
+	line := func(name string, runs int64, held, busy, saved float64) usage.Line {
+		return usage.Line{Name: name, Runs: runs, Resources: map[string]usage.Hours{
+			"nvidia.com/gpu": {Held: held, Busy: busy, Saved: saved}, usage.CPU: {Held: 2 * held, Busy: 2 * busy}, usage.Memory: {Held: 4 * held, Busy: 4 * busy},
+		}}
+	}
+	h := Hours{Period: usage.Period{Days: 7}, By: by, Prices: usage.Prices{"nvidia.com/gpu": 2.5}, Currency: "EUR", Dates: []usage.Line{
+		line("2025-12-27", 0, 0, 0, 0), line("2025-12-28", 2, 3.5, 1, 6), line("2025-12-29", 11, 40.25, 31, 55), line("2025-12-30", 9, 38, 30.5, 60.125),
+		line("2025-12-31", 5, 12, 9, 20), line("2026-01-01", 0, 0, 0, 0), line("2026-01-02", 7, 22.2, 14.4, 30),
+	}}
+	switch by {
+	case usage.ByGroup:
+		h.Lines = []usage.Line{line("", 1, 0.2, 0.1, 0), line("ml-research", 33, 115.75, 85.8, 171.125)}
+	case usage.ByUser:
+		client := line("batch", 3, 1, 1, 0)
+		client.Client, client.Estimated = true, 2
+		h.Lines = []usage.Line{client, line("<b>mallory</b>", 1, 0.5, 0, 0), line("researcher", 30, 114.25, 85, 171.125)}
+		h.Dates[6].Estimated = 2
+	case usage.ByDate:
+		h.Lines = h.Dates
+	case usage.ByKernelSpec:
+		h.Lines = []usage.Line{line("python-gpu", 34, 115.95, 85.9, 171.125)}
+	}
+	return h
+}
+
+func ownHours() Hours {
+	h := sampleHours(usage.ByKernelSpec)
+	h.Own, h.Resource, h.Prices = true, usage.CPU, nil
+	return h
+}
+
 // samples are all pages of the console, as they are kept in testdata.
 func samples() map[string]templ.Component {
 	user, admin := sampleConsole("", false), sampleConsole("", true)
@@ -122,6 +156,11 @@ func samples() map[string]templ.Component {
 		"explain-none":   Explain(admin, ExplainView{}),
 		"failed":         Failed(user, FaultNotFound, "0123"),
 		"signed-out":     SignedOut(Console{Base: user.Base, Hub: user.Hub, Now: consoleNow, Msg: English()}),
+		"hours":          HoursPage(admin, sampleHours(usage.ByGroup)),
+		"hours-user":     HoursPage(sampleConsole("ru", true), sampleHours(usage.ByUser)),
+		"hours-date":     HoursPage(sampleConsole("zh-CN", true), sampleHours(usage.ByDate)),
+		"hours-none":     HoursPage(admin, Hours{Period: usage.Period{Months: 24}, By: usage.ByUser, Whose: "nobody", Dates: []usage.Line{{Name: "2026-01"}}}),
+		"my-hours":       HoursPage(user, ownHours()),
 	}
 }
 

@@ -370,6 +370,37 @@ type texts struct {
 	FaultNoReason   message `json:"faultNoReason"`
 	FaultUnreadable message `json:"faultUnreadable"`
 	FaultInternal   message `json:"faultInternal"`
+	NavHours        message `json:"navHours"`
+	NavMyHours      message `json:"navMyHours"`
+	HoursTitle      message `json:"hoursTitle"`
+	MyHoursTitle    message `json:"myHoursTitle"`
+	HoursOf         message `json:"hoursOf"`
+	Period          message `json:"period"`
+	Today           message `json:"today"`
+	Months          message `json:"months"`
+	Resource        message `json:"resource"`
+	CPUHours        message `json:"cpuHours"`
+	MemoryHours     message `json:"memoryHours"`
+	HoursHeld       message `json:"hoursHeld"`
+	HoursBusy       message `json:"hoursBusy"`
+	HoursSaved      message `json:"hoursSaved"`
+	HeldIdle        message `json:"heldIdle"`
+	BusyShare       message `json:"busyShare"`
+	Cost            message `json:"cost"`
+	Runs            message `json:"runs"`
+	ColDate         message `json:"colDate"`
+	TableBy         message `json:"tableBy"`
+	DownloadCSV     message `json:"downloadCSV"`
+	NoHours         message `json:"noHours"`
+	GatewayClient   message `json:"gatewayClient"`
+	PlotBar         message `json:"plotBar"`
+	PlotText        message `json:"plotText"`
+	HoursMeaning    message `json:"hoursMeaning"`
+	HeldMeaning     message `json:"heldMeaning"`
+	BusyMeaning     message `json:"busyMeaning"`
+	SavedMeaning    message `json:"savedMeaning"`
+	HoursNote       message `json:"hoursNote"`
+	HoursEstimated  message `json:"hoursEstimated"`
 }
 
 // say fills a text in; pairs are names of placeholders and their values.

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/viper"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/hubclient"
@@ -39,9 +40,16 @@ type serveConfig struct {
 	Policies  policiesConfig
 	Notebooks notebooksConfig
 	Kernels   kernelsConfig
+	Usage     usageConfig
 	// Hub is where the Hub's REST API is, for the console.
 	Hub    hubclient.Config
 	Portal portalConfig
+}
+
+// usageConfig is of the ledger of hours.
+type usageConfig struct {
+	// ConfigMaps is what the names of those begin with in which it is.
+	ConfigMaps string
 }
 
 type metricsConfig struct {
@@ -168,6 +176,7 @@ func defaultServeConfig() serveConfig {
 		Notebooks: notebooksConfig{Gateway: "default"},
 		Kernels: kernelsConfig{IdleTimeoutSeconds: 3600, BusyCPU: 0.05, BusyGPU: 5, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true, DoNotDisrupt: true,
 			Keep: keepConfig{IdleSeconds: 300, MaxBytes: "8Gi", TTL: 7 * 24 * time.Hour}},
+		Usage:  usageConfig{ConfigMaps: "elastichub-usage"},
 		Hub:    hubclient.Config{Timeout: 3 * time.Second},
 		Portal: defaultPortalConfig(),
 	}
@@ -273,6 +282,9 @@ func (c serveConfig) validate() error {
 	require("notebooks.image", c.Notebooks.Image)
 	require("kernels.serviceImage", c.Kernels.ServiceImage)
 	require("kernels.image", c.Kernels.Image)
+	if found := append(validation.IsDNS1123Subdomain(c.Usage.ConfigMaps), validation.IsValidLabelValue(c.Usage.ConfigMaps)...); len(found) > 0 {
+		faults = append(faults, fmt.Errorf("usage.configMaps: %q begins no name: %s", c.Usage.ConfigMaps, strings.Join(found, "; ")))
+	}
 	if q, err := resource.ParseQuantity(c.Kernels.Keep.MaxBytes); err != nil || q.Sign() < 0 {
 		faults = append(faults, fmt.Errorf("kernels.keep.maxBytes: %q is no amount of bytes", c.Kernels.Keep.MaxBytes))
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
+	"github.com/elastichub/elastichub/usage"
 )
 
 // portalConfig is the console's: of its rooms, whose fields are the keys, and whether
@@ -29,6 +30,15 @@ type portalConfig struct {
 	SignIn   signin.Config `mapstructure:",squash"`
 	Admins   portal.Admins
 	Policies portal.PolicySettings
+	// Prices of an hour are a list, not a map, since viper takes a point in a key for a path.
+	Prices   []priceConfig
+	Currency string
+}
+
+// priceConfig is what an hour of one unit of a resource costs.
+type priceConfig struct {
+	Resource string
+	PerHour  float64
 }
 
 func defaultPortalConfig() portalConfig {
@@ -41,6 +51,10 @@ func defaultPortalConfig() portalConfig {
 func (c portalConfig) handler(namespace string) portal.Config {
 	config := portal.DefaultConfig()
 	config.Namespace, config.BasePath, config.Admins, config.Policies = namespace, c.SignIn.BasePath, c.Admins, c.Policies
+	config.Currency, config.Prices = c.Currency, usage.Prices{}
+	for _, price := range c.Prices {
+		config.Prices[price.Resource] = price.PerHour
+	}
 	return config
 }
 
@@ -88,6 +102,7 @@ func newConsole(config serveConfig, members *directories, allowances *groups.Ser
 		}
 		c.close = hub.Close
 	}
+	ledger := usage.Store{Reader: live, Namespace: config.Namespace, Name: config.Usage.ConfigMaps}
 	gate, err := signin.New(config.Portal.SignIn, hub, time.Now)
 	if err != nil {
 		c.close()
@@ -112,6 +127,13 @@ func newConsole(config serveConfig, members *directories, allowances *groups.Ser
 				choices[i] = holdings.Choice{Name: o.Name, Title: cmp.Or(o.DisplayName, o.Name), Devices: o.Extended}
 			}
 			return choices, err
+		},
+		Books: func(ctx context.Context) ([]*usage.Book, error) {
+			saved, err := ledger.Read(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return saved.All(), nil
 		},
 	})
 	if err != nil {

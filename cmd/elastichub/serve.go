@@ -139,6 +139,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		ClusterCapacity: config.Kernels.ClusterCapacity,
 		NodePools:       config.Kernels.nodePools(),
 		Allowances:      asked,
+		Ledger:          config.Usage.ConfigMaps,
 	}, remote.NewCaller(protocol.Port), registry)
 	if err != nil {
 		return fmt.Errorf("kernels: %w", err)

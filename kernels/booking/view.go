@@ -79,7 +79,7 @@ func (b *Booker) view(ctx context.Context) (*view, error) {
 func (v *view) kernel(k *v1alpha1.JupyterKernel, last word) usage.Kernel {
 	s := k.Status
 	shown := usage.Kernel{
-		UID: string(k.UID), Name: k.Name, Run: s.Run, Key: usage.Key{User: k.Spec.User, Group: first(s.Policies, k.Spec.Policies), KernelSpec: k.Spec.KernelSpec},
+		UID: string(k.UID), Name: k.Name, Run: s.Run, Key: usage.Key{User: k.Spec.User, Group: first(s.Policies, k.Spec.Policies), KernelSpec: k.Spec.KernelSpec, Client: k.Spec.Notebook == ""},
 		Holds: lifecycle.Counted(s), Server: k.Spec.Notebook, Amounts: usage.Amounts{},
 		Final: last.meter, FinalRun: last.run,
 	}

@@ -158,6 +158,10 @@ portal:
   provider: {{ .provider }}
   admins: {{ toJson .admins }}
   policies: {{ toJson .policies }}
+  {{- with .prices }}
+  prices: {{ toJson . }}
+  {{- end }}
+  currency: {{ .currency | quote }}
   hub: {publicURL: {{ $.Values.hub.publicURL | quote }}, clientID: {{ .hub.clientID | quote }}}
   {{- if eq .provider "oidc" }}
   oidc:
@@ -172,6 +176,8 @@ portal:
   {{- end }}
 {{- end }}
 {{- end }}
+usage:
+  configMaps: {{ include "elastichub.name" . }}-usage
 policies:
   matching: {{ .Values.policies.matching }}
 notebooks:
