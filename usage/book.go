@@ -227,11 +227,14 @@ func index(all map[string][]*Row) map[string]map[Key]*Row {
 	return of
 }
 
-// encode packs a book. What makes it too large goes, the oldest days first; it tells how
+// encode packs a book for a ConfigMap.
+func (b *Book) encode() (packed []byte, dropped int, err error) { return b.fit(maxBytes) }
+
+// fit packs a book. What is more than so many bytes goes, the oldest days first; it tells how
 // many dates that were.
-func (b *Book) encode() (packed []byte, dropped int, err error) {
+func (b *Book) fit(most int) (packed []byte, dropped int, err error) {
 	for {
-		if packed, err = b.pack(); err != nil || len(packed) <= maxBytes {
+		if packed, err = b.pack(); err != nil || len(packed) <= most {
 			return packed, dropped, err
 		}
 		of := b.Days
@@ -241,8 +244,12 @@ func (b *Book) encode() (packed []byte, dropped int, err error) {
 		if len(of) == 0 {
 			return nil, dropped, fmt.Errorf("usage: open runs take %d bytes", len(packed))
 		}
-		delete(of, slices.Min(slices.Collect(maps.Keys(of))))
-		dropped++
+		dates := slices.Sorted(maps.Keys(of))
+		dates = dates[:max(1, len(dates)*(len(packed)-most)/len(packed))] // so many are too many
+		for _, date := range dates {
+			delete(of, date)
+		}
+		dropped += len(dates)
 	}
 }
 

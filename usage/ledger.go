@@ -371,10 +371,10 @@ func (l *Ledger) book(b *Book, run *Run, ms int64, until time.Time, to func(*Use
 // which they were.
 func (l *Ledger) add(b *Book, key Key, name string, n, ms int64, until time.Time, to func(*Use, int64)) {
 	for ms > 0 {
-		until = until.UTC()
-		midnight := time.Date(until.Year(), until.Month(), until.Day(), 0, 0, 0, 0, time.UTC)
-		part := min(ms, max(1, until.Sub(midnight).Milliseconds()))
-		b.change(until.Add(-time.Millisecond), key, func(r *Row) {
+		last := until.UTC().Add(-time.Millisecond) // what ends at midnight is of the day before
+		midnight := time.Date(last.Year(), last.Month(), last.Day(), 0, 0, 0, 0, time.UTC)
+		part := min(ms, last.Sub(midnight).Milliseconds()+1)
+		b.change(last, key, func(r *Row) {
 			u := r.Of[name]
 			to(&u, n*part)
 			r.Of[name] = u

@@ -156,7 +156,7 @@ func (w *world) lead() {
 func TestEveryRunIsBookedOnce(t *testing.T) {
 	t.Parallel()
 	var leaders, runs int
-	for seed := range uint64(36) {
+	for seed := range uint64(24) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), t: t}
 			w.steps = seed%3 == 0
@@ -212,8 +212,8 @@ func TestEveryRunIsBookedOnce(t *testing.T) {
 			leaders += w.leaders
 		})
 	}
-	assert.Greater(t, leaders, 100, "it has tested something")
-	assert.Greater(t, runs, 500)
+	assert.Greater(t, leaders, 60, "it has tested something")
+	assert.Greater(t, runs, 300)
 }
 
 // ledger0 makes sure that somebody leads.

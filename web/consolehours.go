@@ -158,12 +158,14 @@ func (v hoursView) lineName(l usage.Line) (text string, none bool) {
 func (v hoursView) of(l usage.Line) usage.Hours { return l.Resources[v.Resource] }
 
 // hours writes a number of hours with a digit after the point, but for many.
-func (m *Messages) hours(n float64) string {
+func (m *Messages) hours(n float64) string { return m.number(hoursDecimal(n)) }
+
+func hoursDecimal(n float64) string {
 	digits := 1
 	if n >= 100 {
 		digits = 0
 	}
-	return m.number(strconv.FormatFloat(n, 'f', digits, 64))
+	return strconv.FormatFloat(n, 'f', digits, 64)
 }
 
 // share of the hours held in which kernels were busy.
@@ -180,7 +182,7 @@ func (v hoursView) cost(h usage.Hours) string {
 	if !priced {
 		return ""
 	}
-	return strings.TrimSpace(v.Msg.number(strconv.FormatFloat(cost, 'f', 2, 64)) + nbsp + v.Currency)
+	return strings.TrimSpace(v.Msg.number(strconv.FormatFloat(cost, 'f', 2, 64)) + " " + v.Currency)
 }
 
 func (v hoursView) tiles() []tile {

@@ -17,6 +17,7 @@ import (
 	"github.com/elastichub/elastichub/hubclient"
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/signin"
+	"github.com/elastichub/elastichub/usage"
 )
 
 const withConsole = minimal + `
@@ -24,6 +25,8 @@ hub: {apiURL: "http://hub:8081/hub/api", tokenFile: /etc/elastichub/hub-api/toke
 portal:
   enabled: true
   admins: {groups: [platform-admins, "cn=admins,dc=example"]}
+  prices: [{resource: nvidia.com/gpu, perHour: 2.5}, {resource: cpu, perHour: 0.1}]
+  currency: EUR
 `
 
 func TestConsoleConfig(t *testing.T) {
@@ -32,13 +35,20 @@ func TestConsoleConfig(t *testing.T) {
 	want := defaultPortalConfig()
 	want.Enabled, want.Admins.Groups, want.Admins.Hub = true, []string{"platform-admins", "cn=admins,dc=example"}, true
 	want.SignIn.Hub.ClientID = "service-console"
+	want.Prices, want.Currency = []priceConfig{{"nvidia.com/gpu", 2.5}, {"cpu", 0.1}}, "EUR"
 	assert.Equal(t, want, config.Portal)
+	assert.Equal(t, usage.Prices{"nvidia.com/gpu": 2.5, usage.CPU: 0.1}, config.Portal.handler("ns").Prices)
+	assert.Equal(t, "elastichub-usage", config.Usage.ConfigMaps)
 	assert.Equal(t, "http://hub:8081/hub/api", config.Hub.APIURL)
 
 	_, err = loadServeConfig(writeConfig(t, minimal), nil)
 	assert.NoError(t, err, "there may be none")
 	_, err = loadServeConfig(writeConfig(t, minimal+"portal: {enabled: true, basePath: x, admins: {groups: ['']}}\n"), nil)
 	for _, fault := range []string{"portal.basePath", "portal.admins.groups[0]", "hub.apiURL", "hub.tokenFile"} {
+		assert.ErrorContains(t, err, fault)
+	}
+	_, err = loadServeConfig(writeConfig(t, minimal+"usage: {configMaps: A_B}\nportal: {enabled: true, prices: [{resource: cpu, perHour: -1}], currency: 'a currency of another world'}\n"), nil)
+	for _, fault := range []string{"usage.configMaps", "portal.prices", "portal.currency"} {
 		assert.ErrorContains(t, err, fault)
 	}
 	_, err = loadServeConfig(writeConfig(t, minimal+"portal: {enabled: true, provider: oidc, oidc: {issuer: 'http://idp'}}\n"), nil)
@@ -101,12 +111,16 @@ portal:
   provider: oidc
   admins: {groups: [], hub: true}
   policies: {edit: true}
+  prices: [{resource: nvidia.com/gpu, perHour: 2}]
+  currency: USD
   hub: {clientID: service-x}
   oidc: {issuer: http://idp, clientID: c, secret: s, usernameClaim: email, scopes: [email], algorithms: [EdDSA], allowPlaintext: true, caFile: /ca, timeout: 9s}
 `)
 	want = defaultPortalConfig()
 	want.Enabled, want.Admins = true, portal.Admins{Groups: []string{}, Hub: true}
 	want.Policies.Edit = true
+	want.Prices, want.Currency = []priceConfig{{"nvidia.com/gpu", 2}}, "USD"
+	assert.Equal(t, usageConfig{ConfigMaps: "elastichub-usage"}, got.Usage)
 	want.SignIn.Provider, want.SignIn.BasePath, want.SignIn.PublicURL = signin.ProviderOIDC, "/", "https://console.example.org"
 	want.SignIn.Hub = signin.HubConfig{PublicURL: "https://hub.example.org/hub/", ClientID: "service-x"}
 	want.SignIn.OIDC = signin.OIDCConfig{

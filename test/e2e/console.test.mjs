@@ -26,7 +26,7 @@ describe('the console', () => {
     await page.getByRole('link', { name: 'elastichub' }).click();
     await page.waitForURL(consoleURL);
     assert.equal(await page.locator('h1').innerText(), 'My servers and kernels');
-    assert.deepEqual(await page.locator('nav a').allInnerTexts(), ['Mine']);
+    assert.deepEqual(await page.locator('nav a').allInnerTexts(), ['Mine', 'My hours']);
     const me = await page.evaluate(async () => (await fetch('api/v1/me')).json());
     assert.equal(me.user, 'researcher');
     assert.equal(me.admin, false);
@@ -103,11 +103,37 @@ describe('the console', () => {
     await page.context().close();
   });
 
+  it('tells what was held, and by whom', async () => {
+    const page = await signIn('admin');
+    await page.goto(`${consoleURL}hours?days=30`);
+    assert.equal(await page.locator('h1').innerText(), 'Hours');
+    assert.match(await page.locator('main').innerText(), /What is counted/);
+    const answer = await page.evaluate(async () => (await fetch('api/v1/usage?by=user&days=30')).json());
+    for (const line of answer.items) {
+      for (const { held, busy } of Object.values(line.resources)) {
+        assert.ok(busy <= held + 1e-6, `${line.name}: ${busy} of ${held} h`);
+      }
+    }
+    if (answer.items.length > 0) { // kernels of other tests have run in this cluster
+      await page.getByRole('navigation', { name: 'Table by' }).getByRole('link', { name: 'User' }).click();
+      assert.match(page.url(), /by=user/);
+      assert.match(await page.locator('tbody').innerText(), new RegExp(answer.items[0].name));
+      const [file] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download as CSV' }).click()]);
+      assert.equal(file.suggestedFilename(), 'hours-by-user.csv');
+    }
+    await page.context().close();
+
+    const own = await signIn('researcher');
+    assert.equal((await own.goto(`${consoleURL}hours`)).status(), 403);
+    assert.equal((await own.goto(`${consoleURL}my-hours`)).status(), 200);
+    await own.context().close();
+  });
+
   for (const colorScheme of ['light', 'dark']) {
     for (const [size, viewport] of [['desktop', { width: 1280, height: 900 }], ['phone', { width: 390, height: 844 }]]) {
       it(`is accessible, ${colorScheme}, ${size}`, async () => {
         const page = await signIn('admin', { colorScheme, viewport, bypassCSP: true });
-        for (const path of ['', 'cluster', 'kernels', 'servers', 'policies', 'policies/ml-research', 'newpolicy?copy=ml-research', 'directory', 'explain?user=researcher']) {
+        for (const path of ['', 'my-hours', 'hours', 'cluster', 'kernels', 'servers', 'policies', 'policies/ml-research', 'newpolicy?copy=ml-research', 'directory', 'explain?user=researcher']) {
           await page.goto(consoleURL + path);
           assert.deepEqual(await violations(page), [], path);
           const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
