@@ -120,7 +120,7 @@ portal:
 	want.Enabled, want.Admins = true, portal.Admins{Groups: []string{}, Hub: true}
 	want.Policies.Edit = true
 	want.Prices, want.Currency = []priceConfig{{"nvidia.com/gpu", 2}}, "USD"
-	assert.Equal(t, usageConfig{ConfigMaps: "elastichub-usage"}, got.Usage)
+	assert.Equal(t, usageConfig{ConfigMaps: "hub-usage"}, got.Usage)
 	want.SignIn.Provider, want.SignIn.BasePath, want.SignIn.PublicURL = signin.ProviderOIDC, "/", "https://console.example.org"
 	want.SignIn.Hub = signin.HubConfig{PublicURL: "https://hub.example.org/hub/", ClientID: "service-x"}
 	want.SignIn.OIDC = signin.OIDCConfig{
