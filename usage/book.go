@@ -135,11 +135,6 @@ func NewBook(since time.Time) *Book {
 	}
 }
 
-// isEmpty: nothing is in it.
-func (b *Book) isEmpty() bool {
-	return len(b.Runs)+len(b.Marks)+len(b.Sessions)+len(b.Days)+len(b.Months) == 0
-}
-
 const (
 	dayFormat   = "2006-01-02"
 	monthFormat = "2006-01"

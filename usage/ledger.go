@@ -169,13 +169,12 @@ func (l *Ledger) Look(now Now, kernels []Kernel, servers []Server) {
 	if !l.looked {
 		elapsed, l.since = 0, now
 	}
-	former := l.now
 	l.now = now
 	seen := make(map[string]bool, len(kernels))
 	for i := range kernels {
 		k := &kernels[i]
 		seen[k.UID] = true
-		l.follow(k, elapsed, former)
+		l.follow(k, elapsed)
 	}
 	for uid := range maps.Clone(l.where) {
 		if !seen[uid] { // nobody can tell when it ended
@@ -200,7 +199,7 @@ func (l *Ledger) Look(now Now, kernels []Kernel, servers []Server) {
 }
 
 // follow books one kernel.
-func (l *Ledger) follow(k *Kernel, elapsed int64, former Now) {
+func (l *Ledger) follow(k *Kernel, elapsed int64) {
 	b, run := l.open(k.UID)
 	if run != nil && (!k.Holds || run.Number != k.Run) {
 		l.close(k.UID, k, elapsed)

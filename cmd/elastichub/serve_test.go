@@ -104,7 +104,7 @@ func TestServe(t *testing.T) {
 		code, text = ask(http.MethodGet, console+"api/v1/me/kernels", "alices-token", "")
 		return code == http.StatusOK && strings.Contains(text, `"id":"k"`)
 	}, time.Minute, 50*time.Millisecond, "%s", text)
-	for _, path := range []string{"", "kernels/k", "servers/jupyter-alice", "api/v1/kernels/k/events", "api/v1/openapi.yaml"} {
+	for _, path := range []string{"", "kernels/k", "servers/jupyter-alice", "api/v1/kernels/k/events", "api/v1/openapi.yaml", "my-hours", "api/v1/me/usage"} {
 		code, text = ask(http.MethodGet, console+path, "alices-token", "")
 		assert.Equal(t, http.StatusOK, code, "%s: %s", path, text)
 	}

@@ -118,18 +118,16 @@ func (b *Booker) NeedLeaderElection() bool { return true }
 
 // Start books until the context ends. What it cannot write it takes over anew.
 func (b *Booker) Start(ctx context.Context) error {
-	for ctx.Err() == nil {
-		err := b.lead(ctx)
-		if ctx.Err() != nil {
-			break
+	for {
+		if err := b.lead(ctx); err != nil {
+			log.FromContext(ctx).Error(err, "the ledger of hours is left as it was written last")
 		}
-		log.FromContext(ctx).Error(err, "the ledger of hours is taken over anew")
 		select {
 		case <-ctx.Done():
+			return nil
 		case <-time.After(retryPause):
 		}
 	}
-	return nil
 }
 
 // lead takes the ledger over and books, until the context ends or somebody else has written.
