@@ -157,6 +157,9 @@ func (v hoursView) lineName(l usage.Line) (text string, none bool) {
 
 func (v hoursView) of(l usage.Line) usage.Hours { return l.Resources[v.Resource] }
 
+// saves reports whether hours of the resource that is shown can be saved: those of devices.
+func (v hoursView) saves() bool { return usage.IsDevice(v.Resource) }
+
 // hours writes a number of hours with a digit after the point, but for many.
 func (m *Messages) hours(n float64) string { return m.number(hoursDecimal(n)) }
 
@@ -187,7 +190,10 @@ func (v hoursView) cost(h usage.Hours) string {
 
 func (v hoursView) tiles() []tile {
 	h := v.of(v.total)
-	all := []tile{{v.Msg.HoursHeld.plain(), v.Msg.hours(h.Held)}, {v.Msg.HoursBusy.plain(), v.Msg.hours(h.Busy)}, {v.Msg.HoursSaved.plain(), v.Msg.hours(h.Saved)}}
+	all := []tile{{v.Msg.HoursHeld.plain(), v.Msg.hours(h.Held)}, {v.Msg.HoursBusy.plain(), v.Msg.hours(h.Busy)}}
+	if v.saves() {
+		all = append(all, tile{v.Msg.HoursSaved.plain(), v.Msg.hours(h.Saved)})
+	}
 	if cost := v.cost(h); cost != "" {
 		all = append(all, tile{v.Msg.Cost.plain(), cost})
 	}
