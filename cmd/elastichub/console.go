@@ -20,7 +20,7 @@ import (
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
-	"github.com/elastichub/elastichub/usage"
+	hours "github.com/elastichub/elastichub/usage"
 )
 
 // portalConfig is the console's: of its rooms, whose fields are the keys, and whether
@@ -51,7 +51,7 @@ func defaultPortalConfig() portalConfig {
 func (c portalConfig) handler(namespace string) portal.Config {
 	config := portal.DefaultConfig()
 	config.Namespace, config.BasePath, config.Admins, config.Policies = namespace, c.SignIn.BasePath, c.Admins, c.Policies
-	config.Currency, config.Prices = c.Currency, usage.Prices{}
+	config.Currency, config.Prices = c.Currency, hours.Prices{}
 	for _, price := range c.Prices {
 		config.Prices[price.Resource] = price.PerHour
 	}
@@ -102,7 +102,7 @@ func newConsole(config serveConfig, members *directories, allowances *groups.Ser
 		}
 		c.close = hub.Close
 	}
-	ledger := usage.Store{Reader: live, Namespace: config.Namespace, Name: config.Usage.ConfigMaps}
+	ledger := hours.Store{Reader: live, Namespace: config.Namespace, Name: config.Usage.ConfigMaps}
 	gate, err := signin.New(config.Portal.SignIn, hub, time.Now)
 	if err != nil {
 		c.close()
@@ -128,7 +128,7 @@ func newConsole(config serveConfig, members *directories, allowances *groups.Ser
 			}
 			return choices, err
 		},
-		Books: func(ctx context.Context) ([]*usage.Book, error) {
+		Books: func(ctx context.Context) ([]*hours.Book, error) {
 			saved, err := ledger.Read(ctx)
 			if err != nil {
 				return nil, err

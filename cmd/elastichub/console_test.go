@@ -17,7 +17,7 @@ import (
 	"github.com/elastichub/elastichub/hubclient"
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/signin"
-	"github.com/elastichub/elastichub/usage"
+	hours "github.com/elastichub/elastichub/usage"
 )
 
 const withConsole = minimal + `
@@ -37,7 +37,7 @@ func TestConsoleConfig(t *testing.T) {
 	want.SignIn.Hub.ClientID = "service-console"
 	want.Prices, want.Currency = []priceConfig{{"nvidia.com/gpu", 2.5}, {"cpu", 0.1}}, "EUR"
 	assert.Equal(t, want, config.Portal)
-	assert.Equal(t, usage.Prices{"nvidia.com/gpu": 2.5, usage.CPU: 0.1}, config.Portal.handler("ns").Prices)
+	assert.Equal(t, hours.Prices{"nvidia.com/gpu": 2.5, hours.CPU: 0.1}, config.Portal.handler("ns").Prices)
 	assert.Equal(t, "elastichub-usage", config.Usage.ConfigMaps)
 	assert.Equal(t, "http://hub:8081/hub/api", config.Hub.APIURL)
 
