@@ -27,7 +27,7 @@ func (r *kernelReconciler) observe(ctx context.Context, k *v1alpha1.JupyterKerne
 	return observed{
 		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), growth: r.growthOf(ctx, k, pod), now: r.now(),
 		onIdle: gateway.Spec.OnIdle, gatewayMade: gateway.CreationTimestamp.Time,
-		agent: r.backstop.of(k), nodes: r.nodesOf(ctx, pods), park: r.askToPark(ctx, k),
+		agent: r.backstop.of(k), nodes: r.nodesOf(ctx, pods), park: r.askToPark(ctx, k, pod),
 	}, nil
 }
 

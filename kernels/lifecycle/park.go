@@ -2,8 +2,10 @@ package lifecycle
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -43,19 +45,19 @@ func parkWish(k *v1alpha1.JupyterKernel) *v1alpha1.KernelPark {
 
 // askToPark asks the agent of a kernel that is to be parked. It decides itself whether
 // the kernel is idle, and takes leave of it as it does when the idle time is over.
-func (r *kernelReconciler) askToPark(ctx context.Context, k *v1alpha1.JupyterKernel) parkAnswer {
+func (r *kernelReconciler) askToPark(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) parkAnswer {
 	wish := parkWish(k)
 	if wish == nil {
 		return parkNone
 	}
-	if k.Status.Phase != v1alpha1.KernelReady { // no code of anybody's has run
+	if k.Status.Phase != v1alpha1.KernelReady && !mayHaveRun(pod) {
 		return parkNow
 	}
 	refused := parkLater
 	if wish.Force {
 		refused = parkNow
 	}
-	if !HasAgent(k) || k.Spec.KernelSpec == "" {
+	if k.Status.Phase != v1alpha1.KernelReady || !HasAgent(k) || k.Spec.KernelSpec == "" {
 		return refused
 	}
 	secret, err := podspec.AgentSecret(ctx, r.live, k)
@@ -74,6 +76,12 @@ func (r *kernelReconciler) askToPark(ctx context.Context, k *v1alpha1.JupyterKer
 		return parkAgreed
 	}
 	return refused
+}
+
+// mayHaveRun reports whether code of somebody's may have run in a Pod: its gateway asks
+// the agent as soon as that answers, which is before anybody here has seen it ready.
+func mayHaveRun(pod *corev1.Pod) bool {
+	return pod != nil && slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return c.State.Running != nil })
 }
 
 // park carries out what askToPark found, and reports whether it ended the run.
