@@ -73,7 +73,7 @@ func (s *Server) reachable(c *call, kernelID string) (*v1alpha1.JupyterKernel, t
 	case phase.IsOver():
 		return nil, target{}, fail(kindConflict, "The kernel has ended. Run a cell to start it again, and then the server.")
 	case !reachable:
-		return nil, target{}, fail(kindUnavailable, "The kernel does not run yet.")
+		return nil, target{}, fail(kindConflict, "The kernel does not run yet.")
 	}
 	return k, t, nil
 }

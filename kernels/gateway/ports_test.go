@@ -260,8 +260,8 @@ func TestPortsOfAKernelThatDoesNotRun(t *testing.T) {
 	}{
 		v1alpha1.KernelParked:   {409, "The kernel is parked, and what ran in it has ended. Run a cell to bring it back, and start the server again."},
 		v1alpha1.KernelDead:     {409, "The kernel has ended. Run a cell to start it again, and then the server."},
-		v1alpha1.KernelQueued:   {503, "The kernel does not run yet."},
-		v1alpha1.KernelStarting: {503, "The kernel does not run yet."},
+		v1alpha1.KernelQueued:   {409, "The kernel does not run yet."},
+		v1alpha1.KernelStarting: {409, "The kernel does not run yet."},
 	} {
 		w.phase(id, phase, 1, "")
 		res := w.toPort("GET", "nb-alice", id, 6006, "/", nil, nil)

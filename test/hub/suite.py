@@ -38,6 +38,11 @@ class Service:
         await self._service.check(key, _known(options), *more)
         return options
 
+    async def check_stored(self, key, options, *more):
+        """As check."""
+        _, dropped = await self._service.check_stored(key, _known(options), *more)
+        return options, dropped
+
     async def start(self, key, request, *more):
         command, choice = self._spawner.in_pod()
         options = {**choice, **_known(request["options"])}
