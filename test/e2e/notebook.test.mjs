@@ -239,7 +239,8 @@ describe('a notebook Pod that is deleted under a running cell', () => {
   it('a page that is loaded anew finds the kernel of its notebook', async () => {
     const before = await kernels();
     await page.locator('.jp-NotebookPanel:visible').press('Control+S');
-    await page.reload();
+    const name = await page.locator('.lm-DockPanel-tabBar .lm-mod-current .lm-TabBar-tabLabel').innerText();
+    await page.goto(`${hubURL}/user/${user}/lab/tree/${name}`); // whatever JupyterLab remembers of what was open
     await labReady(page);
     await connected(page);
     await output(await run(page, 'print("still", kept)'), /still 42/);
