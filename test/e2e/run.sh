@@ -21,5 +21,5 @@ for journey in ./*.test.mjs; do
 done
 cd ../..
 CGO_ENABLED=0 GOFLAGS=-trimpath GOTEST_FORMAT=standard-verbose \
-  test/gotest.sh ./test/faults -tags e2e -count=1 -timeout 20m || status=1
+  test/gotest.sh ./test/faults -tags e2e -count=1 -timeout 35m || status=1
 exit $status
