@@ -7,7 +7,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
@@ -85,21 +84,11 @@ func (s *Server) returnAs(c *call, k *v1alpha1.JupyterKernel, ks *v1alpha1.Jupyt
 
 // returnAs asks for the next run of a kernel that has no Pod, as another kernelspec.
 func (s *store) returnAs(ctx context.Context, id Identity, k *v1alpha1.JupyterKernel, kernelSpec string) (*v1alpha1.JupyterKernel, error) {
-	for attempt := 1; ; attempt++ {
-		if k.Status.Phase.HasPod() {
-			return nil, errHasPod
+	return s.change(ctx, id, k, func(next *v1alpha1.JupyterKernel) error {
+		if next.Status.Phase.HasPod() {
+			return errHasPod
 		}
-		next := k.DeepCopy()
-		next.Spec.KernelSpec, next.Spec.Run = kernelSpec, max(k.WantedRun(), k.Status.Run)+1
-		err := s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
-		if err == nil {
-			return next, nil
-		}
-		if explain(err).kind != kindConflict || attempt == attempts {
-			return nil, err
-		}
-		if k, err = s.reread(ctx, id, k); err != nil {
-			return nil, err
-		}
-	}
+		next.Spec.KernelSpec, next.Spec.Run = kernelSpec, max(next.WantedRun(), next.Status.Run)+1
+		return nil
+	})
 }

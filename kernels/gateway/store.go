@@ -208,20 +208,26 @@ func (s *store) wake(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 // attempts bounds how often a change is made that others are faster with.
 const attempts = 8
 
-// changeSession writes what change makes of a kernel's session, nil for none. The
-// controllers write to a kernel that starts all the time: where they were faster,
-// it is made once more from what there is now.
+// changeSession writes what change makes of a kernel's session, nil for none.
 func (s *store) changeSession(ctx context.Context, id Identity, k *v1alpha1.JupyterKernel,
 	change func(*v1alpha1.KernelSession) (*v1alpha1.KernelSession, error),
 ) (*v1alpha1.JupyterKernel, error) {
+	return s.change(ctx, id, k, func(next *v1alpha1.JupyterKernel) (err error) {
+		next.Spec.Session, err = change(sessionOf(next))
+		return err
+	})
+}
+
+// change writes what edit makes of a kernel; its errors are returned. The controllers
+// write to a kernel that starts all the time: where they were faster, it is made once
+// more from what there is now.
+func (s *store) change(ctx context.Context, id Identity, k *v1alpha1.JupyterKernel, edit func(*v1alpha1.JupyterKernel) error) (*v1alpha1.JupyterKernel, error) {
 	for attempt := 1; ; attempt++ {
-		session, err := change(sessionOf(k))
-		if err != nil {
+		next := k.DeepCopy()
+		if err := edit(next); err != nil {
 			return nil, err
 		}
-		next := k.DeepCopy()
-		next.Spec.Session = session
-		err = s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
+		err := s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
 		if err == nil {
 			return next, nil
 		}
