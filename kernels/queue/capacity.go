@@ -40,10 +40,8 @@ func (n Node) accepts(pod *corev1.PodSpec) bool {
 	if only := podspec.PinnedTo(pod); only != "" && only != n.Name {
 		return false
 	}
-	for key, value := range pod.NodeSelector {
-		if n.Labels[key] != value {
-			return false
-		}
+	if !hasAll(n.Labels, pod.NodeSelector) {
+		return false
 	}
 	for i := range n.Taints {
 		taint := &n.Taints[i]
@@ -54,6 +52,16 @@ func (n Node) accepts(pod *corev1.PodSpec) bool {
 			continue // the admission plugin ExtendedResourceToleration tolerates these
 		}
 		if !tolerates(pod.Tolerations, taint) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasAll reports whether labels are all that is wanted, or more.
+func hasAll(labels, wanted map[string]string) bool {
+	for key, value := range wanted {
+		if labels[key] != value {
 			return false
 		}
 	}

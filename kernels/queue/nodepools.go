@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/podrules"
@@ -64,11 +63,6 @@ func ValidatePools(path string, pools []NodePool) error {
 	return errors.Join(faults...)
 }
 
-// has reports whether a node with such labels is one of the pool.
-func (p NodePool) has(node map[string]string) bool {
-	return labels.SelectorFromSet(p.Labels).Matches(labels.Set(node))
-}
-
 // withComing marks which of the nodes that take Pods autoscalers have added, and appends
 // those that they may still add to all, which include those that take no Pods now: the
 // autoscaler counts them too.
@@ -76,12 +70,12 @@ func withComing(pools []NodePool, list []Node, all []corev1.Node) []Node {
 	for _, p := range pools {
 		left := p.MaxNodes
 		for i := range all {
-			if p.has(all[i].Labels) {
+			if hasAll(all[i].Labels, p.Labels) {
 				left--
 			}
 		}
 		for i := range list {
-			list[i].Grown = list[i].Grown || p.has(list[i].Labels)
+			list[i].Grown = list[i].Grown || hasAll(list[i].Labels, p.Labels)
 		}
 		for i := range left {
 			list = append(list, Node{
