@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -82,7 +83,7 @@ func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel
 		k.Status.StartTime == nil || r.now().Sub(k.Status.StartTime.Time) < hintAfter || podstate.Ready(pod) || !podstate.Alive(pod) {
 		return ""
 	}
-	last := r.lastEvent(ctx, pod, func(e *corev1.Event) bool { return e.Type == corev1.EventTypeWarning })
+	last := r.lastEvent(ctx, pod, client.MatchingFields{"type": corev1.EventTypeWarning}, nil)
 	if last == nil {
 		return ""
 	}
@@ -97,7 +98,7 @@ func (r *kernelReconciler) growthOf(ctx context.Context, k *v1alpha1.JupyterKern
 	if pod == nil || k.Status.Phase != v1alpha1.KernelStarting || pod.Spec.NodeName != "" || pod.DeletionTimestamp != nil || !podstate.Unschedulable(pod) {
 		return growth{}
 	}
-	last := r.lastEvent(ctx, pod, saysGrowth)
+	last := r.lastEvent(ctx, pod, nil, saysGrowth)
 	if last == nil {
 		return growth{}
 	}
@@ -121,19 +122,20 @@ func saysGrowth(e *corev1.Event) bool {
 		e.Reason == "FailedScheduling" && (e.Source.Component == "karpenter" || e.ReportingController == "karpenter")
 }
 
-// lastEvent is the newest event about a Pod that counts; nil if there is none, or if
-// they cannot be read.
-func (r *kernelReconciler) lastEvent(ctx context.Context, pod *corev1.Pod, counts func(*corev1.Event) bool) *corev1.Event {
+// lastEvent is the newest event about a Pod that has these fields and counts, if they
+// are given; nil if there is none, or if they cannot be read.
+func (r *kernelReconciler) lastEvent(ctx context.Context, pod *corev1.Pod, having client.MatchingFields, counts func(*corev1.Event) bool) *corev1.Event {
+	fields := client.MatchingFields{"involvedObject.uid": string(pod.UID)}
+	maps.Copy(fields, having)
 	var events corev1.EventList
-	err := r.live.List(ctx, &events, client.InNamespace(pod.Namespace), client.Limit(mostEvents),
-		client.MatchingFields{"involvedObject.uid": string(pod.UID)})
+	err := r.live.List(ctx, &events, client.InNamespace(pod.Namespace), client.Limit(mostEvents), fields)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "cannot read the events of a Pod", "pod", pod.Name)
 		return nil
 	}
 	var last *corev1.Event
 	for i := range events.Items {
-		if e := &events.Items[i]; counts(e) && (last == nil || happened(e).After(happened(last))) {
+		if e := &events.Items[i]; (counts == nil || counts(e)) && (last == nil || happened(e).After(happened(last))) {
 			last = e
 		}
 	}
