@@ -4,12 +4,10 @@ import (
 	"context"
 	"encoding/csv"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/a-h/templ"
 
@@ -64,7 +62,7 @@ func (r *request) hoursQuery(own bool) (asking, error) {
 	if own {
 		a.by, a.user = usage.ByKernelSpec, &r.person.User
 	}
-	values, err := r.query()
+	values, err := r.query(nil)
 	if err != nil {
 		return a, err
 	}
@@ -109,33 +107,27 @@ func (r *request) hoursQuery(own bool) (asking, error) {
 	return a, nil
 }
 
-var errNoParameter = &malformed{"There is no query parameter of that name."}
-
-// query are the parameters, each of which may be there once.
-func (r *request) query() (map[string]string, error) {
-	if len(r.URL.RawQuery) > maxQuery {
-		return nil, &malformed{"The query string is too long."}
-	}
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, &malformed{"The query string is not encoded correctly."}
-	}
-	all := map[string]string{}
-	for name, got := range values {
-		if len(got) != 1 || utf8.RuneCountInString(got[0]) > maxValue || !utf8.ValidString(got[0]) {
-			return nil, &malformed{"A query parameter is repeated, too long or not UTF-8."}
-		}
-		all[name] = got[0]
-	}
-	return all, nil
-}
-
 func number(value string, most int) (int, error) {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 1 || n > most {
 		return 0, &malformed{"The query parameters days and months must be from 1 to 35 and from 1 to 24."}
 	}
 	return n, nil
+}
+
+// toldHours answers a request with lines of the ledger.
+func (p *Portal) toldHours(own bool, answer func(*request, asking, []usage.Line) error) func(*request) error {
+	return func(r *request) error {
+		a, err := r.hoursQuery(own)
+		if err != nil {
+			return err
+		}
+		lines, err := p.report(r, a, a.by)
+		if err != nil {
+			return err
+		}
+		return answer(r, a, lines)
+	}
 }
 
 // report is what is told.
@@ -173,15 +165,7 @@ type told struct {
 }
 
 func (p *Portal) usage(own bool) func(*request) error {
-	return func(r *request) error {
-		a, err := r.hoursQuery(own)
-		if err != nil {
-			return err
-		}
-		lines, err := p.report(r, a, a.by)
-		if err != nil {
-			return err
-		}
+	return p.toldHours(own, func(r *request, a asking, lines []usage.Line) error {
 		answer := told{By: a.by, Days: a.period.Days, Months: a.period.Months, Currency: p.config.Currency, Prices: p.config.Prices, Items: []pricedLine{}}
 		if answer.Prices == nil {
 			answer.Prices = usage.Prices{}
@@ -191,19 +175,11 @@ func (p *Portal) usage(own bool) func(*request) error {
 		}
 		answer.Total = p.priced(usage.Total(lines))
 		return r.json(answer)
-	}
+	})
 }
 
 func (p *Portal) hoursPage(own bool) func(*request) error {
-	return func(r *request) error {
-		a, err := r.hoursQuery(own)
-		if err != nil {
-			return err
-		}
-		lines, err := p.report(r, a, a.by)
-		if err != nil {
-			return err
-		}
+	return p.toldHours(own, func(r *request, a asking, lines []usage.Line) error {
 		dates, err := p.report(r, a, usage.ByDate)
 		if err != nil {
 			return err
@@ -213,20 +189,12 @@ func (p *Portal) hoursPage(own bool) func(*request) error {
 			h.Whose = *a.user
 		}
 		return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.HoursPage(c, h) })
-	}
+	})
 }
 
 // hoursTable is the same as a file of comma-separated values, in English and with points.
 func (p *Portal) hoursTable(own bool) func(*request) error {
-	return func(r *request) error {
-		a, err := r.hoursQuery(own)
-		if err != nil {
-			return err
-		}
-		lines, err := p.report(r, a, a.by)
-		if err != nil {
-			return err
-		}
+	return p.toldHours(own, func(r *request, a asking, lines []usage.Line) error {
 		r.w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 		r.w.Header().Set("Content-Disposition", `attachment; filename="hours-by-`+string(a.by)+`.csv"`)
 		table := csv.NewWriter(r.w)
@@ -250,7 +218,7 @@ func (p *Portal) hoursTable(own bool) func(*request) error {
 		}
 		table.Flush()
 		return table.Error()
-	}
+	})
 }
 
 func decimal(n float64) string { return strconv.FormatFloat(n, 'f', 4, 64) }

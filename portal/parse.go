@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -127,25 +128,37 @@ func (r *request) parseForm() error {
 	}
 }
 
-// listQuery reads what a list is asked for; names that are no parameters are refused.
-func (r *request) listQuery() (holdings.Query, error) {
-	q := holdings.Query{Limit: defaultRows}
+var errNoParameter = &malformed{"There is no query parameter of that name."}
+
+// query are the parameters, each of which may be there once, with as many characters as
+// most says, or maxValue.
+func (r *request) query(most map[string]int) (map[string]string, error) {
 	if len(r.URL.RawQuery) > maxQuery {
-		return q, &malformed{"The query string is too long."}
+		return nil, &malformed{"The query string is too long."}
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return q, &malformed{"The query string is not encoded correctly."}
+		return nil, &malformed{"The query string is not encoded correctly."}
 	}
+	all := map[string]string{}
 	for name, got := range values {
-		most := maxValue
-		if name == "after" {
-			most = maxPlace
+		if len(got) != 1 || utf8.RuneCountInString(got[0]) > cmp.Or(most[name], maxValue) || !utf8.ValidString(got[0]) {
+			return nil, &malformed{"A query parameter is repeated, too long or not UTF-8."}
 		}
-		if len(got) != 1 || utf8.RuneCountInString(got[0]) > most || !utf8.ValidString(got[0]) {
-			return q, &malformed{"A query parameter is repeated, too long or not UTF-8."}
-		}
-		switch value := got[0]; name {
+		all[name] = got[0]
+	}
+	return all, nil
+}
+
+// listQuery reads what a list is asked for; names that are no parameters are refused.
+func (r *request) listQuery() (holdings.Query, error) {
+	q := holdings.Query{Limit: defaultRows}
+	values, err := r.query(map[string]int{"after": maxPlace})
+	if err != nil {
+		return q, err
+	}
+	for name, value := range values {
+		switch name {
 		case "q":
 			q.Search = value
 		case "phase":
@@ -166,10 +179,10 @@ func (r *request) listQuery() (holdings.Query, error) {
 			}
 		case "done": // of a page that tells of what was done
 			if r.isAPI() {
-				return q, &malformed{"There is no query parameter of that name."}
+				return q, errNoParameter
 			}
 		default:
-			return q, &malformed{"There is no query parameter of that name."}
+			return q, errNoParameter
 		}
 	}
 	return q, nil
