@@ -1,7 +1,6 @@
 package hubapi_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -20,6 +19,7 @@ import (
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/hubapi/internal/inmemory"
 	"github.com/elastichub/elastichub/spawner"
+	"github.com/elastichub/elastichub/test/lockedbuffer"
 )
 
 const token = "0123456789abcdef0123456789abcdef"
@@ -38,7 +38,7 @@ type harness struct {
 	people   *inmemory.People
 	servers  *inmemory.Servers
 	registry *prometheus.Registry
-	log      *lockedBuffer
+	log      *lockedbuffer.Buffer
 }
 
 func newHarness(t testing.TB, changes ...func(*hubapi.Config, *hubapi.Dependencies)) *harness {
@@ -46,7 +46,7 @@ func newHarness(t testing.TB, changes ...func(*hubapi.Config, *hubapi.Dependenci
 	now := func() time.Time { return clock }
 	people, err := inmemory.NewPeople(contract, now)
 	require.NoError(t, err)
-	h := &harness{people: people, servers: inmemory.New(nil, now), registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
+	h := &harness{people: people, servers: inmemory.New(nil, now), registry: prometheus.NewRegistry(), log: &lockedbuffer.Buffer{}}
 	config := hubapi.DefaultConfig()
 	config.Tokens = []string{"another-token-of-enough-characters", token}
 	deps := hubapi.Dependencies{
@@ -71,23 +71,6 @@ func (h *harness) call(method, path, body string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.api.ServeHTTP(w, r)
 	return w
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 var readDocument = sync.OnceValues(func() (*openapi3.T, error) {

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,25 +15,9 @@ import (
 
 	"github.com/elastichub/elastichub/nbformat"
 	"github.com/elastichub/elastichub/test/jupytertest"
+	"github.com/elastichub/elastichub/test/lockedbuffer"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 // TestRunCommand: what the exit status says, what is written, and what the keyboard does,
 // with a real jupyter_server.
@@ -50,7 +32,7 @@ func TestRunCommand(t *testing.T) {
 	token := file("token", jupytertest.Token+"\n")
 	t.Setenv("JUPYTERHUB_API_TOKEN", "wrong")
 	t.Setenv("JUPYTERHUB_API_URL", "")
-	start := func(command *cobra.Command, out, errs *lockedBuffer, args ...string) int {
+	start := func(command *cobra.Command, out, errs *lockedbuffer.Buffer, args ...string) int {
 		command.SilenceErrors, command.SilenceUsage = true, true
 		command.SetOut(out)
 		command.SetErr(errs)
@@ -63,7 +45,7 @@ func TestRunCommand(t *testing.T) {
 		return int(exit)
 	}
 	run := func(args ...string) (int, string, string) {
-		out, errs := &lockedBuffer{}, &lockedBuffer{}
+		out, errs := &lockedbuffer.Buffer{}, &lockedbuffer.Buffer{}
 		code := start(runCommand(), out, errs, args...)
 		return code, out.String(), errs.String()
 	}
@@ -111,7 +93,7 @@ func TestRunCommand(t *testing.T) {
 		assert.Equal(t, row.code, code, row.name)
 		assert.Contains(t, errs, row.says, row.name)
 	}
-	logs, errs := &lockedBuffer{}, &lockedBuffer{}
+	logs, errs := &lockedbuffer.Buffer{}, &lockedbuffer.Buffer{}
 	assert.Equal(t, 2, start(logsCommand(), logs, errs, append(reachable, "none")...))
 	assert.Contains(t, errs.String(), "no such run")
 
@@ -126,7 +108,7 @@ func TestRunCommand(t *testing.T) {
 		{"an end", "print('up', flush=True)\nimport time\ntime.sleep(99)\n", []syscall.Signal{syscall.SIGTERM}, "up"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			out, errs := &lockedBuffer{}, &lockedBuffer{}
+			out, errs := &lockedbuffer.Buffer{}, &lockedbuffer.Buffer{}
 			ended := make(chan int)
 			to := filepath.Join(dir, "interrupted.ipynb")
 			go func() {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -159,23 +158,6 @@ func (w *world) jupyterAt(home, python string, config ...string) *jupyter {
 		"JUPYTER_GATEWAY_URL=" + w.url, "JUPYTER_GATEWAY_AUTH_TOKEN=" + w.tokens["nb-alice"], "KERNEL_USERNAME=mallory",
 	}})
 	return &jupyter{t: w.t, url: server.URL, end: server.End}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func (j *jupyter) call(method, path, body string, want int, into any) {

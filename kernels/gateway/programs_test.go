@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/test/lockedbuffer"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
 
@@ -94,7 +95,7 @@ func TestProgramsThatRunNotebooks(t *testing.T) {
 		cmd.Dir = home
 		cmd.Env = append(os.Environ(), "PYTHONPATH="+source, "HOME="+home, "JUPYTER_CONFIG_DIR="+home, "JUPYTER_PATH="+kernels, "JUPYTER_RUNTIME_DIR="+home,
 			"JUPYTER_GATEWAY_URL="+w.url, "JUPYTER_GATEWAY_AUTH_TOKEN="+w.tokens["nb-alice"], "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1")
-		out := &lockedBuffer{}
+		out := &lockedbuffer.Buffer{}
 		cmd.Stdout, cmd.Stderr = out, out
 		require.NoError(t, cmd.Start())
 		ended := atomic.Bool{}

@@ -32,6 +32,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/lockedbuffer"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -98,7 +99,7 @@ func TestEveryRouteWantsAToken(t *testing.T) {
 // TestTokensInAURL: clients that cannot set headers put it there, and nothing
 // that is written shows it.
 func TestTokensInAURL(t *testing.T) {
-	var logged lockedBuffer
+	var logged lockedbuffer.Buffer
 	w := newWorld(t)
 	w.server.log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	good := w.tokens["nb-alice"]
@@ -144,7 +145,7 @@ func TestTokensInAURL(t *testing.T) {
 // TestRefusalsDoNotFillTheLog: a client that comes again and again gets its
 // answers, and a few lines.
 func TestRefusalsDoNotFillTheLog(t *testing.T) {
-	var logged lockedBuffer
+	var logged lockedbuffer.Buffer
 	now := time.Now()
 	w := newWorld(t)
 	w.server.log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/elastichub/elastichub/nbformat"
 	"github.com/elastichub/elastichub/runner"
+	"github.com/elastichub/elastichub/test/lockedbuffer"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
 
@@ -29,8 +30,8 @@ func TestRuns(t *testing.T) {
 	server, err := runner.Find(t.Context(), j.url, jupyterToken)
 	require.NoError(t, err)
 	require.NoError(t, server.Running(t.Context()))
-	options := func(name string) (runner.Options, *lockedBuffer, *lockedBuffer) {
-		out, errs := &lockedBuffer{}, &lockedBuffer{}
+	options := func(name string) (runner.Options, *lockedbuffer.Buffer, *lockedbuffer.Buffer) {
+		out, errs := &lockedbuffer.Buffer{}, &lockedbuffer.Buffer{}
 		return runner.Options{Kernel: "python3", Name: name, Screen: &runner.Screen{Out: out, Err: errs}}, out, errs
 	}
 	var want strings.Builder

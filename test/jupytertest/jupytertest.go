@@ -2,19 +2,18 @@
 package jupytertest
 
 import (
-	"bytes"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/elastichub/elastichub/test/lockedbuffer"
 	"github.com/elastichub/elastichub/test/loopback"
 )
 
@@ -55,7 +54,7 @@ func Start(t testing.TB, o Options) *Server {
 	cmd.Env = append(os.Environ(), "PYTHONPATH="+source(t), "PYTHONDONTWRITEBYTECODE=1", "HOME="+o.Home, "JUPYTER_CONFIG_DIR="+o.Home,
 		"JUPYTER_DATA_DIR="+o.Home, "JUPYTER_RUNTIME_DIR="+o.Home, "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1")
 	cmd.Env = append(cmd.Env, o.Env...)
-	logs := &lockedBuffer{}
+	logs := &lockedbuffer.Buffer{}
 	cmd.Stdout, cmd.Stderr = logs, logs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(t, cmd.Start())
@@ -89,21 +88,4 @@ func source(t testing.TB) string {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	require.NoError(t, err)
 	return filepath.Join(filepath.Dir(strings.TrimSpace(string(out))), "python")
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
