@@ -2,35 +2,28 @@ package portal
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/portal/acts"
 	"github.com/elastichub/elastichub/portal/holdings"
 )
 
 // action names what somebody asked for, in the audit log and as an Event's reason.
-type action string
+type action = acts.Act
 
 const (
-	actionRelease  action = "ReleaseRequested"
-	actionShutDown action = "ShutdownRequested"
-	actionStop     action = "StopRequested"
-	actionReturn   action = "ReturnRequested"
-)
+	actionRelease  = acts.Release
+	actionShutDown = acts.ShutDown
+	actionStop     = acts.Stop
 
-// maxName is what the kinds take as a name of who asks.
-const maxName = 253
+	actionReturn action = "ReturnRequested"
+)
 
 // consoleMark keeps a person's name apart from what spec.shutdown.by means besides.
 const consoleMark = "console:"
@@ -55,12 +48,11 @@ func (p *Portal) release(r *request) (mine bool, err error) {
 	if err != nil {
 		return mine, err
 	}
-	if !k.HasPodOrWaits() {
-		return mine, errNotRunning
+	changes, err := acts.ReleaseKernel(k, r.person.User, w.Reason, w.Force)
+	if err != nil {
+		return mine, err
 	}
-	return mine, p.change(r, k, actionRelease, w, map[string]any{"spec": map[string]any{"park": map[string]any{
-		"run": max(k.WantedRun(), k.Status.Run), "force": w.Force, "by": clip(r.person.User), "reason": w.Reason,
-	}}})
+	return mine, p.change(r, k, actionRelease, w, changes)
 }
 
 // shutDown asks the leader to end a kernel for good.
@@ -73,9 +65,7 @@ func (p *Portal) shutDown(r *request) (mine bool, err error) {
 	if err != nil {
 		return mine, err
 	}
-	return mine, p.change(r, k, actionShutDown, w, map[string]any{"spec": map[string]any{"shutdown": map[string]any{
-		"by": clip(consoleMark + r.person.User), "at": p.deps.Now().UTC().Format(time.RFC3339),
-	}}})
+	return mine, p.change(r, k, actionShutDown, w, acts.ShutDownKernel(consoleMark+r.person.User, p.deps.Now()))
 }
 
 // returnAs asks for the next run of a person's own kernel that has no Pod, as a kernelspec
@@ -117,39 +107,21 @@ func (p *Portal) stop(r *request) (mine bool, err error) {
 	if err != nil {
 		return mine, err
 	}
-	if nb.Spec.Stopped {
-		return mine, errNotRunning
+	changes, err := acts.StopServer(nb, mine, p.deps.Now())
+	if err != nil {
+		return mine, err
 	}
-	notes := map[string]any{v1alpha1.AnnotationStopCause: nil, v1alpha1.AnnotationStopTime: nil}
-	if !mine {
-		notes = map[string]any{
-			v1alpha1.AnnotationStopCause: string(v1alpha1.StopAdmin), v1alpha1.AnnotationStopTime: p.deps.Now().UTC().Format(time.RFC3339),
-		}
-	}
-	return mine, p.change(r, nb, actionStop, w, map[string]any{"metadata": map[string]any{"annotations": notes}, "spec": map[string]any{"stopped": true}})
-}
-
-func clip(name string) string {
-	if len(name) <= maxName {
-		return name
-	}
-	return strings.ToValidUTF8(name[:maxName], "")
+	return mine, p.change(r, nb, actionStop, w, changes)
 }
 
 // change writes what was asked for into an object, unless it is another of that name
 // by now, and tells of it.
-func (p *Portal) change(r *request, o client.Object, what action, w wish, patch map[string]any) error {
-	metadata, _ := patch["metadata"].(map[string]any)
-	if metadata == nil {
-		metadata = map[string]any{}
-	}
-	metadata["uid"] = o.GetUID()
-	patch["metadata"] = metadata
-	body, err := json.Marshal(patch)
+func (p *Portal) change(r *request, o client.Object, what action, w wish, changes acts.Changes) error {
+	patch, err := acts.PatchOf(o, changes)
 	if err != nil {
 		return err
 	}
-	err = p.deps.Client.Patch(r.Context(), o, client.RawPatch(types.MergePatchType, body), client.FieldOwner(fieldOwner))
+	err = p.deps.Client.Patch(r.Context(), o, patch, client.FieldOwner(fieldOwner))
 	switch {
 	case apierrors.IsNotFound(err):
 		err = errNotFound
@@ -183,19 +155,7 @@ func (p *Portal) audit(r *request, o client.Object, what action, w wish, err err
 	if err != nil {
 		return
 	}
-	message := "Asked for by " + clip(r.person.User)
-	if w.Reason != "" {
-		message += ": " + w.Reason
-	}
-	now := metav1.NewTime(p.deps.Now())
-	event := &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: o.GetNamespace(), GenerateName: clipTo(o.GetName(), 200) + "."},
-		InvolvedObject: corev1.ObjectReference{
-			APIVersion: v1alpha1.GroupVersion.String(), Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
-		},
-		Reason: string(what), Message: message, Type: corev1.EventTypeNormal, Count: 1, FirstTimestamp: now, LastTimestamp: now,
-		Source: corev1.EventSource{Component: fieldOwner}, ReportingController: fieldOwner,
-	}
+	event := acts.EventOf(o, kind, what, r.person.User, w.Reason, fieldOwner, p.deps.Now())
 	// What was asked for is done also where the client has left.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), p.config.RequestTimeout)
 	defer cancel()
@@ -203,8 +163,6 @@ func (p *Portal) audit(r *request, o client.Object, what action, w wish, err err
 		p.deps.Log.WarnContext(ctx, "no event of what was asked for", "request", r.id, "error", err)
 	}
 }
-
-func clipTo(name string, most int) string { return name[:min(len(name), most)] }
 
 // asks makes a route of the API of what asks for something.
 func asks(ask func(*request) (mine bool, err error)) func(*request) error {

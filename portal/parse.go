@@ -10,9 +10,9 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/elastichub/elastichub/portal/acts"
 	"github.com/elastichub/elastichub/portal/holdings"
 )
 
@@ -20,10 +20,9 @@ const (
 	fieldCSRF = "csrf"
 	// Bounds of what is asked for: of a query in bytes, of all else in characters, as the
 	// OpenAPI document counts them.
-	maxQuery  = 32 << 10
-	maxValue  = 256
-	maxPlace  = 4096
-	maxReason = 500
+	maxQuery = 32 << 10
+	maxValue = 256
+	maxPlace = 4096
 	// rows of a page of a list.
 	defaultRows = 50
 	mostRows    = 500
@@ -53,10 +52,10 @@ func (r *request) readWish() (w wish, err error) {
 	if err != nil {
 		return wish{}, err
 	}
-	if utf8.RuneCountInString(w.Reason) > maxReason || !utf8.ValidString(w.Reason) {
+	if utf8.RuneCountInString(w.Reason) > acts.MaxReason || !utf8.ValidString(w.Reason) {
 		return wish{}, &malformed{"The reason must be at most 500 characters of UTF-8."}
 	}
-	w.Reason = line(w.Reason)
+	w.Reason = acts.Line(w.Reason)
 	return w, nil
 }
 
@@ -74,17 +73,6 @@ func (r *request) readReturn() (kernelSpec string, err error) {
 		err = &malformed{"The body names no kernelspec."}
 	}
 	return kernelSpec, err
-}
-
-// line makes one line of what somebody wrote: others read it, in a terminal or a
-// notebook, too, where what is no letter can do harm.
-func line(text string) string {
-	return strings.TrimSpace(strings.Map(func(c rune) rune {
-		if unicode.IsPrint(c) {
-			return c
-		}
-		return ' '
-	}, text))
 }
 
 // readJSON decodes exactly one JSON object of known fields.

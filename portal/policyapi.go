@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/portal/acts"
 	"github.com/elastichub/elastichub/portal/policyedit"
 )
 
@@ -94,10 +95,10 @@ func (r *request) readPolicyWish(withSpec bool) (policyWish, error) {
 			return w, &malformed{"The spec is not a JSON object."}
 		}
 	}
-	if utf8.RuneCountInString(w.Reason) > maxReason || !utf8.ValidString(w.Reason) {
+	if utf8.RuneCountInString(w.Reason) > acts.MaxReason || !utf8.ValidString(w.Reason) {
 		return w, &malformed{"The reason must be at most 500 characters of UTF-8."}
 	}
-	if w.Reason = line(w.Reason); w.Reason == "" && !w.DryRun {
+	if w.Reason = acts.Line(w.Reason); w.Reason == "" && !w.DryRun {
 		return w, errNoReason
 	}
 	return w, nil

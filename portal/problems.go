@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/portal/acts"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
 )
@@ -40,7 +41,6 @@ var (
 	errNoAdmin        = errors.New("portal: not an administrator")
 	errNotFound       = errors.New("portal: no such object, or somebody else's")
 	errConflict       = errors.New("portal: the object has changed")
-	errNotRunning     = errors.New("portal: nothing to release")
 	errTooManyStreams = errors.New("portal: too many event streams")
 	errRunning        = errors.New("portal: the kernel runs or waits")
 	errNotOwner       = errors.New("portal: not the owner")
@@ -81,7 +81,7 @@ var rows = []row{
 	{errNoAdmin, http.StatusForbidden, "no-administrator", "For administrators", "Only administrators may see this.", false},
 	{errNotFound, http.StatusNotFound, "not-found", "Not found", "There is nothing of that name, or it is not yours.", false},
 	{errConflict, http.StatusConflict, "conflict", "Changed meanwhile", "It has changed meanwhile. Look again.", false},
-	{errNotRunning, http.StatusConflict, "not-running", "Not running", "It neither runs nor waits.", false},
+	{acts.ErrNotRunning, http.StatusConflict, "not-running", "Not running", "It neither runs nor waits.", false},
 	{errRunning, http.StatusConflict, "running", "It runs or waits", "The kernel runs or waits. Release it first; then it can return as another.", false},
 	{errNotOwner, http.StatusForbidden, "not-owner", "For its owner", "Only its owner brings a kernel back.", false},
 	{errNotOffered, http.StatusUnprocessableEntity, "not-offered", "Not offered", "The kernel cannot return as that: it is not allowed for you, not offered by its gateway, or of another language.", false},

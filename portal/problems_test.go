@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/portal/acts"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
 )
@@ -30,6 +31,7 @@ var described = map[string]struct {
 	"signin.ErrUnavailable":   {signin.ErrUnavailable, http.StatusServiceUnavailable},
 	"signin.ErrCrossSite":     {signin.ErrCrossSite, http.StatusForbidden},
 	"holdings.ErrQuery":       {holdings.ErrQuery, http.StatusBadRequest},
+	"acts.ErrNotRunning":      {acts.ErrNotRunning, http.StatusConflict},
 	"groups.ErrUnavailable":   {groups.ErrUnavailable, http.StatusServiceUnavailable},
 	"groups.ErrOneUser":       {groups.ErrOneUser, http.StatusServiceUnavailable},
 	"groups.ErrSignInAgain":   {groups.ErrSignInAgain, http.StatusForbidden},
