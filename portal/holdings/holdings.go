@@ -345,7 +345,7 @@ type Capacity struct{ Total, Free map[string]int64 }
 // Overview sums up.
 func (h Holdings) Overview(cluster Capacity) Overview {
 	o := Overview{}
-	byResource, byPolicy, byNode := map[string]*Device{}, map[string]*Sum{}, map[string]*Sum{}
+	byResource := map[string]*Device{}
 	for resource, n := range cluster.Total {
 		free := cluster.Free[resource]
 		byResource[resource] = &Device{Resource: resource, Total: &n, Free: &free}
@@ -366,26 +366,44 @@ func (h Holdings) Overview(cluster Capacity) Overview {
 			}
 			d.Held += n
 		}
-		if k.Holds || k.Phase.HasPod() {
-			entry(byPolicy, k.Policy).addKernel(k)
-			entry(byNode, k.Node).addKernel(k)
-		}
 	}
 	for _, s := range h.Servers {
-		switch s.Phase {
-		case v1alpha1.NotebookStarting, v1alpha1.NotebookReady, v1alpha1.NotebookStopping:
-		case v1alpha1.NotebookPending, v1alpha1.NotebookStopped, v1alpha1.NotebookFailed:
-			continue
+		if s.runs() {
+			o.Servers++
 		}
-		o.Servers++
-		entry(byPolicy, s.Policy).addServer(s)
-		entry(byNode, s.Node).addServer(s)
 	}
 	for _, name := range slices.Sorted(maps.Keys(byResource)) {
 		o.Devices = append(o.Devices, *byResource[name])
 	}
-	o.Policies, o.Nodes = sorted(byPolicy), sorted(byNode)
+	o.Policies = h.Sums(func(k Kernel) string { return k.Policy }, func(s Server) string { return s.Policy })
+	o.Nodes = h.Sums(func(k Kernel) string { return k.Node }, func(s Server) string { return s.Node })
 	return o
+}
+
+// Sums are what is held, by a name that kernels and servers have: that of their users, say.
+func (h Holdings) Sums(ofKernel func(Kernel) string, ofServer func(Server) string) []Sum {
+	sums := map[string]*Sum{}
+	for _, k := range h.Kernels {
+		if k.Holds || k.Phase.HasPod() {
+			entry(sums, ofKernel(k)).addKernel(k)
+		}
+	}
+	for _, s := range h.Servers {
+		if s.runs() {
+			entry(sums, ofServer(s)).addServer(s)
+		}
+	}
+	return sorted(sums)
+}
+
+// runs tells that the server has a Pod, or is to have one.
+func (s *Server) runs() bool {
+	switch s.Phase {
+	case v1alpha1.NotebookStarting, v1alpha1.NotebookReady, v1alpha1.NotebookStopping:
+		return true
+	case v1alpha1.NotebookPending, v1alpha1.NotebookStopped, v1alpha1.NotebookFailed:
+	}
+	return false
 }
 
 func (o *Overview) count(k Kernel) {
