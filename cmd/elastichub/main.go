@@ -18,7 +18,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 
-	err := command().ExecuteContext(ctx)
+	called, args := commandFor(os.Args)
+	called.SetArgs(args)
+	err := called.ExecuteContext(ctx)
 	var exit exitCode
 	switch {
 	case errors.As(err, &exit):
@@ -55,5 +57,6 @@ func command() *cobra.Command {
 		policyCommand(),
 		versionCommand(),
 	)
+	root.AddCommand(kubectlCommands()...)
 	return root
 }
