@@ -83,6 +83,8 @@ var uses = []use{
 	{"docs/notebook-image.md", "# jupyter_server_config.py", ServerConfig, ""},
 	{"docs/notebook-image.md", "c.DocumentKeeper.max_cell_bytes = 32 << 20  # of each cell", ServerConfig, ""},
 	{"docs/notebook-image.md", "jupyter execute --kernel_name=python-gpu analysis.ipynb", Elsewhere, "make e2e types it in a notebook server, with python-cpu"},
+	{"docs/kubectl.md", "make dist/elastichub", Elsewhere, "the names of the binary are those of cmd/elastichub's tests"},
+	{"docs/kubectl.md", "kubectl elastichub top                      # by user; top policies, top nodes", Elsewhere, "the tests of plugin and cmd/elastichub run the commands"},
 	{"docs/run.md", "export JUPYTERHUB_API_TOKEN=…     # of the Hub's token page", Elsewhere, "test/faults does it on the demo's Hub"},
 	{"docs/run.md", "elastichub run --server https://hub.example.org --detach train.ipynb", Elsewhere, "test/faults does it on the demo's Hub"},
 	{"docs/architecture.md", "            ┌───────────── JupyterHub ─────────────┐", Shown, "a drawing"},
