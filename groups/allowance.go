@@ -92,6 +92,9 @@ type Allowance struct {
 	// ServerIdleSeconds and MaxRunSeconds: 0 means never and for ever.
 	ServerIdleSeconds int64
 	MaxRunSeconds     int64
+	// SnoozeMaxSeconds is how long in all an automatic stop may be put off by hand; nil: as
+	// long as v1alpha1.SnoozeBound says.
+	SnoozeMaxSeconds *int64
 }
 
 // GPUQuota is how much of one extended resource a user may hold.

@@ -197,6 +197,7 @@ func origins(u Allowance, parts []Allowance) map[string][]string {
 	from("serversPerUser", func(a Allowance) bool { return a.ServersPerUser == u.ServersPerUser })
 	from("serverIdleSeconds", func(a Allowance) bool { return a.ServerIdleSeconds == u.ServerIdleSeconds })
 	from("maxRunSeconds", func(a Allowance) bool { return a.MaxRunSeconds == u.MaxRunSeconds })
+	from("snoozeMaxSeconds", func(a Allowance) bool { return snoozeSeconds(a) == snoozeSeconds(u) })
 	if len(u.Kernels.Allowed) > 0 {
 		allowsKernels := func(a Allowance) bool { return len(a.Kernels.Allowed) > 0 }
 		from("kernels.perUser", func(a Allowance) bool { return allowsKernels(a) && a.Kernels.PerUser == u.Kernels.PerUser })

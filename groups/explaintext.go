@@ -118,6 +118,7 @@ func (t text) write() {
 	t.line("servers", "serversPerUser", "%d at once", t.a.ServersPerUser)
 	t.line("idle", "serverIdleSeconds", "servers %s", after(t.a.ServerIdleSeconds, "are stopped after %s without activity", "are never stopped for idleness"))
 	t.line("run time", "maxRunSeconds", "servers %s", after(t.a.MaxRunSeconds, "are stopped after %s, busy or not", "may run for ever"))
+	t.line("snooze", "snoozeMaxSeconds", "automatic stops are %s", after(snoozeSeconds(t.a), "put off by hand for %s of a run at most", "not put off by hand"))
 	t.placement()
 	t.storage()
 	for _, e := range t.a.Env {

@@ -64,6 +64,7 @@ func (e Explanation) Values() []Value {
 	number("serversPerUser", int64(a.ServersPerUser))
 	number("serverIdleSeconds", a.ServerIdleSeconds)
 	number("maxRunSeconds", a.MaxRunSeconds)
+	number("snoozeMaxSeconds", snoozeSeconds(*a))
 	for _, key := range slices.Sorted(maps.Keys(a.NodeSelector)) {
 		all = append(all, Value{"nodeSelector." + key, a.NodeSelector[key], e.Origins["placement"]})
 	}

@@ -173,6 +173,7 @@ func allow(m Membership, policy v1alpha1.GroupPolicy) Allowance {
 		ServersPerUser:     cmp.Or(spec.ServersPerUser, 1),
 		ServerIdleSeconds:  spec.ServerIdleSeconds,
 		MaxRunSeconds:      spec.MaxRunSeconds,
+		SnoozeMaxSeconds:   spec.SnoozeMaxSeconds,
 	}
 	for i := range a.Images {
 		a.Images[i].DisplayName = cmp.Or(a.Images[i].DisplayName, a.Images[i].ID)

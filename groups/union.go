@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
@@ -55,6 +56,9 @@ func union(parts []Allowance) Allowance {
 	u.ServersPerUser = most(parts, func(a Allowance) int32 { return a.ServersPerUser })
 	u.ServerIdleSeconds = unlessUnlimited(parts, func(a Allowance) int64 { return a.ServerIdleSeconds })
 	u.MaxRunSeconds = unlessUnlimited(parts, func(a Allowance) int64 { return a.MaxRunSeconds })
+	if slices.ContainsFunc(parts, func(a Allowance) bool { return a.SnoozeMaxSeconds != nil }) {
+		u.SnoozeMaxSeconds = ptr.To(most(parts, snoozeSeconds))
+	}
 	return u
 }
 
@@ -90,6 +94,11 @@ func unlessUnlimited[N int32 | int64](parts []Allowance, of func(Allowance) N) N
 		return 0
 	}
 	return most(parts, of)
+}
+
+// snoozeSeconds is for how long in all an automatic stop may be put off.
+func snoozeSeconds(a Allowance) int64 {
+	return int64(v1alpha1.SnoozeBound(a.SnoozeMaxSeconds) / time.Second)
 }
 
 // unionRange works in thousandths of a core or byte, in which all bounds of

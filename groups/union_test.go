@@ -353,6 +353,7 @@ weight    1, where capacity is shared out  [ml]
 servers   1 at once  [ml, staff]
 idle      servers are never stopped for idleness  [ml, staff]
 run time  servers may run for ever  [ml, staff]
+snooze    automatic stops are put off by hand for 4h0m0s of a run at most  [ml, staff]
 placement node pool=gpu  [ml]
 env       A  [staff]
 `, b.String())

@@ -70,6 +70,7 @@ func ValidatePolicy(p v1alpha1.GroupPolicy) field.ErrorList {
 	faults = append(faults, notNegative(int64(spec.ServersPerUser), at.Child("serversPerUser"))...)
 	faults = append(faults, validateSeconds(spec.ServerIdleSeconds, at.Child("serverIdleSeconds"))...)
 	faults = append(faults, validateSeconds(spec.MaxRunSeconds, at.Child("maxRunSeconds"))...)
+	faults = append(faults, validateSeconds(ptr.Deref(spec.SnoozeMaxSeconds, 0), at.Child("snoozeMaxSeconds"))...)
 	return faults
 }
 

@@ -114,6 +114,7 @@ func startRequest(key spawner.Key, b startBody, a groups.Allowance, o forms.Opti
 		ServersPerUser:     a.ServersPerUser,
 		ServerIdleSeconds:  a.ServerIdleSeconds,
 		MaxRunSeconds:      a.MaxRunSeconds,
+		SnoozeMaxSeconds:   a.SnoozeMaxSeconds,
 		Options:            options,
 	}, nil
 }

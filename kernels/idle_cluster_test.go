@@ -54,6 +54,24 @@ func TestIdleTimeReachesRunningKernels(t *testing.T) {
 	change(c, "k", &v1alpha1.JupyterKernel{}, func(k *v1alpha1.JupyterKernel) { k.Spec.IdleTimeoutSeconds = ptr.To[int64](5) })
 	told(5*time.Second, false)
 
+	// kept by hand, as long as its policies have it, and no longer
+	snooze := func(until string) func(k *v1alpha1.JupyterKernel) {
+		return func(k *v1alpha1.JupyterKernel) {
+			k.Annotations = map[string]string{v1alpha1.AnnotationSnoozeUntil: until}
+		}
+	}
+	change(c, "lab", &v1alpha1.GroupPolicy{}, func(p *v1alpha1.GroupPolicy) { p.Spec.SnoozeMaxSeconds = ptr.To[int64](600) })
+	time.Sleep(200 * time.Millisecond) // until every cache has it
+	change(c, "k", &v1alpha1.JupyterKernel{}, snooze(time.Now().Add(time.Hour).Format(time.RFC3339)))
+	c.eventually("the agent keeps it", func() bool {
+		limit := c.agents.state(ip).timeout
+		return limit >= 9*time.Minute && limit <= 11*time.Minute
+	})
+	assert.Equal(t, int64(600), c.kernel("k").Status.SnoozedSeconds)
+	change(c, "k", &v1alpha1.JupyterKernel{}, snooze(""))
+	told(5*time.Second, false)
+	assert.Nil(t, c.kernel("k").Status.SnoozedUntil)
+
 	// an agent that does not answer is told when it does, by the next leader too
 	c.agents.at(ip, func(a *fakeAgent) { a.silent = true })
 	change(c, "k", &v1alpha1.JupyterKernel{}, func(k *v1alpha1.JupyterKernel) { k.Spec.IdleTimeoutSeconds = ptr.To[int64](6) })

@@ -16,12 +16,12 @@ import (
 // been idle longest; a busy one is left alone, and so is everybody else.
 func TestTheLongestIdleYields(t *testing.T) {
 	c := startCluster(t)
-	c.node("yield", 3)
+	c.node("yield", 4)
 	c.gateway("gw")
 	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.GPUSpec("cpu", 0))
 	ip := func(i int) string { return fmt.Sprintf("10.2.0.%d", i) }
 	pods := map[int]*corev1.Pod{}
-	for i, idle := range []time.Duration{0, time.Hour, 2 * time.Hour, 0} {
+	for i, idle := range []time.Duration{0, time.Hour, 2 * time.Hour, 0, 3 * time.Hour} {
 		if i == 0 {
 			continue // no kernel
 		}
@@ -36,14 +36,20 @@ func TestTheLongestIdleYields(t *testing.T) {
 	c.create(kerneltest.Kernel("waits", "gw", "gpu", kerneltest.Owned("dora")))
 	c.eventually("place", func() bool { return c.queue("waits") != nil })
 	time.Sleep(1500 * time.Millisecond)
-	for i := 1; i <= 3; i++ {
+	for i := 1; i <= 4; i++ {
 		assert.False(t, c.agents.state(ip(i)).parked, "nobody yields unless the gateway says so")
 	}
+	// The one that has been idle longer still is kept by hand.
+	change(c, "k4", &v1alpha1.JupyterKernel{}, func(k *v1alpha1.JupyterKernel) {
+		k.Annotations = map[string]string{v1alpha1.AnnotationSnoozeUntil: time.Now().Add(time.Hour).Format(time.RFC3339)}
+	})
+	c.eventually("it is kept", func() bool { return c.kernel("k4").Status.SnoozedUntil != nil })
 	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.YieldIdleSeconds = 1 })
 	c.eventually("the longest idle yields", func() bool { return c.agents.state(ip(2)).parked })
 	time.Sleep(6 * time.Second)
 	assert.False(t, c.agents.state(ip(1)).parked, "one is enough")
 	assert.False(t, c.agents.state(ip(3)).parked, "it is busy")
+	assert.False(t, c.agents.state(ip(4)).parked, "it is kept by hand")
 	assert.Equal(t, v1alpha1.KernelQueued, c.kernel("waits").Status.Phase, "its Pod has not ended yet")
 
 	// Not all of its variables can be kept, and a policy wants that: the next one yields.

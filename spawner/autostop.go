@@ -86,7 +86,11 @@ func deadlineOf(nb *v1alpha1.JupyterNotebook, status v1alpha1.JupyterNotebookSta
 			d.idleSince = end.Time
 		}
 	}
-	if idle := d.idleSince.Add(time.Duration(nb.Spec.IdleStop.Seconds) * time.Second); d.at.IsZero() || idle.Before(d.at) {
+	idle := d.idleSince.Add(time.Duration(nb.Spec.IdleStop.Seconds) * time.Second)
+	if until := status.SnoozedUntil; until != nil && until.After(idle) {
+		idle = until.Time
+	}
+	if d.at.IsZero() || idle.Before(d.at) {
 		d.at, d.cause = idle, v1alpha1.StopIdle
 	}
 	return d
@@ -97,6 +101,7 @@ func deadlineOf(nb *v1alpha1.JupyterNotebook, status v1alpha1.JupyterNotebookSta
 // something; zero means never.
 func (c *controller) watchTime(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) (time.Duration, *v1alpha1.StopCause, error) {
 	next.StopEligibleAt, next.StopCause = nil, ""
+	c.snooze(nb, next)
 	switch next.Phase {
 	case v1alpha1.NotebookStarting, v1alpha1.NotebookReady, v1alpha1.NotebookPending:
 	default:
@@ -135,6 +140,16 @@ func (c *controller) watchTime(ctx context.Context, nb *v1alpha1.JupyterNotebook
 		return wait, nil, nil
 	}
 	return 0, &d.cause, nil
+}
+
+// snooze grants what the annotation asks for, as far as there is anything to put off.
+func (c *controller) snooze(nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) {
+	asked, bound := "", time.Duration(0)
+	if stop := nb.Spec.IdleStop; stop != nil && stop.Seconds > 0 && next.Phase == v1alpha1.NotebookReady && !nb.Spec.Stopped {
+		asked, bound = nb.Annotations[v1alpha1.AnnotationSnoozeUntil], v1alpha1.SnoozeBound(stop.SnoozeMaxSeconds)
+	}
+	granted := v1alpha1.Snooze{Until: next.SnoozedUntil, Seconds: next.SnoozedSeconds}.Grant(asked, c.now(), bound)
+	next.SnoozedUntil, next.SnoozedSeconds = granted.Until, granted.Seconds
 }
 
 // askServer brings status.lastActivity up to date. It returns when to ask again

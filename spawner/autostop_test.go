@@ -75,6 +75,43 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+// TestSnoozedServer: what is asked for by hand puts off the stop for idleness alone.
+func TestSnoozedServer(t *testing.T) {
+	t0 := time.Unix(10000, 0).UTC()
+	for name, row := range map[string]struct {
+		idle, max, bound int64
+		asked            time.Duration
+		at               time.Duration
+		cause            v1alpha1.StopCause
+		seconds          int64
+	}{
+		"put off":                     {60, 0, 14400, time.Hour, time.Hour, v1alpha1.StopIdle, 3600},
+		"as far as the bound":         {60, 0, 1800, time.Hour, 30 * time.Minute, v1alpha1.StopIdle, 1800},
+		"less than it is idle anyway": {7200, 0, 14400, time.Hour, 2 * time.Hour, v1alpha1.StopIdle, 3600},
+		"not the longest run":         {60, 600, 14400, time.Hour, 10 * time.Minute, v1alpha1.StopMaxRun, 3600},
+		"a bound of none":             {60, 0, 0, time.Hour, time.Minute, v1alpha1.StopIdle, 0},
+		"one that is not stopped":     {0, 600, 14400, time.Hour, 10 * time.Minute, v1alpha1.StopMaxRun, 0},
+		"one whose time is over":      {60, 0, 14400, -time.Second, time.Minute, v1alpha1.StopIdle, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{MaxRunSeconds: row.max, IdleStop: &v1alpha1.IdleStop{Seconds: row.idle, SnoozeMaxSeconds: &row.bound}}}
+			nb.Annotations = map[string]string{v1alpha1.AnnotationSnoozeUntil: t0.Add(row.asked).Format(time.RFC3339)}
+			status := v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady, StartTime: &metav1.Time{Time: t0}}
+			status.Conditions = []metav1.Condition{{Type: ConditionReady, LastTransitionTime: metav1.Time{Time: t0}}}
+			c := &controller{now: func() time.Time { return t0 }}
+			c.snooze(nb, &status)
+			assert.Equal(t, row.seconds, status.SnoozedSeconds)
+			d := deadlineOf(nb, status, nil)
+			assert.Equal(t, t0.Add(row.at), d.at.UTC())
+			assert.Equal(t, row.cause, d.cause)
+			nb.Spec.Stopped = true
+			c.snooze(nb, &status)
+			assert.Nil(t, status.SnoozedUntil, "a server that is stopped is not kept")
+			assert.Equal(t, row.seconds, status.SnoozedSeconds)
+		})
+	}
+}
+
 func TestInWords(t *testing.T) {
 	for seconds, want := range map[int64]string{1: "1 seconds", 90: "90 seconds", 60: "1 minute", 1800: "30 minutes", 3600: "1 hour", 5400: "90 minutes", 86400: "1 day", 7 * 86400: "7 days"} {
 		assert.Equal(t, want, inWords(seconds))

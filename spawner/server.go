@@ -68,6 +68,8 @@ type Request struct {
 	// ServerIdleSeconds and MaxRunSeconds: 0 means never and for ever.
 	ServerIdleSeconds int64
 	MaxRunSeconds     int64
+	// SnoozeMaxSeconds is IdleStop's.
+	SnoozeMaxSeconds *int64
 	// Options is the JSON of the choices, kept to prefill the next form.
 	Options []byte
 }

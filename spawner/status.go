@@ -69,7 +69,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 		next.StartTime, next.LastActivity = &metav1.Time{Time: o.now}, nil
 	}
 	if restarted {
-		next.Progress = nil
+		next.Progress, next.SnoozedUntil, next.SnoozedSeconds = nil, nil, 0
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionAnswers)
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionTrouble)
 	}

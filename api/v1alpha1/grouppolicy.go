@@ -118,8 +118,7 @@ type GroupPolicySpec struct {
 	HelpText string `json:"helpText,omitempty"`
 
 	// SnoozeMaxSeconds is how long in all a member may put off an automatic stop
-	// of one run by hand.
-	// This field is not read yet.
+	// of one run by hand, of a server or of a kernel; absent: four hours.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=315360000
 	SnoozeMaxSeconds *int64 `json:"snoozeMaxSeconds,omitempty"`

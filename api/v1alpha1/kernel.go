@@ -218,6 +218,10 @@ type JupyterKernelStatus struct {
 	IdleSince *metav1.Time `json:"idleSince,omitempty"`
 	// ParkAt is when the kernel will be parked if it stays idle, absent if it will not.
 	ParkAt *metav1.Time `json:"parkAt,omitempty"`
+	// SnoozedUntil is until when the kernel is kept by hand although it is idle.
+	SnoozedUntil *metav1.Time `json:"snoozedUntil,omitempty"`
+	// SnoozedSeconds is how long in all this run was to be kept so.
+	SnoozedSeconds int64 `json:"snoozedSeconds,omitempty"`
 }
 
 // KeptState is what was saved of a kernel.

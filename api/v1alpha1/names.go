@@ -63,6 +63,10 @@ const (
 	AnnotationStopCause = "elastichub.io/stop-cause"
 	AnnotationStopTime  = "elastichub.io/stop-time"
 
+	// AnnotationSnoozeUntil on a kernel or a notebook is until when somebody wants it kept
+	// although it is idle (RFC 3339). How much of that is granted, status says.
+	AnnotationSnoozeUntil = "elastichub.io/snooze-until"
+
 	// AnnotationSafeToEvict and AnnotationDoNotDisrupt are those of the autoscalers
 	// cluster-autoscaler and Karpenter.
 	AnnotationSafeToEvict  = "cluster-autoscaler.kubernetes.io/safe-to-evict"

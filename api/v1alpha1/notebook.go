@@ -140,8 +140,8 @@ type SharedVolume struct {
 type IdleStop struct {
 	// Seconds of idleness; zero or less disables.
 	Seconds int64 `json:"seconds"`
-	// SnoozeMaxSeconds is how long in all a stop may be put off by hand in one run.
-	// This field is not read yet.
+	// SnoozeMaxSeconds is how long in all a stop may be put off by hand in one run;
+	// absent: four hours.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=315360000
 	SnoozeMaxSeconds *int64 `json:"snoozeMaxSeconds,omitempty"`
@@ -194,8 +194,9 @@ type JupyterNotebookStatus struct {
 	StopEligibleAt *metav1.Time `json:"stopEligibleAt,omitempty"`
 	StopCause      StopCause    `json:"stopCause,omitempty"`
 	// SnoozedUntil is until when an automatic stop was put off by hand.
-	// This field is not filled in yet.
 	SnoozedUntil *metav1.Time `json:"snoozedUntil,omitempty"`
+	// SnoozedSeconds is how long in all it was put off in this start.
+	SnoozedSeconds int64 `json:"snoozedSeconds,omitempty"`
 	// Busy is what keeps the server from being idle.
 	// This field is not filled in yet.
 	// +kubebuilder:validation:MaxItems=64

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -54,6 +55,7 @@ type backstop struct {
 	changed chan event.GenericEvent
 
 	silent map[runID]time.Time // since when; round's own
+	kept   map[runID]time.Time // until when by hand, of all that ask; round's own
 
 	mu       sync.Mutex
 	findings map[runID]finding
@@ -65,7 +67,7 @@ type Metered func(kernel types.UID, run int64, meter protocol.Meter)
 func newBackstop(pods *podspec.Builder, c client.Client, live client.Reader, agents Agents) *backstop {
 	return &backstop{
 		pods: pods, client: c, live: live, agents: agents, now: time.Now, every: agentsAskedEvery,
-		changed: make(chan event.GenericEvent, 64), silent: map[runID]time.Time{}, findings: map[runID]finding{},
+		changed: make(chan event.GenericEvent, 64), silent: map[runID]time.Time{}, kept: map[runID]time.Time{}, findings: map[runID]finding{},
 	}
 }
 
@@ -128,6 +130,7 @@ type inquiry struct {
 	limit    time.Duration
 	short    time.Duration // the limit if everything can be kept; zero: there is none
 	slack    time.Duration // beyond limit and idleSlack
+	until    time.Time     // until when it is kept by hand, or was; zero: it is not
 	culled   bool          // also while a client is connected, so that the limit holds
 	answered bool
 	idle     time.Duration
@@ -137,13 +140,21 @@ type inquiry struct {
 // seconds; 0: it will not, as long as somebody is connected or for ever. Past the short
 // limit not everything could be kept.
 func (q inquiry) parkAt(since int64) int64 {
+	limit := q.limit
 	switch {
 	case !q.culled || q.limit <= 0:
 		return 0
-	case q.short > 0 && q.idle < q.short+saveSlack:
-		return since + int64(q.short/time.Second)
+	case q.short > 0 && (q.idle < q.short+saveSlack || since+int64(q.short/time.Second) < q.until.Unix()):
+		limit = q.short
 	}
-	return since + int64(q.limit/time.Second)
+	return max(since+int64(limit/time.Second), q.until.Unix())
+}
+
+// isOverdue reports whether the agent should have parked the kernel some time ago, and be
+// it that somebody kept it.
+func (q inquiry) isOverdue(now time.Time) bool {
+	slack := idleSlack + q.slack
+	return q.culled && q.limit > 0 && q.idle > q.limit+slack && now.After(q.until.Add(slack))
 }
 
 // conclude judges a round. silent remembers since when an agent has been silent
@@ -176,7 +187,7 @@ func conclude(now time.Time, round []inquiry, silent map[runID]time.Time) map[ru
 				f.idle = now.Add(-q.idle).Unix()
 				f.park = q.parkAt(f.idle)
 			}
-			if q.culled && q.limit > 0 && q.idle > q.limit+idleSlack+q.slack {
+			if q.isOverdue(now) {
 				f.overdue = fmt.Sprintf("The kernel was idle for %s, and its agent did not park it.", q.idle.Round(time.Second))
 			}
 			findings[id] = f
@@ -282,6 +293,16 @@ func (b *backstop) note(inquiries []inquiry, findings map[runID]finding) {
 	}
 }
 
+// keptUntil is until when a kernel is kept by hand. It is remembered for a while: when that
+// is over its agent has to be told, and to save what there is.
+func (b *backstop) keptUntil(k *v1alpha1.JupyterKernel) time.Time {
+	maps.DeleteFunc(b.kept, func(_ runID, until time.Time) bool { return b.now().Sub(until) > 2*(idleSlack+saveSlack) })
+	if until := k.Status.SnoozedUntil; until != nil {
+		b.kept[runOf(k)] = until.Time
+	}
+	return b.kept[runOf(k)]
+}
+
 // prepare gathers whom to ask.
 func (b *backstop) prepare(ctx context.Context) ([]inquiry, []keys.Secret, error) {
 	var kernels v1alpha1.JupyterKernelList
@@ -318,7 +339,7 @@ func (b *backstop) prepare(ctx context.Context) ([]inquiry, []keys.Secret, error
 		q := inquiry{kernel: k, node: pod.Spec.NodeName, ready: podstate.Ready(pod)}
 		if in, err := b.pods.Gather(ctx, reader, k); err == nil {
 			rule := b.pods.IdleRule(in)
-			q.limit, q.short, q.culled = rule.Timeout(), rule.Limits().Short, rule.CullConnected
+			q.limit, q.short, q.culled, q.until = rule.Timeout(), rule.Short(), rule.CullConnected, b.keptUntil(k)
 			if b.pods.StateOf(in).Enabled {
 				q.slack = saveSlack
 			}

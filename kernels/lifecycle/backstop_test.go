@@ -57,6 +57,35 @@ func TestSinceWhenIdle(t *testing.T) {
 	assert.NotEqual(t, f.idle, of(30*time.Second, idle(time.Second)).steady(f).idle, "it has worked in between")
 }
 
+// TestKeptByHand: a kernel that somebody keeps is not parked before that is over, and its
+// agent not suspected before it has had the time to park it then.
+func TestKeptByHand(t *testing.T) {
+	t.Parallel()
+	begin := time.Unix(1_800_000_000, 0)
+	until := begin.Add(2 * time.Hour)
+	at := func(after, idle, short time.Duration) finding {
+		return conclude(begin.Add(after), []inquiry{asked("k", "n", func(q *inquiry) { q.idle, q.short, q.until = idle, short, until })}, map[runID]time.Time{})[runID{"k", 1}]
+	}
+	assert.Equal(t, until.Unix(), at(time.Minute, time.Minute, 0).park)
+	assert.Equal(t, until.Unix(), at(time.Minute, time.Minute, 5*time.Minute).park)
+	assert.Equal(t, until.Unix(), at(30*time.Minute, 30*time.Minute, 5*time.Minute).park, "all of it may be kept then")
+	assert.Equal(t, begin.Add(time.Hour+90*time.Minute).Unix(), at(91*time.Minute, time.Minute, 0).park, "it has worked meanwhile, and is idle for an hour later")
+	assert.Empty(t, at(119*time.Minute, 119*time.Minute, 0).overdue)
+	assert.Empty(t, at(121*time.Minute, 121*time.Minute, 0).overdue, "its agent has just been told")
+	assert.NotEmpty(t, at(122*time.Minute, 122*time.Minute, 0).overdue)
+
+	b := newBackstop(nil, nil, nil, nil)
+	b.now = func() time.Time { return until.Add(time.Minute) }
+	k := kerneltest.Kernel("k", "gw", "gpu")
+	assert.Zero(t, b.keptUntil(k))
+	k.Status.SnoozedUntil = &metav1.Time{Time: until}
+	assert.Equal(t, until, b.keptUntil(k))
+	k.Status.SnoozedUntil = nil
+	assert.Equal(t, until, b.keptUntil(k), "remembered")
+	b.now = func() time.Time { return until.Add(time.Hour) }
+	assert.Zero(t, b.keptUntil(k), "and forgotten")
+}
+
 func TestConclusions(t *testing.T) {
 	t.Parallel()
 	begin := time.Now()

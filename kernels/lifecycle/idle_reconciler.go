@@ -84,7 +84,7 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err := r.client.Patch(ctx, noted, client.MergeFrom(pod)); err != nil && !apierrors.IsNotFound(err) {
 		return reconcile.Result{}, fmt.Errorf("kernels: note idle time: %w", err)
 	}
-	log.FromContext(ctx).Info("idle time changed", "seconds", rule.TimeoutSeconds, "shortSeconds", rule.ShortSeconds, "decidedBy", rule.DecidedBy, "cullConnected", rule.CullConnected)
+	log.FromContext(ctx).Info("idle time changed", "seconds", rule.TimeoutSeconds, "shortSeconds", rule.ShortSeconds, "atLeastSeconds", rule.AtLeastSeconds, "decidedBy", rule.DecidedBy, "cullConnected", rule.CullConnected)
 	return reconcile.Result{}, nil
 }
 
@@ -100,7 +100,8 @@ func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Contex
 			UpdateFunc: func(e event.UpdateEvent) bool {
 				old, ok1 := e.ObjectOld.(*v1alpha1.JupyterKernel)
 				current, ok2 := e.ObjectNew.(*v1alpha1.JupyterKernel)
-				return !ok1 || !ok2 || old.Generation != current.Generation || HasAgent(old) != HasAgent(current)
+				return !ok1 || !ok2 || old.Generation != current.Generation || HasAgent(old) != HasAgent(current) ||
+					!old.Status.SnoozedUntil.Equal(current.Status.SnoozedUntil)
 			},
 			DeleteFunc: func(event.DeleteEvent) bool { return false },
 		})).

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,12 +25,35 @@ func (r *kernelReconciler) observe(ctx context.Context, k *v1alpha1.JupyterKerne
 	if err != nil {
 		return observed{}, err
 	}
+	bound, err := r.snoozeBound(ctx, k)
+	if err != nil {
+		return observed{}, err
+	}
 	pod, others := splitByName(pods, podspec.CurrentPodName(k.Name, k.Status))
 	return observed{
 		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), growth: r.growthOf(ctx, k, pod), now: r.now(),
 		onIdle: gateway.Spec.OnIdle, gatewayMade: gateway.CreationTimestamp.Time,
-		agent: r.backstop.of(k), nodes: r.nodesOf(ctx, pods), park: r.askToPark(ctx, k, pod),
+		snoozeBound: bound, agent: r.backstop.of(k), nodes: r.nodesOf(ctx, pods), park: r.askToPark(ctx, k, pod),
 	}, nil
+}
+
+// snoozeBound is how long in all a run may be kept by hand, if anybody asks for it.
+func (r *kernelReconciler) snoozeBound(ctx context.Context, k *v1alpha1.JupyterKernel) (time.Duration, error) {
+	if k.Annotations[v1alpha1.AnnotationSnoozeUntil] == "" {
+		return 0, nil
+	}
+	var policies []v1alpha1.GroupPolicy
+	for _, name := range k.Status.Policies {
+		var p v1alpha1.GroupPolicy
+		err := r.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: name}, &p)
+		switch {
+		case err == nil:
+			policies = append(policies, p)
+		case !apierrors.IsNotFound(err):
+			return 0, fmt.Errorf("kernels: policy %s: %w", name, err)
+		}
+	}
+	return v1alpha1.SnoozeBoundOf(policies), nil
 }
 
 // podsOf returns a kernel's own Pods, and those of former kernels of its name.

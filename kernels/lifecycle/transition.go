@@ -58,6 +58,8 @@ type observed struct {
 	gatewayMade time.Time
 	// agent is what the backstop has found.
 	agent finding
+	// snoozeBound is how long in all the run may be kept by hand.
+	snoozeBound time.Duration
 	// park is what became of spec.park.
 	park parkAnswer
 	// nodes are those of Pods whose deletion takes too long.
@@ -103,7 +105,24 @@ func next(v observed) plan {
 		p.removePods(v, v.pods)
 	}
 	p.noteKernelSpec(v.kernel)
+	p.snooze(v)
 	return p
+}
+
+// snooze grants what the annotation asks for, as long as there is a Pod to keep.
+func (p *plan) snooze(v observed) {
+	asked := ""
+	if p.status.Phase == v1alpha1.KernelReady {
+		asked = v.kernel.Annotations[v1alpha1.AnnotationSnoozeUntil]
+	}
+	granted := v1alpha1.Snooze{Until: p.status.SnoozedUntil, Seconds: p.status.SnoozedSeconds}.Grant(asked, v.now, v.snoozeBound)
+	p.status.SnoozedUntil, p.status.SnoozedSeconds = granted.Until, granted.Seconds
+	if granted.Until == nil {
+		return
+	}
+	if left := granted.Until.Sub(v.now); p.lookAgain == 0 || left < p.lookAgain {
+		p.lookAgain = left
+	}
 }
 
 // noteKernelSpec notes as what the kernel runs, or takes back what it could not return as.

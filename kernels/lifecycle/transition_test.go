@@ -69,6 +69,31 @@ func TestBackOff(t *testing.T) {
 	}
 }
 
+// TestKeepAnHour grants what a kernel's annotation asks for, run by run.
+func TestKeepAnHour(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	k := kerneltest.Kernel("k", "gw", "gpu")
+	k.Annotations = map[string]string{v1alpha1.AnnotationSnoozeUntil: now.Add(time.Hour).Format(time.RFC3339)}
+	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady, Run: 1, PodName: "k-1", PodIP: "10.0.0.1", ReadyTime: &metav1.Time{Time: now}}
+	pod := &corev1.Pod{}
+	pod.Name, pod.Spec.NodeName = "k-1", "n"
+	kerneltest.Running("10.0.0.1", true)(&pod.Status)
+	p := next(observed{kernel: k, pods: []*corev1.Pod{pod}, pod: pod, now: now, snoozeBound: 90 * time.Minute})
+	require.NotNil(t, p.status.SnoozedUntil)
+	assert.Equal(t, now.Add(time.Hour), p.status.SnoozedUntil.Time)
+	assert.Equal(t, int64(3600), p.status.SnoozedSeconds)
+	assert.Equal(t, time.Hour, p.lookAgain)
+	k.Status = p.status
+	p = next(observed{kernel: k, pods: []*corev1.Pod{pod}, pod: pod, now: now.Add(time.Hour), snoozeBound: 90 * time.Minute})
+	assert.Nil(t, p.status.SnoozedUntil, "it is over")
+	assert.Equal(t, int64(3600), p.status.SnoozedSeconds)
+	k.Status.Phase = v1alpha1.KernelParked
+	p = next(observed{kernel: k, now: now, snoozeBound: 90 * time.Minute})
+	assert.Nil(t, p.status.SnoozedUntil, "there is nothing to keep")
+	k.Spec.Run = 2
+	assert.Zero(t, next(observed{kernel: k, now: now}).status.SnoozedSeconds, "another run")
+}
+
 // TestRefusedByEveryNode ends a kernel after some attempts.
 func TestRefusedByEveryNode(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

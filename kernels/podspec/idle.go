@@ -18,6 +18,9 @@ type IdleRule struct {
 	// ShortSeconds without work, if all of its state is kept; zero means not before
 	// TimeoutSeconds.
 	ShortSeconds int64 `json:"shortSeconds,omitempty"`
+	// AtLeastSeconds is how old the kernel is when it is no longer kept by hand: until then
+	// it cannot have been idle for longer. Zero means that it is not.
+	AtLeastSeconds int64 `json:"atLeastSeconds,omitempty"`
 	// CullConnected: also while a client is connected.
 	CullConnected bool `json:"cullConnected"`
 	// NoticeSeconds before it is parked, the user is told; zero means not at all.
@@ -55,6 +58,9 @@ func IdleRuleOf(cfg Config, in Parts) IdleRule {
 	if keep := KeepOf(cfg, in); keep.Enabled && keep.IdleSeconds > 0 && keep.IdleSeconds < rule.TimeoutSeconds {
 		rule.ShortSeconds = keep.IdleSeconds
 	}
+	if s := in.Kernel.Status; s.SnoozedUntil != nil && s.StartTime != nil {
+		rule.AtLeastSeconds = max(int64(s.SnoozedUntil.Sub(s.StartTime.Time)/time.Second), 0)
+	}
 	return rule
 }
 
@@ -78,12 +84,27 @@ func longLimit(cfg Config, in Parts) (int64, IdleDecider) {
 	return max(cfg.IdleSeconds, 0), IdleByConfiguration
 }
 
-// Limits are what the agent is told.
+// Limits are what the agent is told. A kernel that is kept by hand has longer ones, so that
+// agents of every release keep it, and park it also if nobody tells them when that is over.
 func (r IdleRule) Limits() protocol.IdleLimits {
-	return protocol.IdleLimits{Long: r.Timeout(), Short: time.Duration(r.ShortSeconds) * time.Second, CullConnected: r.CullConnected}
+	long, short := r.TimeoutSeconds, r.ShortSeconds
+	if long > 0 {
+		long = max(long, r.AtLeastSeconds)
+	}
+	if short > 0 {
+		short = max(short, r.AtLeastSeconds)
+	}
+	if short >= long {
+		short = 0
+	}
+	return protocol.IdleLimits{Long: time.Duration(long) * time.Second, Short: time.Duration(short) * time.Second, CullConnected: r.CullConnected}
 }
 
+// Timeout is the long limit of a kernel that is not kept by hand.
 func (r IdleRule) Timeout() time.Duration { return time.Duration(r.TimeoutSeconds) * time.Second }
+
+// Short is its short limit; zero means none.
+func (r IdleRule) Short() time.Duration { return time.Duration(r.ShortSeconds) * time.Second }
 
 func (r IdleRule) String() string {
 	text, _ := json.Marshal(r) // numbers and bools always encode

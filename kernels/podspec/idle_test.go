@@ -204,3 +204,35 @@ func TestSecretOfAKernelWhoseStateIsKept(t *testing.T) {
 	assert.Equal(t, map[string]string{"key": keys.Secret{1}.Hex(), "keep": keys.KeepKey{2}.Hex() + "\n" + keys.KeepKey{3}.Hex() + "\n"},
 		RunSecret(k, keys.Secret{1}, keys.KeepKey{2}, keys.KeepKey{3}).StringData)
 }
+
+// TestKeptByHand: the limits of a kernel that is kept by hand are such that it cannot be
+// parked before that is over, whenever it became idle.
+func TestKeptByHand(t *testing.T) {
+	t.Parallel()
+	begin := metav1.NewTime(time.Unix(1_800_000_000, 0))
+	for name, tc := range map[string]struct {
+		rule              IdleRule
+		long, short, kept time.Duration
+	}{
+		"not kept":         {IdleRule{TimeoutSeconds: 3600, ShortSeconds: 300}, time.Hour, 5 * time.Minute, 0},
+		"beyond the long":  {IdleRule{TimeoutSeconds: 3600, ShortSeconds: 300}, 2 * time.Hour, 0, 2 * time.Hour},
+		"beyond the short": {IdleRule{TimeoutSeconds: 3600, ShortSeconds: 300}, time.Hour, 30 * time.Minute, 30 * time.Minute},
+		"no short one":     {IdleRule{TimeoutSeconds: 3600}, 2 * time.Hour, 0, 2 * time.Hour},
+		"never":            {IdleRule{}, 0, 0, time.Hour},
+		"below both":       {IdleRule{TimeoutSeconds: 3600, ShortSeconds: 300}, time.Hour, 5 * time.Minute, time.Minute},
+	} {
+		cfg, in := keptSample()
+		in.Kernel.Spec.IdleTimeoutSeconds = &tc.rule.TimeoutSeconds
+		cfg.Keep.IdleSeconds = tc.rule.ShortSeconds
+		in.Kernel.Status.StartTime = &begin
+		if tc.kept > 0 {
+			in.Kernel.Status.SnoozedUntil = &metav1.Time{Time: begin.Add(tc.kept)}
+		}
+		rule := IdleRuleOf(cfg, in)
+		limits := rule.Limits()
+		assert.Equal(t, tc.long, limits.Long, name)
+		assert.Equal(t, tc.short, limits.Short, name)
+		assert.Equal(t, tc.rule.TimeoutSeconds, rule.TimeoutSeconds, name)
+		assert.Equal(t, tc.rule.ShortSeconds, rule.ShortSeconds, name)
+	}
+}

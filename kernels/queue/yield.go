@@ -216,7 +216,7 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 		k := &kernels.Items[i]
 		gateway := types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Gateway}
 		g, yields := grace[gateway]
-		if !yields || !holds[string(k.UID)] || !lifecycle.HasAgent(k) || k.Spec.KernelSpec == "" || k.Status.ReadyTime == nil || y.now().Sub(k.Status.ReadyTime.Time) < g {
+		if !yields || !holds[string(k.UID)] || !lifecycle.HasAgent(k) || k.Spec.KernelSpec == "" || k.Status.ReadyTime == nil || isKept(k, y.now()) || y.now().Sub(k.Status.ReadyTime.Time) < g {
 			continue
 		}
 		key, known := gatewayKeys[gateway]
@@ -237,6 +237,11 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 		return cmp.Or(a.kernel.Status.ReadyTime.Compare(b.kernel.Status.ReadyTime.Time), cmp.Compare(a.kernel.UID, b.kernel.UID))
 	})
 	return list[:min(len(list), mostAsked)], nil
+}
+
+// isKept reports whether somebody keeps a kernel by hand.
+func isKept(k *v1alpha1.JupyterKernel, now time.Time) bool {
+	return k.Status.SnoozedUntil != nil && k.Status.SnoozedUntil.After(now)
 }
 
 // ask maps those who have been idle for their grace to how long they have been.
