@@ -23,6 +23,7 @@ const (
 	actionStop     = acts.Stop
 
 	actionReturn action = "ReturnRequested"
+	actionSnooze action = "SnoozeRequested"
 )
 
 // consoleMark keeps a person's name apart from what spec.shutdown.by means besides.

@@ -171,11 +171,14 @@ func (p *Portal) failPage(r *request, err error, status int, kind string) {
 		problem, _ = describe(err)
 		status, kind = problem.Status, strings.TrimPrefix(problem.Type, problemType)
 	}
-	fault := web.Fault(kind)
+	fault, why := web.Fault(kind), err
 	// Also one whose time is over gets its page.
 	r.Request = r.WithContext(context.WithoutCancel(r.Context()))
 	err = p.page(r, status, func(c web.Console) templ.Component {
 		c.Done = ""
+		if used := new(usedUp); errors.As(why, &used) {
+			c.Bound = used.bound
+		}
 		return web.Failed(c, fault, r.id)
 	})
 	if err != nil {

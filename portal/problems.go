@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -45,6 +46,7 @@ var (
 	errRunning        = errors.New("portal: the kernel runs or waits")
 	errNotOwner       = errors.New("portal: not the owner")
 	errNotOffered     = errors.New("portal: the kernel cannot return as that")
+	errNothingToKeep  = errors.New("portal: nothing that would end for idleness")
 	errReadOnly       = errors.New("portal: policies are not changed here")
 	errManaged        = errors.New("portal: another tool manages the policy")
 	errNoReason       = errors.New("portal: no reason given for what is another person's")
@@ -85,6 +87,7 @@ var rows = []row{
 	{errRunning, http.StatusConflict, "running", "It runs or waits", "The kernel runs or waits. Release it first; then it can return as another.", false},
 	{errNotOwner, http.StatusForbidden, "not-owner", "For its owner", "Only its owner brings a kernel back.", false},
 	{errNotOffered, http.StatusUnprocessableEntity, "not-offered", "Not offered", "The kernel cannot return as that: it is not allowed for you, not offered by its gateway, or of another language.", false},
+	{errNothingToKeep, http.StatusConflict, "nothing-to-keep", "Nothing to keep", "It does not run, or nothing ends it for idleness.", false},
 	{errReadOnly, http.StatusForbidden, "read-only", "Policies are not changed here", "Policies are changed as objects, with kubectl or by Git: portal.policies.edit is off.", false},
 	{errManaged, http.StatusConflict, "managed", "Managed by another tool", "Helm or another tool manages this policy and would undo the change. Change it where that tool has it from.", false},
 	{errNoReason, http.StatusUnprocessableEntity, "reason-required", "A reason is required", "Say why: it is another person's, or a policy.", false},
@@ -112,6 +115,11 @@ func describe(err error) (p problem, retry bool) {
 	var unreadable *malformed
 	if errors.As(err, &unreadable) {
 		return problem{Type: problemType + "malformed", Title: "Malformed request", Status: http.StatusBadRequest, Detail: unreadable.detail}, false
+	}
+	var used *usedUp
+	if errors.As(err, &used) {
+		return problem{Type: problemType + "snooze-used-up", Title: "Kept for as long as is allowed", Status: http.StatusConflict,
+			Detail: fmt.Sprintf("It may be kept by hand for %s of a run in all, and has been.", used.bound)}, false
 	}
 	for _, r := range rows {
 		if errors.Is(err, r.err) {

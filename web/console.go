@@ -51,7 +51,9 @@ type Console struct {
 	Now  time.Time
 	// Done is what was asked for on the page before.
 	Done Done
-	Msg  *Messages
+	// Bound is that of FaultSnoozeUsedUp.
+	Bound time.Duration
+	Msg   *Messages
 }
 
 // Done is what somebody has asked for.
@@ -63,6 +65,7 @@ const (
 	DoneShutDown Done = "shutdown"
 	DoneStop     Done = "stop"
 	DoneReturn   Done = "return"
+	DoneSnooze   Done = "snooze"
 
 	DonePolicySaved   Done = "policy-saved"
 	DonePolicyDeleted Done = "policy-deleted"
@@ -143,6 +146,8 @@ func (s shell) done() string {
 		return s.Msg.DoneStopped.plain()
 	case DoneReturn:
 		return s.Msg.DoneReturn.plain()
+	case DoneSnooze:
+		return s.Msg.DoneSnooze.plain()
 	case DonePolicySaved:
 		return s.Msg.DonePolicySaved.plain()
 	case DonePolicyDeleted:

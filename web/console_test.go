@@ -288,15 +288,15 @@ func TestConsoleIsInEveryLanguage(t *testing.T) {
 }
 
 func TestEveryFaultHasWords(t *testing.T) {
-	seen := map[string]Fault{}
+	seen, console := map[string]Fault{}, Console{Msg: English()}
 	for _, f := range []Fault{FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict,
-		FaultNotRunning, FaultNoReason, FaultUnreadable, FaultSignInNew, FaultDirectory, FaultReadOnly, FaultInternal} {
-		words := English().fault(f)
+		FaultNotRunning, FaultNothingToKeep, FaultSnoozeUsedUp, FaultNoReason, FaultUnreadable, FaultSignInNew, FaultDirectory, FaultReadOnly, FaultInternal} {
+		words := console.fault(f)
 		assert.NotEmpty(t, words)
 		assert.NotContains(t, seen, words, "%s reads as %s", f, seen[words])
 		seen[words] = f
 	}
-	assert.Equal(t, English().fault(FaultInternal), English().fault("of a later release"))
+	assert.Equal(t, console.fault(FaultInternal), console.fault("of a later release"))
 }
 
 // TestHostileNames: what others have named is text wherever it stands.

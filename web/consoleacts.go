@@ -50,6 +50,9 @@ func (c Console) kernelActs(k holdings.Kernel, own bool) []act {
 	case own && len(k.Returns) > 0:
 		acts = append(acts, c.returnAct(k))
 	case k.Phase.HasPod():
+		if k.Phase == v1alpha1.KernelReady && k.ParkAt != nil {
+			acts = append(acts, act{label: c.Msg.Snooze.plain(), explained: c.Msg.SnoozeExplained.plain(), action: action + "/snooze"})
+		}
 		acts = append(acts, act{label: c.Msg.Release.plain(), explained: c.Msg.ReleaseExplained.plain(), action: action + "/release", force: true})
 	}
 	acts = append(acts, act{label: c.Msg.ShutDown.plain(), explained: c.Msg.ShutDownExplained.plain(), action: action + "/shutdown", danger: true})
@@ -66,9 +69,18 @@ func (c Console) serverActs(s holdings.Server, own bool) []act {
 	if s.Stopped {
 		return nil
 	}
-	a := act{label: c.Msg.StopServer.plain(), explained: c.Msg.StopOwnExplained.plain(), action: c.Base + "servers/" + url.PathEscape(s.Name) + "/stop", csrf: c.CSRF, danger: true, about: serverTitle(s, c.Msg)}
-	if !own {
-		a.explained, a.reason = c.Msg.StopExplained.plain(), true
+	action := c.Base + "servers/" + url.PathEscape(s.Name)
+	var acts []act
+	if s.Phase == v1alpha1.NotebookReady && s.StopCause == v1alpha1.StopIdle {
+		acts = append(acts, act{label: c.Msg.Snooze.plain(), explained: c.Msg.SnoozeExplained.plain(), action: action + "/snooze"})
 	}
-	return []act{a}
+	explained := c.Msg.StopOwnExplained
+	if !own {
+		explained = c.Msg.StopExplained
+	}
+	acts = append(acts, act{label: c.Msg.StopServer.plain(), explained: explained.plain(), action: action + "/stop", danger: true})
+	for i := range acts {
+		acts[i].csrf, acts[i].reason, acts[i].about = c.CSRF, !own, serverTitle(s, c.Msg)
+	}
+	return acts
 }

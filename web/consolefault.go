@@ -5,38 +5,41 @@ type Fault string
 
 // Faults that a page tells of in its reader's language.
 const (
-	FaultNotAllowed Fault = "not-allowed"
-	FaultCrossSite  Fault = "cross-site"
-	FaultSignIn     Fault = "sign-in-failed"
-	FaultProvider   Fault = "provider-unavailable"
-	FaultNoRoute    Fault = "no-route"
-	FaultNoAdmin    Fault = "no-administrator"
-	FaultNotFound   Fault = "not-found"
-	FaultConflict   Fault = "conflict"
-	FaultNotRunning Fault = "not-running"
-	FaultRunning    Fault = "running"
-	FaultNotOwner   Fault = "not-owner"
-	FaultNotOffered Fault = "not-offered"
-	FaultNoReason   Fault = "reason-required"
-	FaultUnreadable Fault = "malformed"
-	FaultSignInNew  Fault = "sign-in-again"
-	FaultDirectory  Fault = "directory-unavailable"
-	FaultInternal   Fault = "internal"
-	FaultReadOnly   Fault = "read-only"
-	FaultManaged    Fault = "managed"
+	FaultNotAllowed    Fault = "not-allowed"
+	FaultCrossSite     Fault = "cross-site"
+	FaultSignIn        Fault = "sign-in-failed"
+	FaultProvider      Fault = "provider-unavailable"
+	FaultNoRoute       Fault = "no-route"
+	FaultNoAdmin       Fault = "no-administrator"
+	FaultNotFound      Fault = "not-found"
+	FaultConflict      Fault = "conflict"
+	FaultNotRunning    Fault = "not-running"
+	FaultRunning       Fault = "running"
+	FaultNotOwner      Fault = "not-owner"
+	FaultNotOffered    Fault = "not-offered"
+	FaultNothingToKeep Fault = "nothing-to-keep"
+	FaultSnoozeUsedUp  Fault = "snooze-used-up"
+	FaultNoReason      Fault = "reason-required"
+	FaultUnreadable    Fault = "malformed"
+	FaultSignInNew     Fault = "sign-in-again"
+	FaultDirectory     Fault = "directory-unavailable"
+	FaultInternal      Fault = "internal"
+	FaultReadOnly      Fault = "read-only"
+	FaultManaged       Fault = "managed"
 )
 
 // wayOut is the text of the link that leads to the first page.
 func (m *Messages) wayOut(f Fault) string {
 	switch f {
-	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultRunning, FaultNotOwner, FaultNotOffered, FaultNoReason, FaultUnreadable, FaultReadOnly, FaultManaged:
+	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultRunning, FaultNotOwner, FaultNotOffered, FaultNothingToKeep, FaultSnoozeUsedUp, FaultNoReason, FaultUnreadable, FaultReadOnly, FaultManaged:
 		return m.MineTitle.plain()
 	case FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultSignInNew, FaultDirectory, FaultInternal:
 	}
 	return m.Again.plain()
 }
 
-func (m *Messages) fault(f Fault) string {
+func (c Console) fault(f Fault) string {
+	m := c.Msg
 	switch f {
 	case FaultNotAllowed:
 		return m.FaultNotAllowed.plain()
@@ -62,6 +65,10 @@ func (m *Messages) fault(f Fault) string {
 		return m.FaultNotOwner.plain()
 	case FaultNotOffered:
 		return m.FaultNotOffered.plain()
+	case FaultNothingToKeep:
+		return m.FaultNothingToKeep.plain()
+	case FaultSnoozeUsedUp:
+		return m.say(m.FaultSnoozeUsedUp, "time", m.about(c.Bound))
 	case FaultNoReason:
 		return m.FaultNoReason.plain()
 	case FaultUnreadable:

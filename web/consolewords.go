@@ -123,6 +123,9 @@ func (c Console) kernelLines(k holdings.Kernel) []string {
 		default:
 			say(c.Msg.ParkSoon)
 		}
+		if until := k.SnoozedUntil; until != nil && until.After(c.Now) {
+			say(c.Msg.SnoozedFor, "time", c.Msg.about(until.Sub(c.Now)))
+		}
 	case k.Phase == v1alpha1.KernelParked && k.Since != nil:
 		say(c.Msg.ParkedFor, "time", c.Msg.about(c.Now.Sub(*k.Since)))
 	}
@@ -148,6 +151,9 @@ func (c Console) kernelLines(k holdings.Kernel) []string {
 func (c Console) serverLines(s holdings.Server) []string {
 	var lines []string
 	say := func(t message, d time.Duration) { lines = append(lines, c.Msg.say(t, "time", c.Msg.about(d))) }
+	if until := s.SnoozedUntil; until != nil && until.After(c.Now) && !s.Stopped {
+		say(c.Msg.SnoozedFor, until.Sub(c.Now))
+	}
 	if s.LastActivity != nil && s.Phase == v1alpha1.NotebookReady {
 		say(c.Msg.LastUsed, c.Now.Sub(*s.LastActivity))
 	}

@@ -131,6 +131,10 @@ type texts struct {
 	DefaultServer     message `json:"defaultServer"`
 	Open              message `json:"open"`
 	Start             message `json:"start"`
+	Snooze            message `json:"snooze"`
+	SnoozeExplained   message `json:"snoozeExplained"`
+	DoneSnooze        message `json:"doneSnooze"`
+	SnoozedFor        message `json:"snoozedFor"`
 	StopServer        message `json:"stopServer"`
 	StopOwnExplained  message `json:"stopOwnExplained"`
 	StopExplained     message `json:"stopExplained"`
@@ -349,58 +353,60 @@ type texts struct {
 	FaultReadOnly     message `json:"faultReadOnly"`
 	Members           message `json:"members"`
 	// End of these.
-	RequestID       message `json:"requestID"`
-	Again           message `json:"again"`
-	SignedOutTitle  message `json:"signedOutTitle"`
-	SignedOutText   message `json:"signedOutText"`
-	SignOutOfHub    message `json:"signOutOfHub"`
-	FaultTitle      message `json:"faultTitle"`
-	FaultNotAllowed message `json:"faultNotAllowed"`
-	FaultCrossSite  message `json:"faultCrossSite"`
-	FaultSignIn     message `json:"faultSignIn"`
-	FaultProvider   message `json:"faultProvider"`
-	FaultNoRoute    message `json:"faultNoRoute"`
-	FaultNoAdmin    message `json:"faultNoAdmin"`
-	FaultNotFound   message `json:"faultNotFound"`
-	FaultConflict   message `json:"faultConflict"`
-	FaultNotRunning message `json:"faultNotRunning"`
-	FaultRunning    message `json:"faultRunning"`
-	FaultNotOwner   message `json:"faultNotOwner"`
-	FaultNotOffered message `json:"faultNotOffered"`
-	FaultNoReason   message `json:"faultNoReason"`
-	FaultUnreadable message `json:"faultUnreadable"`
-	FaultInternal   message `json:"faultInternal"`
-	NavHours        message `json:"navHours"`
-	NavMyHours      message `json:"navMyHours"`
-	HoursTitle      message `json:"hoursTitle"`
-	MyHoursTitle    message `json:"myHoursTitle"`
-	HoursOf         message `json:"hoursOf"`
-	Period          message `json:"period"`
-	Today           message `json:"today"`
-	Months          message `json:"months"`
-	Resource        message `json:"resource"`
-	CPUHours        message `json:"cpuHours"`
-	MemoryHours     message `json:"memoryHours"`
-	HoursHeld       message `json:"hoursHeld"`
-	HoursBusy       message `json:"hoursBusy"`
-	HoursSaved      message `json:"hoursSaved"`
-	HeldIdle        message `json:"heldIdle"`
-	BusyShare       message `json:"busyShare"`
-	Cost            message `json:"cost"`
-	Runs            message `json:"runs"`
-	ColDate         message `json:"colDate"`
-	TableBy         message `json:"tableBy"`
-	DownloadCSV     message `json:"downloadCSV"`
-	NoHours         message `json:"noHours"`
-	GatewayClient   message `json:"gatewayClient"`
-	PlotBar         message `json:"plotBar"`
-	PlotText        message `json:"plotText"`
-	HoursMeaning    message `json:"hoursMeaning"`
-	HeldMeaning     message `json:"heldMeaning"`
-	BusyMeaning     message `json:"busyMeaning"`
-	SavedMeaning    message `json:"savedMeaning"`
-	HoursNote       message `json:"hoursNote"`
-	HoursEstimated  message `json:"hoursEstimated"`
+	RequestID          message `json:"requestID"`
+	Again              message `json:"again"`
+	SignedOutTitle     message `json:"signedOutTitle"`
+	SignedOutText      message `json:"signedOutText"`
+	SignOutOfHub       message `json:"signOutOfHub"`
+	FaultTitle         message `json:"faultTitle"`
+	FaultNotAllowed    message `json:"faultNotAllowed"`
+	FaultCrossSite     message `json:"faultCrossSite"`
+	FaultSignIn        message `json:"faultSignIn"`
+	FaultProvider      message `json:"faultProvider"`
+	FaultNoRoute       message `json:"faultNoRoute"`
+	FaultNoAdmin       message `json:"faultNoAdmin"`
+	FaultNotFound      message `json:"faultNotFound"`
+	FaultConflict      message `json:"faultConflict"`
+	FaultNotRunning    message `json:"faultNotRunning"`
+	FaultRunning       message `json:"faultRunning"`
+	FaultNotOwner      message `json:"faultNotOwner"`
+	FaultNotOffered    message `json:"faultNotOffered"`
+	FaultNothingToKeep message `json:"faultNothingToKeep"`
+	FaultSnoozeUsedUp  message `json:"faultSnoozeUsedUp"`
+	FaultNoReason      message `json:"faultNoReason"`
+	FaultUnreadable    message `json:"faultUnreadable"`
+	FaultInternal      message `json:"faultInternal"`
+	NavHours           message `json:"navHours"`
+	NavMyHours         message `json:"navMyHours"`
+	HoursTitle         message `json:"hoursTitle"`
+	MyHoursTitle       message `json:"myHoursTitle"`
+	HoursOf            message `json:"hoursOf"`
+	Period             message `json:"period"`
+	Today              message `json:"today"`
+	Months             message `json:"months"`
+	Resource           message `json:"resource"`
+	CPUHours           message `json:"cpuHours"`
+	MemoryHours        message `json:"memoryHours"`
+	HoursHeld          message `json:"hoursHeld"`
+	HoursBusy          message `json:"hoursBusy"`
+	HoursSaved         message `json:"hoursSaved"`
+	HeldIdle           message `json:"heldIdle"`
+	BusyShare          message `json:"busyShare"`
+	Cost               message `json:"cost"`
+	Runs               message `json:"runs"`
+	ColDate            message `json:"colDate"`
+	TableBy            message `json:"tableBy"`
+	DownloadCSV        message `json:"downloadCSV"`
+	NoHours            message `json:"noHours"`
+	GatewayClient      message `json:"gatewayClient"`
+	PlotBar            message `json:"plotBar"`
+	PlotText           message `json:"plotText"`
+	HoursMeaning       message `json:"hoursMeaning"`
+	HeldMeaning        message `json:"heldMeaning"`
+	BusyMeaning        message `json:"busyMeaning"`
+	SavedMeaning       message `json:"savedMeaning"`
+	HoursNote          message `json:"hoursNote"`
+	HoursEstimated     message `json:"hoursEstimated"`
 }
 
 // say fills a text in; pairs are names of placeholders and their values.

@@ -52,6 +52,8 @@ type Kernel struct {
 	Since     *time.Time `json:"since,omitempty"` // of the phase
 	IdleSince *time.Time `json:"idle_since,omitempty"`
 	ParkAt    *time.Time `json:"park_at,omitempty"`
+	// SnoozedUntil is until when it is kept by hand although it is idle.
+	SnoozedUntil *time.Time `json:"snoozed_until,omitempty"`
 	// Kept is what is kept of its variables while it has no Pod; absent if nothing is.
 	Kept *Kept `json:"kept,omitempty"`
 	// Returns are the kernelspecs that it may return as; Of leaves them out.
@@ -108,6 +110,8 @@ type Server struct {
 	LastActivity *time.Time         `json:"last_activity,omitempty"`
 	StopAt       *time.Time         `json:"stop_at,omitempty"`
 	StopCause    v1alpha1.StopCause `json:"stop_cause,omitempty"`
+	// SnoozedUntil is until when it is kept by hand although it is idle.
+	SnoozedUntil *time.Time `json:"snoozed_until,omitempty"`
 	// Stopped: it is stopped, or was asked to stop.
 	Stopped bool `json:"stopped"`
 
@@ -150,7 +154,7 @@ func (h Holdings) kernel(k *v1alpha1.JupyterKernel, spec *v1alpha1.JupyterKernel
 		ID: k.Name, User: k.Spec.User, Notebook: k.Spec.Notebook, KernelSpec: k.Spec.KernelSpec, Title: k.Spec.KernelSpec,
 		Phase: cmp.Or(s.Phase, v1alpha1.KernelQueued), Cause: s.Cause, Message: s.Message, Node: s.Node,
 		Policy: first(s.Policies, k.Spec.Policies), Holds: len(s.Held) > 0, Created: k.CreationTimestamp.Time,
-		IdleSince: at(s.IdleSince), ParkAt: at(s.ParkAt),
+		IdleSince: at(s.IdleSince), ParkAt: at(s.ParkAt), SnoozedUntil: at(s.SnoozedUntil),
 		Ending: k.DeletionTimestamp != nil || k.Spec.Shutdown != nil,
 	}
 	if k.Spec.Session != nil {
@@ -209,7 +213,7 @@ func (h Holdings) server(nb *v1alpha1.JupyterNotebook) Server {
 	v := Server{
 		Name: nb.Name, User: nb.Spec.User, Server: nb.Spec.Server, Phase: cmp.Or(s.Phase, v1alpha1.NotebookPending),
 		Reason: s.Reason, Message: s.Message, Created: nb.CreationTimestamp.Time, Stopped: nb.Spec.Stopped,
-		StartedAt: at(s.StartTime), StopAt: at(s.StopEligibleAt), StopCause: s.StopCause,
+		StartedAt: at(s.StartTime), StopAt: at(s.StopEligibleAt), StopCause: s.StopCause, SnoozedUntil: at(s.SnoozedUntil),
 	}
 	if nb.Spec.Stopped && v.Phase != v1alpha1.NotebookStopped {
 		v.Phase = v1alpha1.NotebookStopping
