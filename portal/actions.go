@@ -39,13 +39,25 @@ func (r *request) asked(mine bool) (wish, error) {
 	return w, err
 }
 
+// kernelAsked is the kernel of a request that asks for something, and what is asked for.
+func (p *Portal) kernelAsked(r *request) (k *v1alpha1.JupyterKernel, w wish, mine bool, err error) {
+	if k, _, mine, err = p.kernelOf(r); err == nil {
+		w, err = r.asked(mine)
+	}
+	return k, w, mine, err
+}
+
+// serverAsked is the server of such a request, as kernelAsked is its kernel.
+func (p *Portal) serverAsked(r *request) (nb *v1alpha1.JupyterNotebook, w wish, mine bool, err error) {
+	if nb, _, mine, err = p.serverOf(r); err == nil {
+		w, err = r.asked(mine)
+	}
+	return nb, w, mine, err
+}
+
 // release asks the leader to park a kernel, or to let it give up its place.
 func (p *Portal) release(r *request) (mine bool, err error) {
-	k, _, mine, err := p.kernelOf(r)
-	if err != nil {
-		return mine, err
-	}
-	w, err := r.asked(mine)
+	k, w, mine, err := p.kernelAsked(r)
 	if err != nil {
 		return mine, err
 	}
@@ -58,11 +70,7 @@ func (p *Portal) release(r *request) (mine bool, err error) {
 
 // shutDown asks the leader to end a kernel for good.
 func (p *Portal) shutDown(r *request) (mine bool, err error) {
-	k, _, mine, err := p.kernelOf(r)
-	if err != nil {
-		return mine, err
-	}
-	w, err := r.asked(mine)
+	k, w, mine, err := p.kernelAsked(r)
 	if err != nil {
 		return mine, err
 	}
@@ -100,11 +108,7 @@ func (p *Portal) returnAs(r *request) (mine bool, err error) {
 // stop stops a server: as its owner does, or as an administrator does, which leaves
 // its kernels alone.
 func (p *Portal) stop(r *request) (mine bool, err error) {
-	nb, _, mine, err := p.serverOf(r)
-	if err != nil {
-		return mine, err
-	}
-	w, err := r.asked(mine)
+	nb, w, mine, err := p.serverAsked(r)
 	if err != nil {
 		return mine, err
 	}

@@ -16,11 +16,7 @@ func (e *usedUp) Error() string { return "portal: kept by hand for " + e.bound.S
 
 // snoozeKernel puts off the parking of a kernel.
 func (p *Portal) snoozeKernel(r *request) (mine bool, err error) {
-	k, _, mine, err := p.kernelOf(r)
-	if err != nil {
-		return mine, err
-	}
-	w, err := r.asked(mine)
+	k, w, mine, err := p.kernelAsked(r)
 	if err != nil {
 		return mine, err
 	}
@@ -48,11 +44,7 @@ func (p *Portal) snoozeKernel(r *request) (mine bool, err error) {
 
 // snoozeServer puts off the stop of a server for idleness.
 func (p *Portal) snoozeServer(r *request) (mine bool, err error) {
-	nb, _, mine, err := p.serverOf(r)
-	if err != nil {
-		return mine, err
-	}
-	w, err := r.asked(mine)
+	nb, w, mine, err := p.serverAsked(r)
 	if err != nil {
 		return mine, err
 	}
