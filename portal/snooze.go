@@ -63,11 +63,7 @@ func (p *Portal) snoozeServer(r *request) (mine bool, err error) {
 // grants it, by the same rule.
 func (p *Portal) another(former v1alpha1.Snooze, bound time.Duration) (map[string]any, error) {
 	now := p.deps.Now()
-	from := now
-	if former.Until != nil && former.Until.After(now) {
-		from = former.Until.Time
-	}
-	granted := former.Grant(from.Add(snoozeStep).UTC().Format(time.RFC3339), now, bound)
+	granted := former.Grant(former.End(now).Add(snoozeStep).UTC().Format(time.RFC3339), now, bound)
 	if granted.Until == nil || granted.Seconds == former.Seconds {
 		return nil, &usedUp{bound}
 	}

@@ -36,6 +36,14 @@ type Snooze struct {
 	Seconds int64
 }
 
+// End is when a snooze ends, or now, without the parts of a second, if it has ended.
+func (s Snooze) End(now time.Time) time.Time {
+	if s.Until != nil && s.Until.After(now) {
+		return s.Until.Time
+	}
+	return now.Truncate(time.Second)
+}
+
 // Grant is what becomes of a snooze when an object's annotation is asked, which may be
 // absent or anything, as far as bound allows. What was granted once counts, also if it was
 // taken back. The same question has the same answer.
@@ -45,10 +53,7 @@ func (s Snooze) Grant(asked string, now time.Time, bound time.Duration) Snooze {
 	if err != nil || !until.After(now) {
 		return Snooze{Seconds: s.Seconds}
 	}
-	from := now.Truncate(time.Second)
-	if s.Until != nil && s.Until.After(now) {
-		from = s.Until.Time
-	}
+	from := s.End(now)
 	if !until.After(from) {
 		return Snooze{&metav1.Time{Time: until}, s.Seconds}
 	}
