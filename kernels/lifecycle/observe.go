@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -42,16 +41,9 @@ func (r *kernelReconciler) snoozeBound(ctx context.Context, k *v1alpha1.JupyterK
 	if k.Annotations[v1alpha1.AnnotationSnoozeUntil] == "" {
 		return 0, nil
 	}
-	var policies []v1alpha1.GroupPolicy
-	for _, name := range k.Status.Policies {
-		var p v1alpha1.GroupPolicy
-		err := r.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: name}, &p)
-		switch {
-		case err == nil:
-			policies = append(policies, p)
-		case !apierrors.IsNotFound(err):
-			return 0, fmt.Errorf("kernels: policy %s: %w", name, err)
-		}
+	policies, err := podspec.PoliciesNamed(ctx, r.client, k.Namespace, k.Status.Policies)
+	if err != nil {
+		return 0, err
 	}
 	return v1alpha1.SnoozeBoundOf(policies), nil
 }

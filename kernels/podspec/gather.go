@@ -88,21 +88,33 @@ func gatherTemplate(ctx context.Context, reader client.Reader, ks *v1alpha1.Jupy
 
 // gatherPolicies takes those that exist; whether they suffice is admission's matter.
 func gatherPolicies(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel, in *Parts) error {
-	for _, name := range k.Spec.Policies {
-		var p v1alpha1.GroupPolicy
-		err := reader.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: name}, &p)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("kernels: policy %s: %w", name, err)
-		}
-		if err := readable(&p, "GroupPolicy "+name); err != nil {
+	policies, err := PoliciesNamed(ctx, reader, k.Namespace, k.Spec.Policies)
+	if err != nil {
+		return err
+	}
+	for i := range policies {
+		if err := readable(&policies[i], "GroupPolicy "+policies[i].Name); err != nil {
 			return err
 		}
-		in.Policies = append(in.Policies, p)
 	}
+	in.Policies = policies
 	return nil
+}
+
+// PoliciesNamed reads those of some policies that exist, in the order in which they are named.
+func PoliciesNamed(ctx context.Context, reader client.Reader, namespace string, names []string) ([]v1alpha1.GroupPolicy, error) {
+	var policies []v1alpha1.GroupPolicy
+	for _, name := range names {
+		var p v1alpha1.GroupPolicy
+		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &p)
+		switch {
+		case err == nil:
+			policies = append(policies, p)
+		case !apierrors.IsNotFound(err):
+			return nil, fmt.Errorf("kernels: policy %s: %w", name, err)
+		}
+	}
+	return policies, nil
 }
 
 // gatherAccount finds the account of the first policy, which its owner has to have
