@@ -18,7 +18,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -28,11 +27,8 @@ import (
 	"github.com/elastichub/elastichub/portal/holdings"
 )
 
-const (
-	// mostRead bounds what is read of one object's events, mostTold what is told of them.
-	mostRead = 100
-	mostTold = 3
-)
+// mostTold bounds what is told of one object's events.
+const mostTold = 3
 
 // Cluster is one as its caller sees it.
 type Cluster struct {
@@ -141,23 +137,19 @@ func (c *Cluster) Read(ctx context.Context) (*Seen, error) {
 // eventsOf reads what happened to an object and to its present Pod, if there is one. Who
 // may not read events is told so by missing.
 func (c *Cluster) eventsOf(ctx context.Context, o client.Object, pod string, start []v1alpha1.NotebookProgress) (events []holdings.Event, missing string, err error) {
-	selectors := []fields.Set{{"involvedObject.uid": string(o.GetUID())}}
-	if pod != "" {
-		selectors = append(selectors, fields.Set{"involvedObject.kind": "Pod", "involvedObject.name": pod})
-	}
 	var told []corev1.Event
-	for _, selector := range selectors {
+	for _, selector := range holdings.EventSelectors(o, pod) {
 		var list corev1.EventList
-		err := c.api.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.Limit(mostRead), client.MatchingFieldsSelector{Selector: selector.AsSelector()})
+		err := c.api.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.Limit(holdings.MostRead), client.MatchingFieldsSelector{Selector: selector})
 		if apierrors.IsForbidden(err) {
-			return holdings.EventsOf(nil, start, mostRead), refused("list", "events", o.GetNamespace()) + ": what happened before is missing.", nil
+			return holdings.EventsOf(nil, start, holdings.MostRead), refused("list", "events", o.GetNamespace()) + ": what happened before is missing.", nil
 		}
 		if err != nil {
 			return nil, "", sentence(err, "list", "events", o.GetNamespace())
 		}
 		told = append(told, list.Items...)
 	}
-	return holdings.EventsOf(told, start, mostRead), "", nil
+	return holdings.EventsOf(told, start, holdings.MostRead), "", nil
 }
 
 // caller is the name by which the cluster knows who asks.

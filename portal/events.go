@@ -2,31 +2,23 @@ package portal
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/portal/holdings"
 )
 
-const (
-	// mostRead bounds what is read of one object's events, mostEvents what is told.
-	mostRead   = 100
-	mostEvents = 30
-)
+// mostEvents bounds what is told of one object's events.
+const mostEvents = 30
 
 // eventsOf reads what happened to an object and to its present Pod. Events are not in
 // the cache: they are many, and few are looked at.
 func (p *Portal) eventsOf(r *request, o client.Object, pod string, start []v1alpha1.NotebookProgress) ([]holdings.Event, error) {
-	selectors := []fields.Set{{"involvedObject.uid": string(o.GetUID())}}
-	if pod != "" {
-		selectors = append(selectors, fields.Set{"involvedObject.kind": "Pod", "involvedObject.name": pod})
-	}
 	var told []corev1.Event
-	for _, selector := range selectors {
+	for _, selector := range holdings.EventSelectors(o, pod) {
 		var list corev1.EventList
-		err := p.deps.Live.List(r.Context(), &list, client.InNamespace(p.config.Namespace), client.Limit(mostRead),
-			client.MatchingFieldsSelector{Selector: selector.AsSelector()})
+		err := p.deps.Live.List(r.Context(), &list, client.InNamespace(p.config.Namespace), client.Limit(holdings.MostRead),
+			client.MatchingFieldsSelector{Selector: selector})
 		if err != nil {
 			return nil, err
 		}

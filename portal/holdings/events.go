@@ -6,6 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -19,6 +21,18 @@ type Event struct {
 	Warning bool   `json:"warning,omitempty"`
 	// Count is how often it happened, the last time at Time.
 	Count int32 `json:"count"`
+}
+
+// MostRead bounds what is read of the Events that each of EventSelectors chooses.
+const MostRead = 100
+
+// EventSelectors choose the Events of an object, and those of its present Pod if it has one.
+func EventSelectors(o metav1.Object, pod string) []fields.Selector {
+	all := []fields.Selector{fields.Set{"involvedObject.uid": string(o.GetUID())}.AsSelector()}
+	if pod != "" {
+		all = append(all, fields.Set{"involvedObject.kind": "Pod", "involvedObject.name": pod}.AsSelector())
+	}
+	return all
 }
 
 // EventsOf lists what happened, the latest first, at most so many: what the cluster
