@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -92,7 +94,7 @@ func (c *Cluster) get(ctx context.Context, kind, resource, name string, into cli
 		found[0].kernel.DeepCopyInto(into.(*v1alpha1.JupyterKernel))
 		return nil
 	}
-	return nothingOf(kind, name, c.Namespace, sortedNames(seen.Names(kind)))
+	return nothingOf(kind, name, c.Namespace, slices.Sorted(maps.Keys(seen.Names(kind))))
 }
 
 // asking is what is asked for of an object.

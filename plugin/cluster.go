@@ -8,6 +8,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,10 +47,10 @@ func Open(config *rest.Config, namespace string) (*Cluster, error) {
 	}
 	// What there is, is known: asking for it would take longer than all else.
 	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, corev1.SchemeGroupVersion, authenticationv1.SchemeGroupVersion})
-	for _, kind := range []string{"JupyterKernel", "JupyterNotebook", "JupyterKernelSpec", "GroupPolicy"} {
+	for _, kind := range []string{"JupyterKernel", "JupyterNotebook", "JupyterKernelSpec"} {
 		mapper.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
 	}
-	for _, kind := range []string{"Pod", "Event", "ServiceAccount"} {
+	for _, kind := range []string{"Pod", "Event"} {
 		mapper.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
 	}
 	mapper.Add(authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview"), meta.RESTScopeRoot)
@@ -127,7 +128,7 @@ func (c *Cluster) Read(ctx context.Context) (*Seen, error) {
 			p.Pods = append(p.Pods, pods.Items[i])
 		}
 	}
-	slices.SortFunc(s.places, func(a, b *place) int { return compare(a.namespace, b.namespace) })
+	slices.SortFunc(s.places, func(a, b *place) int { return cmp.Compare(a.namespace, b.namespace) })
 	for _, p := range s.places {
 		p.Holdings = holdings.Of(p.Objects)
 	}

@@ -16,8 +16,6 @@ import (
 // mostNear is how many names are offered for one that there is not.
 const mostNear = 3
 
-func compare(a, b string) int { return cmp.Compare(a, b) }
-
 func where(namespace string) string {
 	if namespace == "" {
 		return "in all namespaces"

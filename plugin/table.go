@@ -58,7 +58,7 @@ func (s *Seen) Kernels() []Kernel {
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b Kernel) int {
-		return cmp.Or(compare(a.Namespace, b.Namespace), compare(a.User, b.User), compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.User, b.User), cmp.Compare(a.ID, b.ID))
 	})
 	return rows
 }
@@ -72,7 +72,7 @@ func (s *Seen) Servers() []Server {
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b Server) int {
-		return cmp.Or(compare(a.Namespace, b.Namespace), compare(a.User, b.User), compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.User, b.User), cmp.Compare(a.Name, b.Name))
 	})
 	return rows
 }

@@ -1,8 +1,10 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -94,33 +96,13 @@ func (s *Seen) Names(kinds ...string) map[string]string {
 			add(kindUser, v.User, "user")
 			add(kindServer, v.Name, fmt.Sprintf("server, %s", v.Phase))
 		}
-		for _, k := range p.Holdings.Kernels {
+		for i, k := range p.Holdings.Kernels {
 			add(kindUser, k.User, "user")
 			add(kindKernel, k.ID, fmt.Sprintf("kernel of %s, %s", k.User, k.Phase))
-			if o := p.podOf(k.ID); o != "" {
-				add(kindPod, o, "Pod of kernel "+k.ID)
-			}
+			add(kindPod, p.Objects.Kernels[i].Status.PodName, "Pod of kernel "+k.ID)
 		}
 	}
 	return all
-}
-
-func (p *place) podOf(kernel string) string {
-	for i := range p.Objects.Kernels {
-		if p.Objects.Kernels[i].Name == kernel {
-			return p.Objects.Kernels[i].Status.PodName
-		}
-	}
-	return ""
-}
-
-func sortedNames(all map[string]string) []string {
-	var names []string
-	for name := range all {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // Why says of a kernel, a server, a Pod of theirs, or all that a user has, why it waits,
@@ -141,7 +123,7 @@ func (c *Cluster) Why(ctx context.Context, name string) ([]Answer, []string, err
 		if kind != "" {
 			kinds, among = kind, []string{kind}
 		}
-		return nil, seen.Missing, nothingOf(kinds, name, c.Namespace, sortedNames(seen.Names(among...)))
+		return nil, seen.Missing, nothingOf(kinds, name, c.Namespace, slices.Sorted(maps.Keys(seen.Names(among...))))
 	}
 	missing := seen.Missing
 	var answers []Answer
@@ -304,7 +286,7 @@ func (t *telling) queued(name string, row holdings.Kernel) {
 }
 
 func (t *telling) running(name string, row holdings.Kernel) {
-	t.say("%s has run on %s%s%s", name, or(row.Node, "a node that is not known"), t.ago(row.Since), holding(row))
+	t.say("%s has run on %s%s%s", name, cmp.Or(row.Node, "a node that is not known"), t.ago(row.Since), holding(row))
 	switch {
 	case row.IdleSince == nil:
 		t.tell("It is busy.")
@@ -320,13 +302,6 @@ func holding(row holdings.Kernel) string {
 		return ""
 	}
 	return " and holds " + devices(row.Devices)
-}
-
-func or(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 // stopped says who or what stopped a server.
@@ -346,7 +321,7 @@ func (t *telling) server(nb *v1alpha1.JupyterNotebook, row holdings.Server) {
 	case v1alpha1.NotebookStarting:
 		t.say("%s has been starting%s", name, t.ago(row.StartedAt))
 	case v1alpha1.NotebookReady:
-		t.say("%s has run on %s%s", name, or(row.Node, "a node that is not known"), t.ago(row.StartedAt))
+		t.say("%s has run on %s%s", name, cmp.Or(row.Node, "a node that is not known"), t.ago(row.StartedAt))
 		if row.StopAt != nil {
 			t.say("It is stopped %s (%s), or looked at again then", t.in(*row.StopAt), row.StopCause)
 		}
@@ -360,7 +335,7 @@ func (t *telling) server(nb *v1alpha1.JupyterNotebook, row holdings.Server) {
 		if at, err := time.Parse(time.RFC3339, nb.Annotations[v1alpha1.AnnotationStopTime]); err == nil {
 			ago = t.ago(&at)
 		}
-		t.say("%s %s%s: %s", name, state, ago, or(stopped[cause], string(cause)))
+		t.say("%s %s%s: %s", name, state, ago, cmp.Or(stopped[cause], string(cause)))
 	case v1alpha1.NotebookFailed:
 		t.say("%s has failed and does not come up by itself%s", name, becauseOf(row.Reason))
 	default:
@@ -405,6 +380,6 @@ func (t *telling) happened(events []holdings.Event) {
 			continue
 		}
 		told++
-		t.say("%s ago (%s): %s", duration.HumanDuration(max(t.now.Sub(e.Time), 0)), or(e.Reason, "start"), e.Message)
+		t.say("%s ago (%s): %s", duration.HumanDuration(max(t.now.Sub(e.Time), 0)), cmp.Or(e.Reason, "start"), e.Message)
 	}
 }
