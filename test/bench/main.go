@@ -60,6 +60,7 @@ var parts = []part{
 	{"starts", 10 * time.Minute, starts}, // these need the cluster of the demo
 	{"warm", 5 * time.Minute, warm},
 	{"home", 15 * time.Minute, home},
+	{"replaced", 15 * time.Minute, replaced},
 }
 
 func main() {
