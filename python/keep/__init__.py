@@ -9,7 +9,7 @@ import json
 import platform
 
 # All of it at once: later, the user's own files or an empty sys.path may be in the way.
-from . import background, loading, saving
+from . import background, debugger, loading, saving
 from .session import Session
 from .stream import FORMAT
 
@@ -37,13 +37,15 @@ def begin():
 
 def busy():
     """What of the user's goes on beside the cells."""
-    return Report({"background": background.in_use(_session)})
+    with debugger.away(_session.shell):
+        return Report({"background": background.in_use(_session)})
 
 
 def save(path, options=None):
     """Writes the state to a path, a FIFO or a file, or a descriptor. Options: seconds,
     record_seconds and max_bytes are limits of the snapshot, of a record and of its size."""
-    return Report(saving.save(_session, path, options or {}))
+    with debugger.away(_session.shell):
+        return Report(saving.save(_session, path, options or {}))
 
 
 def load(path, options=None):

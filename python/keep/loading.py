@@ -167,6 +167,8 @@ class Load:
             changed=changed,
             notes=self.notes + self.restored.notes,
         )
+        if self.restored.debugger is not None:
+            report["debugger"] = self.restored.debugger
 
     def _name_lost(self):
         """What hung on a record that could not be made is lost, too, and to be named."""

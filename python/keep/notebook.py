@@ -7,6 +7,7 @@ import re
 import sys
 import types
 
+from . import debugger
 from .lost import Lost
 
 SKIP = "__elastichub_skip__"
@@ -65,6 +66,9 @@ def state(session):
     for name, value in list(builtins.items()):
         if session.builtins.get(name) != id(value) and name != "_" and not name.startswith("__IPYTHON"):
             yield "builtin", name, value
+    found = debugger.state(shell)
+    if found is not None:
+        yield "debugger", "", found
 
 
 def _is_of_cell(session, function):
@@ -144,6 +148,7 @@ class Restored:
     def __init__(self, session):
         self.session, self.shell, self.ns = session, session.shell, session.ns
         self.notes = []
+        self.debugger = None
 
     def put(self, kind, name, value):
         if type(value) is Lost:
@@ -183,6 +188,12 @@ class Restored:
         kind, function = value
         if type(kind) is not Lost and type(function) is not Lost:
             self.shell.display_formatter.formatters[name].for_type(kind, function)
+
+    def _debugger(self, _name, state):
+        try:
+            self.debugger = {"requests": debugger.put(self.shell, state)}
+        except Exception as error:
+            self.debugger = {"requests": [], "why": str(error) or type(error).__name__}
 
     def _shell(self, _name, state):
         self._history(state)
