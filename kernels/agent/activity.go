@@ -191,11 +191,11 @@ func (a *activity) debugged(now time.Time, event string) {
 	defer a.mu.Unlock()
 	defer a.settle(now)
 	switch event {
-	case "stopped":
+	case debugStopped:
 		if len(a.executes) > 0 && !a.stopped {
 			a.stopped, a.last = true, now
 		}
-	case "continued", "terminated", "exited":
+	case debugContinued, debugTerminated, debugExited:
 		if a.stopped {
 			a.stopped, a.last = false, now
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/elastichub/elastichub/kernels/agent/keep/keeper"
+	"github.com/elastichub/elastichub/kernels/agent/zmtp"
 	"github.com/elastichub/elastichub/kernels/wire"
 )
 
@@ -45,6 +46,11 @@ func (k *kernel) request(ctx context.Context, code string, expressions map[strin
 		"code": code, "silent": true, "store_history": false, "allow_stdin": false, "stop_on_error": false,
 		"user_expressions": expressions,
 	})
+	return k.exchange(ctx, c, m)
+}
+
+// exchange sends a request of the agent's own, and returns the content of its reply.
+func (k *kernel) exchange(ctx context.Context, c *zmtp.Conn, m wire.Message) ([]byte, error) {
 	id, replied := m.ID(), make(chan []byte, 1)
 	k.mu.Lock()
 	k.replies[id] = replied
@@ -67,8 +73,8 @@ func (k *kernel) request(ctx context.Context, code string, expressions map[strin
 	}
 }
 
-// evaluated takes the reply to a request of evaluate.
-func (k *kernel) evaluated(id, content []byte) {
+// replied takes the reply to a request of exchange.
+func (k *kernel) replied(id, content []byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if replied := k.replies[string(id)]; replied != nil {
@@ -124,9 +130,13 @@ type ownOutput struct {
 
 // passes reports whether a message is a client's business after all: what a thread
 // of the user's prints after a request of the agent's, IPython may take for that
-// request's. It is shown under the last cell then.
+// request's. It is shown under the last cell then. So it is with what the debugger says
+// of a cell.
 func (o *ownOutput) passes(m *wire.Message, parent wire.Fields, state wire.State) bool {
 	switch {
+	case ofCell(m):
+		m.ParentHeader = []byte("{}")
+		return true
 	case state == wire.StateBusy:
 		o.running = string(parent.ID)
 		return false

@@ -45,7 +45,7 @@ type kernel struct {
 
 	mu         sync.Mutex
 	interrupts []chan struct{}          // to be closed with the next interrupt_reply
-	replies    map[string]chan<- []byte // to requests of evaluate, by msg_id
+	replies    map[string]chan<- []byte // to requests of exchange, by msg_id
 
 	gate sync.RWMutex // held while nothing of a client's may reach the kernel's shell
 	own  ownOutput    // of the goroutine that reads iopub
@@ -64,8 +64,9 @@ func newKernel(ctx context.Context, a *agent) (*kernel, error) {
 	k.work.Go(func() {
 		k.keep(wire.Control, a.conn.Control, func(_ context.Context, c *zmtp.Conn) error {
 			k.control.Store(c)
-			return k.read(wire.Control, c, func(_ *wire.Message, f, _ wire.Fields) {
+			return k.read(wire.Control, c, func(m *wire.Message, f, parent wire.Fields) {
 				k.a.activity.alive(time.Now())
+				k.replied(parent.ID, m.Content)
 				if f.Type == wire.TypeInterruptReply {
 					k.interruptReplied()
 				}
@@ -223,7 +224,7 @@ func (k *kernel) askUntilReady(ctx context.Context, c *zmtp.Conn) error {
 	group.Go(func() error {
 		return k.read(wire.Shell, c, func(m *wire.Message, f, parent wire.Fields) {
 			if f.Type == wire.TypeExecuteReply {
-				k.evaluated(parent.ID, m.Content)
+				k.replied(parent.ID, m.Content)
 			}
 			if f.Type != wire.TypeKernelInfoReply {
 				return

@@ -24,7 +24,14 @@ type restoring struct {
 	died    bool // a process has just died of it
 	spoilt  bool // the process has some of what could not be loaded, and is to go
 	without []keeper.Record
+	// undebugged: a process died when its debugger was set, which is left off.
+	undebugged bool
+	fatal      lastSteps
 }
+
+// lastSteps says what was brought back when a process died, and without what it is
+// started again.
+type lastSteps struct{ what, without string }
 
 // retry takes leave of a process that died of the state it was loading, if it did,
 // and tells people. No client has spoken to it: what they sent waits for the next.
@@ -35,11 +42,11 @@ func (a *agent) retry(k *kernel, how string) bool {
 	}
 	r.died = false
 	k.leave()
-	what, without := "its variables were", "them"
-	if !r.over {
-		what, without = fmt.Sprintf("`%s` was", r.without[len(r.without)-1].Name), "that"
+	fatal := r.fatal
+	if r.over {
+		fatal = lastSteps{"its variables were", "them"}
 	}
-	a.tellAll(fmt.Sprintf("[the kernel died while %s brought back: %s; it is started again without %s]\n", what, how, without))
+	a.tellAll(fmt.Sprintf("[the kernel died while %s brought back: %s; it is started again without %s]\n", fatal.what, how, fatal.without))
 	return true
 }
 
@@ -56,7 +63,7 @@ func (a *agent) discard(k *kernel) (ended bool) {
 // settle gets a process ready for clients: what is there before their first cell is
 // noted, and the state of the run before is loaded.
 func (p *kept) settle() {
-	restore, none, without := !p.a.restored.over, p.a.restored.none, p.a.restored.without
+	restore, none, without, undebugged := !p.a.restored.over, p.a.restored.none, p.a.restored.without, p.a.restored.undebugged
 	p.begin(func(ctx context.Context) (end, undo func()) {
 		if !keeper.Keeps(implementation(p.k.info)) {
 			return p.cannot, nothing
@@ -80,6 +87,9 @@ func (p *kept) settle() {
 			return func() { p.settled = true; p.restored(keeper.Report{}, err) }, nothing
 		}
 		report, err := p.keeper.Load(ctx, keptKernel{p.k}, without)
+		if err == nil {
+			err = p.setDebugger(ctx, &report, undebugged)
+		}
 		return func() { p.restored(report, err) }, nothing
 	})
 }
@@ -106,7 +116,13 @@ func (p *kept) restored(report keeper.Report, err error) {
 	var died *keeper.DiedError
 	if errors.As(err, &died) && len(r.without) < mostDeaths {
 		r.without, r.died = append(r.without, died.Record), true
+		r.fatal = lastSteps{fmt.Sprintf("`%s` was", died.Record.Name), "that"}
 		p.a.log.Warn("the kernel died of its state", slog.Any("error", err))
+		return
+	}
+	if errors.Is(err, errDebuggerDied) {
+		r.undebugged, r.died, r.fatal = true, true, lastSteps{"its breakpoints were", "them"}
+		p.a.log.Warn("the kernel died of its debugger")
 		return
 	}
 	r.over, r.died = true, errors.Is(err, keeper.ErrGone)

@@ -66,6 +66,9 @@ func Returned(r Report, without []Record) string {
 	if len(r.Again) > 0 {
 		text += fmt.Sprintf(" Made again: %s.", list(r.Again, true))
 	}
+	if r.Debugger.Why != "" {
+		text += fmt.Sprintf(" Breakpoints are not set: %s.", r.Debugger.Why)
+	}
 	return text + leftOut(r.Skipped)
 }
 

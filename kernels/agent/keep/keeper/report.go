@@ -1,5 +1,7 @@
 package keeper
 
+import "encoding/json"
+
 // Work is something of the user's that goes on beside the cells.
 type Work struct {
 	Kind string `json:"kind"` // thread, task or process
@@ -34,6 +36,13 @@ type Report struct {
 	Failed    []Thing `json:"failed"`  // of a load
 	Changed   []Thing `json:"changed"` // of a load
 	Notes     []string
+	Debugger  Debugger `json:"debugger"` // of a load
+}
+
+// Debugger is how one is set again that was on when the state was saved.
+type Debugger struct {
+	Requests []json.RawMessage `json:"requests"` // contents of debug_requests, in their order
+	Why      string            `json:"why"`      // it is not
 }
 
 // Outcomes of a report that mean success.
