@@ -34,12 +34,24 @@ type request struct {
 	kind    string // msg_type
 	channel wire.Channel
 	silent  bool // an execute_request that nobody ran: variable inspectors send those
+	patient bool // a debug_request that waits for the kernel, see waitsPatiently
 	header  []byte
 	at      time.Time
 	frame   []byte // in the v1 framing; nil once it will not be sent again
 	sent    bool
 	started bool // the kernel has said something about it
 	spoken  bool // it was answered in the kernel's stead after it was sent
+}
+
+// waitsPatiently reports whether a command for the debugger is held for a kernel that is
+// parked: JupyterLab asks for debugInfo once, when a page is loaded, and what is set or
+// switched off meanwhile is meant for the next run.
+func waitsPatiently(command string) bool {
+	switch command {
+	case "debugInfo", "dumpCell", "setBreakpoints", "setExceptionBreakpoints", "disconnect":
+		return true
+	}
+	return false
 }
 
 // cost is what is kept of a request, beside its frame, until it is answered.
@@ -97,6 +109,7 @@ func (l *pendingRequests) add(m *wire.Message, data []byte, now time.Time) (*req
 	if strings.HasSuffix(fields.Type, "_request") && (m.Channel == wire.Shell || m.Channel == wire.Control) {
 		r = &request{id: string(fields.ID), kind: fields.Type, channel: m.Channel, header: slices.Clone(m.Header), at: now, frame: data}
 		r.silent = r.kind == wire.TypeExecuteRequest && wire.IsTrue(m.Content, "silent")
+		r.patient = r.kind == wire.TypeDebugRequest && waitsPatiently(wire.Member(m.Content, "command"))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

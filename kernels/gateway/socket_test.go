@@ -145,6 +145,37 @@ func TestParkedKernelComesBackWithTheNextCell(t *testing.T) {
 	assert.Equal(t, wire.TypeStream, m.Type(), "told once")
 }
 
+// TestADebuggerWaitsForAParkedKernel: what a page asks of it once or sets reaches the
+// next run before the cell, and what would be stale by then is refused. None of it wakes the kernel.
+func TestADebuggerWaitsForAParkedKernel(t *testing.T) {
+	w := newWorld(t)
+	id, agent, p := ready(t, w, "s")
+	agent.end("idle")
+	w.phase(id, v1alpha1.KernelParked, 1, "")
+	p.silent(200*time.Millisecond, wire.TypeError, wire.TypeStream)
+	debug := func(command string) string {
+		return p.send(wire.Control, wire.TypeDebugRequest, map[string]any{"type": "request", "seq": 1, "command": command})
+	}
+	held := []string{debug("debugInfo"), debug("disconnect")}
+	refused := debug("inspectVariables")
+	reply := p.next(wire.TypeDebugReply)
+	assert.Equal(t, refused, parentOf(reply))
+	assert.Equal(t, "KernelParked", wire.Member(reply.Content, "ename"))
+	p.silent(200*time.Millisecond, wire.TypeDebugReply)
+	assert.EqualValues(t, 1, w.kernel(id).Spec.Run)
+
+	exec := p.execute("x")
+	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, patience, 5*time.Millisecond)
+	second := w.agent(id, 2)
+	w.phase(id, v1alpha1.KernelReady, 2, second.ip)
+	for _, request := range held {
+		got := second.receive(wire.TypeDebugRequest)
+		assert.Equal(t, request, got.ID())
+	}
+	got := second.receive(wire.TypeExecuteRequest)
+	assert.Equal(t, exec, got.ID())
+}
+
 // TestALargeCellIsReadBeforeItsBufferIsGivenBack: 70 KiB in 128 KiB are copied.
 func TestALargeCellIsReadBeforeItsBufferIsGivenBack(t *testing.T) {
 	w := newWorld(t)

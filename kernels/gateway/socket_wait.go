@@ -55,8 +55,8 @@ func (s *socket) giveUp() {
 
 // standIn answers, while the kernel is not there, what needs no kernel:
 // kernel_info_request as speakOfKernel has it, interrupt_request at once, and
-// when the kernel is parked everything else but what somebody runs. It returns
-// when to look again.
+// when the kernel is parked everything else but what somebody runs, and what waits
+// patiently. It returns when to look again.
 func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) time.Duration {
 	wait := time.Hour
 	if !s.runs(k) {
@@ -77,7 +77,7 @@ func (s *socket) standIn(k *v1alpha1.JupyterKernel, parked bool, now time.Time) 
 	}
 	// A kernel_info_request that came since speakOfKernel is the next pass's.
 	rest := s.pending.remove(func(r *request) bool {
-		return r == nil || !r.executes() && r.kind != wire.TypeKernelInfoRequest
+		return r == nil || !r.executes() && !r.patient && r.kind != wire.TypeKernelInfoRequest
 	})
 	for _, r := range rest {
 		if r.kind == wire.TypeCommInfoRequest {
