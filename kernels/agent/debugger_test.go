@@ -130,7 +130,7 @@ func TestADebuggerThatCannotBeSet(t *testing.T) {
 			g.run(fmt.Sprintf(`
 class Trap:
     def __reduce__(self):
-        return exec, ("get_ipython().kernel.debugger.start = lambda: __import__(%s",)
+        return exec, ("import IPython; IPython.get_ipython().kernel.debugger.start = lambda: __import__(%s",)
 trap, kept = Trap(), 5`, tc.start))
 			g.setBreakpoint(stoppingCell, 2)
 			require.Contains(t, r.parkedByHand(), "are kept")

@@ -47,6 +47,8 @@ type kernel struct {
 	interrupts []chan struct{}          // to be closed with the next interrupt_reply
 	replies    map[string]chan<- []byte // to requests of exchange, by msg_id
 
+	subshells *subshells
+
 	gate sync.RWMutex // held while nothing of a client's may reach the kernel's shell
 	own  ownOutput    // of the goroutine that reads iopub
 }
@@ -57,7 +59,7 @@ func newKernel(ctx context.Context, a *agent) (*kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kernel{process: p, a: a, ready: make(chan struct{}), iopubLive: make(chan struct{}), replies: map[string]chan<- []byte{}}
+	k := &kernel{process: p, a: a, ready: make(chan struct{}), iopubLive: make(chan struct{}), replies: map[string]chan<- []byte{}, subshells: newSubshells()}
 	k.ctx, k.cancel = context.WithCancel(ctx)
 	k.alive, k.died = context.WithCancel(k.ctx)
 	k.work.Go(func() { k.keep(wire.IOPub, a.conn.IOPub, k.readIOPub) })
@@ -371,6 +373,9 @@ func (k *kernel) serve(ctx context.Context, s *session) error {
 				if f.Type != wire.TypeInputRequest {
 					s.replied(parent.ID)
 				}
+				if f.Type == typeCreateSubshellReply {
+					k.subshells.note(m.Content)
+				}
 				s.out.add(encode(m, f))
 			})
 		})
@@ -399,6 +404,7 @@ func (k *kernel) send(ctx context.Context, channel wire.Channel, box *inbox, c *
 				return ctx.Err()
 			}
 		}
+		k.relocate(ctx, &m)
 		parts = k.a.signer.AppendZMQ(parts[:0], nil, &m)
 		if err := k.pass(channel, c, parts); err != nil {
 			return err

@@ -49,6 +49,8 @@ func TestWhatIsSaidOfALoad(t *testing.T) {
 			Variables: 1, Lost: lost, Changed: []keeper.Thing{{Name: "a"}},
 			Failed: []keeper.Thing{{Name: "trap", Type: "Trap", Why: "?"}},
 		}, []keeper.Record{{Number: 7, Kind: "variable", Name: "trap", Type: "Trap", Cell: cell(3)}}))
+	assert.Equal(t, "Kernel is back with one variable. Breakpoints are not set: this kernel has no debugger.",
+		keeper.Returned(keeper.Report{Variables: 1, Debugger: keeper.Debugger{Why: "this kernel has no debugger"}}, nil))
 	assert.Equal(t, "Kernel is back without variables (0.1 s).", keeper.Returned(keeper.Report{Seconds: 0.1}, nil))
 }
 
