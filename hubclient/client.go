@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/elastichub/elastichub/outbound"
 )
 
@@ -33,8 +35,9 @@ const (
 
 // Client asks one Hub. It is safe for concurrent use.
 type Client struct {
-	config Config
-	client *outbound.Client
+	config   Config
+	client   *outbound.Client
+	requests *prometheus.CounterVec // by result
 }
 
 // New reads the files once, to find faults early.
@@ -51,7 +54,7 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{config: config, client: client}, nil
+	return &Client{config: config, client: client, requests: newRequests()}, nil
 }
 
 // Close ends the connections that are not in use.
@@ -176,10 +179,11 @@ func (c *Client) ask(ctx context.Context, method, path, token string, form url.V
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	text, err := c.client.Do(ctx, request)
-	if err != nil {
-		return err
+	if err == nil {
+		err = json.Unmarshal(text, into)
 	}
-	return json.Unmarshal(text, into)
+	c.count(err)
+	return err
 }
 
 // statusOf is the status of an answer that is an error, 0 if there was no answer.

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podstate"
 )
@@ -77,6 +78,13 @@ func TestQueueForGPUs(t *testing.T) {
 	})
 	assert.Equal(t, map[string]float64{"": 2}, c.gauge("elastichub_kernel_queue_length"))
 	assert.Equal(t, map[string]float64{"nvidia.com/gpu": 2}, c.gauge("elastichub_kernel_resources_held"))
+	waiting := c.gauge("elastichub_kernel_queue_waiting")
+	assert.Equal(t, 2., waiting["NodesInUse"], "%v", waiting)
+	assert.Len(t, waiting, len(admission.WaitingReasons)+1, "a series for each reason, before anybody waits for it")
+	delete(waiting, "NodesInUse")
+	for reason, n := range waiting {
+		assert.Zero(t, n, reason)
+	}
 
 	// a kernel without GPU passes them all
 	c.create(kerneltest.Kernel("light", "gw", "cpu", kerneltest.Owned("k1", "research")))

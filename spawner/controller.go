@@ -120,7 +120,7 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if unreadable != nil {
 		setCondition(o, &next, ConditionReady, false, v1alpha1.ReasonMalformed, unreadable.Error())
 	}
-	if err := c.writeStatus(ctx, nb, next); err != nil {
+	if err := c.writeStatus(ctx, nb, next, current(nb, o.pods)); err != nil {
 		return ctrl.Result{}, err
 	}
 	if due != nil {
@@ -139,7 +139,7 @@ func (c *controller) setAside(ctx context.Context, nb *v1alpha1.JupyterNotebook,
 	case v1alpha1.NotebookStarting, v1alpha1.NotebookReady, v1alpha1.NotebookStopping, v1alpha1.NotebookStopped:
 	}
 	setCondition(observed{notebook: nb, now: c.now()}, &next, ConditionReady, false, v1alpha1.ReasonMalformed, why.Error())
-	return c.writeStatus(ctx, nb, next)
+	return c.writeStatus(ctx, nb, next, nil)
 }
 
 func isStop(err error, into **blocked) bool {
@@ -151,7 +151,8 @@ func isStop(err error, into **blocked) bool {
 	return false
 }
 
-func (c *controller) writeStatus(ctx context.Context, nb *v1alpha1.JupyterNotebook, next v1alpha1.JupyterNotebookStatus) error {
+// writeStatus writes what has changed; pod is the server's, nil if there is none.
+func (c *controller) writeStatus(ctx context.Context, nb *v1alpha1.JupyterNotebook, next v1alpha1.JupyterNotebookStatus, pod *corev1.Pod) error {
 	if equality.Semantic.DeepEqual(nb.Status, next) {
 		return nil
 	}
@@ -162,7 +163,7 @@ func (c *controller) writeStatus(ctx context.Context, nb *v1alpha1.JupyterNotebo
 		return client.IgnoreNotFound(setaside.Tell(ctx, c.client, nb, err))
 	}
 	nb.ResourceVersion = changed.ResourceVersion
-	c.met.observe(before, next)
+	c.met.observe(before, next, pod)
 	return nil
 }
 

@@ -1,7 +1,11 @@
 package spawner
 
 import (
+	"slices"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -11,11 +15,16 @@ var phases = []v1alpha1.NotebookPhase{
 	v1alpha1.NotebookStopping, v1alpha1.NotebookStopped, v1alpha1.NotebookFailed,
 }
 
+// startPhases are those of a start, in order.
+var startPhases = []string{"pod", "node", "container", "answer"}
+
 // metrics are the leader's: followers export the same names with nothing counted.
 type metrics struct {
-	starts  *prometheus.HistogramVec
-	stops   *prometheus.CounterVec
-	servers *serverCollector
+	starts   *prometheus.HistogramVec
+	phases   *prometheus.HistogramVec
+	failures *prometheus.CounterVec
+	stops    *prometheus.CounterVec
+	servers  *serverCollector
 }
 
 func newMetrics(registry prometheus.Registerer, count func() map[v1alpha1.NotebookPhase]int) (*metrics, error) {
@@ -25,6 +34,15 @@ func newMetrics(registry prometheus.Registerer, count func() map[v1alpha1.Notebo
 			Help:    "Time from a start's first sight to its outcome.",
 			Buckets: []float64{.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120, 300, 600},
 		}, []string{"outcome"}),
+		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "elastichub_server_start_phase_seconds",
+			Help:    "Time that a start which came to be ready spent in each phase: pod (asked for until there is a Pod), node (until it has a node), container (until the server's process runs: volumes, images), answer (until it answers). Kubernetes tells these times in whole seconds.",
+			Buckets: []float64{.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120, 300, 600},
+		}, []string{"phase"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "elastichub_server_start_failures_total",
+			Help: "Starts of servers that failed, by the reason that their status tells.",
+		}, []string{"reason"}),
 		stops: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "elastichub_server_stops_total",
 			Help: "Servers stopped without anyone asking, by cause.",
@@ -37,7 +55,13 @@ func newMetrics(registry prometheus.Registerer, count func() map[v1alpha1.Notebo
 	for _, cause := range []v1alpha1.StopCause{v1alpha1.StopIdle, v1alpha1.StopMaxRun} {
 		m.stops.WithLabelValues(string(cause))
 	}
-	for _, c := range []prometheus.Collector{m.starts, m.stops, m.servers} {
+	for _, reason := range failureReasons {
+		m.failures.WithLabelValues(string(reason))
+	}
+	for _, phase := range startPhases {
+		m.phases.WithLabelValues(phase)
+	}
+	for _, c := range []prometheus.Collector{m.starts, m.phases, m.failures, m.stops, m.servers} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -45,8 +69,9 @@ func newMetrics(registry prometheus.Registerer, count func() map[v1alpha1.Notebo
 	return m, nil
 }
 
-// observe counts a start when a written status holds its outcome for the first time.
-func (m *metrics) observe(before, after v1alpha1.JupyterNotebookStatus) {
+// observe counts a start when a written status holds its outcome for the first time. pod is
+// the server's, nil if there is none.
+func (m *metrics) observe(before, after v1alpha1.JupyterNotebookStatus, pod *corev1.Pod) {
 	if len(after.Progress) == 0 {
 		return
 	}
@@ -58,6 +83,57 @@ func (m *metrics) observe(before, after v1alpha1.JupyterNotebookStatus) {
 		return
 	}
 	m.starts.WithLabelValues(string(last.Outcome)).Observe(last.Time.Sub(first.Time.Time).Seconds())
+	switch last.Outcome {
+	case v1alpha1.OutcomeReady:
+		for phase, took := range phasesOf(first.Time.Time, pod) {
+			m.phases.WithLabelValues(phase).Observe(took.Seconds())
+		}
+	case v1alpha1.OutcomeFailed:
+		reason := Reason(after.Reason)
+		if !slices.Contains(failureReasons, reason) {
+			reason = otherReason
+		}
+		m.failures.WithLabelValues(string(reason)).Inc()
+	case v1alpha1.OutcomeStopped:
+	}
+}
+
+// phasesOf tells how long a start was in each phase, as far as its Pod knows.
+func phasesOf(asked time.Time, pod *corev1.Pod) map[string]time.Duration {
+	if pod == nil {
+		return nil
+	}
+	ends := []time.Time{pod.CreationTimestamp.Time, became(pod, corev1.PodScheduled), runningSince(pod), became(pod, corev1.PodReady)}
+	took := map[string]time.Duration{}
+	since := asked
+	for i, phase := range startPhases {
+		if ends[i].IsZero() || since.IsZero() {
+			return took
+		}
+		took[phase] = max(ends[i].Sub(since), 0) // clocks differ, and are cut to seconds
+		since = ends[i]
+	}
+	return took
+}
+
+// became is when a condition of a Pod came to be true; zero if it is not.
+func became(pod *corev1.Pod, condition corev1.PodConditionType) time.Time {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == condition && c.Status == corev1.ConditionTrue {
+			return c.LastTransitionTime.Time
+		}
+	}
+	return time.Time{}
+}
+
+// runningSince is when the server's container began to run; zero if it does not.
+func runningSince(pod *corev1.Pod) time.Time {
+	for _, c := range pod.Status.ContainerStatuses {
+		if (c.Name == v1alpha1.NotebookContainer || len(pod.Status.ContainerStatuses) == 1) && c.State.Running != nil {
+			return c.State.Running.StartedAt.Time
+		}
+	}
+	return time.Time{}
 }
 
 // serverCollector counts when it is asked.

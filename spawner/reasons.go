@@ -61,6 +61,15 @@ const (
 	ReasonTooManyServers  Reason = "TooManyServers"
 )
 
+// failureReasons are why a start fails, and otherReason stands for any other word.
+var failureReasons = []Reason{
+	ReasonImagePullFailed, ReasonContainerConfig, ReasonCrashed, ReasonOutOfMemory, ReasonPodRefused, ReasonNoStorageClass,
+	ReasonRefused, ReasonNameInvalid, ReasonNameTaken, ReasonGatewayRefused, ReasonTemplateRefused, ReasonStorageRefused,
+	ReasonAccountRefused, ReasonVolumeTaken, ReasonTooManyServers, otherReason,
+}
+
+const otherReason Reason = "Other"
+
 // Types of a notebook's conditions.
 const (
 	// ConditionReady mirrors the phase, for kubectl wait.

@@ -101,6 +101,10 @@ func newConsole(config serveConfig, members *directories, allowances *groups.Ser
 			return nil, fmt.Errorf("hub: %w", err)
 		}
 		c.close = hub.Close
+		if err := hub.Register(registry); err != nil {
+			c.close()
+			return nil, err
+		}
 	}
 	ledger := hours.Store{Reader: live, Namespace: config.Namespace, Name: config.Usage.ConfigMaps}
 	gate, err := signin.New(config.Portal.SignIn, hub, time.Now)
@@ -116,10 +120,7 @@ func newConsole(config serveConfig, members *directories, allowances *groups.Ser
 	c.Portal, err = portal.New(config.Portal.handler(config.Namespace), portal.Dependencies{
 		Gate: gate, Members: members, Client: kubernetes, Live: live, Log: log, Metrics: registry, Now: time.Now,
 		Directory: members.listers, Explain: allowances.Explain, Lender: catalogue{kernels: lent, gateway: config.Notebooks.Gateway},
-		Capacity: func(ctx context.Context) (holdings.Capacity, error) {
-			free, total, _, err := lent.Capacity(ctx)
-			return holdings.Capacity{Total: total, Free: free}, err
-		},
+		Capacity: capacityOf(lent),
 		Returns: func(ctx context.Context, kernel string) ([]holdings.Choice, error) {
 			offers, err := lent.Returns(ctx, kernel)
 			choices := make([]holdings.Choice, len(offers))

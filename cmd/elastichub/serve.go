@@ -144,6 +144,9 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err != nil {
 		return fmt.Errorf("kernels: %w", err)
 	}
+	if err := registerGauges(mgr, config.Namespace, offers, log, registry); err != nil {
+		return err
+	}
 	servers, err := spawner.NewService(ctx, spawnerConfig, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
 	if err != nil {
 		return fmt.Errorf("notebooks: %w", err)

@@ -1,10 +1,14 @@
 package admission
 
 import (
+	"os"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 const gpu = "nvidia.com/gpu"
@@ -247,6 +251,21 @@ func TestAssumed(t *testing.T) {
 }
 
 // TestEachReasonHasASentence: what has a code is said in words, and no two alike.
+// TestEachReasonRefusesOrWaits reads the constants, of which none may be forgotten.
+func TestEachReasonRefusesOrWaits(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("reason.go")
+	require.NoError(t, err)
+	only := []ReasonCode{KernelSpecNotAllowed, OverGPUsPerKernel, OverGPUsPerUser, OverGPUPool, UserUnknown, UserWithoutPolicy}
+	found := 0
+	for _, match := range regexp.MustCompile(`ReasonCode = "(\w+)"`).FindAllSubmatch(source, -1) {
+		code := ReasonCode(match[1])
+		assert.NotEqual(t, slices.Contains(only, code), slices.Contains(WaitingReasons, code), code)
+		found++
+	}
+	assert.Equal(t, len(only)+len(WaitingReasons), found)
+}
+
 func TestEachReasonHasASentence(t *testing.T) {
 	codes := []ReasonCode{
 		KernelSpecNotAllowed, OverGPUsPerKernel, OverGPUsPerUser, OverGPUPool, UserKernelsInUse, UserGPUsInUse, PolicyMissing,

@@ -253,6 +253,9 @@ func TestDecideProperties(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		in := randomInput(rng)
 		d := Decide(in)
+		for _, place := range d.Wait {
+			require.Contains(t, WaitingReasons, place.Reason.Code)
+		}
 		ok := t.Run("", func(t *testing.T) {
 			// every request has exactly one outcome
 			require.Len(t, in.Requests, len(d.Admit)+len(d.Wait)+len(d.Refuse))

@@ -47,6 +47,12 @@ const (
 	GroupsUnknown     ReasonCode = "GroupsUnknown"
 )
 
+// WaitingReasons are all that a request may wait for.
+var WaitingReasons = []ReasonCode{
+	UserKernelsInUse, UserGPUsInUse, PolicyMissing, PoolInUse, PoolAwaited, NoNodeOffers, NodesTooSmall, NodesInUse,
+	NodesNotEnough, NodesAwaited, WarmPodEnds, PolicyInvalid, GroupsUnknown,
+}
+
 // String is a sentence for the user, or two.
 func (r Reason) String() string {
 	if r.Before != r.Now {

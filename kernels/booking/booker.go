@@ -41,6 +41,7 @@ type Booker struct {
 	store     *usage.Store
 	hours     *prometheus.CounterVec
 	writes    prometheus.Counter
+	failures  prometheus.Counter
 	words     *words
 	// began is the zero of our monotonic clock: a minute before the first write, at least.
 	began time.Time
@@ -68,7 +69,7 @@ type answered struct {
 // SetupWithManager has a ledger of a name kept in the namespace. The manager's cache must cover that.
 func SetupWithManager(mgr manager.Manager, namespace, name string, registry prometheus.Registerer) (*Booker, error) {
 	b := newBooker(namespace, name, mgr.GetClient(), mgr.GetClient(), mgr.GetAPIReader())
-	for _, c := range []prometheus.Collector{b.hours, b.writes} {
+	for _, c := range []prometheus.Collector{b.hours, b.writes, b.failures} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("kernels: metrics: %w", err)
 		}
@@ -95,6 +96,9 @@ func newBooker(namespace, name string, cached client.Reader, written client.Clie
 		}, []string{"resource", "of"}),
 		writes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "elastichub_usage_writes_total", Help: "Writes of the ledger of hours.",
+		}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "elastichub_usage_write_failures_total", Help: "Writes of the ledger of hours that failed; what they held is written later.",
 		}),
 	}
 }
@@ -169,6 +173,7 @@ func (b *Booker) takeOver(ctx context.Context) error {
 	}
 	at, _, err := b.store.Write(ctx, saved, first, book)
 	if err != nil {
+		b.failures.Inc()
 		return err
 	}
 	mono := b.mono()
@@ -228,6 +233,7 @@ func (b *Booker) write(ctx context.Context, end bool) error {
 		at, dropped, err := b.store.Write(ctx, b.saved, shard, b.ledger.Book(shard))
 		b.wrote[shard] = mono
 		if err != nil {
+			b.failures.Inc()
 			return err
 		}
 		if dropped > 0 {

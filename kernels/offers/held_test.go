@@ -80,6 +80,8 @@ type room []queue.Node
 
 func (r room) Nodes(context.Context) ([]queue.Node, error) { return r, nil }
 
+func (r room) Uses(context.Context) ([]queue.NodeUse, error) { return nil, nil }
+
 func TestCapacityCountsEveryResource(t *testing.T) {
 	node := func(total, free admission.Resources) queue.Node {
 		return queue.Node{Node: admission.Node{Total: total, Free: free}}

@@ -74,6 +74,15 @@ func (c *Catalogue) Capacity(ctx context.Context) (free, total admission.Resourc
 	return free, total, true, nil
 }
 
+// Uses lists the nodes of the cluster with what all Pods on them request; nothing
+// without Config.ClusterCapacity.
+func (c *Catalogue) Uses(ctx context.Context) ([]queue.NodeUse, error) {
+	if c.cluster == nil {
+		return nil, nil
+	}
+	return c.cluster.Uses(ctx)
+}
+
 // Offers lists what a gateway has to offer under some policies, in the
 // gateway's order. A kernelspec that no Pod can be made from is left out. A
 // gateway that does not exist offers nothing.

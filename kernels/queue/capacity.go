@@ -25,6 +25,8 @@ type Capacity interface {
 	// Nodes lists the nodes that take Pods now, with what Pods other than the
 	// kernels of the namespace leave of them, and those that may be added.
 	Nodes(ctx context.Context) ([]Node, error)
+	// Uses lists all nodes with what is requested of them, by everybody.
+	Uses(ctx context.Context) ([]NodeUse, error)
 }
 
 // Node is one that offers extended resources.
@@ -179,7 +181,7 @@ func usable(n *corev1.Node) bool {
 	return false
 }
 
-// slimPod keeps what nodesWithRoom looks at.
+// slimPod keeps what nodesWithRoom and usesOf look at.
 func slimPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
@@ -195,7 +197,7 @@ func slimPod(object any) (any, error) {
 	slim.Spec.NodeName, slim.Status.Phase = pod.Spec.NodeName, pod.Status.Phase
 	keep := func(from []corev1.Container) (to []corev1.Container) {
 		for _, c := range from {
-			if len(podspec.ExtendedOf(c.Resources)) > 0 {
+			if len(podspec.ExtendedOf(c.Resources)) > 0 || len(c.Resources.Requests) > 0 {
 				to = append(to, corev1.Container{RestartPolicy: c.RestartPolicy, Resources: corev1.ResourceRequirements{Requests: c.Resources.Requests, Limits: c.Resources.Limits}})
 			}
 		}

@@ -117,6 +117,7 @@ func (a *admitter) measure(s *survey, d admission.Decision) {
 	}
 	waiting -= int32(len(d.Admit) + len(d.Refuse))
 	a.meters.queueLength.Set(float64(waiting))
+	a.meters.setWaiting(d, waiting)
 	a.meters.queueOldest.Set(0)
 	if waiting > 0 && !s.oldest.IsZero() {
 		a.meters.queueOldest.Set(max(a.now().Sub(s.oldest).Seconds(), 0))

@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"podrules/podrulestest":  {},
 	"portal":                 {"api/v1alpha1", "groups", "portal/acts", "portal/holdings", "portal/policyedit", "portal/signin", "usage", "web", "forms"},
 	"portal/acts":            {"api/v1alpha1"},
+	"portal/gauges":          {"api/v1alpha1", "podrules", "portal/holdings"},
 	"portal/holdings":        {"api/v1alpha1", "podrules"},
 	"portal/policyedit":      {"api/v1alpha1", "groups", "portal/holdings"},
 	"portal/signin":          {"hubclient", "outbound"},
