@@ -104,6 +104,9 @@ func NewCache(source Source, config CacheConfig, now func() time.Time, registry 
 		}),
 		entries: map[string]*list.Element{}, recent: list.New(),
 	}
+	for _, answer := range []string{"cached", "fetched", "stale", "unknown_user", "sign_in_again", "unavailable"} {
+		c.lookup.WithLabelValues(answer)
+	}
 	for _, collector := range []prometheus.Collector{c.lookup, c.asked} {
 		if err := registry.Register(collector); err != nil {
 			return nil, fmt.Errorf("groups: cache: %w", err)

@@ -166,6 +166,12 @@ const (
 	CauseUnknown      KernelCause = "Unknown"
 )
 
+// KernelCauses are all of them.
+var KernelCauses = []KernelCause{
+	CauseIdle, CauseShutdown, CauseKernelExited, CauseStartFailed, CauseOutOfMemory, CauseEvicted, CauseNodeLost,
+	CauseImage, CauseInvalid, CauseRefused, CauseOrphaned, CauseDeadline, CauseRejected, CauseUnknown,
+}
+
 // JupyterKernelStatus is written by the leader only.
 type JupyterKernelStatus struct {
 	// ObservedGeneration is the generation of the object that the status speaks of.

@@ -19,6 +19,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -41,7 +42,8 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"everything": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "NetworkPolicy": 4, "ServiceMonitor": 1, "Job": 1,
+			"ConfigMap": 2, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "NetworkPolicy": 4, "Job": 1, "FlowSchema": 1,
+			"ServiceMonitor": 1, "PodMonitor": 1, "PrometheusRule": 1,
 			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
@@ -107,7 +109,9 @@ func decode(t *testing.T, text string) (kind, name string) {
 		into = &admissionv1.ValidatingAdmissionPolicy{}
 	case "ValidatingAdmissionPolicyBinding":
 		into = &admissionv1.ValidatingAdmissionPolicyBinding{}
-	case "ServiceMonitor":
+	case "FlowSchema":
+		into = &flowcontrolv1.FlowSchema{}
+	case "ServiceMonitor", "PodMonitor", "PrometheusRule": // test/panels decodes these strictly
 		into = &unstructured.Unstructured{}
 		require.NoError(t, yaml.Unmarshal([]byte(text), into))
 		return head.Kind, head.Name
@@ -273,9 +277,10 @@ func TestTheMetricsTokenReachesAll(t *testing.T) {
 	t.Parallel()
 	for file, secret := range map[string]string{"smallest": "", "everything": "our-metrics-token"} {
 		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/"+file+".yaml",
-			"--set", "serviceMonitor.enabled=true", "--show-only", "templates/deployment.yaml", "--show-only", "templates/configmap.yaml")
+			"--set", "serviceMonitor.enabled=true,podMonitor.enabled=true", "--show-only", "templates/deployment.yaml",
+			"--show-only", "templates/configmap.yaml", "--show-only", "templates/monitoring.yaml")
 		require.NoError(t, err, out)
-		mounted, named, told := "", "", ""
+		mounted, named, told, toldOfGateways := "", "", "", ""
 		for text := range strings.SplitSeq(out, "\n---\n") {
 			switch kind, _ := decode(t, text); kind {
 			case "Deployment":
@@ -289,6 +294,9 @@ func TestTheMetricsTokenReachesAll(t *testing.T) {
 			case "ConfigMap":
 				var cm corev1.ConfigMap
 				require.NoError(t, yaml.Unmarshal([]byte(text), &cm))
+				if cm.Name != "elastichub" {
+					continue
+				}
 				var config struct {
 					Metrics struct{ TokenFile, TokenSecret string }
 				}
@@ -305,9 +313,19 @@ func TestTheMetricsTokenReachesAll(t *testing.T) {
 				}
 				require.NoError(t, yaml.Unmarshal([]byte(text), &monitor))
 				told = monitor.Spec.Endpoints[0].Authorization.Credentials.Name
+			case "PodMonitor":
+				var monitor struct {
+					Spec struct {
+						PodMetricsEndpoints []struct {
+							Authorization struct{ Credentials corev1.SecretKeySelector }
+						}
+					}
+				}
+				require.NoError(t, yaml.Unmarshal([]byte(text), &monitor))
+				toldOfGateways = monitor.Spec.PodMetricsEndpoints[0].Authorization.Credentials.Name
 			}
 		}
-		assert.Equal(t, [3]string{secret, secret, secret}, [3]string{mounted, named, told}, file)
+		assert.Equal(t, [4]string{secret, secret, secret, secret}, [4]string{mounted, named, told, toldOfGateways}, file)
 	}
 }
 

@@ -57,6 +57,16 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(64<<10, 4, 10),
 		}),
 	}
+	// Each is there before it happens, so that its first time is an increase.
+	for _, phase := range []string{startQueued, startPod, startAgent} {
+		m.startSeconds.WithLabelValues(phase)
+	}
+	for _, cause := range v1alpha1.KernelCauses {
+		m.ends.WithLabelValues(string(cause))
+	}
+	for _, outcome := range []string{warmJoined, warmLost, warmMissed} {
+		m.warmStarts.WithLabelValues(outcome)
+	}
 	for _, c := range []prometheus.Collector{m.startSeconds, m.ends, m.orphans, m.warmStarts, m.states, m.stateBytes} {
 		if err := registry.Register(c); err != nil {
 			return nil, err

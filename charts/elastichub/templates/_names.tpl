@@ -68,6 +68,14 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 {{- end }}
 
+{{- /* What Prometheus has to show. */ -}}
+{{- define "elastichub.metricsToken" -}}
+{{- with .Values.metrics.tokenSecret }}
+authorization:
+  credentials: {name: {{ . }}, key: token}
+{{- end }}
+{{- end }}
+
 {{- define "elastichub.metricsFrom" -}}
 {{- with .Values.networkPolicy.metricsFrom }}
 - from: {{- toYaml . | nindent 4 }}
