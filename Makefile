@@ -107,6 +107,10 @@ notebooks: ## Notebooks whose kernel is parked after every cell
 hub-tests: cluster images ## JupyterHub's own tests, 5.x and 6.x, on ElasticSpawner with real Pods
 	@test/hub/all.sh
 
+.PHONY: panels-test
+panels-test: $(LOCALCLUSTER) ## Every panel and alert asked of a real Prometheus, on the running demo
+	@test/panels/run.sh
+
 .PHONY: client-tests
 client-tests: $(LOCALCLUSTER) ## Other people's tests of kernels and clients through a gateway; schemathesis on both APIs
 	@test/clients/run.sh

@@ -29,6 +29,7 @@ echo "== make client-tests, beside the next"
 ELASTICHUB_CACHE=${ELASTICHUB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/elastichub} test/clients/run.sh >"$clients" 2>&1 &
 beside=$!
 step make --no-print-directory hub-tests
+step make --no-print-directory panels-test
 passed=true
 wait "$beside" || passed=false
 cat "$clients"

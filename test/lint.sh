@@ -20,6 +20,7 @@ lint_go() {
   # No file leaves when a tag is given, so with the tag every file is looked at.
   "$golangci" run --allow-serial-runners --build-tags e2e ./...
   (cd localcluster && "$golangci" run --allow-serial-runners --config ../.golangci.yaml --build-tags smoke ./...)
+  (cd test/panels && "$golangci" run --allow-serial-runners --config ../../.golangci.yaml --build-tags e2e ./...)
   # The tag of components.go is not given: programs cannot be imported.
   (cd localcluster/components && "$golangci" run --allow-serial-runners --config ../../.golangci.yaml ./...)
 }

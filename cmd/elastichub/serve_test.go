@@ -87,6 +87,7 @@ func TestServe(t *testing.T) {
 		code, _ := ask(http.MethodGet, "/readyz", "", "")
 		return code == http.StatusOK
 	}, time.Minute, 50*time.Millisecond)
+	checkMetricsPage(t)
 	code, text := ask(http.MethodGet, "/api/spawner/v1/servers", strings.Repeat("h", 48), "")
 	assert.Equal(t, http.StatusOK, code)
 	assert.JSONEq(t, `{"servers": []}`, text)

@@ -68,6 +68,7 @@ var uses = []use{
 	{"docs/groups.md", "c.ElasticSpawner.send_groups = True", HubConfig, ""},
 	{"docs/groups.md", `c.JupyterHub.services = [{"name": "elastichub-groups", "api_token": "…"}]`, HubConfig, ""},
 	{"docs/form.md", `c.ElasticSpawner.language = "ru"`, HubConfig, ""},
+	{"docs/metrics.md", "# monitoring.yaml, beside your values", Values, ""},
 	{"docs/console.md", "hub:", Values, ""},
 	{"docs/console.md", "c.JupyterHub.services = [", HubConfig, ""},
 	{"docs/console.md", "# console-openid.yaml", Values, ""},
