@@ -214,7 +214,7 @@ func firing(t *testing.T, r rule, s scene, namespace string) (time.Time, map[str
 	wait, err := model.ParseDuration(r.For)
 	require.NoError(t, err)
 	holdsSince := map[string]time.Time{}
-	for at := from; at.Before(from.Add(minutes * time.Minute)); at = at.Add(step) {
+	for at := from; at.Before(from.Add(minutes * time.Minute)); at = at.Add(2 * step) {
 		vector, err := p.Query(t.Context(), r.Expr, at)
 		require.NoError(t, err)
 		holds := map[string]time.Time{}
