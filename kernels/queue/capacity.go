@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/devices"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 	"github.com/elastichub/elastichub/podrules"
@@ -90,11 +92,14 @@ func eligible(nodes []Node, pod *corev1.PodSpec) func(string) bool {
 	return func(name string) bool { return names[name] }
 }
 
-// ClusterCapacity reads Nodes, and Pods of all namespaces, from informers.
+// ClusterCapacity reads Nodes, Pods of all namespaces, and devices that are allocated by
+// claims, from informers.
 type ClusterCapacity struct {
 	cache     cache.Cache
 	namespace string
 	pools     []NodePool
+	// devices is nil where the cluster allocates none by claims.
+	devices *deviceReader
 }
 
 // NewClusterCapacity makes the informers' cache; it has to be started (it is a
@@ -108,13 +113,24 @@ func NewClusterCapacity(config *rest.Config, scheme *runtime.Scheme, namespace s
 				Field:     fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed"),
 				Transform: slimPod,
 			},
-			&corev1.Node{}: {Transform: slimNode},
+			&corev1.Node{}:              {Transform: slimNode},
+			&resourcev1.DeviceClass{}:   {Transform: slimClass},
+			&resourcev1.ResourceSlice{}: {Transform: slimSlice},
+			&resourcev1.ResourceClaim{}: {Transform: slimClaim},
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("kernels: capacity cache: %w", err)
 	}
-	return &ClusterCapacity{cache: c, namespace: namespace, pools: pools}, nil
+	live, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("kernels: client for devices: %w", err)
+	}
+	reader, err := newDeviceReader(live, c)
+	if err != nil {
+		return nil, err
+	}
+	return &ClusterCapacity{cache: c, namespace: namespace, pools: pools, devices: reader}, nil
 }
 
 // Cache is where the informers are.
@@ -130,13 +146,22 @@ func (c *ClusterCapacity) Nodes(ctx context.Context) ([]Node, error) {
 	if err := c.cache.List(ctx, &pods, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("kernels: list Pods of the cluster: %w", err)
 	}
-	return withComing(c.pools, nodesWithRoom(nodes.Items, pods.Items, c.namespace), nodes.Items), nil
+	var counts devices.Counts
+	if c.devices != nil {
+		var err error
+		if counts, err = c.devices.counts(ctx, pods.Items, c.namespace); err != nil {
+			return nil, err
+		}
+	}
+	return withComing(c.pools, nodesWithRoom(nodes.Items, pods.Items, counts.Nodes, c.namespace), nodes.Items), nil
 }
 
-// nodesWithRoom leaves out nodes without extended resources.
-func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, namespace string) []Node {
+// nodesWithRoom leaves out nodes without extended resources. Devices that are allocated
+// by claims are given by node; those that Pods of others have are taken in them already.
+func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, byClaims map[string]map[string]devices.Amount, namespace string) []Node {
 	list := []Node{}
 	index := map[string]int{}
+	claimed := []map[string]devices.Amount{} // of each in the list
 	for i := range nodes {
 		n := &nodes[i]
 		total := admission.Resources{}
@@ -145,12 +170,18 @@ func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, namespace string) []N
 				total[string(name)] = quantity.Value()
 			}
 		}
+		free := maps.Clone(total)
+		of := allocatedByClaims(n, byClaims[n.Name])
+		for name, amount := range of {
+			total[name], free[name] = amount.Total, amount.Total-amount.Taken
+		}
 		if len(total) == 0 || !usable(n) {
 			continue
 		}
 		index[n.Name] = len(list)
+		claimed = append(claimed, of)
 		list = append(list, Node{
-			Node:   admission.Node{Name: n.Name, Total: total, Free: maps.Clone(total)},
+			Node:   admission.Node{Name: n.Name, Total: total, Free: free},
 			Labels: n.Labels, Taints: n.Spec.Taints,
 		})
 	}
@@ -161,7 +192,8 @@ func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, namespace string) []N
 			continue
 		}
 		for name, n := range podspec.Extended(&pod.Spec) {
-			if _, offered := list[at].Free[name]; offered {
+			_, offered := list[at].Free[name]
+			if _, taken := claimed[at][name]; offered && !taken {
 				list[at].Free[name] -= n
 			}
 		}

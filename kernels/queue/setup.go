@@ -7,11 +7,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -114,8 +116,26 @@ func setupAdmission(mgr manager.Manager, a *admitter, cluster *ClusterCapacity) 
 			WatchesRawSource(source.Kind(cluster.Cache(), &corev1.Node{}, nodeAlways, predicate.TypedFuncs[*corev1.Node]{
 				UpdateFunc: func(e event.TypedUpdateEvent[*corev1.Node]) bool { return nodeMatters(e.ObjectOld, e.ObjectNew) },
 			}))
+		if cluster.devices != nil {
+			b = watchDevices(b, cluster.Cache())
+		}
 	}
 	return b.Complete(a)
+}
+
+// watchDevices has the admitter look again when devices come, go, or change hands.
+func watchDevices(b *builder.Builder, informers cache.Cache) *builder.Builder {
+	class := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *resourcev1.DeviceClass) []reconcile.Request { return everything })
+	slice := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *resourcev1.ResourceSlice) []reconcile.Request { return everything })
+	claim := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *resourcev1.ResourceClaim) []reconcile.Request { return everything })
+	return b.
+		WatchesRawSource(source.Kind(informers, &resourcev1.DeviceClass{}, class)).
+		WatchesRawSource(source.Kind(informers, &resourcev1.ResourceSlice{}, slice)).
+		WatchesRawSource(source.Kind(informers, &resourcev1.ResourceClaim{}, claim, predicate.TypedFuncs[*resourcev1.ResourceClaim]{
+			UpdateFunc: func(e event.TypedUpdateEvent[*resourcev1.ResourceClaim]) bool {
+				return claimMatters(e.ObjectOld, e.ObjectNew)
+			},
+		}))
 }
 
 // kernelMatters reports whether a change of a kernel can change a decision; the

@@ -48,6 +48,7 @@ func Main(m *testing.M, root string) int {
 		CRDDirectoryPaths:     []string{filepath.Join(root, "charts", "elastichub", "crds")},
 		ErrorIfCRDPathMissing: true,
 	}
+	environment.ControlPlane.GetAPIServer().Configure().Append("feature-gates", "DRAExtendedResource=true")
 	started, err := environment.Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "envtest:", err)
