@@ -56,7 +56,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		upCommand(), downCommand(), statusCommand(), kubeconfigCommand(), logsCommand(), superviseCommand(),
-		assetsCommand(), buildImageCommand(), loadImageCommand(), saveImageCommand(),
+		assetsCommand(), buildImageCommand(), loadImageCommand(), saveImageCommand(), publishDevicesCommand(),
 	)
 	return root
 }

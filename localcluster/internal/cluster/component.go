@@ -73,6 +73,7 @@ func (l Layout) stages(options Options) [][]Component {
 			"--service-account-signing-key-file=" + l.pki("service-account.key"),
 			"--service-cluster-ip-range=" + serviceCIDR,
 			"--endpoint-reconciler-type=master-count",
+			deviceGates,
 		},
 		Probe: l.probeAPIServer,
 	}
@@ -99,6 +100,7 @@ func (l Layout) stages(options Options) [][]Component {
 			"--bind-address=" + loopback,
 			"--kubeconfig=" + l.config("scheduler.kubeconfig"),
 			"--leader-elect=false",
+			deviceGates,
 		}, busy...),
 		Probe: httpProbe(fmt.Sprintf("https://%s:%d/healthz", loopback, schedulerHealthPort)),
 	}
