@@ -2,6 +2,7 @@ package doctor
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -24,10 +25,12 @@ type Picture struct {
 
 	StorageClasses []storagev1.StorageClass
 	// Attaches tells by the name of a CSI driver whether its volumes are attached to nodes.
-	Attaches      map[string]bool
-	Nodes         []corev1.Node
-	DaemonSets    []string
-	DeviceClasses []DeviceClass
+	Attaches   map[string]bool
+	Nodes      []corev1.Node
+	DaemonSets []string
+	// DeviceClasses and ResourceSlices are of devices that the scheduler allocates by claims.
+	DeviceClasses  []resourcev1.DeviceClass
+	ResourceSlices []resourcev1.ResourceSlice
 	// Pods are those of the namespace.
 	Pods []corev1.Pod
 
@@ -87,9 +90,6 @@ const (
 	KindMissing   KindState = "missing"
 	KindDifferent KindState = "different"
 )
-
-// DeviceClass is one of dynamic resource allocation that answers for an extended resource.
-type DeviceClass struct{ Name, ExtendedResource string }
 
 // Secret is one that a value names, and what it lacks.
 type Secret struct {

@@ -122,9 +122,13 @@ func (p *Picture) nodesFor(policy v1alpha1.GroupPolicy, resource string) (names 
 	return names
 }
 
-// nodes are those that there are, and one of each pool that may grow.
+// nodes are those that there are, with their devices, and one of each pool that may grow.
 func (p *Picture) nodes() []corev1.Node {
-	all := slices.Clone(p.Nodes)
+	byClaims := p.devices().Nodes
+	all := make([]corev1.Node, 0, len(p.Nodes))
+	for i := range p.Nodes {
+		all = append(all, withDevices(&p.Nodes[i], byClaims[p.Nodes[i].Name]))
+	}
 	for _, pool := range p.Values.Kernels.NodePools {
 		node := corev1.Node{Spec: corev1.NodeSpec{Taints: pool.Taints}}
 		node.Name, node.Labels = "the pool "+pool.Name, pool.Labels
@@ -201,46 +205,8 @@ func gpuResource(p *Picture) (found []Problem) {
 			}
 			continue
 		}
-		if p.classFor(resource) == "" {
-			found = append(found, Problem{
-				What: fmt.Sprintf("no node offers %s, which %s ask for: kernels wait for ever, and no autoscaler sees a Pod for which to make a node", resource, whose),
-				Fix:  "correct the name of the resource, or name the pool whose nodes are to come in kernels.nodePools",
-			})
-		}
-	}
-	return found
-}
-
-// classFor is the DeviceClass that answers for an extended resource; empty: none.
-func (p *Picture) classFor(resource string) string {
-	for _, class := range p.DeviceClasses {
-		if class.ExtendedResource == resource {
-			return class.Name
-		}
-	}
-	return ""
-}
-
-// dynamicAllocation: devices that the scheduler allocates by claims are on no node's list,
-// and neither the queue nor a quota counts them.
-func dynamicAllocation(p *Picture) (found []Problem) {
-	wants := p.wanted()
-	for _, resource := range slices.Sorted(maps.Keys(wants)) {
-		class := p.classFor(resource)
-		if class == "" || p.offered(resource) || !p.Values.Kernels.ClusterCapacity {
-			continue
-		}
-		found = append(found, Problem{
-			What: fmt.Sprintf("%s, which %s ask for, is allocated by claims (DeviceClass %s), which the queue does not count: kernels wait for ever", resource, strings.Join(wants[resource].names, ", "), class),
-			Fix:  "offer it by the driver's device plugin, or set kernels.clusterCapacity: false, which leaves it to the scheduler",
-		})
-	}
-	for _, t := range p.Templates {
-		if t.Spec.Template != nil && len(t.Spec.Template.Spec.ResourceClaims) > 0 {
-			found = append(found, Problem{
-				What: fmt.Sprintf("the template %s asks for devices by resourceClaims, which neither quotas nor the queue count", t.Name),
-				Fix:  "ask for an extended resource in the kernelspec's limits, by the driver's device plugin",
-			})
+		if p.classFor(resource) == nil && !p.unread("deviceclasses") {
+			found = append(found, p.nobodyOffers(resource, whose))
 		}
 	}
 	return found

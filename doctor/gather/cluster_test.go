@@ -369,7 +369,7 @@ func TestBrokenInstallations(t *testing.T) {
 		{name: "nodes that take nobody", check: "gpu-resource", says: "takes Pods of the policy research", spoil: func(s *site) {
 			change(s, policy(), func(p *v1alpha1.GroupPolicy) { p.Spec.NodeSelector = map[string]string{"pool": "a100"} })
 		}},
-		{name: "devices by claims", check: "dynamic-allocation", says: "DeviceClass gpu.example.com", spoil: func(s *site) {
+		{name: "devices by claims", check: "dynamic-allocation", says: "no ResourceSlice has a device of it", spoil: func(s *site) {
 			s.apply(`
 apiVersion: resource.k8s.io/v1
 kind: DeviceClass

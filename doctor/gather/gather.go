@@ -16,6 +16,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -137,7 +138,8 @@ func (g *gatherer) connect(config *rest.Config) error {
 	g.picture.Kubernetes = version.GitVersion
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, appsv1.AddToScheme, storagev1.AddToScheme, discoveryv1.AddToScheme, authorizationv1.AddToScheme, v1alpha1.AddToScheme,
+		corev1.AddToScheme, appsv1.AddToScheme, storagev1.AddToScheme, discoveryv1.AddToScheme, authorizationv1.AddToScheme,
+		resourcev1.AddToScheme, v1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return err
@@ -184,7 +186,8 @@ func (g *gatherer) all(ctx context.Context) {
 		func() { list(ctx, g, "jupytergateways", &v1alpha1.JupyterGatewayList{}, &p.Gateways, here) },
 		func() { g.drivers(ctx) },
 		func() { g.daemonSets(ctx) },
-		func() { g.deviceClasses(ctx) },
+		func() { list(ctx, g, "deviceclasses", &resourcev1.DeviceClassList{}, &p.DeviceClasses) },
+		func() { list(ctx, g, "resourceslices", &resourcev1.ResourceSliceList{}, &p.ResourceSlices) },
 		func() { g.secrets(ctx) },
 		func() { g.rights(ctx) },
 		func() {
@@ -331,26 +334,6 @@ func (g *gatherer) daemonSets(ctx context.Context) {
 	g.set(func(p *doctor.Picture) {
 		for _, s := range sets.Items {
 			p.DaemonSets = append(p.DaemonSets, s.Name)
-		}
-	})
-}
-
-// deviceClasses are unstructured: the field that matters is newer than the kind.
-func (g *gatherer) deviceClasses(ctx context.Context) {
-	classes := &unstructured.UnstructuredList{}
-	classes.SetGroupVersionKind(schema.GroupVersionKind{Group: "resource.k8s.io", Version: "v1", Kind: "DeviceClassList"})
-	err := g.api.List(ctx, classes)
-	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
-		return
-	}
-	if err != nil {
-		g.unread("deviceclasses", err)
-		return
-	}
-	g.set(func(p *doctor.Picture) {
-		for _, class := range classes.Items {
-			extended, _, _ := unstructured.NestedString(class.Object, "spec", "extendedResourceName")
-			p.DeviceClasses = append(p.DeviceClasses, doctor.DeviceClass{Name: class.GetName(), ExtendedResource: extended})
 		}
 	})
 }

@@ -51,9 +51,11 @@ func wantedRights(capacity bool) (wanted []doctor.Right) {
 		}
 	}
 	if capacity {
-		for _, resource := range []string{"nodes", "pods"} {
-			for _, verb := range reads {
-				wanted = append(wanted, doctor.Right{Verb: verb, Resource: resource, Everywhere: true})
+		for group, resources := range map[string][]string{"": {"nodes", "pods"}, "resource.k8s.io": {"deviceclasses", "resourceslices", "resourceclaims"}} {
+			for _, resource := range resources {
+				for _, verb := range reads {
+					wanted = append(wanted, doctor.Right{Verb: verb, Group: group, Resource: resource, Everywhere: true})
+				}
 			}
 		}
 	}

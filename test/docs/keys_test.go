@@ -18,6 +18,7 @@ import (
 var foreign = []string{
 	"keep.R",                              // a file
 	"c.",                                  // python/tests/test_pages.py looks these up
+	"device.",                             // of CEL in a DeviceClass
 	"elastichub.notebook",                 // a module
 	"groups.ValidatePolicy",               // a function
 	"header.session",                      // of a Jupyter message

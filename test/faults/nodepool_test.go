@@ -83,6 +83,32 @@ func reads(t *testing.T, k *client.Kernel, text string, within time.Duration) {
 	assert.Less(t, time.Since(begun), within, text)
 }
 
+// opens starts a kernel in which a cell is to run, wherever it waits, for the length of a test.
+func (d *Demo) opens(t *testing.T, kernelSpec string) *client.Kernel {
+	t.Helper()
+	started, err := d.Start(kernelSpec)
+	require.NoError(t, err)
+	k := d.Kernel(started.ID, wire.SubprotocolV1) // which has the notices of the gateway itself
+	t.Cleanup(func() {
+		k.Close()
+		d.must(t, "delete", "jupyterkernel", k.ID, "--ignore-not-found", "--wait=false")
+	})
+	require.NoError(t, k.Open(t.Context()))
+	_, err = k.Execute("print('ran')")
+	require.NoError(t, err)
+	return k
+}
+
+func (d *Demo) phase(t *testing.T, k *client.Kernel) string {
+	t.Helper()
+	return d.must(t, "get", "jupyterkernel", k.ID, "-o", "jsonpath={.status.phase}")
+}
+
+func (d *Demo) becomes(t *testing.T, k *client.Kernel, want string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return d.phase(t, k) == want }, time.Minute, 250*time.Millisecond, want)
+}
+
 // TestAPoolGrowsFromZero: kernels are admitted up to what a pool may become, their Pods
 // wait where an autoscaler sees them, the others queue, and the cell says what the
 // autoscaler says. The test is the autoscaler: it adds devices to the node.
@@ -96,32 +122,12 @@ func TestAPoolGrowsFromZero(t *testing.T) {
       resources: [{name: `+burstGPU+`, count: 1}]
 `)
 	d.lends(t, "python-burst", burstGPU, 8)
-	open := func() *client.Kernel {
-		started, err := d.Start("python-burst")
-		require.NoError(t, err)
-		k := d.Kernel(started.ID, wire.SubprotocolV1) // which has the notices of the gateway itself
-		t.Cleanup(func() {
-			k.Close()
-			d.must(t, "delete", "jupyterkernel", k.ID, "--ignore-not-found", "--wait=false")
-		})
-		require.NoError(t, k.Open(t.Context()))
-		_, err = k.Execute("print('ran')")
-		require.NoError(t, err)
-		return k
-	}
-	phase := func(k *client.Kernel) string {
-		return d.must(t, "get", "jupyterkernel", k.ID, "-o", "jsonpath={.status.phase}")
-	}
-	becomes := func(k *client.Kernel, want string) {
-		t.Helper()
-		require.Eventually(t, func() bool { return phase(k) == want }, time.Minute, 250*time.Millisecond, want)
-	}
-	first := open()
-	becomes(first, "Starting")
-	second := open()
-	becomes(second, "Starting")
-	third := open()
-	becomes(third, "Queued")
+	first := d.opens(t, "python-burst")
+	d.becomes(t, first, "Starting")
+	second := d.opens(t, "python-burst")
+	d.becomes(t, second, "Starting")
+	third := d.opens(t, "python-burst")
+	d.becomes(t, third, "Queued")
 	reads(t, third, "All 2 "+burstGPU, 20*time.Second)
 	assert.Equal(t, "Pending", d.must(t, "get", "pod", d.podOf(t, first), "-o", "jsonpath={.status.phase}"))
 
@@ -137,6 +143,6 @@ func TestAPoolGrowsFromZero(t *testing.T) {
 	d.must(t, "label", "node", node, "faults/pool=burst") // a node has its labels before its devices
 	d.must(t, "patch", "node", node, "--subresource=status", "--type=json", "-p", `[{"op":"add","path":"/status/capacity/example.com~1burst-gpu","value":"1"}]`)
 	reads(t, first, "ran", time.Minute)
-	becomes(first, "Ready")
-	assert.Equal(t, []string{"Starting", "Queued"}, []string{phase(second), phase(third)}, "one node has come, one may, and no third")
+	d.becomes(t, first, "Ready")
+	assert.Equal(t, []string{"Starting", "Queued"}, []string{d.phase(t, second), d.phase(t, third)}, "one node has come, one may, and no third")
 }

@@ -172,9 +172,14 @@ func offers(t *testing.T, d *Demo, p Pod, kernel string) bool {
 
 func (d *Demo) apply(t *testing.T, object string) {
 	t.Helper()
+	d.applyIn(t, d.Namespace, object)
+}
+
+func (d *Demo) applyIn(t *testing.T, namespace, object string) {
+	t.Helper()
 	file := t.TempDir() + "/object.json"
 	require.NoError(t, os.WriteFile(file, []byte(object), 0o600))
-	d.must(t, "apply", "-f", file)
+	d.must(t, "apply", "-n", namespace, "-f", file)
 }
 
 // TestAHundredServersOfOneUser: a hundred starts at once, through both
