@@ -72,9 +72,9 @@ func TestDevicesByClaimsAreLent(t *testing.T) {
 	all := "All 2 " + claimedGPU + " of the cluster are in use."
 
 	first := d.opens(t, "python-claimed")
-	reads(t, first, "ran", time.Minute)
+	reads(t, first, hasRun, time.Minute)
 	second := d.opens(t, "python-claimed") // what the first was given is counted once
-	reads(t, second, "ran", time.Minute)
+	reads(t, second, hasRun, time.Minute)
 	third := d.opens(t, "python-claimed")
 	reads(t, third, all, 20*time.Second)
 	assert.Equal(t, []string{"Ready", "Ready", "Queued"}, []string{d.phase(t, first), d.phase(t, second), d.phase(t, third)})
@@ -82,7 +82,7 @@ func TestDevicesByClaimsAreLent(t *testing.T) {
 	assert.NotEmpty(t, claim, "the scheduler has made a claim")
 
 	shutDown(first)
-	reads(t, third, "ran", time.Minute)
+	reads(t, third, hasRun, time.Minute)
 	shutDown(second)
 	end := d.claims(t)
 	fourth := d.opens(t, "python-claimed")
@@ -90,5 +90,5 @@ func TestDevicesByClaimsAreLent(t *testing.T) {
 	assert.Equal(t, []string{"Ready", "Queued"}, []string{d.phase(t, third), d.phase(t, fourth)})
 	assert.Empty(t, d.must(t, "get", "pods", "-l", "elastichub.io/kernel="+fourth.ID, "-o", "name"), "it is not admitted over what others hold")
 	end()
-	reads(t, fourth, "ran", time.Minute)
+	reads(t, fourth, hasRun, time.Minute)
 }

@@ -83,6 +83,9 @@ func reads(t *testing.T, k *client.Kernel, text string, within time.Duration) {
 	assert.Less(t, time.Since(begun), within, text)
 }
 
+// hasRun is what the cell of opens prints; nothing else says so, its code neither.
+const hasRun = "the cell has run"
+
 // opens starts a kernel in which a cell is to run, wherever it waits, for the length of a test.
 func (d *Demo) opens(t *testing.T, kernelSpec string) *client.Kernel {
 	t.Helper()
@@ -94,7 +97,7 @@ func (d *Demo) opens(t *testing.T, kernelSpec string) *client.Kernel {
 		d.must(t, "delete", "jupyterkernel", k.ID, "--ignore-not-found", "--wait=false")
 	})
 	require.NoError(t, k.Open(t.Context()))
-	_, err = k.Execute("print('ran')")
+	_, err = k.Execute("print('the cell', 'has run')")
 	require.NoError(t, err)
 	return k
 }
@@ -142,7 +145,7 @@ func TestAPoolGrowsFromZero(t *testing.T) {
 	})
 	d.must(t, "label", "node", node, "faults/pool=burst") // a node has its labels before its devices
 	d.must(t, "patch", "node", node, "--subresource=status", "--type=json", "-p", `[{"op":"add","path":"/status/capacity/example.com~1burst-gpu","value":"1"}]`)
-	reads(t, first, "ran", time.Minute)
+	reads(t, first, hasRun, time.Minute)
 	d.becomes(t, first, "Ready")
 	assert.Equal(t, []string{"Starting", "Queued"}, []string{d.phase(t, second), d.phase(t, third)}, "one node has come, one may, and no third")
 }
