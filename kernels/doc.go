@@ -11,7 +11,8 @@
 //	               podstate        │         what a Pod says: alive, ended, troubled
 //	                  └── podspec ─┘         the Pod of a kernel: gather, build
 //
-// booking, beside queue, keeps the ledger of hours (package usage).
+// booking, beside queue, keeps the ledger of hours (package usage); devices, below it,
+// counts what is allocated by claims.
 //
 // Beside them run, in processes of their own, gateway (Jupyter's API) and agent
 // (in the kernel's Pod); agent/protocol is what they and the controllers say to
