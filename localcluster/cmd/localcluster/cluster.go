@@ -19,7 +19,7 @@ import (
 )
 
 func upCommand() *cobra.Command {
-	var gpus int
+	var gpus, nodes int
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Build what is missing and start the cluster; if it runs, check that it is well",
@@ -43,6 +43,12 @@ func upCommand() *cobra.Command {
 				}
 				request.GPUs = &gpus
 			}
+			if cmd.Flags().Changed("nodes") {
+				if nodes < 1 || nodes > cluster.MostNodes {
+					return fmt.Errorf("--nodes is %d, and must be from 1 to %d", nodes, cluster.MostNodes)
+				}
+				request.Nodes = &nodes
+			}
 			if err := cluster.Up(cmd.Context(), at.layout, request, p); err != nil {
 				return err
 			}
@@ -50,7 +56,8 @@ func upCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&gpus, "gpus", 2, "how many nvidia.com/gpu the node advertises; changes a running cluster too")
+	cmd.Flags().IntVar(&gpus, "gpus", 2, "how many nvidia.com/gpu the first node advertises; changes a running cluster too")
+	cmd.Flags().IntVar(&nodes, "nodes", 1, "how many nodes there are, one or two; changes a running cluster too")
 	return cmd
 }
 
@@ -88,7 +95,7 @@ func downCommand() *cobra.Command {
 func statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Show the components, the node and its GPUs; fail if something is not well",
+		Short: "Show the components, the nodes and their GPUs; fail if something is not well",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			at, err := findDirectories()
@@ -129,7 +136,7 @@ func printStatus(w io.Writer, status cluster.Status) {
 			ready = "not ready"
 		}
 		fmt.Fprintf(w, "\nnode %s: %s, Kubernetes %s, %d GPUs of which %d in use\n", node.Name, ready,
-			node.Status.NodeInfo.KubeletVersion, cluster.GPUs(node), status.GPUsInUse)
+			node.Status.NodeInfo.KubeletVersion, cluster.GPUs(node), status.GPUsInUse[node.Name])
 	}
 	if status.Cluster != nil {
 		fmt.Fprintf(w, "\nnot well: %v\n", status.Cluster)

@@ -20,7 +20,7 @@ func (l Layout) Client() (*kubernetes.Clientset, error) {
 	return kubernetes.NewForConfig(config)
 }
 
-// probeNode says whether the node takes Pods and has its GPUs.
+// probeNode says whether the first node takes Pods and has its GPUs.
 func (l Layout) probeNode(ctx context.Context, client kubernetes.Interface, gpus int) error {
 	node, err := client.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
 	if err != nil {

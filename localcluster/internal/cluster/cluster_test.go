@@ -33,7 +33,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestConfigs(t *testing.T) {
 	l := Layout{Dir: "/state/localcluster"}
-	values := l.settings("192.0.2.10", "/etc/resolv.conf")
+	values := l.settings(l.firstNode(Options{NodeIP: "192.0.2.10"}), "/etc/resolv.conf")
 	for _, name := range []string{"containerd.toml.tmpl", "cni.conflist.tmpl", "kubelet.yaml.tmpl", "addons.yaml.tmpl"} {
 		got, err := render(name, values)
 		require.NoError(t, err)

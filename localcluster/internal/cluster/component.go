@@ -20,6 +20,9 @@ type Component struct {
 	Name string
 	// Args is the whole command line.
 	Args []string
+	// Namespace is the file of the network namespace that it runs in; the machine's own
+	// if empty.
+	Namespace string
 	// Probe says whether the component answers and is well.
 	Probe func(context.Context) error
 }
@@ -44,11 +47,6 @@ func (l Layout) stages(options Options) [][]Component {
 			"--log-level=warn",
 		},
 		Probe: httpProbe(fmt.Sprintf("http://%s:%d/health", loopback, etcdPort)),
-	}
-	containerd := Component{
-		Name:  "containerd",
-		Args:  []string{"/usr/bin/containerd", "--config=" + l.config("containerd.toml")},
-		Probe: l.probeCRI,
 	}
 	apiserver := Component{
 		Name: "kube-apiserver",
@@ -104,30 +102,46 @@ func (l Layout) stages(options Options) [][]Component {
 		}, busy...),
 		Probe: httpProbe(fmt.Sprintf("https://%s:%d/healthz", loopback, schedulerHealthPort)),
 	}
-	kubelet := Component{
+	containerd, kubelet, proxy := l.onNode(options, l.firstNode(options))
+	return [][]Component{
+		{containerd, etcd},
+		{apiserver},
+		{controllers, scheduler, kubelet, proxy},
+	}
+}
+
+// onNode are the components of one node.
+func (l Layout) onNode(options Options, at node) (containerd, kubelet, proxy Component) {
+	bin := func(name string) string { return filepath.Join(options.Bin, name) }
+	containerd = Component{
+		Name:  "containerd",
+		Args:  []string{"/usr/bin/containerd", "--config=" + l.config("containerd.toml")},
+		Probe: l.probeCRI,
+	}
+	kubelet = Component{
 		Name: "kubelet",
 		Args: []string{
 			bin("kubelet"),
 			"--config=" + l.config("kubelet.yaml"),
 			"--kubeconfig=" + l.config("kubelet.kubeconfig"),
-			"--hostname-override=" + nodeName,
-			"--node-ip=" + options.NodeIP,
+			"--hostname-override=" + at.name,
+			"--node-ip=" + at.ip,
 			"--node-labels=elastichub.io/localcluster=true",
 			"--root-dir=" + l.path("kubelet"),
 			"--cert-dir=" + l.pki(""),
 		},
-		Probe: httpProbe(fmt.Sprintf("http://%s:%d/healthz", loopback, kubeletHealthPort)),
+		Probe: httpProbe(fmt.Sprintf("http://%s:%d/healthz", at.health, kubeletHealthPort)),
 	}
-	proxy := Component{
+	proxy = Component{
 		Name: "kube-proxy",
 		Args: []string{
 			bin("kube-proxy"),
 			"--kubeconfig=" + l.config("kube-proxy.kubeconfig"),
-			"--hostname-override=" + nodeName,
+			"--hostname-override=" + at.name,
 			"--proxy-mode=iptables",
-			"--cluster-cidr=" + podCIDR,
-			fmt.Sprintf("--metrics-bind-address=%s:%d", loopback, proxyMetricsPort),
-			fmt.Sprintf("--healthz-bind-address=%s:%d", loopback, proxyHealthPort),
+			"--cluster-cidr=" + at.podCIDR,
+			fmt.Sprintf("--metrics-bind-address=%s:%d", at.health, proxyMetricsPort),
+			fmt.Sprintf("--healthz-bind-address=%s:%d", at.health, proxyHealthPort),
 			// Leave the machine's connection tracking alone.
 			"--conntrack-max-per-core=0",
 			"--conntrack-min=0",
@@ -136,25 +150,26 @@ func (l Layout) stages(options Options) [][]Component {
 			// Changes show within a tenth of a second instead of one.
 			"--iptables-min-sync-period=100ms",
 		},
-		Probe: httpProbe(fmt.Sprintf("http://%s:%d/healthz", loopback, proxyHealthPort)),
+		Probe: httpProbe(fmt.Sprintf("http://%s:%d/healthz", at.health, proxyHealthPort)),
 	}
-	return [][]Component{
-		{containerd, etcd},
-		{apiserver},
-		{controllers, scheduler, kubelet, proxy},
-	}
+	return containerd, kubelet, proxy
 }
 
 // Components are all components, in the order of their start.
-func (l Layout) components(options Options) []Component {
+func (l Layout) components(options Options, nodes int) []Component {
 	var all []Component
 	for _, stage := range l.stages(options) {
 		all = append(all, stage...)
 	}
+	if nodes > 1 {
+		for _, stage := range l.secondStages(options) {
+			all = append(all, stage...)
+		}
+	}
 	return all
 }
 
-// httpProbe asks a health endpoint on the loopback interface. Those of the
+// httpProbe asks a health endpoint on the at.health interface. Those of the
 // controllers have self-signed certificates, and nothing secret is sent.
 func httpProbe(url string) func(context.Context) error {
 	client := &http.Client{

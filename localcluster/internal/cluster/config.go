@@ -23,6 +23,7 @@ var configFiles = map[string]string{
 type settings struct {
 	Dir, Socket, Cgroup      string
 	NodeIP, ResolvConf       string
+	Health, Reserved         string
 	Bridge, PodCIDR          string
 	DNSService               string
 	ClusterDomain            string
@@ -30,11 +31,12 @@ type settings struct {
 	Provisioner              string
 }
 
-func (l Layout) settings(nodeIP, resolvConf string) settings {
+func (l Layout) settings(at node, resolvConf string) settings {
 	return settings{
 		Dir: l.Dir, Socket: l.ContainerdSocket(), Cgroup: l.cgroup(),
-		NodeIP: nodeIP, ResolvConf: resolvConf,
-		Bridge: bridge, PodCIDR: podCIDR,
+		NodeIP: at.ip, ResolvConf: resolvConf,
+		Health: at.health, Reserved: at.reserved,
+		Bridge: bridge, PodCIDR: at.podCIDR,
 		DNSService: dnsService, ClusterDomain: clusterDomain,
 		PauseImage: pauseImage, CoreDNSImage: corednsImage,
 		Provisioner: provisionerName,
@@ -53,8 +55,8 @@ func render(name string, values settings) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-func (l Layout) writeConfigs(nodeIP string) error {
-	values := l.settings(nodeIP, resolvConf())
+func (l Layout) writeConfigs(at node) error {
+	values := l.settings(at, resolvConf())
 	for file, name := range configFiles {
 		data, err := render(name, values)
 		if err != nil {

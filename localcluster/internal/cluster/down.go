@@ -55,6 +55,7 @@ func (l Layout) clear(ctx context.Context) error {
 		})
 	}
 	failed := []error{stops.Wait()}
+	failed = append(failed, l.clearSecond(ctx))
 	failed = append(failed, host.RemoveCgroup(l.cgroup()))
 	failed = append(failed, host.UnmountBelow(l.Dir))
 	options, err := l.readOptions()

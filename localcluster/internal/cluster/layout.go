@@ -1,4 +1,4 @@
-// Package cluster runs a single-node Kubernetes: it renders the configuration
+// Package cluster runs a Kubernetes of one node, or two: it renders the configuration
 // of its components, starts and watches them, and takes everything away again.
 package cluster
 
@@ -51,11 +51,16 @@ type Layout struct {
 // NewLayout returns the layout below the state directory.
 func NewLayout(stateDir string) (Layout, error) {
 	l := Layout{Dir: filepath.Join(stateDir, "localcluster")}
-	// The kernel takes 107 bytes for a Unix socket's name.
+	return l, l.fits()
+}
+
+// fits fails if the name of its directory is too long: the kernel takes 107 bytes for a
+// Unix socket's name.
+func (l Layout) fits() error {
 	if longest := len(l.ContainerdSocket() + ".ttrpc"); longest > 107 {
-		return Layout{}, fmt.Errorf("the state directory's name %q is %d bytes too long for Unix sockets", stateDir, longest-107)
+		return fmt.Errorf("the state directory's name %q is %d bytes too long for Unix sockets", filepath.Dir(l.Dir), longest-107)
 	}
-	return l, nil
+	return nil
 }
 
 func (l Layout) path(parts ...string) string {

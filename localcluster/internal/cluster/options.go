@@ -8,13 +8,14 @@ import (
 	"github.com/elastichub/elastichub/localcluster/internal/host"
 )
 
-// Options are what one cluster was started with. GPUs may change while it
-// runs; the rest may not.
+// Options are what one cluster was started with. GPUs and Nodes may
+// change while it runs; the rest may not.
 type Options struct {
 	GPUs    int               `json:"gpus"`
-	Bin     string            `json:"bin"`     // directory of the components' programs
-	NodeIP  string            `json:"nodeIP"`  // an address of this machine, not loopback
-	Sysctls map[string]string `json:"sysctls"` // kernel settings as they were before
+	Nodes   int               `json:"nodes,omitempty"` // none of former releases, which knew one
+	Bin     string            `json:"bin"`             // directory of the components' programs
+	NodeIP  string            `json:"nodeIP"`          // an address of this machine, not loopback
+	Sysctls map[string]string `json:"sysctls"`         // kernel settings as they were before
 }
 
 func (l Layout) readOptions() (Options, error) {

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -63,20 +64,8 @@ func (l Layout) writePKI(nodeIP string) error {
 	if err := writePair(l.pki("ca"), ca.der, ca.key); err != nil {
 		return err
 	}
-	for _, id := range l.identities(nodeIP) {
-		der, key, err := ca.issue(id)
-		if err != nil {
-			return fmt.Errorf("certificate %s: %w", id.file, err)
-		}
-		if err := writePair(l.pki(id.file), der, key); err != nil {
-			return err
-		}
-		if id.kubeconfig == "" {
-			continue
-		}
-		if err := writeKubeconfig(id.kubeconfig, l.pki("ca.crt"), l.pki(id.file)); err != nil {
-			return err
-		}
+	if err := l.writeIdentities(ca, "127.0.0.1", l.identities(nodeIP)); err != nil {
+		return err
 	}
 	key, err := newKey()
 	if err != nil {
@@ -90,6 +79,27 @@ func (l Layout) writePKI(nodeIP string) error {
 		return err
 	}
 	return writeKey(l.pki("service-account.key"), key)
+}
+
+// writeIdentities writes certificates, and the kubeconfigs of those who are the clients
+// of an API server at that address.
+func (l Layout) writeIdentities(ca authority, address string, identities []identity) error {
+	for _, id := range identities {
+		der, key, err := ca.issue(id)
+		if err != nil {
+			return fmt.Errorf("certificate %s: %w", id.file, err)
+		}
+		if err := writePair(l.pki(id.file), der, key); err != nil {
+			return err
+		}
+		if id.kubeconfig == "" {
+			continue
+		}
+		if err := writeKubeconfig(id.kubeconfig, address, l.pki("ca.crt"), l.pki(id.file)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type authority struct {
@@ -118,6 +128,19 @@ func newAuthority(name string) (authority, error) {
 	}
 	cert, err := x509.ParseCertificate(der)
 	return authority{cert: cert, der: der, key: key}, err
+}
+
+// readAuthority reads what writePair wrote.
+func readAuthority(base string) (authority, error) {
+	pair, err := tls.LoadX509KeyPair(base+".crt", base+".key")
+	if err != nil {
+		return authority{}, err
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return authority{}, fmt.Errorf("%s.key is a %T", base, pair.PrivateKey)
+	}
+	return authority{cert: pair.Leaf, der: pair.Certificate[0], key: key}, nil
 }
 
 func (a authority) issue(id identity) ([]byte, *ecdsa.PrivateKey, error) {
@@ -176,8 +199,9 @@ func writePEM(name, kind string, der []byte, mode os.FileMode) error {
 	return os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
 }
 
-// writeKubeconfig embeds certificates and key, so that the file can be copied.
-func writeKubeconfig(name, caFile, pair string) error {
+// writeKubeconfig embeds certificates and key, so that the file can be copied. The API
+// server has that address.
+func writeKubeconfig(name, address, caFile, pair string) error {
 	ca, err := os.ReadFile(caFile)
 	if err != nil {
 		return err
@@ -192,7 +216,7 @@ func writeKubeconfig(name, caFile, pair string) error {
 	}
 	const entry = "localcluster"
 	config := api.NewConfig()
-	config.Clusters[entry] = &api.Cluster{Server: fmt.Sprintf("https://127.0.0.1:%d", apiPort), CertificateAuthorityData: ca}
+	config.Clusters[entry] = &api.Cluster{Server: fmt.Sprintf("https://%s:%d", address, apiPort), CertificateAuthorityData: ca}
 	config.AuthInfos[entry] = &api.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
 	config.Contexts[entry] = &api.Context{Cluster: entry, AuthInfo: entry}
 	config.CurrentContext = entry

@@ -24,12 +24,16 @@ const (
 
 // Report is what the supervisor tells the other commands, in a file.
 type Report struct {
-	Supervisor host.Process                `json:"supervisor"`
-	Since      time.Time                   `json:"since"`
-	Phase      Phase                       `json:"phase"`
-	Error      string                      `json:"error,omitempty"`
-	Culprit    string                      `json:"culprit,omitempty"` // the component whose failure Error is
-	Steps      []Step                      `json:"steps,omitempty"`
+	Supervisor host.Process `json:"supervisor"`
+	Since      time.Time    `json:"since"`
+	Phase      Phase        `json:"phase"`
+	Error      string       `json:"error,omitempty"`
+	Culprit    string       `json:"culprit,omitempty"` // the component whose failure Error is
+	Steps      []Step       `json:"steps,omitempty"`
+	// Nodes is how many there are; none of a supervisor of a former release. NodesError
+	// says why there are not as many as were asked for.
+	Nodes      int                         `json:"nodes,omitempty"`
+	NodesError string                      `json:"nodesError,omitempty"`
 	Components map[string]ComponentProcess `json:"components"`
 }
 

@@ -80,7 +80,7 @@ func (r *runner) once(restarts int) error {
 	cmd := exec.Command(r.component.Args[0], r.component.Args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	if err := host.InNamespace(r.component.Namespace, cmd.Start); err != nil {
 		return err
 	}
 	process, err := host.Identify(cmd.Process.Pid)
@@ -95,6 +95,14 @@ func (r *runner) once(restarts int) error {
 		return err
 	}
 	return fmt.Errorf("exit status 0")
+}
+
+// restart ends the component's process; run starts the next one.
+func (r *runner) restart(patience time.Duration) error {
+	r.mu.Lock()
+	process := r.process
+	r.mu.Unlock()
+	return process.Stop(patience)
 }
 
 // stop ends the component and returns when it is gone.

@@ -16,7 +16,7 @@ type Status struct {
 	Report     Report
 	Components []ComponentStatus
 	Nodes      []corev1.Node
-	GPUsInUse  int64
+	GPUsInUse  map[string]int64 // by node
 	// Cluster is what is wrong with the cluster apart from its components.
 	Cluster error
 }
@@ -64,7 +64,7 @@ func (l Layout) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	status := Status{Report: report}
-	components := l.components(options)
+	components := l.components(options, report.Nodes)
 	status.Components = make([]ComponentStatus, 0, len(components)+1)
 	status.Components = append(status.Components, ComponentStatus{
 		Name: "supervisor", ComponentProcess: ComponentProcess{Process: report.Supervisor, Since: report.Since},
@@ -112,20 +112,25 @@ func (l Layout) inspect(ctx context.Context, options Options, status *Status) er
 		return err
 	}
 	status.Nodes = nodes.Items
-	pods, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "status.phase!=Succeeded,status.phase!=Failed"})
+	pods, err := unfinished(ctx, client)
 	if err != nil {
 		return err
 	}
-	for _, pod := range pods.Items {
-		if pod.Spec.NodeName == "" {
-			continue
-		}
+	status.GPUsInUse = make(map[string]int64)
+	for _, pod := range pods {
 		for _, container := range pod.Spec.Containers {
 			requested := container.Resources.Requests[gpuResource]
-			status.GPUsInUse += requested.Value()
+			status.GPUsInUse[pod.Spec.NodeName] += requested.Value()
 		}
 	}
-	return errors.Join(l.probeNode(ctx, client, options.GPUs), l.probeDNS(ctx, client))
+	faults := []error{l.probeNode(ctx, client, options.GPUs), l.probeDNS(ctx, client)}
+	if status.Report.Nodes > 1 {
+		faults = append(faults, probeSecond(ctx, client))
+	}
+	if status.Report.NodesError != "" {
+		faults = append(faults, errors.New(status.Report.NodesError))
+	}
+	return errors.Join(faults...)
 }
 
 // GPUs returns the node's number of GPUs.

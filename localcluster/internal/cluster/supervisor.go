@@ -43,7 +43,7 @@ func Supervise(ctx context.Context, l Layout) error {
 	s := &supervisor{
 		layout: l, options: options,
 		reporter: &reporter{file: l.report(), report: Report{
-			Supervisor: self, Since: time.Now(), Phase: Starting, Components: make(map[string]ComponentProcess),
+			Supervisor: self, Since: time.Now(), Phase: Starting, Nodes: 1, Components: make(map[string]ComponentProcess),
 		}},
 	}
 	background, stopBackground := context.WithCancel(context.Background())
@@ -57,7 +57,8 @@ func Supervise(ctx context.Context, l Layout) error {
 	slog.Info("stopping")
 	stopBackground()
 	s.controllers.Wait()
-	s.stop()
+	s.stopSecond()
+	s.stopStages(l, s.stages)
 	if startError != nil {
 		// Last, so that whoever reads it finds everything ended.
 		s.report(func(r *Report) {
@@ -76,6 +77,8 @@ type supervisor struct {
 	options  Options
 	reporter *reporter
 	stages   [][]*runner
+	second   [][]*runner // of the second node
+	reserved string      // what the first node's kubelet does not promise
 	// controllers are the loops that run in this process.
 	controllers sync.WaitGroup
 }
@@ -144,13 +147,20 @@ func (s *supervisor) start(ctx, background context.Context) error {
 }
 
 func (s *supervisor) startStage(ctx context.Context, components []Component) error {
+	stage, err := s.launch(ctx, components)
+	s.stages = append(s.stages, stage)
+	return err
+}
+
+// launch starts components and waits until they are well. What it returns has been
+// started and has to be stopped, also with an error.
+func (s *supervisor) launch(ctx context.Context, components []Component) ([]*runner, error) {
 	var stage []*runner
 	for _, component := range components {
 		stage = append(stage, newRunner(component, s.layout.Log(component.Name), func(process ComponentProcess) {
 			s.report(func(r *Report) { r.Components[component.Name] = process })
 		}))
 	}
-	s.stages = append(s.stages, stage)
 	group, ctx := errgroup.WithContext(ctx)
 	for _, r := range stage {
 		go r.run()
@@ -160,7 +170,7 @@ func (s *supervisor) startStage(ctx context.Context, components []Component) err
 			})
 		})
 	}
-	return group.Wait()
+	return stage, group.Wait()
 }
 
 // waitFor polls a probe until it succeeds. A death, if there is one to watch
@@ -197,7 +207,7 @@ func (s *supervisor) loadOwnImages(ctx context.Context) error {
 }
 
 func (s *supervisor) applyAddons(ctx context.Context) error {
-	manifest, err := render("addons.yaml.tmpl", s.layout.settings(s.options.NodeIP, ""))
+	manifest, err := render("addons.yaml.tmpl", s.layout.settings(s.layout.firstNode(s.options), ""))
 	if err != nil {
 		return err
 	}
@@ -217,6 +227,7 @@ func (s *supervisor) startControllers(ctx context.Context, client kubernetes.Int
 	for _, loop := range []func(){
 		func() { s.layout.advertiseGPUs(ctx, client) },
 		func() { provisioner.Run(ctx) },
+		func() { s.keepNodes(ctx, client) },
 	} {
 		s.controllers.Add(1)
 		go func() {
@@ -226,19 +237,19 @@ func (s *supervisor) startControllers(ctx context.Context, client kubernetes.Int
 	}
 }
 
-// stop ends the components, those that started last first, and the Pods while
-// containerd is still there to do it.
-func (s *supervisor) stop() {
-	for i := len(s.stages) - 1; i >= 0; i-- {
+// stopStages ends the components of a layout, those that started last first, and the Pods
+// while containerd, which is in the first stage, is still there to do it.
+func (s *supervisor) stopStages(l Layout, stages [][]*runner) {
+	for i := len(stages) - 1; i >= 0; i-- {
 		if i == 0 {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			if err := s.layout.removePods(ctx); err != nil {
+			if err := l.removePods(ctx); err != nil {
 				slog.Error("remove Pods", "error", err)
 			}
 			cancel()
 		}
 		var wait sync.WaitGroup
-		for _, r := range s.stages[i] {
+		for _, r := range stages[i] {
 			wait.Add(1)
 			go func() {
 				defer wait.Done()

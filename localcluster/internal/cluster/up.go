@@ -21,6 +21,8 @@ import (
 type Request struct {
 	// GPUs to advertise; nil leaves a running cluster's number, or means two.
 	GPUs *int
+	// Nodes that there are to be; nil leaves a running cluster's number, or means one.
+	Nodes *int
 	// Build makes the programs and returns their directory.
 	Build func(context.Context) (string, error)
 }
@@ -71,7 +73,7 @@ func Up(ctx context.Context, l Layout, request Request, p *progress.Printer) err
 			return err
 		}
 	}
-	options := Options{GPUs: defaultGPUs, Bin: bin}
+	options := Options{GPUs: defaultGPUs, Nodes: 1, Bin: bin}
 	if request.GPUs != nil {
 		options.GPUs = *request.GPUs
 	}
@@ -85,6 +87,9 @@ func Up(ctx context.Context, l Layout, request Request, p *progress.Printer) err
 	if err := l.follow(ctx, supervisor, p); err != nil {
 		// An interrupted start must not go on behind the caller's back.
 		return errors.Join(err, supervisor.Stop(time.Minute))
+	}
+	if request.Nodes != nil {
+		return l.resize(ctx, *request.Nodes, p)
 	}
 	return nil
 }
@@ -105,6 +110,11 @@ func (l Layout) verify(ctx context.Context, request Request, p *progress.Printer
 		}
 		options.GPUs = *request.GPUs
 		if err := l.writeOptions(options); err != nil {
+			return err
+		}
+	}
+	if request.Nodes != nil {
+		if err := l.resize(ctx, *request.Nodes, p); err != nil {
 			return err
 		}
 	}
@@ -150,7 +160,7 @@ func (l Layout) prepare(ctx context.Context, options Options) error {
 	if err := l.writePKI(options.NodeIP); err != nil {
 		return err
 	}
-	if err := l.writeConfigs(options.NodeIP); err != nil {
+	if err := l.writeConfigs(l.firstNode(options)); err != nil {
 		return err
 	}
 	for _, cgroup := range []string{l.cgroup(), l.cgroup() + "/shims"} {

@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,7 +17,9 @@ const provisionerName = "elastichub.io/local-directory"
 
 // directories provisions volumes as directories below root. They are `local`
 // volumes rather than hostPath ones, since only for the former does a kubelet
-// honour a Pod's fsGroup. A requested size is not enforced.
+// honour a Pod's fsGroup. A requested size is not enforced. A ReadWriteMany volume is on
+// every node, as those of a file server; another is on the node of its first Pod, as a
+// disk in that would be.
 type directories struct {
 	root string
 }
@@ -42,15 +46,20 @@ func (d directories) Provision(_ context.Context, options controller.ProvisionOp
 			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: options.PVC.Spec.Resources.Requests[corev1.ResourceStorage]},
 			PersistentVolumeReclaimPolicy: *options.StorageClass.ReclaimPolicy,
 			PersistentVolumeSource:        corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: dir}},
-			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{
-				NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-					MatchExpressions: []corev1.NodeSelectorRequirement{{
-						Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{nodeName},
-					}},
-				}},
-			}},
+			NodeAffinity:                  nodesOf(options),
 		},
 	}, controller.ProvisioningFinished, nil
+}
+
+// nodesOf are the nodes that a new volume is on.
+func nodesOf(options controller.ProvisionOptions) *corev1.VolumeNodeAffinity {
+	on := corev1.NodeSelectorRequirement{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{cmp.Or(options.SelectedNodeName, nodeName)}}
+	if slices.Contains(options.PVC.Spec.AccessModes, corev1.ReadWriteMany) {
+		on = corev1.NodeSelectorRequirement{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpExists}
+	}
+	return &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{on}}},
+	}}
 }
 
 func (d directories) Delete(_ context.Context, volume *corev1.PersistentVolume) error {

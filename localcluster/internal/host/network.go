@@ -68,12 +68,26 @@ func (n Network) Setup(ctx context.Context) (changed map[string]string, err erro
 		changed[name] = strings.TrimSpace(string(was))
 	}
 	for _, rule := range n.rules() {
-		args := append([]string{"-w", "-t", rule[0], "-A", rule[1], "-m", "comment", "--comment", ruleComment}, rule[2:]...)
-		if err := run(ctx, "iptables", args...); err != nil {
+		if err := change(ctx, "-A", rule); err != nil {
 			return changed, err
 		}
 	}
 	return changed, nil
+}
+
+// change has iptables append (-A), insert (-I), check (-C) or remove (-D) a rule of ours,
+// which begins with its table and its chain.
+func change(ctx context.Context, command string, rule []string) error {
+	return run(ctx, "iptables", append([]string{
+		"-w", "-t", rule[0], command, rule[1], "-m", "comment", "--comment", ruleComment,
+	}, rule[2:]...)...)
+}
+
+func removeInterface(ctx context.Context, name string) error {
+	if _, err := net.InterfaceByName(name); err != nil {
+		return nil // it is gone
+	}
+	return run(ctx, "ip", "link", "delete", name)
 }
 
 // Teardown removes the rules of Setup, those that kube-proxy and the CNI
@@ -98,9 +112,7 @@ func (n Network) Teardown(ctx context.Context, changed map[string]string) error 
 			}
 		}
 	}
-	if _, err := net.InterfaceByName(n.Bridge); err == nil {
-		failed = append(failed, run(ctx, "ip", "link", "delete", n.Bridge))
-	}
+	failed = append(failed, removeInterface(ctx, n.Bridge))
 	for name, was := range changed {
 		if _, known := sysctls[name]; known {
 			failed = append(failed, os.WriteFile("/proc/sys/"+name, []byte(was), 0o644))

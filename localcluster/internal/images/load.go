@@ -17,8 +17,21 @@ import (
 	"github.com/elastichub/elastichub/localcluster/internal/cluster"
 )
 
-// Load puts an image into the running cluster, unless it is there already.
+// Load puts an image into each node of the running cluster, unless it is there already.
 func (s *Store) Load(ctx context.Context, into cluster.Layout, tag string) error {
+	nodes, err := into.Nodes()
+	if err != nil {
+		return err
+	}
+	for _, node := range nodes {
+		if err := s.loadOn(ctx, node, tag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) loadOn(ctx context.Context, into cluster.Layout, tag string) error {
 	id, err := s.ID(ctx, tag)
 	if err != nil {
 		return err
