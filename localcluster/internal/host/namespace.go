@@ -82,10 +82,10 @@ func (b Branch) rules() [][]string {
 	}
 }
 
-// between keeps the trunk's own rule from translating what goes to the branch: it has to
-// come first.
-func (b Branch) between() []string {
-	return []string{"nat", "POSTROUTING", "-s", b.Trunk.PodCIDR, "-d", b.Within.PodCIDR, "-j", "RETURN"}
+// untranslated has a network's own rule leave alone what goes to others of the cluster: it
+// has to come first.
+func untranslated(from Network, to string) []string {
+	return []string{"nat", "POSTROUTING", "-s", from.PodCIDR, "-d", to, "-j", "RETURN"}
 }
 
 // Setup makes the namespace and leads Pods' packets there and back.
@@ -114,8 +114,10 @@ func (b Branch) Setup(ctx context.Context) error {
 			}
 		}
 		// What it changes is the namespace's alone, or was changed for the first node.
-		_, err := b.Within.Setup(ctx)
-		return err
+		if _, err := b.Within.Setup(ctx); err != nil {
+			return err
+		}
+		return change(ctx, "-I", untranslated(b.Within, b.ClusterCIDR))
 	}); err != nil {
 		return fmt.Errorf("network of the second node: %w", err)
 	}
@@ -127,14 +129,14 @@ func (b Branch) Setup(ctx context.Context) error {
 			return err
 		}
 	}
-	return change(ctx, "-I", b.between())
+	return change(ctx, "-I", untranslated(b.Trunk, b.Within.PodCIDR))
 }
 
 // Teardown removes what Setup made but the namespace, which goes with its mount and takes
 // the interfaces and what is in it along.
 func (b Branch) Teardown(ctx context.Context) error {
 	var failed []error
-	for _, rule := range append(b.rules(), b.between()) {
+	for _, rule := range append(b.rules(), untranslated(b.Trunk, b.Within.PodCIDR)) {
 		if change(ctx, "-C", rule) == nil {
 			failed = append(failed, change(ctx, "-D", rule))
 		}
