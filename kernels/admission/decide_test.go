@@ -132,6 +132,18 @@ func TestDecide(t *testing.T) {
 			Input{Policies: byName(research()), Nodes: []Node{}, Requests: []Request{ask("k1", "a", 1, 0, "research"), ask("k2", "a", 2, 1, "research")}},
 			want{admit: []string{"k1"}, wait: map[string]position{"k2": {1, 1, "No node offers nvidia.com/gpu."}}},
 		},
+		"what only cordoned nodes offer is waited for, and they are named": {
+			Input{Policies: byName(research()), Nodes: []Node{
+				{Name: "b", Cordoned: true, Total: Resources{gpu: 2}}, {Name: "a", Cordoned: true, Total: Resources{gpu: 1}},
+				{Name: "c", Cordoned: true, Total: Resources{"other": 1}},
+			}, Holders: []Holder{held("h", "z", "a", 1, "research")}, Requests: []Request{ask("k1", "a", 1, 0, "research"), ask("k2", "a", 2, 1, "research")}},
+			want{admit: []string{"k1"}, wait: map[string]position{"k2": {1, 1, "No node with nvidia.com/gpu takes Pods now: cordoned (a, b)."}}},
+		},
+		"what is cordoned counts for nothing beside what is not": {
+			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 1, 0), {Name: "b", Cordoned: true, Total: Resources{gpu: 2}}},
+				Requests: []Request{ask("k1", "a", 1, 1, "research")}},
+			want{wait: map[string]position{"k1": {1, 1, "The only nvidia.com/gpu of the cluster is in use."}}},
+		},
 		"perUser counts kernels of any kind": {
 			Input{Policies: byName(perUser(2)), Holders: []Holder{held("h", "a", "", 0, "research")},
 				Requests: []Request{ask("k1", "a", 1, 0, "research"), ask("k2", "a", 2, 0, "research")}},
@@ -269,7 +281,7 @@ func TestEachReasonRefusesOrWaits(t *testing.T) {
 func TestEachReasonHasASentence(t *testing.T) {
 	codes := []ReasonCode{
 		KernelSpecNotAllowed, OverGPUsPerKernel, OverGPUsPerUser, OverGPUPool, UserKernelsInUse, UserGPUsInUse, PolicyMissing,
-		PoolInUse, PoolAwaited, NoNodeOffers, NodesTooSmall, NodesInUse, NodesNotEnough, NodesAwaited, WarmPodEnds,
+		PoolInUse, PoolAwaited, NoNodeOffers, NodesCordoned, NodesTooSmall, NodesInUse, NodesNotEnough, NodesAwaited, WarmPodEnds,
 		UserUnknown, UserWithoutPolicy, PolicyInvalid, GroupsUnknown,
 	}
 	sentences := map[string]ReasonCode{}

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -96,6 +97,27 @@ func (u *usage) noNode(r *Request) result {
 // nodesQueue is the queue of those who wait for room on a node.
 func nodesQueue(resources []string) string { return "nodes/" + strings.Join(resources, "+") }
 
+// cordonedWith names those that would offer a resource.
+func (u *usage) cordonedWith(resource string, eligible func(string) bool) string {
+	var names []string
+	for _, n := range u.cordoned {
+		if n.Total[resource] > 0 && (eligible == nil || eligible(n.Name)) {
+			names = append(names, n.Name)
+		}
+	}
+	slices.Sort(names)
+	return some(names)
+}
+
+// some are the first of many names.
+func some(names []string) string {
+	const most = 3
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
 func (u *usage) shortage(r *Request, names []string) Reason {
 	nodes := u.eligible(r.Eligible)
 	for _, name := range names {
@@ -109,7 +131,10 @@ func (u *usage) shortage(r *Request, names []string) Reason {
 		reason := Reason{Resource: name, Wants: r.Wants[name], Used: used + foreign, Limit: total}
 		switch {
 		case total == 0:
-			reason.Code = NoNodeOffers
+			reason.Code, reason.Nodes = NoNodeOffers, u.cordonedWith(name, r.Eligible)
+			if reason.Nodes != "" {
+				reason.Code = NodesCordoned
+			}
 		case largest < reason.Wants:
 			reason.Code, reason.Limit = NodesTooSmall, largest
 		case reason.Used >= total:

@@ -12,6 +12,8 @@ type Reason struct {
 	KernelSpec string
 	// Wants is what the request wants of Resource; Used of Limit is in use.
 	Wants, Used, Limit int64
+	// Nodes are those that are cordoned.
+	Nodes string
 	// Queued: what the user waits for counts in Used.
 	Queued bool
 	// Before and Now are the policies that the user had at the server's start, and
@@ -35,6 +37,7 @@ const (
 	PoolInUse            ReasonCode = "PoolInUse"
 	PoolAwaited          ReasonCode = "PoolAwaited"
 	NoNodeOffers         ReasonCode = "NoNodeOffers"
+	NodesCordoned        ReasonCode = "NodesCordoned"
 	NodesTooSmall        ReasonCode = "NodesTooSmall"
 	NodesInUse           ReasonCode = "NodesInUse"
 	NodesNotEnough       ReasonCode = "NodesNotEnough"
@@ -88,6 +91,8 @@ func (r Reason) sentence() string {
 		return fmt.Sprintf("Others of policy %s have waited longer for its %d %s (gpuPool).", r.Policy, r.Limit, r.Resource)
 	case NoNodeOffers:
 		return fmt.Sprintf("No node offers %s.", r.Resource)
+	case NodesCordoned:
+		return fmt.Sprintf("No node with %s takes Pods now: cordoned (%s).", r.Resource, r.Nodes)
 	case NodesTooSmall:
 		return fmt.Sprintf("No node has %d %s; the largest has %d.", r.Wants, r.Resource, r.Limit)
 	case NodesInUse:

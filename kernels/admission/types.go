@@ -33,6 +33,8 @@ type Node struct {
 	// Grown: it is of a pool that an autoscaler adds nodes to, as those are that are
 	// Coming. A Pod that the scheduler found no node for may be what it was added for.
 	Grown bool
+	// Cordoned: it takes no Pods now. What it offers is nothing but a reason.
+	Cordoned bool
 	// Total is what the node offers, Free what Pods other than kernels leave
 	// of it. The kernels are given as Holders.
 	Total, Free Resources

@@ -42,6 +42,8 @@ type usage struct {
 	// group is the share of each policy, all resources together.
 	group map[string]int64
 	nodes []*node // nil when capacity is not known
+	// cordoned are those that would offer something.
+	cordoned []Node
 	// warmPods are in the order in which they are taken.
 	warmPods []*warmPod
 }
@@ -63,6 +65,10 @@ func newUsage(in Input) *usage {
 		u.nodes = []*node{}
 	}
 	for _, n := range in.Nodes {
+		if n.Cordoned {
+			u.cordoned = append(u.cordoned, n)
+			continue
+		}
 		u.nodes = append(u.nodes, &node{Node: n, free: maps.Clone(n.Free), used: Resources{}, coming: Resources{}})
 	}
 	slices.SortFunc(u.nodes, func(a, b *node) int { return cmp.Compare(a.Name, b.Name) })

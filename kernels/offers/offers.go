@@ -54,6 +54,9 @@ func (c *Catalogue) Capacity(ctx context.Context) (free, total admission.Resourc
 	}
 	free, total = admission.Resources{}, admission.Resources{}
 	for _, p := range nodes {
+		if p.Cordoned {
+			continue
+		}
 		for resource, n := range p.Total {
 			total[resource] += n
 			free[resource] += p.Free[resource]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
@@ -25,7 +26,8 @@ import (
 // Capacity tells what extended resources there are for kernels.
 type Capacity interface {
 	// Nodes lists the nodes that take Pods now, with what Pods other than the
-	// kernels of the namespace leave of them, and those that may be added.
+	// kernels of the namespace leave of them, those that are cordoned, and those
+	// that may be added.
 	Nodes(ctx context.Context) ([]Node, error)
 	// Uses lists all nodes with what is requested of them, by everybody.
 	Uses(ctx context.Context) ([]NodeUse, error)
@@ -175,11 +177,18 @@ func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, byClaims map[string]m
 		for name, amount := range of {
 			total[name], free[name] = amount.Total, amount.Total-amount.Taken
 		}
-		if len(total) == 0 || !usable(n) {
+		if len(total) == 0 || !isReady(n) {
+			continue
+		}
+		claimed = append(claimed, of)
+		if n.Spec.Unschedulable {
+			list = append(list, Node{
+				Node:   admission.Node{Name: n.Name, Cordoned: true, Total: total, Free: admission.Resources{}},
+				Labels: n.Labels, Taints: withoutCordon(n.Spec.Taints),
+			})
 			continue
 		}
 		index[n.Name] = len(list)
-		claimed = append(claimed, of)
 		list = append(list, Node{
 			Node:   admission.Node{Name: n.Name, Total: total, Free: free},
 			Labels: n.Labels, Taints: n.Spec.Taints,
@@ -201,10 +210,14 @@ func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, byClaims map[string]m
 	return list
 }
 
-func usable(n *corev1.Node) bool {
-	if n.Spec.Unschedulable {
-		return false
-	}
+// withoutCordon leaves out the taint that a cordoned node has.
+func withoutCordon(taints []corev1.Taint) []corev1.Taint {
+	return slices.DeleteFunc(slices.Clone(taints), func(taint corev1.Taint) bool { return taint.Key == corev1.TaintNodeUnschedulable })
+}
+
+func takesPods(n *corev1.Node) bool { return !n.Spec.Unschedulable && isReady(n) }
+
+func isReady(n *corev1.Node) bool {
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			return c.Status == corev1.ConditionTrue

@@ -197,7 +197,7 @@ func foreignPodMatters(namespace string) predicate.TypedPredicate[*corev1.Pod] {
 }
 
 func nodeMatters(old, current *corev1.Node) bool {
-	return usable(old) != usable(current) ||
+	return takesPods(old) != takesPods(current) ||
 		!equality.Semantic.DeepEqual(old.Status.Allocatable, current.Status.Allocatable) ||
 		!equality.Semantic.DeepEqual(old.Spec.Taints, current.Spec.Taints) || !equality.Semantic.DeepEqual(old.Labels, current.Labels)
 }
