@@ -36,7 +36,7 @@ env: $(LOCALCLUSTER) ## Print shell exports for clients of the running demo
 
 .PHONY: cluster
 cluster: $(LOCALCLUSTER)
-	@$(LOCALCLUSTER) up
+	@$(LOCALCLUSTER) up $(if $(NODES),--nodes $(NODES))
 
 .PHONY: images
 images: built-images
