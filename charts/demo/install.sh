@@ -23,7 +23,7 @@ helm_apply() {
 "$KUBECTL" apply --server-side --force-conflicts -f elastichub/crds >/dev/null
 service=$(image service) notebook=$(image notebook) kernel=$(image kernel)
 helm_apply elastichub elastichub -f demo/elastichub-values.yaml \
-  --set image.name="${service%:*}" --set image.tag="${service##*:}" \
+  --set image.name="${service%:*}" --set-string image.tag="${service##*:}" \
   --set notebooks.image="$notebook" --set kernels.image="$kernel"
 # shellcheck disable=SC2086
 helm_apply demo demo ${DEMO_SET:-} --set kernelIdleSeconds="$IDLE_SECONDS" \
