@@ -21,7 +21,7 @@ help: ## Show this list
 ##@ The demo
 
 .PHONY: run
-run: ## Start everything on a local Kubernetes and print where to go
+run: ## Start everything on a local Kubernetes (NODES=2: of two nodes) and print where to go
 	@$(MAKE) --no-print-directory -j2 cluster built-images
 	@charts/demo/images.sh load
 	@charts/demo/install.sh
@@ -118,6 +118,10 @@ client-tests: $(LOCALCLUSTER) ## Other people's tests of kernels and clients thr
 .PHONY: e2e
 e2e: ## The journeys in Chromium, on the running demo
 	@test/e2e/run.sh
+
+.PHONY: nodes-test
+nodes-test: $(LOCALCLUSTER) ## Homes, drains and cordons on two nodes: adds one to the running demo, and removes it
+	@test/faults/nodes.sh
 
 .PHONY: tamper
 tamper: cluster images ## Programs that want to keep their kernels' GPUs, in real Pods
