@@ -56,7 +56,7 @@ install_chart() {
   local namespace=$1
   "$KUBECTL" delete namespace "$namespace" --ignore-not-found >/dev/null
   "$HELM" install elastichub charts/elastichub --namespace "$namespace" --create-namespace -f test/hub/values.yaml \
-    --set image.name="${service%:*}" --set image.tag="${service##*:}" \
+    --set image.name="${service%:*}" --set-string image.tag="${service##*:}" \
     --set notebooks.image="$server_image" --set kernels.image="$kernel" >/dev/null
   sed -e "s|\$SERVER_IMAGE|$server_image|" -e "s|\$NOTEBOOK_IMAGE|$notebook|" test/hub/policies.yaml |
     "$KUBECTL" apply --namespace "$namespace" --filename - >/dev/null

@@ -14,7 +14,7 @@ fi
 "$KUBECTL" create namespace "$namespace" --dry-run=client -o yaml | "$KUBECTL" apply -f - >/dev/null
 "$KUBECTL" label --overwrite namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/dev/null
 "$HELM" upgrade --install elastichub charts/elastichub --namespace "$namespace" \
-  --set image.name="${service%:*}" --set image.tag="${service##*:}" --set notebooks.image="$kernel" --set kernels.image="$kernel" \
+  --set image.name="${service%:*}" --set-string image.tag="${service##*:}" --set notebooks.image="$kernel" --set kernels.image="$kernel" \
   --set groups.file='users: {}' --set replicas=1 --set podDisruptionBudget.enabled=false \
   --set kernels.idleTimeoutSeconds=15 --set resources.requests.cpu=20m --set resources.limits.memory=256Mi >/dev/null
 token=${TAMPER_TOKEN:-the-token-of-an-owner}
