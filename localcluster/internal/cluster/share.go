@@ -67,7 +67,7 @@ func (s *supervisor) promise(ctx context.Context, client kubernetes.Interface, r
 	if at.reserved == s.reserved {
 		return nil
 	}
-	s.reserved = at.reserved
+	s.reserved = "unknown" // until it is what it is to be
 	if err := s.layout.writeConfigs(at); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (s *supervisor) promise(ctx context.Context, client kubernetes.Interface, r
 			}
 		}
 	}
-	return waitFor(ctx, "kubelet", nil, func(ctx context.Context) error {
+	err := waitFor(ctx, "kubelet", nil, func(ctx context.Context) error {
 		first, err := client.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -95,4 +95,8 @@ func (s *supervisor) promise(ctx context.Context, client kubernetes.Interface, r
 		}
 		return s.layout.probeNode(ctx, client, options.GPUs)
 	})
+	if err == nil {
+		s.reserved = at.reserved
+	}
+	return err
 }
