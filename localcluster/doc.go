@@ -1,5 +1,5 @@
 // Package localcluster is the root of the module that brings up a real
-// single-node Kubernetes on a bare Debian machine, with no container registry
+// Kubernetes of one node, or two, on a bare Debian machine, with no container registry
 // and no Docker.
 //
 // Every program of the control plane is built from its own Go module (see

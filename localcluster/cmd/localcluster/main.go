@@ -1,4 +1,4 @@
-// Command localcluster brings up a real single-node Kubernetes on this machine.
+// Command localcluster brings up a real Kubernetes of one node, or two, on this machine.
 package main
 
 import (
@@ -50,7 +50,7 @@ func findDirectories() (directories, error) {
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "localcluster",
-		Short:         "A real single-node Kubernetes on this machine, built from source",
+		Short:         "A real Kubernetes of one node, or two, on this machine, built from source",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
