@@ -83,6 +83,39 @@ func loadImageCommand() *cobra.Command {
 	}
 }
 
+func pushImageCommand() *cobra.Command {
+	var to string
+	cmd := &cobra.Command{
+		Use:   "push-image --to HOST[:PORT]/PATH:TAG TAG",
+		Short: "Push a built image to a registry, unless it is there already, and print its name with its digest",
+		Long: "Push a built image to a registry, unless it is there already, and print its name with its digest.\n\n" +
+			"A registry of this machine's loopback is spoken to without TLS, all others with it, and with what\n" +
+			"`buildah login` or `docker login` has stored.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at, err := findDirectories()
+			if err != nil {
+				return err
+			}
+			store, err := images.Open(cmd.Context(), at.cache, progress.New(cmd.ErrOrStderr()))
+			if err != nil {
+				return err
+			}
+			pushed, err := store.Push(cmd.Context(), args[0], to)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), pushed)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "what the image is called in the registry")
+	if err := cmd.MarkFlagRequired("to"); err != nil {
+		panic(err)
+	}
+	return cmd
+}
+
 func saveImageCommand() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{

@@ -56,7 +56,8 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		upCommand(), downCommand(), statusCommand(), kubeconfigCommand(), logsCommand(), superviseCommand(),
-		assetsCommand(), buildImageCommand(), loadImageCommand(), saveImageCommand(), publishDevicesCommand(),
+		assetsCommand(), clientsCommand(), buildImageCommand(), loadImageCommand(), saveImageCommand(), pushImageCommand(),
+		publishDevicesCommand(),
 	)
 	return root
 }
@@ -76,21 +77,32 @@ func assetsCommand() *cobra.Command {
 		Long: "Build etcd, kube-apiserver, kubectl and helm only, and print their directory,\n" +
 			"for KUBEBUILDER_ASSETS of tests that need no more than an API server.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := findDirectories()
-			if err != nil {
-				return err
-			}
-			b, err := builder(at.cache, progress.New(cmd.ErrOrStderr()))
-			if err != nil {
-				return err
-			}
-			dir, err := b.Build(cmd.Context(), components.Assets)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), dir)
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return buildComponents(cmd, components.Assets) },
 	}
+}
+
+func clientsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "clients",
+		Short: "Build kubectl and helm only, and print their directory",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return buildComponents(cmd, components.Clients) },
+	}
+}
+
+func buildComponents(cmd *cobra.Command, names []string) error {
+	at, err := findDirectories()
+	if err != nil {
+		return err
+	}
+	b, err := builder(at.cache, progress.New(cmd.ErrOrStderr()))
+	if err != nil {
+		return err
+	}
+	dir, err := b.Build(cmd.Context(), names)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), dir)
+	return nil
 }

@@ -48,6 +48,9 @@ var All = []string{
 // names are those that controller-runtime's envtest looks for.
 var Assets = []string{"etcd", "kube-apiserver", "kubectl", "helm"}
 
+// Clients names the programs for a cluster that somebody else runs.
+var Clients = []string{"kubectl", "helm"}
+
 // Builder builds programs out of the component module in Source.
 type Builder struct {
 	Source   string // directory of the component module
