@@ -14,6 +14,23 @@ export CGO_ENABLED := 0
 export GOFLAGS := -trimpath
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
+# The demo on a cluster that exists. KUBECONFIG counts only when it is given to make
+# itself: make env exports it.
+DEMO_KUBECONFIG :=
+NAMESPACE ?= elastichub
+ifeq ($(origin KUBECONFIG),command line)
+ifneq ($(filter-out run stop env preflight clients built-images,$(or $(MAKECMDGOALS),help)),)
+$(error KUBECONFIG=… is for make run, make env and make stop: nothing else runs on a cluster that exists)
+endif
+ifeq ($(strip $(KUBECONFIG)),)
+$(error KUBECONFIG is empty: name the file that says which cluster)
+endif
+DEMO_KUBECONFIG := $(abspath $(KUBECONFIG))
+run stop env: export DEMO_NAMESPACE := $(NAMESPACE)
+run stop env: export DEMO_REGISTRY := $(REGISTRY)
+endif
+run stop env: export DEMO_KUBECONFIG := $(DEMO_KUBECONFIG)
+
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -21,14 +38,20 @@ help: ## Show this list
 ##@ The demo
 
 .PHONY: run
-run: ## Start everything on a local Kubernetes (NODES=2: of two nodes) and print where to go
+run: ## Start everything on a local Kubernetes (NODES=2: of two nodes), or with KUBECONFIG=… REGISTRY=… on yours, and print where to go
+ifneq ($(DEMO_KUBECONFIG),)
+	@$(MAKE) --no-print-directory preflight
+	@$(MAKE) --no-print-directory -j2 clients built-images
+	@charts/demo/images.sh push
+else
 	@$(MAKE) --no-print-directory -j2 cluster built-images
 	@charts/demo/images.sh load
+endif
 	@charts/demo/install.sh
 
 .PHONY: stop
 stop: $(LOCALCLUSTER) ## Stop everything that run started
-	@$(LOCALCLUSTER) down
+	@$(if $(DEMO_KUBECONFIG),charts/demo/stop.sh,$(LOCALCLUSTER) down)
 
 .PHONY: env
 env: $(LOCALCLUSTER) ## Print shell exports for clients of the running demo
@@ -37,6 +60,16 @@ env: $(LOCALCLUSTER) ## Print shell exports for clients of the running demo
 .PHONY: cluster
 cluster: $(LOCALCLUSTER)
 	@$(LOCALCLUSTER) up $(if $(NODES),--nodes $(NODES))
+
+# What a cluster that exists lacks is told before anything is built for it.
+.PHONY: preflight
+preflight:
+	@test/gobuild.sh -o $(CACHE)/bin/demo-preflight ./charts/demo/preflight
+	@$(CACHE)/bin/demo-preflight "$(DEMO_KUBECONFIG)" "$(NAMESPACE)" "$(REGISTRY)"
+
+.PHONY: clients
+clients: $(LOCALCLUSTER)
+	@$(LOCALCLUSTER) clients >/dev/null
 
 .PHONY: images
 images: built-images

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./tools.sh
+[ -z "${DEMO_KUBECONFIG:-}" ] || ./forward.sh alive
 
 secret() {
   "$KUBECTL" -n "$NAMESPACE" get secret "$1" -o "jsonpath={.data.$2}" | base64 -d

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # images.sh build: build the demo's images. images.sh load: load them into the
-# local cluster. A tag is the hash of what the image is built from: what did not
+# local cluster. images.sh push: push them to $DEMO_REGISTRY for a cluster that
+# exists. A tag is the hash of what the image is built from: what did not
 # change is not rebuilt, and what did is rolled out.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -24,7 +25,19 @@ load() {
   "$BIN/localcluster" load-image $(for name in $IMAGES; do image "$name"; done)
 }
 
+push() {
+  local name built pushed
+  # shellcheck source=charts/demo/tools.sh
+  . charts/demo/tools.sh
+  mkdir -p "$DEMO_STATE/images"
+  for name in $IMAGES; do
+    built=$(image "$name")
+    pushed=$("$BIN/localcluster" push-image --to "${DEMO_REGISTRY:?}/$name:${built##*:}" "$built")
+    echo "$pushed" >"$DEMO_STATE/images/$name"
+  done
+}
+
 case ${1:-} in
-  build | load) "$1" ;;
-  *) echo "images.sh takes build or load" >&2 && exit 2 ;;
+  build | load | push) "$1" ;;
+  *) echo "images.sh takes build, load or push" >&2 && exit 2 ;;
 esac

@@ -75,6 +75,7 @@ var mayImport = map[string][]string{
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/ports", "kernels/slab", "kernels/wire", "podrules", "tokens", "tokens/bearer", "kernels/languages"},
 	"cmd/elastichub":         {"*"},
 	"charts/demo":            {"api/v1alpha1"},
+	"charts/demo/preflight":  {"doctor", "doctor/gather"},
 	"charts/elastichub":      {},
 	"test/architecture":      {},
 	"kernels/agent/protocol": {"kernels/agent/keys", "kernels/wire"},

@@ -22,6 +22,11 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
+{{- /* The port of nodes, where Services have one; the argument is a list of the root and the port. */ -}}
+{{- define "demo.nodePort" -}}
+{{- if eq (index . 0).Values.serviceType "NodePort" }}, nodePort: {{ index . 1 }}{{ end -}}
+{{- end }}
+
 {{- define "demo.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 1000
