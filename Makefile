@@ -160,6 +160,10 @@ nodes-test: $(LOCALCLUSTER) ## Homes, drains and cordons on two nodes: adds one 
 tamper: cluster images ## Programs that want to keep their kernels' GPUs, in real Pods
 	@test/tamper/run.sh
 
+.PHONY: existing-test
+existing-test: ## The demo on a cluster that exists: the local one, with another namespace and a registry
+	@test/existing/run.sh
+
 .PHONY: smoke
 smoke: $(LOCALCLUSTER) ## The local cluster itself: Pods, network, limits, volumes, GPUs
 	@cd localcluster && ../test/gotest.sh ./smoke -tags smoke -count=1 -timeout 10m
