@@ -139,13 +139,33 @@ func checkRestricted(t *testing.T, deployment *appsv1.Deployment) {
 	}
 }
 
+// TestNodesNeedNotHavePorts: on a cluster that exists the ports of nodes may be taken, by
+// another demo too.
+func TestNodesNeedNotHavePorts(t *testing.T) {
+	t.Parallel()
+	services := 0
+	for _, document := range documents(t, render(t, "--set", "serviceType=ClusterIP")) {
+		var service corev1.Service
+		if strict.Unmarshal(document, &service) != nil || service.Kind != "Service" {
+			continue
+		}
+		services++
+		assert.NotEqual(t, corev1.ServiceTypeNodePort, service.Spec.Type, service.Name)
+		for _, port := range service.Spec.Ports {
+			assert.Zero(t, port.NodePort, service.Name)
+		}
+	}
+	assert.Equal(t, 5, services)
+}
+
 func TestMistakesInValuesStopTheInstallation(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]string{
-		"unknown key":     "kernelIdleSecond=15",
-		"never idle":      "kernelIdleSeconds=0",
-		"not a node port": "nodePorts.hub=80",
-		"no password":     "password=",
+		"unknown key":      "kernelIdleSecond=15",
+		"never idle":       "kernelIdleSeconds=0",
+		"not a node port":  "nodePorts.hub=80",
+		"no password":      "password=",
+		"type of Services": "serviceType=LoadBalancer",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

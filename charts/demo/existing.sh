@@ -53,13 +53,13 @@ YAML
 # same as here, as preflight has seen.
 bring_kinds() {
   local file kind there ours
+  there=$("$KUBECTL" get customresourcedefinitions -o name)
+  ours=$("$KUBECTL" get customresourcedefinitions -l "$MADE_BY" -o name)
   for file in "$ROOT"/charts/elastichub/crds/*.yaml; do
-    kind=$(sed -n 's/^  name: //p' "$file" | head -n 1)
-    there=$("$KUBECTL" get customresourcedefinition "$kind" --ignore-not-found -o name)
-    ours=$("$KUBECTL" get customresourcedefinitions -l "$MADE_BY" --field-selector "metadata.name=$kind" -o name)
-    if [ -z "$there" ] || [ -n "$ours" ]; then
+    kind=customresourcedefinition.apiextensions.k8s.io/$(sed -n 's/^  name: //p' "$file" | head -n 1)
+    if ! grep -qxF "$kind" <<<"$there" || grep -qxF "$kind" <<<"$ours"; then
       "$KUBECTL" apply --server-side --force-conflicts -f "$file" >/dev/null
-      "$KUBECTL" label --overwrite customresourcedefinition "$kind" "$MADE_BY" >/dev/null
+      "$KUBECTL" label --overwrite "$kind" "$MADE_BY" >/dev/null
     fi
   done
 }
@@ -67,13 +67,11 @@ bring_kinds() {
 # remove_kinds: those that run has made, unless somebody has come to use them, for with a
 # kind all its objects go.
 remove_kinds() {
-  local ours kind users
+  local ours users
   ours=$("$KUBECTL" get customresourcedefinitions -l "$MADE_BY" -o 'jsonpath={.items[*].metadata.name}')
   [ -n "$ours" ] || return 0
   users=$("$KUBECTL" get deployments -A -l app.kubernetes.io/name=elastichub,app.kubernetes.io/component=service -o name)
-  for kind in $ours; do
-    users+=$("$KUBECTL" get "$kind" -A -o name)
-  done
+  users+=$("$KUBECTL" get "${ours// /,}" -A -o name)
   if [ -n "$users" ]; then
     echo "the kinds stay, since others of this cluster use them"
     return
