@@ -91,6 +91,10 @@ type Run struct {
 	// the agent knows better. It ended at GapEnd, in Unix milliseconds.
 	Gap    int64 `json:"p,omitempty"`
 	GapEnd int64 `json:"q,omitempty"`
+	// From and To are since when and up to when Amounts were held without a break, in Unix
+	// milliseconds; both are zero if nothing was yet.
+	From int64 `json:"f,omitempty"`
+	To   int64 `json:"d,omitempty"`
 }
 
 // Meter is what an agent has counted since it began, in milliseconds.
@@ -125,6 +129,8 @@ type Book struct {
 	// Days and Months are by date: 2026-11-28, 2026-11.
 	Days   map[string]map[Key]*Row
 	Months map[string]map[Key]*Row
+	// Spans are of what is held no more, or not as it was.
+	Spans []*Span
 }
 
 // NewBook is an empty one.
@@ -169,6 +175,8 @@ func (b *Book) forget(now time.Time) {
 	maps.DeleteFunc(b.Marks, func(_ string, m Mark) bool {
 		return m.Gone != 0 && now.Sub(time.Unix(m.Gone, 0)) > markKept
 	})
+	oldest := now.Add(-spansKept).UnixMilli()
+	b.Spans = slices.DeleteFunc(b.Spans, func(s *Span) bool { return s.To < oldest })
 }
 
 // stored is a book as it lies in a ConfigMap.
@@ -180,6 +188,7 @@ type stored struct {
 	Sessions map[string]*Session `json:"sessions,omitempty"`
 	Days     map[string][]*Row   `json:"days,omitempty"`
 	Months   map[string][]*Row   `json:"months,omitempty"`
+	Spans    []*Span             `json:"spans,omitempty"`
 }
 
 // version of what is stored.
@@ -225,16 +234,24 @@ func index(all map[string][]*Row) map[string]map[Key]*Row {
 // encode packs a book for a ConfigMap.
 func (b *Book) encode() (packed []byte, dropped int, err error) { return b.fit(maxBytes) }
 
-// fit packs a book. What is more than so many bytes goes, the oldest days first; it tells how
-// many dates that were.
+// fit packs a book. Where that takes more than so many bytes, spans become coarser; then the
+// oldest days go. It tells how many dates that were.
 func (b *Book) fit(most int) (packed []byte, dropped int, err error) {
-	for {
+	for tried := false; ; tried = true {
 		if packed, err = b.pack(); err != nil || len(packed) <= most {
 			return packed, dropped, err
+		}
+		if !tried {
+			b.coarsen(b.latest() - spansExact.Milliseconds())
+			continue
 		}
 		of := b.Days
 		if len(of) <= 1 && len(b.Months) > 1 {
 			of = b.Months
+		}
+		if len(of) == 0 && len(b.Spans) > 0 {
+			b.Spans = nil
+			continue
 		}
 		if len(of) == 0 {
 			return nil, dropped, fmt.Errorf("usage: open runs take %d bytes", len(packed))
@@ -251,7 +268,7 @@ func (b *Book) fit(most int) (packed []byte, dropped int, err error) {
 func (b *Book) pack() ([]byte, error) {
 	var packed bytes.Buffer
 	zip := gzip.NewWriter(&packed)
-	err := json.NewEncoder(zip).Encode(stored{version, b.Since, b.Runs, b.Marks, b.Sessions, list(b.Days), list(b.Months)})
+	err := json.NewEncoder(zip).Encode(stored{version, b.Since, b.Runs, b.Marks, b.Sessions, list(b.Days), list(b.Months), b.Spans})
 	if err == nil {
 		err = zip.Close()
 	}
@@ -278,6 +295,6 @@ func decode(packed []byte) (*Book, error) {
 	maps.Copy(b.Runs, s.Runs)
 	maps.Copy(b.Marks, s.Marks)
 	maps.Copy(b.Sessions, s.Sessions)
-	b.Days, b.Months = index(s.Days), index(s.Months)
+	b.Days, b.Months, b.Spans = index(s.Days), index(s.Months), s.Spans
 	return b, nil
 }

@@ -75,6 +75,7 @@ type Loaded struct {
 // is a gap in the runs that are open in it.
 func NewLedger(books [Shards]Loaded, now Now) *Ledger {
 	l := &Ledger{where: map[string]int{}, answers: map[string]answer{}, totals: map[string]Use{}, now: now}
+	l.now.Mono = now.Mono.Truncate(time.Millisecond)
 	since := now.API
 	for _, loaded := range books {
 		if loaded.Book != nil && loaded.Since.Before(since) {
@@ -165,6 +166,7 @@ func (l *Ledger) Doubts(kernels []Kernel) []string {
 
 // Look books what has passed since the look before. It is shown everything there is.
 func (l *Ledger) Look(now Now, kernels []Kernel, servers []Server) {
+	now.Mono = now.Mono.Truncate(time.Millisecond) // what is less counts at the next look
 	elapsed := (now.Mono - l.now.Mono).Milliseconds()
 	if !l.looked {
 		elapsed, l.since = 0, now
@@ -212,6 +214,7 @@ func (l *Ledger) follow(k *Kernel, elapsed int64) {
 				run.Amounts = Amounts{}
 			}
 			if _, known := run.Amounts[name]; !known {
+				b.note(run)
 				run.Amounts[name] = n
 			}
 		}
@@ -342,6 +345,7 @@ func (l *Ledger) end(k *Kernel, b *Book, run *Run) {
 	if run.Meter == nil && k.Final != nil && k.FinalRun == run.Number {
 		l.meter(b, run, *k.Final)
 	}
+	b.note(run)
 	b.Marks[k.UID] = Mark{Run: max(run.Number, b.Marks[k.UID].Run)}
 	delete(b.Runs, k.UID)
 	shard := l.where[k.UID]
@@ -353,6 +357,7 @@ func (l *Ledger) end(k *Kernel, b *Book, run *Run) {
 func (l *Ledger) hold(b *Book, run *Run, ms int64, until time.Time) {
 	if ms > 0 {
 		run.Held += ms
+		b.hold(run, ms, until)
 		l.book(b, run, ms, until, func(u *Use, n int64) { u.Held += n })
 	}
 }

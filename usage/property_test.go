@@ -209,6 +209,7 @@ func TestEveryRunIsBookedOnce(t *testing.T) {
 				}
 				assert.LessOrEqual(t, booked.Busy*3600, float64(k.busy)/1000+tolerance, "%s busy", k.spec)
 			}
+			w.assertBudgets()
 			leaders += w.leaders
 		})
 	}
@@ -222,4 +223,31 @@ func (w *world) ledger0() {
 		w.lead()
 		w.look()
 	}
+}
+
+// assertBudgets holds what budgets count against what was true: of each user, and of all.
+func (w *world) assertBudgets() {
+	held, runs, sum := map[string]int64{}, map[string]int64{}, int64(0)
+	all := int64(0)
+	for _, k := range w.kernels {
+		held[k.user], runs[k.user] = held[k.user]+1000*k.held, runs[k.user]+k.runs
+		sum, all = sum+1000*k.held, all+k.runs
+	}
+	window := Window{Rolling: 24 * time.Hour}
+	mine := Budget{Policy: "ml", Resource: gpu, Limit: hours(1), PerUser: true, Window: window}
+	ours := Budget{Policy: "ml", Resource: gpu, Limit: hours(1), Window: window}
+	s := NewStandings(w.ledger.books[:], []Budget{mine, ours}, w.api(w.now))
+	const second = 1000 * 1000
+	for user, want := range held {
+		st, _ := s.Of(mine, user, false)
+		assert.InDelta(w.t, want, st.Used, second*(2*float64(runs[user])+3*float64(w.leaders)*3), user)
+	}
+	st, _ := s.Of(ours, "nobody", false)
+	assert.InDelta(w.t, sum, st.Used, second*(2*float64(all)+3*float64(w.leaders*len(w.kernels))), "of all")
+	// What spans say is what days do: nothing counts twice, and nothing is left out.
+	booked := 0.0
+	for _, line := range Report(w.ledger.books[:], Period{Days: 2}, ByUser, nil, w.api(w.now)) {
+		booked += line.Resources[gpu].Held
+	}
+	assert.InDelta(w.t, booked, st.UsedHours(), 1e-6)
 }

@@ -1,0 +1,255 @@
+package usage
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Calendar is a part of the calendar, which begins at midnight in a time zone.
+type Calendar string
+
+// Parts of the calendar. A week begins on Monday.
+const (
+	Day   Calendar = "day"
+	Week  Calendar = "week"
+	Month Calendar = "month"
+)
+
+// Window is a length of time that ends now, or a part of the calendar.
+type Window struct {
+	Rolling  time.Duration // zero: Calendar
+	Calendar Calendar
+	// Zone is the IANA name of the time zone of the calendar and of what people are told;
+	// empty: UTC.
+	Zone string
+}
+
+// Location is the window's time zone, and UTC where nobody knows it.
+func (w Window) Location() *time.Location {
+	zone, err := time.LoadLocation(w.Zone)
+	if err != nil {
+		return time.UTC
+	}
+	return zone
+}
+
+// Begin is when the window began that now is in.
+func (w Window) Begin(now time.Time) time.Time {
+	if w.Rolling > 0 {
+		return now.Add(-w.Rolling)
+	}
+	return w.calendar(now, 0)
+}
+
+// End is when the window of the calendar ends that now is in.
+func (w Window) End(now time.Time) time.Time { return w.calendar(now, 1) }
+
+// calendar is when the part of the calendar begins that is so many after that of now.
+func (w Window) calendar(now time.Time, after int) time.Time {
+	at := now.In(w.Location())
+	year, month, day := at.Date()
+	switch w.Calendar {
+	case Week:
+		day += 7*after - (int(at.Weekday())+6)%7
+	case Month:
+		month, day = month+time.Month(after), 1
+	case Day:
+		day += after
+	default:
+		day += after
+	}
+	return time.Date(year, month, day, 0, 0, 0, 0, at.Location())
+}
+
+// Budget bounds what may be held of a resource in a window.
+type Budget struct {
+	// Policy is that which those are accounted to whom it bounds.
+	Policy   string
+	Resource string
+	// Limit is in thousandths of a unit times milliseconds, and more than zero.
+	Limit int64
+	// PerUser: each of them has as much; else all of them together.
+	PerUser bool
+	Window  Window
+}
+
+// Binds reports whether a budget bounds kernels that hold these devices. One of cores or
+// memory bounds all of them.
+func (b Budget) Binds(holds func(device string) bool) bool {
+	return !IsDevice(b.Resource) || holds(b.Resource)
+}
+
+// Standing is how much of a budget is used.
+type Standing struct {
+	Budget
+	// Used is what was held in the window, as Limit.
+	Used int64
+	// Again is when the budget allows something again if nothing more is held until then;
+	// zero if it is not spent.
+	Again time.Time
+}
+
+// Low and Spent are the shares of a budget of which people are told.
+const (
+	Low   = 0.8
+	Spent = 1.0
+)
+
+// Spent reports whether nothing is left.
+func (s Standing) Spent() bool { return s.Used >= s.Limit }
+
+// Share is how much of the budget is used; 1 is all of it.
+func (s Standing) Share() float64 { return float64(s.Used) / float64(s.Limit) }
+
+// UsedHours and LimitHours are of one unit of the resource.
+func (s Standing) UsedHours() float64  { return float64(s.Used) / msPerHour }
+func (s Standing) LimitHours() float64 { return float64(s.Limit) / msPerHour }
+
+// account is who has a budget: a user, or all.
+type account struct {
+	budget Budget
+	user   string
+	client bool
+}
+
+// accountOf takes all spellings of a user's name for one, as quotas do.
+func accountOf(b Budget, user string, client bool) account {
+	if !b.PerUser {
+		return account{budget: b}
+	}
+	return account{budget: b, user: strings.ToLower(user), client: client}
+}
+
+// Standings are how budgets stood at a moment. They are not changed any more.
+type Standings struct {
+	At    time.Time
+	known map[Budget]bool
+	used  map[account]Standing
+}
+
+// NewStandings sums up what counts for budgets at a moment.
+func NewStandings(books []*Book, budgets []Budget, now time.Time) *Standings {
+	s := &Standings{At: now, known: map[Budget]bool{}, used: map[account]Standing{}}
+	byPolicy := map[string][]Budget{}
+	begins := map[Budget]int64{}
+	for _, b := range budgets {
+		if b.Limit > 0 && !s.known[b] {
+			s.known[b], begins[b] = true, b.Window.Begin(now).UnixMilli()
+			byPolicy[b.Policy] = append(byPolicy[b.Policy], b)
+		}
+	}
+	if len(byPolicy) == 0 {
+		return s
+	}
+	// By its end a rolling window excludes what a clock that was set back has put into the future.
+	end := now.Add(spansKept).UnixMilli()
+	each := func(do func(*Span, Budget)) {
+		for _, book := range books {
+			book.spans(now, func(span *Span) {
+				for _, b := range byPolicy[span.Group] {
+					do(span, b)
+				}
+			})
+		}
+	}
+	each(func(span *Span, b Budget) {
+		if n := span.within(b.Resource, begins[b], end); n > 0 {
+			at := accountOf(b, span.User, span.Client)
+			st := s.used[at]
+			st.Budget, st.Used = b, st.Used+n
+			s.used[at] = st
+		}
+	})
+	counted := map[account][]*Span{}
+	each(func(span *Span, b Budget) {
+		if at := accountOf(b, span.User, span.Client); s.used[at].Spent() && b.Window.Rolling > 0 {
+			counted[at] = append(counted[at], span)
+		}
+	})
+	for at, st := range s.used {
+		if st.Spent() {
+			st.Again = st.again(counted[at], now)
+			s.used[at] = st
+		}
+	}
+	return s
+}
+
+// again is when a spent budget allows something again.
+func (s Standing) again(counted []*Span, now time.Time) time.Time {
+	w := s.Window
+	if w.Rolling <= 0 {
+		return w.End(now)
+	}
+	end := now.Add(spansKept).UnixMilli()
+	// Nothing is left of what was held once all of it is older than the window.
+	latest := 0
+	for _, span := range counted {
+		latest = max(latest, int(span.To+w.Rolling.Milliseconds()-now.UnixMilli()))
+	}
+	after := sort.Search(latest, func(ms int) bool {
+		from := now.UnixMilli() + int64(ms) - w.Rolling.Milliseconds()
+		var used int64
+		for _, span := range counted {
+			used += span.within(s.Resource, from, end)
+		}
+		return used < s.Limit
+	})
+	return now.Add(time.Duration(after) * time.Millisecond).In(w.Location())
+}
+
+// spans are all of a book, and what its open runs hold: up to now, where that was written
+// less than a while ago.
+func (b *Book) spans(now time.Time, do func(*Span)) {
+	for _, s := range b.Spans {
+		do(s)
+	}
+	for _, run := range b.Runs {
+		open := *run
+		if passed := now.UnixMilli() - run.To; run.To > 0 && run.Gap == 0 && passed > 0 && passed <= unwritten.Milliseconds() {
+			open.To = now.UnixMilli()
+		}
+		if open.To > open.From {
+			do(open.span())
+		}
+		if run.Gap > 0 {
+			open.From, open.To = run.GapEnd-run.Gap, run.GapEnd
+			do(open.span())
+		}
+	}
+}
+
+// unwritten is how long an open run is taken to go on that nobody has written since.
+const unwritten = 90 * time.Second
+
+// Of is how a budget stands for a user, or a client of a gateway; false: that is not known.
+func (s *Standings) Of(b Budget, user string, client bool) (standing Standing, known bool) {
+	if s == nil || !s.known[b] {
+		return Standing{}, false
+	}
+	if st, used := s.used[accountOf(b, user, client)]; used {
+		return st, true
+	}
+	return Standing{Budget: b}, true
+}
+
+// Worst is that of some standings which holds longest, or else of which most is used.
+func Worst(standings []Standing) Standing {
+	return slices.MaxFunc(standings, func(a, b Standing) int {
+		return cmp.Or(a.Again.Compare(b.Again), cmp.Compare(a.Share(), b.Share()))
+	})
+}
+
+// Most is how much is used of a budget by whom of those bounded by it has used most.
+func (s *Standings) Most(b Budget) Standing {
+	most := Standing{Budget: b}
+	for at, st := range s.used {
+		if at.budget == b && st.Used > most.Used {
+			most = st
+		}
+	}
+	return most
+}
