@@ -40,8 +40,7 @@ type activity struct {
 	cullConnected bool
 	last          time.Time
 	since         time.Time            // a time-out was set where there was none: idle time begins here
-	yield         time.Duration        // park at the next look if idle for so long; 0: no such wish
-	byHand        bool                 // somebody wishes so who does not wait for what it holds
+	wish          parkWish             // that it be parked at the next look
 	executes      map[string]*execute  // execute_requests without reply
 	asked         map[string]bool      // other requests of clients that are not over; whether silent
 	busy          map[string]time.Time // those of them for which iopub said busy, and when
@@ -60,6 +59,14 @@ type activity struct {
 	worked        time.Duration // for how long the kernel has been busy, up to settled
 	working       bool          // it was busy at settled
 	settled       time.Time
+}
+
+// parkWish is that a kernel be parked before its time.
+type parkWish struct {
+	idle   time.Duration // if it has been idle for so long; 0: there is no such wish
+	byHand bool          // of somebody who does not wait for what it holds
+	budget bool          // since a budget is spent: clients do not hold it
+	whole  bool          // only if everything is kept
 }
 
 // refusal is when a kernel does not yield to whoever waits for what it holds.
@@ -391,6 +398,8 @@ type idleness struct {
 	park    bool // it is time
 	yields  bool // before its time, for somebody who waits or by hand
 	byHand  bool // the latter
+	budget  bool // or since a budget is spent
+	whole   bool // only if everything is kept
 	refuses bool // to yield for somebody who waits
 }
 
@@ -402,7 +411,7 @@ func (a *activity) idleness(now time.Time, connections int) idleness {
 	i.busy = i.running && i.still == standstillNone
 	if i.busy {
 		i.last, i.used = now, now
-		a.yield = 0
+		a.wish = parkWish{}
 		return i
 	}
 	i.used = i.last
@@ -416,13 +425,14 @@ func (a *activity) idleness(now time.Time, connections int) idleness {
 	i.free = connections == 0 || a.cullConnected
 	i.parks = a.timeout > 0 && i.free
 	i.park = i.parks && i.idle >= a.timeout
-	if r := a.refuses; r.whole {
-		i.refuses = r.never || i.still != standstillNone || r.found && r.used.Equal(i.used)
-	}
-	if a.yield > 0 && i.idle >= a.yield && i.free && (a.byHand || !i.refuses) {
-		i.park, i.yields, i.byHand = true, true, a.byHand
+	r, w := a.refuses, a.wish
+	lossy := r.never || i.still != standstillNone || r.found && r.used.Equal(i.used)
+	i.refuses = r.whole && lossy
+	refused := i.refuses && !w.byHand && !w.budget || w.whole && lossy
+	if w.idle > 0 && i.idle >= w.idle && (i.free || w.budget) && !refused {
+		i.park, i.yields, i.byHand, i.budget, i.whole, i.free = true, true, w.byHand, w.budget, w.whole, true
 	} else {
-		a.yield = 0
+		a.wish = parkWish{}
 	}
 	return i
 }

@@ -54,6 +54,7 @@ type agent struct {
 	contact  atomic.Pointer[time.Time] // when somebody with the key last spoke to the agent
 	farewell atomic.Pointer[farewell]  // the last shutdown_request of a client, or nil
 	warned   bool                      // parking has been announced; the supervisor's
+	told     atomic.Pointer[string]    // a notice for people, nil: none was taken
 	usage    protocol.Usage            // as of the start of the present process; the supervisor's
 	probed   atomic.Pointer[time.Time] // when the kubelet last asked whether the kernel is to live
 	over     atomic.Bool               // the kernel is to be gone

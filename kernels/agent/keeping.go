@@ -181,7 +181,7 @@ func (p *kept) look(now time.Time) (park bool) {
 	i := p.a.activity.idleness(now, p.a.connections())
 	step := p.plan.Next(keeper.Situation{
 		Now: now, Busy: i.running, Used: i.used, Idle: i.idle, May: i.free,
-		Short: i.short, Long: i.timeout, Yields: i.yields, YieldAny: p.cfg.YieldAny || i.byHand,
+		Short: i.short, Long: i.timeout, Yields: i.yields, YieldAny: (p.cfg.YieldAny || i.byHand || i.budget) && !i.whole,
 	})
 	switch step {
 	case keeper.Wait:

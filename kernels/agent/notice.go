@@ -27,6 +27,9 @@ func (a *agent) parkedNotice(i idleness, state words) string {
 	if i.byHand {
 		return fmt.Sprintf("Kernel parked by hand%s. %s", a.held("", ": its GPU is free again", ": its %d GPUs are free again"), after)
 	}
+	if i.budget {
+		return fmt.Sprintf("Kernel parked, since a budget of its policy is spent%s. %s", a.held("", ": its GPU is free again", ": its %d GPUs are free again"), after)
+	}
 	if !i.yields {
 		return fmt.Sprintf("Kernel parked after %s %s%s. %s", span(limit), without, a.held("", ": its GPU is free again", ": its %d GPUs are free again"), after)
 	}

@@ -30,6 +30,7 @@ func (a *agent) server() *http.Server {
 	private.HandleFunc("PUT "+protocol.PathVariables, a.putVariables)
 	private.HandleFunc("PUT "+protocol.PathKeep, a.putKeep)
 	private.HandleFunc("POST "+protocol.PathPark, a.postPark)
+	private.HandleFunc("PUT "+protocol.PathNotice, a.putNotice)
 	private.HandleFunc("POST "+protocol.PathShutdown, a.postShutdown)
 	private.HandleFunc("GET "+protocol.PathChannels, a.getChannels)
 	private.HandleFunc("GET "+protocol.PathPorts, a.getPorts)

@@ -32,6 +32,7 @@ type session struct {
 	requests    uint64
 	received    recent // headers of the client's messages
 	warning     string // display id of the announcement of parking, if there is one
+	told        string // the notice that was shown last
 	warnedIn    []byte // header of the request it is shown under
 	greeting    string // to be said under the first cell
 }

@@ -343,6 +343,7 @@ func (a *agent) watch(ctx context.Context, k *kernel, waiting *[]chan error, ans
 				return endIdle
 			}
 			a.warnBeforeParking(now, kept)
+			a.tell()
 			if a.orphaned(now) {
 				return endOrphaned
 			}

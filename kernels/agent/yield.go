@@ -24,7 +24,11 @@ func (a *agent) postPark(w http.ResponseWriter, r *http.Request) {
 	a.mu.RLock()
 	running := a.kernel != nil && !a.ending
 	a.mu.RUnlock()
-	if !running || !a.activity.yieldIf(time.Now(), time.Duration(*body.IfIdleSeconds*float64(time.Second)), body.ByHand, a.connections()) {
+	wish := parkWish{idle: time.Duration(*body.IfIdleSeconds * float64(time.Second)), byHand: body.ByHand, budget: body.Budget, whole: body.Whole}
+	if body.Whole && a.keep.Load() == nil {
+		running = false // nothing is kept
+	}
+	if !running || !a.activity.yieldIf(time.Now(), wish, a.connections()) {
 		problem(w, http.StatusConflict, "NotIdle", "the kernel is busy, has not been idle for so long, or is held by a client")
 		return
 	}
@@ -33,9 +37,9 @@ func (a *agent) postPark(w http.ResponseWriter, r *http.Request) {
 
 // yieldIf notes the wish that the kernel be parked at the supervisor's next
 // look, and reports whether it would be by now.
-func (a *activity) yieldIf(now time.Time, idle time.Duration, byHand bool, connections int) bool {
+func (a *activity) yieldIf(now time.Time, wish parkWish, connections int) bool {
 	a.mu.Lock()
-	a.yield, a.byHand = idle, byHand
+	a.wish = wish
 	a.mu.Unlock()
 	return a.idleness(now, connections).park
 }

@@ -14,9 +14,9 @@ func TestYield(t *testing.T) {
 	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
 
 	a := newActivity(begin, time.Hour, true, 0.05, 5)
-	assert.False(t, a.yieldIf(at(59), time.Minute, false, 0), "not idle for so long")
+	assert.False(t, a.yieldIf(at(59), parkWish{idle: time.Minute}, 0), "not idle for so long")
 	assert.False(t, a.idleness(at(61), 0).park, "a wish that was refused does not last")
-	assert.True(t, a.yieldIf(at(61), time.Minute, false, 1))
+	assert.True(t, a.yieldIf(at(61), parkWish{idle: time.Minute}, 1))
 	i := a.idleness(at(61), 1)
 	assert.True(t, i.park)
 	assert.True(t, i.yields)
@@ -32,12 +32,12 @@ func TestYield(t *testing.T) {
 	// a busy kernel never yields, a client's kernel only if the rule says so
 	s.asks(exe, "2")
 	s.says(wire.StateBusy, exe, "2")
-	assert.False(t, a.yieldIf(at(7200), time.Minute, false, 0))
+	assert.False(t, a.yieldIf(at(7200), parkWish{idle: time.Minute}, 0))
 	b := newActivity(begin, 0, true, 0.05, 5)
 	b.setCullConnected(false)
-	assert.False(t, b.yieldIf(at(7200), time.Minute, false, 1))
+	assert.False(t, b.yieldIf(at(7200), parkWish{idle: time.Minute}, 1))
 	assert.False(t, b.idleness(at(7200), 0).park, "nor later, when the client has left")
-	assert.True(t, b.yieldIf(at(7200), time.Minute, false, 0), "also one that is never parked otherwise")
+	assert.True(t, b.yieldIf(at(7200), parkWish{idle: time.Minute}, 0), "also one that is never parked otherwise")
 }
 
 // TestWhoDoesNotYield: where all of the state is to be kept, a kernel of which that is known not
@@ -58,10 +58,10 @@ func TestWhoDoesNotYield(t *testing.T) {
 		"it has been used since": {refusal{whole: true, found: true, used: used.Add(-time.Second)}, true},
 	} {
 		a.refuse(tc.refuses)
-		assert.Equal(t, tc.yields, a.yieldIf(at(61), time.Minute, false, 0), name)
+		assert.Equal(t, tc.yields, a.yieldIf(at(61), parkWish{idle: time.Minute}, 0), name)
 		assert.Equal(t, !tc.yields, a.idleness(at(61), 0).refuses, name)
 		assert.Equal(t, tc.yields, a.idleness(at(61), 0).yields, name)
-		assert.True(t, a.yieldIf(at(61), time.Minute, true, 0), "%s: by hand", name)
+		assert.True(t, a.yieldIf(at(61), parkWish{idle: time.Minute, byHand: true}, 0), "%s: by hand", name)
 		assert.True(t, a.idleness(at(3600), 0).park, "%s: its idle time is over", name)
 	}
 
@@ -73,5 +73,5 @@ func TestWhoDoesNotYield(t *testing.T) {
 	a.input, a.last = true, at(62)
 	a.mu.Unlock()
 	a.refuse(refusal{whole: true})
-	assert.False(t, a.yieldIf(at(200), time.Minute, false, 0))
+	assert.False(t, a.yieldIf(at(200), parkWish{idle: time.Minute}, 0))
 }

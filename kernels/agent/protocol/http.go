@@ -21,6 +21,7 @@ const (
 	PathVariables = "/v1/variables" // PUT Variables
 	PathKeep      = "/v1/keep"      // PUT a KeepState; since 4
 	PathPark      = "/v1/park"      // POST a ParkRequest
+	PathNotice    = "/v1/notice"    // PUT a Notice; since 5
 	PathShutdown  = "/v1/shutdown"  // POST
 	PathChannels  = "/v1/channels"  // GET: the WebSocket
 	PathPorts     = "/v1/ports"     // GET: Ports; any method of PathPorts/<port>/…: to a server in the kernel's container
@@ -35,7 +36,7 @@ const LivePeriod = 2 * time.Second
 const HeaderProbe = "Elastichub-Probe"
 
 // Version of what an agent speaks. Agents that say none speak 1.
-const Version = 4
+const Version = 5
 
 // State is the body of GET PathState.
 type State struct {
@@ -161,7 +162,21 @@ type ParkRequest struct {
 	// ByHand: somebody gives back what the kernel holds, and nobody waits for it. Since 4:
 	// an older agent refuses what it does not know.
 	ByHand bool `json:"byHand,omitempty"`
+	// Budget: a budget of the kernel's policy is spent; clients do not hold it then. Since 5.
+	Budget bool `json:"budget,omitempty"`
+	// Whole: only if all of the kernel's variables are kept. Since 5.
+	Whole bool `json:"whole,omitempty"`
 }
+
+// Notice is the body of PUT PathNotice: what people are to read under the last cell of each
+// session, or under the first that is run. Each text is shown once; an empty one takes back
+// what was not shown yet.
+type Notice struct {
+	Text string `json:"text"`
+}
+
+// NoticeBytes bounds the text of a Notice.
+const NoticeBytes = 2 << 10
 
 // Ports is the body of GET PathPorts.
 type Ports struct {

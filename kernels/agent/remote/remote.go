@@ -96,7 +96,7 @@ func (c *Caller) Report(ctx context.Context, ip string, secret keys.Secret) (pro
 // Park ends the kernel as its idle time would, if it has been idle for so long,
 // and reports whether the agent agreed.
 func (c *Caller) Park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
-	return c.park(ctx, ip, secret, idle, false)
+	return c.park(ctx, ip, secret, idle, protocol.ParkRequest{})
 }
 
 // ParkByHand does so because somebody gives back what the kernel holds, and says so to people.
@@ -105,12 +105,39 @@ func (c *Caller) ParkByHand(ctx context.Context, ip string, secret keys.Secret, 
 	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
 		return false, err
 	}
-	return c.park(ctx, ip, secret, idle, state.Protocol >= 4)
+	return c.park(ctx, ip, secret, idle, protocol.ParkRequest{ByHand: state.Protocol >= 4})
 }
 
-func (c *Caller) park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, byHand bool) (bool, error) {
+// ParkForBudget does so, also while clients hold the kernel, since a budget is spent; with
+// whole only if all of its variables are kept. An agent of a former release does not know
+// that, and parks as by hand, or not at all.
+func (c *Caller) ParkForBudget(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, whole bool) (bool, error) {
+	var state protocol.State
+	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
+		return false, err
+	}
+	switch {
+	case state.Protocol >= 5:
+		return c.park(ctx, ip, secret, idle, protocol.ParkRequest{Budget: true, Whole: whole})
+	case whole:
+		return false, nil
+	}
+	return c.park(ctx, ip, secret, idle, protocol.ParkRequest{ByHand: state.Protocol >= 4})
+}
+
+// Notify has people read a notice in their cells. An agent of a former release shows none.
+func (c *Caller) Notify(ctx context.Context, ip string, secret keys.Secret, notice protocol.Notice) error {
+	var state protocol.State
+	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil || state.Protocol < 5 {
+		return err
+	}
+	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathNotice, notice, nil, http.StatusNoContent)
+	return err
+}
+
+func (c *Caller) park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, body protocol.ParkRequest) (bool, error) {
 	seconds := idle.Seconds()
-	body := protocol.ParkRequest{IfIdleSeconds: &seconds, ByHand: byHand}
+	body.IfIdleSeconds = &seconds
 	status, err := c.call(ctx, ip, secret, http.MethodPost, protocol.PathPark, body, nil, http.StatusAccepted, http.StatusConflict)
 	return err == nil && status == http.StatusAccepted, err
 }
