@@ -71,6 +71,9 @@ func ValidatePolicy(p v1alpha1.GroupPolicy) field.ErrorList {
 	faults = append(faults, validateSeconds(spec.ServerIdleSeconds, at.Child("serverIdleSeconds"))...)
 	faults = append(faults, validateSeconds(spec.MaxRunSeconds, at.Child("maxRunSeconds"))...)
 	faults = append(faults, validateSeconds(ptr.Deref(spec.SnoozeMaxSeconds, 0), at.Child("snoozeMaxSeconds"))...)
+	if len(spec.Budget) > 0 {
+		faults = append(faults, field.Forbidden(at.Child("budget"), "servers are in no ledger of hours; kernels.budget bounds kernels"))
+	}
 	return faults
 }
 
@@ -321,7 +324,7 @@ func validateKernels(k v1alpha1.PolicyKernels, at *field.Path) field.ErrorList {
 	faults = append(faults, validateSeconds(k.IdleSeconds, at.Child("idleSeconds"))...)
 	faults = append(faults, validateSeconds(ptr.Deref(k.MaxRunSeconds, 0), at.Child("maxRunSeconds"))...)
 	faults = append(faults, notNegative(int64(k.Weight), at.Child("weight"))...)
-	return faults
+	return append(faults, validateBudgets(k, at)...)
 }
 
 func notNegative(n int64, at *field.Path) field.ErrorList {

@@ -33,6 +33,10 @@ type fakeAgent struct {
 	// parkCalls counts those of Park, whatever was answered.
 	parkCalls int
 
+	// notices are those that were taken; whole: it was to be parked only if all is kept.
+	notices []string
+	whole   bool
+
 	variables map[string]string
 	directory *protocol.Directory
 	keep      *protocol.KeepState
@@ -120,6 +124,21 @@ func (f *fakeAgents) Report(ctx context.Context, ip string, secret keys.Secret) 
 
 func (f *fakeAgents) ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
 	return f.Park(ctx, ip, secret, idle)
+}
+
+func (f *fakeAgents) ParkForBudget(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, whole bool) (bool, error) {
+	f.at(ip, func(a *fakeAgent) { a.whole = whole })
+	return f.Park(ctx, ip, secret, idle)
+}
+
+func (f *fakeAgents) Notify(_ context.Context, ip string, secret keys.Secret, notice protocol.Notice) (err error) {
+	f.at(ip, func(a *fakeAgent) {
+		if err = errSilent; !a.silent {
+			a.secret, err = secret, nil
+			a.notices = append(a.notices, notice.Text)
+		}
+	})
+	return err
 }
 
 func (f *fakeAgents) Park(_ context.Context, ip string, secret keys.Secret, idle time.Duration) (will bool, err error) {

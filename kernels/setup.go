@@ -13,6 +13,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/offers"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
+	"github.com/elastichub/elastichub/usage"
 )
 
 // SetupWithManager adds the controllers of kernels, admission, gateways and
@@ -28,21 +29,22 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	}
 	cfg.Pods.Keeps = len(cfg.KeepSeed) > 0
 	pods := podspec.NewBuilder(cfg.Pods)
-	admission, err := queue.New(mgr, queue.Config{Namespace: cfg.Namespace, Pods: pods, ClusterCapacity: cfg.ClusterCapacity, NodePools: cfg.NodePools, Allowances: cfg.Allowances}, agents, life, registry)
-	if err != nil {
-		return nil, err
-	}
 	var metered lifecycle.Metered
+	var standings func() *usage.Standings
 	if cfg.Ledger != "" {
 		booker, err := booking.SetupWithManager(mgr, cfg.Namespace, cfg.Ledger, registry)
 		if err != nil {
 			return nil, err
 		}
-		metered = booker.Metered
+		metered, standings = booker.Metered, booker.Standings
+	}
+	admission, err := queue.New(mgr, queue.Config{Namespace: cfg.Namespace, Pods: pods, ClusterCapacity: cfg.ClusterCapacity, NodePools: cfg.NodePools, Allowances: cfg.Allowances, Standings: standings}, agents, life, registry)
+	if err != nil {
+		return nil, err
 	}
 	for _, setup := range []func() error{
 		func() error {
-			return lifecycle.SetupWithManager(mgr, cfg.Namespace, pods, cfg.KeepSeed, agents, admission.Expect, metered, life)
+			return lifecycle.SetupWithManager(mgr, cfg.Namespace, pods, cfg.KeepSeed, agents, admission.Expect, metered, standings, life)
 		},
 		func() error { return admission.SetupWithManager(mgr) },
 		func() error {

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // images have none
 )
 
 // Calendar is a part of the calendar, which begins at midnight in a time zone.
@@ -34,6 +36,17 @@ func (w Window) Location() *time.Location {
 		return time.UTC
 	}
 	return zone
+}
+
+// String is the window as a policy names it.
+func (w Window) String() string {
+	switch {
+	case w.Rolling <= 0:
+		return string(w.Calendar)
+	case w.Rolling%time.Hour == 0:
+		return strconv.Itoa(int(w.Rolling/time.Hour)) + "h"
+	}
+	return w.Rolling.String()
 }
 
 // Begin is when the window began that now is in.
@@ -107,6 +120,11 @@ func (s Standing) Share() float64 { return float64(s.Used) / float64(s.Limit) }
 // UsedHours and LimitHours are of one unit of the resource.
 func (s Standing) UsedHours() float64  { return float64(s.Used) / msPerHour }
 func (s Standing) LimitHours() float64 { return float64(s.Limit) / msPerHour }
+
+// LimitText is how many hours the budget is, as a policy has it.
+func (b Budget) LimitText() string {
+	return strconv.FormatFloat(float64(b.Limit)/msPerHour, 'g', 6, 64)
+}
 
 // account is who has a budget: a user, or all.
 type account struct {
@@ -236,8 +254,8 @@ func (s *Standings) Of(b Budget, user string, client bool) (standing Standing, k
 	return Standing{Budget: b}, true
 }
 
-// Worst is that of some standings which holds longest, or else of which most is used.
-func Worst(standings []Standing) Standing {
+// Longest is that of some standings that allows something again last. There has to be one.
+func Longest(standings []Standing) Standing {
 	return slices.MaxFunc(standings, func(a, b Standing) int {
 		return cmp.Or(a.Again.Compare(b.Again), cmp.Compare(a.Share(), b.Share()))
 	})
@@ -252,4 +270,13 @@ func (s *Standings) Most(b Budget) Standing {
 		}
 	}
 	return most
+}
+
+// ToldTime is a moment as people are told it, to the second that follows, with the zone's name.
+func ToldTime(t time.Time) string {
+	whole := t.Truncate(time.Second)
+	if whole.Before(t) {
+		whole = whole.Add(time.Second)
+	}
+	return whole.Format("15:04:05 on 2 January 2006") + " (" + whole.Location().String() + ")"
 }

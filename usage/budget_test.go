@@ -181,3 +181,60 @@ func TestSpansThatFindNoRoom(t *testing.T) {
 	b.forget(noon.AddDate(0, 0, 60))
 	assert.Empty(t, b.Spans)
 }
+
+// TestABudgetOutlivesItsLeaders: three are killed while a run holds, and the API server's clock is
+// set by five minutes each time. What the agent has counted is what counts.
+func TestABudgetOutlivesItsLeaders(t *testing.T) {
+	t.Parallel()
+	const began = 10 * time.Second
+	var offset time.Duration
+	clock := func(d time.Duration) Now { return Now{Mono: d, API: noon.Add(d + offset)} }
+	kernel := func(d time.Duration, holds bool) []Kernel {
+		k := alices(asItIs)
+		k[0].Holds, k[0].Began, k[0].Amounts = holds, clock(began).API.Truncate(time.Second), Amounts{gpu: 1000}
+		if !holds {
+			k[0].Final, k[0].FinalRun = &Meter{Held: (d - began).Milliseconds()}, 1
+		}
+		return k
+	}
+	l := NewLedger([Shards]Loaded{}, clock(0))
+	now := time.Duration(0)
+	l.Look(clock(now), nil, nil)
+	now = began
+	l.Look(clock(now), kernel(now, true), nil)
+	for _, step := range []time.Duration{5 * time.Minute, -5 * time.Minute, -5 * time.Minute} {
+		written := now
+		for range 100 {
+			now += 977 * time.Millisecond
+			l.Look(clock(now), kernel(now, true), nil)
+			if l.changed[ShardOf("alice")] && now-written > time.Minute {
+				written = now
+			}
+		}
+		packed, _, err := l.books[ShardOf("alice")].encode()
+		require.NoError(t, err)
+		at := clock(now).API.Truncate(time.Second)
+		for range 30 { // not written any more
+			now += 977 * time.Millisecond
+			l.Look(clock(now), kernel(now, true), nil)
+		}
+		now += 20 * time.Second // nobody leads
+		offset += step
+		b, err := decode(packed)
+		require.NoError(t, err)
+		var loaded [Shards]Loaded
+		loaded[ShardOf("alice")] = Loaded{b, at}
+		l = NewLedger(loaded, clock(now))
+		l.Look(clock(now), kernel(now, true), nil)
+		now += 3 * time.Second
+		l.Answer("k", 1, Meter{Held: (now - began).Milliseconds()}, now)
+		l.Look(clock(now), kernel(now, true), nil)
+	}
+	now += time.Second
+	budget := Budget{Policy: "ml", Resource: gpu, Limit: (now - began).Milliseconds() * 1000, PerUser: true, Window: Window{Rolling: 24 * time.Hour}}
+	open, _ := NewStandings(l.books[:], []Budget{budget}, clock(now).API).Of(budget, "alice", false)
+	assert.InDelta(t, budget.Limit, open.Used, 1000*1000, "while it is open: within a second")
+	l.Look(clock(now), kernel(now, false), nil)
+	done, _ := NewStandings(l.books[:], []Budget{budget}, clock(now).API).Of(budget, "alice", false)
+	assert.InDelta(t, budget.Limit, done.Used, 1000*1000, "and when it is over")
+}

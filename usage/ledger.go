@@ -103,6 +103,9 @@ func NewLedger(books [Shards]Loaded, now Now) *Ledger {
 // Book is one of the books, which is not to be changed.
 func (l *Ledger) Book(shard int) *Book { return l.books[shard] }
 
+// Books are all of them, which are not to be changed.
+func (l *Ledger) Books() []*Book { return l.books[:] }
+
 // State says whether a book has changed since it was written, and whether a run has begun
 // or ended since.
 func (l *Ledger) State(shard int) (changed, urgent bool) { return l.changed[shard], l.urgent[shard] }

@@ -122,8 +122,8 @@ type GroupPolicySpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=315360000
 	SnoozeMaxSeconds *int64 `json:"snoozeMaxSeconds,omitempty"`
-	// Budget bounds the resource-hours of servers and kernels together.
-	// This field is not read yet.
+	// Budget would bound servers and kernels together. Servers are in no ledger of hours:
+	// kernels.budget is what can be set, and a policy that sets this one is not valid.
 	// +kubebuilder:validation:MaxItems=16
 	Budget []Budget `json:"budget,omitempty"`
 	// ServiceAccountName is the account that servers and kernels run as. Its owner has
@@ -175,12 +175,12 @@ type PolicyPod struct {
 	ExtraResources corev1.ResourceList `json:"extraResources,omitempty"`
 }
 
-// Budget bounds resource-hours in a window of time. Nothing of it is read yet.
+// Budget bounds resource-hours in a window of time.
 type Budget struct {
 	// Resource that is counted: cpu, memory (GiB-hours) or an extended one.
 	// +kubebuilder:validation:MaxLength=317
 	Resource string `json:"resource"`
-	// Hours of one unit of the resource.
+	// Hours of one unit of the resource, e.g. 40 or 0.5.
 	Hours resource.Quantity `json:"hours"`
 	// Per is whose use is added up: a user's or that of the whole group.
 	// +kubebuilder:validation:Enum=user;group
@@ -202,12 +202,13 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="has(self.rolling) != has(self.calendar)",message="exactly one of rolling and calendar must be set"
 type BudgetWindow struct {
-	// Rolling is a length of time that ends now, e.g. 168h.
+	// Rolling is a length of time that ends now, e.g. 168h: 1m at least, 840h (35 days) at most.
 	Rolling *metav1.Duration `json:"rolling,omitempty"`
-	// Calendar is a week or a month, in timeZone.
-	// +kubebuilder:validation:Enum=week;month
+	// Calendar is a day, a week, which begins on Monday, or a month, in timeZone.
+	// +kubebuilder:validation:Enum=day;week;month
 	Calendar BudgetCalendar `json:"calendar,omitempty"`
-	// TimeZone is an IANA name, e.g. Europe/Berlin; default UTC.
+	// TimeZone is an IANA name, e.g. Europe/Berlin; default UTC. People are told in it
+	// when a spent budget allows something again.
 	// +kubebuilder:validation:MaxLength=253
 	TimeZone string `json:"timeZone,omitempty"`
 }
@@ -217,6 +218,7 @@ type BudgetCalendar string
 
 // Windows of the calendar.
 const (
+	BudgetDay   BudgetCalendar = "day"
 	BudgetWeek  BudgetCalendar = "week"
 	BudgetMonth BudgetCalendar = "month"
 )
@@ -398,10 +400,16 @@ type PolicyKernels struct {
 
 	// Keep says whether the variables of parked kernels are kept.
 	Keep *PolicyKeep `json:"keep,omitempty"`
-	// Budget bounds the resource-hours of kernels.
-	// This field is not read yet.
+	// Budget bounds the resource-hours of the kernels that are accounted to the policy: it
+	// is the first of their users'. Nobody whose budget is spent gets a kernel that it bounds.
 	// +kubebuilder:validation:MaxItems=16
 	Budget []Budget `json:"budget,omitempty"`
+	// OnBudget is what happens to kernels that run when a budget is spent, a minute after
+	// a notice in their cells. whole, which is the default, parks those that are idle and all
+	// of whose variables can be kept; any parks all that are idle; force interrupts those that
+	// are busy, too; none lets them run.
+	// +kubebuilder:validation:Enum=whole;any;force;none
+	OnBudget OnBudget `json:"onBudget,omitempty"`
 	// OwnEnvironments lets members run the Python environments of their homes (venv, uv,
 	// conda) as kernels: each of the kernels that this policy allows, with the
 	// environment's Python in the place of its image's. Nothing is allowed where it is absent.
@@ -436,6 +444,17 @@ type OnYield string
 const (
 	OnYieldWhole OnYield = "whole"
 	OnYieldAny   OnYield = "any"
+)
+
+// OnBudget is what happens to kernels that run when a budget is spent.
+type OnBudget string
+
+// What happens to kernels that run when a budget is spent.
+const (
+	OnBudgetWhole OnBudget = "whole"
+	OnBudgetAny   OnBudget = "any"
+	OnBudgetForce OnBudget = "force"
+	OnBudgetNone  OnBudget = "none"
 )
 
 // AtLimit is what happens to a request beyond a limit.

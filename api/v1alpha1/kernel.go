@@ -163,6 +163,7 @@ const (
 	CauseOrphaned     KernelCause = "Orphaned"     // nobody spoke to the agent for too long
 	CauseDeadline     KernelCause = "Deadline"     // the Pod's activeDeadlineSeconds are over
 	CauseRejected     KernelCause = "Rejected"     // the node would not run the Pod
+	CauseBudget       KernelCause = "Budget"       // a budget of its policy is spent
 	CauseUnknown      KernelCause = "Unknown"
 )
 

@@ -133,6 +133,12 @@ func (u *usage) decide(r *Request) result {
 	if reason := l.never(r); reason != (Reason{}) {
 		return result{outcome: refused, reason: reason}
 	}
+	switch r.Budget.Code {
+	case BudgetSpent:
+		return result{outcome: refused, reason: r.Budget}
+	case BudgetUnknown:
+		return result{queue: "budget", reason: r.Budget}
+	}
 	if reason := u.userLimit(r, l); reason != (Reason{}) {
 		if l.refuse && !r.Returning {
 			return result{outcome: refused, reason: reason}

@@ -19,13 +19,18 @@ type Reason struct {
 	// Before and Now are the policies that the user had at the server's start, and
 	// has now, if these are others.
 	Before, Now string
+	// Hours are those of a budget, Window is where they count, e.g. 168h or month, and PerUser
+	// whose they are. Again is when it allows something again, as people are told it.
+	Hours, Window string
+	PerUser       bool
+	Again         string
 }
 
 // ReasonCode names a kind of Reason.
 type ReasonCode string
 
-// A request is refused for the first four, always, and for the user's own limits
-// where the policy says so; it waits for all others.
+// A request is refused for the first four, always, for BudgetSpent, until that is over, and
+// for the user's own limits where the policy says so; it waits for all others.
 const (
 	KernelSpecNotAllowed ReasonCode = "KernelSpecNotAllowed"
 	OverGPUsPerKernel    ReasonCode = "OverGPUsPerKernel"
@@ -48,6 +53,9 @@ const (
 	UserWithoutPolicy ReasonCode = "UserWithoutPolicy"
 	PolicyInvalid     ReasonCode = "PolicyInvalid"
 	GroupsUnknown     ReasonCode = "GroupsUnknown"
+	// What the ledger of hours says, or cannot say yet.
+	BudgetSpent   ReasonCode = "BudgetSpent"
+	BudgetUnknown ReasonCode = "BudgetUnknown"
 )
 
 // WaitingReasons are all that a request may wait for.
@@ -114,6 +122,15 @@ func (r Reason) sentence() string {
 		return "A policy of your groups has faults, which an administrator has to correct."
 	case GroupsUnknown:
 		return "Your groups cannot be looked up now: the directory does not answer."
+	case BudgetSpent:
+		whose := "of all members"
+		if r.PerUser {
+			whose = "of each user"
+		}
+		return fmt.Sprintf("The budget of policy %s is spent: %s hours of %s %s per %s. Kernels are started again from %s.",
+			r.Policy, r.Hours, r.Resource, whose, r.Window, r.Again)
+	case BudgetUnknown:
+		return fmt.Sprintf("How much of the budget of policy %s is used is not known yet.", r.Policy)
 	}
 	return string(r.Code)
 }

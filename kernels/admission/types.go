@@ -105,6 +105,8 @@ type Request struct {
 	// Gone says why its user may have nothing any more; Unknown why nobody can
 	// tell now what the user may have. Usually empty.
 	Gone, Unknown ReasonCode
+	// Budget is a BudgetSpent, a BudgetUnknown, or the zero Reason.
+	Budget Reason
 }
 
 // Input is everything that Decide looks at.

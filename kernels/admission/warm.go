@@ -158,7 +158,7 @@ func Unbounded(in Input, requests []Request) []bool {
 	for i := range requests {
 		r := &requests[i]
 		l := limitsOf(r.Policies, u.policies)
-		free[i] = !(l.bounded && l.missing) && l.never(r) == Reason{} && u.userLimit(r, l) == Reason{} && !u.poolIsFull(r, l)
+		free[i] = r.Budget == (Reason{}) && !(l.bounded && l.missing) && l.never(r) == Reason{} && u.userLimit(r, l) == Reason{} && !u.poolIsFull(r, l)
 	}
 	return free
 }

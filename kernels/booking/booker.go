@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,9 @@ type Booker struct {
 
 	mu      sync.Mutex // of answers, which agents' askers write
 	answers map[types.UID]answered
+
+	// standings are how budgets stood at the last look; nil while nobody here leads.
+	standings atomic.Pointer[usage.Standings]
 
 	ledger *usage.Ledger
 	saved  *usage.Saved
@@ -103,6 +107,10 @@ func newBooker(namespace, name string, cached client.Reader, written client.Clie
 	}
 }
 
+// Standings are how budgets stood a second ago at most; nil while that is not known. It may be
+// called at any time.
+func (b *Booker) Standings() *usage.Standings { return b.standings.Load() }
+
 // Metered takes what the agent of a kernel's run has counted. It may be called at any time.
 func (b *Booker) Metered(kernel types.UID, run int64, meter protocol.Meter) {
 	b.mu.Lock()
@@ -136,6 +144,7 @@ func (b *Booker) Start(ctx context.Context) error {
 
 // lead takes the ledger over and books, until the context ends or somebody else has written.
 func (b *Booker) lead(ctx context.Context) error {
+	defer b.standings.Store(nil)
 	if err := b.takeOver(ctx); err != nil {
 		return err
 	}
@@ -206,7 +215,9 @@ func (b *Booker) look(ctx context.Context) error {
 	for uid, a := range answers {
 		b.ledger.Answer(string(uid), a.run, a.meter, a.at)
 	}
-	b.ledger.Look(b.now(), v.kernels, v.servers)
+	now := b.now()
+	b.ledger.Look(now, v.kernels, v.servers)
+	b.standings.Store(usage.NewStandings(b.ledger.Books(), v.budgets, now.API))
 	for resource, use := range b.ledger.Totals() {
 		hours := use.Hours()
 		for of, n := range map[string]float64{"held": hours.Held, "busy": hours.Busy, "saved": hours.Saved} {

@@ -17,12 +17,14 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 	"github.com/elastichub/elastichub/usage"
+	"github.com/elastichub/elastichub/usage/budgets"
 )
 
 // view is what there is at one look.
 type view struct {
 	kernels []usage.Kernel
 	servers []usage.Server
+	budgets []usage.Budget // of all policies
 
 	names map[string]string // of kernels, by UID
 	pods  map[string]*corev1.Pod
@@ -37,8 +39,9 @@ func (b *Booker) view(ctx context.Context) (*view, error) {
 	var notebooks v1alpha1.JupyterNotebookList
 	var specs v1alpha1.JupyterKernelSpecList
 	var pods corev1.PodList
+	var policies v1alpha1.GroupPolicyList
 	for list, selected := range map[client.ObjectList]client.ListOption{
-		&kernels: client.MatchingLabels{}, &notebooks: client.MatchingLabels{}, &specs: client.MatchingLabels{}, &pods: podspec.Selector,
+		&kernels: client.MatchingLabels{}, &notebooks: client.MatchingLabels{}, &specs: client.MatchingLabels{}, &pods: podspec.Selector, &policies: client.MatchingLabels{},
 	} {
 		if err := b.client.List(ctx, list, client.InNamespace(b.namespace), selected, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("kernels: look at what is held: %w", err)
@@ -51,6 +54,9 @@ func (b *Booker) view(ctx context.Context) (*view, error) {
 		if owner := metav1.GetControllerOf(pod); owner != nil && podstate.Alive(pod) {
 			v.alive[string(owner.UID)] = true
 		}
+	}
+	for i := range policies.Items {
+		v.budgets = append(v.budgets, budgets.Of(&policies.Items[i])...)
 	}
 	for i := range specs.Items {
 		v.specs[specs.Items[i].Name] = &specs.Items[i]

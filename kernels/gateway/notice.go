@@ -90,6 +90,7 @@ func over(k *v1alpha1.JupyterKernel) (name, text string) {
 		v1alpha1.CauseRefused:      "The kernel was refused.",
 		v1alpha1.CauseDeadline:     "The kernel was ended.",
 		v1alpha1.CauseRejected:     "The kernel did not start.",
+		v1alpha1.CauseBudget:       "The kernel is parked.",
 		v1alpha1.CauseUnknown:      "The kernel ended.",
 	}[k.Status.Cause]
 	if what == "" {
@@ -111,8 +112,8 @@ func over(k *v1alpha1.JupyterKernel) (name, text string) {
 	return name, what
 }
 
-// couldNotReturn reports whether a kernel was to return as another kernelspec, could not,
-// and is parked as it was.
+// couldNotReturn reports whether a kernel was to return, as another kernelspec or although its
+// budget is spent, could not, and is parked as it was.
 func couldNotReturn(k *v1alpha1.JupyterKernel) bool {
 	return phaseOf(k) == v1alpha1.KernelParked && k.Status.Cause != v1alpha1.CauseIdle && k.Status.Cause != ""
 }

@@ -206,6 +206,14 @@ type silentAgents struct {
 	calls []string
 }
 
+func (a *silentAgents) ParkForBudget(context.Context, string, keys.Secret, time.Duration, bool) (bool, error) {
+	return false, errors.New("silent")
+}
+
+func (a *silentAgents) Notify(context.Context, string, keys.Secret, protocol.Notice) error {
+	return errors.New("silent")
+}
+
 func (a *silentAgents) ParkByHand(context.Context, string, keys.Secret, time.Duration) (bool, error) {
 	return false, errors.New("no answer")
 }

@@ -135,4 +135,9 @@ type Agents interface {
 	// ParkByHand ends the kernel as its idle time would, if it has been idle for so
 	// long; false: it was not.
 	ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error)
+	// ParkForBudget does so, also while clients hold the kernel, for a budget that is spent;
+	// with whole only if all of its variables are kept.
+	ParkForBudget(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, whole bool) (bool, error)
+	// Notify has people read a notice in their cells.
+	Notify(ctx context.Context, ip string, secret keys.Secret, notice protocol.Notice) error
 }

@@ -28,11 +28,15 @@ func (r *kernelReconciler) observe(ctx context.Context, k *v1alpha1.JupyterKerne
 	if err != nil {
 		return observed{}, err
 	}
+	budget, err := r.budgetOf(ctx, k)
+	if err != nil {
+		return observed{}, err
+	}
 	pod, others := splitByName(pods, podspec.CurrentPodName(k.Name, k.Status))
 	return observed{
 		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), growth: r.growthOf(ctx, k, pod), now: r.now(),
 		onIdle: gateway.Spec.OnIdle, gatewayMade: gateway.CreationTimestamp.Time,
-		snoozeBound: bound, agent: r.backstop.of(k), nodes: r.nodesOf(ctx, pods), park: r.askToPark(ctx, k, pod),
+		snoozeBound: bound, agent: r.backstop.of(k), nodes: r.nodesOf(ctx, pods), park: r.askToPark(ctx, k, pod, budget), budget: budget,
 	}, nil
 }
 

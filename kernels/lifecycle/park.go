@@ -45,10 +45,10 @@ func parkWish(k *v1alpha1.JupyterKernel) *v1alpha1.KernelPark {
 
 // askToPark asks the agent of a kernel that is to be parked. It decides itself whether
 // the kernel is idle, and takes leave of it as it does when the idle time is over.
-func (r *kernelReconciler) askToPark(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) parkAnswer {
+func (r *kernelReconciler) askToPark(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, budget budgetFinding) parkAnswer {
 	wish := parkWish(k)
 	if wish == nil {
-		return parkNone
+		return r.askForBudget(ctx, k, budget)
 	}
 	if k.Status.Phase != v1alpha1.KernelReady && !mayHaveRun(pod) {
 		return parkNow

@@ -31,6 +31,6 @@ func TestAKernelThatStartsIsAskedWhatItHas(t *testing.T) {
 		k := kerneltest.Kernel("k", "gw", "gpu")
 		k.Spec.Run, k.Spec.Park = 1, &v1alpha1.KernelPark{Run: 1, Force: test.force}
 		k.Status = v1alpha1.JupyterKernelStatus{Phase: test.phase, Run: 1}
-		assert.Equal(t, test.want, (&kernelReconciler{}).askToPark(t.Context(), k, test.pod), name)
+		assert.Equal(t, test.want, (&kernelReconciler{}).askToPark(t.Context(), k, test.pod, budgetFinding{}), name)
 	}
 }

@@ -48,6 +48,8 @@ type kernelReconciler struct {
 	keepSeed []byte
 	// backstop knows how the agents are.
 	backstop *backstop
+	// standings tells how budgets stand; nil: nobody keeps the hours.
+	standings Standings
 
 	last   sync.Map // types.NamespacedName → *corev1.Pod as the cache saw it last, until its end is taken note of
 	clocks sync.Map // kernel UID → startClock
@@ -99,6 +101,7 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 		return reconcile.Result{}, err
 	}
 	p := next(o)
+	r.tellBudget(ctx, k, &p, o.budget)
 	if givesBack(k.Status, p.status) || len(pods) == 0 && k.Status.PodName != "" {
 		// what is held is given back on the word of the API server, not of a cache
 		behind, err := r.cacheIsBehind(ctx, k, pods)

@@ -29,12 +29,16 @@ const kernelsAtOnce = 16
 // SetupWithManager adds the controllers of kernels' lives, and the sweep of a namespace,
 // to a manager. expect is told of every Pod that is about to be created. keepSeed is
 // what the keys of kernels' states follow from, if states are kept. metered is told what
-// agents count.
-func SetupWithManager(mgr manager.Manager, namespace string, pods *podspec.Builder, keepSeed []byte, agents Agents, expect func(*corev1.Pod), metered Metered, meters *Metrics) error {
-	kernels := &kernelReconciler{pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents, keepSeed: keepSeed}
+// agents count, and standings tells how budgets stand.
+func SetupWithManager(mgr manager.Manager, namespace string, pods *podspec.Builder, keepSeed []byte, agents Agents, expect func(*corev1.Pod), metered Metered, standings Standings, meters *Metrics) error {
+	kernels := &kernelReconciler{pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents, keepSeed: keepSeed, standings: standings}
 	kernels.backstop = newBackstop(pods, mgr.GetClient(), mgr.GetAPIReader(), agents)
 	kernels.backstop.metered = metered
 	if err := mgr.Add(kernels.backstop); err != nil {
+		return err
+	}
+	watch := &budgetWatch{namespace: namespace, client: mgr.GetClient(), standings: standings, changed: kernels.backstop.changed}
+	if err := mgr.Add(watch); err != nil {
 		return err
 	}
 	if err := setupKernels(mgr, kernels); err != nil {

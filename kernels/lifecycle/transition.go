@@ -23,6 +23,9 @@ const (
 	ConditionResolved = "Resolved"
 	// ConditionStartable is false while something keeps the Pod from starting.
 	ConditionStartable = "Startable"
+	// ConditionBudgetLeft is there while most of a budget of the kernel is used, and false once
+	// it is spent: its last transition is when people were told.
+	ConditionBudgetLeft = "BudgetLeft"
 	// ConditionAgentReachable is false while the controllers get no answer from the kernel's agent.
 	ConditionAgentReachable = "AgentReachable"
 )
@@ -60,8 +63,10 @@ type observed struct {
 	agent finding
 	// snoozeBound is how long in all the run may be kept by hand.
 	snoozeBound time.Duration
-	// park is what became of spec.park.
+	// park is what became of spec.park, or of the end of a budget.
 	park parkAnswer
+	// budget is how those of the kernel's policy stand.
+	budget budgetFinding
 	// nodes are those of Pods whose deletion takes too long.
 	nodes map[string]nodeState
 	now   time.Time
@@ -199,6 +204,7 @@ func (p *plan) followPod(v observed) {
 		p.end(v, podstate.Ending{Cause: v1alpha1.CauseOrphaned, Disrupted: true, Message: "The kernel's gateway was removed and made again."})
 		return
 	}
+	p.followBudget(v)
 	if p.followAgent(v) || p.park(v) {
 		return
 	}
@@ -316,6 +322,8 @@ func (p *plan) end(v observed, e podstate.Ending) {
 	if e.Cause == v1alpha1.CauseIdle {
 		if wish := parkWish(v.kernel); wish != nil {
 			e.Message = parkedBy(v.kernel, wish)
+		} else if p.endsByBudget(v) {
+			e.Cause, e.Message = v1alpha1.CauseBudget, v.budget.parked()
 		}
 	}
 	goesBack := p.goesBack(v.kernel, e)
@@ -327,7 +335,7 @@ func (p *plan) end(v observed, e podstate.Ending) {
 		p.deleteKernel = true
 	}
 	p.status.Phase = v1alpha1.KernelDead
-	if e.Cause == v1alpha1.CauseIdle || goesBack {
+	if e.Cause == v1alpha1.CauseIdle || e.Cause == v1alpha1.CauseBudget || goesBack {
 		p.status.Phase = v1alpha1.KernelParked
 	}
 	switch {
@@ -340,6 +348,7 @@ func (p *plan) end(v observed, e podstate.Ending) {
 	p.status.CompletionTime = &metav1.Time{Time: v.now}
 	meta.RemoveStatusCondition(&p.status.Conditions, ConditionStartable)
 	meta.RemoveStatusCondition(&p.status.Conditions, ConditionAgentReachable)
+	meta.RemoveStatusCondition(&p.status.Conditions, ConditionBudgetLeft)
 	p.setCondition(v.now, ConditionRunning, false, string(e.Cause), e.Message)
 	if e.Clean {
 		p.setCondition(v.now, ConditionSucceeded, true, string(e.Cause), e.Message)
@@ -389,11 +398,12 @@ func cannotReturn(other, own string, e podstate.Ending) string {
 	return fmt.Sprintf("%s. It is parked as it was, as %q.", strings.TrimSuffix(text, "."), own)
 }
 
-// Refused is the status of a waiting kernel that a limit forbids for good.
-func Refused(k *v1alpha1.JupyterKernel, reason string, now time.Time) v1alpha1.JupyterKernelStatus {
+// Refused is the status of a waiting kernel that a limit forbids. With CauseBudget it is parked
+// again, as it was.
+func Refused(k *v1alpha1.JupyterKernel, cause v1alpha1.KernelCause, reason string, now time.Time) v1alpha1.JupyterKernelStatus {
 	p := plan{status: *k.Status.DeepCopy()}
 	p.status.Queue = nil
-	p.end(observed{kernel: k, now: now}, podstate.Ending{Cause: v1alpha1.CauseRefused, Message: reason})
+	p.end(observed{kernel: k, now: now}, podstate.Ending{Cause: cause, Message: reason})
 	p.noteKernelSpec(k)
 	return p.status
 }
@@ -424,7 +434,7 @@ func failedAtOnce(s v1alpha1.JupyterKernelStatus) bool {
 	switch s.Cause {
 	case v1alpha1.CauseKernelExited, v1alpha1.CauseStartFailed, v1alpha1.CauseOutOfMemory, v1alpha1.CauseEvicted, v1alpha1.CauseNodeLost,
 		v1alpha1.CauseImage, v1alpha1.CauseRejected, v1alpha1.CauseUnknown:
-	case v1alpha1.CauseIdle, v1alpha1.CauseShutdown, v1alpha1.CauseInvalid, v1alpha1.CauseRefused, v1alpha1.CauseOrphaned, v1alpha1.CauseDeadline:
+	case v1alpha1.CauseIdle, v1alpha1.CauseShutdown, v1alpha1.CauseInvalid, v1alpha1.CauseRefused, v1alpha1.CauseOrphaned, v1alpha1.CauseDeadline, v1alpha1.CauseBudget:
 		return false
 	default:
 		return false // of a newer controller

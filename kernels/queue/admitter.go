@@ -221,13 +221,17 @@ func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants a
 
 func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason admission.Reason) error {
 	updated := k.DeepCopy()
-	updated.Status = lifecycle.Refused(k, reason.String(), a.now())
+	cause := v1alpha1.CauseRefused
+	if reason.Code == admission.BudgetSpent && returning(k) {
+		cause = v1alpha1.CauseBudget
+	}
+	updated.Status = lifecycle.Refused(k, cause, reason.String(), a.now())
 	updated.Status.LastReconcileTime = &metav1.Time{Time: a.now()}
 	lifecycle.Summarize(&updated.Status, k, a.now())
 	if err := writeStatus(ctx, a.client, k, updated); err != nil {
 		return err
 	}
-	a.life.Ended(v1alpha1.CauseRefused)
+	a.life.Ended(cause)
 	return nil
 }
 

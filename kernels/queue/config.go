@@ -17,4 +17,7 @@ type Config struct {
 	// Allowances is asked for a user's policies before a kernel is admitted. nil:
 	// nobody can be asked, and those count that the server started with.
 	Allowances Allowances
+	// Standings tells how budgets stand. nil: nobody keeps the hours, and kernels that a
+	// budget bounds wait.
+	Standings Standings
 }

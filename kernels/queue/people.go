@@ -136,7 +136,7 @@ func (a *admitter) chosen(ctx context.Context, s *survey, gw *v1alpha1.JupyterGa
 			byID[string(nb.UID)] = nb
 		}
 	}
-	snapshot.Notebooks = expect(s, all, byID, holds)
+	snapshot.Notebooks = a.expect(s, all, byID, holds)
 	choices, again := warm.Plan(snapshot)
 	for _, c := range choices {
 		want := counted{podspec.WarmWant{KernelSpec: wanted[c.Budget].KernelSpec, Policies: wanted[c.Budget].Policies}, c.Count}
@@ -153,7 +153,7 @@ func (a *admitter) chosen(ctx context.Context, s *survey, gw *v1alpha1.JupyterGa
 
 // expect tells what is expected of notebooks, and of which kernelspecs each of them may
 // have one more now.
-func expect(s *survey, all *people, notebooks map[string]*v1alpha1.JupyterNotebook, holds map[string]admission.Resources) []warm.Notebook {
+func (a *admitter) expect(s *survey, all *people, notebooks map[string]*v1alpha1.JupyterNotebook, holds map[string]admission.Resources) []warm.Notebook {
 	var expected []warm.Notebook
 	var requests []admission.Request
 	at := map[string]int{}
@@ -164,10 +164,10 @@ func expect(s *survey, all *people, notebooks map[string]*v1alpha1.JupyterNotebo
 		}
 		at[id] = len(expected)
 		expected = append(expected, n)
-		owned := v1alpha1.JupyterKernel{Spec: v1alpha1.JupyterKernelCRDSpec{User: nb.Spec.User, Notebook: nb.Name}}
+		owned := v1alpha1.JupyterKernel{Spec: v1alpha1.JupyterKernelCRDSpec{User: nb.Spec.User, Notebook: nb.Name, Policies: n.Policies}}
 		owned.Namespace = nb.Namespace
 		for kernelSpec, wants := range holds {
-			requests = append(requests, admission.Request{ID: id, User: accountOf(&owned), Policies: n.Policies, KernelSpec: kernelSpec, Wants: wants})
+			requests = append(requests, admission.Request{ID: id, User: accountOf(&owned), Policies: n.Policies, KernelSpec: kernelSpec, Wants: wants, Budget: a.budgetOf(s, &owned, wants)})
 		}
 	}
 	for i, free := range admission.Unbounded(s.input, requests) {

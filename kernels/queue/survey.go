@@ -18,6 +18,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/usage"
 )
 
 // survey is one look at everything that admission decides on.
@@ -44,6 +45,8 @@ type survey struct {
 	samples map[string]bool // of warm Pods, that were used
 	// ready are the kernelspecs of which gateways keep some ready.
 	ready map[ofGateway]bool
+	// standings are those of budgets, once somebody has asked; nil: they are not known.
+	standings *usage.Standings
 	// again is when time alone will change something; zero means never.
 	again time.Duration
 }
@@ -231,6 +234,7 @@ func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKerne
 	r := admission.Request{
 		ID: id, User: accountOf(k), Policies: k.Spec.Policies, KernelSpec: k.Spec.KernelSpec,
 		Since: since(k), Wants: built.Extended, Returning: returning(k), Gone: member.gone, Unknown: member.unknown,
+		Budget: a.budgetOf(s, k, built.Extended),
 	}
 	if a.capacity != nil && len(r.Wants) > 0 {
 		r.Eligible = eligible(nodes, &built.Pod.Spec)

@@ -59,14 +59,15 @@ var mayImport = map[string][]string{
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web"},
 	"kernels/admission":      {"api/v1alpha1"},
 	"usage":                  {},
-	"kernels/booking":        {"api/v1alpha1", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "usage"},
-	"kernels":                {"kernels/agent/keys", "kernels/booking", "kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "podrules", "tokens"},
+	"usage/budgets":          {"api/v1alpha1", "usage"},
+	"kernels/booking":        {"api/v1alpha1", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "usage", "usage/budgets"},
+	"kernels":                {"kernels/agent/keys", "kernels/booking", "kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "podrules", "tokens", "usage"},
 	"kernels/languages":      {"kernels/agent/protocol"},
 	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules", "kernels/languages"},
 	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec", "podrules"},
-	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules", "setaside"},
+	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules", "setaside", "usage", "usage/budgets"},
 	"kernels/devices":        {},
-	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/devices", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "kernels/queue/warm", "podrules", "setaside"},
+	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/devices", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "kernels/queue/warm", "podrules", "setaside", "usage", "usage/budgets"},
 	"kernels/queue/warm":     {},
 	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/languages", "kernels/podspec", "podrules", "setaside"},
 	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/languages", "kernels/lifecycle", "kernels/podspec", "kernels/queue"},
@@ -88,7 +89,7 @@ var mayImport = map[string][]string{
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/devices", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "kernels/booking", "plugin", "portal/acts", "portal/holdings", "portal/policyedit", "doctor", "nbformat"}
+var httpFree = []string{"api/v1alpha1", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/devices", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "usage/budgets", "kernels/booking", "plugin", "portal/acts", "portal/holdings", "portal/policyedit", "doctor", "nbformat"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()
