@@ -207,6 +207,7 @@ func origins(u Allowance, parts []Allowance) map[string][]string {
 		from("kernels.maxRunSeconds", func(a Allowance) bool {
 			return allowsKernels(a) && ptr.Equal(a.Kernels.MaxRunSeconds, u.Kernels.MaxRunSeconds)
 		})
+		all["kernels.budget"], all["kernels.onBudget"] = u.Policies[:1], u.Policies[:1]
 		from("kernels.ownEnvironments", func(a Allowance) bool { return allowsKernels(a) && ptr.Deref(a.Kernels.OwnEnvironments, false) })
 	}
 	all["placement"] = u.Policies[:1]

@@ -1,6 +1,7 @@
 package groups
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -186,6 +187,12 @@ func (t text) kernels() {
 	if ptr.Deref(k.OwnEnvironments, false) {
 		t.line("own", "kernels.ownEnvironments", "environments of the home are kernels")
 	}
+	for _, b := range k.Budget {
+		t.line("budget", "kernels.budget", "%s", BudgetText(b))
+	}
+	if len(k.Budget) > 0 || k.OnBudget != "" {
+		t.line("on budget", "kernels.onBudget", "%s", cmp.Or(k.OnBudget, v1alpha1.OnBudgetWhole))
+	}
 	t.line("weight", "kernels.weight", "%d, where capacity is shared out", k.Weight)
 }
 
@@ -227,4 +234,16 @@ func (t text) storage() {
 		}
 		t.line("volume", "storage.shared."+v.MountPath, "%s at %s, %s", v.Claim, v.MountPath, mode)
 	}
+}
+
+// BudgetText is a budget in words.
+func BudgetText(b v1alpha1.Budget) string {
+	window := "the " + string(b.Window.Calendar)
+	if b.Window.Rolling != nil {
+		window = b.Window.Rolling.Duration.String()
+	}
+	if b.Window.TimeZone != "" {
+		window += " of " + b.Window.TimeZone
+	}
+	return fmt.Sprintf("%s hours of %s per %s in %s", b.Hours.String(), b.Resource, b.Per, window)
 }

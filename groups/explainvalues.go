@@ -1,10 +1,13 @@
 package groups
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
 // Value is one value of an allowance, without words.
@@ -60,6 +63,12 @@ func (e Explanation) Values() []Value {
 			number("kernels.maxRunSeconds", *k.MaxRunSeconds)
 		}
 		number("kernels.weight", int64(k.Weight))
+		for _, b := range k.Budget {
+			add("kernels.budget", BudgetText(b))
+		}
+		if len(k.Budget) > 0 {
+			add("kernels.onBudget", string(cmp.Or(k.OnBudget, v1alpha1.OnBudgetWhole)))
+		}
 	}
 	number("serversPerUser", int64(a.ServersPerUser))
 	number("serverIdleSeconds", a.ServerIdleSeconds)

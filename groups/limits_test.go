@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -32,6 +33,11 @@ const (
 	fromGPUs      = "explain tells the quotas by resource"
 	notReadYet    = "a field that nothing reads yet"
 )
+
+var fortyHours = v1alpha1.Budget{
+	Resource: "nvidia.com/gpu", Hours: resource.MustParse("40"), Per: v1alpha1.BudgetPerUser,
+	Window: v1alpha1.BudgetWindow{Calendar: v1alpha1.BudgetWeek, TimeZone: "Europe/Berlin"},
+}
 
 // limits are all fields of an Allowance, those of its structs and of the
 // elements of its lists included, unless a whole struct is one value.
@@ -85,7 +91,8 @@ var limits = map[string]limit{
 	"Kernels.Weight":        {int32(1), int32(3), int32(3), "weight    3, where capacity is shared out  [second]\n", "", ""},
 
 	"Kernels.Keep":            {&v1alpha1.PolicyKeep{}, (*v1alpha1.PolicyKeep)(nil), &v1alpha1.PolicyKeep{}, "", notReadYet, ""},
-	"Kernels.Budget":          {[]v1alpha1.Budget{{}}, []v1alpha1.Budget(nil), []v1alpha1.Budget{{}}, "", notReadYet, ""},
+	"Kernels.Budget":          {[]v1alpha1.Budget{fortyHours}, []v1alpha1.Budget(nil), []v1alpha1.Budget{fortyHours}, "budget    40 hours of nvidia.com/gpu per user in the week of Europe/Berlin  [first]\n", "", ""},
+	"Kernels.OnBudget":        {v1alpha1.OnBudgetAny, v1alpha1.OnBudgetNone, v1alpha1.OnBudgetAny, "on budget any  [first]\n", "", ""},
 	"Kernels.OwnEnvironments": {(*bool)(nil), new(true), new(true), "own       environments of the home are kernels  [second]\n", "", ""},
 
 	"GPUs.Resource":  {"amd.com/gpu", "nvidia.com/gpu", "amd.com/gpu", "gpus      nvidia.com/gpu: 1 per kernel, 2 per user, pool of 9 shared by the members of second  [second]\n", "", ""},

@@ -27,6 +27,7 @@ import (
 //   - quotas and times: the most generous, never their sum. No limit is more
 //     generous than any, but a policy that allows no kernel has no say in the
 //     limits of kernels;
+//   - budgets: those of the first policy, which hours are booked to;
 //   - names, texts and placement (node selector, tolerations, affinity and
 //     priority class, which belong together): those of the first.
 //
@@ -249,6 +250,7 @@ func unionKernels(all []Allowance, gpus []GPUQuota) v1alpha1.PolicyKernels {
 		return all[0].Kernels
 	}
 	u := parts[0].Kernels
+	u.Budget, u.OnBudget = all[0].Kernels.Budget, all[0].Kernels.OnBudget // hours are booked to the first
 	kernels := concat(parts, func(a Allowance) []string { return a.Kernels.Allowed })
 	u.Allowed = named(kernels, func(name string) string { return name })
 	u.GPUsPerKernel, u.GPUsPerUser, u.GPUPool = 0, 0, nil

@@ -60,3 +60,12 @@ func Named(policies []v1alpha1.GroupPolicy, names []string) []usage.Budget {
 	}
 	return Of(&policies[i])
 }
+
+// All are the budgets of all policies.
+func All(policies []v1alpha1.GroupPolicy) []usage.Budget {
+	var all []usage.Budget
+	for i := range policies {
+		all = append(all, Of(&policies[i])...)
+	}
+	return all
+}
