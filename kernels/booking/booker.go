@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/usage"
 )
@@ -43,6 +44,7 @@ type Booker struct {
 	hours     *prometheus.CounterVec
 	writes    prometheus.Counter
 	failures  prometheus.Counter
+	used      *prometheus.GaugeVec // of budgets
 	words     *words
 	// began is the zero of our monotonic clock: a minute before the first write, at least.
 	began time.Time
@@ -73,7 +75,7 @@ type answered struct {
 // SetupWithManager has a ledger of a name kept in the namespace. The manager's cache must cover that.
 func SetupWithManager(mgr manager.Manager, namespace, name string, registry prometheus.Registerer) (*Booker, error) {
 	b := newBooker(namespace, name, mgr.GetClient(), mgr.GetClient(), mgr.GetAPIReader())
-	for _, c := range []prometheus.Collector{b.hours, b.writes, b.failures} {
+	for _, c := range []prometheus.Collector{b.hours, b.writes, b.failures, b.used} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("kernels: metrics: %w", err)
 		}
@@ -104,6 +106,10 @@ func newBooker(namespace, name string, cached client.Reader, written client.Clie
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "elastichub_usage_write_failures_total", Help: "Writes of the ledger of hours that failed; what they held is written later.",
 		}),
+		used: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "elastichub_budget_used_ratio",
+			Help: "Share of a policy's budget of a resource that is used: of all members, or of whom of them has used most; of several windows, the largest.",
+		}, []string{"policy", "resource", "per"}),
 	}
 }
 
@@ -217,7 +223,9 @@ func (b *Booker) look(ctx context.Context) error {
 	}
 	now := b.now()
 	b.ledger.Look(now, v.kernels, v.servers)
-	b.standings.Store(usage.NewStandings(b.ledger.Books(), v.budgets, now.API))
+	standings := usage.NewStandings(b.ledger.Books(), v.budgets, now.API)
+	b.standings.Store(standings)
+	b.measure(standings, v.budgets)
 	for resource, use := range b.ledger.Totals() {
 		hours := use.Hours()
 		for of, n := range map[string]float64{"held": hours.Held, "busy": hours.Busy, "saved": hours.Saved} {
@@ -225,6 +233,23 @@ func (b *Booker) look(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// measure shows how budgets stand.
+func (b *Booker) measure(standings *usage.Standings, budgets []usage.Budget) {
+	type labels struct{ policy, resource, per string }
+	shares := map[labels]float64{}
+	for _, budget := range budgets {
+		at := labels{budget.Policy, budget.Resource, string(v1alpha1.BudgetPerGroup)}
+		if budget.PerUser {
+			at.per = string(v1alpha1.BudgetPerUser)
+		}
+		shares[at] = max(shares[at], standings.Most(budget).Share())
+	}
+	b.used.Reset()
+	for at, share := range shares {
+		b.used.WithLabelValues(at.policy, at.resource, at.per).Set(share)
+	}
 }
 
 // write writes what has changed, as often as it may; at the end, all of it.

@@ -21,6 +21,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/usage"
+	"github.com/elastichub/elastichub/usage/budgets"
 )
 
 func TestMain(m *testing.M) { os.Exit(kerneltest.Main(m, "../..")) }
@@ -268,4 +269,38 @@ func TestWritesAreFew(t *testing.T) {
 	for _, m := range found[0].GetMetric() {
 		require.Len(t, m.GetLabel(), 2, "none of them is a user's")
 	}
+}
+
+// TestABudgetWhileLeadersAreKilled: three are, while a run holds, and the clock by which they tell the time is set by
+// five minutes each time.
+func TestABudgetWhileLeadersAreKilled(t *testing.T) {
+	s := newScene(t)
+	policy := kerneltest.Policy("ml", func(k *v1alpha1.PolicyKernels) {
+		k.Budget = []v1alpha1.Budget{{Resource: gpu, Hours: resource.MustParse("1"), Per: v1alpha1.BudgetPerUser,
+			Window: v1alpha1.BudgetWindow{Rolling: &metav1.Duration{Duration: time.Hour}}}}
+	})
+	s.Make(policy, kerneltest.GPUSpec("gpu", 2), kerneltest.Kernel("k", "gw", "gpu"))
+	b := s.leader()
+	require.Nil(t, b.Standings(), "nothing is known yet")
+	s.look(b)
+	k := s.change("k", admitted)
+	s.look(b)
+	began := time.Now()
+	held := func() protocol.Meter { return protocol.Meter{HeldSeconds: time.Since(began).Seconds()} }
+	for _, step := range []time.Duration{5 * time.Minute, -5 * time.Minute, 5 * time.Minute} {
+		time.Sleep(300 * time.Millisecond)
+		b.Metered(k.UID, 1, held())
+		s.look(b)
+		s.write(b) // and is killed
+		time.Sleep(300 * time.Millisecond)
+		b = s.leader()
+		b.api.API = b.api.API.Add(step)
+		s.look(b)
+		b.Metered(k.UID, 1, held())
+		s.look(b)
+	}
+	standing, known := b.Standings().Of(budgets.Of(policy)[0], k.Spec.User, true)
+	require.True(t, known)
+	assert.InDelta(t, 2*time.Since(began).Seconds(), standing.UsedHours()*3600, 2*1, "two GPUs, within a second")
+	assert.InDelta(t, standing.Share(), testutil.ToFloat64(b.used.WithLabelValues("ml", gpu, "user")), 1e-9)
 }

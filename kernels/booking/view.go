@@ -55,9 +55,7 @@ func (b *Booker) view(ctx context.Context) (*view, error) {
 			v.alive[string(owner.UID)] = true
 		}
 	}
-	for i := range policies.Items {
-		v.budgets = append(v.budgets, budgets.Of(&policies.Items[i])...)
-	}
+	v.budgets = budgets.All(policies.Items)
 	for i := range specs.Items {
 		v.specs[specs.Items[i].Name] = &specs.Items[i]
 	}
