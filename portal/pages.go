@@ -55,7 +55,11 @@ func (p *Portal) minePage(r *request) error {
 		return err
 	}
 	servers, kernels := own(h.Servers, ownerOfServer, r.person.User), p.withReturns(r, own(h.Kernels, ownerOfKernel, r.person.User))
-	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.Mine(c, servers, kernels) })
+	budgets, err := p.ownBudgets(r)
+	if err != nil { // a page without them is better than none
+		p.deps.Log.WarnContext(r.Context(), "budgets are not shown", "request", r.id, "error", err)
+	}
+	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.Mine(c, servers, kernels, budgets) })
 }
 
 func (p *Portal) clusterPage(r *request) error {

@@ -48,6 +48,9 @@ func (p *Portal) viewOf(r *request) (web.PolicyView, error) {
 	}
 	v := web.PolicyView{Manager: policyedit.ManagerOf(o), YAML: o.yaml(), Version: o.version()}
 	v.Policy = holdings.PoliciesOf([]v1alpha1.GroupPolicy{known})[0]
+	if v.Budgets, err = p.budgetsOf(r.Context(), known.Name); err != nil { // a page without them is better than none
+		p.deps.Log.WarnContext(r.Context(), "budgets are not shown", "request", r.id, "error", err)
+	}
 	v.Affected, err = p.affectedBy(r, o)
 	return v, err
 }

@@ -105,5 +105,7 @@ func (p *Portal) routes() []route {
 		{get, apiPrefix + "/users/{name}/explanation", admin, p.explanation},
 		{get, apiPrefix + "/me/usage", person, p.usage(true)},
 		{get, apiPrefix + "/usage", admin, p.usage(false)},
+		{get, apiPrefix + "/me/budgets", person, p.tellOwnBudgets},
+		{get, apiPrefix + "/budgets", admin, p.tellBudgets},
 	}
 }

@@ -126,10 +126,10 @@ func samples() map[string]templ.Component {
 	partial.AdminUnknown, partial.Done = true, DoneRelease
 	query := holdings.Query{Search: "python", Sort: "idle", Descending: true, Limit: 4}
 	return map[string]templ.Component{
-		"mine":           Mine(user, sampleServers(), mine),
-		"mine-ru":        Mine(sampleConsole("ru", false), sampleServers(), mine),
-		"mine-zh":        Mine(sampleConsole("zh-CN", false), sampleServers(), mine),
-		"mine-empty":     Mine(partial, nil, nil),
+		"mine":           Mine(user, sampleServers(), mine, sampleBudgets(true)),
+		"mine-ru":        Mine(sampleConsole("ru", false), sampleServers(), mine, sampleBudgets(true)),
+		"mine-zh":        Mine(sampleConsole("zh-CN", false), sampleServers(), mine, sampleBudgets(true)),
+		"mine-empty":     Mine(partial, nil, nil, nil),
 		"cluster":        Cluster(admin, sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}),
 		"cluster-ru":     Cluster(sampleConsole("ru", true), sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}),
 		"cluster-none":   Cluster(admin, holdings.Overview{}, nil),
@@ -315,7 +315,7 @@ func TestHostileNames(t *testing.T) {
 	o.Devices[0].Resource, o.Nodes[0].Name, o.Policies[1].Name = evil, evil, evil
 	query := holdings.Query{Search: evil, User: evil, Sort: evil, After: evil}
 	for _, page := range []templ.Component{
-		Mine(c, []holdings.Server{s}, []holdings.Kernel{k}), Cluster(c, o, []holdings.Kernel{k}), OneKernel(c, k, Events{true, []holdings.Event{{Message: evil, Reason: evil}}}, false), OneServer(c, s, Events{}, false),
+		Mine(c, []holdings.Server{s}, []holdings.Kernel{k}, []Budget{{Standing: usage.Standing{Budget: usage.Budget{Policy: evil, Resource: evil, Limit: 1, Window: usage.Window{Zone: evil}}, Used: 1}}}), Cluster(c, o, []holdings.Kernel{k}), OneKernel(c, k, Events{true, []holdings.Event{{Message: evil, Reason: evil}}}, false), OneServer(c, s, Events{}, false),
 		Kernels(c, query, holdings.Page[holdings.Kernel]{Items: []holdings.Kernel{k}, Next: evil}), Servers(c, query, holdings.Page[holdings.Server]{Items: []holdings.Server{s}, Next: evil}),
 		Policies(c, []holdings.Policy{p}), Failed(c, Fault(evil), evil),
 		OnePolicy(c, PolicyView{Policy: p, Manager: policyedit.Manager{Name: evil, Sign: evil}, YAML: evil, Affected: hostileAffected(evil)}),

@@ -134,15 +134,7 @@ func (v hoursView) shown() []way {
 }
 
 // resource is its name, for people.
-func (v hoursView) resource(name string) string {
-	switch name {
-	case usage.CPU:
-		return v.Msg.CPUHours.plain()
-	case usage.Memory:
-		return v.Msg.MemoryHours.plain()
-	}
-	return name
-}
+func (v hoursView) resource(name string) string { return v.Msg.resourceName(name) }
 
 // lineName names a line.
 func (v hoursView) lineName(l usage.Line) (text string, none bool) {

@@ -39,6 +39,7 @@ func (c Console) copyURL(name string) templ.SafeURL {
 // PolicyView is one policy's page.
 type PolicyView struct {
 	Policy   holdings.Policy
+	Budgets  []Budget
 	Manager  policyedit.Manager
 	Affected policyedit.Affected
 	YAML     string
@@ -202,6 +203,8 @@ func (f PolicyForm) parts(m *Messages) []inputPart {
 		{name: "kernels.idleSeconds", label: m.EditKernelIdle.plain()},
 		{name: "kernels.maxRunSeconds", label: m.EditKernelRun.plain()},
 		{name: "kernels.weight", label: m.EditWeight.plain()},
+		{name: "kernels.budget", label: m.EditBudget.plain(), hint: m.EditBudgetHint.plain()},
+		{name: "kernels.onBudget", label: m.EditOnBudget.plain()},
 	}
 	rest := []input{{name: policyedit.FieldRest, label: m.EditRest.plain(), hint: m.EditRestHint.plain(), kind: policyedit.Area}}
 	parts := []inputPart{{m.PartWho.plain(), who}, {m.PartServer.plain(), server}, {m.PartKernels.plain(), kernels}, {m.PartRest.plain(), rest}}
@@ -241,6 +244,8 @@ func (m *Messages) policyFault(f policyedit.Fault) string {
 	switch f.Problem {
 	case policyedit.ProblemNumber:
 		return m.ProblemNumber.plain()
+	case policyedit.ProblemBudget:
+		return m.ProblemBudget.plain()
 	case policyedit.ProblemYAML:
 		return m.say(m.ProblemYAML, "text", f.Text)
 	case policyedit.ProblemTwice:

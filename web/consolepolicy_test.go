@@ -27,7 +27,7 @@ func sampleAffected() policyedit.Affected {
 }
 
 func samplePolicyViewOf(tool string) PolicyView {
-	v := PolicyView{Policy: samplePolicies()[0], Affected: sampleAffected(), YAML: "kind: GroupPolicy\nspec:\n  priority: 20\n", Version: "uid.3"}
+	v := PolicyView{Policy: samplePolicies()[0], Budgets: sampleBudgets(false), Affected: sampleAffected(), YAML: "kind: GroupPolicy\nspec:\n  priority: 20\n", Version: "uid.3"}
 	if tool != "" {
 		v.Manager = policyedit.Manager{Name: tool, Sign: "app.kubernetes.io/managed-by=" + tool}
 	}
@@ -46,9 +46,9 @@ func sampleDirectory() DirectoryGroups {
 func samplePolicyForm() PolicyForm {
 	return PolicyForm{
 		Name: "ml-research", Version: "uid.3", Base: "{}", Groups: sampleDirectory(),
-		Form: policyedit.Form{"displayName": "ML", "groups": "ml-research", "default": "true", "priority": "x", "cpu.min": "500m", "cpu.max": "2", "kernels.atLimit": "refuse", "rest": "images: []\n"},
+		Form: policyedit.Form{"displayName": "ML", "groups": "ml-research", "default": "true", "priority": "x", "cpu.min": "500m", "cpu.max": "2", "kernels.atLimit": "refuse", "kernels.budget": "nvidia.com/gpu 40 user 168h", "kernels.onBudget": "any", "rest": "images: []\n"},
 		Faults: []policyedit.Fault{
-			{Field: "priority", Problem: policyedit.ProblemNumber}, {Field: "rest", Path: "images", Text: "Required value"},
+			{Field: "priority", Problem: policyedit.ProblemNumber}, {Field: "kernels.budget", Problem: policyedit.ProblemBudget}, {Field: "rest", Path: "images", Text: "Required value"},
 			{Field: "rest", Path: "cpu", Problem: policyedit.ProblemTwice}, {Field: "groups", Path: "groups[0]", Text: "Invalid value"}, {Path: "metadata", Text: "of no field"},
 		},
 	}

@@ -407,6 +407,30 @@ type texts struct {
 	SavedMeaning       message `json:"savedMeaning"`
 	HoursNote          message `json:"hoursNote"`
 	HoursEstimated     message `json:"hoursEstimated"`
+	Budgets            message `json:"budgets"`
+	BudgetName         message `json:"budgetName"`
+	BudgetUser         message `json:"budgetUser"`
+	BudgetMine         message `json:"budgetMine"`
+	BudgetGroup        message `json:"budgetGroup"`
+	BudgetRolling      message `json:"budgetRolling"`
+	BudgetDay          message `json:"budgetDay"`
+	BudgetWeek         message `json:"budgetWeek"`
+	BudgetMonth        message `json:"budgetMonth"`
+	BudgetUsed         message `json:"budgetUsed"`
+	BudgetMost         message `json:"budgetMost"`
+	BudgetAgain        message `json:"budgetAgain"`
+	BudgetLow          message `json:"budgetLow"`
+	BudgetSpent        message `json:"budgetSpent"`
+	BudgetNote         message `json:"budgetNote"`
+	EditBudget         message `json:"editBudget"`
+	EditBudgetHint     message `json:"editBudgetHint"`
+	EditOnBudget       message `json:"editOnBudget"`
+	OnBudgetDefault    message `json:"onBudgetDefault"`
+	OnBudgetWhole      message `json:"onBudgetWhole"`
+	OnBudgetAny        message `json:"onBudgetAny"`
+	OnBudgetForce      message `json:"onBudgetForce"`
+	OnBudgetNone       message `json:"onBudgetNone"`
+	ProblemBudget      message `json:"problemBudget"`
 }
 
 // say fills a text in; pairs are names of placeholders and their values.

@@ -65,6 +65,8 @@ type SpawnFormInput struct {
 	Held map[string]HeldGPUs
 	// Kernels that exist; those the allowance does not name are not shown.
 	Kernels []KernelChoice
+	// Budgets are those of the allowance's first policy, as they stand for the user.
+	Budgets []Budget
 }
 
 // SpawnFormView is the form ready to render.
@@ -160,6 +162,11 @@ func NewSpawnFormView(in SpawnFormInput, msg *Messages) SpawnFormView {
 			labels = append(labels, fieldLabel(field, msg))
 		}
 		v.notices = append(v.notices, msg.say(msg.Reset, "fields", msg.list(labels)))
+	}
+	for _, b := range in.Budgets {
+		if text := msg.budgetNotice(b); text != "" {
+			v.notices = append(v.notices, text)
+		}
 	}
 	v.addFaults(in.Faults)
 	v.gpus = newGPUs(in, msg)

@@ -16,7 +16,6 @@ import (
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/hubclient"
-	"github.com/elastichub/elastichub/kernels/offers"
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
@@ -92,7 +91,7 @@ type console struct {
 }
 
 // newConsole opens the console.
-func newConsole(config serveConfig, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent *offers.Catalogue, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
+func newConsole(config serveConfig, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent catalogue, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
 	c := &console{close: func() {}}
 	var hub *hubclient.Client
 	if config.Hub.APIURL != "" {
@@ -119,10 +118,10 @@ func newConsole(config serveConfig, members *directories, allowances *groups.Ser
 	}
 	c.Portal, err = portal.New(config.Portal.handler(config.Namespace), portal.Dependencies{
 		Gate: gate, Members: members, Client: kubernetes, Live: live, Log: log, Metrics: registry, Now: time.Now,
-		Directory: members.listers, Explain: allowances.Explain, Lender: catalogue{kernels: lent, gateway: config.Notebooks.Gateway},
-		Capacity: capacityOf(lent),
+		Directory: members.listers, Explain: allowances.Explain, Lender: lent,
+		Capacity: capacityOf(lent.kernels),
 		Returns: func(ctx context.Context, kernel string) ([]holdings.Choice, error) {
-			offers, err := lent.Returns(ctx, kernel)
+			offers, err := lent.kernels.Returns(ctx, kernel)
 			choices := make([]holdings.Choice, len(offers))
 			for i, o := range offers {
 				choices[i] = holdings.Choice{Name: o.Name, Title: cmp.Or(o.DisplayName, o.Name), Devices: o.Extended}

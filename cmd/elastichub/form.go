@@ -5,6 +5,7 @@ import (
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/kernels/offers"
+	hours "github.com/elastichub/elastichub/usage"
 	"github.com/elastichub/elastichub/web"
 )
 
@@ -14,6 +15,8 @@ type catalogue struct {
 	kernels *offers.Catalogue
 	// gateway is empty where servers have no remote kernels.
 	gateway string
+	// standings are how the budgets of policies stand.
+	standings func(context.Context) (*hours.Standings, []hours.Budget, error)
 }
 
 func (c catalogue) Kernels(ctx context.Context, allowance groups.Allowance) ([]web.KernelChoice, error) {
@@ -57,4 +60,18 @@ func (c catalogue) Held(ctx context.Context, user string, quotas []groups.GPUQuo
 		held[quota.Resource] = web.HeldGPUs{User: byUser[quota.Resource], Pool: byPolicy[quota.Policy]}
 	}
 	return held, nil
+}
+
+func (c catalogue) Budgets(ctx context.Context, user, policy string) ([]web.Budget, error) {
+	standings, all, err := c.standings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []web.Budget
+	for _, b := range all {
+		if standing, known := standings.Of(b, user, false); known && b.Policy == policy {
+			found = append(found, web.Budget{Standing: standing, Own: true})
+		}
+	}
+	return found, nil
 }

@@ -152,12 +152,13 @@ func serve(ctx context.Context, config serveConfig) error {
 		return fmt.Errorf("notebooks: %w", err)
 	}
 
+	lent := catalogue{kernels: offers, gateway: config.Notebooks.Gateway, standings: newStandings(config, mgr.GetClient(), mgr.GetAPIReader())}
 	apiConfig := hubapi.DefaultConfig()
 	apiConfig.Tokens = []string{hubToken}
 	api, err := hubapi.New(apiConfig, hubapi.Dependencies{
 		Allowances: allowances,
 		Servers:    servers,
-		Cluster:    catalogue{kernels: offers, gateway: config.Notebooks.Gateway},
+		Cluster:    lent,
 		Ready: func() error {
 			_, err := servers.States(ctx)
 			return err
@@ -170,7 +171,7 @@ func serve(ctx context.Context, config serveConfig) error {
 	}
 	server := hubapi.NewServer(api)
 	if config.Portal.Enabled {
-		people, err := newConsole(config, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), offers, log, registry)
+		people, err := newConsole(config, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), lent, log, registry)
 		if err != nil {
 			return err
 		}

@@ -26,6 +26,10 @@ const (
 	Lines
 	// AtLimit is queue or refuse.
 	AtLimit
+	// OnBudget is whole, any, force or none.
+	OnBudget
+	// Budgets are budgets, one a line; see BudgetLine.
+	Budgets
 )
 
 // Field is one that the form has an input for.
@@ -43,6 +47,7 @@ var Fields = []Field{
 	{"serversPerUser", Number}, {"serverIdleSeconds", Number}, {"maxRunSeconds", Number},
 	{"kernels.allowed", Lines}, {"kernels.gpuResource", Text}, {"kernels.gpusPerKernel", Number}, {"kernels.gpusPerUser", Number}, {"kernels.gpuPool", Number},
 	{"kernels.perUser", Number}, {"kernels.atLimit", AtLimit}, {"kernels.idleSeconds", Number}, {"kernels.maxRunSeconds", Number}, {"kernels.weight", Number},
+	{"kernels.budget", Budgets}, {"kernels.onBudget", OnBudget},
 	{"helpText", Area},
 }
 
@@ -65,6 +70,14 @@ func Fill(spec Spec) Form {
 		value, there := at(spec, each.Path)
 		rest = with(rest, each.Path, nil)
 		if !there {
+			continue
+		}
+		if each.Kind == Budgets {
+			lines, readable := budgetLines(value)
+			if !readable { // then it stays what it is, in the YAML
+				rest = with(rest, each.Path, value)
+			}
+			f[each.Path] = lines
 			continue
 		}
 		if list, is := value.([]any); is {
@@ -94,6 +107,8 @@ type Problem string
 const (
 	// ProblemNumber: it is no whole number.
 	ProblemNumber Problem = "number"
+	// ProblemBudget: a line is no budget.
+	ProblemBudget Problem = "budget"
 	// ProblemYAML: it cannot be read.
 	ProblemYAML Problem = "yaml"
 	// ProblemTwice: the YAML has a field that has an input.
@@ -128,7 +143,10 @@ func (f Form) Spec(base Spec) (Spec, []Fault) {
 	}
 	was := Fill(base)
 	for _, each := range Fields {
-		if _, there := at(spec, each.Path); there {
+		if value, there := at(spec, each.Path); there {
+			if _, readable := budgetLines(value); each.Kind == Budgets && !readable {
+				continue
+			}
 			faults = append(faults, Fault{Field: FieldRest, Path: each.Path, Problem: ProblemTwice})
 			continue
 		}
@@ -155,7 +173,7 @@ func clean(entered string, kind Kind) string {
 	if kind == Flag && entered == "" {
 		return "false"
 	}
-	if kind != Lines {
+	if kind != Lines && kind != Budgets {
 		return strings.TrimSpace(entered)
 	}
 	var lines []string
@@ -190,7 +208,9 @@ func (each Field) parse(entered string) (any, Problem) {
 			list = append(list, line)
 		}
 		return list, ""
-	case Text, Area, AtLimit:
+	case Budgets:
+		return parseBudgets(entered)
+	case Text, Area, AtLimit, OnBudget:
 	}
 	return entered, ""
 }

@@ -127,3 +127,32 @@ func TestFaultsAtTheirInputs(t *testing.T) {
 	assert.Equal(t, []Fault{{Field: "cpu.max", Text: "Required value: say it"}}, one)
 	assert.Len(t, Merge(one, []Fault{{Field: "cpu.max", Text: "the API server's words"}, {Field: "cpu.min"}}), 2)
 }
+
+func TestBudgetsAreLines(t *testing.T) {
+	before := spec(t, `kernels: {budget: [{resource: nvidia.com/gpu, hours: 40, per: user, window: {rolling: 168h}}, {resource: cpu, hours: "0.5", per: group, window: {calendar: month, timeZone: Europe/Berlin}}], onBudget: any}`)
+	form := Fill(before)
+	assert.Equal(t, "nvidia.com/gpu 40 user 168h\ncpu 0.5 group month Europe/Berlin", form["kernels.budget"])
+	assert.Empty(t, form[FieldRest])
+	after, faults := form.Spec(before)
+	require.Empty(t, faults)
+	assert.Equal(t, before, after)
+	form["kernels.budget"] = " memory  8 user day \n\n"
+	after, faults = form.Spec(before)
+	require.Empty(t, faults)
+	assert.Equal(t, []any{Spec{"resource": "memory", "hours": "8", "per": "user", "window": Spec{"calendar": "day"}}}, after["kernels"].(Spec)["budget"])
+	form["kernels.budget"] = ""
+	after, _ = form.Spec(before)
+	assert.NotContains(t, after["kernels"], "budget")
+	form["kernels.budget"] = "nvidia.com/gpu 40"
+	_, faults = form.Spec(before)
+	assert.Equal(t, []Fault{{Field: "kernels.budget", Problem: ProblemBudget}}, faults)
+
+	// what no line can say stays in the YAML
+	odd := spec(t, `kernels: {budget: [{resource: nvidia.com/gpu, hours: 40, per: user, window: {rolling: 168h, calendar: week}}]}`)
+	form = Fill(odd)
+	assert.Empty(t, form["kernels.budget"])
+	after, faults = form.Spec(odd)
+	assert.Empty(t, faults)
+	assert.Equal(t, odd, after)
+	assert.Equal(t, "kernels.budget", FaultAt("spec.kernels.budget[1].window.timeZone", "Invalid").Field)
+}

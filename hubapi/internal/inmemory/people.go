@@ -93,6 +93,9 @@ func (Cluster) GPUs(_ context.Context, quotas []groups.GPUQuota) (map[string]web
 	return now, nil
 }
 
+// Budgets are none.
+func (Cluster) Budgets(context.Context, string, string) ([]web.Budget, error) { return nil, nil }
+
 // Held implements hubapi.Cluster: one each.
 func (Cluster) Held(_ context.Context, _ string, quotas []groups.GPUQuota) (map[string]web.HeldGPUs, error) {
 	held := map[string]web.HeldGPUs{}
