@@ -77,6 +77,7 @@ var uses = []use{
 	{"docs/clusters.md", "storage-class: there is no default storage class, and homes of ml-research name none: their claims stay Pending and servers do not start. Fix: annotate a StorageClass with storageclass.kubernetes.io/is-default-class: \"true\", or set storage.home.storageClassName", Shown, "what doctor prints"},
 	{"docs/clusters.md", "apiVersion: resource.k8s.io/v1", Shown, "the class of somebody's driver; make e2e lends devices of one (test/faults)"},
 	{"docs/clusters.md", "make run KUBECONFIG=$HOME/.kube/config REGISTRY=registry.example.org/elastichub", Elsewhere, "make existing-test types them, with other names"},
+	{"docs/policies.md", "apiVersion: kubeflow.tkestack.io/v1alpha1", Objects, ""},
 	{"docs/kernels.md", "kind: JupyterGateway", Objects, ""},
 	{"docs/kernels.md", "kernels:", Values, ""},
 	{"docs/environments.md", "uv venv ~/envs/price", Shown, "fetches packages; make e2e makes one with those of the image"},
