@@ -129,8 +129,9 @@ type Book struct {
 	// Days and Months are by date: 2026-11-28, 2026-11.
 	Days   map[string]map[Key]*Row
 	Months map[string]map[Key]*Row
-	// Spans are of what is held no more, or not as it was.
+	// Spans are of what is held no more, or not as it was. swept is when old ones went.
 	Spans []*Span
+	swept time.Time
 }
 
 // NewBook is an empty one.
@@ -175,8 +176,11 @@ func (b *Book) forget(now time.Time) {
 	maps.DeleteFunc(b.Marks, func(_ string, m Mark) bool {
 		return m.Gone != 0 && now.Sub(time.Unix(m.Gone, 0)) > markKept
 	})
-	oldest := now.Add(-spansKept).UnixMilli()
-	b.Spans = slices.DeleteFunc(b.Spans, func(s *Span) bool { return s.To < oldest })
+	if now.Sub(b.swept).Abs() > time.Hour {
+		oldest := now.Add(-spansKept).UnixMilli()
+		b.Spans = slices.DeleteFunc(b.Spans, func(s *Span) bool { return s.To < oldest })
+		b.swept = now
+	}
 }
 
 // stored is a book as it lies in a ConfigMap.

@@ -151,70 +151,125 @@ type Standings struct {
 // NewStandings sums up what counts for budgets at a moment.
 func NewStandings(books []*Book, budgets []Budget, now time.Time) *Standings {
 	s := &Standings{At: now, known: map[Budget]bool{}, used: map[account]Standing{}}
-	byPolicy := map[string][]Budget{}
-	begins := map[Budget]int64{}
+	sum := &summing{byPolicy: map[string][]Budget{}, begins: map[Budget]int64{}, earliest: now.UnixMilli(), end: now.Add(spansKept).UnixMilli(),
+		holders: map[holder][]*counted{}, accounts: map[account]*counted{}}
 	for _, b := range budgets {
-		if b.Limit > 0 && !s.known[b] {
-			s.known[b], begins[b] = true, b.Window.Begin(now).UnixMilli()
-			byPolicy[b.Policy] = append(byPolicy[b.Policy], b)
+		if b.Limit <= 0 || s.known[b] {
+			continue
 		}
+		s.known[b], sum.begins[b] = true, b.Window.Begin(now).UnixMilli()
+		sum.byPolicy[b.Policy] = append(sum.byPolicy[b.Policy], b)
+		sum.earliest = min(sum.earliest, sum.begins[b])
 	}
-	if len(byPolicy) == 0 {
+	if len(sum.byPolicy) == 0 {
 		return s
 	}
-	// By its end a rolling window excludes what a clock that was set back has put into the future.
-	end := now.Add(spansKept).UnixMilli()
-	each := func(do func(*Span, Budget)) {
-		for _, book := range books {
-			book.spans(now, func(span *Span) {
-				for _, b := range byPolicy[span.Group] {
-					do(span, b)
-				}
-			})
-		}
+	for _, book := range books {
+		book.spans(now, sum.add)
 	}
-	each(func(span *Span, b Budget) {
-		if n := span.within(b.Resource, begins[b], end); n > 0 {
-			at := accountOf(b, span.User, span.Client)
-			st := s.used[at]
-			st.Budget, st.Used = b, st.Used+n
-			s.used[at] = st
-		}
-	})
-	counted := map[account][]*Span{}
-	each(func(span *Span, b Budget) {
-		if at := accountOf(b, span.User, span.Client); s.used[at].Spent() && b.Window.Rolling > 0 {
-			counted[at] = append(counted[at], span)
-		}
-	})
-	for at, st := range s.used {
+	for _, book := range books {
+		book.spans(now, sum.collect)
+	}
+	for at, c := range sum.accounts {
+		st := Standing{Budget: at.budget, Used: c.used}
 		if st.Spent() {
-			st.Again = st.again(counted[at], now)
-			s.used[at] = st
+			st.Again = c.again(now)
 		}
+		s.used[at] = st
 	}
 	return s
 }
 
+// summing is the making of Standings. Spans are looked at by whoever held them, and not by
+// budget: there are many of them.
+type summing struct {
+	byPolicy map[string][]Budget
+	begins   map[Budget]int64
+	// earliest is when the first window began. A rolling one has no end but that of all time: a
+	// clock may have been set back.
+	earliest, end int64
+	holders       map[holder][]*counted
+	accounts      map[account]*counted
+}
+
+// holder is whose spans are.
+type holder struct {
+	user, group string
+	client      bool
+}
+
+// counted is what an account has used.
+type counted struct {
+	budget Budget
+	begin  int64
+	used   int64
+	parts  []part // of a rolling budget that is spent
+}
+
+// part is what was held between two moments, at a steady rate.
+type part struct{ from, to, held int64 }
+
+func (p part) since(begin int64) int64 {
+	switch {
+	case begin <= p.from:
+		return p.held
+	case begin >= p.to:
+		return 0
+	}
+	return int64(float64(p.held) * float64(p.to-begin) / float64(p.to-p.from))
+}
+
+// of are the accounts that a span counts for.
+func (s *summing) of(span *Span) []*counted {
+	if span.To <= s.earliest {
+		return nil
+	}
+	by := holder{span.User, span.Group, span.Client}
+	found, known := s.holders[by]
+	if known {
+		return found
+	}
+	for _, b := range s.byPolicy[span.Group] {
+		at := accountOf(b, span.User, span.Client)
+		if s.accounts[at] == nil {
+			s.accounts[at] = &counted{budget: b, begin: s.begins[b]}
+		}
+		found = append(found, s.accounts[at])
+	}
+	s.holders[by] = found
+	return found
+}
+
+func (s *summing) add(span *Span) {
+	for _, c := range s.of(span) {
+		c.used += span.within(c.budget.Resource, c.begin, s.end)
+	}
+}
+
+func (s *summing) collect(span *Span) {
+	for _, c := range s.of(span) {
+		if c.budget.Window.Rolling > 0 && c.used >= c.budget.Limit && span.To > c.begin && span.Held[c.budget.Resource] > 0 {
+			c.parts = append(c.parts, part{span.From, span.To, span.Held[c.budget.Resource]})
+		}
+	}
+}
+
 // again is when a spent budget allows something again.
-func (s Standing) again(counted []*Span, now time.Time) time.Time {
-	w := s.Window
+func (c *counted) again(now time.Time) time.Time {
+	w := c.budget.Window
 	if w.Rolling <= 0 {
 		return w.End(now)
 	}
-	end := now.Add(spansKept).UnixMilli()
-	// Nothing is left of what was held once all of it is older than the window.
-	latest := 0
-	for _, span := range counted {
-		latest = max(latest, int(span.To+w.Rolling.Milliseconds()-now.UnixMilli()))
+	latest := int64(0) // nothing is left of what was held once all of it is older than the window
+	for _, p := range c.parts {
+		latest = max(latest, p.to-c.begin)
 	}
-	after := sort.Search(latest, func(ms int) bool {
-		from := now.UnixMilli() + int64(ms) - w.Rolling.Milliseconds()
+	after := sort.Search(int(latest), func(ms int) bool {
 		var used int64
-		for _, span := range counted {
-			used += span.within(s.Resource, from, end)
+		for _, p := range c.parts {
+			used += p.since(c.begin + int64(ms))
 		}
-		return used < s.Limit
+		return used < c.budget.Limit
 	})
 	return now.Add(time.Duration(after) * time.Millisecond).In(w.Location())
 }
