@@ -116,6 +116,25 @@ func TestACellReadsThatItsKernelCouldNotReturn(t *testing.T) {
 	assert.Equal(t, "python-cpu", w.kernel(id).Spec.KernelSpec)
 }
 
+// TestACellReadsThatABudgetIsSpent, and from when on its kernel can return; the next one asks again.
+func TestACellReadsThatABudgetIsSpent(t *testing.T) {
+	w := newWorld(t)
+	id := w.start("nb-alice", "python-gpu")
+	w.parkKept(id)
+	p := w.open("nb-alice", id, "s1")
+	p.execute("1")
+	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, patience, 10*time.Millisecond)
+	const spent = "The budget of policy lab is spent: 40 hours of nvidia.com/gpu of each user per 168h. Kernels are started again from 15:04:05 on 2 January 2026 (Europe/Berlin)."
+	w.status(id, func(s *v1alpha1.JupyterKernelStatus) {
+		s.Phase, s.Run, s.ReadyTime, s.Cause, s.Message = v1alpha1.KernelParked, 2, nil, v1alpha1.CauseBudget, spent
+	})
+	reply := p.next(wire.TypeExecuteReply)
+	assert.Contains(t, string(reply.Content), "The kernel is parked. "+spent+" Run a cell to start it again.")
+	assert.Contains(t, string(reply.Content), "KernelBudget")
+	p.execute("2")
+	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 3 }, patience, 10*time.Millisecond)
+}
+
 // TestStates: a notebook is told of its own kernels that exist.
 func TestStates(t *testing.T) {
 	w := newWorld(t)
