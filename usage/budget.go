@@ -105,11 +105,8 @@ type Standing struct {
 	Again time.Time
 }
 
-// Low and Spent are the shares of a budget of which people are told.
-const (
-	Low   = 0.8
-	Spent = 1.0
-)
+// Low is the share of a budget from which on people are told how much is used.
+const Low = 0.8
 
 // Spent reports whether nothing is left.
 func (s Standing) Spent() bool { return s.Used >= s.Limit }

@@ -133,10 +133,10 @@ func (u *usage) decide(r *Request) result {
 	if reason := l.never(r); reason != (Reason{}) {
 		return result{outcome: refused, reason: reason}
 	}
-	switch r.Budget.Code {
-	case BudgetSpent:
+	if r.Budget.Code == BudgetSpent {
 		return result{outcome: refused, reason: r.Budget}
-	case BudgetUnknown:
+	}
+	if r.Budget != (Reason{}) {
 		return result{queue: "budget", reason: r.Budget}
 	}
 	if reason := u.userLimit(r, l); reason != (Reason{}) {

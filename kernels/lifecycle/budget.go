@@ -107,7 +107,7 @@ func (f budgetFinding) reason() string {
 	return ""
 }
 
-// shown is the reason that a kernel's status shows.
+// shownBudget is the reason that a kernel's status shows.
 func shownBudget(s *v1alpha1.JupyterKernelStatus) string {
 	if c := meta.FindStatusCondition(s.Conditions, ConditionBudgetLeft); c != nil {
 		return c.Reason
@@ -121,22 +121,20 @@ func (f budgetFinding) what() string {
 	if f.standing.PerUser {
 		whose = "of each user"
 	}
-	return fmt.Sprintf("the budget of policy %s, %s hours of %s %s per %s,", f.standing.Policy, f.standing.LimitText(), f.standing.Resource, whose, f.standing.Window)
+	return fmt.Sprintf("the budget of policy %s, %s hours of %s %s per %s", f.standing.Policy, f.standing.LimitText(), f.standing.Resource, whose, f.standing.Window)
 }
 
 // notice is what people read in a cell.
 func (f budgetFinding) notice() string {
 	switch f.level {
 	case budgetLow:
-		return fmt.Sprintf("%.0f %% of %s is used. Once all of it is, no more kernels are started%s.", 100*f.standing.Share(), trimComma(f.what()), f.andParked())
+		return fmt.Sprintf("%.0f %% of %s is used. Once all of it is, no more kernels are started%s.", 100*f.standing.Share(), f.what(), f.andParked())
 	case budgetSpent:
-		return fmt.Sprintf("All of %s is used: no more kernels are started%s.", trimComma(f.what()), f.soonParked())
+		return fmt.Sprintf("All of %s is used: no more kernels are started%s.", f.what(), f.soonParked())
 	case budgetFree, budgetUnknown:
 	}
 	return ""
 }
-
-func trimComma(s string) string { return s[:len(s)-1] }
 
 func (f budgetFinding) andParked() string {
 	switch f.onBudget {
@@ -167,7 +165,7 @@ func (f budgetFinding) soonParked() string {
 func (f budgetFinding) parked() string {
 	text := "The kernel was parked, since a budget of its policy is spent."
 	if f.level == budgetSpent {
-		text = fmt.Sprintf("The kernel was parked, since %s is spent. It can return from %s.", f.what(), usage.ToldTime(f.standing.Again))
+		text = fmt.Sprintf("The kernel was parked, since %s, is spent. It can return from %s.", f.what(), usage.ToldTime(f.standing.Again))
 	}
 	return text
 }
