@@ -101,7 +101,7 @@ func (p *Portal) returnAs(r *request) (mine bool, err error) {
 		return mine, errNotOffered
 	}
 	return mine, p.change(r, k, actionReturn, wish{Reason: kernelSpec}, map[string]any{"spec": map[string]any{
-		"kernelSpec": kernelSpec, "run": max(k.WantedRun(), k.Status.Run) + 1,
+		"kernelSpec": kernelSpec, "run": k.PresentRun() + 1,
 	}})
 }
 

@@ -56,6 +56,17 @@ func (p KernelPhase) IsOver() bool { return p == KernelParked || p == KernelDead
 // WantedRun is the run that spec asks for, the first if it names none.
 func (k *JupyterKernel) WantedRun() int64 { return max(k.Spec.Run, 1) }
 
+// PresentRun is the run that is asked for, or that there is if it is a later one.
+func (k *JupyterKernel) PresentRun() int64 { return max(k.WantedRun(), k.Status.Run) }
+
+// PriorityInQueue is the queuePriority that counts for the present run.
+func (k *JupyterKernel) PriorityInQueue() int32 {
+	if move := k.Spec.QueueMove; move != nil && move.Run != k.PresentRun() {
+		return 0
+	}
+	return k.Spec.QueuePriority
+}
+
 // HasPodOrWaits tells that a kernel has a Pod, or is to have one.
 func (k *JupyterKernel) HasPodOrWaits() bool {
 	// A phase that is not written yet, or not known, is not over.

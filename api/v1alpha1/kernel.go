@@ -84,9 +84,12 @@ type JupyterKernelCRDSpec struct {
 	// nobody. The leader carries it out, or takes it back if a notebook server has
 	// asked that is being replaced: those delete all their kernels when they end.
 	Shutdown *KernelShutdown `json:"shutdown,omitempty"`
-	// QueuePriority moves the kernel in the queue: higher is admitted earlier.
-	// This field is not read yet.
+	// QueuePriority moves the kernel in the queue: who has a higher one is admitted earlier,
+	// however long others have waited; quotas bind it all the same. Gateways may not set it.
 	QueuePriority int32 `json:"queuePriority,omitempty"`
+	// QueueMove says who has set queuePriority and why. Where it is set, queuePriority counts
+	// for its run alone.
+	QueueMove *KernelQueueMove `json:"queueMove,omitempty"`
 }
 
 // KernelSession is a Jupyter session: what a kernel was started for.
@@ -113,6 +116,19 @@ type KernelPark struct {
 	// Force parks a kernel that is busy, too.
 	Force bool `json:"force,omitempty"`
 	// By is who asks.
+	// +kubebuilder:validation:MaxLength=253
+	By string `json:"by,omitempty"`
+	// Reason is a sentence for the kernel's user.
+	// +kubebuilder:validation:MaxLength=4096
+	Reason string `json:"reason,omitempty"`
+}
+
+// KernelQueueMove tells of one run that was moved in the queue.
+type KernelQueueMove struct {
+	// Run is the one that queuePriority counts for.
+	// +kubebuilder:validation:Minimum=0
+	Run int64 `json:"run,omitempty"`
+	// By is who asked.
 	// +kubebuilder:validation:MaxLength=253
 	By string `json:"by,omitempty"`
 	// Reason is a sentence for the kernel's user.

@@ -54,7 +54,7 @@ type waiter struct {
 	position  int32
 }
 
-// queues are the requests of each group, oldest first.
+// queues are the requests of each group, in the order of ahead.
 type queues struct {
 	groups map[string][]*Request
 	weight map[string]int64
@@ -68,16 +68,18 @@ func newQueues(requests []Request, policies map[string]Policy) *queues {
 		q.weight[group] = max(policies[group].Weight, 1)
 	}
 	for _, g := range q.groups {
-		slices.SortFunc(g, older)
+		slices.SortFunc(g, ahead)
 	}
 	return q
 }
 
-func older(a, b *Request) int {
-	return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
+// ahead is less than 0 if a comes before b where their groups do not matter.
+func ahead(a, b *Request) int {
+	return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 }
 
-// next takes the oldest request of the group that holds least for its weight.
+// next takes a request of the highest priority there is: the oldest of the group that
+// holds least for its weight.
 func (q *queues) next(u *usage) (*Request, bool) {
 	best, found := "", false
 	for _, group := range slices.Sorted(maps.Keys(q.groups)) {
@@ -96,12 +98,16 @@ func (q *queues) next(u *usage) (*Request, bool) {
 }
 
 func (q *queues) before(u *usage, a, b string) bool {
+	firstOfA, firstOfB := q.groups[a][0], q.groups[b][0]
+	if firstOfA.Priority != firstOfB.Priority {
+		return firstOfA.Priority > firstOfB.Priority
+	}
 	// a.used / a.weight < b.used / b.weight, without fractions
 	left, right := u.group[a]*q.weight[b], u.group[b]*q.weight[a]
 	if left != right {
 		return left < right
 	}
-	return older(q.groups[a][0], q.groups[b][0]) < 0
+	return ahead(firstOfA, firstOfB) < 0
 }
 
 // account is the policy that a kernel's use is booked on: the first that

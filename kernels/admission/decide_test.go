@@ -30,6 +30,11 @@ func ask(id, user string, at, n int64, policies ...string) Request {
 	return r
 }
 
+func moved(r Request, priority int32) Request {
+	r.Priority = priority
+	return r
+}
+
 func held(id, user, node string, n int64, policies ...string) Holder {
 	return Holder{ID: id, User: user, Policies: policies, Node: node, Holds: Resources{gpu: n}}
 }
@@ -116,7 +121,7 @@ func TestDecide(t *testing.T) {
 				Requests: []Request{ask("big", "a", 1, 2, "research"), ask("small", "b", 2, 1, "research")}},
 			want{wait: map[string]position{
 				"big":   {1, 2, "1 of the 2 nvidia.com/gpu of the cluster are in use, and 2 are needed."},
-				"small": {2, 2, "Others have waited longer for nvidia.com/gpu, or no single node has enough of it free."},
+				"small": {2, 2, "Others are ahead in the queue for nvidia.com/gpu, or no single node has enough of it free."},
 			}},
 		},
 		"one that no node can hold blocks nobody": {
@@ -126,7 +131,7 @@ func TestDecide(t *testing.T) {
 		},
 		"free halves on two nodes do not make a whole": {
 			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 2, 1), gpuNode("b", 2, 1)}, Requests: []Request{ask("big", "a", 1, 2, "research")}},
-			want{wait: map[string]position{"big": {1, 1, "Others have waited longer for nvidia.com/gpu, or no single node has enough of it free."}}},
+			want{wait: map[string]position{"big": {1, 1, "Others are ahead in the queue for nvidia.com/gpu, or no single node has enough of it free."}}},
 		},
 		"kernels without extended resources pass a full cluster": {
 			Input{Policies: byName(research()), Nodes: []Node{}, Requests: []Request{ask("k1", "a", 1, 0, "research"), ask("k2", "a", 2, 1, "research")}},
@@ -202,6 +207,22 @@ func TestDecide(t *testing.T) {
 				"b3": {2, 3, "All 3 nvidia.com/gpu of the cluster are in use."},
 				"a3": {3, 3, "All 3 nvidia.com/gpu of the cluster are in use."},
 			}},
+		},
+		"who was moved is ahead of those who have waited longer, of any group": {
+			Input{Policies: byName(
+				Policy{Name: "w1", Allowed: []string{"gpu"}, GPUResource: gpu, GPUsPerKernel: 1, GPUsPerUser: 9},
+				Policy{Name: "w2", Allowed: []string{"gpu"}, GPUResource: gpu, GPUsPerKernel: 1, GPUsPerUser: 9}),
+				Nodes:   []Node{gpuNode("a", 2, 2)},
+				Holders: []Holder{held("h", "a", "a", 1, "w1")},
+				Requests: []Request{ask("a1", "a", 1, 1, "w1"), moved(ask("a2", "a", 3, 1, "w1"), 1),
+					moved(ask("b1", "b", 1, 1, "w2"), -1), ask("b2", "b", 2, 1, "w2")}},
+			want{admit: []string{"a2"}, wait: map[string]position{"b2": {1, 3, inUse}, "a1": {2, 3, inUse}, "b1": {3, 3, inUse}}},
+		},
+		"a quota binds who was moved, too, and blocks nobody": {
+			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 4, 4)},
+				Holders:  []Holder{held("h", "a", "a", 2, "research")},
+				Requests: []Request{moved(ask("k1", "a", 1, 1, "research"), 9), ask("k2", "b", 2, 1, "research")}},
+			want{admit: []string{"k2"}, wait: map[string]position{"k1": {1, 1, "You use 2 of the 2 nvidia.com/gpu that policy research allows you (gpusPerUser)."}}},
 		},
 		"a Pod that finds no place takes nothing from the nodes": {
 			Input{Policies: byName(research()), Nodes: []Node{gpuNode("a", 1, 1)},

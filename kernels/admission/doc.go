@@ -9,7 +9,8 @@
 // # Order
 //
 // Requests belong to the group of their first policy. The next request is
-// always the oldest of the group that holds least for its weight. A request
+// always the oldest of the group that holds least for its weight, among those of the
+// highest priority: an administrator has moved these, or others behind them. A request
 // that its user's own quota stops is passed over. One that waits for capacity
 // (the pool of its policy, or the nodes) is passed over too, but what it needs
 // is set aside, so that a stream of smaller requests cannot starve it. One that

@@ -56,6 +56,9 @@ func randomInput(rng *rand.Rand) Input {
 		if rng.IntN(2) == 0 {
 			r.Class = classOf(r.Wants)
 		}
+		if rng.IntN(4) == 0 {
+			r.Priority = rng.Int32N(3) - 1
+		}
 		in.Requests = append(in.Requests, r)
 	}
 	for i := range rng.IntN(5) {
@@ -249,6 +252,7 @@ func grant(in Input, ids []string) []Holder {
 }
 
 func TestDecideProperties(t *testing.T) {
+	ahead := 0
 	for seed := range uint64(20_000) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		in := randomInput(rng)
@@ -283,6 +287,13 @@ func TestDecideProperties(t *testing.T) {
 			slices.Reverse(shuffled.WarmPods)
 			slices.Reverse(shuffled.Targets)
 			require.Equal(t, d, Decide(shuffled))
+			// who was moved ahead of all others gets what there is for him alone
+			if first, is := aheadOfAll(in); is {
+				alone := in
+				alone.Requests = []Request{first}
+				require.Equal(t, slices.Contains(Decide(alone).Admit, first.ID), slices.Contains(d.Admit, first.ID), "ahead of all")
+				ahead++
+			}
 			// nothing idles: when nobody at all was admitted and there is one
 			// request alone that could be, it would have been
 			if len(in.Requests) == 1 && len(d.Wait) == 1 && in.Nodes == nil {
@@ -293,6 +304,20 @@ func TestDecideProperties(t *testing.T) {
 			t.Fatalf("seed %d", seed)
 		}
 	}
+	assert.Greater(t, ahead, 100, "so often was somebody ahead of all")
+}
+
+// aheadOfAll is the request of the highest priority, if it is the only one of it.
+func aheadOfAll(in Input) (first Request, is bool) {
+	for _, r := range in.Requests {
+		switch {
+		case first.ID == "" || r.Priority > first.Priority:
+			first, is = r, true
+		case r.Priority == first.Priority:
+			is = false
+		}
+	}
+	return first, is
 }
 
 // TestNobodyStarves lets kernels end at random and more small requests arrive

@@ -96,7 +96,7 @@ func (r Reason) sentence() string {
 	case PoolInUse:
 		return fmt.Sprintf("%d of the %d %s of policy %s are in use (gpuPool).", r.Used, r.Limit, r.Resource, r.Policy)
 	case PoolAwaited:
-		return fmt.Sprintf("Others of policy %s have waited longer for its %d %s (gpuPool).", r.Policy, r.Limit, r.Resource)
+		return fmt.Sprintf("Others of policy %s are ahead in the queue for its %d %s (gpuPool).", r.Policy, r.Limit, r.Resource)
 	case NoNodeOffers:
 		return fmt.Sprintf("No node offers %s.", r.Resource)
 	case NodesCordoned:
@@ -111,7 +111,7 @@ func (r Reason) sentence() string {
 	case NodesNotEnough:
 		return fmt.Sprintf("%d of the %d %s of the cluster are in use, and %d are needed.", r.Used, r.Limit, r.Resource, r.Wants)
 	case NodesAwaited:
-		return fmt.Sprintf("Others have waited longer for %s, or no single node has enough of it free.", r.Resource)
+		return fmt.Sprintf("Others are ahead in the queue for %s, or no single node has enough of it free.", r.Resource)
 	case WarmPodEnds:
 		return "A kernel that was kept warm ends to make room."
 	case UserUnknown:

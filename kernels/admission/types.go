@@ -95,7 +95,9 @@ type Request struct {
 	// from a complete template, which is not checked.
 	KernelSpec string
 	Since      time.Time
-	Wants      Resources
+	// Priority comes before Since, and before what the groups hold.
+	Priority int32
+	Wants    Resources
 	// Returning kernels queue at the user's own limit whatever the policy says.
 	Returning bool
 	// Eligible are the nodes it may go to; nil means any.

@@ -106,7 +106,7 @@ func TestWhatAStolenGatewayCannotWrite(t *testing.T) {
 		assert.True(t, refusedByPolicy(err), "%s: %v", name, err)
 	}
 	// Fields that this release's kind does not have must not be opened by the next one's.
-	for field, value := range map[string]any{"queuePriority": 1, "park": map[string]any{"force": true}, "shutdown": map[string]any{"by": "x"}} {
+	for field, value := range map[string]any{"queuePriority": 1, "queueMove": map[string]any{"by": "root"}, "park": map[string]any{"force": true}, "shutdown": map[string]any{"by": "x"}} {
 		require.NoError(t, s.tryUnknown(thief, field, value))
 	}
 
@@ -130,6 +130,8 @@ func TestWhatAStolenGatewayCannotWrite(t *testing.T) {
 		"its owners":           `{"metadata":{"ownerReferences":null}}`,
 		"a finalizer":          `{"metadata":{"finalizers":["example.org/for-ever"]}}`,
 		"a foreign annotation": `{"metadata":{"annotations":{"elastichub.io/policies":"[]"}}}`,
+		"a place in the queue": `{"spec":{"queuePriority":1}}`,
+		"why it has the place": `{"spec":{"queueMove":{"run":1,"by":"root"}}}`,
 		"the user, with a run": `{"spec":{"run":2,"user":"bob"}}`,
 	} {
 		err := thief.Patch(t.Context(), k.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(patch)))

@@ -233,7 +233,7 @@ func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKerne
 	}
 	r := admission.Request{
 		ID: id, User: accountOf(k), Policies: k.Spec.Policies, KernelSpec: k.Spec.KernelSpec,
-		Since: since(k), Wants: built.Extended, Returning: returning(k), Gone: member.gone, Unknown: member.unknown,
+		Since: since(k), Priority: k.PriorityInQueue(), Wants: built.Extended, Returning: returning(k), Gone: member.gone, Unknown: member.unknown,
 		Budget: a.budgetOf(s, k, built.Extended),
 	}
 	if a.capacity != nil && len(r.Wants) > 0 {

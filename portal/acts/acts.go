@@ -57,7 +57,7 @@ func ReleaseKernel(k *v1alpha1.JupyterKernel, by, reason string, force bool) (Ch
 		return nil, ErrNotRunning
 	}
 	return Changes{"spec": map[string]any{"park": map[string]any{
-		"run": max(k.WantedRun(), k.Status.Run), "force": force, "by": Clip(by), "reason": reason,
+		"run": k.PresentRun(), "force": force, "by": Clip(by), "reason": reason,
 	}}}, nil
 }
 
