@@ -47,6 +47,29 @@ func (c *Cluster) Release(ctx context.Context, name string, w Wish) (Done, error
 	}, w)
 }
 
+// Move moves a kernel that waits in the queue of its namespace.
+func (c *Cluster) Move(ctx context.Context, name string, to acts.Place, w Wish) (Done, error) {
+	k := &v1alpha1.JupyterKernel{}
+	if err := c.get(ctx, kindKernel, "jupyterkernels", name, k); err != nil {
+		return Done{}, err
+	}
+	var all v1alpha1.JupyterKernelList
+	if err := c.api.List(ctx, &all, client.InNamespace(c.Namespace)); err != nil {
+		return Done{}, sentence(err, "list", "jupyterkernels", c.Namespace)
+	}
+	return c.ask(ctx, k, asking{
+		kind: "JupyterKernel", resource: "jupyterkernels", user: k.Spec.User, forOthers: true, what: acts.Move, done: moves[to],
+		changes: func(by string, w Wish) (acts.Changes, error) { return acts.MoveKernel(k, all.Items, to, by, w.Reason) },
+	}, w)
+}
+
+// moves say what becomes of a kernel.
+var moves = map[acts.Place]string{
+	acts.First: "is moved to the front of the queue; quotas bind it all the same",
+	acts.Last:  "is moved to the end of the queue",
+	acts.Turn:  "has its turn again",
+}
+
 // Stop stops a server. One that has a user is stopped as administrators do it, which
 // leaves its kernels alone.
 func (c *Cluster) Stop(ctx context.Context, name string, w Wish) (Done, error) {
@@ -100,8 +123,10 @@ func (c *Cluster) get(ctx context.Context, kind, resource, name string, into cli
 // asking is what is asked for of an object.
 type asking struct {
 	kind, resource, user, done string
-	what                       acts.Act
-	changes                    func(by string, w Wish) (acts.Changes, error)
+	// forOthers: it is for others, too, so that it takes a reason always.
+	forOthers bool
+	what      acts.Act
+	changes   func(by string, w Wish) (acts.Changes, error)
 }
 
 func (c *Cluster) ask(ctx context.Context, o client.Object, a asking, w Wish) (Done, error) {
@@ -110,6 +135,9 @@ func (c *Cluster) ask(ctx context.Context, o client.Object, a asking, w Wish) (D
 	}
 	if a.user != "" && w.Reason == "" {
 		return Done{}, fmt.Errorf("say why, with --reason: it is %s's, who reads it", a.user)
+	}
+	if a.forOthers && w.Reason == "" {
+		return Done{}, errors.New("say why, with --reason: others wait longer for it")
 	}
 	by, err := c.caller(ctx)
 	if err != nil {
@@ -147,6 +175,8 @@ func refusal(err error, name string) error {
 	switch {
 	case errors.Is(err, acts.ErrNotRunning):
 		return fmt.Errorf("%s neither runs nor waits", name)
+	case errors.Is(err, acts.ErrNotWaiting):
+		return fmt.Errorf("%s does not wait in the queue", name)
 	case errors.Is(err, acts.ErrRunning):
 		return fmt.Errorf("%s is not stopped", name)
 	case errors.Is(err, acts.ErrOfHub):

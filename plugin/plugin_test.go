@@ -22,6 +22,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/plugin"
+	"github.com/elastichub/elastichub/portal/acts"
 )
 
 const (
@@ -248,6 +249,20 @@ func (l *lab) acts(t *testing.T) {
 	assert.EqualError(t, err, parked+" neither runs nor waits")
 	_, err = c.Release(t.Context(), strings.Replace(waiting, "1", "9", 1), plugin.Wish{Reason: "x"})
 	assert.ErrorContains(t, err, "did you mean "+waiting)
+
+	_, err = c.Move(t.Context(), waiting, acts.First, plugin.Wish{})
+	assert.ErrorContains(t, err, "say why, with --reason")
+	_, err = c.Move(t.Context(), ready, acts.First, plugin.Wish{Reason: "x"})
+	assert.EqualError(t, err, ready+" does not wait in the queue")
+	done, err = c.Move(t.Context(), waiting[:5], acts.First, plugin.Wish{Reason: "a talk"})
+	require.NoError(t, err)
+	assert.Contains(t, done.Text, "is moved to the front of the queue")
+	spec := l.readKernel(waiting).Spec
+	assert.EqualValues(t, 1, spec.QueuePriority)
+	assert.Equal(t, &v1alpha1.KernelQueueMove{Run: 1, By: "kubernetes:operator", Reason: "a talk"}, spec.QueueMove)
+	told, _, err := l.as("").Why(t.Context(), waiting)
+	require.NoError(t, err)
+	assert.Contains(t, told[0].Sentences, "kubernetes:operator has moved it to the front of the queue: a talk.")
 
 	whole := l.as("whole", right("get list patch create", "jupyterkernels jupyternotebooks events"))
 	done, err = whole.Stop(t.Context(), "jupyter-alice", plugin.Wish{Reason: "the node goes"})

@@ -283,6 +283,19 @@ func (t *telling) queued(name string, row holdings.Kernel) {
 	if row.Queue.Reason != "" {
 		t.say("It waits because %s", row.Queue.Reason)
 	}
+	t.moved(row.Moved)
+}
+
+// moved says who has moved a kernel in the queue, and why.
+func (t *telling) moved(m *holdings.Moved) {
+	if m == nil {
+		return
+	}
+	where := "the front"
+	if m.To == holdings.MovedLast {
+		where = "the end"
+	}
+	t.say("%s has moved it to %s of the queue%s", cmp.Or(m.By, "Somebody"), where, becauseOf(m.Reason))
 }
 
 func (t *telling) running(name string, row holdings.Kernel) {

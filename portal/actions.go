@@ -120,8 +120,8 @@ func (p *Portal) stop(r *request) (mine bool, err error) {
 }
 
 // change writes what was asked for into an object, unless it is another of that name
-// by now, and tells of it.
-func (p *Portal) change(r *request, o client.Object, what action, w wish, changes acts.Changes) error {
+// by now, and tells of it; more is as in audit.
+func (p *Portal) change(r *request, o client.Object, what action, w wish, changes acts.Changes, more ...any) error {
 	patch, err := acts.PatchOf(o, changes)
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func (p *Portal) change(r *request, o client.Object, what action, w wish, change
 	case apierrors.IsConflict(err), apierrors.IsInvalid(err): // such as a return by two at once
 		err = fmt.Errorf("%w: %w", errConflict, err)
 	}
-	p.audit(r, o, what, w, err)
+	p.audit(r, o, what, w, err, more...)
 	p.lists.forget()
 	return err
 }

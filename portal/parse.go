@@ -52,11 +52,18 @@ func (r *request) readWish() (w wish, err error) {
 	if err != nil {
 		return wish{}, err
 	}
-	if utf8.RuneCountInString(w.Reason) > acts.MaxReason || !utf8.ValidString(w.Reason) {
-		return wish{}, &malformed{"The reason must be at most 500 characters of UTF-8."}
+	if w.Reason, err = readableReason(w.Reason); err != nil {
+		return wish{}, err
 	}
-	w.Reason = acts.Line(w.Reason)
 	return w, nil
+}
+
+// readableReason is what somebody wrote as one line.
+func readableReason(text string) (string, error) {
+	if utf8.RuneCountInString(text) > acts.MaxReason || !utf8.ValidString(text) {
+		return "", &malformed{"The reason must be at most 500 characters of UTF-8."}
+	}
+	return acts.Line(text), nil
 }
 
 // readReturn reads what a kernel is to return as, as readWish does.

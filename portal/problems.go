@@ -84,6 +84,8 @@ var rows = []row{
 	{errNotFound, http.StatusNotFound, "not-found", "Not found", "There is nothing of that name, or it is not yours.", false},
 	{errConflict, http.StatusConflict, "conflict", "Changed meanwhile", "It has changed meanwhile. Look again.", false},
 	{acts.ErrNotRunning, http.StatusConflict, "not-running", "Not running", "It neither runs nor waits.", false},
+	{acts.ErrNotWaiting, http.StatusConflict, "not-waiting", "Not waiting", "The kernel does not wait in the queue.", false},
+	{acts.ErrNoPlace, http.StatusBadRequest, "malformed", "Malformed request", "A kernel is moved to first, last or turn.", false},
 	{errRunning, http.StatusConflict, "running", "It runs or waits", "The kernel runs or waits. Release it first; then it can return as another.", false},
 	{errNotOwner, http.StatusForbidden, "not-owner", "For its owner", "Only its owner brings a kernel back.", false},
 	{errNotOffered, http.StatusUnprocessableEntity, "not-offered", "Not offered", "The kernel cannot return as that: it is not allowed for you, not offered by its gateway, or of another language.", false},

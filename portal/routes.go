@@ -54,6 +54,7 @@ func (p *Portal) routes() []route {
 		{post, "/kernels/{name}/shutdown", person, p.asksIn("kernels", p.shutDown, web.DoneShutDown)},
 		{post, "/kernels/{name}/return", person, p.asksIn("kernels", p.returnAs, web.DoneReturn)},
 		{post, "/kernels/{name}/snooze", person, p.asksIn("kernels", p.snoozeKernel, web.DoneSnooze)},
+		{post, "/kernels/{name}/move", admin, p.asksIn("cluster", p.move, web.DoneMove)},
 		{get, "/servers/{name}", person, p.serverPage},
 		{post, "/servers/{name}/snooze", person, p.asksIn("servers", p.snoozeServer, web.DoneSnooze)},
 		{post, "/servers/{name}/stop", person, p.asksIn("servers", p.stop, web.DoneStop)},
@@ -91,6 +92,7 @@ func (p *Portal) routes() []route {
 		{post, apiPrefix + "/kernels/{name}/shutdown", person, asks(p.shutDown)},
 		{post, apiPrefix + "/kernels/{name}/return", person, asks(p.returnAs)},
 
+		{post, apiPrefix + "/kernels/{name}/move", admin, asks(p.move)},
 		{get, apiPrefix + "/overview", admin, p.overview},
 		{get, apiPrefix + "/queue", admin, p.queue},
 		{get, apiPrefix + "/kernels", admin, p.kernels},

@@ -42,6 +42,8 @@ var allowed = map[string]string{
 	"POST /api/v1/kernels/{name}/return":   owner,
 	"GET /servers/{name}":                  owner,
 	"POST /servers/{name}/stop":            owner,
+	"POST /kernels/{name}/move":            admins,
+	"POST /api/v1/kernels/{name}/move":     admins,
 	"POST /servers/{name}/snooze":          owner,
 	"POST /kernels/{name}/snooze":          owner,
 	"POST /api/v1/servers/{name}/snooze":   owner,

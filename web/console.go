@@ -66,6 +66,7 @@ const (
 	DoneStop     Done = "stop"
 	DoneReturn   Done = "return"
 	DoneSnooze   Done = "snooze"
+	DoneMove     Done = "move"
 
 	DonePolicySaved   Done = "policy-saved"
 	DonePolicyDeleted Done = "policy-deleted"
@@ -148,6 +149,8 @@ func (s shell) done() string {
 		return s.Msg.DoneReturn.plain()
 	case DoneSnooze:
 		return s.Msg.DoneSnooze.plain()
+	case DoneMove:
+		return s.Msg.DoneMove.plain()
 	case DonePolicySaved:
 		return s.Msg.DonePolicySaved.plain()
 	case DonePolicyDeleted:

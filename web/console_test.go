@@ -53,7 +53,7 @@ func sampleKernels() []holdings.Kernel {
 		{ID: "4f7c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a05", User: "analyst", Notebook: "jupyter-analyst", KernelSpec: "python-cpu", Title: "Python 3 (CPU)",
 			Phase: v1alpha1.KernelDead, Cause: v1alpha1.CauseOutOfMemory, Message: "The kernel needed more memory than its limit, 1 GiB.", Created: *ago(time.Hour), Since: ago(20 * time.Minute), Ending: true},
 		{ID: "507c1a52-6d1e-4f0e-9a3a-3d1f6f2f7a06", User: "analyst", Notebook: "jupyter-analyst", KernelSpec: "python-gpu", Title: "Python 3 (GPU)", Phase: v1alpha1.KernelQueued, Devices: gpu, Created: *ago(time.Minute), Since: ago(time.Minute),
-			Queue: &holdings.Place{Position: 2, Length: 2, Reason: "All 2 nvidia.com/gpu of the cluster are in use."}},
+			Queue: &holdings.Place{Position: 2, Length: 2, Reason: "All 2 nvidia.com/gpu of the cluster are in use."}, Moved: &holdings.Moved{To: holdings.MovedLast, By: "chief", Reason: "<i>Maintenance</i>"}},
 	}
 }
 
@@ -138,6 +138,7 @@ func samples() map[string]templ.Component {
 		"servers":        Servers(admin, holdings.Query{After: "eA"}, holdings.Page[holdings.Server]{Items: sampleServers(), Total: 3}),
 		"kernel":         OneKernel(user, sampleKernels()[1], Events{Known: true}, true),
 		"kernel-admin":   OneKernel(admin, sampleKernels()[1], sampleEvents(), false),
+		"kernel-queued":  OneKernel(admin, sampleKernels()[5], Events{Known: true}, false),
 		"server-admin":   OneServer(admin, sampleServers()[0], Events{}, false),
 		"policies":       Policies(admin, samplePolicies()),
 		"policy":         OnePolicy(admin, samplePolicyView()),
@@ -290,7 +291,7 @@ func TestConsoleIsInEveryLanguage(t *testing.T) {
 func TestEveryFaultHasWords(t *testing.T) {
 	seen, console := map[string]Fault{}, Console{Msg: English()}
 	for _, f := range []Fault{FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict,
-		FaultNotRunning, FaultNothingToKeep, FaultSnoozeUsedUp, FaultNoReason, FaultUnreadable, FaultSignInNew, FaultDirectory, FaultReadOnly, FaultInternal} {
+		FaultNotRunning, FaultNotWaiting, FaultNothingToKeep, FaultSnoozeUsedUp, FaultNoReason, FaultUnreadable, FaultSignInNew, FaultDirectory, FaultReadOnly, FaultInternal} {
 		words := console.fault(f)
 		assert.NotEmpty(t, words)
 		assert.NotContains(t, seen, words, "%s reads as %s", f, seen[words])

@@ -14,6 +14,7 @@ const (
 	FaultNotFound      Fault = "not-found"
 	FaultConflict      Fault = "conflict"
 	FaultNotRunning    Fault = "not-running"
+	FaultNotWaiting    Fault = "not-waiting"
 	FaultRunning       Fault = "running"
 	FaultNotOwner      Fault = "not-owner"
 	FaultNotOffered    Fault = "not-offered"
@@ -31,7 +32,7 @@ const (
 // wayOut is the text of the link that leads to the first page.
 func (m *Messages) wayOut(f Fault) string {
 	switch f {
-	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultRunning, FaultNotOwner, FaultNotOffered, FaultNothingToKeep, FaultSnoozeUsedUp, FaultNoReason, FaultUnreadable, FaultReadOnly, FaultManaged:
+	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultNotWaiting, FaultRunning, FaultNotOwner, FaultNotOffered, FaultNothingToKeep, FaultSnoozeUsedUp, FaultNoReason, FaultUnreadable, FaultReadOnly, FaultManaged:
 		return m.MineTitle.plain()
 	case FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultSignInNew, FaultDirectory, FaultInternal:
 	}
@@ -59,6 +60,8 @@ func (c Console) fault(f Fault) string {
 		return m.FaultConflict.plain()
 	case FaultNotRunning:
 		return m.FaultNotRunning.plain()
+	case FaultNotWaiting:
+		return m.FaultNotWaiting.plain()
 	case FaultRunning:
 		return m.FaultRunning.plain()
 	case FaultNotOwner:

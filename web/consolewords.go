@@ -114,6 +114,7 @@ func (c Console) kernelLines(k holdings.Kernel) []string {
 		if k.Since != nil {
 			say(c.Msg.WaitsFor, "time", c.Msg.about(c.Now.Sub(*k.Since)))
 		}
+		lines = append(lines, c.movedLines(k)...)
 	case k.Phase == v1alpha1.KernelReady && k.IdleSince != nil:
 		say(c.Msg.IdleFor, "time", c.Msg.about(c.Now.Sub(*k.IdleSince)))
 		switch {
@@ -144,6 +145,22 @@ func (c Console) kernelLines(k holdings.Kernel) []string {
 	}
 	if k.Message != "" {
 		lines = append(lines, k.Message)
+	}
+	return lines
+}
+
+// movedLines say who has moved a kernel in the queue, and why.
+func (c Console) movedLines(k holdings.Kernel) []string {
+	if k.Moved == nil {
+		return nil
+	}
+	text := c.Msg.MovedFirst
+	if k.Moved.To == holdings.MovedLast {
+		text = c.Msg.MovedLast
+	}
+	lines := []string{text.plain()}
+	if k.Moved.By != "" || k.Moved.Reason != "" {
+		lines = append(lines, c.Msg.say(c.Msg.MovedWhy, "by", k.Moved.By, "reason", k.Moved.Reason))
 	}
 	return lines
 }

@@ -131,6 +131,17 @@ type texts struct {
 	DefaultServer     message `json:"defaultServer"`
 	Open              message `json:"open"`
 	Start             message `json:"start"`
+	Move              message `json:"move"`
+	MoveExplained     message `json:"moveExplained"`
+	MoveTo            message `json:"moveTo"`
+	MoveToFirst       message `json:"moveToFirst"`
+	MoveToLast        message `json:"moveToLast"`
+	MoveToTurn        message `json:"moveToTurn"`
+	DoneMove          message `json:"doneMove"`
+	MovedFirst        message `json:"movedFirst"`
+	MovedLast         message `json:"movedLast"`
+	MovedWhy          message `json:"movedWhy"`
+	FaultNotWaiting   message `json:"faultNotWaiting"`
 	Snooze            message `json:"snooze"`
 	SnoozeExplained   message `json:"snoozeExplained"`
 	DoneSnooze        message `json:"doneSnooze"`

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/elastichub/elastichub/plugin"
+	"github.com/elastichub/elastichub/portal/acts"
 )
 
 // Names by which kubectl calls the binary.
@@ -218,6 +219,26 @@ func queueCommand() *cobra.Command {
 			return seen.Missing, p.Queue(seen.Queue())
 		})
 	}
+	command.AddCommand(moveCommand())
+	return command
+}
+
+func moveCommand() *cobra.Command {
+	chosen := map[acts.Place]*bool{acts.First: new(bool), acts.Last: new(bool), acts.Turn: new(bool)}
+	command, _ := wishCommand("move KERNEL", "Move a kernel in the queue, until it has started; quotas bind it all the same", "kernel",
+		func(c *plugin.Cluster, ctx context.Context, name string, w plugin.Wish) (plugin.Done, error) {
+			for place, is := range chosen {
+				if *is {
+					return c.Move(ctx, name, place, w)
+				}
+			}
+			return plugin.Done{}, acts.ErrNoPlace // the flags see to it that one is there
+		})
+	command.Flags().BoolVar(chosen[acts.First], string(acts.First), false, "to the front")
+	command.Flags().BoolVar(chosen[acts.Last], string(acts.Last), false, "to the end")
+	command.Flags().BoolVar(chosen[acts.Turn], string(acts.Turn), false, "back to its turn")
+	command.MarkFlagsOneRequired(acts.Places...)
+	command.MarkFlagsMutuallyExclusive(acts.Places...)
 	return command
 }
 

@@ -86,6 +86,10 @@ func TestKubectlFlags(t *testing.T) {
 	assert.ErrorContains(t, err, "is not one of wide, json, yaml")
 	_, err = called(t, "kubectl-elastichub", "stop", "jupyter-alice", "--kubeconfig", file, "--dry-run=client")
 	assert.ErrorContains(t, err, "is not one of none, server")
+	_, err = called(t, "kubectl-elastichub", "queue", "move", "k-1", "--kubeconfig", file, "--reason", "x")
+	assert.ErrorContains(t, err, "at least one of the flags in the group [first last turn] is required")
+	_, err = called(t, "kubectl-elastichub", "queue", "move", "k-1", "--first", "--last", "--kubeconfig", file, "--reason", "x")
+	assert.ErrorContains(t, err, "were all set")
 	_, err = called(t, "kubectl-elastichub", "serve")
 	assert.ErrorContains(t, err, "unknown command", "the service is no part of the plugin")
 }

@@ -48,6 +48,7 @@ type Kernel struct {
 	Memory int64   `json:"memory,omitempty"`
 
 	Queue     *Place     `json:"queue,omitempty"`
+	Moved     *Moved     `json:"moved,omitempty"`
 	Created   time.Time  `json:"created"`
 	Since     *time.Time `json:"since,omitempty"` // of the phase
 	IdleSince *time.Time `json:"idle_since,omitempty"`
@@ -88,6 +89,35 @@ type Place struct {
 	Length   int32  `json:"length"`
 	Reason   string `json:"reason,omitempty"`
 }
+
+// Moved tells that a kernel was moved in the queue, to the front or to the end.
+type Moved struct {
+	// To is first or last. By and Reason are who did it and why, where that is known.
+	To     string `json:"to"`
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// movedOf is nil for a kernel that has its turn.
+func movedOf(k *v1alpha1.JupyterKernel) *Moved {
+	m := &Moved{To: MovedFirst}
+	switch priority := k.PriorityInQueue(); {
+	case priority == 0:
+		return nil
+	case priority < 0:
+		m.To = MovedLast
+	}
+	if told := k.Spec.QueueMove; told != nil {
+		m.By, m.Reason = told.By, told.Reason
+	}
+	return m
+}
+
+// Where a kernel was moved.
+const (
+	MovedFirst = "first"
+	MovedLast  = "last"
+)
 
 // Server is one notebook server.
 type Server struct {
@@ -175,6 +205,7 @@ func (h Holdings) kernel(k *v1alpha1.JupyterKernel, spec *v1alpha1.JupyterKernel
 	}
 	switch v.Phase {
 	case v1alpha1.KernelQueued:
+		v.Moved = movedOf(k)
 		if s.QueuedSince != nil {
 			v.Since = &s.QueuedSince.Time
 		}
