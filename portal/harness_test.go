@@ -117,6 +117,7 @@ type harness struct {
 	returns    []holdings.Choice
 	choiceless bool
 	listing    *listing
+	logs       portal.LogReader
 	// afterRead happens once, between a read of the API server and what follows it.
 	afterRead func()
 }
@@ -206,6 +207,7 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 			}
 			return h.returns, nil
 		},
+		Logs:      h.readLog,
 		Directory: h.listing, Explain: groups.NewService(h.members, h, groups.MatchPriority).Explain,
 		Books: func(ctx context.Context) ([]*usage.Book, error) {
 			saved, err := (&usage.Store{Reader: api, Namespace: ns.Name, Name: "hours"}).Read(ctx)

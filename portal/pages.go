@@ -104,7 +104,11 @@ func (p *Portal) kernelPage(r *request) error {
 		k = p.withReturns(r, []holdings.Kernel{k})[0]
 	}
 	happened := p.happened(r, o, o.Status.PodName, nil)
-	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneKernel(c, k, happened, mine) })
+	logs, err := p.logsOf(r, o.Status.PodName)
+	if err != nil {
+		return err
+	}
+	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneKernel(c, k, happened, logs, mine) })
 }
 
 func (p *Portal) serverPage(r *request) error {
@@ -113,7 +117,11 @@ func (p *Portal) serverPage(r *request) error {
 		return err
 	}
 	happened := p.happened(r, o, o.Status.PodName, o.Status.Progress)
-	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneServer(c, s, happened, mine) })
+	logs, err := p.logsOf(r, o.Status.PodName)
+	if err != nil {
+		return err
+	}
+	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.OneServer(c, s, happened, logs, mine) })
 }
 
 // happened are the events of a page's object; without them the page says so.

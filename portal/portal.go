@@ -32,6 +32,8 @@ type Dependencies struct {
 	Client client.Client
 	// Live reads from the API server.
 	Live client.Reader
+	// Logs reads what containers wrote.
+	Logs LogReader
 	// Capacity is what the cluster has of extended resources; nil: nobody counts them.
 	Capacity func(context.Context) (holdings.Capacity, error)
 	// Returns are the kernelspecs that a kernel may return as, by its name: none unless it is

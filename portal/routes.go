@@ -83,6 +83,8 @@ func (p *Portal) routes() []route {
 		{get, apiPrefix + "/me/kernels", person, p.ownKernels},
 		{get, apiPrefix + "/servers/{name}", person, p.server},
 		{get, apiPrefix + "/servers/{name}/events", person, p.eventsOfServer},
+		{get, apiPrefix + "/servers/{name}/log", person, p.logOfServer},
+		{get, apiPrefix + "/kernels/{name}/log", person, p.logOfKernel},
 		{post, apiPrefix + "/servers/{name}/stop", person, asks(p.stop)},
 		{post, apiPrefix + "/servers/{name}/snooze", person, asks(p.snoozeServer)},
 		{post, apiPrefix + "/kernels/{name}/snooze", person, asks(p.snoozeKernel)},

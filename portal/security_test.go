@@ -87,6 +87,8 @@ var allowed = map[string]string{
 	"POST /api/v1/kernels/{name}/release":  owner,
 	"POST /api/v1/kernels/{name}/shutdown": owner,
 	"GET /api/v1/servers/{name}/events":    owner,
+	"GET /api/v1/servers/{name}/log":       owner,
+	"GET /api/v1/kernels/{name}/log":       owner,
 	"GET /api/v1/kernels/{name}/events":    owner,
 	"GET /api/v1/overview":                 admins,
 	"GET /api/v1/queue":                    admins,

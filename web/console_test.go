@@ -85,6 +85,13 @@ func sampleEvents() Events {
 	}}
 }
 
+func sampleLogs() []holdings.Log {
+	return []holdings.Log{
+		{Container: "kernel", Cut: true, Lines: []string{"epoch 1: loss 0.7", "</pre><script>alert(1)</script>", "", "\tepoch 2: a line that is quite long, so long that no telephone shows the whole of it at one time, whichever way it is held"}},
+		{Container: "agent", Missing: holdings.LogWaiting},
+	}
+}
+
 // sampleHours are of a week, by what is asked for.
 func sampleHours(by usage.By) Hours {
 	line := func(name string, runs int64, held, busy, saved float64) usage.Line {
@@ -136,10 +143,10 @@ func samples() map[string]templ.Component {
 		"kernels":        Kernels(admin, query, holdings.Page[holdings.Kernel]{Items: sampleKernels(), Total: 9, Next: "bmV4dA"}),
 		"kernels-none":   Kernels(admin, holdings.Query{Search: "x"}, holdings.Page[holdings.Kernel]{}),
 		"servers":        Servers(admin, holdings.Query{After: "eA"}, holdings.Page[holdings.Server]{Items: sampleServers(), Total: 3}),
-		"kernel":         OneKernel(user, sampleKernels()[1], Events{Known: true}, true),
-		"kernel-admin":   OneKernel(admin, sampleKernels()[1], sampleEvents(), false),
-		"kernel-queued":  OneKernel(admin, sampleKernels()[5], Events{Known: true}, false),
-		"server-admin":   OneServer(admin, sampleServers()[0], Events{}, false),
+		"kernel":         OneKernel(user, sampleKernels()[1], Events{Known: true}, sampleLogs()[:1], true),
+		"kernel-admin":   OneKernel(admin, sampleKernels()[1], sampleEvents(), sampleLogs(), false),
+		"kernel-queued":  OneKernel(admin, sampleKernels()[5], Events{Known: true}, []holdings.Log{{Missing: holdings.LogGone}}, false),
+		"server-admin":   OneServer(admin, sampleServers()[0], Events{}, []holdings.Log{{Container: "notebook", Missing: holdings.LogSilent}}, false),
 		"policies":       Policies(admin, samplePolicies()),
 		"policy":         OnePolicy(admin, samplePolicyView()),
 		"policy-managed": OnePolicy(editing(""), samplePolicyViewOf("Helm")),
@@ -309,6 +316,7 @@ func TestHostileNames(t *testing.T) {
 	k.ID, k.User, k.Notebook, k.KernelSpec, k.Title, k.Document, k.Message, k.Node, k.Policy, k.Cause = evil, evil, evil, evil, evil, evil, evil, evil, evil, evil
 	k.Queue, k.Devices = &holdings.Place{Position: 1, Length: 1, Reason: evil}, map[string]int64{evil: 1}
 	s := sampleServers()[0]
+	k.Moved = &holdings.Moved{To: evil, By: evil, Reason: evil}
 	s.Name, s.User, s.Server, s.Message, s.Node, s.Policy, s.Image = evil, evil, evil, evil, evil, evil, evil
 	p := samplePolicies()[1]
 	p.Name, p.DisplayName, p.Groups, p.Fault = evil, evil, []string{evil}, evil
@@ -316,7 +324,7 @@ func TestHostileNames(t *testing.T) {
 	o.Devices[0].Resource, o.Nodes[0].Name, o.Policies[1].Name = evil, evil, evil
 	query := holdings.Query{Search: evil, User: evil, Sort: evil, After: evil}
 	for _, page := range []templ.Component{
-		Mine(c, []holdings.Server{s}, []holdings.Kernel{k}, []Budget{{Standing: usage.Standing{Budget: usage.Budget{Policy: evil, Resource: evil, Limit: 1, Window: usage.Window{Zone: evil}}, Used: 1}}}), Cluster(c, o, []holdings.Kernel{k}), OneKernel(c, k, Events{true, []holdings.Event{{Message: evil, Reason: evil}}}, false), OneServer(c, s, Events{}, false),
+		Mine(c, []holdings.Server{s}, []holdings.Kernel{k}, []Budget{{Standing: usage.Standing{Budget: usage.Budget{Policy: evil, Resource: evil, Limit: 1, Window: usage.Window{Zone: evil}}, Used: 1}}}), Cluster(c, o, []holdings.Kernel{k}), OneKernel(c, k, Events{true, []holdings.Event{{Message: evil, Reason: evil}}}, []holdings.Log{{Container: evil, Lines: []string{evil}}, {Container: evil, Missing: holdings.LogMissing(evil)}}, false), OneServer(c, s, Events{}, nil, false),
 		Kernels(c, query, holdings.Page[holdings.Kernel]{Items: []holdings.Kernel{k}, Next: evil}), Servers(c, query, holdings.Page[holdings.Server]{Items: []holdings.Server{s}, Next: evil}),
 		Policies(c, []holdings.Policy{p}), Failed(c, Fault(evil), evil),
 		OnePolicy(c, PolicyView{Policy: p, Manager: policyedit.Manager{Name: evil, Sign: evil}, YAML: evil, Affected: hostileAffected(evil)}),

@@ -131,6 +131,12 @@ type texts struct {
 	DefaultServer     message `json:"defaultServer"`
 	Open              message `json:"open"`
 	Start             message `json:"start"`
+	LogTitle          message `json:"logTitle"`
+	LogEmpty          message `json:"logEmpty"`
+	LogCut            message `json:"logCut"`
+	LogGone           message `json:"logGone"`
+	LogWaiting        message `json:"logWaiting"`
+	LogSilent         message `json:"logSilent"`
 	Move              message `json:"move"`
 	MoveExplained     message `json:"moveExplained"`
 	MoveTo            message `json:"moveTo"`

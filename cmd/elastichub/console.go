@@ -91,7 +91,7 @@ type console struct {
 }
 
 // newConsole opens the console.
-func newConsole(config serveConfig, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent catalogue, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
+func newConsole(config serveConfig, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent catalogue, logs portal.LogReader, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
 	c := &console{close: func() {}}
 	var hub *hubclient.Client
 	if config.Hub.APIURL != "" {
@@ -117,7 +117,7 @@ func newConsole(config serveConfig, members *directories, allowances *groups.Ser
 		closeHub()
 	}
 	c.Portal, err = portal.New(config.Portal.handler(config.Namespace), portal.Dependencies{
-		Gate: gate, Members: members, Client: kubernetes, Live: live, Log: log, Metrics: registry, Now: time.Now,
+		Gate: gate, Members: members, Client: kubernetes, Live: live, Logs: logs, Log: log, Metrics: registry, Now: time.Now,
 		Directory: members.listers, Explain: allowances.Explain, Lender: lent,
 		Capacity: capacityOf(lent.kernels),
 		Returns: func(ctx context.Context, kernel string) ([]holdings.Choice, error) {

@@ -34,6 +34,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/remote"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
+	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/probe"
 	"github.com/elastichub/elastichub/tokens"
@@ -171,7 +172,11 @@ func serve(ctx context.Context, config serveConfig) error {
 	}
 	server := hubapi.NewServer(api)
 	if config.Portal.Enabled {
-		people, err := newConsole(config, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), lent, log, registry)
+		logs, err := portal.PodLogs(mgr.GetConfig(), config.Namespace)
+		if err != nil {
+			return fmt.Errorf("portal: logs of Pods: %w", err)
+		}
+		people, err := newConsole(config, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), lent, logs, log, registry)
 		if err != nil {
 			return err
 		}
