@@ -441,13 +441,13 @@ func TestTheConsole(t *testing.T) {
 	assert.True(t, parsed.Portal.Enabled)
 	assert.Equal(t, []string{"admins"}, parsed.Portal.Admins.Groups)
 	// Rights on policies are given only to who is to edit them, and none to update.
-	rights := func(set string) (verbs []string) {
+	rights := func(set, resource string) (verbs []string) {
 		for text := range strings.SplitSeq(render(set), "\n---\n") {
 			if kind, name := decode(t, text); kind == "Role" && name == "elastichub" {
 				var role rbacv1.Role
 				require.NoError(t, yaml.Unmarshal([]byte(text), &role))
 				for _, rule := range role.Rules {
-					if slices.Contains(rule.Resources, "grouppolicies") {
+					if slices.Contains(rule.Resources, resource) {
 						verbs = append(verbs, rule.Verbs...)
 					}
 				}
@@ -457,9 +457,11 @@ func TestTheConsole(t *testing.T) {
 	}
 	const console = "portal.enabled=true,hub.apiURL=http://hub:8081/hub/api,hub.tokenSecret=console"
 	for _, set := range []string{"replicas=1", console, "portal.policies.edit=true"} {
-		assert.Equal(t, []string{"get", "list", "watch"}, rights(set), set)
+		assert.Equal(t, []string{"get", "list", "watch"}, rights(set, "grouppolicies"), set)
 	}
-	assert.Equal(t, []string{"get", "list", "watch", "create", "patch", "delete"}, rights(console+",portal.policies.edit=true"))
+	assert.Empty(t, rights("replicas=1", "pods/log"), "only the console shows logs")
+	assert.Equal(t, []string{"get"}, rights(console, "pods/log"))
+	assert.Equal(t, []string{"get", "list", "watch", "create", "patch", "delete"}, rights(console+",portal.policies.edit=true", "grouppolicies"))
 	for _, wrong := range []string{"portal.policies.edit=maybe", "portal.basePath=services", "portal.provider=ldap", "portal.publicURL=console", "portal.hub.clientID=elastichub"} {
 		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", wrong)
 		assert.Error(t, err, out)
