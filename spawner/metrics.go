@@ -58,6 +58,9 @@ func newMetrics(registry prometheus.Registerer, count func() map[v1alpha1.Notebo
 	for _, reason := range failureReasons {
 		m.failures.WithLabelValues(string(reason))
 	}
+	for _, outcome := range []v1alpha1.StartOutcome{v1alpha1.OutcomeReady, v1alpha1.OutcomeFailed, v1alpha1.OutcomeStopped} {
+		m.starts.WithLabelValues(string(outcome))
+	}
 	for _, phase := range startPhases {
 		m.phases.WithLabelValues(phase)
 	}

@@ -38,7 +38,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	direction := func(name string) traffic {
 		return traffic{frames: frames.WithLabelValues(name), bytes: bytes.WithLabelValues(name)}
 	}
-	return &metrics{
+	m := &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{Name: p + "http_requests_total", Help: "HTTP requests by route, method and status."}, []string{"route", "method", "code"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{Name: p + "http_request_seconds", Help: "Time to answer a request; sockets excluded.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 40}}, []string{"route"}),
@@ -55,4 +55,12 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Buckets: []float64{.1, .25, .5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800, 3600}}),
 		endSockets: f.NewCounterVec(prometheus.CounterOpts{Name: p + "socket_ends_total", Help: "Ended channels WebSockets by reason."}, []string{"reason"}),
 	}
+	// Each is there before it happens, so that its first time is an increase.
+	for _, framing := range []framing{framingV1, framingLegacy, framingResume} {
+		m.sockets.WithLabelValues(string(framing))
+	}
+	for _, result := range []string{"ok", "error"} {
+		m.dials.WithLabelValues(result)
+	}
+	return m
 }

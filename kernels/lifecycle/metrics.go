@@ -67,6 +67,9 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	for _, outcome := range []string{warmJoined, warmLost, warmMissed} {
 		m.warmStarts.WithLabelValues(outcome)
 	}
+	for _, outcome := range []protocol.KeptOutcome{protocol.KeptWhole, protocol.KeptPart, protocol.KeptNone} {
+		m.states.WithLabelValues(string(outcome))
+	}
 	for _, c := range []prometheus.Collector{m.startSeconds, m.ends, m.orphans, m.warmStarts, m.states, m.stateBytes} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
