@@ -90,16 +90,17 @@ token=$(api POST /users/analyst/tokens | python3 -c 'import json, sys; print(jso
 printf 'print(6 * 7)\n' >"$work/cell.py"
 out=$(JUPYTERHUB_API_TOKEN=$token JUPYTERHUB_API_URL=$HUB_URL dist/elastichub run --start --kernel python-cpu "$work/cell.py")
 [ "$out" = 42 ] || fail "the cell printed $out"
-[ -n "$(there -n "$namespace" get jupyternotebooks,jupyterkernels -o name | grep -F jupyternotebook)" ] || fail "the server is elsewhere"
+[ -n "$(there -n "$namespace" get jupyternotebooks -o name)" ] || fail "the server is elsewhere"
 step "a server through the Hub, and a cell on a kernel"
 
 ours stop "${given[@]}" >"$work/log" 2>&1 || fail "make stop: $(cat "$work/log")"
 step "make stop"
+volumes() { there get persistentvolumes -o 'jsonpath={.items[*].spec.claimRef.namespace}' | tr ' ' '\n' | grep -cx "$namespace" || true; }
 for _ in $(seq 60); do
-  [ -n "$(there get persistentvolumes -o 'jsonpath={.items[*].spec.claimRef.namespace}' | tr ' ' '\n' | grep -x "$namespace")" ] || break
+  [ "$(volumes)" != 0 ] || break
   sleep 1
 done
-there get persistentvolumes -o 'jsonpath={.items[*].spec.claimRef.namespace}' | tr ' ' '\n' | { ! grep -x "$namespace"; } || fail "volumes are left"
+[ "$(volumes)" = 0 ] || fail "volumes are left"
 picture | diff "$work/before" - || fail "the cluster is not what it was"
 ! curl -fsS -o /dev/null "$HUB_URL" 2>/dev/null || fail "$HUB_URL answers still"
 [ ! -e "$ELASTICHUB_STATE/existing" ] || [ -z "$(ls -A "$ELASTICHUB_STATE/existing")" ] || fail "files are left"
