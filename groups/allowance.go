@@ -80,9 +80,11 @@ type Allowance struct {
 	PriorityClassName string
 	// ServiceAccountName is that of the first policy; its owner has to name that.
 	ServiceAccountName string
-	ImagePullSecrets   []v1alpha1.PullSecret
-	Storage            *v1alpha1.NotebookStorage
-	Env                []v1alpha1.PolicyEnv
+	// ServiceAccountTokens are tokens of that account, and of the same policy.
+	ServiceAccountTokens []v1alpha1.ServiceAccountToken
+	ImagePullSecrets     []v1alpha1.PullSecret
+	Storage              *v1alpha1.NotebookStorage
+	Env                  []v1alpha1.PolicyEnv
 
 	// Kernels bounds kernels; its GPU fields are those of GPUs[0].
 	Kernels v1alpha1.PolicyKernels

@@ -214,6 +214,9 @@ func (t text) placement() {
 	if t.a.ServiceAccountName != "" {
 		parts = append(parts, "as "+t.a.ServiceAccountName)
 	}
+	for _, token := range t.a.ServiceAccountTokens {
+		parts = append(parts, "token for "+token.Audience)
+	}
 	if len(parts) > 0 {
 		t.line("placement", "placement", "%s", strings.Join(parts, "; "))
 	}

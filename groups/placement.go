@@ -42,11 +42,34 @@ func validatePlacement(spec v1alpha1.GroupPolicySpec, at *field.Path) field.Erro
 			faults = append(faults, field.Invalid(at.Child("serviceAccountName"), spec.ServiceAccountName, text))
 		}
 	}
+	faults = append(faults, validateAccountTokens(spec, at)...)
 	faults = append(faults, atMost(len(spec.ImagePullSecrets), maxPullSecrets, at.Child("imagePullSecrets"))...)
 	for i, s := range spec.ImagePullSecrets {
 		for _, text := range validation.IsDNS1123Subdomain(s.Name) {
 			faults = append(faults, field.Invalid(at.Child("imagePullSecrets").Index(i).Child("name"), s.Name, text))
 		}
+	}
+	return faults
+}
+
+// validateAccountTokens knows the Kubernetes API by the names that it has in every
+// cluster. By others it is known where Pods are made.
+func validateAccountTokens(spec v1alpha1.GroupPolicySpec, at *field.Path) field.ErrorList {
+	tokens := spec.ServiceAccountTokens
+	faults := atMost(len(tokens), maxAccountTokens, at.Child("serviceAccountTokens"))
+	if len(tokens) > 0 && spec.ServiceAccountName == "" {
+		faults = append(faults, field.Required(at.Child("serviceAccountName"), "the tokens are those of an account; default is one, too"))
+	}
+	paths := map[string]bool{}
+	for i, token := range tokens {
+		here := at.Child("serviceAccountTokens").Index(i)
+		if name, problem := token.Problem(nil); problem != "" {
+			value := map[string]any{"audience": token.Audience, "expirationSeconds": token.ExpirationSeconds, "path": token.Path}[name]
+			faults = append(faults, field.Invalid(here.Child(name), value, problem))
+		} else if paths[token.Path] {
+			faults = append(faults, field.Duplicate(here.Child("path"), token.Path))
+		}
+		paths[token.Path] = true
 	}
 	return faults
 }

@@ -28,8 +28,9 @@ import (
 //     generous than any, but a policy that allows no kernel has no say in the
 //     limits of kernels;
 //   - budgets: those of the first policy, which hours are booked to;
-//   - names, texts and placement (node selector, tolerations, affinity and
-//     priority class, which belong together): those of the first.
+//   - names, texts and placement (node selector, tolerations, affinity, priority
+//     class, service account and the tokens of that, which belong together): those
+//     of the first.
 //
 // So nothing that one of the policies permits is forbidden, and every number is
 // one that some policy states, apart from steps. GPU quotas are kept by

@@ -20,18 +20,19 @@ import (
 
 // Bounds that the CRD's schema has too.
 const (
-	maxTextBytes   = 4096 // of texts that the form shows
-	maxNamed       = 256
-	maxImages      = 64
-	maxPresets     = 16
-	maxTolerations = 64
-	maxPullSecrets = 16
-	maxShared      = 32
-	maxEnv         = 256
-	maxEnvBytes    = 32 << 10
-	maxKernels     = 256
-	maxLanguages   = 32
-	maxImageBytes  = 1024
+	maxTextBytes     = 4096 // of texts that the form shows
+	maxNamed         = 256
+	maxImages        = 64
+	maxPresets       = 16
+	maxTolerations   = 64
+	maxPullSecrets   = 16
+	maxAccountTokens = 16
+	maxShared        = 32
+	maxEnv           = 256
+	maxEnvBytes      = 32 << 10
+	maxKernels       = 256
+	maxLanguages     = 32
+	maxImageBytes    = 1024
 	// maxSeconds is ten years: nanoseconds of it fit 64 bits.
 	maxSeconds = 10 * 365 * 24 * 3600
 	// maxVolumeName leaves room for the prefix of a Pod's volume.
@@ -185,6 +186,8 @@ func validateStorage(s *v1alpha1.NotebookStorage, at *field.Path) field.ErrorLis
 	mount := func(p string, here *field.Path) {
 		if !path.IsAbs(p) || path.Clean(p) != p || p == "/" {
 			faults = append(faults, field.Invalid(here, p, "must be a clean absolute path below /"))
+		} else if p == v1alpha1.TokenDirectory || strings.HasPrefix(p, v1alpha1.TokenDirectory+"/") {
+			faults = append(faults, field.Invalid(here, p, "is where tokens of the service account are"))
 		} else if paths[p] {
 			faults = append(faults, field.Duplicate(here, p))
 		}

@@ -19,6 +19,7 @@ func IsForPolicy(account *corev1.ServiceAccount, policy string) bool {
 	return false
 }
 
-// RunAs gives a hardened Pod its account, empty for none, and no token of it: what the
-// cluster's cloud adds by itself, for audiences of its own, is not for the Kubernetes API.
+// RunAs gives a hardened Pod its account, empty for none, and no token of it for the
+// Kubernetes API: what the cluster's cloud adds by itself, and what MountAccountTokens
+// mounts, is for others.
 func RunAs(spec *corev1.PodSpec, account string) { spec.ServiceAccountName = account }

@@ -75,6 +75,8 @@ func StorageFault(storage *v1alpha1.NotebookStorage) *Fault {
 		switch {
 		case !path.IsAbs(mountPath), clean == "/", strings.Contains(mountPath, ":"), strings.Contains(mountPath, ".."):
 			return fault(at, fmt.Sprintf("%q must be absolute and not the root", mountPath))
+		case clean == v1alpha1.TokenDirectory, strings.HasPrefix(clean, v1alpha1.TokenDirectory+"/"):
+			return fault(at, fmt.Sprintf("%q is where tokens of the service account are", mountPath))
 		case paths[clean]:
 			return fault(at, fmt.Sprintf("%q is used twice", mountPath))
 		}

@@ -43,7 +43,7 @@ var (
 // none: whatever Pod Security "restricted" refuses and Harden does not change,
 // a node chosen past the scheduler, and the identity of a service account.
 func TemplateFault(t *corev1.PodTemplateSpec) *Fault {
-	checks := []func(*corev1.PodTemplateSpec) *Fault{annotationFault, identityFault, hostFault, podContextFault, volumesFault, containersFault}
+	checks := []func(*corev1.PodTemplateSpec) *Fault{annotationFault, identityFault, hostFault, podContextFault, volumesFault, accountTokenVolumeFault, containersFault}
 	for _, check := range checks {
 		if f := check(t); f != nil {
 			return f

@@ -26,6 +26,9 @@ type Config struct {
 	// AdoptHomesBefore lets a user have a home that bears their name and was made
 	// before this time, whoever it was noted for; the zero time lets nobody.
 	AdoptHomesBefore time.Time
+	// APIAudiences are those of the cluster's API server, as far as they are known: no
+	// Pod gets a token for them.
+	APIAudiences []string
 }
 
 // Validate returns every fault, joined.

@@ -234,7 +234,7 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 	why := refuse(nb)
 	if why == nil {
 		var err error
-		if why, err = accountRefusal(ctx, c.live, nb); err != nil {
+		if why, err = accountRefusal(ctx, c.cfg, c.live, nb); err != nil {
 			return err
 		}
 	}

@@ -63,6 +63,7 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) c
 	podrules.Mount(pod, container, podrules.Claims(nb))
 	podrules.KeepTogether(nb, template.Labels, pod)
 	podrules.ShareMemory(pod, container, nil)
+	podrules.MountAccountTokens(pod, container, nb.Spec.ServiceAccountTokens)
 	if container.WorkingDir == "" && nb.HomeClaim() != "" {
 		container.WorkingDir = nb.Spec.Storage.Home.Path()
 	}

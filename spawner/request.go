@@ -95,6 +95,8 @@ func notebookSpec(cfg Config, req Request, name, home string) v1alpha1.JupyterNo
 		ServersPerUser: max(req.ServersPerUser, 1),
 		MaxRunSeconds:  req.MaxRunSeconds,
 		ImageChannel:   req.ImageChannel,
+
+		ServiceAccountTokens: slices.Clone(req.ServiceAccountTokens),
 	}
 	if cfg.GatewayName != "" {
 		spec.Gateway = &corev1.ObjectReference{Name: cfg.GatewayName}

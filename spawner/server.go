@@ -59,7 +59,9 @@ type Request struct {
 	PriorityClassName          string
 	// ServiceAccountName is checked against the first of KernelOptions.Policies.
 	ServiceAccountName string
-	ImagePullSecrets   []v1alpha1.PullSecret
+	// ServiceAccountTokens are tokens of that account.
+	ServiceAccountTokens []v1alpha1.ServiceAccountToken
+	ImagePullSecrets     []v1alpha1.PullSecret
 	// Storage may have {username} in the name of the home claim.
 	Storage       *v1alpha1.NotebookStorage
 	KernelOptions v1alpha1.KernelOptions

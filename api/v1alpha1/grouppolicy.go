@@ -40,6 +40,7 @@ type GroupPolicy struct {
 // check, or an older schema let through, groups.ValidatePolicy finds.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.default) && self.default) || (has(self.groups) && size(self.groups) > 0)",message="groups must name at least one group unless default is true"
+// +kubebuilder:validation:XValidation:rule="!has(self.serviceAccountTokens) || size(self.serviceAccountTokens) == 0 || (has(self.serviceAccountName) && size(self.serviceAccountName) > 0)",fieldPath=".serviceAccountName",message="must be set with serviceAccountTokens"
 // +kubebuilder:validation:XValidation:rule="quantity(string(self.cpu.max)).compareTo(quantity('10k')) <= 0",fieldPath=".cpu.max",message="must be at most 10k"
 // +kubebuilder:validation:XValidation:rule="quantity(string(self.memory.max)).compareTo(quantity('1Pi')) <= 0",fieldPath=".memory.max",message="must be at most 1Pi"
 type GroupPolicySpec struct {
@@ -132,6 +133,13 @@ type GroupPolicySpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+	// ServiceAccountTokens are tokens of that account for others than the Kubernetes API,
+	// such as a cloud that opens a bucket to whoever shows one. Its owner has named each
+	// audience in its annotation elastichub.io/token-audiences.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=map
+	// +listMapKey=path
+	ServiceAccountTokens []ServiceAccountToken `json:"serviceAccountTokens,omitempty"`
 	// Pod is what is put over the Pods of servers.
 	// This field is not read yet.
 	Pod *PolicyPod `json:"pod,omitempty"`

@@ -51,6 +51,9 @@ const (
 	// AnnotationForPolicies is set by the owner of a ServiceAccount: which GroupPolicies
 	// may have servers and kernels run as it, names with commas between them, or * for all.
 	AnnotationForPolicies = "elastichub.io/for-policies"
+	// AnnotationTokenAudiences is set by the owner of a ServiceAccount: whom servers and
+	// kernels may have tokens of it for, audiences with commas between them.
+	AnnotationTokenAudiences = "elastichub.io/token-audiences"
 	// AnnotationOptions keeps the last accepted user options, as JSON.
 	AnnotationOptions = "elastichub.io/options"
 	// AnnotationGeneration on a notebook's Deployment is the generation of the

@@ -77,6 +77,12 @@ type JupyterNotebookSpec struct {
 	ServersPerUser int32 `json:"serversPerUser,omitempty"`
 	// ImageChannel is the id of the policy's channel that the image came from.
 	ImageChannel string `json:"imageChannel,omitempty"`
+	// ServiceAccountTokens are tokens of the account that the Pod runs as, which its
+	// policy asks for.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=map
+	// +listMapKey=path
+	ServiceAccountTokens []ServiceAccountToken `json:"serviceAccountTokens,omitempty"`
 	// KernelOptions is what this notebook may ask of its gateway.
 	KernelOptions *KernelOptions `json:"kernelOptions,omitempty"`
 }

@@ -94,12 +94,20 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err != nil {
 		return fmt.Errorf("notebooks.adoptHomesBefore: %w", err)
 	}
+	audiences, err := apiAudiences(mgr.GetConfig())
+	if err != nil {
+		return err
+	}
+	if len(audiences) == 0 {
+		log.Warn("the audiences of the API server are not known: it is known by its usual names alone")
+	}
 	spawnerConfig := spawner.Config{
 		Namespace:        config.Namespace,
 		DefaultImage:     config.Notebooks.Image,
 		ImagePullPolicy:  corev1.PullPolicy(config.Notebooks.PullPolicy),
 		GatewayName:      config.Notebooks.Gateway,
 		AdoptHomesBefore: adoptBefore,
+		APIAudiences:     audiences,
 	}
 	asker, err := probe.New()
 	if err != nil {
@@ -132,6 +140,7 @@ func serve(ctx context.Context, config serveConfig) error {
 			BusyGPU:         config.Kernels.BusyGPU,
 			DoNotDisrupt:    config.Kernels.DoNotDisrupt,
 			HubEnvironment:  config.Kernels.HubEnvironment,
+			APIAudiences:    audiences,
 			Keep:            config.Kernels.Keep.podspec(),
 		},
 		KeepSeed:        keepSeed,

@@ -228,6 +228,7 @@ func finish(cfg Config, pod *corev1.Pod, in Parts) {
 	}
 	podrules.Harden(&pod.Spec)
 	podrules.RunAs(&pod.Spec, in.Account)
+	podrules.MountAccountTokens(&pod.Spec, KernelContainer(&pod.Spec), in.AccountTokens)
 	podrules.OnlyOwnDevices(&pod.Spec)
 }
 

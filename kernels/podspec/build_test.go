@@ -568,7 +568,7 @@ func TestAKernelRunsAsTheAccountOfItsPolicy(t *testing.T) {
 		}
 		parts := sample()
 		parts.Policies = []v1alpha1.GroupPolicy{*policy}
-		return parts, gatherAccount(t.Context(), objects.Build(), &parts)
+		return parts, gatherAccount(t.Context(), testPods, objects.Build(), &parts)
 	}
 	marked := func(mark string) *corev1.ServiceAccount {
 		return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: "bucket", Annotations: map[string]string{v1alpha1.AnnotationForPolicies: mark}}}

@@ -55,6 +55,7 @@ func TestAPodIsBuiltOnce(t *testing.T) {
 		"notebook":   func(in *Parts) { in.Notebook.Generation++ },
 		"policy":     func(in *Parts) { in.Policies[0].Generation++ },
 		"account":    func(in *Parts) { in.Account = "bucket" },
+		"its tokens": func(in *Parts) { in.AccountTokens = []v1alpha1.ServiceAccountToken{{Audience: "a", Path: "a"}} },
 		"no policy":  func(in *Parts) { in.Policies = nil },
 		"another":    func(in *Parts) { in.Spec.UID = "another" },
 	} {
@@ -62,7 +63,7 @@ func TestAPodIsBuiltOnce(t *testing.T) {
 		change(&changed)
 		assert.NotSame(t, before, build(changed), name)
 	}
-	assert.Equal(t, 9, reflect.TypeFor[Parts]().NumField(), "a new part needs a row above, and a line in version, unless it is of the configuration")
+	assert.Equal(t, 10, reflect.TypeFor[Parts]().NumField(), "a new part needs a row above, and a line in version, unless it is of the configuration")
 	last := build(in)
 	b.Keep(func(types.UID) bool { return true })
 	assert.Same(t, last, build(in))

@@ -28,6 +28,9 @@ type Config struct {
 	// HubEnvironment names the variables of c.Spawner.environment that kernels have,
 	// too, where nobody else says anything.
 	HubEnvironment []string
+	// APIAudiences are those of the cluster's API server, as far as they are known: no
+	// Pod gets a token for them.
+	APIAudiences []string
 	// Keeps: there is a seed for the keys of states. Without it none is kept.
 	Keeps bool
 	// Keep is how the states of kernels are kept, where nobody else says anything.

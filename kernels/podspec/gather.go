@@ -43,7 +43,7 @@ func gatherDerived(ctx context.Context, cfg Config, reader client.Reader, k *v1a
 	if err := gatherPolicies(ctx, reader, k, &in); err != nil {
 		return Parts{}, err
 	}
-	if err := gatherAccount(ctx, reader, &in); err != nil {
+	if err := gatherAccount(ctx, cfg, reader, &in); err != nil {
 		return Parts{}, err
 	}
 	if k.Spec.KernelSpec == "" {
@@ -118,12 +118,22 @@ func PoliciesNamed(ctx context.Context, reader client.Reader, namespace string, 
 }
 
 // gatherAccount finds the account of the first policy, which its owner has to have
-// marked for that. Until then the kernel waits.
-func gatherAccount(ctx context.Context, reader client.Reader, in *Parts) error {
-	if len(in.Policies) == 0 || in.Policies[0].Spec.ServiceAccountName == "" {
+// marked for that and for its tokens. Until then the kernel waits.
+func gatherAccount(ctx context.Context, cfg Config, reader client.Reader, in *Parts) error {
+	if len(in.Policies) == 0 {
 		return nil
 	}
 	policy, account := &in.Policies[0], &corev1.ServiceAccount{}
+	tokens, object := policy.Spec.ServiceAccountTokens, "GroupPolicy "+policy.Name
+	if policy.Spec.ServiceAccountName == "" {
+		if len(tokens) > 0 {
+			return invalid("spec.serviceAccountName", "must be set with serviceAccountTokens").in(object)
+		}
+		return nil
+	}
+	if fault := podrules.AccountTokensFault(tokens, cfg.APIAudiences); fault != nil {
+		return invalid("spec.serviceAccountTokens"+fault.Path, "%s", fault.Problem).in(object)
+	}
 	const reason = "ServiceAccountMissing"
 	if err := find(ctx, reader, policy.Namespace, policy.Spec.ServiceAccountName, account, reason, "ServiceAccount"); err != nil {
 		return err
@@ -132,7 +142,10 @@ func gatherAccount(ctx context.Context, reader client.Reader, in *Parts) error {
 		return &MissingError{Reason: reason, Object: "ServiceAccount " + account.Name,
 			Problem: "is not for the policy " + policy.Name + ": its owner has not named that in the annotation " + v1alpha1.AnnotationForPolicies}
 	}
-	in.Account = account.Name
+	if why := podrules.WithheldToken(account, tokens); why != "" {
+		return &MissingError{Reason: reason, Object: "ServiceAccount " + account.Name, Problem: why}
+	}
+	in.Account, in.AccountTokens = account.Name, tokens
 	return nil
 }
 
@@ -196,6 +209,8 @@ type Parts struct {
 	Policies []v1alpha1.GroupPolicy
 	// Account is the service account that it runs as, by the first policy; empty: none.
 	Account string
+	// AccountTokens are those of it that the kernel's container has.
+	AccountTokens []v1alpha1.ServiceAccountToken
 	// HubEnvironment is that of Config.
 	HubEnvironment []string
 	// Warm: the Pod is to be nobody's. It is named after Kernel, which does not

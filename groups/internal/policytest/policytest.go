@@ -89,6 +89,27 @@ func Rows() []Row {
 			s.Tolerations = []corev1.Toleration{{Operator: "Maybe", Key: "k"}, {}, {Operator: corev1.TolerationOpExists, Value: "v"}}
 		}, []string{"FieldValueNotSupported spec.tolerations[0].operator", "FieldValueRequired spec.tolerations[1].key", "FieldValueInvalid spec.tolerations[2].value"}},
 		{"service account", true, func(s *spec) { s.ServiceAccountName = "No" }, []string{"FieldValueInvalid spec.serviceAccountName"}},
+		{"tokens of an account", true, func(s *spec) {
+			s.ServiceAccountName = "bucket"
+			s.ServiceAccountTokens = []v1alpha1.ServiceAccountToken{
+				{Audience: "sts.amazonaws.com", Path: "aws", ExpirationSeconds: 600},
+				{Audience: "", Path: "none"}, {Audience: "a,b", Path: "two"},
+				{Audience: "sts.amazonaws.com", Path: "aws"}, {Audience: "x", Path: "../x"}, {Audience: "x", Path: "soon", ExpirationSeconds: 599},
+				{Audience: "x", Path: "late", ExpirationSeconds: 1<<32 + 1},
+			}
+		}, []string{"FieldValueInvalid spec.serviceAccountTokens[1].audience", "FieldValueInvalid spec.serviceAccountTokens[2].audience",
+			"FieldValueDuplicate spec.serviceAccountTokens[3].path", "FieldValueInvalid spec.serviceAccountTokens[4].path",
+			"FieldValueInvalid spec.serviceAccountTokens[5].expirationSeconds", "FieldValueInvalid spec.serviceAccountTokens[6].expirationSeconds"}},
+		{"tokens of no account", true, func(s *spec) {
+			s.ServiceAccountTokens = []v1alpha1.ServiceAccountToken{{Audience: "vault", Path: "vault"}}
+		}, []string{"FieldValueRequired spec.serviceAccountName"}},
+		{"tokens for the Kubernetes API", true, func(s *spec) {
+			s.ServiceAccountName = "bucket"
+			s.ServiceAccountTokens = []v1alpha1.ServiceAccountToken{{Audience: "https://kubernetes.default.svc.cluster.local", Path: "api"}}
+		}, []string{"FieldValueInvalid spec.serviceAccountTokens[0].audience"}},
+		{"a volume where tokens are", false, func(s *spec) {
+			s.Storage = &v1alpha1.NotebookStorage{Shared: []v1alpha1.SharedVolume{{Name: "x", Claim: "x", MountPath: "/var/run/secrets/tokens/x"}}}
+		}, []string{"FieldValueInvalid spec.storage.shared[0].mountPath"}},
 		{"priority class", true, func(s *spec) { s.PriorityClassName = "No" }, []string{"FieldValueInvalid spec.priorityClassName"}},
 		{"storage", true, func(s *spec) {
 			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{MountPath: "/home/../etc"}, Shared: []v1alpha1.SharedVolume{
