@@ -20,10 +20,11 @@ func TestStartRequest(t *testing.T) {
 	storage := &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: resource.MustParse("1Gi")}}
 	tolerations := []corev1.Toleration{{Key: "notebooks", Operator: corev1.TolerationOpExists}}
 	affinity := &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
+	tokens := []v1alpha1.ServiceAccountToken{{Audience: "sts.amazonaws.com", Path: "aws"}}
 	secrets := []v1alpha1.PullSecret{{Name: "registry"}}
 	mlflow := &v1alpha1.PolicyEnvSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "mlflow"}, Key: "token"}}
 	a := groups.Allowance{
-		Affinity: affinity, ImagePullSecrets: secrets,
+		Affinity: affinity, ImagePullSecrets: secrets, ServiceAccountName: "bucket", ServiceAccountTokens: tokens,
 		Policies: []string{"research", "everyone"}, Groups: []groups.Group{{Name: "ml", DN: "cn=ml,dc=x"}, {Name: "staff"}},
 		CPU: groups.Range{RequestRatio: 0.3333}, Memory: groups.Range{RequestRatio: 1},
 		Images:       []v1alpha1.ImageChannel{{ID: "stable", Image: "r/nb:1"}, {ID: "old", Image: "r/nb:0", Hidden: true}},
@@ -51,7 +52,7 @@ func TestStartRequest(t *testing.T) {
 		SecretEnv: []corev1.EnvVar{{Name: "MLFLOW_TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: mlflow.SecretKeyRef}}},
 		Image:     "r/nb:0", ImageChannel: "old", CPULimit: resource.MustParse("2"), MemoryLimit: resource.MustParse("4Gi"),
 		NodeSelector: map[string]string{"pool": "n"}, Tolerations: tolerations, PriorityClassName: "low", Storage: storage,
-		Affinity: affinity, ImagePullSecrets: secrets,
+		Affinity: affinity, ImagePullSecrets: secrets, ServiceAccountName: "bucket", ServiceAccountTokens: tokens,
 		KernelOptions:  v1alpha1.KernelOptions{Policies: []string{"research", "everyone"}, Groups: []string{"ml", "staff"}, IdleTimeoutSeconds: &idle},
 		ServersPerUser: 3, ServerIdleSeconds: 3600, MaxRunSeconds: 7200,
 		Options: []byte(`{"cpu":"2","memory":"4Gi","image":"old"}`),

@@ -22,7 +22,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func testConfig() Config {
-	return Config{Namespace: "hub", DefaultImage: "registry.example/notebook:1", ImagePullPolicy: corev1.PullIfNotPresent, GatewayName: "default"}
+	return Config{Namespace: "hub", DefaultImage: "registry.example/notebook:1", ImagePullPolicy: corev1.PullIfNotPresent, GatewayName: "default", APIAudiences: []string{"https://issuer.test"}}
 }
 
 func testRequest(user, server, start string) Request {
@@ -99,7 +99,9 @@ func golden(t *testing.T, file string, objects ...any) {
 }
 
 func TestObjectsOfHubServer(t *testing.T) {
-	nb := requested(testRequest("Анна", "work", "s1"))
+	req := testRequest("Анна", "work", "s1")
+	req.ServiceAccountName, req.ServiceAccountTokens = "bucket", []v1alpha1.ServiceAccountToken{{Audience: "sts.amazonaws.com", Path: "aws"}}
+	nb := requested(req)
 	golden(t, "hub-server.golden.yaml", nb.Spec, claim(nb), service(nb), gatewaySecret(nb, "signed"), deployment(testConfig(), nb, ""))
 	assert.Equal(t, deployment(testConfig(), nb, ""), deployment(testConfig(), nb, ""), "deterministic")
 	assert.Nil(t, authSecret(nb), "the Hub's OAuth applies")

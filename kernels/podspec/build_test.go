@@ -81,7 +81,9 @@ func sample() Parts {
 }
 
 func TestPodOfAHubUser(t *testing.T) {
-	pod, err := Build(testPods, sample())
+	in := sample()
+	in.Account, in.AccountTokens = "bucket", []v1alpha1.ServiceAccountToken{{Audience: "sts.amazonaws.com", Path: "aws"}}
+	pod, err := Build(testPods, in)
 	require.NoError(t, err)
 	golden(t, "pod-hub-user", pod)
 }
@@ -556,7 +558,7 @@ func TestVariablesOfTheHubsConfiguration(t *testing.T) {
 }
 
 // TestAKernelRunsAsTheAccountOfItsPolicy, if its owner has named that, and never with
-// a token of it.
+// a token of it for the Kubernetes API.
 func TestAKernelRunsAsTheAccountOfItsPolicy(t *testing.T) {
 	in := sample()
 	policy := in.Policies[0].DeepCopy()
@@ -589,6 +591,68 @@ func TestAKernelRunsAsTheAccountOfItsPolicy(t *testing.T) {
 	without, err := Build(testPods, sample())
 	require.NoError(t, err)
 	assert.Empty(t, without.Spec.ServiceAccountName)
+}
+
+// TestAKernelHasTokensForWhomTheOwnerNames, in its own container alone, and for nobody's
+// Kubernetes API, by whatever name.
+func TestAKernelHasTokensForWhomTheOwnerNames(t *testing.T) {
+	cfg := testPods
+	cfg.APIAudiences = []string{"https://oidc.example.org/id/1"}
+	gather := func(account, audiences string, tokens ...v1alpha1.ServiceAccountToken) (Parts, error) {
+		parts := sample()
+		policy := &parts.Policies[0]
+		policy.Spec.ServiceAccountName, policy.Spec.ServiceAccountTokens = account, tokens
+		marked := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: "default", Annotations: map[string]string{
+			v1alpha1.AnnotationForPolicies: "research", v1alpha1.AnnotationTokenAudiences: audiences,
+		}}}
+		return parts, gatherAccount(t.Context(), cfg, fake.NewClientBuilder().WithObjects(marked).Build(), &parts)
+	}
+	aws := v1alpha1.ServiceAccountToken{Audience: "sts.amazonaws.com", Path: "aws"}
+	vault := v1alpha1.ServiceAccountToken{Audience: "vault", Path: "vault", ExpirationSeconds: 600}
+
+	_, err := gather("default", "vault", vault, aws)
+	var missing *MissingError
+	require.ErrorAs(t, err, &missing)
+	assert.EqualError(t, err, "ServiceAccount default gives no token for the audience sts.amazonaws.com: its owner has not named that in the annotation elastichub.io/token-audiences")
+	for path, row := range map[string]struct {
+		account string
+		token   v1alpha1.ServiceAccountToken
+	}{
+		"spec.serviceAccountTokens[0].audience": {"default", v1alpha1.ServiceAccountToken{Audience: "https://oidc.example.org/id/1/", Path: "a"}},
+		"spec.serviceAccountName":               {"", vault},
+	} {
+		_, err := gather(row.account, row.token.Audience, row.token) // the owner's word does not count there
+		var faulty *InvalidError
+		require.ErrorAs(t, err, &faulty, path)
+		assert.Equal(t, path, faulty.Path)
+		assert.Equal(t, "GroupPolicy research", faulty.Object)
+	}
+
+	parts, err := gather("default", "vault, sts.amazonaws.com", vault, aws)
+	require.NoError(t, err)
+	parts.Template = &v1alpha1.JupyterKernelTemplate{}
+	parts.Template.Spec.Template = &v1alpha1.PodTemplate{PodTemplateSpec: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{
+		{Name: "kernel", VolumeMounts: []corev1.VolumeMount{{Name: "own", MountPath: v1alpha1.TokenDirectory + "/"}}}, {Name: "beside", Image: "beside:1"},
+	}, Volumes: []corev1.Volume{{Name: "own"}}}}}
+	pod, err := Build(cfg, parts)
+	require.NoError(t, err)
+	assert.Equal(t, "default", pod.Spec.ServiceAccountName)
+	assert.False(t, *pod.Spec.AutomountServiceAccountToken)
+	mounts := map[string][]string{}
+	for _, c := range pod.Spec.Containers {
+		for _, m := range c.VolumeMounts {
+			if m.MountPath == v1alpha1.TokenDirectory || m.Name == podrules.AccountTokenVolume {
+				mounts[c.Name] = append(mounts[c.Name], m.Name)
+			}
+		}
+	}
+	assert.Equal(t, map[string][]string{"kernel": {podrules.AccountTokenVolume}}, mounts)
+	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == podrules.AccountTokenVolume })
+	require.GreaterOrEqual(t, i, 0)
+	assert.Equal(t, []corev1.VolumeProjection{
+		{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "vault", ExpirationSeconds: new(int64(600)), Path: "vault"}},
+		{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "sts.amazonaws.com", ExpirationSeconds: new(int64(3600)), Path: "aws"}},
+	}, pod.Spec.Volumes[i].Projected.Sources)
 }
 
 // TestWhenImagesArePulled: as the template says, else the configuration, else

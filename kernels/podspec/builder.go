@@ -156,7 +156,7 @@ func (in Parts) version() string {
 	if in.Notebook != nil {
 		note(in.Notebook)
 	}
-	fmt.Fprintf(&text, "/user %q/policies %q/account %q %q", in.Kernel.Spec.User, in.Kernel.Spec.Policies, in.Account, in.AccountTokens)
+	fmt.Fprintf(&text, "/user %q/policies %q/account %q %+v", in.Kernel.Spec.User, in.Kernel.Spec.Policies, in.Account, in.AccountTokens)
 	for i := range in.Policies {
 		note(&in.Policies[i])
 	}

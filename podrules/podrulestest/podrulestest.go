@@ -67,6 +67,12 @@ func Templates() map[string]Row {
 		"node name":          {Path: "spec.nodeName", Ours: true, Change: func(t *corev1.PodTemplateSpec) { t.Spec.NodeName = "node-1" }},
 		"service account":    {Path: "spec.serviceAccountName", Ours: true, Change: func(t *corev1.PodTemplateSpec) { t.Spec.ServiceAccountName = "admin" }},
 		"former field of it": {Path: "spec.serviceAccount", Ours: true, Change: func(t *corev1.PodTemplateSpec) { t.Spec.DeprecatedServiceAccount = "admin" }},
+		"volume of tokens": {Path: "spec.volumes[0].name", Ours: true, Change: func(t *corev1.PodTemplateSpec) {
+			t.Spec.Volumes = []corev1.Volume{{Name: "elastichub-account-tokens"}}
+		}},
+		"mount of tokens": {Path: "spec.containers[1].volumeMounts[0].name", Ours: true, Unasked: true, Change: func(t *corev1.PodTemplateSpec) {
+			t.Spec.Containers[1].VolumeMounts = []corev1.VolumeMount{{Name: "elastichub-account-tokens", MountPath: "/x"}}
+		}},
 		"default account":    {Change: func(t *corev1.PodTemplateSpec) { t.Spec.ServiceAccountName = "default" }},
 		"account token":      {Path: "spec.automountServiceAccountToken", Ours: true, Change: func(t *corev1.PodTemplateSpec) { t.Spec.AutomountServiceAccountToken = ptr.To(true) }},
 		"no account token":   {Change: func(t *corev1.PodTemplateSpec) { t.Spec.AutomountServiceAccountToken = ptr.To(false) }},

@@ -53,6 +53,7 @@ var uses = []use{
 
 	{"docs/policies.md", "kubectl -n jupyterhub apply -f examples/policies/three-groups.yaml", Typed, ""},
 
+	{"docs/policies.md", "apiVersion: v1", Objects, ""},
 	{"docs/policies.md", "make dist/elastichub", Typed, ""},
 	{"docs/moving-in.md", "make dist/elastichub", Typed, ""},
 	{"docs/moving-in.md", "kubectl -n jupyterhub get pods -l component=singleuser-server,heritage=jupyterhub", Typed, ""},
