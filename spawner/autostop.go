@@ -44,6 +44,9 @@ type Activity struct {
 	Last time.Time
 	// Busy: a kernel that the server lists computes, its own or its gateway's.
 	Busy bool
+	// KeepUntil is until when somebody wants it kept although it is idle, as one of its
+	// pages has said; zero if nobody does.
+	KeepUntil time.Time
 }
 
 // Asker asks notebook servers. No conclusion is drawn from an error.
@@ -51,6 +54,8 @@ type Asker interface {
 	// Ask gets the address of the server's API, ending in a slash, and a token
 	// that the server takes.
 	Ask(ctx context.Context, address, token string) (Activity, error)
+	// Forewarn tells a server when it will be stopped.
+	Forewarn(ctx context.Context, address, token string, warning Forewarning) error
 }
 
 // deadline is what the clocks of a running server say.
@@ -105,6 +110,7 @@ func (c *controller) watchTime(ctx context.Context, nb *v1alpha1.JupyterNotebook
 	switch next.Phase {
 	case v1alpha1.NotebookStarting, v1alpha1.NotebookReady, v1alpha1.NotebookPending:
 	default:
+		c.forewarned.forget(client.ObjectKeyFromObject(nb))
 		return 0, nil, nil
 	}
 	if nb.Spec.Stopped || nb.Spec.IdleStop == nil && nb.Spec.MaxRunSeconds <= 0 {
@@ -116,7 +122,8 @@ func (c *controller) watchTime(ctx context.Context, nb *v1alpha1.JupyterNotebook
 	}
 	d := deadlineOf(nb, *next, kernels)
 	wait := time.Duration(0)
-	if d.cause == v1alpha1.StopIdle && !d.at.After(c.now()) {
+	asks := c.isNear(nb, d)
+	if asks {
 		if wait, err = c.askServer(ctx, nb, next); err != nil {
 			return 0, nil, err
 		}
@@ -130,16 +137,39 @@ func (c *controller) watchTime(ctx context.Context, nb *v1alpha1.JupyterNotebook
 	if d.at.IsZero() {
 		return 0, nil, nil
 	}
-	// In whole seconds, as the API server keeps it: no pass writes it anew.
-	d.at = d.at.Add(time.Second - 1).Truncate(time.Second)
+	d.at = wholeSecond(d.at)
 	next.StopEligibleAt, next.StopCause = &metav1.Time{Time: d.at}, d.cause
 	if left := d.at.Sub(c.now()); left > 0 {
+		if d.cause != v1alpha1.StopIdle || c.forewarned.of(nb).Equal(d.at) {
+			return left, nil, nil
+		}
+		if early := left - forewarningOf(nb); early > 0 {
+			return early, nil, nil
+		}
+		if asks && wait == 0 {
+			if wait, err = c.forewarn(ctx, nb, next, d); err != nil {
+				return 0, nil, err
+			}
+		}
+		if wait > 0 {
+			left = min(left, wait)
+		}
 		return left, nil, nil
 	}
 	if wait > 0 && d.cause == v1alpha1.StopIdle {
 		return wait, nil, nil
 	}
 	return 0, &d.cause, nil
+}
+
+// isNear reports whether a server is to be asked: its time has come, or it is time to tell
+// it of that.
+func (c *controller) isNear(nb *v1alpha1.JupyterNotebook, d deadline) bool {
+	if d.cause != v1alpha1.StopIdle {
+		return false
+	}
+	left := d.at.Sub(c.now())
+	return left <= 0 || left <= forewarningOf(nb) && !c.forewarned.of(nb).Equal(wholeSecond(d.at))
 }
 
 // snooze grants what the annotation asks for, as far as there is anything to put off.
@@ -185,7 +215,10 @@ func (c *controller) askServer(ctx context.Context, nb *v1alpha1.JupyterNotebook
 	if next.LastActivity == nil || last.After(next.LastActivity.Time) {
 		next.LastActivity = &metav1.MicroTime{Time: last.Truncate(time.Microsecond)}
 	}
-	return 0, nil
+	if activity.KeepUntil.IsZero() {
+		return 0, nil
+	}
+	return 0, c.keepAsServerSays(ctx, nb, next, activity.KeepUntil)
 }
 
 // access is the path and the token for a server's own API: those that the Hub

@@ -74,6 +74,7 @@ type answers struct {
 	mu    sync.Mutex
 	asked []string // address, token
 	say   func(address string) (Activity, error)
+	told  map[string]Forewarning // by address, the last
 	// hold keeps an answer back; now and peak count those being asked.
 	hold      func(context.Context)
 	now, peak int
@@ -92,6 +93,22 @@ func (a *answers) Ask(ctx context.Context, address, token string) (Activity, err
 	defer a.mu.Unlock()
 	a.now--
 	return a.say(address)
+}
+
+func (a *answers) Forewarn(_ context.Context, address, _ string, warning Forewarning) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.told == nil {
+		a.told = map[string]Forewarning{}
+	}
+	a.told[address] = warning
+	return nil
+}
+
+func (a *answers) lastTold(address string) Forewarning {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.told[address]
 }
 
 func (a *answers) most() int {

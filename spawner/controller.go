@@ -41,9 +41,10 @@ type controller struct {
 	slots  slotStore
 	asker  Asker
 	// asking holds a place for each question that is being asked.
-	asking chan struct{}
-	met    *metrics
-	now    func() time.Time
+	asking     chan struct{}
+	forewarned forewarned
+	met        *metrics
+	now        func() time.Time
 }
 
 // stopError ends building with a state to show rather than an error to retry.
@@ -73,6 +74,7 @@ func (c *controller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	nb := &v1alpha1.JupyterNotebook{}
 	if err := c.client.Get(ctx, req.NamespacedName, nb); err != nil {
+		c.forewarned.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if nb.DeletionTimestamp != nil {

@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,7 +75,31 @@ func (c *Client) Ask(ctx context.Context, address, token string) (spawner.Activi
 		// Whatever is not known to be at rest is at work.
 		activity.Busy = activity.Busy || k.ExecutionState != "idle" && k.ExecutionState != "dead"
 	}
+	// Only where the server has elastichub's extension.
+	var kept struct {
+		SnoozedUntil *time.Time `json:"snoozedUntil"`
+	}
+	if err := c.get(ctx, address, activityPath, token, &kept); err != nil && !(errors.As(err, &absent) && absent.Code == http.StatusNotFound) {
+		return spawner.Activity{}, err
+	}
+	if kept.SnoozedUntil != nil {
+		activity.KeepUntil = *kept.SnoozedUntil
+	}
 	return activity, nil
+}
+
+// activityPath is that of elastichub's extension of jupyter_server (activity.py).
+const activityPath = "elastichub/v1/activity"
+
+// Forewarn implements spawner.Asker.
+func (c *Client) Forewarn(ctx context.Context, address, token string, warning spawner.Forewarning) error {
+	body, err := json.Marshal(map[string]any{
+		"stopAt": warning.StopAt.UTC(), "idleSince": warning.IdleSince.UTC(), "keepSeconds": int64(warning.Keep / time.Second),
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", activityPath, err)
+	}
+	return c.send(ctx, http.MethodPut, address, activityPath, token, body, nil)
 }
 
 func see(last *time.Time, t time.Time) {
@@ -84,21 +109,32 @@ func see(last *time.Time, t time.Time) {
 }
 
 func (c *Client) get(ctx context.Context, address, path, token string, answer any) error {
+	return c.send(ctx, http.MethodGet, address, path, token, nil, answer)
+}
+
+// send reads the answer unless that is nil.
+func (c *Client) send(ctx context.Context, method, address, path, token string, body []byte, answer any) error {
 	if !strings.HasSuffix(address, "/") {
 		address += "/"
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address+path+"?no_track_activity=1", nil)
+	r, err := http.NewRequestWithContext(ctx, method, address+path+"?no_track_activity=1", bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
 	}
 	if token != "" {
 		r.Header.Set("Authorization", "token "+token)
 	}
-	body, err := c.http.Do(ctx, r)
+	said, err := c.http.Do(ctx, r)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := json.Unmarshal(body, answer); err != nil {
+	if answer == nil {
+		return nil
+	}
+	if err := json.Unmarshal(said, answer); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
