@@ -60,7 +60,7 @@ def _jupyter_server_extension_points():
 def _load_jupyter_server_extension(app):
     import asyncio
 
-    from . import ports
+    from . import activity, ports
     from .connection import GatewayConnection, dial
     from .documents.api import KeptHandler
     from .leaving import Leaving
@@ -72,6 +72,7 @@ def _load_jupyter_server_extension(app):
 
     manager = getattr(app.kernel_manager, "remote", app.kernel_manager)
     ports.add_handlers(app, manager)
+    activity.add_handlers(app)
     watch = Watch(manager, app.log)
 
     specs = getattr(app.kernel_spec_manager, "remote", app.kernel_spec_manager)

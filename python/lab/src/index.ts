@@ -1,11 +1,12 @@
-// What a page of JupyterLab or Notebook 7 does for documents that the server keeps
-// (docs/notebook-image.md): where the server does not know of it, nothing.
+// What a page of JupyterLab or Notebook 7 does for documents that the server keeps, and before
+// the server is stopped (docs/notebook-image.md): where the server does not know of it, nothing.
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { IDocumentManager } from '@jupyterlab/docmanager';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { ask } from './about';
 import { Following } from './following';
 import { tellInCells, watchSizes } from './notices';
+import { StopNotice } from './stop';
 
 const closedPage: JupyterFrontEndPlugin<void> = {
   id: '@elastichub/lab:closed-page',
@@ -34,4 +35,13 @@ const closedPage: JupyterFrontEndPlugin<void> = {
   }
 };
 
-export default closedPage;
+const stopNotice: JupyterFrontEndPlugin<void> = {
+  id: '@elastichub/lab:stop-notice',
+  description: 'Says when the server will be stopped for idleness, and keeps it for another hour',
+  autoStart: true,
+  activate: (app: JupyterFrontEnd) => {
+    new StopNotice(app.serviceManager.serverSettings);
+  }
+};
+
+export default [closedPage, stopNotice];
