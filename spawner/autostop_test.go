@@ -312,6 +312,69 @@ func TestBusyAndUsedServersStay(t *testing.T) {
 	}
 }
 
+// TestAServerThatAPageKeeps is told of its stop before, and what its page asks for is
+// granted as far as its policy allows, by the annotation that others write too.
+func TestAServerThatAPageKeeps(t *testing.T) {
+	c := newCluster(t)
+	c.gateway("default")
+	idleSince := time.Now().Add(-time.Hour)
+	c.asker.set(func(string) (Activity, error) { return Activity{Last: idleSince}, nil })
+	s := c.replica(true)
+	req := testRequest("alice", "", "s1")
+	req.ServerIdleSeconds, req.MaxRunSeconds, req.SnoozeMaxSeconds = 8, 0, new(int64(1800))
+	_, err := s.Start(t.Context(), req)
+	require.NoError(t, err)
+	c.ready(c.pod(c.deployment("jupyter-alice", "s1", 1)))
+	address := "http://jupyter-alice." + c.namespace + ".svc:8888/user/alice/"
+	c.eventually("told before", func() bool { return !c.asker.lastTold(address).StopAt.IsZero() })
+	told := c.asker.lastTold(address)
+	assert.Equal(t, 30*time.Minute, told.Keep)
+	var nb v1alpha1.JupyterNotebook
+	require.NoError(t, c.get("jupyter-alice", &nb))
+	require.NotNil(t, nb.Status.StopEligibleAt)
+	assert.True(t, told.StopAt.Equal(nb.Status.StopEligibleAt.Time), "%s, not %s", told.StopAt, nb.Status.StopEligibleAt)
+	assert.True(t, told.IdleSince.Before(told.StopAt))
+
+	// It asks for longer than is allowed, until the end of its days.
+	c.asker.set(func(string) (Activity, error) {
+		return Activity{Last: idleSince, KeepUntil: time.Now().Add(1000 * time.Hour)}, nil
+	})
+	c.eventually("kept", func() bool {
+		require.NoError(t, c.get("jupyter-alice", &nb))
+		return nb.Status.SnoozedUntil != nil
+	})
+	assert.False(t, nb.Spec.Stopped)
+	assert.Equal(t, int64(1800), nb.Status.SnoozedSeconds)
+	assert.WithinDuration(t, time.Now().Add(30*time.Minute), nb.Status.SnoozedUntil.Time, time.Minute)
+	assert.True(t, nb.Status.StopEligibleAt.Equal(nb.Status.SnoozedUntil))
+	assert.NotEmpty(t, nb.Annotations[v1alpha1.AnnotationSnoozeUntil])
+	version := nb.ResourceVersion
+	time.Sleep(time.Second)
+	require.NoError(t, c.get("jupyter-alice", &nb))
+	assert.Equal(t, version, nb.ResourceVersion, "it is at rest")
+}
+
+// TestWhatIsGrantedToAPage: no more writes than grants.
+func TestWhatIsGrantedToAPage(t *testing.T) {
+	now := time.Unix(10000, 0).UTC()
+	nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{IdleStop: &v1alpha1.IdleStop{Seconds: 60, SnoozeMaxSeconds: new(int64(3600))}}}
+	c := &controller{now: func() time.Time { return now }} // without a client: a write would panic
+	for name, status := range map[string]v1alpha1.JupyterNotebookStatus{
+		"used up":      {SnoozedSeconds: 3600},
+		"as it is":     {SnoozedSeconds: 60, SnoozedUntil: &metav1.Time{Time: now.Add(time.Hour)}},
+		"longer as is": {SnoozedSeconds: 60, SnoozedUntil: &metav1.Time{Time: now.Add(2 * time.Hour)}},
+	} {
+		before := status
+		require.NoError(t, c.keepAsServerSays(t.Context(), nb, &status, now.Add(time.Hour)), name)
+		assert.Equal(t, before, status, name)
+	}
+	status := v1alpha1.JupyterNotebookStatus{}
+	require.NoError(t, c.keepAsServerSays(t.Context(), nb, &status, now.Add(-time.Second)))
+	assert.Empty(t, status)
+	assert.Equal(t, 5*time.Minute, forewarningOf(&v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{IdleStop: &v1alpha1.IdleStop{Seconds: 3600}}}))
+	assert.Equal(t, 30*time.Second, forewarningOf(nb))
+}
+
 func TestLongestRun(t *testing.T) {
 	c := newCluster(t)
 	c.gateway("default")
