@@ -134,6 +134,11 @@ async def test_a_server_that_keeps_nothing(lab):
     await look(lab, "unkept")
 
 
+async def test_a_server_that_will_be_stopped(lab):
+    await lab.notebook("'one'")
+    await look(lab, "stop")
+
+
 async def test_messages_that_are_too_large(lab):
     await lab.notebook("'one'")
     await look(lab, "large")

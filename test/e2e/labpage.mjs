@@ -186,6 +186,46 @@ const scenarios = {
     await pictures(page, 'notebook-not-kept');
   },
 
+  /** The server was told that it will be stopped, and the page is in the background, where JupyterLab asks
+   * for nothing. */
+  async stop() {
+    const activity = new URL('/elastichub/v1/activity', process.env.LAB_URL).href;
+    const headers = { Authorization: 'token t' };
+    const open = async (locale, keepSeconds) => {
+      const context = await (await openBrowser()).newContext({ viewport: desk, locale });
+      await context.addInitScript(() => {
+        window.away = true;
+        Object.defineProperty(document, 'hidden', { get: () => window.away });
+        Object.defineProperty(document, 'visibilityState', { get: () => (window.away ? 'hidden' : 'visible') });
+      });
+      const page = await context.newPage();
+      const minutes = (n) => new Date(Date.now() + n * 60_000).toISOString();
+      const data = { stopAt: minutes(4), idleSince: minutes(3), keepSeconds };
+      assert.equal((await page.request.put(activity, { headers, data })).status(), 200);
+      await page.goto(process.env.LAB_URL.replace('%s', 'a.ipynb'));
+      return page;
+    };
+    const said = (page, text) => page.locator('.Toastify__toast', { hasText: text });
+    const russian = await open('ru-RU', 60);
+    const words = said(russian, /Этот сервер будет остановлен в \d\d:\d\d/);
+    await words.waitFor({ timeout: 60_000 });
+    assert.equal(await words.getByText('Сохранить').count(), 0, 'a minute more is too little');
+    await russian.close();
+
+    const page = await open('en-GB', 5400);
+    await said(page, /This server will be stopped at \d\d:\d\d, since nothing runs/).waitFor({ timeout: 60_000 });
+    await until('its title says so', async () => /^⏻ \d\d:\d\d · /.test(await page.title()));
+    await page.evaluate(() => ((window.away = false), document.dispatchEvent(new Event('visibilitychange'))));
+    await until('it has its title again', async () => !/⏻/.test(await page.title()));
+    await pictures(page, 'notebook-stop');
+    await said(page, 'will be stopped').getByText('Keep another hour').click();
+    await said(page, /This server is kept until \d\d:\d\d/).waitFor();
+    assert.equal(await said(page, 'will be stopped').count(), 0);
+    const { snoozedUntil } = await (await page.request.get(activity, { headers })).json();
+    assert.ok(Date.parse(snoozedUntil) > Date.now() + 59 * 60_000, snoozedUntil);
+    await page.close();
+  },
+
   /** A widget sends more than a kernel takes. */
   async large() {
     const page = await open();
