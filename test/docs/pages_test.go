@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	strict "sigs.k8s.io/yaml"
@@ -128,6 +129,7 @@ func TestObjectsAreWhatTheirKindsSay(t *testing.T) {
 		"JupyterKernelSpec":     func() any { return &v1alpha1.JupyterKernelSpec{} },
 		"JupyterKernelTemplate": func() any { return &v1alpha1.JupyterKernelTemplate{} },
 		"JupyterNotebook":       func() any { return &v1alpha1.JupyterNotebook{} },
+		"ServiceAccount":        func() any { return &corev1.ServiceAccount{} },
 	}
 	schemas := kindSchemas(t)
 	blocks := slices.DeleteFunc(everyBlock(t), func(b Block) bool {
