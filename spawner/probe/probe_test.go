@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/outbound"
+	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/probe"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
@@ -103,6 +104,51 @@ func TestRealServer(t *testing.T) {
 	at, err := asker.Ask(t.Context(), address, token)
 	require.NoError(t, err)
 	assert.True(t, at.Busy)
+}
+
+// TestAServerWithTheExtension: it says until when it is to be kept, and is told of its stop,
+// as python/tests/test_keeping.py has it at a real one.
+func TestAServerWithTheExtension(t *testing.T) {
+	told := make(chan string, 1)
+	said := `{"snoozedUntil": null, "stopAt": null, "canKeep": false}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch strings.TrimPrefix(r.URL.Path, "/user/alice/") {
+		case "api/status":
+			_, _ = io.WriteString(w, `{"last_activity":"2026-01-02T03:04:05.000006Z"}`)
+		case "api/terminals", "api/kernels":
+			_, _ = io.WriteString(w, "[]")
+		case "elastichub/v1/activity":
+			if r.Method == http.MethodPut {
+				body, err := io.ReadAll(r.Body)
+				assert.NoError(t, err)
+				told <- r.Header.Get("Authorization") + " " + string(body)
+				said = "{}"
+			}
+			_, _ = io.WriteString(w, said)
+		}
+	}))
+	defer server.Close()
+	asker, err := probe.New()
+	require.NoError(t, err)
+	address := server.URL + "/user/alice/"
+	activity, err := asker.Ask(t.Context(), address, "of-this-start")
+	require.NoError(t, err)
+	assert.Zero(t, activity.KeepUntil)
+	said = `{"snoozedUntil": "2026-01-02T05:00:00Z", "stopAt": null, "canKeep": false}`
+	activity, err = asker.Ask(t.Context(), address, "of-this-start")
+	require.NoError(t, err)
+	assert.Equal(t, time.Date(2026, 1, 2, 5, 0, 0, 0, time.UTC), activity.KeepUntil)
+	said = `{"snoozedUntil": "soon"}`
+	_, err = asker.Ask(t.Context(), address, "of-this-start")
+	require.Error(t, err, "nothing is concluded from it")
+
+	stopAt := time.Date(2026, 1, 2, 4, 0, 0, 0, time.FixedZone("x", 3600))
+	warning := spawner.Forewarning{StopAt: stopAt, IdleSince: stopAt.Add(-time.Hour), Keep: 90 * time.Minute}
+	require.NoError(t, asker.Forewarn(t.Context(), address, "of-this-start", warning))
+	head, body, _ := strings.Cut(<-told, " {")
+	assert.Equal(t, "token of-this-start", head)
+	assert.JSONEq(t, `{"stopAt": "2026-01-02T03:00:00Z", "idleSince": "2026-01-02T02:00:00Z", "keepSeconds": 5400}`, "{"+body)
 }
 
 func TestAnswersThatSayNothing(t *testing.T) {
