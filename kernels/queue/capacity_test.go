@@ -24,7 +24,7 @@ func TestACordonedNodeIsOnlyAReason(t *testing.T) {
 		}
 		return n
 	}
-	list := nodesWithRoom([]corev1.Node{of("away", corev1.ConditionFalse, true), of("cordoned", corev1.ConditionTrue, true), of("there", corev1.ConditionTrue, false)}, nil, "jupyter")
+	list := nodesWithRoom([]corev1.Node{of("away", corev1.ConditionFalse, true), of("cordoned", corev1.ConditionTrue, true), of("there", corev1.ConditionTrue, false)}, nil, nil, "jupyter")
 	require.Len(t, list, 2)
 	two := admission.Resources{"nvidia.com/gpu": 2}
 	assert.Equal(t, admission.Node{Name: "cordoned", Cordoned: true, Total: two, Free: admission.Resources{}}, list[0].Node)

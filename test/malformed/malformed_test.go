@@ -252,6 +252,10 @@ func (nobody) Ask(context.Context, string, string) (spawner.Activity, error) {
 	return spawner.Activity{}, errors.New("nobody answers")
 }
 
+func (nobody) Forewarn(context.Context, string, string, spawner.Forewarning) error {
+	return errors.New("nobody answers")
+}
+
 // converges makes one good object of each kind and waits until each has become
 // what it is to be.
 func (w *world) converges(suffix string) {
