@@ -28,7 +28,7 @@ var foreign = []string{
 	"pyvenv.cfg",         // a file
 	"realm_access.roles", // a claim of Keycloak's
 	"samba.provision",
-	"sts.amazonaws.com", // an audience
+	"sts.amazonaws.com",           // an audience
 	"singleuser.", "cull.enabled", // values of zero-to-jupyterhub
 	"v1.", // subprotocols
 }

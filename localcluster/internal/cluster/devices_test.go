@@ -18,7 +18,7 @@ import (
 
 func TestGatesOfDevices(t *testing.T) {
 	var with []string
-	for _, component := range (Layout{Dir: "/state"}).components(Options{Bin: "/bin"}) {
+	for _, component := range (Layout{Dir: "/state"}).components(Options{Bin: "/bin"}, 1) {
 		if slices.Contains(component.Args, deviceGates) {
 			with = append(with, component.Name)
 		}
