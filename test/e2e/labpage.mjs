@@ -220,7 +220,7 @@ const scenarios = {
     await pictures(page, 'notebook-stop');
     await said(page, 'will be stopped').getByText('Keep another hour').click();
     await said(page, /This server is kept until \d\d:\d\d/).waitFor();
-    assert.equal(await said(page, 'will be stopped').count(), 0);
+    await until('the notice goes', async () => (await said(page, 'will be stopped').count()) === 0);
     const { snoozedUntil } = await (await page.request.get(activity, { headers })).json();
     assert.ok(Date.parse(snoozedUntil) > Date.now() + 59 * 60_000, snoozedUntil);
     await page.close();

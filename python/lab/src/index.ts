@@ -40,7 +40,8 @@ const stopNotice: JupyterFrontEndPlugin<void> = {
   description: 'Says when the server will be stopped for idleness, and keeps it for another hour',
   autoStart: true,
   activate: (app: JupyterFrontEnd) => {
-    new StopNotice(app.serviceManager.serverSettings);
+    // What is emitted before is in JupyterLab's list of notifications, and is not shown.
+    void app.restored.then(() => new StopNotice(app.serviceManager.serverSettings));
   }
 };
 

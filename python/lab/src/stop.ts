@@ -5,6 +5,7 @@ import { ServerConnection } from '@jupyterlab/services';
 const BASE = 'elastichub/v1/activity';
 const PAUSE = 20_000; // milliseconds between two looks
 const SHOWN = 8_000; // milliseconds for which an answer is shown
+const MARK = /^⏻ .*? · /; // begins the title of a page in the background
 
 /** What the notebook server says of its stop for idleness. */
 interface IStop {
@@ -63,7 +64,6 @@ const clock = (instant: string): string =>
 export class StopNotice {
   private _shown = ''; // the notification
   private _stopAt = ''; // what it speaks of
-  private _title = ''; // the page's own, while another is in its place
   private _timer = 0;
 
   constructor(private readonly _settings: ServerConnection.ISettings) {
@@ -102,11 +102,12 @@ export class StopNotice {
 
   private _take(stop: IStop): void {
     const stopAt = stop.stopAt ?? '';
-    if (stopAt === this._stopAt) {
-      return; // it is shown, or its user has closed it
-    }
+    const former = this._stopAt;
     this._stopAt = stopAt;
     this._entitle();
+    if (stopAt === former) {
+      return; // it is shown, or its user has closed it
+    }
     Notification.dismiss(this._shown);
     if (!stopAt) {
       return;
@@ -119,15 +120,13 @@ export class StopNotice {
     });
   }
 
-  /** A page in the background, as most are whose server is idle, says it in its title. */
+  /** A page in the background, as most are whose server is idle, says it in its title. JupyterLab sets that
+   * anew now and then. */
   private _entitle(): void {
-    if (this._title) {
-      document.title = this._title;
-      this._title = '';
-    }
-    if (this._stopAt && document.hidden) {
-      this._title = document.title;
-      document.title = `⏻ ${clock(this._stopAt)} · ${this._title}`;
+    const own = document.title.replace(MARK, '');
+    const title = this._stopAt && document.hidden ? `⏻ ${clock(this._stopAt)} · ${own}` : own;
+    if (title !== document.title) {
+      document.title = title;
     }
   }
 
