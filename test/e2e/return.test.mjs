@@ -54,6 +54,7 @@ describe('a notebook with the debugger on, a widget and the console of a subshel
     await press(shown, 'heard before');
     await page.locator('.jp-NotebookPanel:visible .jp-CodeCell').last().click({ button: 'right' });
     await page.locator('.lm-Menu-itemLabel', { hasText: 'New Subshell Console for Notebook' }).click();
+    await page.locator('.jp-CodeConsole-banner', { hasText: 'Python' }).waitFor({ timeout: 60_000 }); // before it, nothing is run
     await inConsole('import threading; print("beside", threading.current_thread() is threading.main_thread())', /beside False/);
     await page.locator('.jp-NotebookPanel .jp-CodeCell').last().locator('.cm-content').click();
     await page.keyboard.insertText(stopping);
@@ -79,7 +80,9 @@ describe('a notebook with the debugger on, a widget and the console of a subshel
   });
 
   it('hears of a new widget, and the console goes on beside the cells', async () => {
-    await page.keyboard.press('Shift+Enter');
+    await page.locator('.jp-NotebookPanel .jp-CodeCell').last().locator('.cm-content').click();
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('b'); // a cell below: this one would stop again
     const shown = await run(page, 'button("heard after")');
     await shown.locator('button.jupyter-button').waitFor({ timeout: 60_000 });
     await press(shown, 'heard after');
