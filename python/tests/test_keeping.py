@@ -103,5 +103,6 @@ async def test_a_real_server(server):
         assert (await server.api("PUT", path, bad))[0] == 400
     for method, where in (("GET", path), ("PUT", path), ("POST", path + "/snooze")):
         with pytest.raises(HTTPClientError) as refused:
-            await AsyncHTTPClient().fetch(HTTPRequest(server.url + where, method, body=None if method == "GET" else "{}"))
+            body = None if method == "GET" else "{}"
+            await AsyncHTTPClient().fetch(HTTPRequest(server.url + where, method, body=body))
         assert refused.value.code == 403, (method, where)

@@ -137,7 +137,7 @@ class About(_Handler):
     @authorized
     async def put(self):
         try:
-            said = self.get_json_body()
+            said = self.get_json_body() or {}
             keep = timedelta(seconds=max(0, int(said["keepSeconds"])))
             self.keeping.told(Stop(_instant(said["stopAt"]), _instant(said["idleSince"]), keep))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
