@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	replacedRounds = 10
+	replacedRounds = 8
 	// replacedCell prints a number ten times a second, for longer than a replacement takes.
 	replacedCell  = "import time\nfor i in range(400):\n    print(i, flush=True)\n    time.sleep(.1)"
 	replacedLines = 400
