@@ -240,7 +240,7 @@ func (s *supervisor) empty(ctx context.Context, client kubernetes.Interface) err
 		}
 		for _, pod := range pods {
 			if pod.Spec.NodeName == secondName {
-				return fmt.Errorf("Pod %s/%s has not ended", pod.Namespace, pod.Name)
+				return fmt.Errorf("the Pod %s/%s has not ended", pod.Namespace, pod.Name)
 			}
 		}
 		return nil

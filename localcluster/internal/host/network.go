@@ -84,10 +84,10 @@ func change(ctx context.Context, command string, rule []string) error {
 }
 
 func removeInterface(ctx context.Context, name string) error {
-	if _, err := net.InterfaceByName(name); err != nil {
-		return nil // it is gone
+	if _, err := net.InterfaceByName(name); err == nil {
+		return run(ctx, "ip", "link", "delete", name)
 	}
-	return run(ctx, "ip", "link", "delete", name)
+	return nil // it is gone
 }
 
 // Teardown removes the rules of Setup, those that kube-proxy and the CNI
