@@ -140,7 +140,7 @@ func TestAWarmPodWithAHome(t *testing.T) {
 		var p v1alpha1.GroupPolicy
 		return c.get("all", &p) && p.Status.Kernels == 2
 	})
-	assert.Equal(t, map[string]float64{"taken": 1, "none": 1}, c.gauge("elastichub_kernel_warm_starts_total"))
+	assert.Equal(t, map[string]float64{"taken": 1, "none": 1, "lost": 0}, c.gauge("elastichub_kernel_warm_starts_total"))
 	c.warmFor("nb-alice") // the next
 	for _, pod := range c.warmPods() {
 		assert.NotEqual(t, warm.Name, pod.Name)

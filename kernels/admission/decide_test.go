@@ -283,13 +283,12 @@ func TestAssumed(t *testing.T) {
 	assert.Zero(t, l.Len())
 }
 
-// TestEachReasonHasASentence: what has a code is said in words, and no two alike.
 // TestEachReasonRefusesOrWaits reads the constants, of which none may be forgotten.
 func TestEachReasonRefusesOrWaits(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("reason.go")
 	require.NoError(t, err)
-	only := []ReasonCode{KernelSpecNotAllowed, OverGPUsPerKernel, OverGPUsPerUser, OverGPUPool, UserUnknown, UserWithoutPolicy}
+	only := []ReasonCode{KernelSpecNotAllowed, OverGPUsPerKernel, OverGPUsPerUser, OverGPUPool, UserUnknown, UserWithoutPolicy, BudgetSpent}
 	found := 0
 	for _, match := range regexp.MustCompile(`ReasonCode = "(\w+)"`).FindAllSubmatch(source, -1) {
 		code := ReasonCode(match[1])
@@ -299,6 +298,7 @@ func TestEachReasonRefusesOrWaits(t *testing.T) {
 	assert.Equal(t, len(only)+len(WaitingReasons), found)
 }
 
+// TestEachReasonHasASentence: what has a code is said in words, and no two alike.
 func TestEachReasonHasASentence(t *testing.T) {
 	codes := []ReasonCode{
 		KernelSpecNotAllowed, OverGPUsPerKernel, OverGPUsPerUser, OverGPUPool, UserKernelsInUse, UserGPUsInUse, PolicyMissing,

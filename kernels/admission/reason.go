@@ -60,8 +60,8 @@ const (
 
 // WaitingReasons are all that a request may wait for.
 var WaitingReasons = []ReasonCode{
-	UserKernelsInUse, UserGPUsInUse, PolicyMissing, PoolInUse, PoolAwaited, NoNodeOffers, NodesTooSmall, NodesInUse,
-	NodesNotEnough, NodesAwaited, WarmPodEnds, PolicyInvalid, GroupsUnknown,
+	UserKernelsInUse, UserGPUsInUse, PolicyMissing, PoolInUse, PoolAwaited, NoNodeOffers, NodesCordoned, NodesTooSmall, NodesInUse,
+	NodesNotEnough, NodesAwaited, WarmPodEnds, PolicyInvalid, GroupsUnknown, BudgetUnknown,
 }
 
 // String is a sentence for the user, or two.
