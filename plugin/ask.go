@@ -15,12 +15,8 @@ import (
 	"github.com/elastichub/elastichub/portal/acts"
 )
 
-const (
-	// fieldOwner is whom the API server books our changes to.
-	fieldOwner = "kubectl-elastichub"
-	// byMark keeps a Kubernetes user's name apart from those of the Hub's users.
-	byMark = "kubernetes:"
-)
+// fieldOwner is whom the API server books our changes to.
+const fieldOwner = "kubectl-elastichub"
 
 // Wish is what somebody says who asks for something.
 type Wish struct {
@@ -143,7 +139,7 @@ func (c *Cluster) ask(ctx context.Context, o client.Object, a asking, w Wish) (D
 	if err != nil {
 		return Done{}, err
 	}
-	by = byMark + by
+	by = acts.KubernetesMark + by
 	changes, err := a.changes(by, w)
 	if err != nil {
 		return Done{}, refusal(err, o.GetName())

@@ -61,7 +61,7 @@ func (p *Portal) release(r *request) (mine bool, err error) {
 	if err != nil {
 		return mine, err
 	}
-	changes, err := acts.ReleaseKernel(k, r.person.User, w.Reason, w.Force)
+	changes, err := acts.ReleaseKernel(k, r.by(), w.Reason, w.Force)
 	if err != nil {
 		return mine, err
 	}
@@ -74,7 +74,7 @@ func (p *Portal) shutDown(r *request) (mine bool, err error) {
 	if err != nil {
 		return mine, err
 	}
-	return mine, p.change(r, k, actionShutDown, w, acts.ShutDownKernel(consoleMark+r.person.User, p.deps.Now()))
+	return mine, p.change(r, k, actionShutDown, w, acts.ShutDownKernel(consoleMark+r.by(), p.deps.Now()))
 }
 
 // returnAs asks for the next run of a person's own kernel that has no Pod, as a kernelspec
@@ -155,12 +155,12 @@ func (p *Portal) audit(r *request, o client.Object, what action, w wish, err err
 	if err != nil {
 		outcome = "failed"
 	}
-	p.deps.Log.InfoContext(r.Context(), "audit", append([]any{"request", r.id, "by", r.person.User, "admin", r.isAdmin, "action", what,
+	p.deps.Log.InfoContext(r.Context(), "audit", append([]any{"request", r.id, "by", r.by(), "admin", r.isAdmin, "action", what,
 		"kind", kind, "name", o.GetName(), "uid", o.GetUID(), "reason", w.Reason, "force", w.Force, "outcome", outcome}, more...)...)
 	if err != nil {
 		return
 	}
-	event := acts.EventOf(o, kind, what, r.person.User, w.Reason, fieldOwner, p.deps.Now())
+	event := acts.EventOf(o, kind, what, r.by(), w.Reason, fieldOwner, p.deps.Now())
 	// What was asked for is done also where the client has left.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), p.config.RequestTimeout)
 	defer cancel()

@@ -37,10 +37,16 @@ type self struct {
 	AdminUnknown bool `json:"admin_unknown,omitempty"`
 	// CSRF is what a session's requests that ask for something have to show.
 	CSRF string `json:"csrf,omitempty"`
+	// Kubernetes is the name of an account of Kubernetes, whose User is empty.
+	Kubernetes string `json:"kubernetes,omitempty"`
 }
 
 func (p *Portal) me(r *request) error {
-	return r.json(self{User: r.person.User, Admin: r.isAdmin, AdminUnknown: r.adminErr != nil, CSRF: r.person.CSRF})
+	who := self{User: r.person.User, Admin: r.isAdmin, AdminUnknown: r.adminErr != nil, CSRF: r.person.CSRF}
+	if r.person.Account != nil {
+		who.Kubernetes = r.person.Account.Name
+	}
+	return r.json(who)
 }
 
 // items is a list that fits one answer.
@@ -48,11 +54,11 @@ type items[Row any] struct {
 	Items []Row `json:"items"`
 }
 
-// own are the rows that are the person's.
+// own are the rows that are the person's; of nobody, none.
 func own[Row any](all []Row, owner func(Row) string, user string) []Row {
 	mine := []Row{}
 	for _, row := range all {
-		if owner(row) == user {
+		if user != "" && owner(row) == user {
 			mine = append(mine, row)
 		}
 	}

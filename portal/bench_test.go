@@ -67,7 +67,7 @@ func newCrowd(tb testing.TB, people int) func(path string) *httptest.ResponseRec
 	config := portal.DefaultConfig()
 	config.Namespace, config.BasePath, config.Admins = "hub", base, portal.Admins{Groups: []string{"admins"}}
 	console, err := portal.New(config, portal.Dependencies{
-		Gate: newGate(tb), Members: &members{}, Client: crowd(people), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: prometheus.NewRegistry(), Now: time.Now,
+		Gate: newGate(tb, nil), Members: &members{}, Client: crowd(people), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: prometheus.NewRegistry(), Now: time.Now,
 	})
 	require.NoError(tb, err)
 	return func(path string) *httptest.ResponseRecorder {

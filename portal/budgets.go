@@ -38,6 +38,9 @@ func (p *Portal) ownBudgets(r *request) ([]web.Budget, error) {
 		return nil, err
 	}
 	user := r.person.User
+	if user == "" {
+		return []web.Budget{}, nil
+	}
 	counts := map[string]bool{}
 	for _, s := range own(h.Servers, ownerOfServer, user) {
 		counts[s.Policy] = true

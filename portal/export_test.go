@@ -2,9 +2,19 @@ package portal
 
 import "strings"
 
+// RightsOf are those that an account of Kubernetes needs for a route, and whether there are any
+// that suffice.
+func RightsOf(route string) (needed []string, forAccounts bool) {
+	all, forAccounts := rights[route]
+	for _, right := range all {
+		needed = append(needed, right.String())
+	}
+	return needed, forAccounts
+}
+
 // ProblemKinds are the kinds that the table of errors has.
 func ProblemKinds() []string {
-	kinds := []string{"internal", "invalid-policy"}
+	kinds := []string{"internal", "invalid-policy", "no-right"}
 	for _, r := range rows {
 		kinds = append(kinds, strings.TrimPrefix(r.kind, problemType))
 	}

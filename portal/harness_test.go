@@ -19,6 +19,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,7 +39,10 @@ import (
 	"github.com/elastichub/elastichub/usage"
 )
 
-var apiServer *rest.Config // nil without KUBEBUILDER_ASSETS
+var (
+	apiServer    *rest.Config // nil without KUBEBUILDER_ASSETS
+	certificates string       // the directory of its keys
+)
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -61,7 +65,7 @@ func run(m *testing.M) int {
 		}
 	}()
 	started.QPS, started.Burst = 500, 1000
-	apiServer = started
+	apiServer, certificates = started, environment.ControlPlane.APIServer.CertDir
 	return m.Run()
 }
 
@@ -198,8 +202,10 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 	for _, f := range change {
 		f(&config)
 	}
+	accounts, err := signin.NewAccounts(reviewing(apiServer, ns.Name), ns.Name, func() time.Time { return h.now })
+	require.NoError(t, err)
 	h.portal, err = portal.New(config, portal.Dependencies{
-		Gate: newGate(t), Members: h.members, Client: api, Live: live{api, h}, Log: slog.New(slog.NewJSONHandler(h.log, nil)), Metrics: prometheus.NewRegistry(),
+		Gate: newGate(t, accounts), Members: h.members, Client: api, Live: live{api, h}, Log: slog.New(slog.NewJSONHandler(h.log, nil)), Metrics: prometheus.NewRegistry(),
 		Now: func() time.Time { return h.now },
 		Returns: func(context.Context, string) ([]holdings.Choice, error) {
 			if h.choiceless {
@@ -227,9 +233,12 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 	return h
 }
 
-func newGate(t testing.TB) *signin.Gate {
+func newGate(t testing.TB, accounts *signin.Accounts) *signin.Gate {
 	t.Helper()
-	hub := httptest.NewServer(http.HandlerFunc(fakeHub))
+	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.NotContains(t, r.Header.Get("Authorization"), "token ey", "a token of Kubernetes, at the Hub")
+		fakeHub(w, r)
+	}))
 	t.Cleanup(hub.Close)
 	file := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(file, []byte("0123456789abcdef0123456789abcdef"), 0o600))
@@ -238,7 +247,7 @@ func newGate(t testing.TB) *signin.Gate {
 	t.Cleanup(asker.Close)
 	config := signin.DefaultConfig()
 	config.KeyFile = file
-	gate, err := signin.New(config, asker, time.Now)
+	gate, err := signin.New(config, asker, accounts, time.Now)
 	require.NoError(t, err)
 	return gate
 }

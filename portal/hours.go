@@ -136,6 +136,9 @@ func (p *Portal) report(r *request, a asking, by usage.By) ([]usage.Line, error)
 	if err != nil {
 		return nil, err
 	}
+	if a.user != nil && *a.user == "" {
+		return nil, nil // nobody's own
+	}
 	return usage.Report(books, a.period, by, a.user, p.deps.Now()), nil
 }
 

@@ -21,6 +21,14 @@ const evil = `=HYPERLINK("x")<script>`
 // named to do harm, and a gateway has a client of alice's name.
 func withHours(t *testing.T, change ...func(*portal.Config)) *harness {
 	h := newHarness(t, change...)
+	h.bookHours()
+	return h
+}
+
+// bookHours writes that ledger, with the hour of further kernels.
+func (h *harness) bookHours(more ...usage.Kernel) {
+	h.Helper()
+	t := h.T
 	store := usage.Store{Reader: h.api, Client: h.api, Namespace: h.namespace, Name: "hours"}
 	saved, err := store.Read(t.Context())
 	require.NoError(t, err)
@@ -34,6 +42,7 @@ func withHours(t *testing.T, change ...func(*portal.Config)) *harness {
 		{UID: "2", Run: 1, Key: usage.Key{User: evil, Group: evil, KernelSpec: evil}, Server: "jupyter-evil", Amounts: gpu},
 		{UID: "3", Run: 1, Key: usage.Key{User: "alice", KernelSpec: "batch", Client: true}, Amounts: gpu},
 	}
+	kernels = append(kernels, more...)
 	servers := []usage.Server{{UID: "s", Name: "jupyter-alice", User: "alice", Start: "1", Up: true}}
 	ledger.Look(at(0), kernels, servers)
 	for i := range kernels {
@@ -53,7 +62,6 @@ func withHours(t *testing.T, change ...func(*portal.Config)) *harness {
 			require.NoError(t, err)
 		}
 	}
-	return h
 }
 
 func TestHoursByTheAPI(t *testing.T) {

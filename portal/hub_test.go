@@ -37,7 +37,7 @@ func behindHub(t *testing.T, h *harness, hub *hubtest.Hub) *httptest.Server {
 	t.Cleanup(asker.Close)
 	config := signin.DefaultConfig()
 	config.BasePath, config.Hub.ClientID, config.KeyFile = "/services/console/", "service-console", filepath.Join(dir, "key")
-	gate, err := signin.New(config, asker, time.Now)
+	gate, err := signin.New(config, asker, nil, time.Now)
 	require.NoError(t, err)
 	t.Cleanup(gate.Close)
 	pages := portal.DefaultConfig()

@@ -44,7 +44,7 @@ func (p *Portal) move(r *request) (mine bool, err error) {
 	if err := p.deps.Client.List(r.Context(), &all, client.InNamespace(p.config.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return false, err
 	}
-	changes, err := acts.MoveKernel(k, all.Items, to, r.person.User, w.Reason)
+	changes, err := acts.MoveKernel(k, all.Items, to, r.by(), w.Reason)
 	if err != nil {
 		return false, err
 	}

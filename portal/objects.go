@@ -155,13 +155,13 @@ func (p *Portal) find(r *request, name string, into client.Object) (bool, error)
 // mayHave reports whether what was found is the person's own, and refuses what is not
 // theirs to see: nobody learns from the answer whether there is any.
 func (r *request) mayHave(found bool, owner string) (mine bool, err error) {
-	mine = found && owner == r.person.User
+	mine = found && owner != "" && owner == r.person.User
 	switch {
 	case mine:
 		return true, nil
 	case r.adminErr != nil:
 		return false, r.adminErr
-	case !found || !r.isAdmin:
+	case !found || !r.isAdmin && r.person.Account == nil: // an account has the right of the route
 		return false, errNotFound
 	}
 	return false, nil

@@ -70,7 +70,7 @@ type row struct {
 }
 
 var rows = []row{
-	{signin.ErrSignedOut, http.StatusUnauthorized, "unauthenticated", "Not signed in", "Sign in, or show a token of the Hub.", false},
+	{signin.ErrSignedOut, http.StatusUnauthorized, "unauthenticated", "Not signed in", "Sign in, or show a token.", false},
 	{signin.ErrForbidden, http.StatusForbidden, "not-allowed", "Not allowed", "This account, or this token, may not use the console.", false},
 	{signin.ErrCrossSite, http.StatusForbidden, "cross-site", "Not from one of our pages", "The request does not come from one of our pages. Reload the page and try again.", false},
 	{signin.ErrAttempt, http.StatusBadRequest, "sign-in-failed", "Sign-in failed", "The sign-in failed or took too long. Please try again.", false},
@@ -122,6 +122,11 @@ func describe(err error) (p problem, retry bool) {
 	if errors.As(err, &used) {
 		return problem{Type: problemType + "snooze-used-up", Title: "Kept for as long as is allowed", Status: http.StatusConflict,
 			Detail: fmt.Sprintf("It may be kept by hand for %s of a run in all, and has been.", used.bound)}, false
+	}
+	var lacks *lacking
+	if errors.As(err, &lacks) {
+		return problem{Type: problemType + "no-right", Title: "No right", Status: http.StatusForbidden,
+			Detail: "This account of Kubernetes may not " + lacks.right.String() + "."}, false
 	}
 	for _, r := range rows {
 		if errors.Is(err, r.err) {

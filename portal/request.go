@@ -150,6 +150,9 @@ func (p *Portal) admit(r *request) (err error) {
 			return err
 		}
 	}
+	if r.person.Account != nil {
+		return p.admitAccount(r)
+	}
 	r.isAdmin, r.adminErr = p.administrates(r.Context(), r.person)
 	if r.route.needs == admin && !r.isAdmin {
 		if r.adminErr != nil {
@@ -224,7 +227,7 @@ func (p *Portal) observe(r *request, err error, took time.Duration) {
 	}
 	path := r.URL.EscapedPath()
 	attributes := []any{"request", r.id, "method", method, "route", r.route.path, "path", path[:min(len(path), maxLogged)],
-		"code", r.w.code, "seconds", took.Seconds(), "user", r.person.User}
+		"code", r.w.code, "seconds", took.Seconds(), "user", r.by()}
 	if err != nil {
 		attributes = append(attributes, "error", err)
 	}

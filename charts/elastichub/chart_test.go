@@ -44,7 +44,7 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 		"everything": {
 			"ConfigMap": 2, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "NetworkPolicy": 4, "Job": 1, "FlowSchema": 1,
 			"ServiceMonitor": 1, "PodMonitor": 1, "PrometheusRule": 1,
-			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
+			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 3, "ClusterRoleBinding": 3,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"least-rights": {
@@ -461,6 +461,11 @@ func TestTheConsole(t *testing.T) {
 	}
 	assert.Empty(t, rights("replicas=1", "pods/log"), "only the console shows logs")
 	assert.Equal(t, []string{"get"}, rights(console, "pods/log"))
+	// So are those that tokens of Kubernetes need.
+	for set, has := range map[string]bool{"replicas=1": false, console: true, console + ",portal.kubernetesTokens=false": false} {
+		assert.Equal(t, has, slices.Equal(rights(set, "localsubjectaccessreviews"), []string{"create"}), set)
+		assert.Equal(t, has, strings.Contains(render(set), "tokenreviews"), set)
+	}
 	assert.Equal(t, []string{"get", "list", "watch", "create", "patch", "delete"}, rights(console+",portal.policies.edit=true", "grouppolicies"))
 	for _, wrong := range []string{"portal.policies.edit=maybe", "portal.basePath=services", "portal.provider=ldap", "portal.publicURL=console", "portal.hub.clientID=elastichub"} {
 		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", wrong)

@@ -29,6 +29,8 @@ type portalConfig struct {
 	SignIn   signin.Config `mapstructure:",squash"`
 	Admins   portal.Admins
 	Policies portal.PolicySettings
+	// KubernetesTokens: accounts of Kubernetes may call the API by their tokens.
+	KubernetesTokens bool
 	// Prices of an hour are a list, not a map, since viper takes a point in a key for a path.
 	Prices   []priceConfig
 	Currency string
@@ -41,7 +43,7 @@ type priceConfig struct {
 }
 
 func defaultPortalConfig() portalConfig {
-	config := portalConfig{SignIn: signin.DefaultConfig()}
+	config := portalConfig{SignIn: signin.DefaultConfig(), KubernetesTokens: true}
 	config.SignIn.KeyFile, config.SignIn.FormerKeyFile = "/etc/elastichub/portal/key", "/etc/elastichub/portal/former"
 	return config
 }
@@ -91,7 +93,7 @@ type console struct {
 }
 
 // newConsole opens the console.
-func newConsole(config serveConfig, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent catalogue, logs portal.LogReader, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
+func newConsole(config serveConfig, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent catalogue, logs portal.LogReader, accounts *signin.Accounts, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
 	c := &console{close: func() {}}
 	var hub *hubclient.Client
 	if config.Hub.APIURL != "" {
@@ -106,7 +108,7 @@ func newConsole(config serveConfig, members *directories, allowances *groups.Ser
 		}
 	}
 	ledger := hours.Store{Reader: live, Namespace: config.Namespace, Name: config.Usage.ConfigMaps}
-	gate, err := signin.New(config.Portal.SignIn, hub, time.Now)
+	gate, err := signin.New(config.Portal.SignIn, hub, accounts, time.Now)
 	if err != nil {
 		c.close()
 		return nil, fmt.Errorf("portal: %w", err)

@@ -71,7 +71,7 @@ func TestWhoServesWhat(t *testing.T) {
 		"/":                     {"/", "/api/v1/me", "/cluster", "/services/elastichub/"},
 	} {
 		config.Portal.SignIn.BasePath = base
-		people, err := newConsole(config, &directories{}, nil, nil, nil, catalogue{}, nil, slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry())
+		people, err := newConsole(config, &directories{}, nil, nil, nil, catalogue{}, nil, nil, slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry())
 		require.NoError(t, err)
 		t.Cleanup(people.close)
 		code := func(path string) int {
@@ -111,6 +111,7 @@ portal:
   provider: oidc
   admins: {groups: [], hub: true}
   policies: {edit: true}
+  kubernetesTokens: false
   prices: [{resource: nvidia.com/gpu, perHour: 2}]
   currency: USD
   hub: {clientID: service-x}
@@ -118,7 +119,7 @@ portal:
 `)
 	want = defaultPortalConfig()
 	want.Enabled, want.Admins = true, portal.Admins{Groups: []string{}, Hub: true}
-	want.Policies.Edit = true
+	want.Policies.Edit, want.KubernetesTokens = true, false
 	want.Prices, want.Currency = []priceConfig{{"nvidia.com/gpu", 2}}, "USD"
 	assert.Equal(t, usageConfig{ConfigMaps: "hub-usage"}, got.Usage)
 	want.SignIn.Provider, want.SignIn.BasePath, want.SignIn.PublicURL = signin.ProviderOIDC, "/", "https://console.example.org"

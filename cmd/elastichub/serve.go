@@ -35,6 +35,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/portal"
+	"github.com/elastichub/elastichub/portal/signin"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/probe"
 	"github.com/elastichub/elastichub/tokens"
@@ -185,7 +186,13 @@ func serve(ctx context.Context, config serveConfig) error {
 		if err != nil {
 			return fmt.Errorf("portal: logs of Pods: %w", err)
 		}
-		people, err := newConsole(config, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), lent, logs, log, registry)
+		var accounts *signin.Accounts
+		if config.Portal.KubernetesTokens {
+			if accounts, err = signin.NewAccounts(mgr.GetConfig(), config.Namespace, time.Now); err != nil {
+				return fmt.Errorf("portal: tokens of Kubernetes: %w", err)
+			}
+		}
+		people, err := newConsole(config, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), lent, logs, accounts, log, registry)
 		if err != nil {
 			return err
 		}

@@ -29,6 +29,9 @@ const (
 	Start    Act = "StartRequested"
 )
 
+// KubernetesMark keeps a Kubernetes user's name apart from those of the Hub's users.
+const KubernetesMark = "kubernetes:"
+
 const (
 	// MaxReason is the most characters of a reason.
 	MaxReason = 500

@@ -5,6 +5,8 @@
 //	         code exchanged ─▶ sealed session ─▶ next
 //	cookie   the session, checked at the Hub again after 30 s
 //	token    of a user of the Hub, checked there, too
+//	JWT      for the audience elastichub, of an account of Kubernetes: TokenReview ─▶ who it
+//	         is, LocalSubjectAccessReview ─▶ what it may, each believed for 30 s
 //
 // Providers are JupyterHub's OAuth and OpenID Connect. Cookies are sealed with keys
 // that every replica has, so any of them finishes what another began. No replica

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,8 +45,10 @@ const (
 
 // Person is who is signed in.
 type Person struct {
-	// User is the Hub user name.
+	// User is the Hub user name, empty for an account of Kubernetes.
 	User string
+	// Account is who shows a token of Kubernetes, who is nobody of the Hub; nil: a Hub user.
+	Account *Account
 	// HubAdmin is the Hub's flag, where the token may read it.
 	HubAdmin bool
 	// CSRF is what forms of this session have to send along; empty where the proof is
@@ -89,18 +92,19 @@ type Gate struct {
 	sealer   sealer
 	provider provider
 	tokens   *tokens
+	accounts *Accounts
 	origins  *http.CrossOriginProtection
 	now      func() time.Time
 	close    func()
 }
 
 // New reads the keys once, to find faults early. hub may be nil with OpenID Connect;
-// tokens of the Hub are then no proof.
-func New(config Config, hub *hubclient.Client, now func() time.Time) (*Gate, error) {
+// tokens of the Hub are then no proof. Nor are those of Kubernetes without accounts.
+func New(config Config, hub *hubclient.Client, accounts *Accounts, now func() time.Time) (*Gate, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	g := &Gate{config: config, sealer: sealer{config.KeyFile, config.FormerKeyFile}, now: now, origins: http.NewCrossOriginProtection(), close: func() {}}
+	g := &Gate{config: config, sealer: sealer{config.KeyFile, config.FormerKeyFile}, accounts: accounts, now: now, origins: http.NewCrossOriginProtection(), close: func() {}}
 	if err := g.sealer.check(); err != nil {
 		return nil, err
 	}
@@ -214,10 +218,7 @@ func (g *Gate) HubURL(page string) string { return g.config.Hub.PublicURL + page
 // before a cookie. Errors: ErrSignedOut, ErrForbidden, ErrUnavailable.
 func (g *Gate) Identify(r *http.Request) (Person, error) {
 	if token, shown := tokenOf(r); shown {
-		if g.tokens == nil || token == "" {
-			return Person{}, ErrSignedOut
-		}
-		return g.tokens.check(r.Context(), token)
+		return g.holder(r.Context(), token)
 	}
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil {
@@ -249,6 +250,27 @@ func (g *Gate) Identify(r *http.Request) (Person, error) {
 	return person, nil
 }
 
+// holder is who has a token. One of Kubernetes is never shown to the Hub, and one of the
+// Hub never to the API server.
+func (g *Gate) holder(ctx context.Context, token string) (Person, error) {
+	claims, err := claimsOf(token)
+	switch {
+	case err != nil && g.tokens != nil && token != "":
+		return g.tokens.check(ctx, token)
+	case err != nil:
+		return Person{}, ErrSignedOut
+	case g.accounts == nil || !slices.Contains(claims.Audience, Audience):
+		return Person{}, fmt.Errorf("%w: the token is for others", ErrSignedOut)
+	}
+	return g.accounts.check(ctx, token, claims)
+}
+
+// May reports whether an account that came in has a right on the object of that name;
+// empty: on all. Error: ErrUnavailable.
+func (g *Gate) May(ctx context.Context, account *Account, right Right, name string) (bool, error) {
+	return g.accounts.may(ctx, account, right, name)
+}
+
 // ShowsToken reports whether a request comes with a token, so that no cookie counts.
 func ShowsToken(r *http.Request) bool {
 	_, shown := tokenOf(r)
@@ -273,7 +295,7 @@ func tokenOf(r *http.Request) (token string, shown bool) {
 }
 
 // CheckOrigin refuses what a page of another site makes a browser send, and what does
-// not show the session's CSRF token. Requests with a token of the Hub pass. Error: ErrCrossSite.
+// not show the session's CSRF token. Requests with a token pass. Error: ErrCrossSite.
 func (g *Gate) CheckOrigin(r *http.Request, person Person, shown string) error {
 	if person.CSRF == "" {
 		return nil

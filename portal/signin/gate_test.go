@@ -71,7 +71,7 @@ func newHubClient(t testing.TB, api string) *hubclient.Client {
 
 func newGate(t testing.TB, config signin.Config, hub *hubclient.Client, now func() time.Time) *signin.Gate {
 	t.Helper()
-	gate, err := signin.New(config, hub, now)
+	gate, err := signin.New(config, hub, nil, now)
 	require.NoError(t, err)
 	t.Cleanup(gate.Close)
 	return gate
@@ -390,7 +390,7 @@ func TestKeysOfCookies(t *testing.T) {
 	assert.ErrorIs(t, err, signin.ErrSignedOut)
 	for _, short := range []string{"", "short"} {
 		changed.KeyFile = file(t, short)
-		_, err := signin.New(changed, hub, clock.Now)
+		_, err := signin.New(changed, hub, nil, clock.Now)
 		assert.ErrorContains(t, err, "keyFile")
 	}
 	changed = config

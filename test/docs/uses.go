@@ -74,6 +74,7 @@ var uses = []use{
 	{"docs/console.md", "c.JupyterHub.services = [", HubConfig, ""},
 	{"docs/console.md", "# console-openid.yaml", Values, ""},
 	{"docs/console.md", `curl -H "Authorization: token $JUPYTERHUB_API_TOKEN" https://hub.example.org/services/elastichub/api/v1/me/kernels`, Shown, "needs a Hub and somebody who has signed in there; portal's tests make the same request"},
+	{"docs/console.md", "kubectl -n jupyterhub create serviceaccount reporter", Shown, "portal's tests make such an account, its rights and tokens in a real API server, and the same requests"},
 	{"docs/clusters.md", "elastichub doctor -n jupyterhub -f values.yaml", Elsewhere, "go test ./doctor/gather looks at a good installation and at broken ones"},
 	{"docs/clusters.md", "storage-class: there is no default storage class, and homes of ml-research name none: their claims stay Pending and servers do not start. Fix: annotate a StorageClass with storageclass.kubernetes.io/is-default-class: \"true\", or set storage.home.storageClassName", Shown, "what doctor prints"},
 	{"docs/clusters.md", "apiVersion: resource.k8s.io/v1", Shown, "the class of somebody's driver; make e2e lends devices of one (test/faults)"},

@@ -166,6 +166,7 @@ portal:
   provider: {{ .provider }}
   admins: {{ toJson .admins }}
   policies: {{ toJson .policies }}
+  kubernetesTokens: {{ .kubernetesTokens }}
   {{- with .prices }}
   prices: {{ toJson . }}
   {{- end }}
