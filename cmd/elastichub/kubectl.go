@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/elastichub/elastichub/plugin"
@@ -80,26 +81,46 @@ func newClusterFlags(command *cobra.Command, output bool) *clusterFlags {
 	return f
 }
 
-func (f *clusterFlags) open() (*plugin.Cluster, error) {
+// connect is how the cluster is reached, and the namespace; empty: all.
+func (f *clusterFlags) connect() (*rest.Config, string, error) {
 	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(f.rules, &f.overrides)
 	config, err := loaded.ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("the cluster cannot be asked: %w", err)
+		return nil, "", fmt.Errorf("the cluster cannot be asked: %w", err)
 	}
 	namespace, _, err := loaded.Namespace()
 	if err != nil {
-		return nil, fmt.Errorf("the cluster cannot be asked: %w", err)
+		return nil, "", fmt.Errorf("the cluster cannot be asked: %w", err)
 	}
 	if f.everybody {
 		namespace = ""
 	}
+	return config, namespace, nil
+}
+
+func (f *clusterFlags) open() (*plugin.Cluster, error) {
+	config, namespace, err := f.connect()
+	if err != nil {
+		return nil, err
+	}
 	return plugin.Open(config, namespace)
+}
+
+func (f *clusterFlags) checkOutput() error {
+	if f.output != "" && !slices.Contains(plugin.Formats, f.output) {
+		return fmt.Errorf("--output: %q is not one of %s", f.output, strings.Join(plugin.Formats, ", "))
+	}
+	return nil
+}
+
+func (f *clusterFlags) printer(cmd *cobra.Command) plugin.Printer {
+	return plugin.Printer{Out: cmd.OutOrStdout(), Format: plugin.Format(f.output), Namespaces: f.everybody, Now: time.Now()}
 }
 
 // look runs what only reads.
 func (f *clusterFlags) look(cmd *cobra.Command, show func(context.Context, *plugin.Cluster, plugin.Printer) (missing []string, err error)) error {
-	if f.output != "" && !slices.Contains(plugin.Formats, f.output) {
-		return fmt.Errorf("--output: %q is not one of %s", f.output, strings.Join(plugin.Formats, ", "))
+	if err := f.checkOutput(); err != nil {
+		return err
 	}
 	cluster, err := f.open()
 	if err != nil {
@@ -107,7 +128,7 @@ func (f *clusterFlags) look(cmd *cobra.Command, show func(context.Context, *plug
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), kubectlTime)
 	defer cancel()
-	missing, err := show(ctx, cluster, plugin.Printer{Out: cmd.OutOrStdout(), Format: plugin.Format(f.output), Namespaces: f.everybody, Now: cluster.Now()})
+	missing, err := show(ctx, cluster, f.printer(cmd))
 	for _, sentence := range missing {
 		fmt.Fprintln(cmd.ErrOrStderr(), sentence)
 	}
@@ -142,7 +163,7 @@ func (f *clusterFlags) complete(kinds ...string) cobra.CompletionFunc {
 }
 
 func kubectlCommands() []*cobra.Command {
-	return []*cobra.Command{topCommand(), whyCommand(), listCommand(), queueCommand(), releaseCommand(), stopCommand(), startCommand()}
+	return []*cobra.Command{topCommand(), whyCommand(), listCommand(), queueCommand(), releaseCommand(), stopCommand(), startCommand(), explainUserCommand(), hoursCommand()}
 }
 
 func topCommand() *cobra.Command {

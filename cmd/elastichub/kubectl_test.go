@@ -93,3 +93,23 @@ func TestKubectlFlags(t *testing.T) {
 	_, err = called(t, "kubectl-elastichub", "serve")
 	assert.ErrorContains(t, err, "unknown command", "the service is no part of the plugin")
 }
+
+func TestKubectlOfTheConsole(t *testing.T) {
+	file := kubeconfig(t)
+	for want, args := range map[string][]string{
+		"--service-account":      {"explain", "alice"},
+		"that is no user's name": {"explain", "a/b", "--service-account", "x"},
+		"is no user's name":      {"hours", "", "--service-account", "x"},
+		`--by: "day" is not one of group, user, kernelspec, date`: {"hours", "--by", "day", "--service-account", "x"},
+		"none of the others can be":                               {"hours", "--days", "1", "--months", "1"},
+		`--output: "csv"`:                                         {"hours", "-o", "csv"},
+		"name one namespace with -n":                              {"hours", "-A", "--service-account", "x"},
+		"the Service elastichub selects no Pods":                  {"hours", "--service-account", "x"},
+	} {
+		_, err := called(t, append([]string{"kubectl-elastichub", args[0], "--kubeconfig", file}, args[1:]...)...)
+		assert.ErrorContains(t, err, want)
+	}
+	out, err := called(t, "kubectl_complete-elastichub", "hours", "--kubeconfig", file, "--by", "")
+	require.NoError(t, err)
+	assert.Contains(t, out, "group\nuser\nkernelspec\ndate\n")
+}

@@ -47,6 +47,7 @@ var mayImport = map[string][]string{
 	"portal/policyedit":      {"api/v1alpha1", "groups", "portal/holdings"},
 	"portal/signin":          {"hubclient", "outbound"},
 	"plugin":                 {"api/v1alpha1", "portal/acts", "portal/holdings"},
+	"plugin/consoleapi":      {},
 	"python/keep":            {},
 	"nbformat":               {},
 	"runner":                 {"kernels/wire", "nbformat"},
