@@ -186,7 +186,7 @@ const (
 // KernelCauses are all of them.
 var KernelCauses = []KernelCause{
 	CauseIdle, CauseShutdown, CauseKernelExited, CauseStartFailed, CauseOutOfMemory, CauseEvicted, CauseNodeLost,
-	CauseImage, CauseInvalid, CauseRefused, CauseOrphaned, CauseDeadline, CauseRejected, CauseUnknown,
+	CauseImage, CauseInvalid, CauseRefused, CauseOrphaned, CauseDeadline, CauseRejected, CauseBudget, CauseUnknown,
 }
 
 // JupyterKernelStatus is written by the leader only.
