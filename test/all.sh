@@ -37,7 +37,6 @@ $passed
 TAMPER_AWAYS=true step make --no-print-directory tamper
 step make --no-print-directory docs-test
 step make --no-print-directory e2e
-step make --no-print-directory nodes-test
 if [ -s "$SECOND_ATTEMPTS" ]; then
   echo "== failed once and passed when run again:"
   sort -u "$SECOND_ATTEMPTS"
