@@ -1,6 +1,7 @@
 package consoleapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,28 +40,29 @@ func forward(ctx context.Context, config *rest.Config, namespace, pod string, po
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	})
 	ctx, stop := context.WithCancel(ctx)
-	ready, done := make(chan struct{}), make(chan error, 1)
+	ready, done := make(chan struct{}), make(chan struct{})
+	var ended error // why it is done
 	forwarder, err := portforward.NewOnAddressesForStreamingWithContext(ctx, dialer, []string{loopback}, []string{fmt.Sprintf("0:%d", port)}, ready, io.Discard, io.Discard)
 	if err != nil {
 		stop()
 		return "", nil, err
 	}
-	go func() { done <- forwarder.ForwardPorts() }()
+	go func() {
+		defer close(done)
+		ended = forwarder.ForwardPorts()
+	}()
 	select {
 	case <-ready:
-	case err := <-done:
+	case <-done:
 		stop()
-		if err == nil {
-			err = errors.New("it has ended")
-		}
-		return "", nil, err
+		return "", nil, cmp.Or(ended, errors.New("it has ended"))
 	case <-ctx.Done(): // a dial that hangs ends with the process
 		stop()
 		return "", nil, ctx.Err()
 	}
 	closed = func() {
 		stop()
-		_ = <-done
+		<-done
 	}
 	ports, err := forwarder.GetPorts()
 	if err != nil {
