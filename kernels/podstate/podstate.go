@@ -53,6 +53,9 @@ func endingOf(pod *corev1.Pod) *Ending {
 	if state == nil && Alive(pod) {
 		return nil
 	}
+	if e := ownEnd(pod); e != nil {
+		return e
+	}
 	if e := Disruption(pod); e != nil {
 		return e
 	}
@@ -69,7 +72,7 @@ func endingOf(pod *corev1.Pod) *Ending {
 	said.Message = Clip(said.Message)
 	cause, known := agentCauses[said.Reason]
 	if known && state.ExitCode == 0 && (cause == v1alpha1.CauseIdle || cause == v1alpha1.CauseShutdown) {
-		return &Ending{Cause: cause, Message: said.Message, Clean: true}
+		return &Ending{Cause: cause, Message: said.Message, Clean: true} // of a Pod whose agent is not apart
 	}
 	switch {
 	case kernelOf(pod).OutOfMemory() && cause != v1alpha1.CauseIdle && cause != v1alpha1.CauseShutdown && cause != v1alpha1.CauseOrphaned:
@@ -94,6 +97,25 @@ func endingOf(pod *corev1.Pod) *Ending {
 	default:
 		return &Ending{Cause: v1alpha1.CauseKernelExited, Message: fmt.Sprintf("The kernel's container ended with exit code %d.", state.ExitCode)}
 	}
+}
+
+// ownEnd recognises a kernel that its agent has ended because it was idle or was asked
+// to, or is nil. That is how it ended, whoever took the Pod away meanwhile: a drain waits
+// for just that, and evicts a Pod as soon as it is not ready.
+func ownEnd(pod *corev1.Pod) *Ending {
+	state := terminated(pod)
+	if state == nil || state.ExitCode != 0 || !podspec.HasAgentContainer(&pod.Spec) {
+		return nil
+	}
+	var said protocol.Result
+	if json.Unmarshal([]byte(state.Message), &said) != nil {
+		return nil
+	}
+	cause, known := agentCauses[said.Reason]
+	if !known || cause != v1alpha1.CauseIdle && cause != v1alpha1.CauseShutdown {
+		return nil
+	}
+	return &Ending{Cause: cause, Message: Clip(said.Message), Clean: true}
 }
 
 // MeterOf is what the agent of a Pod that has ended has counted; nil where it does not say.
@@ -143,6 +165,10 @@ func Disruption(pod *corev1.Pod) *Ending {
 // last is how it looked last, if that is known.
 func Vanished(last *corev1.Pod) Ending {
 	if last != nil {
+		if e := ownEnd(last); e != nil {
+			e.Kept = keptBy(last)
+			return *e
+		}
 		if e := Disruption(last); e != nil {
 			e.Kept = keptBy(last)
 			return *e

@@ -158,5 +158,10 @@ func TestWhatIsKept(t *testing.T) {
 	for _, message := range []string{"", `{"reason":"idle"}`, `{"kept":{"outcome":"new"}}`, `{"kept":{"outcome":"whole","run":"x"}}`} {
 		assert.Nil(t, podstate.EndingOf(pod(message, drained)).Kept, message)
 	}
+	idle := pod(`{"reason":"idle","message":"Idle.","kept":{"outcome":"whole","run":4}}`, drained)
+	idle.Status.ContainerStatuses[0].State.Terminated.ExitCode = 0
+	for _, ending := range []podstate.Ending{*podstate.EndingOf(idle), podstate.Vanished(idle)} {
+		assert.Equal(t, podstate.Ending{Cause: v1alpha1.CauseIdle, Message: "Idle.", Clean: true, Kept: &v1alpha1.KeptState{Outcome: "whole", Run: 4}}, ending, "it was parked, and evicted then")
+	}
 	assert.Nil(t, podstate.EndingOf(kernelPod(exited(0, "Completed", part))).Kept, "the kernel could have written it")
 }
