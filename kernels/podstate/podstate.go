@@ -53,8 +53,9 @@ func endingOf(pod *corev1.Pod) *Ending {
 	if state == nil && Alive(pod) {
 		return nil
 	}
-	if e := ownEnd(pod); e != nil {
-		return e
+	own := ownEnd(pod)
+	if own != nil && podspec.HasAgentContainer(&pod.Spec) {
+		return own
 	}
 	if e := Disruption(pod); e != nil {
 		return e
@@ -65,15 +66,15 @@ func endingOf(pod *corev1.Pod) *Ending {
 	if state == nil {
 		return &Ending{Cause: v1alpha1.CauseUnknown, Message: Sentence("The kernel's Pod ended", pod.Status.Message)}
 	}
+	if own != nil {
+		return own
+	}
 	var said protocol.Result
 	if json.Unmarshal([]byte(state.Message), &said) != nil {
 		said = protocol.Result{}
 	}
 	said.Message = Clip(said.Message)
 	cause, known := agentCauses[said.Reason]
-	if known && state.ExitCode == 0 && (cause == v1alpha1.CauseIdle || cause == v1alpha1.CauseShutdown) {
-		return &Ending{Cause: cause, Message: said.Message, Clean: true} // of a Pod whose agent is not apart
-	}
 	switch {
 	case kernelOf(pod).OutOfMemory() && cause != v1alpha1.CauseIdle && cause != v1alpha1.CauseShutdown && cause != v1alpha1.CauseOrphaned:
 		// also when it was the agent that saw it and reported an exit
@@ -100,11 +101,11 @@ func endingOf(pod *corev1.Pod) *Ending {
 }
 
 // ownEnd recognises a kernel that its agent has ended because it was idle or was asked
-// to, or is nil. That is how it ended, whoever took the Pod away meanwhile: a drain waits
-// for just that, and evicts a Pod as soon as it is not ready.
+// to, or is nil. If the agent is apart, that is how it ended, whoever took the Pod away
+// meanwhile: a drain waits for just that, and evicts a Pod as soon as it is not ready.
 func ownEnd(pod *corev1.Pod) *Ending {
 	state := terminated(pod)
-	if state == nil || state.ExitCode != 0 || !podspec.HasAgentContainer(&pod.Spec) {
+	if state == nil || state.ExitCode != 0 {
 		return nil
 	}
 	var said protocol.Result
@@ -165,18 +166,14 @@ func Disruption(pod *corev1.Pod) *Ending {
 // last is how it looked last, if that is known.
 func Vanished(last *corev1.Pod) Ending {
 	if last != nil {
-		if e := ownEnd(last); e != nil {
-			e.Kept = keptBy(last)
-			return *e
-		}
-		if e := Disruption(last); e != nil {
-			e.Kept = keptBy(last)
-			return *e
-		}
 		if podspec.HasAgentContainer(&last.Spec) {
 			if e := EndingOf(last); e != nil {
 				return *e
 			}
+		}
+		if e := Disruption(last); e != nil {
+			e.Kept = keptBy(last)
+			return *e
 		}
 	}
 	return Ending{Cause: v1alpha1.CauseUnknown, Disrupted: true, Message: "The kernel's Pod was deleted."}
