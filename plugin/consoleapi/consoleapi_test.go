@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,6 +96,16 @@ func newSite(t *testing.T) *site {
 func (s *site) create(o client.Object) {
 	s.Helper()
 	require.NoError(s, s.api.Create(s.Context(), o), o.GetName())
+}
+
+// waitForRight waits until the API server, which reads roles from a cache, knows of user's first right in rule.
+func (s *site) waitForRight(user string, rule rbacv1.PolicyRule) {
+	s.Helper()
+	require.Eventually(s, func() bool {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: place, Verb: rule.Verbs[0], Group: rule.APIGroups[0], Resource: rule.Resources[0]}}}
+		return s.api.Create(s.Context(), review) == nil && review.Status.Allowed
+	}, time.Minute, 20*time.Millisecond, "the role of %s", user)
 }
 
 func (s *site) pod(name, app string, ready corev1.ConditionStatus) {
@@ -193,6 +204,7 @@ func TestTheConsoleIsAskedThroughAPortForward(t *testing.T) {
 			s.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: place}, Rules: rules})
 			s.create(&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: user, Namespace: place}, RoleRef: rbacv1.RoleRef{Kind: "Role", Name: user},
 				Subjects: []rbacv1.Subject{{Kind: "User", Name: user}}})
+			s.waitForRight(user, rules[0])
 		}
 		config := rest.CopyConfig(s.config)
 		config.Impersonate.UserName = user
