@@ -20,14 +20,15 @@ import (
 // are skipped without it: test/clients/run.sh sets it.
 const Program = "SCHEMATHESIS"
 
-// settings: what does not fit the document may be refused for its size, too, and a
-// policy for the rules of its kind, which the document leaves to that.
+// settings: what does not fit the document may be refused for its size, too, a
+// policy for the rules of its kind, and a reason in which nothing can be read, which the
+// document leaves to them.
 const settings = `
 [checks.negative_data_rejection]
 expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
 
 [[operations]]
-include-operation-id = ["makePolicy", "changePolicy"]
+include-operation-id = ["makePolicy", "changePolicy", "deletePolicy", "moveKernel"]
 
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
