@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { cell, connected, edit, enough, labReady, lines, newNotebook, output, prompts, run, save } from './lab.mjs';
-import { closeBrowser, hubAPI, hubURL, kubectl, list, notebookPod, picture, reset, signIn, until } from './stack.mjs';
+import { closeBrowser, hubURL, kubectl, list, notebookPod, picture, reset, signIn, startServer, until } from './stack.mjs';
 
 const user = 'researcher';
 const remote = 'Python 3 (CPU)';
@@ -26,10 +26,7 @@ const updates = proven('updates',
 
 before(async () => {
   const page = await signIn(user);
-  await reset(user);
-  const { status, text } = await hubAPI('POST', `/users/${user}/server`, {});
-  assert.ok(status < 300, text);
-  await until('the server is ready', async () => (await hubAPI('GET', `/users/${user}`)).json.servers['']?.ready, { seconds: 120 });
+  await startServer(user);
   await page.context().close();
 });
 

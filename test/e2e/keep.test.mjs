@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { accept, kernelMenu, labReady, newNotebook, output, run } from './lab.mjs';
 import {
-  closeBrowser, gpusOf, hubAPI, hubURL, idleSeconds, kernelPods, kubectl, list, notebookPod, picture, reset, signIn, timed, until,
+  closeBrowser, gpusOf, hubURL, idleSeconds, kernelOf, kernelPods, kubectl, notebookPod, parkedKernelOf, picture, reset, signIn, startServer, timed, until,
 } from './stack.mjs';
 
 const user = 'researcher';
@@ -12,10 +12,7 @@ let page;
 
 before(async () => {
   page = await signIn(user); // the Hub knows its users from their first login
-  await reset(user);
-  const { status, text } = await hubAPI('POST', `/users/${user}/server`, {});
-  assert.ok(status < 300, text);
-  await until('the server is ready', async () => (await hubAPI('GET', `/users/${user}`)).json.servers['']?.ready, { seconds: 120 });
+  await startServer(user);
   await page.goto(`${hubURL}/user/${user}/lab`);
   await labReady(page);
 });
@@ -26,11 +23,8 @@ after(async () => {
   await closeBrowser();
 });
 
-const kernel = async () => (await list('jupyterkernels')).find((k) => k.spec.user === user && !k.metadata.deletionTimestamp);
-const parked = () => until('the kernel is parked and holds nothing', async () => {
-  const k = await kernel();
-  return k?.status.phase === 'Parked' && !k.status.held && k;
-}, { seconds: idleSeconds + 60 });
+const kernel = () => kernelOf(user);
+const parked = () => parkedKernelOf(user);
 const gone = () => until('its Pod is gone', async () => (await kernelPods()).length === 0, { seconds: 60 });
 
 describe('a notebook whose variables can all be kept', () => {

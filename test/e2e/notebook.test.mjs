@@ -5,9 +5,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { connected, labReady, newNotebook, output, outputOf, run } from './lab.mjs';
-import {
-  closeBrowser, hubAPI, hubURL, kernelPods, kubectl, list, notebookPod, picture, reset, signIn, timed, until,
-} from './stack.mjs';
+import { closeBrowser, hubURL, kernelPods, kubectl, list, notebookPod, picture, reset, signIn, startServer, timed, until } from './stack.mjs';
 
 const user = 'researcher';
 const remote = 'Python 3 (CPU)';
@@ -20,10 +18,7 @@ let page;
 
 before(async () => {
   page = await signIn(user); // the Hub knows its users from their first login
-  await reset(user);
-  const { status, text } = await hubAPI('POST', `/users/${user}/server`, {});
-  assert.ok(status < 300, text);
-  await until('the server is ready', async () => (await hubAPI('GET', `/users/${user}`)).json.servers['']?.ready, { seconds: 120 });
+  await startServer(user);
   await page.goto(`${hubURL}/user/${user}/lab`);
   await labReady(page);
 });

@@ -3,17 +3,14 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { labReady, newNotebook, output, outputOf, run } from './lab.mjs';
-import { closeBrowser, hubAPI, hubURL, idleSeconds, kernelPods, list, picture, reset, signIn, until } from './stack.mjs';
+import { closeBrowser, hubURL, kernelOf, kernelPods, parkedKernelOf, picture, reset, signIn, startServer, until } from './stack.mjs';
 
 const user = 'researcher';
 let page;
 
 before(async () => {
   page = await signIn(user); // the Hub knows its users from their first login
-  await reset(user);
-  const { status, text } = await hubAPI('POST', `/users/${user}/server`, {});
-  assert.ok(status < 300, text);
-  await until('the server is ready', async () => (await hubAPI('GET', `/users/${user}`)).json.servers['']?.ready, { seconds: 120 });
+  await startServer(user);
   await page.goto(`${hubURL}/user/${user}/lab`);
   await labReady(page);
 });
@@ -24,11 +21,8 @@ after(async () => {
   await closeBrowser();
 });
 
-const kernel = async () => (await list('jupyterkernels')).find((k) => k.spec.user === user && !k.metadata.deletionTimestamp);
-const parked = () => until('the kernel is parked and holds nothing', async () => {
-  const k = await kernel();
-  return k?.status.phase === 'Parked' && !k.status.held && k;
-}, { seconds: idleSeconds + 60 });
+const kernel = () => kernelOf(user);
+const parked = () => parkedKernelOf(user);
 const gone = () => until('its Pod is gone', async () => (await kernelPods()).length === 0, { seconds: 60 });
 
 describe('a notebook with the debugger on, a widget and the console of a subshell', () => {

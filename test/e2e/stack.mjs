@@ -93,6 +93,24 @@ export async function reset(user) {
   await kubectl('delete', 'pvc', `home-${notebook.metadata.name}`, '--ignore-not-found', '--wait=true');
 }
 
+/** A server of the user's with nothing in it. The Hub knows the user from the first login on. */
+export async function startServer(user) {
+  await reset(user);
+  const { status, text } = await hubAPI('POST', `/users/${user}/server`, {});
+  if (status >= 300) throw new Error(`the server of ${user} is not started: ${text}`);
+  await until('the server is ready', async () => (await hubAPI('GET', `/users/${user}`)).json.servers['']?.ready, { seconds: 120 });
+}
+
+/** The user's kernel, if there is one. */
+export const kernelOf = async (user) =>
+  (await list('jupyterkernels')).find((k) => k.spec.user === user && !k.metadata.deletionTimestamp);
+
+/** The user's kernel when it has given back what it held. */
+export const parkedKernelOf = (user) => until('the kernel is parked and holds nothing', async () => {
+  const k = await kernelOf(user);
+  return k?.status.phase === 'Parked' && !k.status.held && k;
+}, { seconds: idleSeconds + 60 });
+
 /** A page of a fresh profile, signed in through the directory. */
 export async function signIn(user, options = {}) {
   const context = await (await openBrowser()).newContext({ viewport: { width: 1280, height: 900 }, ...options });
