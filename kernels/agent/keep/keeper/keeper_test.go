@@ -83,8 +83,10 @@ func (k *played) Evaluate(ctx context.Context, expression string) (string, error
 func (k *played) Interrupt() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.interrupts++; k.interrupts == 1 {
+	k.interrupts++
+	if k.stop != nil { // else it has not been asked for anything yet
 		close(k.stop)
+		k.stop = nil
 	}
 	return nil
 }
