@@ -57,6 +57,7 @@ var parts = []part{
 	{"throughput", 3 * time.Minute, throughput},
 	{"memory", 2 * time.Minute, memory},
 	{"restart", 3 * time.Minute, restarts},
+	{"objects", 20 * time.Minute, objects},
 	{"starts", 10 * time.Minute, starts}, // these need the cluster of the demo
 	{"warm", 5 * time.Minute, warm},
 	{"home", 15 * time.Minute, home},

@@ -218,13 +218,15 @@ func crowdedCells(ctx context.Context, sessions []*session) (times, float64, err
 	return all, round(float64(len(all))/time.Since(began).Seconds(), 0), err
 }
 
-// weigh waits until the gateway's garbage is collected: Go collects at the
-// latest every two minutes; reading metrics makes it sooner.
-func (s *site) weigh(ctx context.Context) (weight, error) {
+func (s *site) weigh(ctx context.Context) (weight, error) { return weigh(ctx, s.health+"/metrics") }
+
+// weigh waits until the garbage of a process with that page of metrics is collected: Go
+// collects at the latest every two minutes; reading metrics makes it sooner.
+func weigh(ctx context.Context, metrics string) (weight, error) {
 	var w weight
 	for i := range 8 {
 		time.Sleep(250 * time.Millisecond)
-		m, err := s.gauges(ctx, "process_resident_memory_bytes", "go_memstats_heap_inuse_bytes", "go_memstats_stack_inuse_bytes")
+		m, err := gauges(ctx, metrics, "process_resident_memory_bytes", "go_memstats_heap_inuse_bytes", "go_memstats_stack_inuse_bytes")
 		if err != nil {
 			return w, err
 		}

@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 alone_parts="micro park store"                   # need nothing at all
-local_parts="roundtrip throughput memory restart" # need nothing that runs
+local_parts="roundtrip throughput memory restart objects" # need nothing that runs
 demo_parts="starts warm home replaced demo"                # need the demo: make run
 read -ra wanted <<<"$* ${PART:-}"
 [ ${#wanted[@]} -gt 0 ] || read -ra wanted <<<"$alone_parts $local_parts $demo_parts"

@@ -194,17 +194,17 @@ func (s *site) kernel(ctx context.Context, argv []string) (string, *process, err
 	return id, p, nil
 }
 
-// gauges reads metrics of the gateway that have no labels.
-func (s *site) gauges(ctx context.Context, names ...string) (map[string]float64, error) {
+// gauges reads metrics that have no labels.
+func gauges(ctx context.Context, page string, names ...string) (map[string]float64, error) {
 	var text []byte
-	if err := get(ctx, s.health+"/metrics", &text); err != nil {
+	if err := get(ctx, page, &text); err != nil {
 		return nil, err
 	}
 	values := map[string]float64{}
 	for _, name := range names {
 		_, rest, found := strings.Cut("\n"+string(text), "\n"+name+" ")
 		if !found {
-			return nil, fmt.Errorf("the gateway has no metric %s", name)
+			return nil, fmt.Errorf("%s has no metric %s", page, name)
 		}
 		value, _, _ := strings.Cut(rest, "\n")
 		number, err := strconv.ParseFloat(value, 64)

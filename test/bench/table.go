@@ -34,7 +34,7 @@ func tabulate(results, page string) error {
 		name string
 		rows func(raw []byte) ([]row, string, error)
 	}{
-		{"roundtrip", tripRows}, {"throughput", flowRows}, {"memory", memoryRows}, {"restart", restartRows}, {"starts", startRows}, {"warm", warmRows}, {"home", homeRows}, {"replaced", replacedRows}, {"park", parkRows},
+		{"roundtrip", tripRows}, {"throughput", flowRows}, {"memory", memoryRows}, {"restart", restartRows}, {"objects", objectRows}, {"starts", startRows}, {"warm", warmRows}, {"home", homeRows}, {"replaced", replacedRows}, {"park", parkRows},
 	} {
 		raw, err := os.ReadFile(filepath.Join(results, part.name+".json"))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -150,6 +150,23 @@ func restartRows(raw []byte) ([]row, string, error) {
 	}
 	r.theirs = strings.Join(theirs, ", ")
 	return []row{r}, versions, err
+}
+
+func objectRows(raw []byte) ([]row, string, error) {
+	f, versions, err := decode[objectFigures](raw)
+	n := float64(f.Count)
+	each := func(s spent, n float64) string {
+		return fmt.Sprintf("%.0f s; each %.1f ms of CPU, %.1f reads, %.1f writes", s.Seconds, s.CPU/n*1e3, s.Reads/n, s.Writes/n)
+	}
+	minutes := f.Rest.Seconds / 60
+	return []row{
+		{fmt.Sprintf("%d notebooks, until all are Ready", f.Count), each(f.Notebooks, n), "", ""},
+		{fmt.Sprintf("%d kernels beside them, until all are Ready", f.Count), each(f.Kernels, n), "", ""},
+		{"at rest with both, each minute", fmt.Sprintf("%.2f s of CPU, %.0f reads, %.0f writes", f.Rest.CPU/minutes, f.Rest.Reads/minutes, f.Rest.Writes/minutes), "", "near zero"},
+		{"resident memory without any / with both", fmt.Sprintf("%.0f / %.0f MB", f.Empty.RSS/1e6, f.Full.RSS/1e6), "", ""},
+		{fmt.Sprintf("leader killed, %d stops and %d lost Services unseen, until all are right", f.Missed, f.Missed), fmt.Sprintf("%.0f s", f.Restart.Seconds), "", ""},
+		{fmt.Sprintf("%d notebooks stopped at once, until all are Stopped", f.Count), each(f.Stop, n), "", ""},
+	}, versions, err
 }
 
 func startRows(raw []byte) ([]row, string, error) {

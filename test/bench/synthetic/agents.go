@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -38,20 +39,9 @@ func Agents(r io.Reader, w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		tlsConfig, err := secret.ServerTLS()
-		if err != nil {
+		if _, err := start(a.IP, secret, failed); err != nil {
 			return err
 		}
-		l, err := net.Listen("tcp", net.JoinHostPort(a.IP, strconv.Itoa(protocol.Port)))
-		if err != nil {
-			return err
-		}
-		k := &agentKernel{secret: secret, build: wire.NewBuilder("synthetic"), epoch: a.IP}
-		mux := http.NewServeMux()
-		mux.HandleFunc("GET "+protocol.PathState, k.state)
-		mux.HandleFunc("GET "+protocol.PathChannels, k.channels)
-		server := &http.Server{Handler: k.authorized(mux), TLSConfig: tlsConfig, ReadHeaderTimeout: 10 * time.Second}
-		go func() { failed <- server.ServeTLS(l, "", "") }()
 	}
 	if _, err := fmt.Fprintln(w, "ready"); err != nil {
 		return err
@@ -59,11 +49,43 @@ func Agents(r io.Reader, w io.Writer) error {
 	return <-failed
 }
 
+// StartAgent is Agents for one, until stop is called. Its kernel is idle from the beginning.
+func StartAgent(ip string, secret keys.Secret) (stop func(), err error) {
+	server, err := start(ip, secret, make(chan error, 1))
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = server.Close() }, nil
+}
+
+func start(ip string, secret keys.Secret, failed chan<- error) (*http.Server, error) {
+	tlsConfig, err := secret.ServerTLS()
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(protocol.Port)))
+	if err != nil {
+		return nil, err
+	}
+	k := &agentKernel{secret: secret, build: wire.NewBuilder("synthetic"), epoch: ip, began: time.Now()}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+protocol.PathState, k.state)
+	mux.HandleFunc("PUT "+protocol.PathIdle, k.idle)
+	mux.HandleFunc("GET "+protocol.PathChannels, k.channels)
+	server := &http.Server{Handler: k.authorized(mux), TLSConfig: tlsConfig, ReadHeaderTimeout: 10 * time.Second}
+	go func() { failed <- server.ServeTLS(l, "", "") }()
+	return server, nil
+}
+
 // agentKernel keeps nothing: a connection that breaks loses what was on it.
 type agentKernel struct {
 	secret keys.Secret
 	build  *wire.Builder
 	epoch  string
+	began  time.Time
+
+	mu     sync.Mutex
+	limits protocol.IdleTimeout
 }
 
 func (k *agentKernel) authorized(next http.Handler) http.Handler {
@@ -77,7 +99,29 @@ func (k *agentKernel) authorized(next http.Handler) http.Handler {
 }
 
 func (k *agentKernel) state(w http.ResponseWriter, _ *http.Request) {
-	_ = json.NewEncoder(w).Encode(protocol.State{ExecutionState: wire.StateIdle, LastActivity: protocol.Instant{Time: time.Now()}, Connections: 1})
+	since := time.Since(k.began).Seconds()
+	state := protocol.State{Protocol: protocol.Version, ExecutionState: wire.StateIdle, LastActivity: protocol.Instant{Time: k.began},
+		IdleSeconds: since, Connections: 1, Meter: &protocol.Meter{HeldSeconds: since}}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if long := k.limits.TimeoutSeconds; long != nil {
+		state.IdleTimeoutSeconds = *long
+	}
+	if short := k.limits.KeepSeconds; short != nil {
+		state.KeepSeconds = *short
+	}
+	_ = json.NewEncoder(w).Encode(state)
+}
+
+// idle takes a limit and never acts on it.
+func (k *agentKernel) idle(w http.ResponseWriter, r *http.Request) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := json.NewDecoder(r.Body).Decode(&k.limits); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (k *agentKernel) channels(w http.ResponseWriter, r *http.Request) {
