@@ -196,7 +196,13 @@ func malformed(p *Picture) (found []Problem) {
 }
 
 func policies(p *Picture) (found []Problem) {
-	if p.Installed && len(p.Policies) == 0 && !p.unread("grouppolicies") {
+	if !p.HasGroups && len(p.Policies) > 0 {
+		found = append(found, Problem{
+			What: "there are GroupPolicies, and the values have no source of groups, so they count for no user of a Hub",
+			Fix:  "set one of groups.ldap, groups.oidc, groups.hub, groups.file; without JupyterHub none is needed, nor are policies",
+		})
+	}
+	if p.HasGroups && p.Installed && len(p.Policies) == 0 && !p.unread("grouppolicies") {
 		found = append(found, Problem{What: "there is no GroupPolicy, so nobody gets a server", Fix: "apply one, such as those in examples/policies"})
 	}
 	for i := range p.Policies {
@@ -240,7 +246,7 @@ func kernelNames(p *Picture) (found []Problem) {
 	}
 	wanted := p.Values.Notebooks.Gateway
 	has := slices.ContainsFunc(p.Gateways, func(g v1alpha1.JupyterGateway) bool { return g.Name == wanted })
-	if p.Installed && wanted != "" && !has && !p.unread("jupytergateways") {
+	if p.HasGroups && p.Installed && wanted != "" && !has && !p.unread("jupytergateways") {
 		found = append(found, Problem{
 			What: fmt.Sprintf("there is no JupyterGateway %s, so servers have no kernels but their own", wanted),
 			Fix:  "apply one of that name, or set notebooks.gateway",

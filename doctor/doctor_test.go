@@ -19,7 +19,7 @@ import (
 
 // sound is an installation without objects, in which nothing is wrong.
 func sound() Picture {
-	p := Picture{Release: "r", Namespace: "n", Kubernetes: "v1.34.4+k3s1", Oldest: ">=1.30.0-0"}
+	p := Picture{Release: "r", Namespace: "n", Kubernetes: "v1.34.4+k3s1", Oldest: ">=1.30.0-0", HasGroups: true}
 	p.Values.CRDs.Upgrade, p.Values.Kernels.ClusterCapacity = true, true
 	return p
 }
@@ -51,6 +51,11 @@ func TestProblems(t *testing.T) {
 			p.Unread = []Unread{{"grouppolicies", "forbidden"}}
 			p.Kinds = []Kind{{"a", KindMissing}, {"b", KindSame}}
 		}, []string{"kinds"}},
+		"without a Hub": {func(p *Picture) {
+			p.Installed, p.HasGroups, p.Policies, p.Values.Notebooks.Gateway = true, false, nil, "default"
+		}, nil},
+		"policies without groups": {func(p *Picture) { p.HasGroups, p.Policies = false, []v1alpha1.GroupPolicy{invalid} },
+			[]string{"policies", "policies", "policies", "policies", "policies", "policies", "policies"}},
 		"kinds that nobody updates": {func(p *Picture) { p.Values.CRDs.Upgrade, p.Kinds = false, []Kind{{"a", KindDifferent}} }, []string{"kinds"}},
 		"a Secret without its key":  {func(p *Picture) { p.Secrets = []Secret{{"hub.tokenSecret", "s", "token", SecretKeyless}} }, []string{"secrets"}},
 		"k3s enforces them itself": {func(p *Picture) {

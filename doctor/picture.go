@@ -15,6 +15,8 @@ type Picture struct {
 	Installed bool
 
 	Values Values
+	// HasGroups: the values have a source of groups. Without one there is no Hub to serve.
+	HasGroups bool
 	// ValuesFaults are what the chart's schema says against the values.
 	ValuesFaults []string
 

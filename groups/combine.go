@@ -72,13 +72,10 @@ type Combination struct {
 	parts []Part
 }
 
-// NewCombination needs at least one part, and parts of different names.
+// NewCombination needs parts of different names. Without any, nobody is known.
 func NewCombination(how Combine, parts ...Part) (*Combination, error) {
 	if err := how.Validate(); err != nil {
 		return nil, fmt.Errorf("combine: %w", err)
-	}
-	if len(parts) == 0 {
-		return nil, errors.New("combine: no source")
 	}
 	seen := map[string]bool{}
 	for _, part := range parts {

@@ -124,11 +124,22 @@ func TestCombinationFailsClosed(t *testing.T) {
 	})
 }
 
+// TestNobodyIsKnownWithoutSources: then no policy counts for anybody.
+func TestNobodyIsKnownWithoutSources(t *testing.T) {
+	for _, how := range []Combine{CombineUnion, CombineFirst} {
+		none, err := NewCombination(how)
+		require.NoError(t, err)
+		_, err = none.Lookup(t.Context(), "alice")
+		assert.ErrorIs(t, err, ErrUnknownUser, how)
+		_, err = none.Refresh(t.Context(), "alice")
+		assert.ErrorIs(t, err, ErrUnknownUser, how)
+	}
+}
+
 func TestCombinationFaults(t *testing.T) {
 	one := Part{Name: "ldap", Members: says(0)}
 	for name, make := range map[string]func() (*Combination, error){
 		"both":    func() (*Combination, error) { return NewCombination("both", one) },
-		"no":      func() (*Combination, error) { return NewCombination(CombineUnion) },
 		"twice":   func() (*Combination, error) { return NewCombination(CombineUnion, one, one) },
 		"without": func() (*Combination, error) { return NewCombination(CombineUnion, Part{Members: says(0)}) },
 	} {

@@ -1,6 +1,7 @@
 package hubapi
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -112,5 +113,6 @@ func TestConfigValidate(t *testing.T) {
 		assert.ErrorContains(t, err, path)
 	}
 	assert.NotContains(t, err.Error(), "hunter2")
-	assert.ErrorContains(t, DefaultConfig().Validate(), "hubAPI.tokens: at least one")
+	assert.NoError(t, DefaultConfig().Validate(), "without a Hub")
+	assert.False(t, accepted(http.Header{"Authorization": {"Bearer "}}, nil), "then nobody is let in")
 }

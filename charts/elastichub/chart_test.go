@@ -50,6 +50,11 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 		"least-rights": {
 			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 3, "Role": 1, "RoleBinding": 1,
 		},
+		"without-hub": {
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "Secret": 2, "NetworkPolicy": 4, "Job": 1,
+			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
+			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
+		},
 	} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
@@ -69,7 +74,7 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 	}
 	files, err := filepath.Glob("testdata/*.yaml")
 	require.NoError(t, err)
-	assert.Len(t, files, 3, "a file that no row names")
+	assert.Len(t, files, 4, "a file that no row names")
 }
 
 // decode decodes a document strictly as the kind it names.
@@ -326,6 +331,33 @@ func TestTheMetricsTokenReachesAll(t *testing.T) {
 			}
 		}
 		assert.Equal(t, [4]string{secret, secret, secret, secret}, [4]string{mounted, named, told, toldOfGateways}, file)
+	}
+}
+
+// TestWithoutHub: where no groups come from there is no token for a Hub, in no room; the
+// images are those of the registry, but for those that are named.
+func TestWithoutHub(t *testing.T) {
+	t.Parallel()
+	out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/without-hub.yaml", "--set", "kernels.image=example.org/r:2")
+	require.NoError(t, err, out)
+	assert.NotContains(t, out, "hub-token")
+	assert.Contains(t, out, "image: registry.example.org/elastichub/service:1.0\n")
+	assert.Contains(t, out, "hubAPI:\n      tokenFile: \"\"\n")
+	assert.Contains(t, out, `image: "registry.example.org/elastichub/notebook:1.0"`)
+	assert.Contains(t, out, `image: "example.org/r:2"`)
+	out, err = helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/without-hub.yaml", "--set", "hub.existingSecret=ours")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "name: ours\n")
+	for _, image := range []string{"image.name", "notebooks.image", "kernels.image"} {
+		named := map[string]string{"image.name": "s", "notebooks.image": "n", "kernels.image": "k"}
+		delete(named, image)
+		args := []string{"template", "elastichub", ".", "--kube-version", "1.34"}
+		for key, value := range named {
+			args = append(args, "--set", key+"="+value)
+		}
+		out, err := helm.Run(t, args...)
+		require.Error(t, err)
+		assert.Contains(t, out, image+", or image.registry for all images, is required")
 	}
 }
 

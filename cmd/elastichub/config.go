@@ -61,8 +61,21 @@ type metricsConfig struct {
 }
 
 type hubAPIConfig struct {
-	Listen    string
+	Listen string
+	// TokenFile holds what the Hub has to show; empty: there is no Hub, and nobody is let in.
 	TokenFile string
+}
+
+// tokens are those that the Hub API accepts.
+func (c hubAPIConfig) tokens() ([]string, error) {
+	if c.TokenFile == "" {
+		return nil, nil
+	}
+	token, err := readSecret(c.TokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("hubAPI.tokenFile: %w", err)
+	}
+	return []string{token}, nil
 }
 
 type signingConfig struct {
@@ -273,7 +286,6 @@ func (c serveConfig) validate() error {
 	}
 	require("namespace", c.Namespace)
 	require("hubAPI.listen", c.HubAPI.Listen)
-	require("hubAPI.tokenFile", c.HubAPI.TokenFile)
 	require("metrics.listen", c.Metrics.Listen)
 	if (c.Metrics.TokenFile == "") != (c.Metrics.TokenSecret == "") {
 		faults = append(faults, errors.New("metrics.tokenFile: it and metrics.tokenSecret go together, or one of the two would be open"))

@@ -59,6 +59,19 @@ func TestConfigFileAndEnvironmentOverDefaults(t *testing.T) {
 	assert.Equal(t, want, config)
 }
 
+// TestWithoutHubNothingIsRequiredForIt: neither groups nor a token.
+func TestWithoutHubNothingIsRequiredForIt(t *testing.T) {
+	config, err := loadServeConfig(writeConfig(t, without+"hubAPI: {tokenFile: ''}\n"), nil)
+	require.NoError(t, err)
+	assert.Empty(t, config.Groups.configured())
+	tokens, err := config.HubAPI.tokens()
+	require.NoError(t, err)
+	assert.Empty(t, tokens)
+	config.HubAPI.TokenFile = "/does/not/exist"
+	_, err = config.HubAPI.tokens()
+	assert.ErrorContains(t, err, "hubAPI.tokenFile: ")
+}
+
 // Empty means no remote kernels; only what is not said at all is the default.
 func TestEmptyGatewayIsNotTheDefault(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -99,7 +112,7 @@ func TestConfigRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"not YAML":            {"{", nil, []string{"configuration file"}},
 		"matching":            {minimal + "policies: {matching: sum}\n", nil, []string{`policies.matching: "sum" is not one of priority, union`}},
 		"adopt homes":         {minimal, []string{"ELASTICHUB_NOTEBOOKS_ADOPTHOMESBEFORE=yesterday"}, []string{`notebooks.adoptHomesBefore: "yesterday"`}},
-		"all faults together": {"log: {level: loud}\n", nil, []string{"log.level", "namespace", "notebooks.image", "kernels.image", "groups: at least one"}},
+		"all faults together": {"log: {level: loud}\n", nil, []string{"log.level", "namespace", "notebooks.image", "kernels.image"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := loadServeConfig(writeConfig(t, test.text), test.environ)

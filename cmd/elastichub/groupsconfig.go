@@ -136,9 +136,6 @@ func (c groupsConfig) validate() []error {
 		}
 	}
 	configured := c.configured()
-	if len(configured) == 0 {
-		fault("groups: at least one of %s is required", strings.Join(names(c.sources()), ", "))
-	}
 	if len(c.Sources) > 0 && !slices.Equal(slices.Sorted(slices.Values(c.Sources)), slices.Sorted(slices.Values(names(configured)))) {
 		fault("groups.sources: names %s, but configured are %s", strings.Join(c.Sources, ", "), strings.Join(names(configured), ", "))
 	}

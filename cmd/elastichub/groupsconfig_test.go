@@ -42,7 +42,7 @@ func TestGroupsFaultsAreToldTogether(t *testing.T) {
 		"combine":    {"groups: {file: x, combine: all}", []string{"groups.combine: "}},
 		"sources":    {"groups: {file: x, sources: [ldap, file]}", []string{"groups.sources: names ldap, file, but configured are file"}},
 		"limits":     {"groups: {file: x, oidc: {limits: {cacheTTL: 1h}}}", []string{"groups.oidc.limits.staleLimit: 10m0s is below cacheTTL, 1h"}},
-		"no sources": {"groups: {}", []string{"groups: at least one"}},
+		"no sources": {"groups: {sources: [ldap]}", []string{"groups.sources: names ldap, but configured are "}},
 		"unknown":    {"groups: {file: x, oidc: {clientSecret: x}}", []string{"clientSecret"}},
 	} {
 		t.Run(name, func(t *testing.T) {

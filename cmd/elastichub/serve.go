@@ -74,9 +74,15 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err != nil {
 		return err
 	}
-	hubToken, err := readSecret(config.HubAPI.TokenFile)
+	hubTokens, err := config.HubAPI.tokens()
 	if err != nil {
-		return fmt.Errorf("hubAPI.tokenFile: %w", err)
+		return err
+	}
+	if len(hubTokens) == 0 {
+		log.Info("without JupyterHub: there is no token for it, and the Hub API refuses everybody")
+	}
+	if len(config.Groups.configured()) == 0 {
+		log.Info("no source of groups is configured: policies count for no user")
 	}
 	mgr, err := newManager(config)
 	if err != nil {
@@ -165,7 +171,7 @@ func serve(ctx context.Context, config serveConfig) error {
 
 	lent := catalogue{kernels: offers, gateway: config.Notebooks.Gateway, standings: newStandings(config, mgr.GetClient(), mgr.GetAPIReader())}
 	apiConfig := hubapi.DefaultConfig()
-	apiConfig.Tokens = []string{hubToken}
+	apiConfig.Tokens = hubTokens
 	api, err := hubapi.New(apiConfig, hubapi.Dependencies{
 		Allowances: allowances,
 		Servers:    servers,

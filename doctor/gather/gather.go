@@ -76,7 +76,7 @@ func Gather(ctx context.Context, config *rest.Config, options Options) (doctor.P
 	if err != nil {
 		return doctor.Picture{}, err
 	}
-	g.values, g.picture.ValuesFaults = values, faults
+	g.values, g.picture.ValuesFaults, g.picture.HasGroups = values, faults, hasGroups(values)
 	if err := mapstructure.Decode(values, &g.picture.Values); err != nil && len(faults) == 0 {
 		return doctor.Picture{}, fmt.Errorf("values: %w", err)
 	}

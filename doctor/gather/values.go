@@ -89,12 +89,19 @@ func schemaFaults(values map[string]any) ([]string, error) {
 		})
 	}
 	for _, path := range [][]string{{"image", "name"}, {"notebooks", "image"}, {"kernels", "image"}} {
-		if text, ok := at(values, path...).(string); ok && text == "" {
-			faults = append(faults, strings.Join(path, ".")+": is required")
+		if text, ok := at(values, path...).(string); ok && text == "" && textAt(values, "image", "registry") == "" {
+			faults = append(faults, strings.Join(path, ".")+": is required, or image.registry for all images")
 		}
 	}
 	slices.Sort(faults)
 	return slices.Compact(faults), nil
+}
+
+// hasGroups tells as the chart does whether there is a source of groups.
+func hasGroups(values map[string]any) bool {
+	urls, _ := at(values, "groups", "ldap", "urls").([]any)
+	return len(urls) > 0 || textAt(values, "groups", "oidc", "issuer") != "" || isSet(values, "groups", "hub", "sent") ||
+		textAt(values, "groups", "hub", "apiURL") != "" || textAt(values, "groups", "file") != ""
 }
 
 func leaves(fault *jsonschema.ValidationError, each func(*jsonschema.ValidationError)) {

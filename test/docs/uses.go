@@ -42,6 +42,7 @@ var uses = []use{
 	{"README.md", "# values.yaml", Values, ""},
 	{"README.md", "kubectl create namespace jupyterhub      # where your Hub has none yet", Typed, ""},
 	{notes, "kubectl -n {{ .Release.Namespace }} get grouppolicies,jupyterkernelspecs,jupytergateways", Typed, ""},
+	{notes, "kubectl -n {{ .Release.Namespace }} get jupyternotebooks,jupytergateways,jupyterkernelspecs,jupyterkernels", Typed, ""},
 	{"README.md", "# lending.yaml", Objects, ""},
 	{"README.md", "kubectl -n jupyterhub apply -f lending.yaml", Typed, ""},
 	{"README.md", "hub:", HubConfig, ""},
@@ -50,6 +51,8 @@ var uses = []use{
 	{notes, `c.JupyterHub.spawner_class = "elastichub"`, HubConfig, ""},
 	{"README.md", "# jupyterhub_config.py, with your authenticator", HubConfig, ""},
 	{"README.md", "jupyterhub --config jupyterhub_config.py", Served, ""},
+	{"README.md", "# team.yaml", Objects, ""},
+	{"README.md", "# An operator alone.", Elsewhere, "make operator-test types it"},
 
 	{"docs/policies.md", "kubectl -n jupyterhub apply -f examples/policies/three-groups.yaml", Typed, ""},
 

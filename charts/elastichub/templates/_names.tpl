@@ -2,8 +2,36 @@
 {{ .Release.Name | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
+{{- /* An image as images/ calls it, where image.registry says where they all are. */ -}}
+{{- define "elastichub.pushed" -}}
+{{ with .root.Values.image.registry }}{{ . }}/{{ $.name }}{{ end }}
+{{- end }}
+
 {{- define "elastichub.image" -}}
-{{ required "image.name is required" .Values.image.name }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{ required "image.name, or image.registry for all images, is required" (.Values.image.name | default (include "elastichub.pushed" (dict "root" . "name" "service"))) }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- /* The image of a notebook or a kernel: name, what its section says, and the key. */ -}}
+{{- define "elastichub.otherImage" -}}
+{{- $pushed := include "elastichub.pushed" . }}
+{{- $named := (index .root.Values .section).image }}
+{{- if and (not $named) $pushed }}
+{{- printf "%s:%s" $pushed (.root.Values.image.tag | default .root.Chart.AppVersion) }}
+{{- else }}
+{{- required (printf "%s.image, or image.registry for all images, is required" .section) $named }}
+{{- end }}
+{{- end }}
+
+{{- /* Whether there is a source of groups. Without one nobody gets anything from a Hub. */ -}}
+{{- define "elastichub.hasGroups" -}}
+{{- with .Values.groups }}
+{{- if or .ldap.urls .oidc.issuer .hub.sent .hub.apiURL .file }}true{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* Whether a JupyterHub may call: it has a token, made or named. */ -}}
+{{- define "elastichub.hasHub" -}}
+{{- if or .Values.hub.existingSecret (include "elastichub.hasGroups" .) }}true{{ end }}
 {{- end }}
 
 {{- define "elastichub.selector" -}}
@@ -84,6 +112,10 @@ authorization:
 {{- end }}
 
 {{- define "elastichub.config" -}}
+{{- if not (include "elastichub.hasHub" .) }}
+hubAPI:
+  tokenFile: ""
+{{- end }}
 log:
   level: {{ .Values.log.level }}
   format: {{ .Values.log.format }}
@@ -190,14 +222,14 @@ usage:
 policies:
   matching: {{ .Values.policies.matching }}
 notebooks:
-  image: {{ required "notebooks.image is required" .Values.notebooks.image | quote }}
+  image: {{ include "elastichub.otherImage" (dict "root" . "section" "notebooks" "name" "notebook") | quote }}
   pullPolicy: {{ .Values.notebooks.pullPolicy | quote }}
   {{- /* Quoted: nothing at all would become the service's default. */}}
   gateway: {{ .Values.notebooks.gateway | default "" | quote }}
   adoptHomesBefore: {{ .Values.notebooks.adoptHomesBefore | quote }}
 kernels:
   serviceImage: {{ include "elastichub.image" . | quote }}
-  image: {{ required "kernels.image is required" .Values.kernels.image | quote }}
+  image: {{ include "elastichub.otherImage" (dict "root" . "section" "kernels" "name" "kernel") | quote }}
   pullPolicy: {{ .Values.kernels.pullPolicy | quote }}
   idleTimeoutSeconds: {{ int .Values.kernels.idleTimeoutSeconds }}
   maxRunSeconds: {{ int .Values.kernels.maxRunSeconds }}
