@@ -7,15 +7,20 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/tokens"
 )
 
 // Config is what the controllers of this package need to know.
 type Config struct {
-	// Namespace is where the kinds live and everything is made.
+	// Namespace is the release's, where policies and the ledger are.
 	Namespace string
-	Pods      podspec.Config
+	// Scope is the namespaces whose kinds are looked after; nil: the release's alone.
+	Scope *namespaces.Scope
+	// Owner keeps other releases away from them; nil: there are none.
+	Owner *namespaces.Owner
+	Pods  podspec.Config
 	// KeepSeed is what the keys of kernels' states follow from, keys.Size bytes. Without
 	// it no state is kept.
 	KeepSeed []byte

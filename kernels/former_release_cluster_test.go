@@ -15,6 +15,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/offers"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // TestPodsOfTheFormerReleaseAreKept: its labels for users and for dotted names
@@ -55,7 +56,7 @@ func TestPodsOfTheFormerReleaseAreKept(t *testing.T) {
 	var pods corev1.PodList
 	require.NoError(t, c.api.List(c.ctx, &pods, client.InNamespace(c.namespace)))
 	assert.Len(t, pods.Items, 2)
-	reader := offers.New(c.namespace, c.cfg.Pods, c.api, nil)
+	reader := offers.New(namespaces.Only(c.namespace), c.cfg.Pods, c.api, nil)
 	held, _, err := reader.Held(c.ctx, "first.last")
 	require.NoError(t, err)
 	assert.Equal(t, int64(2), held["nvidia.com/gpu"])

@@ -13,6 +13,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/offers"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 func TestOffersSayEveryExtendedResource(t *testing.T) {
@@ -27,7 +28,7 @@ func TestOffersSayEveryExtendedResource(t *testing.T) {
 	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
 		gw.Spec.Kernels = []string{"whole", "mixed", "forbidden", "plain", "absent"}
 	})
-	catalogue := offers.New(c.namespace, c.cfg.Pods, c.api, nil)
+	catalogue := offers.New(namespaces.Only(c.namespace), c.cfg.Pods, c.api, nil)
 	listed, err := catalogue.Offers(t.Context(), "gw", []string{"one", "two"})
 	require.NoError(t, err)
 	assert.Equal(t, []offers.Offer{
@@ -39,7 +40,7 @@ func TestOffersSayEveryExtendedResource(t *testing.T) {
 	keeping := c.cfg.Pods
 	keeping.Keeps, keeping.Keep = true, podspec.Keep{Enabled: true, IdleSeconds: 60, TTL: time.Hour}
 	change(c, "mixed", &v1alpha1.JupyterKernelSpec{}, func(ks *v1alpha1.JupyterKernelSpec) { ks.Spec.Language = "R" })
-	listed, err = offers.New(c.namespace, keeping, c.api, nil).Offers(t.Context(), "gw", []string{"one", "two"})
+	listed, err = offers.New(namespaces.Only(c.namespace), keeping, c.api, nil).Offers(t.Context(), "gw", []string{"one", "two"})
 	require.NoError(t, err)
 	require.Len(t, listed, 3)
 	assert.Equal(t, []int64{60, 0, 60}, []int64{listed[0].KeepSeconds, listed[1].KeepSeconds, listed[2].KeepSeconds})

@@ -13,12 +13,13 @@ import (
 	"github.com/elastichub/elastichub/kernels/offers"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/usage"
 )
 
 // SetupWithManager adds the controllers of kernels, admission, gateways and
 // kernelspecs, and the sweep, to a manager with leader election. The manager's
-// cache must cover cfg.Namespace.
+// cache must cover cfg.Scope.
 func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry prometheus.Registerer) (*offers.Catalogue, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -27,33 +28,37 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	if err != nil {
 		return nil, fmt.Errorf("kernels: metrics: %w", err)
 	}
-	cfg.Pods.Keeps = len(cfg.KeepSeed) > 0
+	scope := cfg.Scope
+	if scope == nil {
+		scope = namespaces.Only(cfg.Namespace)
+	}
+	cfg.Pods.Keeps, cfg.Pods.PolicyNamespace = len(cfg.KeepSeed) > 0, cfg.Namespace
 	pods := podspec.NewBuilder(cfg.Pods)
 	var metered lifecycle.Metered
 	var standings func() *usage.Standings
 	if cfg.Ledger != "" {
-		booker, err := booking.SetupWithManager(mgr, cfg.Namespace, cfg.Ledger, registry)
+		booker, err := booking.SetupWithManager(mgr, scope, cfg.Ledger, registry)
 		if err != nil {
 			return nil, err
 		}
 		metered, standings = booker.Metered, booker.Standings
 	}
-	admission, err := queue.New(mgr, queue.Config{Namespace: cfg.Namespace, Pods: pods, ClusterCapacity: cfg.ClusterCapacity, NodePools: cfg.NodePools, Allowances: cfg.Allowances, Standings: standings}, agents, life, registry)
+	admission, err := queue.New(mgr, queue.Config{Scope: scope, Pods: pods, ClusterCapacity: cfg.ClusterCapacity, NodePools: cfg.NodePools, Allowances: cfg.Allowances, Standings: standings}, agents, life, registry)
 	if err != nil {
 		return nil, err
 	}
 	for _, setup := range []func() error{
 		func() error {
-			return lifecycle.SetupWithManager(mgr, cfg.Namespace, pods, cfg.KeepSeed, agents, admission.Expect, metered, standings, life)
+			return lifecycle.SetupWithManager(mgr, scope, cfg.Owner, pods, cfg.KeepSeed, agents, admission.Expect, metered, standings, life)
 		},
 		func() error { return admission.SetupWithManager(mgr) },
 		func() error {
-			return gateways.SetupWithManager(mgr, gateways.Config{Pods: cfg.Pods, TokenPublicKey: cfg.TokenPublicKey, MetricsToken: cfg.MetricsToken})
+			return gateways.SetupWithManager(mgr, gateways.Config{Scope: scope, Owner: cfg.Owner, Pods: cfg.Pods, TokenPublicKey: cfg.TokenPublicKey, MetricsToken: cfg.MetricsToken})
 		},
 	} {
 		if err := setup(); err != nil {
 			return nil, fmt.Errorf("kernels: %w", err)
 		}
 	}
-	return offers.New(cfg.Namespace, cfg.Pods, mgr.GetClient(), admission.Capacity()), nil
+	return offers.New(scope, cfg.Pods, mgr.GetClient(), admission.Capacity()), nil
 }

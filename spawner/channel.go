@@ -24,7 +24,7 @@ func (c *controller) noteChannel(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	var policies []v1alpha1.GroupPolicy
 	for _, name := range nb.Spec.KernelOptions.Policies {
 		var p v1alpha1.GroupPolicy
-		err := c.client.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: name}, &p)
+		err := c.client.Get(ctx, client.ObjectKey{Namespace: c.cfg.Namespace, Name: name}, &p)
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("read policy: %w", err)
 		}

@@ -8,13 +8,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
 )
 
 // Config is what an installation decides about notebook servers.
 type Config struct {
-	// Namespace holds every notebook, its Pod and its volumes.
+	// Namespace is the release's: it holds the Hub's servers, their Pods and volumes, and the
+	// policies.
 	Namespace string
+	// Scope is the namespaces whose notebooks are looked after; nil: the release's alone.
+	Scope *namespaces.Scope
+	// Owner keeps other releases away from them; nil: there are none.
+	Owner *namespaces.Owner
 	// DefaultImage is run where neither a request nor a template names one.
 	DefaultImage string
 	// ImagePullPolicy of notebook containers whose template sets none; empty:
@@ -29,6 +35,14 @@ type Config struct {
 	// APIAudiences are those of the cluster's API server, as far as they are known: no
 	// Pod gets a token for them.
 	APIAudiences []string
+}
+
+// scope is that of the configuration.
+func (c Config) scope() *namespaces.Scope {
+	if c.Scope == nil {
+		return namespaces.Only(c.Namespace)
+	}
+	return c.Scope
 }
 
 // Validate returns every fault, joined.

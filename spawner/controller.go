@@ -240,6 +240,12 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 			return err
 		}
 	}
+	if why == nil {
+		var err error
+		if why, err = c.gatewayRefusal(ctx, nb); err != nil {
+			return err
+		}
+	}
 	if why != nil {
 		if err := c.scale(ctx, o.deployment, 0); err != nil {
 			return err

@@ -219,7 +219,6 @@ func TestRefusals(t *testing.T) {
 	}{
 		"as requested":     {func(*v1alpha1.JupyterNotebook) {}, ""},
 		"own namespace":    {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Namespace = "hub" }, ""},
-		"other namespace":  {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Namespace = "kube-system" }, ReasonGatewayRefused},
 		"nameless gateway": {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Gateway.Name = "" }, ReasonGatewayRefused},
 		"dotted name":      {func(nb *v1alpha1.JupyterNotebook) { nb.Name = "a.b" }, ReasonNameInvalid},
 		"relative path":    {home(func(s *v1alpha1.NotebookStorage) { s.Home.MountPath = "home" }), ReasonStorageRefused},

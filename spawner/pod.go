@@ -149,7 +149,7 @@ func addEnv(c *corev1.Container, variables ...corev1.EnvVar) {
 
 func gatewayEnv(nb *v1alpha1.JupyterNotebook) []corev1.EnvVar {
 	return []corev1.EnvVar{
-		{Name: "JUPYTER_GATEWAY_URL", Value: clusterURL(nb.Spec.Gateway.Name, nb.Namespace, v1alpha1.GatewayPort)},
+		{Name: "JUPYTER_GATEWAY_URL", Value: clusterURL(nb.Spec.Gateway.Name, nb.GatewayKey().Namespace, v1alpha1.GatewayPort)},
 		{Name: "JUPYTER_GATEWAY_AUTH_TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: nb.Name + gatewaySecretSuffix}, Key: tokenKey,
 		}}},

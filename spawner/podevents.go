@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 const byInvolved = "involved"
@@ -52,17 +54,35 @@ func slim(object any) (any, error) {
 	return small, nil
 }
 
-// eventsAbout looks up an informer's index.
-func eventsAbout(informer cache.SharedIndexInformer) func(about ...types.UID) []corev1.Event {
+// eventInformers are one for each namespace of a scope, or one for all of the cluster.
+func eventInformers(clientset kubernetes.Interface, scope *namespaces.Scope) ([]cache.SharedIndexInformer, error) {
+	watched := scope.Named()
+	if scope.All() {
+		watched = []string{metav1.NamespaceAll}
+	}
+	informers := make([]cache.SharedIndexInformer, len(watched))
+	for i, namespace := range watched {
+		var err error
+		if informers[i], err = eventInformer(clientset, namespace); err != nil {
+			return nil, err
+		}
+	}
+	return informers, nil
+}
+
+// eventsAbout looks up informers' indexes.
+func eventsAbout(informers ...cache.SharedIndexInformer) func(about ...types.UID) []corev1.Event {
 	return func(about ...types.UID) []corev1.Event {
 		var events []corev1.Event
-		for _, uid := range about {
-			objects, err := informer.GetIndexer().ByIndex(byInvolved, string(uid))
-			if err != nil {
-				panic(err) // the index is declared above
-			}
-			for _, object := range objects {
-				events = append(events, *object.(*corev1.Event))
+		for _, informer := range informers {
+			for _, uid := range about {
+				objects, err := informer.GetIndexer().ByIndex(byInvolved, string(uid))
+				if err != nil {
+					panic(err) // the index is declared above
+				}
+				for _, object := range objects {
+					events = append(events, *object.(*corev1.Event))
+				}
 			}
 		}
 		return events

@@ -1,8 +1,6 @@
 package spawner
 
 import (
-	"fmt"
-
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -16,7 +14,7 @@ type refusal struct {
 }
 
 // refuse returns the first reason not to build a notebook, nil if there is
-// none. Secrets of the namespace are not guarded: whoever may write
+// none; gatewayRefusal knows those of other objects. Secrets of the namespace are not guarded: whoever may write
 // JupyterNotebooks may name one in spec.envSecret.
 func refuse(nb *v1alpha1.JupyterNotebook) *refusal {
 	for _, fault := range validation.IsDNS1035Label(nb.Name) {
@@ -25,11 +23,6 @@ func refuse(nb *v1alpha1.JupyterNotebook) *refusal {
 	if gateway := nb.Spec.Gateway; gateway != nil {
 		if gateway.Name == "" {
 			return &refusal{ReasonGatewayRefused, "spec.gateway.name is empty."}
-		}
-		if gateway.Namespace != "" && gateway.Namespace != nb.Namespace {
-			return &refusal{ReasonGatewayRefused, fmt.Sprintf(
-				"spec.gateway.namespace is %s: a gateway must be in the notebook's own namespace, %s, because kernels mount its volumes.",
-				gateway.Namespace, nb.Namespace)}
 		}
 	}
 	if nb.Spec.Template != nil {

@@ -41,9 +41,10 @@ func (c *controller) observeRemote(ctx context.Context, nb *v1alpha1.JupyterNote
 		return remote{}, nil
 	}
 	gateway := &v1alpha1.JupyterGateway{}
-	err := c.client.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.Gateway.Name}, gateway)
-	if apierrors.IsNotFound(err) {
-		return c.otherGateways(ctx, nb.Namespace)
+	at := nb.GatewayKey().Namespace
+	err := c.client.Get(ctx, nb.GatewayKey(), gateway)
+	if apierrors.IsNotFound(err) || !c.cfg.scope().Has(at) {
+		return c.otherGateways(ctx, at)
 	}
 	if err != nil {
 		return remote{}, fmt.Errorf("read gateway: %w", err)
@@ -73,7 +74,7 @@ func (c *controller) allowedKernels(ctx context.Context, nb *v1alpha1.JupyterNot
 	var allowed []string
 	for _, name := range policiesOf(nb) {
 		var policy v1alpha1.GroupPolicy
-		err := c.client.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: name}, &policy)
+		err := c.client.Get(ctx, client.ObjectKey{Namespace: c.cfg.Namespace, Name: name}, &policy)
 		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("read policy: %w", err)
 		}
@@ -120,9 +121,12 @@ func kernelShortage(nb *v1alpha1.JupyterNotebook, r remote) *shortage {
 	}
 	if r.gateway == nil {
 		return &shortage{ReasonGatewayMissing, fmt.Sprintf("%s until an administrator creates the JupyterGateway %s in the namespace %s%s.",
-			none, nb.Spec.Gateway.Name, nb.Namespace, orAnother(nb, r.others))}
+			none, nb.Spec.Gateway.Name, nb.GatewayKey().Namespace, orAnother(nb, r.others))}
 	}
 	name := r.gateway.Name
+	if !r.gateway.Serves(nb.Namespace) {
+		return &shortage{ReasonGatewayRefused, none + ": " + notServed(nb)}
+	}
 	if r.gateway.Status.ReadyReplicas == 0 {
 		return &shortage{ReasonGatewayNotReady, fmt.Sprintf("%s until the JupyterGateway %s is ready: %s.", none, name, whyNotReady(r.gateway))}
 	}
@@ -142,10 +146,40 @@ func kernelShortage(nb *v1alpha1.JupyterNotebook, r remote) *shortage {
 	case len(missing) == 0:
 		return nil
 	case len(missing) == len(offered):
-		return &shortage{ReasonKernelSpecMissing, fmt.Sprintf("%s until an administrator creates the JupyterKernelSpec %s in the namespace %s.", none, enumerate(missing), nb.Namespace)}
+		return &shortage{ReasonKernelSpecMissing, fmt.Sprintf("%s until an administrator creates the JupyterKernelSpec %s in the namespace %s.", none, enumerate(missing), r.gateway.Namespace)}
 	default:
-		return &shortage{ReasonKernelSpecMissing, fmt.Sprintf("This server lacks the remote kernel %s until an administrator creates the JupyterKernelSpec of that name in the namespace %s.", enumerate(missing), nb.Namespace)}
+		return &shortage{ReasonKernelSpecMissing, fmt.Sprintf("This server lacks the remote kernel %s until an administrator creates the JupyterKernelSpec of that name in the namespace %s.", enumerate(missing), r.gateway.Namespace)}
 	}
+}
+
+// notServed says that a gateway of another namespace does not serve the notebook's.
+func notServed(nb *v1alpha1.JupyterNotebook) string {
+	return fmt.Sprintf("the JupyterGateway %s does not serve the namespace %s until its spec.allowedNamespaces names that.", nb.GatewayKey(), nb.Namespace)
+}
+
+// gatewayRefusal is why a notebook may not have a gateway of another namespace, nil if
+// there is no reason.
+func (c *controller) gatewayRefusal(ctx context.Context, nb *v1alpha1.JupyterNotebook) (*refusal, error) {
+	at := nb.GatewayKey()
+	if nb.Spec.Gateway == nil || at.Namespace == nb.Namespace {
+		return nil, nil
+	}
+	if !c.cfg.scope().Has(at.Namespace) {
+		return &refusal{ReasonGatewayRefused, fmt.Sprintf(
+			"spec.gateway.namespace is %s, and the release of the namespace %s does not look after that one: its watchNamespaces does not name it, or another release does.",
+			at.Namespace, c.cfg.Namespace)}, nil
+	}
+	var gateway v1alpha1.JupyterGateway
+	err := c.client.Get(ctx, at, &gateway)
+	switch {
+	case apierrors.IsNotFound(err): // its namespace says whether it is served once it is there
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read gateway: %w", err)
+	case !gateway.Serves(nb.Namespace):
+		return &refusal{ReasonGatewayRefused, "spec.gateway: " + notServed(nb)}, nil
+	}
+	return nil, nil
 }
 
 // orAnother says where a server's gateway is named, if there is another to name.

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -32,7 +33,7 @@ import (
 const workers = 8
 
 // SetupWithManager adds the JupyterNotebook controller, which runs on the
-// leader. The manager's cache must hold cfg.Namespace.
+// leader. The manager's cache must hold cfg.Scope.
 func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, asker Asker, registry prometheus.Registerer) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("spawner: %w", err)
@@ -41,26 +42,28 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 	if err != nil {
 		return fmt.Errorf("spawner: %w", err)
 	}
-	events, err := eventInformer(clientset, cfg.Namespace)
+	events, err := eventInformers(clientset, cfg.scope())
 	if err != nil {
 		return fmt.Errorf("spawner: %w", err)
 	}
-	if err := mgr.Add(leaderInformer{events}); err != nil {
-		return fmt.Errorf("spawner: %w", err)
+	for _, informer := range events {
+		if err := mgr.Add(leaderInformer{informer}); err != nil {
+			return fmt.Errorf("spawner: %w", err)
+		}
 	}
-	met, err := newMetrics(registry, countServers(mgr, cfg.Namespace))
+	met, err := newMetrics(registry, countServers(mgr, cfg.scope()))
 	if err != nil {
 		return fmt.Errorf("spawner: %w", err)
 	}
 	c := &controller{
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), issuer: issuer,
 		slots: slotStore{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now},
-		asker: asker, asking: make(chan struct{}, questions), events: eventsAbout(events), met: met, now: time.Now,
+		asker: asker, asking: make(chan struct{}, questions), events: eventsAbout(events...), met: met, now: time.Now,
 	}
 	if err := mgr.Add(slotSweeper{c.slots}); err != nil {
 		return fmt.Errorf("spawner: %w", err)
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	build := ctrl.NewControllerManagedBy(mgr).
 		Named("jupyternotebook").
 		For(&v1alpha1.JupyterNotebook{}).
 		Owns(&appsv1.Deployment{}).
@@ -70,9 +73,11 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(c.byGateway), builder.WithPredicates(predicate.Funcs{UpdateFunc: availabilityChanged})).
 		Watches(&v1alpha1.JupyterKernel{}, handler.EnqueueRequestsFromMapFunc(byNotebook), builder.WithPredicates(predicate.Funcs{UpdateFunc: holdingChanged})).
 		Watches(&v1alpha1.GroupPolicy{}, handler.EnqueueRequestsFromMapFunc(c.byPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		WatchesRawSource(eventSource(events, mgr.GetClient())).
-		WithOptions(runtimecontroller.Options{MaxConcurrentReconciles: workers}).
-		Complete(c)
+		WithOptions(runtimecontroller.Options{MaxConcurrentReconciles: workers})
+	for _, informer := range events {
+		build = build.WatchesRawSource(eventSource(informer, mgr.GetClient()))
+	}
+	return build.Complete(cfg.Owner.Guard(c))
 }
 
 // slotSweeper runs on the leader.
@@ -122,30 +127,31 @@ func holdingChanged(e event.UpdateEvent) bool {
 
 // byPolicy leads from a policy to the servers that were started under it.
 func (c *controller) byPolicy(ctx context.Context, policy client.Object) []reconcile.Request {
-	return c.notebooksWhere(ctx, policy.GetNamespace(), func(nb *v1alpha1.JupyterNotebook) bool {
-		return nb.Spec.ImageChannel != "" && !nb.Spec.Stopped && nb.Spec.KernelOptions != nil &&
+	return c.notebooksWhere(ctx, func(nb *v1alpha1.JupyterNotebook) bool {
+		return policy.GetNamespace() == c.cfg.Namespace && nb.Spec.ImageChannel != "" && !nb.Spec.Stopped && nb.Spec.KernelOptions != nil &&
 			slices.Contains(nb.Spec.KernelOptions.Policies, policy.GetName())
 	})
 }
 
 // byGateway leads from a gateway to the notebooks whose status speaks of it.
 func (c *controller) byGateway(ctx context.Context, gateway client.Object) []reconcile.Request {
-	return c.notebooksWhere(ctx, gateway.GetNamespace(), func(nb *v1alpha1.JupyterNotebook) bool {
-		return nb.Spec.Gateway != nil && nb.Spec.Gateway.Name == gateway.GetName() && !nb.Spec.Stopped
+	return c.notebooksWhere(ctx, func(nb *v1alpha1.JupyterNotebook) bool {
+		return nb.Spec.Gateway != nil && nb.GatewayKey() == client.ObjectKeyFromObject(gateway) && !nb.Spec.Stopped
 	})
 }
 
-// availabilityChanged is true when a gateway has become ready or is so no more;
+// availabilityChanged is true when a gateway has become ready or is so no more, or serves
+// other namespaces;
 // what else changes in its status concerns no notebook.
 func availabilityChanged(e event.UpdateEvent) bool {
 	old, ok1 := e.ObjectOld.(*v1alpha1.JupyterGateway)
 	current, ok2 := e.ObjectNew.(*v1alpha1.JupyterGateway)
-	return ok1 && ok2 && (old.Status.ReadyReplicas == 0) != (current.Status.ReadyReplicas == 0)
+	return ok1 && ok2 && ((old.Status.ReadyReplicas == 0) != (current.Status.ReadyReplicas == 0) || !slices.Equal(old.Spec.AllowedNamespaces, current.Spec.AllowedNamespaces))
 }
 
-func (c *controller) notebooksWhere(ctx context.Context, namespace string, is func(*v1alpha1.JupyterNotebook) bool) []reconcile.Request {
+func (c *controller) notebooksWhere(ctx context.Context, is func(*v1alpha1.JupyterNotebook) bool) []reconcile.Request {
 	var notebooks v1alpha1.JupyterNotebookList
-	if err := c.client.List(ctx, &notebooks, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.cfg.scope().List(ctx, c.client, &notebooks, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list notebooks")
 		return nil
 	}
@@ -194,7 +200,7 @@ func eventSource(informer cache.SharedIndexInformer, cached client.Reader) sourc
 }
 
 // countServers gives nil while another replica leads.
-func countServers(mgr manager.Manager, namespace string) func() map[v1alpha1.NotebookPhase]int {
+func countServers(mgr manager.Manager, scope *namespaces.Scope) func() map[v1alpha1.NotebookPhase]int {
 	return func() map[v1alpha1.NotebookPhase]int {
 		select {
 		case <-mgr.Elected():
@@ -204,7 +210,7 @@ func countServers(mgr manager.Manager, namespace string) func() map[v1alpha1.Not
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		var notebooks v1alpha1.JupyterNotebookList
-		if err := mgr.GetClient().List(ctx, &notebooks, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		if err := scope.List(ctx, mgr.GetClient(), &notebooks, client.UnsafeDisableDeepCopy); err != nil {
 			return nil
 		}
 		counts := map[v1alpha1.NotebookPhase]int{}

@@ -92,8 +92,8 @@ type JupyterGatewaySpec struct {
 
 	// Keep says whether and where the variables of parked kernels are kept.
 	Keep *GatewayKeep `json:"keep,omitempty"`
-	// AllowedNamespaces are those, beside the gateway's own, whose notebooks it serves.
-	// This field is not read yet.
+	// AllowedNamespaces are those, beside the gateway's own, whose notebooks it serves: their
+	// kernels are there, of this namespace's kernelspecs. The release has to look after them.
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=63
 	// +listType=set

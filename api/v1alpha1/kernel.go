@@ -28,6 +28,7 @@ import (
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.notebook) ? self.spec.notebook : "") == (has(oldSelf.spec) && has(oldSelf.spec.notebook) ? oldSelf.spec.notebook : "")`,fieldPath=".spec.notebook",message="cannot be changed: a kernel belongs to one notebook for its whole life"
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.gateway) ? self.spec.gateway : "") == (has(oldSelf.spec) && has(oldSelf.spec.gateway) ? oldSelf.spec.gateway : "")`,fieldPath=".spec.gateway",message="cannot be changed: a kernel belongs to one gateway for its whole life"
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.kernelSpec) ? self.spec.kernelSpec : "") == (has(oldSelf.spec) && has(oldSelf.spec.kernelSpec) ? oldSelf.spec.kernelSpec : "") || (has(self.spec) && has(self.spec.run) ? self.spec.run : 0) > (has(oldSelf.spec) && has(oldSelf.spec.run) ? oldSelf.spec.run : 0) || has(self.spec) && has(self.spec.kernelSpec) && has(self.status) && has(self.status.kernelSpec) && self.spec.kernelSpec == self.status.kernelSpec`,fieldPath=".spec.kernelSpec",message="changes only together with spec.run: set that to status.run + 1 in the same change, and the kernel returns as another"
+// +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.gatewayNamespace) ? self.spec.gatewayNamespace : "") == (has(oldSelf.spec) && has(oldSelf.spec.gatewayNamespace) ? oldSelf.spec.gatewayNamespace : "")`,fieldPath=".spec.gatewayNamespace",message="cannot be changed: a kernel belongs to one gateway for its whole life"
 type JupyterKernel struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -47,6 +48,10 @@ type JupyterKernelCRDSpec struct {
 
 	// Gateway names the JupyterGateway that serves this kernel.
 	Gateway string `json:"gateway,omitempty"`
+	// GatewayNamespace is where that is; empty: in the kernel's own namespace. A gateway
+	// elsewhere has to name the kernel's in its spec.allowedNamespaces.
+	// +kubebuilder:validation:MaxLength=63
+	GatewayNamespace string `json:"gatewayNamespace,omitempty"`
 	// KernelSpec names the JupyterKernelSpec it is made from, looked up anew at every run. It
 	// changes only together with run: a kernel that has no Pod returns as another then, with
 	// the variables that are kept of it, if it is of the same language.

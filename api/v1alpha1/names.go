@@ -13,6 +13,10 @@ const (
 	LabelNotebook = "elastichub.io/notebook"
 	LabelGateway  = "elastichub.io/gateway"
 	LabelKernel   = "elastichub.io/kernel"
+	// LabelGatewayNamespace is, on a gateway's Role in a namespace that it serves, where the
+	// gateway is; AnnotationGateway says the same with its name.
+	LabelGatewayNamespace = "elastichub.io/gateway-namespace"
+	AnnotationGateway     = "elastichub.io/gateway"
 	// LabelRun is the run number of a kernel Pod (JupyterKernelSpec.Run).
 	LabelRun = "elastichub.io/run"
 

@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/hubclient"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/queue"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -30,17 +31,19 @@ const envPrefix = "ELASTICHUB"
 // serveConfig is the configuration of `elastichub serve`. The packages get
 // their own structs, made from it in serve.go.
 type serveConfig struct {
-	// Namespace is the one that all kinds live in.
+	// Namespace is the release's: of policies, the ledger and the Hub's servers.
 	Namespace string
-	Log       logConfig
-	HubAPI    hubAPIConfig `mapstructure:"hubAPI"`
-	Metrics   metricsConfig
-	Signing   signingConfig
-	Groups    groupsConfig
-	Policies  policiesConfig
-	Notebooks notebooksConfig
-	Kernels   kernelsConfig
-	Usage     usageConfig
+	// WatchNamespaces are others whose kinds are looked after, too; "*" is all.
+	WatchNamespaces []string
+	Log             logConfig
+	HubAPI          hubAPIConfig `mapstructure:"hubAPI"`
+	Metrics         metricsConfig
+	Signing         signingConfig
+	Groups          groupsConfig
+	Policies        policiesConfig
+	Notebooks       notebooksConfig
+	Kernels         kernelsConfig
+	Usage           usageConfig
 	// Hub is where the Hub's REST API is, for the console.
 	Hub    hubclient.Config
 	Portal portalConfig
@@ -285,6 +288,9 @@ func (c serveConfig) validate() error {
 		}
 	}
 	require("namespace", c.Namespace)
+	if _, err := namespaces.New(c.Namespace, c.WatchNamespaces); err != nil {
+		faults = append(faults, fmt.Errorf("watchNamespaces: %w", err))
+	}
 	require("hubAPI.listen", c.HubAPI.Listen)
 	require("metrics.listen", c.Metrics.Listen)
 	if (c.Metrics.TokenFile == "") != (c.Metrics.TokenSecret == "") {

@@ -50,11 +50,15 @@ func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfi
 		"ELASTICHUB_GATEWAY_LISTEN":                &config.Listen,
 		"ELASTICHUB_GATEWAY_METRICS_LISTEN":        &config.Health,
 		"ELASTICHUB_GATEWAY_METRICS_TOKEN_FILE":    &config.MetricsTokenFile,
+		"ELASTICHUB_GATEWAY_POLICY_NAMESPACE":      &config.PolicyNamespace,
 		"ELASTICHUB_LOG_LEVEL":                     &logging.Level,
 	} {
 		if value, ok := lookup(name); ok {
 			*target = value
 		}
+	}
+	if others, ok := lookup("ELASTICHUB_GATEWAY_ALSO_SERVES"); ok && others != "" {
+		config.AlsoServes = strings.Split(others, ",")
 	}
 	config.MessageBytes = min(config.MessageBytes, limitMemory("/sys/fs/cgroup")/10*messageTenths)
 	faults := append(logging.validate(), config.Validate())

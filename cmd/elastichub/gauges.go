@@ -9,15 +9,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/elastichub/elastichub/kernels/offers"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/portal/gauges"
 	"github.com/elastichub/elastichub/portal/holdings"
 )
 
 // registerGauges has what the console shows counted for Prometheus, with or without a
 // console.
-func registerGauges(mgr manager.Manager, namespace string, lent *offers.Catalogue, log *slog.Logger, registry prometheus.Registerer) error {
+func registerGauges(mgr manager.Manager, scope *namespaces.Scope, lent *offers.Catalogue, log *slog.Logger, registry prometheus.Registerer) error {
 	err := registry.Register(gauges.New(gauges.Sources{
-		Elected: mgr.Elected(), Reader: mgr.GetClient(), Namespace: namespace, Log: log, Capacity: capacityOf(lent),
+		Elected: mgr.Elected(), Reader: mgr.GetClient(), Scope: scope, Log: log, Capacity: capacityOf(lent),
 		Nodes: func(ctx context.Context) ([]gauges.Node, error) {
 			uses, err := lent.Uses(ctx)
 			nodes := make([]gauges.Node, len(uses))

@@ -34,6 +34,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/remote"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/signin"
 	"github.com/elastichub/elastichub/spawner"
@@ -84,8 +85,16 @@ func serve(ctx context.Context, config serveConfig) error {
 	if len(config.Groups.configured()) == 0 {
 		log.Info("no source of groups is configured: policies count for no user")
 	}
-	mgr, err := newManager(config)
+	scope, err := namespaces.New(config.Namespace, config.WatchNamespaces)
 	if err != nil {
+		return fmt.Errorf("watchNamespaces: %w", err)
+	}
+	mgr, err := newManager(config, scope)
+	if err != nil {
+		return err
+	}
+	owner := namespaces.NewOwner(scope, mgr.GetClient(), mgr.GetAPIReader(), time.Now)
+	if err := mgr.Add(owner); err != nil {
 		return err
 	}
 	registry := metrics.Registry
@@ -110,6 +119,8 @@ func serve(ctx context.Context, config serveConfig) error {
 	}
 	spawnerConfig := spawner.Config{
 		Namespace:        config.Namespace,
+		Scope:            scope,
+		Owner:            owner,
 		DefaultImage:     config.Notebooks.Image,
 		ImagePullPolicy:  corev1.PullPolicy(config.Notebooks.PullPolicy),
 		GatewayName:      config.Notebooks.Gateway,
@@ -123,7 +134,7 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err := spawner.SetupWithManager(mgr, spawnerConfig, issuer, asker, registry); err != nil {
 		return fmt.Errorf("notebooks: %w", err)
 	}
-	if err := policystatus.SetupWithManager(mgr); err != nil {
+	if err := policystatus.SetupWithManager(mgr, scope); err != nil {
 		return err
 	}
 	// Groups that only a sign-in tells cannot be asked for when a kernel starts.
@@ -136,7 +147,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		return err
 	}
 	offers, err := kernels.SetupWithManager(mgr, kernels.Config{
-		Namespace: config.Namespace,
+		Namespace: config.Namespace, Scope: scope, Owner: owner,
 		Pods: podspec.Config{
 			Image:           config.Kernels.ServiceImage,
 			ImagePullPolicy: corev1.PullPolicy(config.Kernels.PullPolicy),
@@ -161,7 +172,7 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err != nil {
 		return fmt.Errorf("kernels: %w", err)
 	}
-	if err := registerGauges(mgr, config.Namespace, offers, log, registry); err != nil {
+	if err := registerGauges(mgr, scope, offers, log, registry); err != nil {
 		return err
 	}
 	servers, err := spawner.NewService(ctx, spawnerConfig, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
@@ -212,7 +223,7 @@ func serve(ctx context.Context, config serveConfig) error {
 	return mgr.Start(ctx)
 }
 
-func newManager(config serveConfig) (manager.Manager, error) {
+func newManager(config serveConfig, scope *namespaces.Scope) (manager.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -231,8 +242,10 @@ func newManager(config serveConfig) (manager.Manager, error) {
 		return nil, err
 	}
 	return ctrl.NewManager(cluster, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         cache.Options{DefaultNamespaces: map[string]cache.Config{config.Namespace: {}}},
+		Scheme: scheme,
+		Cache:  cache.Options{DefaultNamespaces: scope.Cache()},
+		// Secrets are read by name, from the API server: those of a whole cluster may not be listed.
+		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 		Metrics:                       scraped,
 		LeaderElection:                true,
 		LeaderElectionID:              "elastichub-controllers",

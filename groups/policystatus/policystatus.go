@@ -28,6 +28,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/setaside"
 )
 
@@ -35,16 +36,18 @@ import (
 const maxMessage = 32 << 10
 
 type reconciler struct {
+	scope  *namespaces.Scope
 	client client.Client
 	now    func() time.Time
 }
 
-// SetupWithManager adds the controller, which runs on the leader.
-func SetupWithManager(mgr manager.Manager) error {
-	r := &reconciler{client: mgr.GetClient(), now: time.Now}
+// SetupWithManager adds the controller, which runs on the leader. Policies are in the scope's
+// own namespace, and count for the notebooks of all.
+func SetupWithManager(mgr manager.Manager, scope *namespaces.Scope) error {
+	r := &reconciler{scope: scope, client: mgr.GetClient(), now: time.Now}
 	err := ctrl.NewControllerManagedBy(mgr).Named("grouppolicy").
 		For(&v1alpha1.GroupPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.JupyterNotebook{}, handler.EnqueueRequestsFromMapFunc(byPolicy), builder.WithPredicates(predicate.Funcs{UpdateFunc: countChanged})).
+		Watches(&v1alpha1.JupyterNotebook{}, handler.EnqueueRequestsFromMapFunc(r.byPolicy), builder.WithPredicates(predicate.Funcs{UpdateFunc: countChanged})).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("policystatus: %w", err)
@@ -61,12 +64,12 @@ func account(nb *v1alpha1.JupyterNotebook) string {
 	return nb.Spec.KernelOptions.Policies[0]
 }
 
-func byPolicy(_ context.Context, object client.Object) []reconcile.Request {
+func (r *reconciler) byPolicy(_ context.Context, object client.Object) []reconcile.Request {
 	nb, ok := object.(*v1alpha1.JupyterNotebook)
 	if !ok || account(nb) == "" {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: nb.Namespace, Name: account(nb)}}}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: r.scope.Own(), Name: account(nb)}}}
 }
 
 func countChanged(e event.UpdateEvent) bool {
@@ -77,12 +80,15 @@ func countChanged(e event.UpdateEvent) bool {
 
 // Reconcile implements reconcile.Reconciler.
 func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if req.Namespace != r.scope.Own() {
+		return ctrl.Result{}, nil // it counts for nobody
+	}
 	var p v1alpha1.GroupPolicy
 	if err := r.client.Get(ctx, req.NamespacedName, &p); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	var notebooks v1alpha1.JupyterNotebookList
-	if err := r.client.List(ctx, &notebooks, client.InNamespace(p.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.scope.List(ctx, r.client, &notebooks, client.UnsafeDisableDeepCopy); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list notebooks: %w", err)
 	}
 	next := status(&p, notebooks.Items, groups.ValidatePolicy(p), r.now())

@@ -31,6 +31,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/internal/policytest"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 func TestMain(m *testing.M) {
@@ -134,7 +135,7 @@ func statusIsWritten(t *testing.T, config *rest.Config, c client.Client) {
 		Controller: runtimeconfig.Controller{SkipNameValidation: &skip},
 	})
 	require.NoError(t, err)
-	require.NoError(t, SetupWithManager(mgr))
+	require.NoError(t, SetupWithManager(mgr, namespaces.Only(namespace.Name)))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()

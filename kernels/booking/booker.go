@@ -17,6 +17,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/usage"
 )
 
@@ -37,15 +38,15 @@ const (
 
 // Booker keeps the ledger on the leader.
 type Booker struct {
-	namespace string
-	client    client.Reader // reads from the cache
-	live      client.Reader // reads from the API server
-	store     *usage.Store
-	hours     *prometheus.CounterVec
-	writes    prometheus.Counter
-	failures  prometheus.Counter
-	used      *prometheus.GaugeVec // of budgets
-	words     *words
+	scope    *namespaces.Scope
+	client   client.Reader // reads from the cache
+	live     client.Reader // reads from the API server
+	store    *usage.Store
+	hours    *prometheus.CounterVec
+	writes   prometheus.Counter
+	failures prometheus.Counter
+	used     *prometheus.GaugeVec // of budgets
+	words    *words
 	// began is the zero of our monotonic clock: a minute before the first write, at least.
 	began time.Time
 
@@ -72,9 +73,9 @@ type answered struct {
 	at    time.Duration
 }
 
-// SetupWithManager has a ledger of a name kept in the namespace. The manager's cache must cover that.
-func SetupWithManager(mgr manager.Manager, namespace, name string, registry prometheus.Registerer) (*Booker, error) {
-	b := newBooker(namespace, name, mgr.GetClient(), mgr.GetClient(), mgr.GetAPIReader())
+// SetupWithManager has a ledger of a name kept in the scope's own namespace. The manager's cache must cover the scope.
+func SetupWithManager(mgr manager.Manager, scope *namespaces.Scope, name string, registry prometheus.Registerer) (*Booker, error) {
+	b := newBooker(scope, name, mgr.GetClient(), mgr.GetClient(), mgr.GetAPIReader())
 	for _, c := range []prometheus.Collector{b.hours, b.writes, b.failures, b.used} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("kernels: metrics: %w", err)
@@ -91,10 +92,10 @@ func SetupWithManager(mgr manager.Manager, namespace, name string, registry prom
 }
 
 // newBooker reads from the cache and from the API server, live, and writes by another client.
-func newBooker(namespace, name string, cached client.Reader, written client.Client, live client.Reader) *Booker {
+func newBooker(scope *namespaces.Scope, name string, cached client.Reader, written client.Client, live client.Reader) *Booker {
 	return &Booker{
-		namespace: namespace, client: cached, live: live,
-		store: &usage.Store{Reader: live, Client: written, Namespace: namespace, Name: name},
+		scope: scope, client: cached, live: live,
+		store: &usage.Store{Reader: live, Client: written, Namespace: scope.Own(), Name: name},
 		words: &words{of: map[types.UID]word{}}, began: time.Now().Add(-time.Minute), answers: map[types.UID]answered{},
 		hours: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "elastichub_usage_hours_total",

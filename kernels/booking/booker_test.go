@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/usage"
 	"github.com/elastichub/elastichub/usage/budgets"
 )
@@ -54,7 +55,7 @@ func newScene(t *testing.T) *scene {
 
 // leader is one that has not taken over yet; dropping it is a crash.
 func (s *scene) leader() *Booker {
-	b := newBooker(s.Name, "ledger", s.cache, s.Client, s.Client)
+	b := newBooker(namespaces.Only(s.Name), "ledger", s.cache, s.Client, s.Client)
 	require.NoError(s, b.takeOver(s.Context()))
 	return b
 }

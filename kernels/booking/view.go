@@ -3,6 +3,8 @@ package booking
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,9 +28,11 @@ type view struct {
 	servers []usage.Server
 	budgets []usage.Budget // of all policies
 
-	names map[string]string // of kernels, by UID
-	pods  map[string]*corev1.Pod
-	specs map[string]*v1alpha1.JupyterKernelSpec
+	names map[string]types.NamespacedName // of kernels, by UID
+	pods  map[types.NamespacedName]*corev1.Pod
+	specs map[types.NamespacedName]*v1alpha1.JupyterKernelSpec
+	// own is the release's namespace.
+	own string
 	// alive are the UIDs of kernels that have a Pod that is.
 	alive map[string]bool
 }
@@ -43,30 +47,33 @@ func (b *Booker) view(ctx context.Context) (*view, error) {
 	for list, selected := range map[client.ObjectList]client.ListOption{
 		&kernels: client.MatchingLabels{}, &notebooks: client.MatchingLabels{}, &specs: client.MatchingLabels{}, &pods: podspec.Selector, &policies: client.MatchingLabels{},
 	} {
-		if err := b.client.List(ctx, list, client.InNamespace(b.namespace), selected, client.UnsafeDisableDeepCopy); err != nil {
+		if err := b.scope.List(ctx, b.client, list, selected, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("kernels: look at what is held: %w", err)
 		}
 	}
-	v := &view{names: map[string]string{}, pods: map[string]*corev1.Pod{}, specs: map[string]*v1alpha1.JupyterKernelSpec{}, alive: map[string]bool{}}
+	v := &view{
+		own: b.scope.Own(), names: map[string]types.NamespacedName{}, pods: map[types.NamespacedName]*corev1.Pod{},
+		specs: map[types.NamespacedName]*v1alpha1.JupyterKernelSpec{}, alive: map[string]bool{},
+	}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
-		v.pods[pod.Name] = pod
+		v.pods[client.ObjectKeyFromObject(pod)] = pod
 		if owner := metav1.GetControllerOf(pod); owner != nil && podstate.Alive(pod) {
 			v.alive[string(owner.UID)] = true
 		}
 	}
-	v.budgets = budgets.All(policies.Items)
+	v.budgets = budgets.All(slices.DeleteFunc(policies.Items, func(p v1alpha1.GroupPolicy) bool { return p.Namespace != v.own }))
 	for i := range specs.Items {
-		v.specs[specs.Items[i].Name] = &specs.Items[i]
+		v.specs[client.ObjectKeyFromObject(&specs.Items[i])] = &specs.Items[i]
 	}
 	for i := range kernels.Items {
 		k := &kernels.Items[i]
-		v.names[string(k.UID)] = k.Name
+		v.names[string(k.UID)] = client.ObjectKeyFromObject(k)
 		v.kernels = append(v.kernels, v.kernel(k, b.words.last(k)))
 	}
 	for i := range notebooks.Items {
 		nb := &notebooks.Items[i]
-		s := usage.Server{UID: string(nb.UID), Name: nb.Name, User: nb.Spec.User, Start: nb.Status.Start, Up: !nb.Spec.Stopped && nb.DeletionTimestamp == nil}
+		s := usage.Server{UID: string(nb.UID), Name: v.nameOf(nb.Namespace, nb.Name), User: nb.Spec.User, Start: nb.Status.Start, Up: !nb.Spec.Stopped && nb.DeletionTimestamp == nil}
 		switch nb.Status.Phase {
 		case v1alpha1.NotebookStarting, v1alpha1.NotebookReady:
 		case v1alpha1.NotebookPending, v1alpha1.NotebookStopping, v1alpha1.NotebookStopped, v1alpha1.NotebookFailed:
@@ -79,12 +86,29 @@ func (b *Booker) view(ctx context.Context) (*view, error) {
 	return v, nil
 }
 
+// nameOf is what the ledger calls an object: by its name in the release's namespace, and
+// with the namespace before it elsewhere. No name is none.
+func (v *view) nameOf(namespace, name string) string {
+	if namespace == v.own || name == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+// keyOf is where what the ledger calls so is.
+func (v *view) keyOf(name string) types.NamespacedName {
+	if namespace, elsewhere, is := strings.Cut(name, "/"); is {
+		return types.NamespacedName{Namespace: namespace, Name: elsewhere}
+	}
+	return types.NamespacedName{Namespace: v.own, Name: name}
+}
+
 // kernel is what the ledger is shown of one.
 func (v *view) kernel(k *v1alpha1.JupyterKernel, last word) usage.Kernel {
 	s := k.Status
 	shown := usage.Kernel{
-		UID: string(k.UID), Name: k.Name, Run: s.Run, Key: usage.Key{User: k.Spec.User, Group: first(s.Policies, k.Spec.Policies), KernelSpec: k.Spec.KernelSpec, Client: k.Spec.Notebook == ""},
-		Holds: lifecycle.Counted(s), Server: k.Spec.Notebook, Amounts: usage.Amounts{},
+		UID: string(k.UID), Name: v.nameOf(k.Namespace, k.Name), Run: s.Run, Key: usage.Key{User: k.Spec.User, Group: first(s.Policies, k.Spec.Policies), KernelSpec: k.Spec.KernelSpec, Client: k.Spec.Notebook == ""},
+		Holds: lifecycle.Counted(s), Server: v.nameOf(k.Namespace, k.Spec.Notebook), Amounts: usage.Amounts{},
 		Final: last.meter, FinalRun: last.run,
 	}
 	if s.QueuedSince != nil {
@@ -97,14 +121,14 @@ func (v *view) kernel(k *v1alpha1.JupyterKernel, last word) usage.Kernel {
 		shown.Ended = s.CompletionTime.Time
 	}
 	held := s.Held
-	spec := v.specs[k.Spec.KernelSpec]
+	spec := v.specs[types.NamespacedName{Namespace: k.GatewayKey().Namespace, Name: k.Spec.KernelSpec}]
 	if !shown.Holds && spec != nil && spec.Spec.Resources != nil { // of a run that nobody has seen
 		held = spec.Spec.Resources.Limits
 	}
 	for name, n := range podspec.InList(held) {
 		shown.Amounts[name] = 1000 * n
 	}
-	if pod := v.pods[s.PodName]; pod != nil && podspec.BelongsTo(pod, k.UID) {
+	if pod := v.pods[types.NamespacedName{Namespace: k.Namespace, Name: s.PodName}]; pod != nil && podspec.BelongsTo(pod, k.UID) {
 		cpu, memory := requests(pod)
 		shown.Amounts[usage.CPU], shown.Amounts[usage.Memory] = cpu, memory
 	}
@@ -137,13 +161,14 @@ func (b *Booker) confirm(ctx context.Context, v *view, doubts []string) error {
 	calls, ctx := errgroup.WithContext(ctx)
 	calls.SetLimit(8)
 	for i, uid := range doubts {
-		name, known := v.names[uid]
+		key, known := v.names[uid]
 		if !known {
-			name, _, _ = b.ledger.OpenRun(uid)
+			name, _, _ := b.ledger.OpenRun(uid)
+			key = v.keyOf(name)
 		}
 		calls.Go(func() error {
 			var k v1alpha1.JupyterKernel
-			err := b.live.Get(ctx, types.NamespacedName{Namespace: b.namespace, Name: name}, &k)
+			err := b.live.Get(ctx, key, &k)
 			if apierrors.IsNotFound(err) || err == nil && string(k.UID) != uid {
 				return nil
 			}

@@ -43,9 +43,9 @@ func builtin(namespace string) *v1alpha1.JupyterKernelSpec {
 // readCatalogue reads the gateway, the kernelspecs it offers and the
 // identity's policies. An identity with policies gets what they allow, and an
 // error of kind Forbidden if none of them exists; one without gets everything.
-func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway string, id Identity) (*catalogue, error) {
+func readCatalogue(ctx context.Context, reader client.Reader, cfg Config, id Identity) (*catalogue, error) {
 	c := &catalogue{gateway: &v1alpha1.JupyterGateway{}, bounded: len(id.Policies) > 0}
-	if err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: gateway}, c.gateway); err != nil {
+	if err := reader.Get(ctx, types.NamespacedName{Namespace: cfg.Namespace, Name: cfg.Name}, c.gateway); err != nil {
 		return nil, failBecause(kindUnavailable, "The gateway's settings cannot be read now.", err)
 	}
 	if err := c.gateway.Malformed(); err != nil {
@@ -56,12 +56,12 @@ func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway
 		c.offered = []string{v1alpha1.DefaultKernelName}
 	}
 	var err error
-	if c.policies, err = readPolicies(ctx, reader, namespace, id.Policies); err != nil {
+	if c.policies, err = readPolicies(ctx, reader, cfg.policies(), id.Policies); err != nil {
 		return nil, err
 	}
 	if id.Notebook != "" {
 		c.notebook = &v1alpha1.JupyterNotebook{}
-		if err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: id.Notebook}, c.notebook); err != nil {
+		if err := reader.Get(ctx, types.NamespacedName{Namespace: cmp.Or(id.Namespace, cfg.Namespace), Name: id.Notebook}, c.notebook); err != nil {
 			return nil, failBecause(kindUnavailable, "The notebook's object cannot be read now.", err)
 		}
 	}
@@ -74,10 +74,10 @@ func readCatalogue(ctx context.Context, reader client.Reader, namespace, gateway
 			continue
 		}
 		ks := &v1alpha1.JupyterKernelSpec{}
-		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, ks)
+		err := reader.Get(ctx, types.NamespacedName{Namespace: cfg.Namespace, Name: name}, ks)
 		switch {
 		case apierrors.IsNotFound(err) && name == v1alpha1.DefaultKernelName:
-			ks = builtin(namespace)
+			ks = builtin(cfg.Namespace)
 		case apierrors.IsNotFound(err):
 			continue
 		case err != nil:

@@ -36,7 +36,7 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	sub := s.watch.subscribe(c.PathValue("id"))
+	sub := s.watch.subscribe(s.store.key(c.id, c.PathValue("id")))
 	defer sub.close()
 	k, err := s.store.kernel(c.Context(), c.id, c.PathValue("id"))
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
-// Cluster is a gateway's view of the API server: a cache of the namespace's
+// Cluster is a gateway's view of the API server: a cache of the namespaces'
 // objects and a client for writes.
 type Cluster struct {
 	Cache cache.Cache
@@ -31,16 +31,26 @@ func kinds() []client.Object {
 	}
 }
 
-// NewCluster prepares a cache of one namespace. Nothing is read before the
-// cache is started.
-func NewCluster(cfg *rest.Config, namespace string) (*Cluster, error) {
+// NewCluster prepares a cache of a gateway's namespace, of those that it serves, too, and of
+// the policies. Nothing is read before the cache is started.
+func NewCluster(cfg *rest.Config, of Config) (*Cluster, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("gateway: scheme: %w", err)
 	}
+	own := map[string]cache.Config{of.Namespace: {}}
+	served := map[string]cache.Config{}
+	for _, namespace := range of.namespaces() {
+		served[namespace] = cache.Config{}
+	}
 	c, err := cache.New(cfg, cache.Options{
-		Scheme:                      scheme,
-		DefaultNamespaces:           map[string]cache.Config{namespace: {}},
+		Scheme:            scheme,
+		DefaultNamespaces: own,
+		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.JupyterNotebook{}: {Namespaces: served},
+			&v1alpha1.JupyterKernel{}:   {Namespaces: served},
+			&v1alpha1.GroupPolicy{}:     {Namespaces: map[string]cache.Config{of.policies(): {}}},
+		},
 		DefaultTransform:            cache.TransformStripManagedFields(),
 		ReaderFailOnMissingInformer: true,
 	})
@@ -81,7 +91,7 @@ func (c *Cluster) follow(ctx context.Context, w *watch, synced func()) error {
 
 // Run is a whole gateway process: it serves until ctx ends.
 func Run(ctx context.Context, cfg Config, cluster *rest.Config, registry *prometheus.Registry, log *slog.Logger) error {
-	c, err := NewCluster(cluster, cfg.Namespace)
+	c, err := NewCluster(cluster, cfg)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -14,7 +15,11 @@ import (
 type Config struct {
 	// Namespace and Name of the JupyterGateway.
 	Namespace string
-	Name      string
+	// AlsoServes are other namespaces whose notebooks it serves.
+	AlsoServes []string
+	// PolicyNamespace is where GroupPolicies are; empty: in Namespace.
+	PolicyNamespace string
+	Name            string
 	// Listen is where notebook servers come; Health is where /healthz, /readyz
 	// and /metrics are. Both are host:port, the host may be empty.
 	Listen string
@@ -53,6 +58,12 @@ type bounds struct {
 	socketsPerUser int
 }
 
+// policies is where GroupPolicies are.
+func (c Config) policies() string { return cmp.Or(c.PolicyNamespace, c.Namespace) }
+
+// namespaces are those whose notebooks and kernels the gateway reads, its own first.
+func (c Config) namespaces() []string { return append([]string{c.Namespace}, c.AlsoServes...) }
+
 // maxFrame is the largest message, in bytes.
 func (c Config) maxFrame() int64 { return min(c.bounds.frameBytes, c.MessageBytes/perFrame) }
 
@@ -77,6 +88,11 @@ func (c Config) Validate() error {
 	}
 	if msgs := validation.IsDNS1123Subdomain(c.Name); len(msgs) > 0 {
 		fault("name", "%s", strings.Join(msgs, ", "))
+	}
+	for _, namespace := range c.AlsoServes {
+		if msgs := validation.IsDNS1123Label(namespace); len(msgs) > 0 || namespace == c.Namespace {
+			fault("alsoServes", "%q is no other namespace", namespace)
+		}
 	}
 	for field, address := range map[string]string{"listen": c.Listen, "health": c.Health} {
 		if _, _, err := net.SplitHostPort(address); err != nil {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,6 +25,8 @@ type Identity struct {
 	// HubUserID tells people apart who have had one name, as the Hub counts them;
 	// empty where no Hub has said it.
 	HubUserID string
+	// Namespace is where the notebook is, and its kernels; empty: that of the gateway.
+	Namespace string
 	// Notebook is the name of the JupyterNotebook; empty for a client.
 	Notebook string
 	// NotebookUID is its UID.
@@ -38,8 +39,17 @@ type Identity struct {
 }
 
 // owner names who owns what this identity starts. A user and a notebook of the
-// same name are different owners, and so are two people who have had one name.
-func (i Identity) owner() string { return owner(i.User, i.HubUserID, i.Notebook) }
+// same name are different owners, and so are two people who have had one name, and
+// whoever has it in another namespace.
+func (i Identity) owner() string {
+	if i.Namespace != "" {
+		return i.Namespace + "/" + i.here()
+	}
+	return i.here()
+}
+
+// here is the owner as the objects of the namespace know him.
+func (i Identity) here() string { return owner(i.User, i.HubUserID, i.Notebook) }
 
 func owner(user, hubUserID, notebook string) string {
 	switch {
@@ -67,10 +77,10 @@ func (i Identity) owns(k *v1alpha1.JupyterKernel) bool {
 		case "":
 			o = owner(k.Spec.User, i.HubUserID, k.Spec.Notebook) // of a release that did not note it
 		case i.HubUserID: // whatever the person was called when it was made
-			o = i.owner()
+			o = i.here()
 		}
 	}
-	return o != "" && o == i.owner()
+	return o != "" && o == i.here()
 }
 
 // made reports whether one of the identity's kernels belongs to its notebook, and not
@@ -126,6 +136,7 @@ var (
 // authenticator finds out who holds a token.
 type authenticator struct {
 	namespace, gateway string
+	others             []string // namespaces that are served, too
 	reader             client.Reader
 	verifier           *reread[*tokens.Verifier]
 	clients            *reread[clientTokens]
@@ -133,7 +144,7 @@ type authenticator struct {
 
 func newAuthenticator(cfg Config, reader client.Reader, now func() time.Time) *authenticator {
 	return &authenticator{
-		namespace: cfg.Namespace, gateway: cfg.Name, reader: reader,
+		namespace: cfg.Namespace, gateway: cfg.Name, others: cfg.AlsoServes, reader: reader,
 		verifier: &reread[*tokens.Verifier]{now: now, load: func() (*tokens.Verifier, error) { return loadVerifier(cfg.TokenKeyFile) }},
 		clients:  &reread[clientTokens]{now: now, load: func() (clientTokens, error) { return loadClients(cfg.ClientsDir) }},
 	}
@@ -179,7 +190,7 @@ func (a *authenticator) client(ctx context.Context, name string) (Identity, erro
 }
 
 func (a *authenticator) notebook(ctx context.Context, claim tokens.Notebook) (Identity, error) {
-	if claim.Namespace != a.namespace {
+	if claim.Namespace != a.namespace && !slices.Contains(a.others, claim.Namespace) {
 		return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", errors.New("token of another namespace"))
 	}
 	var nb v1alpha1.JupyterNotebook
@@ -193,10 +204,22 @@ func (a *authenticator) notebook(ctx context.Context, claim tokens.Notebook) (Id
 	if err := nb.Malformed(); err != nil { // what its policies are, nobody knows
 		return Identity{}, failBecause(kindUnavailable, "The notebook's object cannot be read: an administrator has to mend it.", err)
 	}
-	if err := notebookHolds(&nb, claim, a.namespace, a.gateway); err != nil {
+	if nb.Namespace != a.namespace {
+		var gw v1alpha1.JupyterGateway
+		if err := a.reader.Get(ctx, types.NamespacedName{Namespace: a.namespace, Name: a.gateway}, &gw); err != nil {
+			return Identity{}, failBecause(kindUnavailable, "The gateway's settings cannot be read now.", err)
+		}
+		if gw.Malformed() != nil || !gw.Serves(nb.Namespace) {
+			return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", errors.New("token of a namespace that is no longer served"))
+		}
+	}
+	if err := notebookHolds(&nb, claim, types.NamespacedName{Namespace: a.namespace, Name: a.gateway}); err != nil {
 		return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", err)
 	}
 	id := Identity{User: nb.Spec.User, HubUserID: nb.Labels[v1alpha1.LabelHubUserID], Notebook: nb.Name, NotebookUID: nb.UID}
+	if nb.Namespace != a.namespace {
+		id.Namespace = nb.Namespace
+	}
 	if o := nb.Spec.KernelOptions; o != nil {
 		id.Policies, id.Groups, id.IdleTimeoutSeconds = slices.Clone(o.Policies), slices.Clone(o.Groups), o.IdleTimeoutSeconds
 	}
@@ -204,7 +227,7 @@ func (a *authenticator) notebook(ctx context.Context, claim tokens.Notebook) (Id
 }
 
 // notebookHolds says why a notebook does not, or no longer, hold a token.
-func notebookHolds(nb *v1alpha1.JupyterNotebook, claim tokens.Notebook, namespace, gateway string) error {
+func notebookHolds(nb *v1alpha1.JupyterNotebook, claim tokens.Notebook, gateway types.NamespacedName) error {
 	switch {
 	case string(nb.UID) != claim.UID:
 		return errors.New("token of an earlier notebook of that name")
@@ -212,16 +235,12 @@ func notebookHolds(nb *v1alpha1.JupyterNotebook, claim tokens.Notebook, namespac
 		return errors.New("token of another start")
 	case nb.Spec.User != claim.User:
 		return errors.New("notebook now belongs to somebody else")
-	case !namesGateway(nb.Spec.Gateway, namespace, gateway):
+	case nb.GatewayKey() != gateway:
 		return errors.New("notebook uses another gateway")
 	case nb.DeletionTimestamp != nil, nb.Spec.Stopped:
 		return errStopped
 	}
 	return nil
-}
-
-func namesGateway(ref *corev1.ObjectReference, namespace, gateway string) bool {
-	return ref != nil && ref.Name == gateway && (ref.Namespace == "" || ref.Namespace == namespace)
 }
 
 // ownerReference makes the garbage collector remove a kernel with the notebook

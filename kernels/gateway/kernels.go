@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -69,7 +70,7 @@ func (s *Server) end(c *call, k *v1alpha1.JupyterKernel) error {
 	if c.id.Notebook == "" { // nobody's that may be replaced
 		return s.store.remove(c.Context(), k)
 	}
-	sub := s.watch.subscribe(k.Name)
+	sub := s.watch.subscribe(client.ObjectKeyFromObject(k))
 	defer sub.close()
 	sub.bind(k, func(k *v1alpha1.JupyterKernel) bool { return s.store.belongs(c.id, k) })
 	if err := s.store.shutDown(c.Context(), k); err != nil {
@@ -159,7 +160,7 @@ func (s *Server) startKernel(w http.ResponseWriter, c *call) error {
 
 // start writes the kernel that a request asks for.
 func (s *Server) start(c *call, req startRequest) (*v1alpha1.JupyterKernel, error) {
-	cat, err := readCatalogue(c.Context(), s.cache, s.cfg.Namespace, s.cfg.Name, c.id)
+	cat, err := readCatalogue(c.Context(), s.cache, s.cfg, c.id)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +177,7 @@ func (s *Server) start(c *call, req startRequest) (*v1alpha1.JupyterKernel, erro
 	}
 	k := newKernel(cat.gateway, ks, c.id, wish)
 	k.Spec.Session = req.session
-	sub := s.watch.subscribe(k.Name)
+	sub := s.watch.subscribe(client.ObjectKeyFromObject(k))
 	defer sub.close()
 	if err := s.store.create(c.Context(), c.id, k); err != nil {
 		return nil, err
@@ -204,13 +205,17 @@ func newKernel(gw *v1alpha1.JupyterGateway, ks *v1alpha1.JupyterKernelSpec, id I
 			labels[key] = value
 		}
 	}
+	elsewhere := ""
+	if id.Namespace != "" {
+		elsewhere = gw.Namespace
+	}
 	return &v1alpha1.JupyterKernel{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Namespace: gw.Namespace, Labels: labels,
+			Name: name, Namespace: cmp.Or(id.Namespace, gw.Namespace), Labels: labels,
 			OwnerReferences: []metav1.OwnerReference{id.ownerReference(gw)},
 		},
 		Spec: v1alpha1.JupyterKernelCRDSpec{
-			Gateway: gw.Name, KernelSpec: ks.Name, Notebook: id.Notebook, User: id.User, Policies: id.Policies,
+			Gateway: gw.Name, GatewayNamespace: elsewhere, KernelSpec: ks.Name, Notebook: id.Notebook, User: id.User, Policies: id.Policies,
 			Env: w.env, WorkingDir: w.workingDir, Environment: w.environment, Run: 1, IdleTimeoutSeconds: id.IdleTimeoutSeconds,
 		},
 	}

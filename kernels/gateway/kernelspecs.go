@@ -40,7 +40,7 @@ func (s *Server) listSpecs(w http.ResponseWriter, c *call) error {
 	if _, name, ok := strings.Cut(c.URL.Query().Get("user"), "/"); ok && name != "" {
 		return s.renderSpec(w, c, name)
 	}
-	cat, err := readCatalogue(c.Context(), s.cache, s.cfg.Namespace, s.cfg.Name, c.id)
+	cat, err := readCatalogue(c.Context(), s.cache, s.cfg, c.id)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (s *Server) getSpec(w http.ResponseWriter, c *call) error {
 
 // renderSpec hides what is not allowed: it is as good as absent.
 func (s *Server) renderSpec(w http.ResponseWriter, c *call, name string) error {
-	cat, err := readCatalogue(c.Context(), s.cache, s.cfg.Namespace, s.cfg.Name, c.id)
+	cat, err := readCatalogue(c.Context(), s.cache, s.cfg, c.id)
 	if err != nil {
 		return err
 	}

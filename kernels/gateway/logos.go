@@ -94,7 +94,7 @@ func letters(name string) string {
 
 // specFile serves the files that a kernelspec lists, to those who may start it.
 func (s *Server) specFile(w http.ResponseWriter, c *call) error {
-	cat, err := readCatalogue(c.Context(), s.cache, s.cfg.Namespace, s.cfg.Name, c.id)
+	cat, err := readCatalogue(c.Context(), s.cache, s.cfg, c.id)
 	if err != nil {
 		return err
 	}

@@ -199,7 +199,7 @@ func TestAGatewayMayDoItsWork(t *testing.T) {
 		&v1alpha1.JupyterKernelSpec{ObjectMeta: s.meta("python-gpu")}, Identity{User: "batch"}, wishes{})
 	for _, k := range []*v1alpha1.JupyterKernel{ofNotebook, ofClient} {
 		require.NoError(t, gateway.Create(t.Context(), k))
-		store := &store{namespace: s.namespace, gateway: "gw", api: gateway, cache: s.api, now: time.Now, unseen: map[string]unseen{}, perUser: 10, resting: newResting(time.Now)}
+		store := &store{namespace: s.namespace, gateway: "gw", api: gateway, cache: s.api, now: time.Now, unseen: map[types.NamespacedName]unseen{}, perUser: 10, resting: newResting(time.Now)}
 		require.NoError(t, store.wake(t.Context(), k))
 		require.NoError(t, store.interrupted(t.Context(), k, time.Now()))
 		require.NoError(t, store.interrupted(t.Context(), k, time.Now()), "again")

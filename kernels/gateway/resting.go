@@ -4,6 +4,9 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
@@ -26,38 +29,39 @@ type resting struct {
 	now func() time.Time
 
 	mu    sync.Mutex
-	by    map[string]rested // by kernel id
-	queue []rested          // by age
+	by    map[types.NamespacedName]rested
+	queue []rested // by age
 }
 
 type rested struct {
-	id, owner string
-	at        time.Time
+	kernel types.NamespacedName
+	owner  string
+	at     time.Time
 }
 
 func newResting(now func() time.Time) *resting {
-	return &resting{now: now, by: map[string]rested{}}
+	return &resting{now: now, by: map[types.NamespacedName]rested{}}
 }
 
 // rest notes that a kernel was removed.
 func (r *resting) rest(k *v1alpha1.JupyterKernel) {
-	e := rested{id: k.Name, owner: ownerOf(k), at: r.now()}
+	e := rested{kernel: client.ObjectKeyFromObject(k), owner: ownerOf(k), at: r.now()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.by[e.id] = e
+	r.by[e.kernel] = e
 	r.queue = append(r.queue, e)
 	for len(r.queue) > maxResting || e.at.Sub(r.queue[0].at) > restFor {
-		if old := r.queue[0]; r.by[old.id] == old {
-			delete(r.by, old.id)
+		if old := r.queue[0]; r.by[old.kernel] == old {
+			delete(r.by, old.kernel)
 		}
 		r.queue = r.queue[1:]
 	}
 }
 
 // rests reports whether an id was another owner's too short a time ago.
-func (r *resting) rests(id, owner string) bool {
+func (r *resting) rests(kernel types.NamespacedName, owner string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e, known := r.by[id]
+	e, known := r.by[kernel]
 	return known && e.owner != owner && r.now().Sub(e.at) <= restFor
 }

@@ -56,7 +56,7 @@ func (s *Server) returnKernel(w http.ResponseWriter, c *call) error {
 // successor finds a kernelspec by name that the caller may start, and reports whether it is of
 // the kernel's language.
 func (s *Server) successor(ctx context.Context, id Identity, k *v1alpha1.JupyterKernel, name string) (ks *v1alpha1.JupyterKernelSpec, same bool, err error) {
-	cat, err := readCatalogue(ctx, s.cache, s.cfg.Namespace, s.cfg.Name, id)
+	cat, err := readCatalogue(ctx, s.cache, s.cfg, id)
 	if err != nil {
 		return nil, false, err
 	}

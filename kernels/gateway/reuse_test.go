@@ -205,7 +205,7 @@ func TestASubscriptionIsOfOneObject(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWatch(func(*v1alpha1.JupyterKernel) {})
-			s := w.subscribe(someID)
+			s := w.subscribe(types.NamespacedName{Name: someID})
 			defer s.close()
 			tell.what(w, s)
 			if tell.want == nil {
@@ -250,13 +250,13 @@ func TestRestingIsBounded(t *testing.T) {
 		r.rest(kernelOf(metav1.ObjectMeta{Name: fmt.Sprint(i)}, "alice", ""))
 	}
 	assert.Len(t, r.by, maxResting)
-	assert.False(t, r.rests("9", "user/bob"))
-	assert.True(t, r.rests("10", "user/bob"))
+	assert.False(t, r.rests(types.NamespacedName{Name: "9"}, "user/bob"))
+	assert.True(t, r.rests(types.NamespacedName{Name: "10"}, "user/bob"))
 	now = now.Add(restFor + 1)
 	r.rest(kernelOf(metav1.ObjectMeta{Name: "10"}, "alice", ""))
 	assert.Len(t, r.by, 1)
 	assert.Len(t, r.queue, 1)
-	assert.True(t, r.rests("10", "user/bob"))
+	assert.True(t, r.rests(types.NamespacedName{Name: "10"}, "user/bob"))
 }
 
 // TestReplicasBindToTheObject: what holds at every replica, also at one that

@@ -29,12 +29,12 @@ func (s *Server) listStates(w http.ResponseWriter, c *call) error {
 		return failBecause(kindUnavailable, "The gateway's settings cannot be read now.", err)
 	}
 	var list v1alpha1.JupyterKernelList
-	if err := s.cache.List(c.Context(), &list, client.InNamespace(s.cfg.Namespace)); err != nil {
+	if err := s.cache.List(c.Context(), &list, client.InNamespace(s.store.key(c.id, "").Namespace)); err != nil {
 		return unreadable(err)
 	}
 	answer := states{Holder: string(gw.UID) + "/" + string(c.id.NotebookUID), Kernels: []string{}}
 	for i := range list.Items {
-		if k := &list.Items[i]; k.Spec.Gateway == s.cfg.Name && c.id.made(k) {
+		if k := &list.Items[i]; s.store.made(k) && c.id.made(k) {
 			answer.Kernels = append(answer.Kernels, string(k.UID))
 		}
 	}

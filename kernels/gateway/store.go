@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,7 +30,7 @@ type store struct {
 	perUser int
 
 	mu     sync.Mutex
-	unseen map[string]unseen // kernels made here that the cache lacks, by id
+	unseen map[types.NamespacedName]unseen // kernels made here that the cache lacks
 
 	resting *resting
 }
@@ -46,7 +47,7 @@ const unseenFor = time.Minute
 func newStore(cfg Config, cache client.Reader, api client.Client, now func() time.Time) *store {
 	return &store{
 		namespace: cfg.Namespace, gateway: cfg.Name, cache: cache, api: api, now: now,
-		unseen: map[string]unseen{}, perUser: cfg.bounds.kernelsPerUser, resting: newResting(now),
+		unseen: map[types.NamespacedName]unseen{}, perUser: cfg.bounds.kernelsPerUser, resting: newResting(now),
 	}
 }
 
@@ -56,7 +57,7 @@ func (s *store) kernel(ctx context.Context, id Identity, kernelID string) (*v1al
 	if _, err := parseKernelID(kernelID); err != nil {
 		return nil, err
 	}
-	key := types.NamespacedName{Namespace: s.namespace, Name: kernelID}
+	key := s.key(id, kernelID)
 	k := &v1alpha1.JupyterKernel{}
 	err := s.cache.Get(ctx, key, k)
 	if apierrors.IsNotFound(err) {
@@ -75,16 +76,26 @@ func (s *store) kernel(ctx context.Context, id Identity, kernelID string) (*v1al
 	return k, nil
 }
 
+// key is where an identity's kernel of that id is: ids are unique in one namespace only.
+func (s *store) key(id Identity, kernelID string) types.NamespacedName {
+	return types.NamespacedName{Namespace: cmp.Or(id.Namespace, s.namespace), Name: kernelID}
+}
+
 // belongs reports whether a kernel is there for the identity: this gateway's, its
 // own, and not on its way out.
 func (s *store) belongs(id Identity, k *v1alpha1.JupyterKernel) bool {
-	return s.ours(k) && id.owns(k)
+	return s.ours(k) && k.Namespace == s.key(id, "").Namespace && id.owns(k)
 }
 
 // ours reports whether a kernel is this gateway's and not on its way out. One whose
 // end is asked for is hidden at once; should the leader take that back, it is there again.
 func (s *store) ours(k *v1alpha1.JupyterKernel) bool {
-	return k.Spec.Gateway == s.gateway && k.DeletionTimestamp == nil && k.Spec.Shutdown == nil
+	return s.made(k) && k.DeletionTimestamp == nil && k.Spec.Shutdown == nil
+}
+
+// made reports whether a kernel is this gateway's.
+func (s *store) made(k *v1alpha1.JupyterKernel) bool {
+	return k.GatewayKey() == types.NamespacedName{Namespace: s.namespace, Name: s.gateway}
 }
 
 // kernels lists the identity's kernels as the cache has them.
@@ -106,7 +117,7 @@ func (s *store) written(ctx context.Context, id Identity) ([]*v1alpha1.JupyterKe
 
 func (s *store) list(ctx context.Context, id Identity, reader client.Reader, options ...client.ListOption) ([]*v1alpha1.JupyterKernel, error) {
 	var list v1alpha1.JupyterKernelList
-	if err := reader.List(ctx, &list, append(options, client.InNamespace(s.namespace))...); err != nil {
+	if err := reader.List(ctx, &list, append(options, client.InNamespace(s.key(id, "").Namespace))...); err != nil {
 		return nil, unreadable(err)
 	}
 	var own []*v1alpha1.JupyterKernel
@@ -121,10 +132,10 @@ func (s *store) list(ctx context.Context, id Identity, reader client.Reader, opt
 // create writes a new kernel, unless its owner has too many or its id was
 // somebody else's a moment ago.
 func (s *store) create(ctx context.Context, id Identity, k *v1alpha1.JupyterKernel) error {
-	if s.resting.rests(k.Name, id.owner()) {
+	if s.resting.rests(client.ObjectKeyFromObject(k), id.here()) {
 		return fail(kindConflict, "This id was in use until recently. Choose another one.")
 	}
-	if err := s.reserve(ctx, id, k.Name); err != nil {
+	if err := s.reserve(ctx, id, client.ObjectKeyFromObject(k)); err != nil {
 		return err
 	}
 	// The client may go away, but what became of the request has to be known.
@@ -135,7 +146,7 @@ func (s *store) create(ctx context.Context, id Identity, k *v1alpha1.JupyterKern
 		return nil
 	}
 	s.mu.Lock()
-	delete(s.unseen, k.Name)
+	delete(s.unseen, client.ObjectKeyFromObject(k))
 	s.mu.Unlock()
 	switch {
 	case apierrors.IsAlreadyExists(err):
@@ -152,18 +163,18 @@ func (s *store) create(ctx context.Context, id Identity, k *v1alpha1.JupyterKern
 // reserve counts the owner's kernels together with those made here that the
 // cache has not shown yet. The list is read under the lock: one from before
 // would miss the kernels that a newer list has just taken out of unseen.
-func (s *store) reserve(ctx context.Context, id Identity, kernelID string) error {
+func (s *store) reserve(ctx context.Context, id Identity, wanted types.NamespacedName) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list v1alpha1.JupyterKernelList
-	if err := s.cache.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
+	if err := s.cache.List(ctx, &list, client.InNamespace(wanted.Namespace)); err != nil {
 		return unreadable(err)
 	}
 	count := 0
 	for i := range list.Items {
 		k := &list.Items[i]
-		delete(s.unseen, k.Name)
-		if k.Name == kernelID && !id.owns(k) { // removed or not, the cache still shows it
+		delete(s.unseen, client.ObjectKeyFromObject(k))
+		if k.Name == wanted.Name && !id.owns(k) { // removed or not, the cache still shows it
 			return fail(kindConflict, "A kernel with this id exists already.")
 		}
 		if s.belongs(id, k) {
@@ -171,10 +182,10 @@ func (s *store) reserve(ctx context.Context, id Identity, kernelID string) error
 		}
 	}
 	now := s.now()
-	for kernelID, u := range s.unseen {
+	for key, u := range s.unseen {
 		switch {
 		case now.Sub(u.at) > unseenFor:
-			delete(s.unseen, kernelID)
+			delete(s.unseen, key)
 		case u.owner == id.owner():
 			count++
 		}
@@ -182,15 +193,15 @@ func (s *store) reserve(ctx context.Context, id Identity, kernelID string) error
 	if count >= s.perUser {
 		return fail(kindForbidden, "You have too many kernels, counting parked ones. Shut some down first.")
 	}
-	s.unseen[kernelID] = unseen{owner: id.owner(), at: now}
+	s.unseen[wanted] = unseen{owner: id.owner(), at: now}
 	return nil
 }
 
 // forget drops a kernel that was deleted before the cache ever showed it.
-func (s *store) forget(kernelID string) {
+func (s *store) forget(k *v1alpha1.JupyterKernel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.unseen, kernelID)
+	delete(s.unseen, client.ObjectKeyFromObject(k))
 }
 
 // wake asks for the next run of a parked or dead kernel, as k shows it. It
@@ -279,7 +290,7 @@ func (s *store) patch(ctx context.Context, k *v1alpha1.JupyterKernel, patch clie
 // shutDown asks for the end of a notebook's kernel. The leader ends it, who sees
 // whether the notebook server is on its way out itself; no gateway sees Pods.
 func (s *store) shutDown(ctx context.Context, k *v1alpha1.JupyterKernel) error {
-	s.forget(k.Name)
+	s.forget(k)
 	at := metav1.NewTime(s.now())
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": k.UID},
@@ -297,7 +308,7 @@ func (s *store) shutDown(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 
 // remove deletes a kernel; its Pod and the rest follow in the background.
 func (s *store) remove(ctx context.Context, k *v1alpha1.JupyterKernel) error {
-	s.forget(k.Name)
+	s.forget(k)
 	s.resting.rest(k)
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()

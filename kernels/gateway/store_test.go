@@ -49,9 +49,9 @@ func TestAnOldListCountsNoKernelAsGone(t *testing.T) {
 	cfg.Name = testGateway
 	cfg.bounds.kernelsPerUser = 1
 	s := newStore(cfg, c, nil, time.Now)
-	s.unseen["first"] = unseen{owner: alice.owner(), at: time.Now()}
+	s.unseen[s.key(alice, "first")] = unseen{owner: alice.owner(), at: time.Now()}
 	refused := make(chan error, 1)
-	c.second = func() { refused <- s.reserve(t.Context(), alice, "second") }
-	require.ErrorContains(t, s.reserve(t.Context(), alice, "third"), "too many kernels")
+	c.second = func() { refused <- s.reserve(t.Context(), alice, s.key(alice, "second")) }
+	require.ErrorContains(t, s.reserve(t.Context(), alice, s.key(alice, "third")), "too many kernels")
 	assert.ErrorContains(t, <-refused, "too many kernels")
 }

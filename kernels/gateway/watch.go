@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -15,11 +16,11 @@ type watch struct {
 	removed func(k *v1alpha1.JupyterKernel) // called with every object that is no more
 
 	mu   sync.Mutex
-	subs map[string]map[*subscription]struct{} // by kernel id
+	subs map[types.NamespacedName]map[*subscription]struct{}
 }
 
 func newWatch(removed func(k *v1alpha1.JupyterKernel)) *watch {
-	return &watch{removed: removed, subs: map[string]map[*subscription]struct{}{}}
+	return &watch{removed: removed, subs: map[types.NamespacedName]map[*subscription]struct{}{}}
 }
 
 // subscription is one socket's view of one kernel: of the object with the UID
@@ -28,10 +29,10 @@ func newWatch(removed func(k *v1alpha1.JupyterKernel)) *watch {
 //
 //	subscribe ── bind ──▶ follows ── gone, another UID, another owner ──▶ over
 type subscription struct {
-	watch   *watch
-	id      string
-	changed chan struct{} // capacity 1
-	over    chan struct{} // closed once the kernel is gone or not the owner's
+	watch     *watch
+	kernelKey types.NamespacedName
+	changed   chan struct{} // capacity 1
+	over      chan struct{} // closed once the kernel is gone or not the owner's
 
 	mu     sync.Mutex
 	uid    types.UID // empty before bind
@@ -42,17 +43,17 @@ type subscription struct {
 
 // subscribe must be called before the kernel that is passed to bind is read,
 // so that no change falls between.
-func (w *watch) subscribe(id string) *subscription {
+func (w *watch) subscribe(kernel types.NamespacedName) *subscription {
 	s := &subscription{
-		watch: w, id: id, changed: make(chan struct{}, 1), over: make(chan struct{}),
+		watch: w, kernelKey: kernel, changed: make(chan struct{}, 1), over: make(chan struct{}),
 		early: map[types.UID]*v1alpha1.JupyterKernel{},
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.subs[id] == nil {
-		w.subs[id] = map[*subscription]struct{}{}
+	if w.subs[kernel] == nil {
+		w.subs[kernel] = map[*subscription]struct{}{}
 	}
-	w.subs[id][s] = struct{}{}
+	w.subs[kernel][s] = struct{}{}
 	return s
 }
 
@@ -94,9 +95,9 @@ func (s *subscription) latest() *v1alpha1.JupyterKernel {
 func (s *subscription) close() {
 	s.watch.mu.Lock()
 	defer s.watch.mu.Unlock()
-	delete(s.watch.subs[s.id], s)
-	if len(s.watch.subs[s.id]) == 0 {
-		delete(s.watch.subs, s.id)
+	delete(s.watch.subs[s.kernelKey], s)
+	if len(s.watch.subs[s.kernelKey]) == 0 {
+		delete(s.watch.subs, s.kernelKey)
 	}
 }
 
@@ -118,23 +119,24 @@ func (s *subscription) set(uid types.UID, k *v1alpha1.JupyterKernel) {
 // publish tells of a kernel's new state.
 func (w *watch) publish(k *v1alpha1.JupyterKernel) {
 	if k.DeletionTimestamp != nil {
-		w.each(k.Name, k.UID, nil)
+		w.each(k, nil)
 		return
 	}
-	w.each(k.Name, k.UID, k)
+	w.each(k, k)
 }
 
 // deleted tells that a kernel is no more.
 func (w *watch) deleted(k *v1alpha1.JupyterKernel) {
 	w.removed(k)
-	w.each(k.Name, k.UID, nil)
+	w.each(k, nil)
 }
 
-func (w *watch) each(id string, uid types.UID, k *v1alpha1.JupyterKernel) {
+// each tells of what has become of a kernel; now is nil if it is no more.
+func (w *watch) each(of, now *v1alpha1.JupyterKernel) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for s := range w.subs[id] {
-		s.set(uid, k)
+	for s := range w.subs[client.ObjectKeyFromObject(of)] {
+		s.set(of.UID, now)
 	}
 }
 

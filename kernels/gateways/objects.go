@@ -70,8 +70,9 @@ func gatewayImage(cfg Config, gw *v1alpha1.JupyterGateway) (image string, replac
 // gatewayLogLevels maps the names of elastic-jupyter-operator to slog's.
 var gatewayLogLevels = map[v1alpha1.LogLevel]string{"DEBUG": "debug", "INFO": "info", "WARNING": "warn"}
 
-// gatewayDeployment runs Pods that selector selects; key names the Secret with its key.
-func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[string]string, key string) *appsv1.Deployment {
+// gatewayDeployment runs Pods that selector selects; key names the Secret with its key, and
+// served are the namespaces that it serves beside its own.
+func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[string]string, key string, served []string) *appsv1.Deployment {
 	image, _ := gatewayImage(cfg, gw)
 	level := gatewayLogLevels[ptr.Deref(gw.Spec.LogLevel, "INFO")]
 	if level == "" {
@@ -86,6 +87,12 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 		{Name: "ELASTICHUB_GATEWAY_LISTEN", Value: fmt.Sprintf(":%d", v1alpha1.GatewayPort)},
 		{Name: "ELASTICHUB_GATEWAY_METRICS_LISTEN", Value: fmt.Sprintf(":%d", metricsPort)},
 		{Name: "ELASTICHUB_LOG_LEVEL", Value: level},
+	}
+	if own := cfg.Scope.Own(); own != gw.Namespace {
+		env = append(env, corev1.EnvVar{Name: "ELASTICHUB_GATEWAY_POLICY_NAMESPACE", Value: own})
+	}
+	if len(served) > 0 {
+		env = append(env, corev1.EnvVar{Name: "ELASTICHUB_GATEWAY_ALSO_SERVES", Value: strings.Join(served, ",")})
 	}
 	if limit, ok := gatewayResources(gw).Limits[corev1.ResourceMemory]; ok {
 		// The gateway sizes its buffers by it, and collects garbage before it is killed.

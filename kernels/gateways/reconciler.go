@@ -36,6 +36,7 @@ const (
 	ConditionClientTokenMissing  = "ClientTokenMissing"
 	ConditionClientPolicyMissing = "ClientPolicyMissing"
 	ConditionNameTaken           = "NameTaken"
+	ConditionNamespacesServed    = "NamespacesServed"
 	clientTokenRecheck           = 30 * time.Second
 	clusterRoleRecheck           = time.Minute
 	refusedRecheck               = time.Minute
@@ -51,6 +52,7 @@ const (
 	ReasonNotFound       v1alpha1.Reason = "NotFound"
 	ReasonForbidden      v1alpha1.Reason = "Forbidden"
 	ReasonBound          v1alpha1.Reason = "Bound"
+	ReasonNotServed      v1alpha1.Reason = "NotServed"
 )
 
 // deploymentConditions are carried along as the Deployment has them.
@@ -71,11 +73,12 @@ type gatewayReconciler struct {
 // Reconcile implements reconcile.Reconciler; requests name gateways.
 func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	gw := &v1alpha1.JupyterGateway{}
-	if err := r.client.Get(ctx, req.NamespacedName, gw); err != nil {
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+	err := r.client.Get(ctx, req.NamespacedName, gw)
+	if apierrors.IsNotFound(err) || err == nil && gw.DeletionTimestamp != nil {
+		return reconcile.Result{}, r.revoke(ctx, req.NamespacedName, func(string) bool { return false })
 	}
-	if gw.DeletionTimestamp != nil {
-		return reconcile.Result{}, nil
+	if err != nil {
+		return reconcile.Result{}, err
 	}
 	status := *gw.Status.DeepCopy()
 	if err := gw.Malformed(); err != nil { // what it has stays as it is
@@ -139,7 +142,14 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 	if err != nil {
 		return 0, err
 	}
-	deployment := gatewayDeployment(r.cfg, gw, selector, key)
+	served, err := r.elsewhere(ctx, gw, status)
+	if err != nil {
+		return 0, err
+	}
+	if len(gw.Spec.AllowedNamespaces) > 0 {
+		again = sooner(again, elsewhereRecheck) // namespaces are not watched
+	}
+	deployment := gatewayDeployment(r.cfg, gw, selector, key, served)
 	if err := r.put(ctx, gw, deployment); err != nil {
 		return 0, err
 	}
@@ -361,7 +371,7 @@ func (r *gatewayReconciler) checkClientPolicies(ctx context.Context, gw *v1alpha
 	if gw.Spec.Auth != nil {
 		for _, c := range gw.Spec.Auth.Clients {
 			for _, name := range c.Policies {
-				err := r.client.Get(ctx, types.NamespacedName{Namespace: gw.Namespace, Name: name}, &v1alpha1.GroupPolicy{})
+				err := r.client.Get(ctx, types.NamespacedName{Namespace: r.cfg.Scope.Own(), Name: name}, &v1alpha1.GroupPolicy{})
 				if apierrors.IsNotFound(err) {
 					missing = append(missing, fmt.Sprintf("%s (client %s)", name, c.Name))
 				} else if err != nil {

@@ -18,10 +18,15 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // Config is what the controllers of gateways and kernelspecs need to know.
 type Config struct {
+	// Scope is the namespaces of the release; policies are in its own.
+	Scope *namespaces.Scope
+	// Owner keeps other releases away from them; nil: there are none.
+	Owner *namespaces.Owner
 	// Pods says how kernels are made; gateways run the same image.
 	Pods podspec.Config
 	// TokenPublicKey verifies notebook tokens (tokens.Issuer.PublicKey).
@@ -39,7 +44,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config) error {
 	if err := setupGateways(mgr, cfg); err != nil {
 		return err
 	}
-	if err := setupTemplates(mgr); err != nil {
+	if err := setupTemplates(mgr, cfg); err != nil {
 		return err
 	}
 	return setupSpecs(mgr, cfg)
@@ -59,6 +64,18 @@ func setupGateways(mgr manager.Manager, cfg Config) error {
 		}
 		return requests
 	})
+	ofAll := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+		var list v1alpha1.JupyterGatewayList
+		if err := cfg.Scope.List(ctx, r.client, &list); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "cannot list gateways")
+			return nil
+		}
+		requests := make([]reconcile.Request, len(list.Items))
+		for i := range list.Items {
+			requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+		}
+		return requests
+	})
 	existence := builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})
 	return ctrl.NewControllerManagedBy(mgr).Named("kernel-gateway").
 		For(&v1alpha1.JupyterGateway{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -69,8 +86,10 @@ func setupGateways(mgr manager.Manager, cfg Config) error {
 		Owns(&rbacv1.Role{}).
 		Owns(&rbacv1.RoleBinding{}).
 		Watches(&v1alpha1.JupyterKernelSpec{}, all, existence).
-		Watches(&v1alpha1.GroupPolicy{}, all, existence).
-		Complete(r)
+		Watches(&v1alpha1.GroupPolicy{}, ofAll, existence).
+		Watches(&rbacv1.Role{}, handler.EnqueueRequestsFromMapFunc(byRoleElsewhere)).
+		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(byRoleElsewhere)).
+		Complete(cfg.Owner.Guard(r))
 }
 
 func setupSpecs(mgr manager.Manager, cfg Config) error {
@@ -92,5 +111,5 @@ func setupSpecs(mgr manager.Manager, cfg Config) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("kernelspec").
 		For(&v1alpha1.JupyterKernelSpec{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.JupyterKernelTemplate{}, ofTemplate, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Complete(r)
+		Complete(cfg.Owner.Guard(r))
 }

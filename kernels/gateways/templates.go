@@ -25,10 +25,10 @@ type templateReconciler struct {
 	now    func() time.Time
 }
 
-func setupTemplates(mgr manager.Manager) error {
+func setupTemplates(mgr manager.Manager, cfg Config) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("kerneltemplate").
 		For(&v1alpha1.JupyterKernelTemplate{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Complete(&templateReconciler{client: mgr.GetClient(), now: time.Now})
+		Complete(cfg.Owner.Guard(&templateReconciler{client: mgr.GetClient(), now: time.Now}))
 }
 
 // Reconcile implements reconcile.Reconciler; requests name templates.

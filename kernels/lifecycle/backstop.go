@@ -323,11 +323,11 @@ func (b *backstop) prepare(ctx context.Context) ([]inquiry, []keys.Secret, error
 			!podspec.BelongsTo(pod, k.UID) || pod.DeletionTimestamp != nil || !podstate.Alive(pod) {
 			continue // its end is the kernel's matter
 		}
-		gateway := types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Gateway}
+		gateway := k.GatewayKey()
 		key, known := gatewayKeys[gateway]
 		if !known {
 			var err error
-			if key, err = podspec.ReadGatewayKey(ctx, b.live, k.Namespace, k.Spec.Gateway); err != nil {
+			if key, err = podspec.ReadGatewayKey(ctx, b.live, gateway.Namespace, gateway.Name); err != nil {
 				log.FromContext(ctx).Error(err, "the agents of a gateway cannot be asked", "gateway", k.Spec.Gateway)
 			}
 			gatewayKeys[gateway] = key

@@ -13,6 +13,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/usage"
 	"github.com/elastichub/elastichub/usage/budgets"
 )
@@ -205,7 +206,7 @@ func (r *kernelReconciler) budgetOf(ctx context.Context, k *v1alpha1.JupyterKern
 	if k.Status.Phase != v1alpha1.KernelReady || len(k.Status.Policies) == 0 {
 		return budgetFinding{}, nil
 	}
-	policies, err := podspec.PoliciesNamed(ctx, r.client, k.Namespace, k.Status.Policies[:1])
+	policies, err := podspec.PoliciesNamed(ctx, r.client, r.pods.Config().PoliciesOf(k), k.Status.Policies[:1])
 	if err != nil {
 		return budgetFinding{}, err
 	}
@@ -267,7 +268,7 @@ func (r *kernelReconciler) tellBudget(ctx context.Context, k *v1alpha1.JupyterKe
 // budgetWatch looks how the budgets stand of all kernels with Pods, and has those looked at for
 // which that has changed.
 type budgetWatch struct {
-	namespace string
+	scope     *namespaces.Scope
 	client    client.Reader // reads from the cache
 	standings Standings
 	changed   chan event.GenericEvent
@@ -294,7 +295,7 @@ func (w *budgetWatch) Start(ctx context.Context) error {
 
 func (w *budgetWatch) look(ctx context.Context) error {
 	var policies v1alpha1.GroupPolicyList
-	if err := w.client.List(ctx, &policies, client.InNamespace(w.namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := w.client.List(ctx, &policies, client.InNamespace(w.scope.Own()), client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("kernels: list policies: %w", err)
 	}
 	bounding := map[string][]v1alpha1.GroupPolicy{}
@@ -304,7 +305,7 @@ func (w *budgetWatch) look(ctx context.Context) error {
 		}
 	}
 	var kernels v1alpha1.JupyterKernelList
-	if err := w.client.List(ctx, &kernels, client.InNamespace(w.namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := w.scope.List(ctx, w.client, &kernels, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	for i := range kernels.Items {

@@ -26,6 +26,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 const (
@@ -88,10 +89,10 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	return reconcile.Result{}, nil
 }
 
-func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Context, client.Object, func(*v1alpha1.JupyterKernel) bool) []reconcile.Request) error {
-	each := func(is func(k *v1alpha1.JupyterKernel, changed string) bool) handler.EventHandler {
+func setupIdle(mgr manager.Manager, owner *namespaces.Owner, r *idleReconciler, where func(context.Context, func(*v1alpha1.JupyterKernel) bool) []reconcile.Request) error {
+	each := func(is func(k *v1alpha1.JupyterKernel, changed types.NamespacedName) bool) handler.EventHandler {
 		return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-			return where(ctx, o, func(k *v1alpha1.JupyterKernel) bool { return HasAgent(k) && is(k, o.GetName()) })
+			return where(ctx, func(k *v1alpha1.JupyterKernel) bool { return HasAgent(k) && is(k, client.ObjectKeyFromObject(o)) })
 		})
 	}
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
@@ -105,16 +106,18 @@ func setupIdle(mgr manager.Manager, r *idleReconciler, where func(context.Contex
 			},
 			DeleteFunc: func(event.DeleteEvent) bool { return false },
 		})).
-		Watches(&v1alpha1.JupyterGateway{}, each(func(k *v1alpha1.JupyterKernel, name string) bool { return k.Spec.Gateway == name }), changed).
-		Watches(&v1alpha1.JupyterKernelSpec{}, each(func(k *v1alpha1.JupyterKernel, name string) bool { return k.Spec.KernelSpec == name }), changed).
-		Watches(&v1alpha1.GroupPolicy{}, each(func(k *v1alpha1.JupyterKernel, name string) bool {
-			return slices.Contains(k.Spec.Policies, name) || slices.Contains(k.Status.Policies, name)
+		Watches(&v1alpha1.JupyterGateway{}, each(func(k *v1alpha1.JupyterKernel, gateway types.NamespacedName) bool { return k.GatewayKey() == gateway }), changed).
+		Watches(&v1alpha1.JupyterKernelSpec{}, each(func(k *v1alpha1.JupyterKernel, ks types.NamespacedName) bool {
+			return k.Spec.KernelSpec == ks.Name && k.GatewayKey().Namespace == ks.Namespace
+		}), changed).
+		Watches(&v1alpha1.GroupPolicy{}, each(func(k *v1alpha1.JupyterKernel, policy types.NamespacedName) bool {
+			return r.pods.Config().PoliciesOf(k) == policy.Namespace && (slices.Contains(k.Spec.Policies, policy.Name) || slices.Contains(k.Status.Policies, policy.Name))
 		}), changed).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: rulesAtOnce,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRulePause, mostRulePause),
 		}).
-		Complete(r)
+		Complete(owner.Guard(r))
 }
 
 // Agents reaches the agents of running kernels, by address and secret. An

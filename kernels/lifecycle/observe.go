@@ -45,7 +45,7 @@ func (r *kernelReconciler) snoozeBound(ctx context.Context, k *v1alpha1.JupyterK
 	if k.Annotations[v1alpha1.AnnotationSnoozeUntil] == "" {
 		return 0, nil
 	}
-	policies, err := podspec.PoliciesNamed(ctx, r.client, k.Namespace, k.Status.Policies)
+	policies, err := podspec.PoliciesNamed(ctx, r.client, r.pods.Config().PoliciesOf(k), k.Status.Policies)
 	if err != nil {
 		return 0, err
 	}
@@ -199,7 +199,7 @@ func (r *kernelReconciler) gatewayOf(ctx context.Context, k *v1alpha1.JupyterKer
 	if k.Spec.Gateway == "" {
 		return gw, nil
 	}
-	err = r.client.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Gateway}, &gw)
+	err = r.client.Get(ctx, k.GatewayKey(), &gw)
 	if client.IgnoreNotFound(err) != nil {
 		return gw, fmt.Errorf("kernels: read gateway: %w", err)
 	}

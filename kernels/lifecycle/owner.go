@@ -24,7 +24,7 @@ func (r *kernelReconciler) ensureOwner(ctx context.Context, k *v1alpha1.JupyterK
 	}
 	if k.Spec.Notebook != "" {
 		notebook := &v1alpha1.JupyterNotebook{}
-		over, owner, err := r.ownerState(ctx, k, k.Spec.Notebook, "JupyterNotebook", notebook, func() bool { return outcomeOf(serverOf(notebook), requestNone) == ends })
+		over, owner, err := r.ownerState(ctx, k, types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Notebook}, "JupyterNotebook", notebook, func() bool { return outcomeOf(serverOf(notebook), requestNone) == ends })
 		if err != nil || over {
 			return r.deleted(ctx, k, over, "its notebook is gone, or was stopped by its owner", err)
 		}
@@ -38,11 +38,11 @@ func (r *kernelReconciler) ensureOwner(ctx context.Context, k *v1alpha1.JupyterK
 		return false, nil
 	}
 	gateway := &v1alpha1.JupyterGateway{}
-	over, owner, err := r.ownerState(ctx, k, k.Spec.Gateway, "JupyterGateway", gateway, func() bool { return false })
+	over, owner, err := r.ownerState(ctx, k, k.GatewayKey(), "JupyterGateway", gateway, func() bool { return false })
 	if err != nil || over {
 		return r.deleted(ctx, k, over, "its gateway is gone", err)
 	}
-	if owner && k.Spec.Notebook == "" {
+	if owner && k.Spec.Notebook == "" && gateway.Namespace == k.Namespace { // no object has an owner in another namespace
 		return false, r.addOwner(ctx, k, gateway, "JupyterGateway")
 	}
 	return false, nil
@@ -57,9 +57,8 @@ func (r *kernelReconciler) deleted(ctx context.Context, k *v1alpha1.JupyterKerne
 
 // ownerState reads an owner. over means that the kernel's time is up; it is
 // never said on the word of the cache alone.
-func (r *kernelReconciler) ownerState(ctx context.Context, k *v1alpha1.JupyterKernel, name, kind string, owner client.Object, ended func() bool) (over, exists bool, err error) {
+func (r *kernelReconciler) ownerState(ctx context.Context, k *v1alpha1.JupyterKernel, key types.NamespacedName, kind string, owner client.Object, ended func() bool) (over, exists bool, err error) {
 	bound := ownerUID(k, kind)
-	key := types.NamespacedName{Namespace: k.Namespace, Name: name}
 	// a kernel that was admitted once had a gateway, even if another owns it
 	had := bound != "" || kind == "JupyterGateway" && k.Status.Phase != "" && k.Status.Phase != v1alpha1.KernelQueued
 	for _, reader := range []client.Reader{r.client, r.live} {

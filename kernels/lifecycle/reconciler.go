@@ -19,6 +19,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/setaside"
 )
@@ -36,6 +37,7 @@ var errNotReady = errors.New("kernels: the agent does not answer yet")
 
 // kernelReconciler brings one kernel after the other to where it should be.
 type kernelReconciler struct {
+	scope  *namespaces.Scope
 	pods   *podspec.Builder
 	client client.Client // reads from the cache
 	live   client.Reader // reads from the API server

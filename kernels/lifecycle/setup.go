@@ -21,46 +21,49 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // kernelsAtOnce bounds how many kernels are reconciled at a time.
 const kernelsAtOnce = 16
 
-// SetupWithManager adds the controllers of kernels' lives, and the sweep of a namespace,
-// to a manager. expect is told of every Pod that is about to be created. keepSeed is
+// SetupWithManager adds the controllers of kernels' lives in the namespaces of a scope that
+// are owner's, and the sweep of those, to a manager. expect is told of every Pod that is about to be created. keepSeed is
 // what the keys of kernels' states follow from, if states are kept. metered is told what
 // agents count, and standings tells how budgets stand.
-func SetupWithManager(mgr manager.Manager, namespace string, pods *podspec.Builder, keepSeed []byte, agents Agents, expect func(*corev1.Pod), metered Metered, standings Standings, meters *Metrics) error {
-	kernels := &kernelReconciler{pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents, keepSeed: keepSeed, standings: standings}
+func SetupWithManager(mgr manager.Manager, scope *namespaces.Scope, owner *namespaces.Owner, pods *podspec.Builder, keepSeed []byte, agents Agents, expect func(*corev1.Pod), metered Metered, standings Standings, meters *Metrics) error {
+	kernels := &kernelReconciler{scope: scope, pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents, keepSeed: keepSeed, standings: standings}
 	kernels.backstop = newBackstop(pods, mgr.GetClient(), mgr.GetAPIReader(), agents)
 	kernels.backstop.metered = metered
 	if err := mgr.Add(kernels.backstop); err != nil {
 		return err
 	}
-	watch := &budgetWatch{namespace: namespace, client: mgr.GetClient(), standings: standings, changed: kernels.backstop.changed}
+	watch := &budgetWatch{scope: scope, client: mgr.GetClient(), standings: standings, changed: kernels.backstop.changed}
 	if err := mgr.Add(watch); err != nil {
 		return err
 	}
-	if err := setupKernels(mgr, kernels); err != nil {
+	if err := setupKernels(mgr, owner, kernels); err != nil {
 		return err
 	}
-	if err := setupIdle(mgr, &idleReconciler{pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), agents: agents}, kernels.kernelsWhere); err != nil {
+	if err := setupIdle(mgr, owner, &idleReconciler{pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), agents: agents}, kernels.kernelsWhere); err != nil {
 		return err
 	}
-	return mgr.Add(&sweeper{namespace: namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters})
+	return mgr.Add(&sweeper{scope: scope, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters})
 }
 
-func setupKernels(mgr manager.Manager, r *kernelReconciler) error {
-	waiting := func(ctx context.Context, o client.Object) []reconcile.Request {
-		return r.kernelsWhere(ctx, o, func(k *v1alpha1.JupyterKernel) bool {
+func setupKernels(mgr manager.Manager, owner *namespaces.Owner, r *kernelReconciler) error {
+	waiting := func(ctx context.Context, _ client.Object) []reconcile.Request {
+		return r.kernelsWhere(ctx, func(k *v1alpha1.JupyterKernel) bool {
 			return k.Status.Phase == v1alpha1.KernelQueued || k.Status.Phase == ""
 		})
 	}
 	ofNotebook := func(ctx context.Context, o client.Object) []reconcile.Request {
-		return r.kernelsWhere(ctx, o, func(k *v1alpha1.JupyterKernel) bool { return k.Spec.Notebook == o.GetName() })
+		return r.kernelsWhere(ctx, func(k *v1alpha1.JupyterKernel) bool {
+			return k.Spec.Notebook == o.GetName() && k.Namespace == o.GetNamespace()
+		})
 	}
 	ofGateway := func(ctx context.Context, o client.Object) []reconcile.Request {
-		return r.kernelsWhere(ctx, o, func(k *v1alpha1.JupyterKernel) bool { return k.Spec.Gateway == o.GetName() })
+		return r.kernelsWhere(ctx, func(k *v1alpha1.JupyterKernel) bool { return k.GatewayKey() == client.ObjectKeyFromObject(o) })
 	}
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("kernel").
@@ -73,7 +76,7 @@ func setupKernels(mgr manager.Manager, r *kernelReconciler) error {
 		Watches(&v1alpha1.JupyterNotebook{}, handler.EnqueueRequestsFromMapFunc(ofNotebook), changed).
 		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(waiting), builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: kernelsAtOnce}).
-		Complete(r)
+		Complete(owner.Guard(r))
 }
 
 // podEvents enqueues the kernel of a Pod, and keeps how deleted Pods looked last.
@@ -96,10 +99,11 @@ func (r *kernelReconciler) podEvents() handler.EventHandler {
 	}
 }
 
-// kernelsWhere asks for those kernels in the namespace of an object that has changed.
-func (r *kernelReconciler) kernelsWhere(ctx context.Context, changed client.Object, is func(*v1alpha1.JupyterKernel) bool) []reconcile.Request {
+// kernelsWhere asks for those kernels of all namespaces that something which has changed
+// is about: a gateway and its kernelspecs may be in another namespace than a kernel.
+func (r *kernelReconciler) kernelsWhere(ctx context.Context, is func(*v1alpha1.JupyterKernel) bool) []reconcile.Request {
 	var list v1alpha1.JupyterKernelList
-	if err := r.client.List(ctx, &list, client.InNamespace(changed.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.scope.List(ctx, r.client, &list, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list kernels")
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 const (
@@ -26,12 +27,12 @@ const (
 // sweeper removes Pods and Secrets of kernels that are gone. Owner references
 // and the reconciler leave nothing for it; it is for what neither foresaw.
 type sweeper struct {
-	// namespace is the one that is swept.
-	namespace string
-	client    client.Client
-	live      client.Reader
-	now       func() time.Time
-	meters    *Metrics
+	// scope are the namespaces that are swept.
+	scope  *namespaces.Scope
+	client client.Client
+	live   client.Reader
+	now    func() time.Time
+	meters *Metrics
 }
 
 // NeedLeaderElection makes the leader sweep, and nobody else.
@@ -59,16 +60,22 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
 	defer cancel()
 	var pods corev1.PodList
-	if err := s.live.List(ctx, &pods, client.InNamespace(s.namespace), podspec.Selector); err != nil {
+	if err := s.scope.List(ctx, s.live, &pods, podspec.Selector); err != nil {
 		return fmt.Errorf("kernels: list Pods: %w", err)
 	}
 	secrets := metav1.PartialObjectMetadataList{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	if err := s.live.List(ctx, &secrets, client.InNamespace(s.namespace), podspec.Selector); err != nil {
+	// Secrets of a whole cluster may not be listed: outside of the release's own namespace
+	// the garbage collector has to do then.
+	listed := s.scope
+	if s.scope.All() {
+		listed = namespaces.Only(s.scope.Own())
+	}
+	if err := listed.List(ctx, s.live, &secrets, podspec.Selector); err != nil {
 		return fmt.Errorf("kernels: list Secrets: %w", err)
 	}
 	var kernels v1alpha1.JupyterKernelList
-	if err := s.live.List(ctx, &kernels, client.InNamespace(s.namespace)); err != nil {
+	if err := s.scope.List(ctx, s.live, &kernels); err != nil {
 		return fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	uids := map[types.UID]bool{}

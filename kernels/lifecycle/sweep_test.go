@@ -14,6 +14,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 func TestSweep(t *testing.T) {
@@ -35,7 +36,7 @@ func TestSweep(t *testing.T) {
 
 	meters, err := NewMetrics(prometheus.NewRegistry())
 	require.NoError(t, err)
-	s := &sweeper{namespace: c.Name, client: c, live: c, now: time.Now, meters: meters}
+	s := &sweeper{scope: namespaces.Only(c.Name), client: c, live: c, now: time.Now, meters: meters}
 	require.NoError(t, s.sweep(t.Context()))
 	assert.True(t, c.Find("unowned", unowned), "what is young is spared")
 

@@ -45,7 +45,7 @@ func (c *Catalogue) Held(ctx context.Context, user string) (byUser admission.Res
 // counted lists the kernels that hold something, which are not to be changed.
 func (c *Catalogue) counted(ctx context.Context) ([]*v1alpha1.JupyterKernel, error) {
 	var all v1alpha1.JupyterKernelList
-	if err := c.reader.List(ctx, &all, client.InNamespace(c.namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.scope.List(ctx, c.reader, &all, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	var holding []*v1alpha1.JupyterKernel

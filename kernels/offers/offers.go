@@ -16,6 +16,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/languages"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // Offer is a kernelspec as somebody who chooses sees it.
@@ -34,10 +35,12 @@ type Offer struct {
 
 // Catalogue tells what there is to lend, from the caches. Any replica may ask.
 type Catalogue struct {
-	// namespace is where gateways, kernels and policies are.
+	// namespace is where the Hub's gateways and kernels are, and the policies.
 	namespace string
-	pods      podspec.Config
-	reader    client.Reader
+	// scope is where anybody's kernels are, which hold what there is, too.
+	scope  *namespaces.Scope
+	pods   podspec.Config
+	reader client.Reader
 	// cluster is nil without ClusterCapacity.
 	cluster queue.Capacity
 }
@@ -194,7 +197,7 @@ func allowedBy(policies []v1alpha1.GroupPolicy, kernelSpec string) bool {
 	})
 }
 
-// New looks into one namespace. cluster is nil where only the policies limit.
-func New(namespace string, pods podspec.Config, reader client.Reader, cluster queue.Capacity) *Catalogue {
-	return &Catalogue{namespace: namespace, pods: pods, reader: reader, cluster: cluster}
+// New looks into the namespaces of a scope; what is on offer is in its own. cluster is nil where only the policies limit.
+func New(scope *namespaces.Scope, pods podspec.Config, reader client.Reader, cluster queue.Capacity) *Catalogue {
+	return &Catalogue{namespace: scope.Own(), scope: scope, pods: pods, reader: reader, cluster: cluster}
 }

@@ -53,6 +53,9 @@ func (b *Builder) Gather(ctx context.Context, reader client.Reader, k *v1alpha1.
 	return Gather(ctx, b.cfg, reader, k)
 }
 
+// Config is what Pods are made with.
+func (b *Builder) Config() Config { return b.cfg }
+
 // Build gathers and builds. Errors are those of both.
 func (b *Builder) Build(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel) (*Built, error) {
 	in, err := Gather(ctx, b.cfg, reader, k)

@@ -31,6 +31,8 @@ type Config struct {
 	// APIAudiences are those of the cluster's API server, as far as they are known: no
 	// Pod gets a token for them.
 	APIAudiences []string
+	// PolicyNamespace is where GroupPolicies are; empty: in each kernel's own.
+	PolicyNamespace string
 	// Keeps: there is a seed for the keys of states. Without it none is kept.
 	Keeps bool
 	// Keep is how the states of kernels are kept, where nobody else says anything.

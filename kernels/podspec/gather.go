@@ -1,6 +1,7 @@
 package podspec
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func gatherDerived(ctx context.Context, cfg Config, reader client.Reader, k *v1a
 		return Parts{}, err
 	}
 	in := Parts{Kernel: k, HubEnvironment: cfg.HubEnvironment}
-	if err := gatherPolicies(ctx, reader, k, &in); err != nil {
+	if err := gatherPolicies(ctx, cfg, reader, k, &in); err != nil {
 		return Parts{}, err
 	}
 	if err := gatherAccount(ctx, cfg, reader, &in); err != nil {
@@ -53,13 +54,17 @@ func gatherDerived(ctx context.Context, cfg Config, reader client.Reader, k *v1a
 		return Parts{}, invalid("spec.gateway", "must be set with spec.kernelSpec").in(objectName(k))
 	}
 	in.Gateway = &v1alpha1.JupyterGateway{}
-	if err := find(ctx, reader, k.Namespace, k.Spec.Gateway, in.Gateway, "GatewayMissing", "JupyterGateway"); err != nil {
+	at := k.GatewayKey()
+	if err := find(ctx, reader, at.Namespace, at.Name, in.Gateway, "GatewayMissing", "JupyterGateway"); err != nil {
 		return Parts{}, err
 	}
+	if !in.Gateway.Serves(k.Namespace) {
+		return Parts{}, invalid("spec.gatewayNamespace", "the gateway %s does not serve this namespace: its spec.allowedNamespaces does not name %s", at, k.Namespace).in(objectName(k))
+	}
 	in.Spec = &v1alpha1.JupyterKernelSpec{}
-	err := find(ctx, reader, k.Namespace, k.Spec.KernelSpec, in.Spec, "KernelSpecMissing", "JupyterKernelSpec")
+	err := find(ctx, reader, at.Namespace, k.Spec.KernelSpec, in.Spec, "KernelSpecMissing", "JupyterKernelSpec")
 	if errors.As(err, new(*MissingError)) && k.Spec.KernelSpec == v1alpha1.DefaultKernelName {
-		in.Spec, err = builtinSpec(cfg, k.Namespace), nil
+		in.Spec, err = builtinSpec(cfg, at.Namespace), nil
 	}
 	if err != nil {
 		return Parts{}, err
@@ -87,8 +92,8 @@ func gatherTemplate(ctx context.Context, reader client.Reader, ks *v1alpha1.Jupy
 }
 
 // gatherPolicies takes those that exist; whether they suffice is admission's matter.
-func gatherPolicies(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel, in *Parts) error {
-	policies, err := PoliciesNamed(ctx, reader, k.Namespace, k.Spec.Policies)
+func gatherPolicies(ctx context.Context, cfg Config, reader client.Reader, k *v1alpha1.JupyterKernel, in *Parts) error {
+	policies, err := PoliciesNamed(ctx, reader, cfg.PoliciesOf(k), k.Spec.Policies)
 	if err != nil {
 		return err
 	}
@@ -99,6 +104,11 @@ func gatherPolicies(ctx context.Context, reader client.Reader, k *v1alpha1.Jupyt
 	}
 	in.Policies = policies
 	return nil
+}
+
+// PoliciesOf is the namespace of a kernel's policies: the release's.
+func (c Config) PoliciesOf(k *v1alpha1.JupyterKernel) string {
+	return cmp.Or(c.PolicyNamespace, k.Namespace)
 }
 
 // PoliciesNamed reads those of some policies that exist, in the order in which they are named.
@@ -117,7 +127,7 @@ func PoliciesNamed(ctx context.Context, reader client.Reader, namespace string, 
 	return policies, nil
 }
 
-// gatherAccount finds the account of the first policy, which its owner has to have
+// gatherAccount finds the account of the first policy in the kernel's namespace, which its owner has to have
 // marked for that and for its tokens. Until then the kernel waits.
 func gatherAccount(ctx context.Context, cfg Config, reader client.Reader, in *Parts) error {
 	if len(in.Policies) == 0 {
@@ -135,7 +145,7 @@ func gatherAccount(ctx context.Context, cfg Config, reader client.Reader, in *Pa
 		return invalid("spec.serviceAccountTokens"+fault.Path, "%s", fault.Problem).in(object)
 	}
 	const reason = "ServiceAccountMissing"
-	if err := find(ctx, reader, policy.Namespace, policy.Spec.ServiceAccountName, account, reason, "ServiceAccount"); err != nil {
+	if err := find(ctx, reader, in.Kernel.Namespace, policy.Spec.ServiceAccountName, account, reason, "ServiceAccount"); err != nil {
 		return err
 	}
 	if !podrules.IsForPolicy(account, policy.Name) {

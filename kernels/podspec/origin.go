@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -27,8 +26,8 @@ func Derive(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel
 		if err := find(ctx, reader, k.Namespace, k.Spec.Notebook, nb, "NotebookMissing", "JupyterNotebook"); err != nil {
 			return nil, err
 		}
-		if !namesGateway(nb, k.Spec.Gateway) {
-			return nil, invalid("spec.notebook", "%s does not use the gateway %s", nb.Name, k.Spec.Gateway).in(objectName(k))
+		if nb.GatewayKey() != k.GatewayKey() {
+			return nil, invalid("spec.notebook", "%s does not use the gateway %s", nb.Name, k.GatewayKey()).in(objectName(k))
 		}
 		spec.User, spec.Policies, spec.IdleTimeoutSeconds = nb.Spec.User, nil, nil
 		if o := nb.Spec.KernelOptions; o != nil {
@@ -36,7 +35,7 @@ func Derive(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel
 		}
 	} else {
 		gw := &v1alpha1.JupyterGateway{}
-		if err := find(ctx, reader, k.Namespace, k.Spec.Gateway, gw, "GatewayMissing", "JupyterGateway"); err != nil {
+		if err := find(ctx, reader, k.GatewayKey().Namespace, k.Spec.Gateway, gw, "GatewayMissing", "JupyterGateway"); err != nil {
 			return nil, err
 		}
 		i := -1
@@ -70,12 +69,6 @@ func MadeByGateway(k *v1alpha1.JupyterKernel) bool {
 }
 
 // Uses reports whether a notebook's kernels are of a gateway.
-func Uses(nb *v1alpha1.JupyterNotebook, gateway string) bool { return namesGateway(nb, gateway) }
-
-func namesGateway(nb *v1alpha1.JupyterNotebook, gateway string) bool {
-	var ref corev1.ObjectReference
-	if nb.Spec.Gateway != nil {
-		ref = *nb.Spec.Gateway
-	}
-	return ref.Name == gateway && (ref.Namespace == "" || ref.Namespace == nb.Namespace)
+func Uses(nb *v1alpha1.JupyterNotebook, gw *v1alpha1.JupyterGateway) bool {
+	return nb.Spec.Gateway != nil && nb.GatewayKey() == client.ObjectKeyFromObject(gw)
 }

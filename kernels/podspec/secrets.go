@@ -106,7 +106,8 @@ func FindKeySecret(ctx context.Context, reader client.Reader, gw *v1alpha1.Jupyt
 
 // AgentSecret is the secret of the agent of a kernel's present run.
 func AgentSecret(ctx context.Context, live client.Reader, k *v1alpha1.JupyterKernel) (keys.Secret, error) {
-	key, err := ReadGatewayKey(ctx, live, k.Namespace, k.Spec.Gateway)
+	at := k.GatewayKey()
+	key, err := ReadGatewayKey(ctx, live, at.Namespace, at.Name)
 	if err != nil {
 		return keys.Secret{}, err
 	}

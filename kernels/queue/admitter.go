@@ -256,6 +256,6 @@ func writeStatus(ctx context.Context, c client.Client, read, k *v1alpha1.Jupyter
 
 func newAdmitter(cfg Config, c client.Client, live client.Reader, now func() time.Time, meters *metrics, life *lifecycle.Metrics) *admitter {
 	return &admitter{cfg: cfg, client: c, live: live, now: now, meters: meters, life: life, expected: expectations{now: now},
-		takeover: takeover{namespace: cfg.Namespace, client: c, live: live, now: now},
+		takeover: takeover{scope: cfg.Scope, client: c, live: live, now: now},
 	}
 }

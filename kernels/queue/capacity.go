@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/devices"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -97,9 +98,9 @@ func eligible(nodes []Node, pod *corev1.PodSpec) func(string) bool {
 // ClusterCapacity reads Nodes, Pods of all namespaces, and devices that are allocated by
 // claims, from informers.
 type ClusterCapacity struct {
-	cache     cache.Cache
-	namespace string
-	pools     []NodePool
+	cache cache.Cache
+	scope *namespaces.Scope
+	pools []NodePool
 	// devices is nil where the cluster allocates none by claims.
 	devices *deviceReader
 }
@@ -107,7 +108,7 @@ type ClusterCapacity struct {
 // NewClusterCapacity makes the informers' cache; it has to be started (it is a
 // manager.Runnable by way of Cache). What it keeps of Pods is their node and
 // their requests. pools may grow.
-func NewClusterCapacity(config *rest.Config, scheme *runtime.Scheme, namespace string, pools []NodePool) (*ClusterCapacity, error) {
+func NewClusterCapacity(config *rest.Config, scheme *runtime.Scheme, scope *namespaces.Scope, pools []NodePool) (*ClusterCapacity, error) {
 	c, err := cache.New(config, cache.Options{
 		Scheme: scheme,
 		ByObject: map[client.Object]cache.ByObject{
@@ -132,7 +133,7 @@ func NewClusterCapacity(config *rest.Config, scheme *runtime.Scheme, namespace s
 	if err != nil {
 		return nil, err
 	}
-	return &ClusterCapacity{cache: c, namespace: namespace, pools: pools, devices: reader}, nil
+	return &ClusterCapacity{cache: c, scope: scope, pools: pools, devices: reader}, nil
 }
 
 // Cache is where the informers are.
@@ -151,16 +152,16 @@ func (c *ClusterCapacity) Nodes(ctx context.Context) ([]Node, error) {
 	var counts devices.Counts
 	if c.devices != nil {
 		var err error
-		if counts, err = c.devices.counts(ctx, pods.Items, c.namespace); err != nil {
+		if counts, err = c.devices.counts(ctx, pods.Items, c.scope); err != nil {
 			return nil, err
 		}
 	}
-	return withComing(c.pools, nodesWithRoom(nodes.Items, pods.Items, counts.Nodes, c.namespace), nodes.Items), nil
+	return withComing(c.pools, nodesWithRoom(nodes.Items, pods.Items, counts.Nodes, c.scope), nodes.Items), nil
 }
 
 // nodesWithRoom leaves out nodes without extended resources. Devices that are allocated
 // by claims are given by node; those that Pods of others have are taken in them already.
-func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, byClaims map[string]map[string]devices.Amount, namespace string) []Node {
+func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, byClaims map[string]map[string]devices.Amount, scope *namespaces.Scope) []Node {
 	list := []Node{}
 	index := map[string]int{}
 	claimed := []map[string]devices.Amount{} // of each in the list
@@ -197,7 +198,7 @@ func nodesWithRoom(nodes []corev1.Node, pods []corev1.Pod, byClaims map[string]m
 	for i := range pods {
 		pod := &pods[i]
 		at, known := index[pod.Spec.NodeName]
-		if !known || !podstate.Alive(pod) || podspec.IsKernelPod(pod) && pod.Namespace == namespace {
+		if !known || !podstate.Alive(pod) || podspec.IsKernelPod(pod) && scope.Has(pod.Namespace) {
 			continue
 		}
 		for name, n := range podspec.Extended(&pod.Spec) {

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 func TestACordonedNodeIsOnlyAReason(t *testing.T) {
@@ -24,7 +25,7 @@ func TestACordonedNodeIsOnlyAReason(t *testing.T) {
 		}
 		return n
 	}
-	list := nodesWithRoom([]corev1.Node{of("away", corev1.ConditionFalse, true), of("cordoned", corev1.ConditionTrue, true), of("there", corev1.ConditionTrue, false)}, nil, nil, "jupyter")
+	list := nodesWithRoom([]corev1.Node{of("away", corev1.ConditionFalse, true), of("cordoned", corev1.ConditionTrue, true), of("there", corev1.ConditionTrue, false)}, nil, nil, namespaces.Only("jupyter"))
 	require.Len(t, list, 2)
 	two := admission.Resources{"nvidia.com/gpu": 2}
 	assert.Equal(t, admission.Node{Name: "cordoned", Cordoned: true, Total: two, Free: admission.Resources{}}, list[0].Node)

@@ -2,13 +2,14 @@ package queue
 
 import (
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // Config is what admission needs to know.
 type Config struct {
-	// Namespace is where kernels, gateways and policies are.
-	Namespace string
-	Pods      *podspec.Builder
+	// Scope is where kernels and gateways are; the policies are in its own namespace.
+	Scope *namespaces.Scope
+	Pods  *podspec.Builder
 	// ClusterCapacity lets admission read Nodes and Pods of all namespaces.
 	// Without it only the policies limit, and the scheduler decides the rest.
 	ClusterCapacity bool

@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/devices"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // deviceKinds are those of dynamic resource allocation that are read.
@@ -59,7 +60,7 @@ func newDeviceReader(live client.Reader, informers cache.Cache) (*deviceReader, 
 
 // counts counts devices, but for what the kernels among the Pods were given, which
 // admission counts as it counts everything that they ask for.
-func (r *deviceReader) counts(ctx context.Context, pods []corev1.Pod, namespace string) (devices.Counts, error) {
+func (r *deviceReader) counts(ctx context.Context, pods []corev1.Pod, scope *namespaces.Scope) (devices.Counts, error) {
 	var classes resourcev1.DeviceClassList
 	var slices resourcev1.ResourceSliceList
 	var claims resourcev1.ResourceClaimList
@@ -70,7 +71,7 @@ func (r *deviceReader) counts(ctx context.Context, pods []corev1.Pod, namespace 
 	}
 	kernels := map[types.UID]bool{}
 	for i := range pods {
-		if pod := &pods[i]; podspec.IsKernelPod(pod) && pod.Namespace == namespace && podstate.Alive(pod) {
+		if pod := &pods[i]; podspec.IsKernelPod(pod) && scope.Has(pod.Namespace) && podstate.Alive(pod) {
 			kernels[pod.UID] = true
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/devices"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // TestADeviceIsCountedOnce: a node's devices by claims beside those that it names itself.
@@ -43,7 +44,7 @@ func TestADeviceIsCountedOnce(t *testing.T) {
 			node("neither", nil),
 		},
 		[]corev1.Pod{pod("claims"), pod("plugin"), pod("former")},
-		map[string]map[string]devices.Amount{"claims": byClaims, "plugin": byClaims, "former": byClaims, "unknown": byClaims}, "ours")
+		map[string]map[string]devices.Amount{"claims": byClaims, "plugin": byClaims, "former": byClaims, "unknown": byClaims}, namespaces.Only("ours"))
 	require.Len(t, list, 2, "the scheduler takes a node that names none of them at its word")
 	assert.Equal(t, admission.Node{
 		Name: "claims", Total: admission.Resources{"example.com/gpu": 4, "example.com/nic": 2}, Free: admission.Resources{"example.com/gpu": 3, "example.com/nic": 1},

@@ -25,6 +25,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // model is a world in which the cache is as old as chance wants, writes are
@@ -154,7 +155,7 @@ func (m *model) elect() {
 	require.NoError(m.t, err)
 	meters, err := newMetrics(prometheus.NewRegistry())
 	require.NoError(m.t, err)
-	m.leader = newAdmitter(Config{Namespace: "ns", Pods: podspec.NewBuilder(podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600})}, laggingClient{m.store, m}, m.store, func() time.Time { return m.now }, meters, life)
+	m.leader = newAdmitter(Config{Scope: namespaces.Only("ns"), Pods: podspec.NewBuilder(podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test", IdleSeconds: 3600})}, laggingClient{m.store, m}, m.store, func() time.Time { return m.now }, meters, life)
 }
 
 func (m *model) kernels() []v1alpha1.JupyterKernel {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -20,7 +21,7 @@ import (
 // them. Nothing in it is to be changed: it is the cache's.
 type people struct {
 	notebooks []v1alpha1.JupyterNotebook
-	nodes     map[string]string // where a notebook's Pod runs, by the notebook's name
+	nodes     map[types.NamespacedName]string // where a notebook's Pod runs
 	// By notebook UID and kernelspec; see warm.Notebook.
 	open, ran, made map[string]map[string]time.Time
 }
@@ -31,18 +32,18 @@ type counted struct {
 	count int64
 }
 
-// people reads the notebooks of the namespace.
+// people reads the notebooks of all namespaces.
 func (a *admitter) people(ctx context.Context, s *survey, kernels []v1alpha1.JupyterKernel) (*people, error) {
 	var notebooks v1alpha1.JupyterNotebookList
-	if err := a.client.List(ctx, &notebooks, client.InNamespace(a.cfg.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	if err := a.cfg.Scope.List(ctx, a.client, &notebooks, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("kernels: list notebooks: %w", err)
 	}
 	var pods corev1.PodList
 	labels := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: v1alpha1.ComponentNotebook}
-	if err := a.client.List(ctx, &pods, client.InNamespace(a.cfg.Namespace), labels, client.UnsafeDisableDeepCopy); err != nil {
+	if err := a.cfg.Scope.List(ctx, a.client, &pods, labels, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("kernels: list Pods of notebooks: %w", err)
 	}
-	p := &people{notebooks: notebooks.Items, nodes: map[string]string{}, open: map[string]map[string]time.Time{}, made: map[string]map[string]time.Time{}}
+	p := &people{notebooks: notebooks.Items, nodes: map[types.NamespacedName]string{}, open: map[string]map[string]time.Time{}, made: map[string]map[string]time.Time{}}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		if pod.DeletionTimestamp != nil || !podstate.Alive(pod) {
@@ -52,18 +53,18 @@ func (a *admitter) people(ctx context.Context, s *survey, kernels []v1alpha1.Jup
 			s.pool.unschedulable = true
 		}
 		if pod.Spec.NodeName != "" {
-			p.nodes[pod.Labels[v1alpha1.LabelNotebook]] = pod.Spec.NodeName
+			p.nodes[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Labels[v1alpha1.LabelNotebook]}] = pod.Spec.NodeName
 		}
 	}
-	byName, byLabel, exists := map[string]string{}, map[string]string{}, map[string]bool{}
+	byName, byLabel, exists := map[types.NamespacedName]string{}, map[types.NamespacedName]string{}, map[string]bool{}
 	for i := range p.notebooks {
 		nb := &p.notebooks[i]
-		byName[nb.Name], byLabel[podrules.ObjectLabel(nb.Name)], exists[string(nb.UID)] = string(nb.UID), string(nb.UID), true
+		byName[client.ObjectKeyFromObject(nb)], byLabel[types.NamespacedName{Namespace: nb.Namespace, Name: podrules.ObjectLabel(nb.Name)}], exists[string(nb.UID)] = string(nb.UID), string(nb.UID), true
 	}
 	ran := map[string]map[string]time.Time{}
 	for i := range kernels {
 		k := &kernels[i]
-		id := byName[k.Spec.Notebook]
+		id := byName[types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Notebook}]
 		if k.Spec.Notebook == "" || id == "" || k.Spec.Environment != "" {
 			continue
 		}
@@ -77,7 +78,7 @@ func (a *admitter) people(ctx context.Context, s *survey, kernels []v1alpha1.Jup
 	p.ran = a.memory.noteRan(ran, exists)
 	for _, pod := range s.pool.pods {
 		label, kernelSpec := podspec.WarmFor(pod)
-		if id := byLabel[label]; id != "" && !s.pool.claimed[podID(pod)] {
+		if id := byLabel[types.NamespacedName{Namespace: pod.Namespace, Name: label}]; id != "" && !s.pool.claimed[podID(pod)] {
 			last(p.made, id, kernelSpec, pod.CreationTimestamp.Time)
 		}
 	}
@@ -132,7 +133,7 @@ func (a *admitter) chosen(ctx context.Context, s *survey, gw *v1alpha1.JupyterGa
 	}
 	byID := map[string]*v1alpha1.JupyterNotebook{}
 	for i := range all.notebooks {
-		if nb := &all.notebooks[i]; podspec.Uses(nb, gw.Name) && all.serves(nb) {
+		if nb := &all.notebooks[i]; podspec.Uses(nb, gw) && nb.Namespace == gw.Namespace && all.serves(nb) {
 			byID[string(nb.UID)] = nb
 		}
 	}
@@ -143,7 +144,7 @@ func (a *admitter) chosen(ctx context.Context, s *survey, gw *v1alpha1.JupyterGa
 		if nb := byID[c.Notebook]; nb != nil {
 			want.Notebook, want.Policies, want.Why = nb, policiesOf(nb), string(c.Reason)
 			if !podrules.Shareable(nb) {
-				want.Node = all.nodes[nb.Name]
+				want.Node = all.nodes[client.ObjectKeyFromObject(nb)]
 			}
 		}
 		wants = append(wants, want)
@@ -180,7 +181,7 @@ func (a *admitter) expect(s *survey, all *people, notebooks map[string]*v1alpha1
 // that they can have beside it.
 func (p *people) serves(nb *v1alpha1.JupyterNotebook) bool {
 	return nb.DeletionTimestamp == nil && !nb.Spec.Stopped && nb.Status.Phase == v1alpha1.NotebookReady &&
-		len(podrules.Claims(nb)) > 0 && (podrules.Shareable(nb) || p.nodes[nb.Name] != "")
+		len(podrules.Claims(nb)) > 0 && (podrules.Shareable(nb) || p.nodes[client.ObjectKeyFromObject(nb)] != "")
 }
 
 func policiesOf(nb *v1alpha1.JupyterNotebook) []string {
@@ -199,7 +200,7 @@ func (p *people) nobody(gw *v1alpha1.JupyterGateway) bool {
 	used := false
 	for i := range p.notebooks {
 		nb := &p.notebooks[i]
-		if !podspec.Uses(nb, gw.Name) {
+		if !podspec.Uses(nb, gw) {
 			continue
 		}
 		used = true

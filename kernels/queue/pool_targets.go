@@ -4,6 +4,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
@@ -37,7 +38,7 @@ func (a *admitter) targetsOf(ctx context.Context, s *survey, gateways []v1alpha1
 			}
 		}
 		for _, want := range wanted {
-			s.ready[ofGateway{gw.Name, want.KernelSpec}] = true
+			s.ready[ofGateway{client.ObjectKeyFromObject(gw), want.KernelSpec}] = true
 		}
 		wants, again, err := a.chosen(ctx, s, gw, wanted, all)
 		if err != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // Queue is the admission of kernels on the leader, and what goes with it.
@@ -52,7 +53,7 @@ func New(mgr manager.Manager, cfg Config, agents Agents, life *lifecycle.Metrics
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), agents: agents, now: time.Now, memory: &a.memory,
 	}}
 	if cfg.ClusterCapacity {
-		if q.cluster, err = NewClusterCapacity(mgr.GetConfig(), mgr.GetScheme(), cfg.Namespace, cfg.NodePools); err != nil {
+		if q.cluster, err = NewClusterCapacity(mgr.GetConfig(), mgr.GetScheme(), cfg.Scope, cfg.NodePools); err != nil {
 			return nil, err
 		}
 		a.capacity = q.cluster
@@ -112,7 +113,7 @@ func setupAdmission(mgr manager.Manager, a *admitter, cluster *ClusterCapacity) 
 		typedAlways := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *corev1.Pod) []reconcile.Request { return everything })
 		nodeAlways := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *corev1.Node) []reconcile.Request { return everything })
 		b = b.
-			WatchesRawSource(source.Kind(cluster.Cache(), &corev1.Pod{}, typedAlways, foreignPodMatters(a.cfg.Namespace))).
+			WatchesRawSource(source.Kind(cluster.Cache(), &corev1.Pod{}, typedAlways, foreignPodMatters(a.cfg.Scope))).
 			WatchesRawSource(source.Kind(cluster.Cache(), &corev1.Node{}, nodeAlways, predicate.TypedFuncs[*corev1.Node]{
 				UpdateFunc: func(e event.TypedUpdateEvent[*corev1.Node]) bool { return nodeMatters(e.ObjectOld, e.ObjectNew) },
 			}))
@@ -183,9 +184,9 @@ func podMatters(e event.UpdateEvent) bool {
 }
 
 // foreignPodMatters lets through Pods of others that hold extended resources.
-func foreignPodMatters(namespace string) predicate.TypedPredicate[*corev1.Pod] {
+func foreignPodMatters(scope *namespaces.Scope) predicate.TypedPredicate[*corev1.Pod] {
 	holds := func(pod *corev1.Pod) bool {
-		return !(podspec.IsKernelPod(pod) && pod.Namespace == namespace) && len(podspec.Extended(&pod.Spec)) > 0
+		return !(podspec.IsKernelPod(pod) && scope.Has(pod.Namespace)) && len(podspec.Extended(&pod.Spec)) > 0
 	}
 	return predicate.TypedFuncs[*corev1.Pod]{
 		CreateFunc: func(e event.TypedCreateEvent[*corev1.Pod]) bool { return holds(e.Object) },

@@ -52,11 +52,14 @@ type survey struct {
 }
 
 // ofGateway is a kernelspec as a gateway offers it.
-type ofGateway struct{ gateway, kernelSpec string }
+type ofGateway struct {
+	gateway    types.NamespacedName
+	kernelSpec string
+}
 
 // keepsReady reports whether kernels such as this one are kept ready.
 func (s *survey) keepsReady(k *v1alpha1.JupyterKernel) bool {
-	return s.ready[ofGateway{k.Spec.Gateway, k.Spec.KernelSpec}]
+	return s.ready[ofGateway{k.GatewayKey(), k.Spec.KernelSpec}]
 }
 
 // holderOf is the claim of a request, and of the warm Pod it is to have, if any.
@@ -78,7 +81,7 @@ func accountOf(k *v1alpha1.JupyterKernel) string {
 	case k.Spec.Notebook != "":
 		return "notebook " + k.Namespace + "/" + k.Spec.Notebook
 	default:
-		return "gateway " + k.Namespace + "/" + k.Spec.Gateway
+		return "gateway " + k.GatewayKey().String()
 	}
 }
 
@@ -94,15 +97,15 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 		pool: pool{now: a.now(), pods: map[string]*corev1.Pod{}}, samples: map[string]bool{}, ready: map[ofGateway]bool{},
 	}
 	var kernels v1alpha1.JupyterKernelList
-	if err := a.client.List(ctx, &kernels, client.InNamespace(a.cfg.Namespace)); err != nil {
+	if err := a.cfg.Scope.List(ctx, a.client, &kernels); err != nil {
 		return nil, fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	var pods corev1.PodList
-	if err := a.client.List(ctx, &pods, client.InNamespace(a.cfg.Namespace), podspec.Selector); err != nil {
+	if err := a.cfg.Scope.List(ctx, a.client, &pods, podspec.Selector); err != nil {
 		return nil, fmt.Errorf("kernels: list Pods: %w", err)
 	}
 	var policies v1alpha1.GroupPolicyList
-	if err := a.client.List(ctx, &policies, client.InNamespace(a.cfg.Namespace)); err != nil {
+	if err := a.client.List(ctx, &policies, client.InNamespace(a.cfg.Scope.Own())); err != nil {
 		return nil, fmt.Errorf("kernels: list policies: %w", err)
 	}
 	s.policies = policies.Items
@@ -122,7 +125,7 @@ func (a *admitter) survey(ctx context.Context) (*survey, error) {
 		}
 	}
 	var gateways v1alpha1.JupyterGatewayList
-	if err := a.client.List(ctx, &gateways, client.InNamespace(a.cfg.Namespace)); err != nil {
+	if err := a.cfg.Scope.List(ctx, a.client, &gateways); err != nil {
 		return nil, fmt.Errorf("kernels: list gateways: %w", err)
 	}
 	if err := a.fill(ctx, s, kernels.Items, pods.Items, nodes); err != nil {

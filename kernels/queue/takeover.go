@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // confirmAssumed finds out what became of admissions whose write got no answer.
@@ -24,7 +25,7 @@ func (a *admitter) confirmAssumed(ctx context.Context) error {
 		return nil
 	}
 	var list v1alpha1.JupyterKernelList
-	if err := a.live.List(ctx, &list, client.InNamespace(a.cfg.Namespace)); err != nil {
+	if err := a.cfg.Scope.List(ctx, a.live, &list); err != nil {
 		return fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	current := map[string]*v1alpha1.JupyterKernel{}
@@ -53,10 +54,10 @@ func (a *admitter) confirmAssumed(ctx context.Context) error {
 
 // takeover is how a new leader begins.
 type takeover struct {
-	namespace string
-	client    client.Client // reads from the cache
-	live      client.Reader // reads from the API server
-	now       func() time.Time
+	scope  *namespaces.Scope
+	client client.Client // reads from the cache
+	live   client.Reader // reads from the API server
+	now    func() time.Time
 
 	// leaderReady: this leader may decide.
 	leaderReady bool
@@ -91,7 +92,7 @@ func (t *takeover) done(ctx context.Context) (bool, error) {
 // the cache has to show it at least. The result is not nil.
 func (t *takeover) fenceAll(ctx context.Context) ([]client.Object, error) {
 	var kernels v1alpha1.JupyterKernelList
-	if err := t.live.List(ctx, &kernels, client.InNamespace(t.namespace)); err != nil {
+	if err := t.scope.List(ctx, t.live, &kernels); err != nil {
 		return nil, fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	barrier := []client.Object{}
@@ -105,7 +106,7 @@ func (t *takeover) fenceAll(ctx context.Context) ([]client.Object, error) {
 		barrier = append(barrier, k)
 	}
 	var pods corev1.PodList
-	if err := t.live.List(ctx, &pods, client.InNamespace(t.namespace), podspec.Selector); err != nil {
+	if err := t.scope.List(ctx, t.live, &pods, podspec.Selector); err != nil {
 		return nil, fmt.Errorf("kernels: list Pods: %w", err)
 	}
 	for i := range pods.Items {

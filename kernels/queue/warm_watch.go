@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -62,10 +63,10 @@ func (w *warmWatch) Start(ctx context.Context) error {
 // round asks each once. An agent that does not answer is let be.
 func (w *warmWatch) round(ctx context.Context) error {
 	var pods corev1.PodList
-	if err := w.client.List(ctx, &pods, client.InNamespace(w.cfg.Namespace), podspec.Selector, client.HasLabels{v1alpha1.LabelWarmFor}); err != nil {
+	if err := w.cfg.Scope.List(ctx, w.client, &pods, podspec.Selector, client.HasLabels{v1alpha1.LabelWarmFor}); err != nil {
 		return fmt.Errorf("kernels: list warm Pods: %w", err)
 	}
-	gatewayKeys := map[string][]byte{}
+	gatewayKeys := map[types.NamespacedName][]byte{}
 	var g errgroup.Group
 	g.SetLimit(askedAtOnce)
 	for i := range pods.Items {
@@ -73,11 +74,11 @@ func (w *warmWatch) round(ctx context.Context) error {
 		if !podspec.IsWarm(pod) || pod.DeletionTimestamp != nil || pod.Status.PodIP == "" || w.now().Sub(readySince(pod, w.now())) < warmSettles {
 			continue
 		}
-		gateway := pod.OwnerReferences[0].Name
+		gateway := types.NamespacedName{Namespace: pod.Namespace, Name: pod.OwnerReferences[0].Name}
 		key, known := gatewayKeys[gateway]
 		if !known {
 			var err error
-			if key, err = podspec.ReadGatewayKey(ctx, w.live, pod.Namespace, gateway); err != nil {
+			if key, err = podspec.ReadGatewayKey(ctx, w.live, gateway.Namespace, gateway.Name); err != nil {
 				return podspec.IgnoreUnbuildable(err)
 			}
 			gatewayKeys[gateway] = key

@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // idleAgents say how long they have been idle, by address.
@@ -59,7 +60,7 @@ func TestAWarmPodThatComputesEnds(t *testing.T) {
 	key.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(gw, v1alpha1.GroupVersion.WithKind("JupyterGateway"))}
 	create(key)
 	pods := podspec.NewBuilder(podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:test"})
-	w := &warmWatch{cfg: Config{Namespace: "ns"}, client: c, live: c, now: time.Now, memory: &poolMemory{}, agents: idleAgents{
+	w := &warmWatch{cfg: Config{Scope: namespaces.Only("ns")}, client: c, live: c, now: time.Now, memory: &poolMemory{}, agents: idleAgents{
 		"10.0.0.1": 0, "10.0.0.2": warmStill, "10.0.0.3": 0, "10.0.0.4": 0,
 	}}
 	made := map[string]*corev1.Pod{}

@@ -190,7 +190,7 @@ type candidate struct {
 // long enough to have been idle for so long, those up longest first.
 func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candidate, error) {
 	var gateways v1alpha1.JupyterGatewayList
-	if err := y.client.List(ctx, &gateways, client.InNamespace(y.cfg.Namespace)); err != nil {
+	if err := y.cfg.Scope.List(ctx, y.client, &gateways); err != nil {
 		return nil, fmt.Errorf("kernels: list gateways: %w", err)
 	}
 	grace := map[types.NamespacedName]time.Duration{}
@@ -207,14 +207,14 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 		holds[h.ID] = len(h.Holds) > 0
 	}
 	var kernels v1alpha1.JupyterKernelList
-	if err := y.client.List(ctx, &kernels, client.InNamespace(y.cfg.Namespace)); err != nil {
+	if err := y.cfg.Scope.List(ctx, y.client, &kernels); err != nil {
 		return nil, fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	var list []candidate
 	gatewayKeys := map[types.NamespacedName][]byte{}
 	for i := range kernels.Items {
 		k := &kernels.Items[i]
-		gateway := types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.Gateway}
+		gateway := k.GatewayKey()
 		g, yields := grace[gateway]
 		if !yields || !holds[string(k.UID)] || !lifecycle.HasAgent(k) || k.Spec.KernelSpec == "" || k.Status.ReadyTime == nil || isKept(k, y.now()) || y.now().Sub(k.Status.ReadyTime.Time) < g {
 			continue
@@ -222,7 +222,7 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 		key, known := gatewayKeys[gateway]
 		if !known {
 			var err error
-			if key, err = podspec.ReadGatewayKey(ctx, y.live, k.Namespace, k.Spec.Gateway); err != nil {
+			if key, err = podspec.ReadGatewayKey(ctx, y.live, gateway.Namespace, gateway.Name); err != nil {
 				return nil, err
 			}
 			gatewayKeys[gateway] = key

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/portal/holdings"
 )
 
@@ -30,9 +31,9 @@ type Node struct {
 type Sources struct {
 	// Elected is closed when this replica leads.
 	Elected <-chan struct{}
-	// Reader reads the objects of the namespace from the cache.
-	Reader    client.Reader
-	Namespace string
+	// Reader reads the objects of the scope's namespaces from the cache.
+	Reader client.Reader
+	Scope  *namespaces.Scope
 	// Capacity is what the cluster has of extended resources, and Nodes all of its nodes;
 	// both are empty where nobody counts them.
 	Capacity func(context.Context) (holdings.Capacity, error)
@@ -81,7 +82,7 @@ func (c *Collector) look(ctx context.Context) (scene, error) {
 	var pods corev1.PodList
 	var policies v1alpha1.GroupPolicyList
 	for _, list := range []client.ObjectList{&kernels, &notebooks, &specs, &pods, &policies} {
-		if err := c.from.Reader.List(ctx, list, client.InNamespace(c.from.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		if err := c.from.Scope.List(ctx, c.from.Reader, list, client.UnsafeDisableDeepCopy); err != nil {
 			return scene{}, err
 		}
 	}

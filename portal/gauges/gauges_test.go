@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/portal/holdings"
 )
 
@@ -106,7 +107,7 @@ func collector(from listed, leads bool) *Collector {
 		close(elected)
 	}
 	return New(Sources{
-		Elected: elected, Reader: from, Namespace: "ns", Log: slog.New(slog.DiscardHandler),
+		Elected: elected, Reader: from, Scope: namespaces.Only("ns"), Log: slog.New(slog.DiscardHandler),
 		Capacity: func(context.Context) (holdings.Capacity, error) {
 			return holdings.Capacity{Total: map[string]int64{gpu: 8}, Free: map[string]int64{gpu: 5}}, nil
 		},

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
@@ -155,21 +157,21 @@ type Holdings struct {
 	Kernels []Kernel
 	Servers []Server
 
-	pods map[string]*corev1.Pod
+	pods map[types.NamespacedName]*corev1.Pod
 }
 
 // Of makes holdings of objects.
 func Of(o Objects) Holdings {
-	h := Holdings{pods: make(map[string]*corev1.Pod, len(o.Pods))}
+	h := Holdings{pods: make(map[types.NamespacedName]*corev1.Pod, len(o.Pods))}
 	for i := range o.Pods {
-		h.pods[o.Pods[i].Name] = &o.Pods[i]
+		h.pods[client.ObjectKeyFromObject(&o.Pods[i])] = &o.Pods[i]
 	}
-	specs := make(map[string]*v1alpha1.JupyterKernelSpec, len(o.KernelSpecs))
+	specs := make(map[types.NamespacedName]*v1alpha1.JupyterKernelSpec, len(o.KernelSpecs))
 	for i := range o.KernelSpecs {
-		specs[o.KernelSpecs[i].Name] = &o.KernelSpecs[i]
+		specs[client.ObjectKeyFromObject(&o.KernelSpecs[i])] = &o.KernelSpecs[i]
 	}
 	for i := range o.Kernels {
-		h.Kernels = append(h.Kernels, h.kernel(&o.Kernels[i], specs[o.Kernels[i].Spec.KernelSpec]))
+		h.Kernels = append(h.Kernels, h.kernel(&o.Kernels[i], specs[types.NamespacedName{Namespace: o.Kernels[i].GatewayKey().Namespace, Name: o.Kernels[i].Spec.KernelSpec}]))
 	}
 	for i := range o.Notebooks {
 		h.Servers = append(h.Servers, h.server(&o.Notebooks[i]))
@@ -197,7 +199,7 @@ func (h Holdings) kernel(k *v1alpha1.JupyterKernel, spec *v1alpha1.JupyterKernel
 	if !v.Holds && v.Phase == v1alpha1.KernelQueued && spec != nil && spec.Spec.Resources != nil {
 		v.Devices = devices(spec.Spec.Resources.Limits)
 	}
-	if pod := h.pods[s.PodName]; pod != nil && s.Phase.HasPod() {
+	if pod := h.pods[types.NamespacedName{Namespace: k.Namespace, Name: s.PodName}]; pod != nil && s.Phase.HasPod() {
 		v.CPU, v.Memory = requests(pod)
 	}
 	if s.Queue != nil {
@@ -263,7 +265,7 @@ func (h Holdings) server(nb *v1alpha1.JupyterNotebook) Server {
 		}
 	}
 	v.cpuRequest, v.memoryRequest = v.CPU, v.Memory
-	if pod := h.pods[s.PodName]; pod != nil && s.PodName != "" {
+	if pod := h.pods[types.NamespacedName{Namespace: nb.Namespace, Name: s.PodName}]; pod != nil && s.PodName != "" {
 		v.Node = pod.Spec.NodeName
 		v.cpuRequest, v.memoryRequest = requests(pod)
 	}

@@ -37,12 +37,12 @@ var mayImport = map[string][]string{
 	"groups/ldap":            {"groups", "groups/naming", "outbound"},
 	"groups/openid":          {"groups", "groups/naming", "outbound"},
 	"groups/policyimport":    {"api/v1alpha1", "groups"},
-	"groups/policystatus":    {"api/v1alpha1", "groups", "setaside"},
+	"groups/policystatus":    {"api/v1alpha1", "groups", "setaside", "namespaces"},
 	"groups/sourcetest":      {"groups"},
 	"podrules/podrulestest":  {},
 	"portal":                 {"api/v1alpha1", "groups", "portal/acts", "portal/holdings", "portal/policyedit", "portal/signin", "usage", "usage/budgets", "web", "forms"},
 	"portal/acts":            {"api/v1alpha1"},
-	"portal/gauges":          {"api/v1alpha1", "podrules", "portal/holdings"},
+	"portal/gauges":          {"api/v1alpha1", "podrules", "portal/holdings", "namespaces"},
 	"portal/holdings":        {"api/v1alpha1", "podrules"},
 	"portal/policyedit":      {"api/v1alpha1", "groups", "portal/holdings"},
 	"portal/signin":          {"hubclient", "outbound"},
@@ -55,23 +55,24 @@ var mayImport = map[string][]string{
 	"doctor/gather":          {"api/v1alpha1", "charts/elastichub", "doctor", "groups", "groups/ldap", "hubclient", "outbound"},
 	"forms":                  {"api/v1alpha1", "groups"},
 	"web":                    {"api/v1alpha1", "forms", "groups", "portal/holdings", "portal/policyedit", "usage"},
-	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside"},
+	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside", "namespaces"},
 	"spawner/probe":          {"outbound", "spawner"},
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web"},
+	"namespaces":             {},
 	"kernels/admission":      {"api/v1alpha1"},
 	"usage":                  {},
 	"usage/budgets":          {"api/v1alpha1", "usage"},
-	"kernels/booking":        {"api/v1alpha1", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "usage", "usage/budgets"},
-	"kernels":                {"kernels/agent/keys", "kernels/booking", "kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "podrules", "tokens", "usage"},
+	"kernels/booking":        {"api/v1alpha1", "kernels/agent/protocol", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "usage", "usage/budgets", "namespaces"},
+	"kernels":                {"kernels/agent/keys", "kernels/booking", "kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "podrules", "tokens", "usage", "namespaces"},
 	"kernels/languages":      {"kernels/agent/protocol"},
 	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules", "kernels/languages"},
 	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec", "podrules"},
-	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules", "setaside", "usage", "usage/budgets"},
+	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules", "setaside", "usage", "usage/budgets", "namespaces"},
 	"kernels/devices":        {},
-	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/devices", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "kernels/queue/warm", "podrules", "setaside", "usage", "usage/budgets"},
+	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/devices", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "kernels/queue/warm", "podrules", "setaside", "usage", "usage/budgets", "namespaces"},
 	"kernels/queue/warm":     {},
-	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/languages", "kernels/podspec", "podrules", "setaside"},
-	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/languages", "kernels/lifecycle", "kernels/podspec", "kernels/queue"},
+	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/languages", "kernels/podspec", "podrules", "setaside", "namespaces"},
+	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/languages", "kernels/lifecycle", "kernels/podspec", "kernels/queue", "namespaces"},
 	"kernels/agent":          {"kernels/agent/keep/keeper", "kernels/agent/keep/store", "kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/ports", "kernels/wire"},
 	"kernels/ports":          {},
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/ports", "kernels/slab", "kernels/wire", "podrules", "tokens", "tokens/bearer", "kernels/languages"},
@@ -90,7 +91,7 @@ var mayImport = map[string][]string{
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/devices", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "usage/budgets", "kernels/booking", "plugin", "portal/acts", "portal/holdings", "portal/policyedit", "doctor", "nbformat"}
+var httpFree = []string{"api/v1alpha1", "namespaces", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/devices", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "usage/budgets", "kernels/booking", "plugin", "portal/acts", "portal/holdings", "portal/policyedit", "doctor", "nbformat"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()

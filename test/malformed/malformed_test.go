@@ -45,6 +45,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/remote"
 	"github.com/elastichub/elastichub/kernels/gateway"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -212,7 +213,7 @@ func (w *world) serve() (known readers, stop func()) {
 	registry := prometheus.NewRegistry()
 	servers := spawner.Config{Namespace: w.namespace, DefaultImage: "notebook:1", ImagePullPolicy: corev1.PullIfNotPresent, GatewayName: "good"}
 	require.NoError(w, spawner.SetupWithManager(mgr, servers, issuer, nobody{}, registry))
-	require.NoError(w, policystatus.SetupWithManager(mgr))
+	require.NoError(w, policystatus.SetupWithManager(mgr, namespaces.Only(w.namespace)))
 	_, err = kernels.SetupWithManager(mgr, kernels.Config{
 		Namespace: w.namespace, TokenPublicKey: issuer.PublicKey(),
 		Pods: podspec.Config{Image: "elastichub:1", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:1", IdleSeconds: 3600},
@@ -221,7 +222,7 @@ func (w *world) serve() (known readers, stop func()) {
 	service, err := spawner.NewService(w.Context(), servers, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
 	require.NoError(w, err)
 
-	view, err := gateway.NewCluster(w.config, w.namespace)
+	view, err := gateway.NewCluster(w.config, gateway.Config{Namespace: w.namespace})
 	require.NoError(w, err)
 	for kind, make := range kinds {
 		if kind == "JupyterKernelTemplate" {
