@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,6 +24,7 @@ var checks = []check{
 	{"kubernetes-version", kubernetesVersion},
 	{"values", values},
 	{"kinds", kinds},
+	{"namespaces", namespacesOfRelease},
 	{"rights", rights},
 	{"secrets", secrets},
 	{"hub-token", hubToken},
@@ -85,6 +87,22 @@ func kinds(p *Picture) []Problem {
 	return found
 }
 
+func namespacesOfRelease(p *Picture) (found []Problem) {
+	for _, name := range p.Absent {
+		found = append(found, Problem{
+			What: fmt.Sprintf("watchNamespaces names %s, and there is no such namespace: Helm cannot make the service's rights there", name),
+			Fix:  "kubectl create namespace " + name + ", or take it out of watchNamespaces",
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Elsewhere)) {
+		found = append(found, Problem{
+			What: fmt.Sprintf("the namespace %s is looked after by the release in the namespace %s, so that this one does nothing there", name, p.Elsewhere[name]),
+			Fix:  "take it out of watchNamespaces of one of the two; a release that is gone keeps it for five minutes more",
+		})
+	}
+	return found
+}
+
 func rights(p *Picture) []Problem {
 	if !p.Installed {
 		return nil
@@ -101,6 +119,9 @@ func rights(p *Picture) []Problem {
 		}
 		if r.Everywhere {
 			what += " of the whole cluster"
+		}
+		if r.Namespace != "" {
+			what += " in the namespace " + r.Namespace
 		}
 		if lacks[what] == nil {
 			order = append(order, what)

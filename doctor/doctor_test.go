@@ -56,8 +56,9 @@ func TestProblems(t *testing.T) {
 		}, nil},
 		"policies without groups": {func(p *Picture) { p.HasGroups, p.Policies = false, []v1alpha1.GroupPolicy{invalid} },
 			[]string{"policies", "policies", "policies", "policies", "policies", "policies", "policies"}},
-		"kinds that nobody updates": {func(p *Picture) { p.Values.CRDs.Upgrade, p.Kinds = false, []Kind{{"a", KindDifferent}} }, []string{"kinds"}},
-		"a Secret without its key":  {func(p *Picture) { p.Secrets = []Secret{{"hub.tokenSecret", "s", "token", SecretKeyless}} }, []string{"secrets"}},
+		"another release's namespace": {func(p *Picture) { p.Elsewhere, p.Absent = map[string]string{"team": "other"}, []string{"gone"} }, []string{"namespaces", "namespaces"}},
+		"kinds that nobody updates":   {func(p *Picture) { p.Values.CRDs.Upgrade, p.Kinds = false, []Kind{{"a", KindDifferent}} }, []string{"kinds"}},
+		"a Secret without its key":    {func(p *Picture) { p.Secrets = []Secret{{"hub.tokenSecret", "s", "token", SecretKeyless}} }, []string{"secrets"}},
 		"k3s enforces them itself": {func(p *Picture) {
 			p.Values.NetworkPolicy.Enabled = true
 			p.Nodes = []corev1.Node{{Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{KubeletVersion: "v1.34.4+k3s1"}}}}

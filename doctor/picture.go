@@ -41,6 +41,11 @@ type Picture struct {
 	Templates   []v1alpha1.JupyterKernelTemplate
 	Gateways    []v1alpha1.JupyterGateway
 
+	// Elsewhere are namespaces of watchNamespaces that another release looks after, and the
+	// one that it is in. Absent are those that do not exist.
+	Elsewhere map[string]string
+	Absent    []string
+
 	// Secrets are those that the values name.
 	Secrets []Secret
 	// Rights are what the service's account needs.
@@ -115,7 +120,9 @@ type Right struct {
 	Verb, Group, Resource string
 	// Everywhere: in all namespaces, or of what has none.
 	Everywhere bool
-	Allowed    bool
+	// Namespace is another one than the release's; empty: that.
+	Namespace string
+	Allowed   bool
 }
 
 // Asked is somebody whom the service asks, and what came of it.

@@ -25,6 +25,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 func TestMain(m *testing.M) { os.Exit(kerneltest.Main(m, "..")) }
@@ -74,9 +75,13 @@ func startCluster(t *testing.T, change ...func(*Config)) *cluster {
 // start runs the controllers until stop is called.
 func (c *cluster) start() {
 	c.Helper()
+	scope := c.cfg.Scope
+	if scope == nil {
+		scope = namespaces.Only(c.namespace)
+	}
 	mgr, err := ctrl.NewManager(kerneltest.APIServer(c.T), ctrl.Options{
 		Scheme:     kerneltest.Scheme,
-		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{c.namespace: {}}},
+		Cache:      scope.Cache(),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 	})

@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
 const (
@@ -128,7 +130,7 @@ func (o *Owner) take(ctx context.Context, namespace string, now time.Time) (stri
 	renewed := metav1.NewMicroTime(now)
 	if apierrors.IsNotFound(err) {
 		lease.Namespace, lease.Name = namespace, LeaseName
-		lease.Labels = map[string]string{"app.kubernetes.io/managed-by": "elastichub"}
+		lease.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
 		lease.Spec = coordinationv1.LeaseSpec{
 			HolderIdentity: ptr.To(o.scope.own), LeaseDurationSeconds: ptr.To(int32(leaseTime / time.Second)),
 			AcquireTime: &renewed, RenewTime: &renewed,
@@ -141,13 +143,11 @@ func (o *Owner) take(ctx context.Context, namespace string, now time.Time) (stri
 	if err != nil {
 		return "", err
 	}
-	holder := ptr.Deref(lease.Spec.HolderIdentity, "")
-	if holder != o.scope.own && holder != "" && lease.Spec.RenewTime != nil &&
-		now.Before(lease.Spec.RenewTime.Add(time.Duration(ptr.Deref(lease.Spec.LeaseDurationSeconds, 0))*time.Second)) {
+	if holder := HolderOf(lease, now); holder != "" && holder != o.scope.own {
 		return holder, nil
 	}
 	before := lease.DeepCopy()
-	if holder != o.scope.own {
+	if ptr.Deref(lease.Spec.HolderIdentity, "") != o.scope.own {
 		lease.Spec.HolderIdentity, lease.Spec.AcquireTime = ptr.To(o.scope.own), &renewed
 		lease.Spec.LeaseTransitions = ptr.To(ptr.Deref(lease.Spec.LeaseTransitions, 0) + 1)
 	}
@@ -160,6 +160,15 @@ func (o *Owner) take(ctx context.Context, namespace string, now time.Time) (stri
 		return ptr.Deref(lease.Spec.HolderIdentity, ""), nil
 	}
 	return o.scope.own, err
+}
+
+// HolderOf is the namespace of the release that holds a Lease; empty: it has run out.
+func HolderOf(lease *coordinationv1.Lease, now time.Time) string {
+	lasts := time.Duration(ptr.Deref(lease.Spec.LeaseDurationSeconds, 0)) * time.Second
+	if lease.Spec.RenewTime == nil || !now.Before(lease.Spec.RenewTime.Add(lasts)) {
+		return ""
+	}
+	return ptr.Deref(lease.Spec.HolderIdentity, "")
 }
 
 // Guard leaves the objects of namespaces alone that are another release's. Such a request

@@ -10,11 +10,15 @@ import (
 	"slices"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
 // Everywhere, in place of a list, means all namespaces of the cluster.
@@ -100,16 +104,23 @@ func (s *Scope) refuse(namespace, holder string) {
 	s.elsewhere[namespace] = holder
 }
 
-// Cache is what a manager's cache has to cover.
-func (s *Scope) Cache() map[string]cache.Config {
-	if s.all {
-		return map[string]cache.Config{cache.AllNamespaces: {}}
-	}
+// Cache is what a manager's cache has to cover. Of what a whole cluster is full of it holds
+// what bears our label, and all that is in the release's own namespace.
+func (s *Scope) Cache() cache.Options {
 	covered := map[string]cache.Config{}
-	for _, name := range s.Named() {
-		covered[name] = cache.Config{}
+	if !s.all {
+		for _, name := range s.Named() {
+			covered[name] = cache.Config{}
+		}
+		return cache.Options{DefaultNamespaces: covered}
 	}
-	return covered
+	labelled := cache.ByObject{Namespaces: map[string]cache.Config{
+		s.own: {}, cache.AllNamespaces: {LabelSelector: labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})},
+	}}
+	return cache.Options{
+		DefaultNamespaces: map[string]cache.Config{cache.AllNamespaces: {}},
+		ByObject:          map[client.Object]cache.ByObject{&corev1.Pod{}: labelled, &corev1.ConfigMap{}: labelled},
+	}
 }
 
 // List reads the objects of all the scope's namespaces, from a cache or from the API

@@ -334,6 +334,67 @@ func TestTheMetricsTokenReachesAll(t *testing.T) {
 	}
 }
 
+// TestWatchNamespaces: where kinds are looked after are rights, NetworkPolicies and a budget;
+// of a whole cluster Secrets are not listed.
+func TestWatchNamespaces(t *testing.T) {
+	t.Parallel()
+	for watch, row := range map[string]struct {
+		objects map[string]int
+		config  string
+		binding string
+	}{
+		`"own"`: {map[string]int{"/Role": 1, "/RoleBinding": 1, "jupyterhub/NetworkPolicy": 3, "jupyterhub/PodDisruptionBudget": 1}, "", "jupyterhub"},
+		`["team-a", "jupyterhub"]`: {map[string]int{
+			"/Role": 1, "/RoleBinding": 1, "jupyterhub/NetworkPolicy": 3, "jupyterhub/PodDisruptionBudget": 1,
+			"team-a/Role": 1, "team-a/RoleBinding": 1, "team-a/NetworkPolicy": 3, "team-a/PodDisruptionBudget": 1,
+		}, `watchNamespaces: ["team-a","jupyterhub"]`, `["jupyterhub","team-a"]`},
+		`"all"`: {map[string]int{
+			"/Role": 1, "/RoleBinding": 1, "jupyterhub/NetworkPolicy": 3, "jupyterhub/PodDisruptionBudget": 1,
+			"everywhere/ClusterRole": 1, "everywhere/ClusterRoleBinding": 1,
+		}, `watchNamespaces: ["*"]`, "namespaceSelector: {}"},
+	} {
+		t.Run(watch, func(t *testing.T) {
+			t.Parallel()
+			out, err := helm.Run(t, "template", "elastichub", ".", "--namespace", "jupyterhub", "--kube-version", "1.34",
+				"--values", "testdata/without-hub.yaml", "--set-json", "watchNamespaces="+watch)
+			require.NoError(t, err, out)
+			found := map[string]int{}
+			for text := range strings.SplitSeq(out, "\n---\n") {
+				kind, _ := decode(t, text)
+				var head metav1.PartialObjectMetadata
+				require.NoError(t, yaml.Unmarshal([]byte(text), &head))
+				switch {
+				case strings.HasSuffix(head.Name, "-kinds"):
+					found["everywhere/"+kind]++
+				case head.Annotations["helm.sh/hook"] != "", kind == "NetworkPolicy" && head.Namespace == "", kind == "PodDisruptionBudget" && head.Namespace == "":
+					continue // of the release alone
+				case slices.Contains([]string{"Role", "RoleBinding", "NetworkPolicy", "PodDisruptionBudget"}, kind):
+					found[head.Namespace+"/"+kind]++
+				}
+				if kind == "ValidatingAdmissionPolicyBinding" {
+					assert.Contains(t, text, row.binding)
+				}
+				if kind == "ClusterRole" {
+					var role rbacv1.ClusterRole
+					require.NoError(t, yaml.Unmarshal([]byte(text), &role))
+					for _, rule := range role.Rules {
+						if slices.Contains(rule.Resources, "secrets") {
+							assert.NotContains(t, rule.Verbs, "list")
+							assert.NotContains(t, rule.Verbs, "watch")
+						}
+					}
+				}
+			}
+			assert.Equal(t, row.objects, found)
+			assert.Contains(t, out, row.config)
+			assert.Equal(t, row.config == "", !strings.Contains(out, "watchNamespaces"))
+		})
+	}
+	out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/without-hub.yaml", "--set", "watchNamespaces=some")
+	require.Error(t, err)
+	assert.Contains(t, out, "watchNamespaces")
+}
+
 // TestWithoutHub: where no groups come from there is no token for a Hub, in no room; the
 // images are those of the registry, but for those that are named.
 func TestWithoutHub(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	resourcev1 "k8s.io/api/resource/v1"
@@ -139,7 +140,7 @@ func (g *gatherer) connect(config *rest.Config) error {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, storagev1.AddToScheme, discoveryv1.AddToScheme, authorizationv1.AddToScheme,
-		resourcev1.AddToScheme, v1alpha1.AddToScheme,
+		resourcev1.AddToScheme, coordinationv1.AddToScheme, v1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return err
@@ -190,6 +191,7 @@ func (g *gatherer) all(ctx context.Context) {
 		func() { list(ctx, g, "resourceslices", &resourcev1.ResourceSliceList{}, &p.ResourceSlices) },
 		func() { g.secrets(ctx) },
 		func() { g.rights(ctx) },
+		func() { g.namespaces(ctx) },
 		func() {
 			asked := g.asker.hubs(ctx)
 			g.set(func(p *doctor.Picture) { p.Hubs = asked })

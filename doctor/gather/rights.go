@@ -1,15 +1,18 @@
 package gather
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/doctor"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // reviews is how many questions are asked of the API server at a time.
@@ -28,7 +31,8 @@ var needed = []struct {
 		"jupyterkerneltemplates/status", "grouppolicies/status",
 	}, []string{"get", "update", "patch"}},
 	{"kubeflow.tkestack.io", []string{"jupyternotebooks/finalizers", "jupyterkernels/finalizers", "jupytergateways/finalizers"}, []string{"update"}},
-	{"", []string{"pods", "services", "persistentvolumeclaims", "secrets", "configmaps", "serviceaccounts"}, all},
+	{"", []string{"pods", "services", "persistentvolumeclaims", "configmaps", "serviceaccounts"}, all},
+	{"", []string{"secrets"}, all},
 	{"", []string{"events"}, append(slices.Clone(reads), "create", "patch")},
 	{"events.k8s.io", []string{"events"}, append(slices.Clone(reads), "create", "patch")},
 	{"apps", []string{"deployments"}, all},
@@ -41,14 +45,26 @@ var (
 	all   = append(slices.Clone(reads), "create", "update", "patch", "delete")
 )
 
-// wantedRights are those of the chart's Role, and of its ClusterRole if it has one.
-func wantedRights(capacity bool) (wanted []doctor.Right) {
-	for _, n := range needed {
-		for _, resource := range n.resources {
-			for _, verb := range n.verbs {
-				wanted = append(wanted, doctor.Right{Verb: verb, Group: n.group, Resource: resource})
+// wantedRights are those of the chart's Roles, of those in other namespaces, too, and of its
+// ClusterRoles if it has any.
+func wantedRights(capacity bool, watched []string) (wanted []doctor.Right) {
+	add := func(in doctor.Right) {
+		for _, n := range needed {
+			for _, resource := range n.resources {
+				for _, verb := range n.verbs {
+					if in.Everywhere && resource == "secrets" && (verb == "list" || verb == "watch") {
+						continue // of a whole cluster they are read by name
+					}
+					right := in
+					right.Verb, right.Group, right.Resource = verb, n.group, resource
+					wanted = append(wanted, right)
+				}
 			}
 		}
+	}
+	add(doctor.Right{})
+	for _, namespace := range watched {
+		add(doctor.Right{Namespace: strings.TrimPrefix(namespace, namespaces.Everywhere), Everywhere: namespace == namespaces.Everywhere})
 	}
 	if capacity {
 		for group, resources := range map[string][]string{"": {"nodes", "pods"}, "resource.k8s.io": {"deviceclasses", "resourceslices", "resourceclaims"}} {
@@ -64,7 +80,7 @@ func wantedRights(capacity bool) (wanted []doctor.Right) {
 
 // rights asks the API server what the service's account may do.
 func (g *gatherer) rights(ctx context.Context) {
-	wanted := wantedRights(isSet(g.values, "kernels", "clusterCapacity"))
+	wanted := wantedRights(isSet(g.values, "kernels", "clusterCapacity"), watched(g.values, g.picture.Namespace))
 	free := make(chan struct{}, reviews)
 	var wg sync.WaitGroup
 	for i := range wanted {
@@ -92,7 +108,7 @@ func (g *gatherer) allowed(ctx context.Context, right doctor.Right) (bool, error
 	}
 	attributes := &authorizationv1.ResourceAttributes{Verb: right.Verb, Group: right.Group, Resource: resource, Subresource: sub}
 	if !right.Everywhere {
-		attributes.Namespace = g.picture.Namespace
+		attributes.Namespace = cmp.Or(right.Namespace, g.picture.Namespace)
 	}
 	review := &authorizationv1.SubjectAccessReview{
 		ObjectMeta: metav1.ObjectMeta{},

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	chart "github.com/elastichub/elastichub/charts/elastichub"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // maxReleaseBytes bounds what Helm has kept of a release.
@@ -95,6 +96,20 @@ func schemaFaults(values map[string]any) ([]string, error) {
 	}
 	slices.Sort(faults)
 	return slices.Compact(faults), nil
+}
+
+// watched are the namespaces that the release looks after beside its own.
+func watched(values map[string]any, own string) (others []string) {
+	if textAt(values, "watchNamespaces") == "all" {
+		return []string{namespaces.Everywhere}
+	}
+	list, _ := at(values, "watchNamespaces").([]any)
+	for _, item := range list {
+		if name, is := item.(string); is && name != own {
+			others = append(others, name)
+		}
+	}
+	return others
 }
 
 // hasGroups tells as the chart does whether there is a source of groups.

@@ -59,27 +59,35 @@ func TestWhatHelmKeeps(t *testing.T) {
 	assert.Nil(t, values)
 }
 
-// TestRightsAreThoseOfTheChart: every rule of the chart's Role and ClusterRole is asked
-// for, and nothing else.
+// TestRightsAreThoseOfTheChart: every rule of the chart's Roles and ClusterRoles is asked
+// for, and nothing else, whatever namespaces are watched.
 func TestRightsAreThoseOfTheChart(t *testing.T) {
 	t.Parallel()
-	rendered, err := helm.Run(t, "template", "elastichub", "../../charts/elastichub", "--namespace", namespace, "--kube-version", "1.34",
-		"--values", "../../charts/elastichub/testdata/smallest.yaml", "--show-only", "templates/rbac.yaml")
-	require.NoError(t, err, rendered)
-	var want []doctor.Right
-	for _, document := range bytes.Split([]byte(rendered), []byte("\n---\n")) {
-		var role rbacv1.ClusterRole // a Role has the same fields
-		require.NoError(t, yaml.Unmarshal(document, &role))
-		for _, rule := range role.Rules {
-			for _, group := range rule.APIGroups {
-				for _, resource := range rule.Resources {
-					for _, verb := range rule.Verbs {
-						want = append(want, doctor.Right{Verb: verb, Group: group, Resource: resource, Everywhere: role.Kind == "ClusterRole"})
+	for _, watch := range []string{`"own"`, `["team-a", "jupyterhub", "team-b"]`, `"all"`} {
+		rendered, err := helm.Run(t, "template", "elastichub", "../../charts/elastichub", "--namespace", namespace, "--kube-version", "1.34",
+			"--values", "../../charts/elastichub/testdata/smallest.yaml", "--set-json", "watchNamespaces="+watch, "--show-only", "templates/rbac.yaml")
+		require.NoError(t, err, rendered)
+		var want []doctor.Right
+		for _, document := range bytes.Split([]byte(rendered), []byte("\n---\n")) {
+			var role rbacv1.ClusterRole // a Role has the same fields
+			require.NoError(t, yaml.Unmarshal(document, &role))
+			elsewhere := role.Namespace
+			if elsewhere == namespace {
+				elsewhere = ""
+			}
+			for _, rule := range role.Rules {
+				for _, group := range rule.APIGroups {
+					for _, resource := range rule.Resources {
+						for _, verb := range rule.Verbs {
+							want = append(want, doctor.Right{Verb: verb, Group: group, Resource: resource, Everywhere: role.Kind == "ClusterRole", Namespace: elsewhere})
+						}
 					}
 				}
 			}
 		}
+		require.NotEmpty(t, want)
+		values := map[string]any{}
+		require.NoError(t, yaml.Unmarshal([]byte("watchNamespaces: "+watch), &values))
+		assert.ElementsMatch(t, want, wantedRights(true, watched(values, namespace)), watch)
 	}
-	require.NotEmpty(t, want)
-	assert.ElementsMatch(t, want, wantedRights(true))
 }

@@ -2,6 +2,7 @@ package podspec
 
 import (
 	"context"
+	"path"
 	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,7 +28,7 @@ func Derive(ctx context.Context, reader client.Reader, k *v1alpha1.JupyterKernel
 			return nil, err
 		}
 		if nb.GatewayKey() != k.GatewayKey() {
-			return nil, invalid("spec.notebook", "%s does not use the gateway %s", nb.Name, k.GatewayKey()).in(objectName(k))
+			return nil, invalid("spec.notebook", "%s does not use the gateway %s", nb.Name, path.Join(k.Spec.GatewayNamespace, k.Spec.Gateway)).in(objectName(k))
 		}
 		spec.User, spec.Policies, spec.IdleTimeoutSeconds = nb.Spec.User, nil, nil
 		if o := nb.Spec.KernelOptions; o != nil {

@@ -34,6 +34,62 @@
 {{- if or .Values.hub.existingSecret (include "elastichub.hasGroups" .) }}true{{ end }}
 {{- end }}
 
+{{- /* The namespaces that are looked after and known by name, the release's own first, as JSON. */ -}}
+{{- define "elastichub.namespaces" -}}
+{{- $all := list .Release.Namespace }}
+{{- if kindIs "slice" .Values.watchNamespaces }}
+{{- range .Values.watchNamespaces }}{{ if ne . $.Release.Namespace }}{{ $all = append $all . }}{{ end }}{{ end }}
+{{- end }}
+{{- toJson $all }}
+{{- end }}
+
+{{- /* In which namespaces Pods of a release may talk to each other; nothing: in one. */ -}}
+{{- define "elastichub.amongNamespaces" -}}
+{{- $all := include "elastichub.namespaces" . | fromJsonArray }}
+{{- if eq (toString .Values.watchNamespaces) "all" -}}
+namespaceSelector: {}
+{{- else if gt (len $all) 1 -}}
+namespaceSelector:
+  matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: {{ toJson $all }}}]
+{{- end }}
+{{- end }}
+
+{{- /* The rules that the service needs where kinds are looked after. secrets are the verbs on those. */ -}}
+{{- define "elastichub.rules" -}}
+- apiGroups: [kubeflow.tkestack.io]
+  resources: [jupyternotebooks, jupyterkernels]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [kubeflow.tkestack.io]
+  resources: [jupytergateways, jupyterkernelspecs, jupyterkerneltemplates, grouppolicies]
+  verbs: [get, list, watch]
+- apiGroups: [kubeflow.tkestack.io]
+  resources: [jupyternotebooks/status, jupyterkernels/status, jupytergateways/status, jupyterkernelspecs/status, jupyterkerneltemplates/status, grouppolicies/status]
+  verbs: [get, update, patch]
+- apiGroups: [kubeflow.tkestack.io]
+  resources: [jupyternotebooks/finalizers, jupyterkernels/finalizers, jupytergateways/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [pods, services, persistentvolumeclaims, configmaps, serviceaccounts]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: {{ toJson .secrets }}
+- apiGroups: ["", events.k8s.io]
+  resources: [events]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, update, patch, delete]
+# For the Roles of each gateway, which hold no rule that this one lacks.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, update, patch, delete]
+# Leader election, and whose the namespace is.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, create, update, patch]
+{{- end }}
+
 {{- define "elastichub.selector" -}}
 app.kubernetes.io/name: elastichub
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -119,6 +175,11 @@ hubAPI:
 log:
   level: {{ .Values.log.level }}
   format: {{ .Values.log.format }}
+{{- if eq (toString .Values.watchNamespaces) "all" }}
+watchNamespaces: ["*"]
+{{- else if kindIs "slice" .Values.watchNamespaces }}
+watchNamespaces: {{ toJson .Values.watchNamespaces }}
+{{- end }}
 {{- with .Values.metrics.tokenSecret }}
 metrics:
   tokenFile: /etc/elastichub/metrics/token
