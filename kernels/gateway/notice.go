@@ -112,6 +112,20 @@ func over(k *v1alpha1.JupyterKernel) (name, text string) {
 	return name, what
 }
 
+// gone says why a kernel is no more: a name as of an exception, and a sentence. k is the
+// kernel as it was seen last, nil if it never was; farewell is the last word of its run's agent.
+func gone(k *v1alpha1.JupyterKernel, farewell string) (name, text string) {
+	switch {
+	case k != nil && k.Spec.Shutdown != nil:
+		name, text = "KernelShutdown", "The kernel was shut down"
+	case k != nil && phaseOf(k).HasPod() && farewell == string(protocol.ReasonIdle): // it was not parked
+		name, text = "KernelIdle", "The kernel was idle, and its gateway deletes idle kernels"
+	default:
+		name, text = "KernelDeleted", "The kernel was deleted"
+	}
+	return name, text + ". Its variables are gone; run this again in a new kernel."
+}
+
 // couldNotReturn reports whether a kernel was to return, as another kernelspec or although its
 // budget is spent, could not, and is parked as it was.
 func couldNotReturn(k *v1alpha1.JupyterKernel) bool {

@@ -56,6 +56,7 @@ type socket struct {
 	nextWake    time.Time
 	wakeFailure bool
 	from        resume // of the run linkRun; before the first link, where the client ended
+	farewell    string // what the agent of the run ended said last
 	interrupted string
 	nextPage    time.Time
 
@@ -198,7 +199,6 @@ func (s *socket) advance(ctx context.Context, wg *sync.WaitGroup) (time.Duration
 		v := decide(s.situation(k, now))
 		switch {
 		case v.deleted:
-			_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateDead)} })
 			return 0, endDeleted
 		case v.unlink:
 			s.cut()
@@ -283,6 +283,9 @@ func (s *socket) stop(end endReason) {
 		s.unlink()
 		<-s.unlinked //nolint:errcheck // the client has gone, whatever became of the link
 		s.srv.activity.link(s.uid, -1)
+	}
+	if end == endDeleted {
+		s.bury()
 	}
 	if end != endClient {
 		_ = s.client.conn.Close(end.closeAs())

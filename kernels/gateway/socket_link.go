@@ -23,7 +23,7 @@ const (
 // dial starts to connect to an agent; the result comes through s.dialed.
 func (s *socket) dial(ctx context.Context, wg *sync.WaitGroup, t target) {
 	if s.linkRun != t.run {
-		s.backoff = 0
+		s.backoff, s.farewell = 0, ""
 		if s.linkRun != 0 { // what the client brought may be for this one
 			s.from = resume{}
 		}
@@ -92,7 +92,7 @@ func (s *socket) disconnected(err error) endReason {
 	case errors.As(err, &closed) && closed.Code == protocol.CloseReplaced:
 		return endReplaced
 	case errors.As(err, &closed) && closed.Code == protocol.CloseEnded:
-		s.ended = s.linkRun
+		s.ended, s.farewell = s.linkRun, closed.Reason
 		s.log.Info("kernel ended", "run", s.linkRun, "reason", clip(closed.Reason, 64))
 	default:
 		s.pending.resend()

@@ -26,6 +26,16 @@ func (s *socket) settle(k *v1alpha1.JupyterKernel) {
 	_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateIdle)} })
 }
 
+// bury answers everything that waits for a kernel that is gone for good, and says that
+// it is. There is no link any more: nobody else answers.
+func (s *socket) bury() {
+	lost := s.pending.endRun(false)
+	lost = append(lost, s.pending.remove(func(*request) bool { return true })...)
+	name, text := gone(s.sub.lastSeen(), s.farewell)
+	_ = s.notices.refuse(lost, name, text)
+	_ = s.client.say(func(b *wire.Builder) []wire.Message { return []wire.Message{b.Status(nil, wire.StateDead)} })
+}
+
 // abandon answers what was held when this process stops: nobody else knows of
 // it, but for a client that will send it again.
 func (s *socket) abandon() {

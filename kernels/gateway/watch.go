@@ -38,6 +38,7 @@ type subscription struct {
 	uid    types.UID // empty before bind
 	owned  func(*v1alpha1.JupyterKernel) bool
 	kernel *v1alpha1.JupyterKernel               // nil once it is over
+	last   *v1alpha1.JupyterKernel               // as it was seen last, by any owner
 	early  map[types.UID]*v1alpha1.JupyterKernel // states that came before bind; nil for gone
 }
 
@@ -77,6 +78,9 @@ func (s *subscription) update(k *v1alpha1.JupyterKernel) {
 		return
 	default:
 	}
+	if k != nil && k.UID == s.uid {
+		s.last = k
+	}
 	if k == nil || k.UID != s.uid || !s.owned(k) {
 		s.kernel = nil
 		close(s.over)
@@ -90,6 +94,13 @@ func (s *subscription) latest() *v1alpha1.JupyterKernel {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.kernel
+}
+
+// lastSeen is the kernel as it was seen last, also once the subscription is over.
+func (s *subscription) lastSeen() *v1alpha1.JupyterKernel {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
 }
 
 func (s *subscription) close() {

@@ -167,7 +167,8 @@ class Channels(websocket.WebSocketHandler):
         if self.request.headers.get("Authorization") != "token secret":
             raise web.HTTPError(401)
         if self.path_args[0] not in self.peer.kernels:
-            raise web.HTTPError(404)
+            self.set_status(404)
+            self.finish({"reason": "NotFound", "message": "There is no such kernel."})
 
     def open(self, kernel_id):
         self.peer.open.add(self)

@@ -263,6 +263,35 @@ async def test_another_process_of_the_kernel(peer):
     await page.close()
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["the gateway says so", "meanwhile"])
+async def test_a_kernel_that_is_deleted(peer, told):
+    """Every cell gets an answer: also one that another replica of the gateway had sent, and one that
+    is run afterwards."""
+    kernel = peer.add()
+    page = Page(peer, kernel)
+    await page.open()
+    lost = page.run("hang")
+    await until("it runs", lambda: page.of(lost))
+    if told:
+        dead = message("iopub", "status", {"execution_state": "dead"})
+        for socket in list(peer.open):
+            socket.pass_on(0, dead)
+    del peer.kernels[kernel.id]
+    for socket in list(peer.open):
+        socket.close(1000, "the kernel is gone")
+    await until("it is answered", lambda: page.answered(lost))
+    assert [m.header()["msg_type"] for m in page.of(lost)] == ["status", "status", "error", "execute_reply", "status"]
+    later = page.run("count 1")
+    await until("the next one is answered", lambda: page.answered(later))
+    for run in (lost, later):
+        assert [m.content().get("ename") for m in page.answered(run)] == ["KernelDeleted"]
+        assert page.of(run)[-1].content() == {"execution_state": "idle"}
+    deaths = [m for m in page.got if m.content().get("execution_state") == "dead"]
+    assert 1 <= len(deaths) <= 2, "the page is told, and not with every attempt"
+    assert not page.talk.open
+    await page.close()
+
+
 async def test_a_message_that_is_too_large_is_answered_and_not_sent_again(peer):
     peer.limit = 10_000
     kernel = peer.add()

@@ -266,6 +266,19 @@ class Conversation:
                 sent.cell.take(message, self.epoch, 0)
         return messages
 
+    def bury(self, name, value):
+        """The kernel is gone for good. Messages that answer everything that is open."""
+        messages = []
+        for sent in list(self.open.values()):
+            self._settle(sent)
+            messages += self.refuse(sent, name, value)
+        return messages
+
+    def buried(self):
+        """What tells a page that its kernel is gone for good."""
+        nobody = Sent(frames.Message("", [b"{}", b"{}", b"{}", b"{}"]))
+        return self._make("iopub", "status", nobody, {"execution_state": "dead"})
+
     def busy(self, sent):
         """What the kernel said when it began with `sent`, for another page; None if it is not at it."""
         if sent.message is not None or sent.idled:

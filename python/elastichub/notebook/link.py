@@ -12,7 +12,7 @@ from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClosedError
 
 from . import frames
-from .frames import RESUME, V1, Malformed
+from .frames import RESUME, V1, Malformed, text
 
 # Pauses between attempts, in seconds. A gateway that is back is found within the longest.
 FIRST_PAUSE = 0.1
@@ -24,6 +24,7 @@ PING_EVERY = 5.0
 SILENCE = 15.0  # of a peer that was pinged, after which it is taken for gone
 
 _REFUSALS = (401, 403, 404)
+GONE = ("KernelDeleted", "The kernel was deleted. Its variables are gone; run this again in a new kernel.")
 _POLICY, _TOO_BIG, _REPLACED = 1008, 1009, 4001
 
 
@@ -32,6 +33,23 @@ def pause(attempt, refused, chance):
     longest = REFUSED_PAUSE if refused else LONGEST_PAUSE
     base = REFUSED_PAUSE if refused else FIRST_PAUSE * 2 ** min(attempt, 10)
     return min(base, longest) * (0.5 + chance / 2)
+
+
+def _is_gone(error):
+    """Whether it is the gateway itself that says that there is no such kernel."""
+    if not isinstance(error, HTTPClientError) or error.code != 404 or error.response is None:
+        return False
+    try:
+        return bool(json.loads(error.response.body)["reason"] == "NotFound")
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
+def _buries(message):
+    """Whether a message of the gateway's own says that the kernel is gone for good: one that has
+    ended and can come back is idle to its clients."""
+    status = text(message.header(), "msg_type") == "status"
+    return status and text(message.content(), "execution_state") == "dead"
 
 
 class Link:
@@ -53,6 +71,7 @@ class Link:
         self.attempt = 0
         self._news = asyncio.Event()  # there is something to write
         self._arrived = asyncio.Event()  # there is something to acknowledge
+        self._gone = False  # the gateway has no such kernel
         self._mode = ""  # no connection yet; None is the legacy framing
         self._idle, self._alive = True, 0.0  # waiting for the gateway; last sign of it
 
@@ -69,7 +88,12 @@ class Link:
             wait = pause(self.attempt, refused, random.random())
             self.attempt += 1
             self.log.debug("next attempt to reach the gateway in %.1f s: %s", wait, self.what)
-            await asyncio.sleep(wait)
+            if not self._gone:
+                await asyncio.sleep(wait)
+                continue
+            await asyncio.sleep(FIRST_PAUSE)
+            with contextlib.suppress(asyncio.TimeoutError):  # what is asked now is answered now
+                await asyncio.wait_for(self._news.wait(), wait)
 
     async def _once(self):
         """One connection from beginning to end. Returns whether it was refused."""
@@ -82,7 +106,10 @@ class Link:
             refused = isinstance(error, HTTPClientError) and error.code in _REFUSALS
             level = self.log.warning if self.attempt == 0 else self.log.debug
             level("the gateway cannot be reached: %s: %r", self.what, error)
+            if _is_gone(error):
+                await self._bury()
             return refused
+        self._gone = False
         self._speak(ws.selected_subprotocol)
         talk.reconnected()
         self._news.set()
@@ -127,6 +154,15 @@ class Link:
             self.what,
         )
 
+    async def _bury(self):
+        """Answers what will never be answered, and has the page let go of its kernel."""
+        self._news.clear()
+        answers = self.conversation.bury(*GONE)
+        if not self._gone:
+            answers.append(self.conversation.buried())
+        self._gone = True
+        await self.outlet.put(answers)
+
     # ------------------------------------------------------------------------------- in
 
     async def _read(self, ws):
@@ -160,6 +196,9 @@ class Link:
             if number:
                 self._arrived.set()
                 self.noted(message)
+            elif _buries(message):
+                # Another replica of the gateway may have taken what this one has not answered.
+                await self.outlet.put(self.conversation.bury(*GONE))
             await self.outlet.put([message], numbered=number > 0)
 
     async def _hello(self, frame):
