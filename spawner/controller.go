@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/setaside"
 	"github.com/elastichub/elastichub/tokens"
@@ -43,6 +44,7 @@ type controller struct {
 	// asking holds a place for each question that is being asked.
 	asking     chan struct{}
 	forewarned forewarned
+	recorder   health.Recorder
 	met        *metrics
 	now        func() time.Time
 }
@@ -120,7 +122,7 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 		}
 	}
 	if unreadable != nil {
-		setCondition(o, &next, ConditionReady, false, v1alpha1.ReasonMalformed, unreadable.Error())
+		health.Set(&next.Conditions, nb.Generation, o.now, health.Stalled, string(v1alpha1.ReasonMalformed), unreadable.Error())
 	}
 	if err := c.writeStatus(ctx, nb, next, current(nb, o.pods)); err != nil {
 		return ctrl.Result{}, err
@@ -140,7 +142,7 @@ func (c *controller) setAside(ctx context.Context, nb *v1alpha1.JupyterNotebook,
 		next.Phase, next.Reason, next.Message = v1alpha1.NotebookFailed, string(v1alpha1.ReasonMalformed), why.Error()
 	case v1alpha1.NotebookStarting, v1alpha1.NotebookReady, v1alpha1.NotebookStopping, v1alpha1.NotebookStopped:
 	}
-	setCondition(observed{notebook: nb, now: c.now()}, &next, ConditionReady, false, v1alpha1.ReasonMalformed, why.Error())
+	health.Set(&next.Conditions, nb.Generation, c.now(), health.Stalled, string(v1alpha1.ReasonMalformed), why.Error())
 	return c.writeStatus(ctx, nb, next, nil)
 }
 
@@ -165,6 +167,7 @@ func (c *controller) writeStatus(ctx context.Context, nb *v1alpha1.JupyterNotebo
 		return client.IgnoreNotFound(setaside.Tell(ctx, c.client, nb, err))
 	}
 	nb.ResourceVersion = changed.ResourceVersion
+	c.recorder.Tell(nb, objectEvents(before, next)...)
 	c.met.observe(before, next, pod)
 	return nil
 }

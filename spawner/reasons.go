@@ -72,7 +72,7 @@ const otherReason Reason = "Other"
 
 // Types of a notebook's conditions.
 const (
-	// ConditionReady mirrors the phase, for kubectl wait.
+	// ConditionReady mirrors the phase, for kubectl wait; see health.Set.
 	ConditionReady = v1alpha1.ConditionReady
 	// ConditionGateway reports whether the gateway that spec names exists, and
 	// while the server starts, whether it is ready. A notebook that names none

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/podrules"
 )
 
@@ -83,10 +84,24 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	if v.phase == v1alpha1.NotebookReady {
 		next.URL = serverURL(nb)
 	}
-	setCondition(o, &next, ConditionReady, v.phase == v1alpha1.NotebookReady, v.reason, v.message)
+	health.Set(&next.Conditions, nb.Generation, o.now, standingOf(v.phase), string(v.reason), v.message)
 	setGatewayCondition(o, &next)
 	next.Progress = advance(next.Progress, progressEntries(o, v, next.Progress), o.now)
 	return next, wait
+}
+
+// standingOf is how a notebook in a phase stands for what judges its health.
+func standingOf(phase v1alpha1.NotebookPhase) health.Standing {
+	switch phase {
+	case v1alpha1.NotebookReady:
+		return health.Ready
+	case v1alpha1.NotebookStopped:
+		return health.Resting
+	case v1alpha1.NotebookFailed:
+		return health.Stalled
+	case v1alpha1.NotebookPending, v1alpha1.NotebookStarting, v1alpha1.NotebookStopping:
+	}
+	return health.Coming
 }
 
 // holdBack turns a trouble into Starting until it has lasted, and keeps the

@@ -1,9 +1,20 @@
 package v1alpha1
 
-// ConditionReady is the condition that every kind has, and its first: true while
-// the object is what it was made for, so that `kubectl wait` and what reads the
-// health of objects need no other.
-const ConditionReady = "Ready"
+// Conditions of every kind, as kstatus reads them, by which Helm, Flux and others judge
+// the health of objects: Ready false is in progress, Stalled is failed, and neither of
+// them is healthy. docs/health.md has a table of them.
+const (
+	// ConditionReady comes first. It is true while the object is what it was made for. An
+	// object that rests has none: it neither is ready nor becomes so by itself.
+	ConditionReady = "Ready"
+	// ConditionStalled is true while the object will not become ready by itself, and
+	// absent otherwise.
+	ConditionStalled = "Stalled"
+	// ConditionResting is true while nothing runs for the object, as it should be: a
+	// notebook that is stopped, a kernel that is parked or has done its work, a gateway
+	// with no replicas. It is absent otherwise.
+	ConditionResting = "Resting"
+)
 
 // Reason is the reason of a condition: a word of a closed set. Rooms declare
 // those that only they give.

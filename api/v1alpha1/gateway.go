@@ -25,7 +25,9 @@ type JupyterGateway struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec   JupyterGatewaySpec   `json:"spec,omitempty"`
+	Spec JupyterGatewaySpec `json:"spec,omitempty"`
+	// Status is what the controllers have seen last; before that, it speaks of no generation.
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status JupyterGatewayStatus `json:"status,omitempty"`
 
 	malformed *malformed `json:"-"`

@@ -30,7 +30,9 @@ type GroupPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec   GroupPolicySpec   `json:"spec"`
+	Spec GroupPolicySpec `json:"spec"`
+	// Status is what the controllers have seen last; before that, it speaks of no generation.
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status GroupPolicyStatus `json:"status,omitempty"`
 
 	malformed *malformed `json:"-"`

@@ -14,16 +14,17 @@ import (
 // +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.user`
 // +kubebuilder:printcolumn:name="Kernel",type=string,JSONPath=`.spec.kernelSpec`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
-// +kubebuilder:printcolumn:name="Cause",type=string,JSONPath=`.status.cause`
+// +kubebuilder:printcolumn:name="Cause",type=string,JSONPath=`.status.reason`
 // +kubebuilder:printcolumn:name="Queue",type=integer,JSONPath=`.status.queue.position`
-// +kubebuilder:printcolumn:name="Held",type=string,JSONPath=`.status.held`
-// +kubebuilder:printcolumn:name="Kept",type=string,JSONPath=`.status.kept.outcome`
-// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.node`,priority=1
-// +kubebuilder:printcolumn:name="Waits For",type=string,JSONPath=`.status.queue.reason`,priority=1
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
-// +kubebuilder:printcolumn:name="Idle Since",type=date,JSONPath=`.status.idleSince`,priority=1
-// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
+// +kubebuilder:printcolumn:name="Idle",type=date,JSONPath=`.status.idleSince`
+// +kubebuilder:printcolumn:name="Park At",type=string,JSONPath=`.status.parkAt`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Held",type=string,JSONPath=`.status.held`,priority=1
+// +kubebuilder:printcolumn:name="Kept",type=string,JSONPath=`.status.kept.outcome`,priority=1
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.node`,priority=1
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
+// +kubebuilder:printcolumn:name="Waits For",type=string,JSONPath=`.status.queue.reason`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.user) ? self.spec.user : "") == (has(oldSelf.spec) && has(oldSelf.spec.user) ? oldSelf.spec.user : "")`,fieldPath=".spec.user",message="cannot be changed: a kernel belongs to one user for its whole life"
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.notebook) ? self.spec.notebook : "") == (has(oldSelf.spec) && has(oldSelf.spec.notebook) ? oldSelf.spec.notebook : "")`,fieldPath=".spec.notebook",message="cannot be changed: a kernel belongs to one notebook for its whole life"
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.gateway) ? self.spec.gateway : "") == (has(oldSelf.spec) && has(oldSelf.spec.gateway) ? oldSelf.spec.gateway : "")`,fieldPath=".spec.gateway",message="cannot be changed: a kernel belongs to one gateway for its whole life"
@@ -33,8 +34,10 @@ type JupyterKernel struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec   JupyterKernelCRDSpec `json:"spec,omitempty"`
-	Status JupyterKernelStatus  `json:"status,omitempty"`
+	Spec JupyterKernelCRDSpec `json:"spec,omitempty"`
+	// Status is what the controllers have seen last; before that, it speaks of no generation.
+	// +kubebuilder:default:={"observedGeneration":-1}
+	Status JupyterKernelStatus `json:"status,omitempty"`
 
 	malformed *malformed `json:"-"`
 }
@@ -220,6 +223,9 @@ type JupyterKernelStatus struct {
 	Policies []string `json:"policies,omitempty"`
 	// Queue is set while Queued.
 	Queue *QueueStatus `json:"queue,omitempty"`
+	// Reason is a CamelCase word: the cause of a kernel that is over, or what one waits for
+	// beside its place in the queue.
+	Reason string `json:"reason,omitempty"`
 	// Cause is set when Parked or Dead; Message is a sentence for people.
 	Cause   KernelCause `json:"cause,omitempty"`
 	Message string      `json:"message,omitempty"`

@@ -22,7 +22,9 @@ type JupyterKernelSpec struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec   JupyterKernelSpecSpec   `json:"spec,omitempty"`
+	Spec JupyterKernelSpecSpec `json:"spec,omitempty"`
+	// Status is what the controllers have seen last; before that, it speaks of no generation.
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status JupyterKernelSpecStatus `json:"status,omitempty"`
 
 	malformed *malformed `json:"-"`
@@ -128,7 +130,9 @@ type JupyterKernelTemplate struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec   JupyterKernelTemplateSpec   `json:"spec,omitempty"`
+	Spec JupyterKernelTemplateSpec `json:"spec,omitempty"`
+	// Status is what the controllers have seen last; before that, it speaks of no generation.
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status JupyterKernelTemplateStatus `json:"status,omitempty"`
 
 	malformed *malformed `json:"-"`

@@ -15,22 +15,25 @@ import (
 // +kubebuilder:resource:shortName=jn,categories=jupyter
 // +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.user`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
-// +kubebuilder:printcolumn:name="CPU",type=string,JSONPath=`.spec.template.spec.containers[?(@.name=="notebook")].resources.limits.cpu`
-// +kubebuilder:printcolumn:name="Memory",type=string,JSONPath=`.spec.template.spec.containers[?(@.name=="notebook")].resources.limits.memory`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.reason`
-// +kubebuilder:printcolumn:name="Last Activity",type=date,JSONPath=`.status.lastActivity`
+// +kubebuilder:printcolumn:name="Idle",type=date,JSONPath=`.status.lastActivity`
+// +kubebuilder:printcolumn:name="Stop At",type=string,JSONPath=`.status.stopEligibleAt`
+// +kubebuilder:printcolumn:name="Cause",type=string,JSONPath=`.status.stopCause`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="CPU",type=string,JSONPath=`.spec.template.spec.containers[?(@.name=="notebook")].resources.limits.cpu`,priority=1
+// +kubebuilder:printcolumn:name="Memory",type=string,JSONPath=`.spec.template.spec.containers[?(@.name=="notebook")].resources.limits.memory`,priority=1
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
-// +kubebuilder:printcolumn:name="Stops At",type=string,JSONPath=`.status.stopEligibleAt`,priority=1
 // +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
-// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.user) ? self.spec.user : "") == (has(oldSelf.spec) && has(oldSelf.spec.user) ? oldSelf.spec.user : "") || (has(oldSelf.spec) && has(oldSelf.spec.stopped) && oldSelf.spec.stopped) || (has(self.spec) && has(self.spec.start) ? self.spec.start : "") != (has(oldSelf.spec) && has(oldSelf.spec.start) ? oldSelf.spec.start : "") || (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == "Failed")`,fieldPath=".spec.user",message="can be changed only while the server is stopped, or with a new start"
 // +kubebuilder:validation:XValidation:rule=`(has(self.spec) && has(self.spec.server) ? self.spec.server : "") == (has(oldSelf.spec) && has(oldSelf.spec.server) ? oldSelf.spec.server : "") || (has(oldSelf.spec) && has(oldSelf.spec.stopped) && oldSelf.spec.stopped) || (has(self.spec) && has(self.spec.start) ? self.spec.start : "") != (has(oldSelf.spec) && has(oldSelf.spec.start) ? oldSelf.spec.start : "") || (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == "Failed")`,fieldPath=".spec.server",message="can be changed only while the server is stopped, or with a new start"
 type JupyterNotebook struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec   JupyterNotebookSpec   `json:"spec,omitempty"`
+	Spec JupyterNotebookSpec `json:"spec,omitempty"`
+	// Status is what the controllers have seen last; before that, it speaks of no generation.
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status JupyterNotebookStatus `json:"status,omitempty"`
 
 	malformed *malformed `json:"-"`

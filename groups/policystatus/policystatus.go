@@ -28,6 +28,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/setaside"
 )
@@ -38,13 +39,14 @@ const maxMessage = 32 << 10
 type reconciler struct {
 	scope  *namespaces.Scope
 	client client.Client
+	events health.Recorder
 	now    func() time.Time
 }
 
 // SetupWithManager adds the controller, which runs on the leader. Policies are in the scope's
 // own namespace, and count for the notebooks of all.
 func SetupWithManager(mgr manager.Manager, scope *namespaces.Scope) error {
-	r := &reconciler{scope: scope, client: mgr.GetClient(), now: time.Now}
+	r := &reconciler{scope: scope, client: mgr.GetClient(), events: health.NewRecorder(mgr.GetEventRecorder(v1alpha1.ManagedBy)), now: time.Now}
 	err := ctrl.NewControllerManagedBy(mgr).Named("grouppolicy").
 		For(&v1alpha1.GroupPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.JupyterNotebook{}, handler.EnqueueRequestsFromMapFunc(r.byPolicy), builder.WithPredicates(predicate.Funcs{UpdateFunc: countChanged})).
@@ -103,7 +105,11 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("encode status: %w", err)
 	}
+	before := p.Status.Conditions
 	err = r.client.Status().Patch(ctx, &p, client.RawPatch(types.MergePatchType, body))
+	if err == nil {
+		r.events.Tell(&p, health.Changes(before, next.Conditions, nil)...)
+	}
 	return ctrl.Result{}, client.IgnoreNotFound(setaside.Tell(ctx, r.client, &p, err))
 }
 
@@ -137,12 +143,14 @@ func status(p *v1alpha1.GroupPolicy, notebooks []v1alpha1.JupyterNotebook, fault
 	if len(faults) > 0 {
 		valid.Status, valid.Reason, valid.Message = metav1.ConditionFalse, v1alpha1.ReasonPolicyInvalid, message(faults)
 	}
-	ready := valid
-	ready.Type = v1alpha1.ConditionReady
-	if p.Malformed() != nil {
-		ready.Reason = string(v1alpha1.ReasonMalformed)
+	standing, reason := health.Ready, valid.Reason
+	if len(faults) > 0 {
+		standing = health.Stalled
 	}
-	meta.SetStatusCondition(&next.Conditions, ready)
+	if p.Malformed() != nil {
+		reason = string(v1alpha1.ReasonMalformed)
+	}
+	health.Set(&next.Conditions, p.Generation, valid.LastTransitionTime.Time, standing, reason, valid.Message)
 	meta.SetStatusCondition(&next.Conditions, valid)
 	slices.SortStableFunc(next.Conditions, func(a, b metav1.Condition) int { return cmp.Compare(position(a), position(b)) })
 	return next

@@ -8,10 +8,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/kernels/languages"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
@@ -31,6 +33,7 @@ const (
 type specReconciler struct {
 	cfg    Config
 	client client.Client
+	events health.Recorder
 	now    func() time.Time
 }
 
@@ -49,13 +52,13 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	status := *ks.Status.DeepCopy()
 	switch {
 	case ks.Malformed() != nil:
-		r.condition(&status, ks, ConditionReady, false, v1alpha1.ReasonMalformed, problem.Error())
+		r.standing(&status, ks, health.Stalled, v1alpha1.ReasonMalformed, problem.Error())
 	case problem == nil:
-		r.condition(&status, ks, ConditionReady, true, v1alpha1.ReasonUsable, "")
+		r.standing(&status, ks, health.Ready, v1alpha1.ReasonUsable, "")
 	case errors.As(problem, &missing):
-		r.condition(&status, ks, ConditionReady, false, v1alpha1.Reason(missing.Reason), missing.Error())
+		r.standing(&status, ks, health.Coming, v1alpha1.Reason(missing.Reason), missing.Error())
 	case errors.As(problem, &invalid):
-		r.condition(&status, ks, ConditionReady, false, v1alpha1.ReasonInvalid, invalid.Error())
+		r.standing(&status, ks, health.Stalled, v1alpha1.ReasonInvalid, invalid.Error())
 	default:
 		return reconcile.Result{}, problem
 	}
@@ -70,7 +73,11 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	}
 	updated := ks.DeepCopy()
 	updated.Status = status
-	return written(setaside.Tell(ctx, r.client, ks, r.client.Status().Patch(ctx, updated, podrules.PatchOver(ks))))
+	err := r.client.Status().Patch(ctx, updated, podrules.PatchOver(ks))
+	if err == nil {
+		r.events.Tell(ks, health.Changes(ks.Status.Conditions, status.Conditions, map[string]metav1.ConditionStatus{ConditionCommandReplaced: metav1.ConditionTrue})...)
+	}
+	return written(setaside.Tell(ctx, r.client, ks, err))
 }
 
 // written is the end of a pass that wrote a status: one that had changed is
@@ -80,6 +87,10 @@ func written(err error) (reconcile.Result, error) {
 		return reconcile.Result{RequeueAfter: soon}, nil
 	}
 	return reconcile.Result{}, client.IgnoreNotFound(err)
+}
+
+func (r *specReconciler) standing(status *v1alpha1.JupyterKernelSpecStatus, ks *v1alpha1.JupyterKernelSpec, is health.Standing, reason v1alpha1.Reason, message string) {
+	health.Set(&status.Conditions, ks.Generation, r.now(), is, string(reason), message)
 }
 
 func (r *specReconciler) condition(status *v1alpha1.JupyterKernelSpecStatus, ks *v1alpha1.JupyterKernelSpec, kind string, is bool, reason v1alpha1.Reason, message string) {

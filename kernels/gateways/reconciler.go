@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/setaside"
 )
@@ -47,6 +48,7 @@ const (
 	ReasonServing        v1alpha1.Reason = "Serving"
 	ReasonNoReplicaReady v1alpha1.Reason = "NoReplicaReady"
 	ReasonNameTaken      v1alpha1.Reason = "NameTaken"
+	ReasonScaledToZero   v1alpha1.Reason = "ScaledToZero"
 	ReasonRefused        v1alpha1.Reason = "Refused"
 	ReasonNotOurs        v1alpha1.Reason = "NotOurs"
 	ReasonNotFound       v1alpha1.Reason = "NotFound"
@@ -58,6 +60,12 @@ const (
 // deploymentConditions are carried along as the Deployment has them.
 var deploymentConditions = []appsv1.DeploymentConditionType{appsv1.DeploymentAvailable, appsv1.DeploymentProgressing, appsv1.DeploymentReplicaFailure}
 
+// told are the conditions that an Event tells of, as they stand then.
+var told = map[string]metav1.ConditionStatus{
+	ConditionImageReplaced: metav1.ConditionTrue, ConditionKernelSpecMissing: metav1.ConditionTrue, ConditionClusterRoleBound: metav1.ConditionFalse,
+	ConditionClientTokenMissing: metav1.ConditionTrue, ConditionClientPolicyMissing: metav1.ConditionTrue,
+}
+
 // errNameTaken means that an object of the wanted name belongs to somebody else.
 var errNameTaken = errors.New("kernels: the name is taken by an object that is not the gateway's")
 
@@ -67,6 +75,7 @@ type gatewayReconciler struct {
 	cfg    Config
 	client client.Client
 	live   client.Reader
+	events health.Recorder
 	now    func() time.Time
 }
 
@@ -82,7 +91,7 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request
 	}
 	status := *gw.Status.DeepCopy()
 	if err := gw.Malformed(); err != nil { // what it has stays as it is
-		r.condition(&status, gw, ConditionReady, false, v1alpha1.ReasonMalformed, err.Error())
+		r.standing(&status, gw, health.Stalled, v1alpha1.ReasonMalformed, err.Error())
 		return r.writeStatus(ctx, gw, status, 0)
 	}
 	again, err := r.apply(ctx, gw, &status)
@@ -91,9 +100,9 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request
 		meta.RemoveStatusCondition(&status.Conditions, ConditionNameTaken)
 	case errors.Is(err, errNameTaken):
 		r.condition(&status, gw, ConditionNameTaken, true, ReasonNameTaken, err.Error())
-		r.condition(&status, gw, ConditionReady, false, ReasonNameTaken, err.Error())
+		r.standing(&status, gw, health.Stalled, ReasonNameTaken, err.Error())
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err):
-		r.condition(&status, gw, ConditionReady, false, ReasonRefused, "The cluster refuses what the gateway needs: "+err.Error())
+		r.standing(&status, gw, health.Stalled, ReasonRefused, refusal(r.formerReplicas(ctx, gw, &status), err))
 		again = refusedRecheck
 	default:
 		return reconcile.Result{}, err
@@ -110,7 +119,11 @@ func (r *gatewayReconciler) writeStatus(ctx context.Context, gw *v1alpha1.Jupyte
 	}
 	updated := gw.DeepCopy()
 	updated.Status = status
-	result, err := written(setaside.Tell(ctx, r.client, gw, r.client.Status().Patch(ctx, updated, podrules.PatchOver(gw))))
+	err := r.client.Status().Patch(ctx, updated, podrules.PatchOver(gw))
+	if err == nil {
+		r.events.Tell(gw, health.Changes(gw.Status.Conditions, status.Conditions, told)...)
+	}
+	result, err := written(setaside.Tell(ctx, r.client, gw, err))
 	if result.IsZero() {
 		result.RequeueAfter = again
 	}
@@ -329,6 +342,9 @@ func (r *gatewayReconciler) bindClusterRole(ctx context.Context, gw *v1alpha1.Ju
 	case apierrors.IsForbidden(err):
 		r.condition(status, gw, ConditionClusterRoleBound, false, ReasonForbidden, fmt.Sprintf("The ClusterRole %s may not be bound by elastichub.", *wanted))
 		return clusterRoleRecheck, nil
+	case apierrors.IsNotFound(err): // the API server looks at its rules
+		r.condition(status, gw, ConditionClusterRoleBound, false, ReasonNotFound, fmt.Sprintf("There is no ClusterRole %s.", *wanted))
+		return clusterRoleRecheck, nil
 	case apierrors.IsAlreadyExists(err), apierrors.IsInvalid(err):
 		return time.Second, nil // the former binding is not gone yet
 	case err != nil:
@@ -414,11 +430,38 @@ func (r *gatewayReconciler) checkClients(ctx context.Context, gw *v1alpha1.Jupyt
 }
 
 func (r *gatewayReconciler) checkReady(gw *v1alpha1.JupyterGateway, status *v1alpha1.JupyterGatewayStatus) {
-	if status.ReadyReplicas > 0 {
-		r.condition(status, gw, ConditionReady, true, ReasonServing, "")
-		return
+	switch {
+	case status.ReadyReplicas > 0:
+		r.standing(status, gw, health.Ready, ReasonServing, "")
+	case gw.Spec.Replicas != nil && *gw.Spec.Replicas == 0:
+		r.standing(status, gw, health.Resting, ReasonScaledToZero, "The gateway is to have no replicas: no kernel can be started or reached.")
+	default:
+		r.standing(status, gw, health.Coming, ReasonNoReplicaReady, "No replica of the gateway is ready.")
 	}
-	r.condition(status, gw, ConditionReady, false, ReasonNoReplicaReady, "No replica of the gateway is ready.")
+}
+
+// formerReplicas brings the replicas of a gateway whose change is refused up to date, and
+// tells how many serve as they did before it.
+func (r *gatewayReconciler) formerReplicas(ctx context.Context, gw *v1alpha1.JupyterGateway, status *v1alpha1.JupyterGatewayStatus) int32 {
+	var d appsv1.Deployment
+	if r.client.Get(ctx, client.ObjectKeyFromObject(gw), &d) != nil || !metav1.IsControlledBy(&d, gw) {
+		return 0
+	}
+	carryOver(status, &d, d.Spec.Selector.MatchLabels)
+	return d.Status.ReadyReplicas
+}
+
+// refusal is the sentence about what the cluster does not take.
+func refusal(serving int32, err error) string {
+	text := "The cluster refuses what the gateway needs: " + err.Error()
+	if serving > 0 {
+		text += fmt.Sprintf(". It serves as before this change, with %d ready.", serving)
+	}
+	return text
+}
+
+func (r *gatewayReconciler) standing(status *v1alpha1.JupyterGatewayStatus, gw *v1alpha1.JupyterGateway, is health.Standing, reason v1alpha1.Reason, message string) {
+	health.Set(&status.Conditions, gw.Generation, r.now(), is, string(reason), message)
 }
 
 func (r *gatewayReconciler) condition(status *v1alpha1.JupyterGatewayStatus, gw *v1alpha1.JupyterGateway, kind string, is bool, reason v1alpha1.Reason, message string) {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/setaside"
@@ -22,13 +23,14 @@ import (
 // such a Pod.
 type templateReconciler struct {
 	client client.Client
+	events health.Recorder
 	now    func() time.Time
 }
 
 func setupTemplates(mgr manager.Manager, cfg Config) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("kerneltemplate").
 		For(&v1alpha1.JupyterKernelTemplate{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Complete(cfg.Owner.Guard(&templateReconciler{client: mgr.GetClient(), now: time.Now}))
+		Complete(cfg.Owner.Guard(&templateReconciler{client: mgr.GetClient(), events: recorder(mgr), now: time.Now}))
 }
 
 // Reconcile implements reconcile.Reconciler; requests name templates.
@@ -38,18 +40,22 @@ func (r *templateReconciler) Reconcile(ctx context.Context, req reconcile.Reques
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	status := *t.Status.DeepCopy()
-	usable, reason, message := true, v1alpha1.ReasonUsable, ""
+	standing, reason, message := health.Ready, v1alpha1.ReasonUsable, ""
 	if err := t.Malformed(); err != nil {
-		usable, reason, message = false, v1alpha1.ReasonMalformed, err.Error()
+		standing, reason, message = health.Stalled, v1alpha1.ReasonMalformed, err.Error()
 	} else if err := podspec.CheckTemplate(t); err != nil {
-		usable, reason, message = false, v1alpha1.ReasonInvalid, err.Error()
+		standing, reason, message = health.Stalled, v1alpha1.ReasonInvalid, err.Error()
 	}
-	podrules.SetCondition(&status.Conditions, t.Generation, r.now(), v1alpha1.ConditionReady, usable, string(reason), message)
+	health.Set(&status.Conditions, t.Generation, r.now(), standing, string(reason), message)
 	status.ObservedGeneration = t.Generation
 	if equality.Semantic.DeepEqual(t.Status, status) {
 		return reconcile.Result{}, nil
 	}
 	updated := t.DeepCopy()
 	updated.Status = status
-	return written(setaside.Tell(ctx, r.client, t, r.client.Status().Patch(ctx, updated, podrules.PatchOver(t))))
+	err := r.client.Status().Patch(ctx, updated, podrules.PatchOver(t))
+	if err == nil {
+		r.events.Tell(t, health.Changes(t.Status.Conditions, status.Conditions, nil)...)
+	}
+	return written(setaside.Tell(ctx, r.client, t, err))
 }

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
@@ -43,6 +44,7 @@ type kernelReconciler struct {
 	live   client.Reader // reads from the API server
 	now    func() time.Time
 	meters *Metrics
+	events health.Recorder
 	// expect is told of every Pod that is about to be created.
 	expect func(pod *corev1.Pod)
 	agents Agents
@@ -136,7 +138,11 @@ func (r *kernelReconciler) carryOut(ctx context.Context, k *v1alpha1.JupyterKern
 	}
 	if p.deleteKernel {
 		r.countEnd(k, *p)
-		return r.deleteKernel(ctx, k, "idle")
+		if err := r.deleteKernel(ctx, k, "idle"); err != nil {
+			return err
+		}
+		r.events.Tell(k, health.Normal(reasonDeleted, p.ended.Message+" Its gateway deletes idle kernels."))
+		return nil
 	}
 	if err := r.write(ctx, k, *p); err != nil {
 		if apierrors.IsConflict(err) {
@@ -192,6 +198,7 @@ func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel,
 	if err := r.client.Status().Patch(ctx, updated, podrules.PatchOver(k)); err != nil {
 		return setaside.Tell(ctx, r.client, k, err)
 	}
+	r.events.Tell(k, EventsOf(former, updated.Status)...)
 	r.measure(k, former, updated.Status)
 	if ClaimsWarmPod(former) && !ClaimsWarmPod(updated.Status) && updated.Status.StartTime != nil {
 		r.meters.warmStarts.WithLabelValues(warmJoined).Inc()

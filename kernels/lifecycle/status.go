@@ -4,24 +4,63 @@ import (
 	"cmp"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/health"
 )
 
-// Summarize ends the making of a kernel's status: it sets the condition Ready,
-// whose reason is the phase or why it is over, and the generation it speaks of. A
-// kernel that cannot be read is not ready, whatever its Pod is.
+// Summarize ends the making of a kernel's status: it says how the kernel stands and why,
+// and which generation that speaks of. A kernel that cannot be read is not ready, whatever
+// its Pod is.
 func Summarize(s *v1alpha1.JupyterKernelStatus, k *v1alpha1.JupyterKernel, now time.Time) {
 	s.ObservedGeneration = k.Generation
 	if err := k.Malformed(); err != nil {
-		podrules.SetCondition(&s.Conditions, k.Generation, now, v1alpha1.ConditionReady, false, string(v1alpha1.ReasonMalformed), err.Error())
+		s.Reason = string(v1alpha1.ReasonMalformed)
+		health.Set(&s.Conditions, k.Generation, now, health.Stalled, s.Reason, err.Error())
 		return
 	}
-	reason := string(s.Phase)
-	if s.Phase.IsOver() {
-		reason = cmp.Or(string(s.Cause), reason)
+	s.Reason = reasonOf(s)
+	health.Set(&s.Conditions, k.Generation, now, standingOf(s), cmp.Or(s.Reason, string(s.Phase), "Unknown"), s.Message)
+}
+
+// standingOf tells a kernel that ended as it should, and comes back when it is asked to or
+// has done its work, from one that failed.
+func standingOf(s *v1alpha1.JupyterKernelStatus) health.Standing {
+	switch s.Phase {
+	case v1alpha1.KernelReady:
+		return health.Ready
+	case v1alpha1.KernelParked:
+		return health.Resting
+	case v1alpha1.KernelDead:
+		if meta.IsStatusConditionTrue(s.Conditions, ConditionSucceeded) {
+			return health.Resting
+		}
+		return health.Stalled
+	case v1alpha1.KernelQueued, v1alpha1.KernelStarting:
 	}
-	podrules.SetCondition(&s.Conditions, k.Generation, now, v1alpha1.ConditionReady, s.Phase == v1alpha1.KernelReady, reason, s.Message)
+	return health.Coming
+}
+
+// reasonOf is the word for why a kernel is over, or what it waits for beside its place in
+// the queue; empty if it is neither.
+func reasonOf(s *v1alpha1.JupyterKernelStatus) string {
+	kind := ""
+	switch s.Phase {
+	case v1alpha1.KernelParked, v1alpha1.KernelDead:
+		return string(s.Cause)
+	case v1alpha1.KernelQueued:
+		kind = ConditionResolved
+	case v1alpha1.KernelStarting:
+		kind = ConditionStartable
+	case v1alpha1.KernelReady:
+		kind = ConditionAgentReachable
+	}
+	if c := meta.FindStatusCondition(s.Conditions, kind); c != nil && c.Status == metav1.ConditionFalse {
+		return c.Reason
+	}
+	return ""
 }
 
 // Counted reports whether admission counts a kernel by its status.

@@ -350,11 +350,12 @@ func (p *plan) end(v observed, e podstate.Ending) {
 	meta.RemoveStatusCondition(&p.status.Conditions, ConditionAgentReachable)
 	meta.RemoveStatusCondition(&p.status.Conditions, ConditionBudgetLeft)
 	p.setCondition(v.now, ConditionRunning, false, string(e.Cause), e.Message)
+	how, other := ConditionFailed, ConditionSucceeded
 	if e.Clean {
-		p.setCondition(v.now, ConditionSucceeded, true, string(e.Cause), e.Message)
-	} else {
-		p.setCondition(v.now, ConditionFailed, true, string(e.Cause), e.Message)
+		how, other = other, how
 	}
+	p.setCondition(v.now, how, true, string(e.Cause), e.Message)
+	meta.RemoveStatusCondition(&p.status.Conditions, other)
 	p.status.IdleSince, p.status.ParkAt = nil, nil
 	p.removePods(v, v.pods)
 }

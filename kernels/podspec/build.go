@@ -108,6 +108,10 @@ func buildFromTemplate(cfg Config, in Parts) (*corev1.Pod, error) {
 		if pod.Spec.Containers[i].Image == "" {
 			return nil, invalid(fmt.Sprintf("spec.template.spec.containers[%d].image", i), "must be set").in(objectName(in.Kernel))
 		}
+		if pod.Spec.Containers[i].TerminationMessagePolicy == "" {
+			// The kubelet keeps the last lines of what failed, which status.message shows when the Pod is gone.
+			pod.Spec.Containers[i].TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+		}
 	}
 	if len(Extended(&pod.Spec)) > 0 {
 		pod.Spec.RestartPolicy = corev1.RestartPolicyNever // what crashes again and again keeps no GPU

@@ -3,6 +3,7 @@ package podstate
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -96,7 +97,7 @@ func endingOf(pod *corev1.Pod) *Ending {
 	case state.ExitCode == 0:
 		return &Ending{Cause: v1alpha1.CauseKernelExited, Message: "The kernel's container ended.", Clean: true}
 	default:
-		return &Ending{Cause: v1alpha1.CauseKernelExited, Message: fmt.Sprintf("The kernel's container ended with exit code %d.", state.ExitCode)}
+		return &Ending{Cause: v1alpha1.CauseKernelExited, Message: Sentence(fmt.Sprintf("The kernel's container ended with exit code %d", state.ExitCode), lastLines(state.Message))}
 	}
 }
 
@@ -166,7 +167,7 @@ func Disruption(pod *corev1.Pod) *Ending {
 // last is how it looked last, if that is known.
 func Vanished(last *corev1.Pod) Ending {
 	if last != nil {
-		if podspec.HasAgentContainer(&last.Spec) {
+		if podspec.HasAgentContainer(&last.Spec) || !Alive(last) {
 			if e := EndingOf(last); e != nil {
 				return *e
 			}
@@ -325,13 +326,28 @@ func Sentence(statement, detail string) string {
 	return statement + ": " + detail
 }
 
+// lastLines keeps the end of a log, where the fault is, in as many bytes as Clip.
+func lastLines(log string) string {
+	log = strings.TrimSpace(strings.ToValidUTF8(log, "?"))
+	if len(log) <= mostClipped {
+		return log
+	}
+	cut := len(log) - mostClipped
+	for log[cut]&0xC0 == 0x80 {
+		cut++
+	}
+	return "…" + log[cut:]
+}
+
+// mostClipped is how much of what others wrote goes into a status, in bytes.
+const mostClipped = 512
+
 // Clip bounds what others wrote, in bytes, before it goes into a status.
 func Clip(text string) string {
-	const most = 512
-	if len(text) <= most {
+	if len(text) <= mostClipped {
 		return text
 	}
-	cut := most
+	cut := mostClipped
 	for cut > 0 && text[cut]&0xC0 == 0x80 {
 		cut--
 	}

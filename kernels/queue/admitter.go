@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
@@ -48,6 +49,7 @@ type admitter struct {
 	now      func() time.Time
 	meters   *metrics
 	life     *lifecycle.Metrics
+	events   health.Recorder
 
 	// memberships is nil where no source of groups can be asked at any time.
 	memberships *memberships
@@ -213,6 +215,7 @@ func (a *admitter) admit(ctx context.Context, k *v1alpha1.JupyterKernel, wants a
 	if err := writeStatus(ctx, a.client, k, updated); err != nil {
 		return "", err
 	}
+	a.events.Tell(k, lifecycle.EventsOf(k.Status, updated.Status)...)
 	if since := k.Status.QueuedSince; since != nil {
 		a.life.Admitted(now.Sub(since.Time))
 	}
@@ -231,6 +234,7 @@ func (a *admitter) refuse(ctx context.Context, k *v1alpha1.JupyterKernel, reason
 	if err := writeStatus(ctx, a.client, k, updated); err != nil {
 		return err
 	}
+	a.events.Tell(k, lifecycle.EventsOf(k.Status, updated.Status)...)
 	a.life.Ended(cause)
 	return nil
 }
@@ -244,7 +248,11 @@ func (a *admitter) showPosition(ctx context.Context, k *v1alpha1.JupyterKernel, 
 	updated := k.DeepCopy()
 	updated.Status.Queue = queue
 	updated.Status.LastReconcileTime = &metav1.Time{Time: a.now()}
-	return writeStatus(ctx, a.client, k, updated)
+	if err := writeStatus(ctx, a.client, k, updated); err != nil {
+		return err
+	}
+	a.events.Tell(k, lifecycle.EventsOf(k.Status, updated.Status)...)
+	return nil
 }
 
 // writeStatus writes the status of a kernel over the version that was read.

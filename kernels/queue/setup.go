@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
@@ -45,6 +46,7 @@ func New(mgr manager.Manager, cfg Config, agents Agents, life *lifecycle.Metrics
 		return nil, fmt.Errorf("kernels: metrics of the queue: %w", err)
 	}
 	a := newAdmitter(cfg, mgr.GetClient(), mgr.GetAPIReader(), time.Now, meters, life)
+	a.events = health.NewRecorder(mgr.GetEventRecorder(v1alpha1.ManagedBy))
 	if cfg.Allowances != nil {
 		a.memberships = newMemberships(cfg.Allowances, time.Now)
 	}

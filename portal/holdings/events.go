@@ -41,13 +41,21 @@ func EventsOf(told []corev1.Event, start []v1alpha1.NotebookProgress, most int) 
 	all := make([]Event, 0, len(told)+len(start))
 	for i := range told {
 		e := &told[i]
-		all = append(all, Event{Time: happened(e), Reason: e.Reason, Message: e.Message, Warning: e.Type == corev1.EventTypeWarning, Count: max(e.Count, 1)})
+		all = append(all, Event{Time: happened(e), Reason: e.Reason, Message: e.Message, Warning: e.Type == corev1.EventTypeWarning, Count: countOf(e)})
 	}
 	for _, step := range start {
 		all = append(all, Event{Time: step.Time.Time, Message: step.Message, Warning: step.Outcome == v1alpha1.OutcomeFailed, Count: 1})
 	}
 	slices.SortStableFunc(all, func(a, b Event) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Reason, b.Reason)) })
 	return all[:min(len(all), most)]
+}
+
+// countOf is how often an Event happened; recorders of either API count in another field.
+func countOf(e *corev1.Event) int32 {
+	if e.Series != nil {
+		return max(e.Series.Count, 1)
+	}
+	return max(e.Count, 1)
 }
 
 func happened(e *corev1.Event) time.Time {

@@ -1,0 +1,3 @@
+// Package health says how the objects of all kinds stand: to tools, by the conditions
+// Ready, Stalled and Resting, and to people, by Events about what has changed in them.
+package health
