@@ -7,8 +7,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/reference"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
 // Event is something that is told about an object.
@@ -25,11 +30,16 @@ func Normal(reason, message string) Event { return Event{corev1.EventTypeNormal,
 func Warning(reason, message string) Event { return Event{corev1.EventTypeWarning, reason, message} }
 
 // Recorder writes Events in the background. The zero value writes none.
-type Recorder struct{ to events.EventRecorder }
+type Recorder struct {
+	to     events.EventRecorder
+	scheme *runtime.Scheme
+}
 
-// NewRecorder writes through a recorder of client-go, which counts an Event that repeats
-// instead of writing it again.
-func NewRecorder(to events.EventRecorder) Recorder { return Recorder{to} }
+// NewRecorder writes through the recorder of a manager, which counts an Event that repeats
+// within some minutes instead of writing it again.
+func NewRecorder(mgr cluster.Cluster) Recorder {
+	return Recorder{mgr.GetEventRecorder(v1alpha1.ManagedBy), mgr.GetScheme()}
+}
 
 const (
 	// maxNote is what the API server takes of a message, in bytes.
@@ -40,11 +50,16 @@ const (
 
 // Tell writes Events about an object.
 func (r Recorder) Tell(about client.Object, told ...Event) {
-	if r.to == nil {
+	if r.to == nil || len(told) == 0 {
 		return
 	}
+	of, err := reference.GetReference(r.scheme, about)
+	if err != nil {
+		return // it is none of a kind that anybody knows
+	}
+	of.ResourceVersion = "" // with it no Event would be like another
 	for _, e := range told {
-		r.to.Eventf(about, nil, e.Type, e.Reason, action, "%s", clip(e.Message))
+		r.to.Eventf(of, nil, e.Type, e.Reason, action, "%s", clip(e.Message))
 	}
 }
 

@@ -97,7 +97,9 @@ func TestAGatewayServesTheNamespacesThatItNames(t *testing.T) {
 	c.eventually("the Role comes back", func() bool { return team.Find(name, &rbacv1.Role{}) })
 	require.NoError(t, c.api.Delete(t.Context(), gw))
 	c.eventually("no right is left", func() bool { return !team.Find(name, &rbacv1.Role{}) && !team.Find(name, &rbacv1.RoleBinding{}) })
-	c.eventually("nor a kernel", func() bool { return !team.Find(k.Name, &v1alpha1.JupyterKernel{}) && !team.Find(pod.Name, &corev1.Pod{}) })
+	c.eventually("nor a kernel", func() bool {
+		return !team.Find(k.Name, &v1alpha1.JupyterKernel{}) && !team.Find(pod.Name, &corev1.Pod{})
+	})
 }
 
 func envOf(d *appsv1.Deployment) map[string]string {

@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -61,8 +62,13 @@ func TestEveryKindSaysWhetherItIsReady(t *testing.T) {
 	require.Equal(t, int64(2), k.Generation)
 	kernel(true, "Ready")
 	c.report(pod, kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"Idle.","exitCode":0}`))
-	kernel(false, "Idle")
-	assert.Equal(t, "Idle.", firstCondition(t, c.kernel("k").Status.Conditions).Message)
+	c.eventually("kernel rests", func() bool {
+		k := c.kernel("k")
+		resting := meta.FindStatusCondition(k.Status.Conditions, v1alpha1.ConditionResting)
+		return resting != nil && resting.Reason == "Idle" && resting.Message == "Idle." && resting.ObservedGeneration == k.Generation &&
+			k.Status.ObservedGeneration == k.Generation
+	})
+	assert.Nil(t, meta.FindStatusCondition(c.kernel("k").Status.Conditions, v1alpha1.ConditionReady))
 
 	// a kernelspec and a template
 	var ks v1alpha1.JupyterKernelSpec

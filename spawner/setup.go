@@ -60,7 +60,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), issuer: issuer,
 		slots: slotStore{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now},
 		asker: asker, asking: make(chan struct{}, questions), events: eventsAbout(events...), met: met, now: time.Now,
-		recorder: health.NewRecorder(mgr.GetEventRecorder(v1alpha1.ManagedBy)),
+		recorder: health.NewRecorder(mgr),
 	}
 	if err := mgr.Add(slotSweeper{c.slots}); err != nil {
 		return fmt.Errorf("spawner: %w", err)

@@ -46,7 +46,7 @@ type reconciler struct {
 // SetupWithManager adds the controller, which runs on the leader. Policies are in the scope's
 // own namespace, and count for the notebooks of all.
 func SetupWithManager(mgr manager.Manager, scope *namespaces.Scope) error {
-	r := &reconciler{scope: scope, client: mgr.GetClient(), events: health.NewRecorder(mgr.GetEventRecorder(v1alpha1.ManagedBy)), now: time.Now}
+	r := &reconciler{scope: scope, client: mgr.GetClient(), events: health.NewRecorder(mgr), now: time.Now}
 	err := ctrl.NewControllerManagedBy(mgr).Named("grouppolicy").
 		For(&v1alpha1.GroupPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.JupyterNotebook{}, handler.EnqueueRequestsFromMapFunc(r.byPolicy), builder.WithPredicates(predicate.Funcs{UpdateFunc: countChanged})).

@@ -51,12 +51,8 @@ func SetupWithManager(mgr manager.Manager, cfg Config) error {
 	return setupSpecs(mgr, cfg)
 }
 
-func recorder(mgr manager.Manager) health.Recorder {
-	return health.NewRecorder(mgr.GetEventRecorder(v1alpha1.ManagedBy))
-}
-
 func setupGateways(mgr manager.Manager, cfg Config) error {
-	r := &gatewayReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), events: recorder(mgr), now: time.Now}
+	r := &gatewayReconciler{cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), events: health.NewRecorder(mgr), now: time.Now}
 	all := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		var list v1alpha1.JupyterGatewayList
 		if err := r.client.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
@@ -98,7 +94,7 @@ func setupGateways(mgr manager.Manager, cfg Config) error {
 }
 
 func setupSpecs(mgr manager.Manager, cfg Config) error {
-	r := &specReconciler{cfg: cfg, client: mgr.GetClient(), events: recorder(mgr), now: time.Now}
+	r := &specReconciler{cfg: cfg, client: mgr.GetClient(), events: health.NewRecorder(mgr), now: time.Now}
 	ofTemplate := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		var list v1alpha1.JupyterKernelSpecList
 		if err := r.client.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {

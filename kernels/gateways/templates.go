@@ -30,7 +30,7 @@ type templateReconciler struct {
 func setupTemplates(mgr manager.Manager, cfg Config) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("kerneltemplate").
 		For(&v1alpha1.JupyterKernelTemplate{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Complete(cfg.Owner.Guard(&templateReconciler{client: mgr.GetClient(), events: recorder(mgr), now: time.Now}))
+		Complete(cfg.Owner.Guard(&templateReconciler{client: mgr.GetClient(), events: health.NewRecorder(mgr), now: time.Now}))
 }
 
 // Reconcile implements reconcile.Reconciler; requests name templates.

@@ -33,7 +33,7 @@ const kernelsAtOnce = 16
 // what the keys of kernels' states follow from, if states are kept. metered is told what
 // agents count, and standings tells how budgets stand.
 func SetupWithManager(mgr manager.Manager, scope *namespaces.Scope, owner *namespaces.Owner, pods *podspec.Builder, keepSeed []byte, agents Agents, expect func(*corev1.Pod), metered Metered, standings Standings, meters *Metrics) error {
-	kernels := &kernelReconciler{scope: scope, pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents, keepSeed: keepSeed, standings: standings, events: health.NewRecorder(mgr.GetEventRecorder(v1alpha1.ManagedBy))}
+	kernels := &kernelReconciler{scope: scope, pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents, keepSeed: keepSeed, standings: standings, events: health.NewRecorder(mgr)}
 	kernels.backstop = newBackstop(pods, mgr.GetClient(), mgr.GetAPIReader(), agents)
 	kernels.backstop.metered = metered
 	if err := mgr.Add(kernels.backstop); err != nil {

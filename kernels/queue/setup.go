@@ -46,7 +46,7 @@ func New(mgr manager.Manager, cfg Config, agents Agents, life *lifecycle.Metrics
 		return nil, fmt.Errorf("kernels: metrics of the queue: %w", err)
 	}
 	a := newAdmitter(cfg, mgr.GetClient(), mgr.GetAPIReader(), time.Now, meters, life)
-	a.events = health.NewRecorder(mgr.GetEventRecorder(v1alpha1.ManagedBy))
+	a.events = health.NewRecorder(mgr)
 	if cfg.Allowances != nil {
 		a.memberships = newMemberships(cfg.Allowances, time.Now)
 	}

@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"hubclient":              {"outbound"},
 	"podrules":               {"api/v1alpha1"},
 	"health":                 {"api/v1alpha1", "podrules"},
+	"health/healthtest":      {"api/v1alpha1"},
 	"setaside":               {"api/v1alpha1"},
 	"groups":                 {"api/v1alpha1", "groups/naming"},
 	"groups/naming":          {},
