@@ -14,12 +14,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
+	runtimeconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -50,6 +51,7 @@ type cluster struct {
 	meters    *prometheus.Registry
 	agents    *fakeAgents
 	warmed    int    // addresses given to warm Pods
+	as        string // whom the controllers are, if they are not to have every right
 	stop      func() // ends the controllers
 }
 
@@ -79,11 +81,13 @@ func (c *cluster) start() {
 	if scope == nil {
 		scope = namespaces.Only(c.namespace)
 	}
-	mgr, err := ctrl.NewManager(kerneltest.APIServer(c.T), ctrl.Options{
+	config := rest.CopyConfig(kerneltest.APIServer(c.T))
+	config.Impersonate.UserName = c.as
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:     kerneltest.Scheme,
 		Cache:      scope.Cache(),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Controller: runtimeconfig.Controller{SkipNameValidation: ptr.To(true)},
 	})
 	require.NoError(c, err)
 	c.meters = prometheus.NewRegistry()

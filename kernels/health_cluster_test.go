@@ -9,14 +9,17 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/health/healthtest"
+	"github.com/elastichub/elastichub/kernels/gateways"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 )
 
@@ -142,6 +145,53 @@ func TestHealth(t *testing.T) {
 	assert.Regexp(t, `lost +ann +absent +Queued +`+lost.Status.Reason+` `, kubectl("get", "jk", "lost"))
 	assert.Contains(t, kubectl("get", "jk", "lost", "-o", "wide"), "absent")
 	c.saidOf(lost, lost.Status.Reason+"!")
+}
+
+// TestWhatBecameOfAKernelThatIsGone is told, where its gateway deletes idle ones, and what
+// a limit refused.
+func TestWhatBecameOfAKernelThatIsGone(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) { gw.Spec.OnIdle = v1alpha1.OnIdleDelete })
+	k := kerneltest.Kernel("k", "gw", "gpu")
+	refused := kerneltest.Kernel("refused", "gw", "gpu", kerneltest.Owned("ann", "lab"))
+	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.Policy("lab", func(p *v1alpha1.PolicyKernels) { p.Allowed = []string{"other"} }), k, refused)
+	c.report(c.ready("k", 1, ""), kerneltest.Exited(0, "Completed", `{"reason":"idle","message":"Idle.","exitCode":0}`))
+	c.gone(k)
+	c.saidOf(k, "Admitted", "Ready", "Deleted")
+	c.phase("refused", 1, v1alpha1.KernelDead)
+	c.judged("JupyterKernel", "refused", judgedFailed)
+	c.saidOf(refused, "Refused!")
+}
+
+// TestClusterRolesThatCannotBeBound keep no gateway from serving, and it says so.
+func TestClusterRolesThatCannotBeBound(t *testing.T) {
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	c.stop()
+	c.as = "service-of-" + c.namespace
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: c.as}, Rules: []rbacv1.PolicyRule{{
+		APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get", "list", "watch", "create", "update", "patch", "delete"},
+	}}}
+	more := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "more-" + c.namespace}, Rules: []rbacv1.PolicyRule{{
+		APIGroups: []string{""}, Resources: []string{"users"}, Verbs: []string{"impersonate"},
+	}}}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: c.as}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: c.as},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: c.as}},
+	}
+	for _, o := range []client.Object{role, more, binding} {
+		require.NoError(t, c.api.Create(t.Context(), o))
+	}
+	c.start()
+	for name, want := range map[string]v1alpha1.Reason{"absent": gateways.ReasonNotFound, more.Name: gateways.ReasonForbidden} {
+		gw := c.gateway("gw-"+strings.ToLower(string(want)), func(gw *v1alpha1.JupyterGateway) { gw.Spec.ClusterRole = ptr.To(name) })
+		c.replicas(gw.Name, 1)
+		c.judged("JupyterGateway", gw.Name, judgedWell)
+		require.True(t, c.get(gw.Name, gw))
+		bound := meta.FindStatusCondition(gw.Status.Conditions, gateways.ConditionClusterRoleBound)
+		require.NotNil(t, bound, name)
+		assert.Equal(t, metav1.ConditionFalse, bound.Status, name)
+		assert.Equal(t, string(want), bound.Reason, bound.Message)
+	}
 }
 
 // saidOf waits until the Events of an object are those.

@@ -31,6 +31,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/internal/policytest"
+	"github.com/elastichub/elastichub/health/healthtest"
 	"github.com/elastichub/elastichub/namespaces"
 )
 
@@ -155,6 +156,8 @@ func statusIsWritten(t *testing.T, config *rest.Config, c client.Client) {
 	until("valid", func(s v1alpha1.GroupPolicyStatus) bool {
 		return meta.IsStatusConditionTrue(s.Conditions, "Valid") && s.ObservedGeneration == p.Generation
 	})
+	judged := func() string { return healthtest.Judged(t, c, "../../docs", "GroupPolicy", namespace.Name, "research") }
+	assert.Equal(t, "Current Healthy", judged())
 	// What others write stays.
 	p.Status.GPUs, p.Status.Queued = 3, 4
 	require.NoError(t, c.Status().Update(t.Context(), &p))
@@ -185,6 +188,10 @@ func statusIsWritten(t *testing.T, config *rest.Config, c client.Client) {
 	p.Spec.Groups = []string{"cn=a,b"}
 	require.NoError(t, c.Update(t.Context(), &p))
 	until("invalid", func(s v1alpha1.GroupPolicyStatus) bool { return meta.IsStatusConditionFalse(s.Conditions, "Valid") })
+	assert.Equal(t, "Failed Degraded", judged())
+	assert.EventuallyWithT(t, func(check *assert.CollectT) {
+		assert.Equal(check, []string{v1alpha1.ReasonPolicyValid, v1alpha1.ReasonPolicyInvalid + "!"}, healthtest.Told(t, c, &p))
+	}, 30*time.Second, 50*time.Millisecond)
 	said := meta.FindStatusCondition(read().Conditions, "Valid").Message
 	assert.Contains(t, said, "spec.groups[0]")
 	assert.Contains(t, said, "spec.cpu.default")

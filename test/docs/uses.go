@@ -56,6 +56,9 @@ var uses = []use{
 
 	{"docs/policies.md", "kubectl -n jupyterhub apply -f examples/policies/three-groups.yaml", Typed, ""},
 
+	{"docs/health.md", "NAME        USER    PHASE   REASON        IDLE   STOP AT                CAUSE   AGE", Shown, "what kubectl says"},
+	{"docs/health.md", "NAME       USER    KERNEL       PHASE    CAUSE   QUEUE   IDLE   PARK AT                AGE", Shown, "what kubectl says"},
+	{"docs/health.md", "apiVersion: v1", Shown, "Argo CD's; the tests of health run its script"},
 	{"docs/policies.md", "apiVersion: v1", Objects, ""},
 	{"docs/policies.md", "make dist/elastichub", Typed, ""},
 	{"docs/moving-in.md", "make dist/elastichub", Typed, ""},
