@@ -8,11 +8,26 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // A running server keeps the image it was started with. When its channel has
 // another image meanwhile, or asks its users to move to another channel, the
 // condition ImageCurrent says so, and nothing else happens.
+
+// noteReplacedImages sets the condition ImageReplaced of a notebook for which other images
+// run than its template names.
+func (c *controller) noteReplacedImages(nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) {
+	told := ""
+	if nb.Spec.Template != nil {
+		told = c.cfg.Images.Told(podrules.Images(&nb.Spec.Template.Spec)...)
+	}
+	if told == "" {
+		apimeta.RemoveStatusCondition(&next.Conditions, podrules.ConditionImageReplaced)
+		return
+	}
+	setCondition(observed{notebook: nb, now: c.now()}, next, podrules.ConditionImageReplaced, true, podrules.ReasonImageMap, told)
+}
 
 // noteChannel sets the condition ImageCurrent of a server of the Hub.
 func (c *controller) noteChannel(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) error {

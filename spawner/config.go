@@ -23,6 +23,8 @@ type Config struct {
 	Owner *namespaces.Owner
 	// DefaultImage is run where neither a request nor a template names one.
 	DefaultImage string
+	// Images says which images of notebooks are replaced.
+	Images podrules.ImageMap
 	// ImagePullPolicy of notebook containers whose template sets none; empty:
 	// Kubernetes' own rule.
 	ImagePullPolicy corev1.PullPolicy

@@ -116,6 +116,7 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if err := c.noteChannel(ctx, nb, &next); err != nil {
 		return ctrl.Result{}, err
 	}
+	c.noteReplacedImages(nb, &next)
 	if next.Phase == v1alpha1.NotebookStopped && nb.Status.Phase != v1alpha1.NotebookStopped {
 		if err := c.forgetEnvironment(ctx, nb); err != nil {
 			return ctrl.Result{}, err

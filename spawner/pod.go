@@ -71,6 +71,7 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) c
 		mountAuth(nb, pod, container)
 	}
 	podrules.OnlyOwnDevices(pod)
+	cfg.Images.Replace(pod)
 	return template
 }
 

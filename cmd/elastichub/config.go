@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -93,6 +94,8 @@ type policiesConfig struct {
 type notebooksConfig struct {
 	Image      string
 	PullPolicy string
+	// ImageMap says which images are replaced; to nothing means to Image.
+	ImageMap []podrules.ImageRule
 	// Gateway is the JupyterGateway of the Hub's servers; empty: none.
 	Gateway string
 	// AdoptHomesBefore is RFC 3339, or empty.
@@ -101,9 +104,11 @@ type notebooksConfig struct {
 
 type kernelsConfig struct {
 	// ServiceImage holds this binary: gateways run it, kernel Pods copy their agent from it.
-	ServiceImage       string
-	Image              string
-	PullPolicy         string
+	ServiceImage string
+	Image        string
+	PullPolicy   string
+	// ImageMap is as that of notebooks.
+	ImageMap           []podrules.ImageRule
 	IdleTimeoutSeconds int64
 	// MaxRunSeconds bounds one Pod of a kernel where no policy does; 0: for ever.
 	MaxRunSeconds int64
@@ -333,6 +338,13 @@ func (c serveConfig) validate() error {
 			faults = append(faults, fmt.Errorf("%s: %q is not one of Always, IfNotPresent, Never, and not empty", path, policy))
 		}
 	}
+	for path, images := range map[string]podrules.ImageMap{
+		"notebooks.imageMap": imageMap(c.Notebooks.ImageMap, c.Notebooks.Image), "kernels.imageMap": imageMap(c.Kernels.ImageMap, c.Kernels.Image),
+	} {
+		if err := images.Validate(); err != nil {
+			faults = append(faults, fmt.Errorf("%s%w", path, err))
+		}
+	}
 	if err := queue.ValidatePools("kernels.nodePools", c.Kernels.nodePools()); err != nil {
 		faults = append(faults, err)
 	}
@@ -348,6 +360,15 @@ func (c serveConfig) validate() error {
 		faults = append(faults, fmt.Errorf("policies.matching: %w", err))
 	}
 	return errors.Join(faults...)
+}
+
+// imageMap has the section's own image where a rule names none.
+func imageMap(rules []podrules.ImageRule, image string) podrules.ImageMap {
+	all := make(podrules.ImageMap, 0, len(rules))
+	for _, rule := range rules {
+		all = append(all, podrules.ImageRule{From: rule.From, To: cmp.Or(rule.To, image)})
+	}
+	return all
 }
 
 // adoptBefore is the zero time where nothing is said.

@@ -43,9 +43,9 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err := r.client.Get(ctx, req.NamespacedName, ks); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	problem := ks.Malformed()
+	problem, replaced := ks.Malformed(), ""
 	if problem == nil {
-		problem = podspec.Trial(ctx, r.cfg.Pods, r.client, ks)
+		replaced, problem = podspec.Trial(ctx, r.cfg.Pods, r.client, ks)
 	}
 	var missing *podspec.MissingError
 	var invalid *podspec.InvalidError
@@ -66,6 +66,11 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 		r.condition(&status, ks, ConditionCommandReplaced, true, ReasonLauncher, "The standard command of the language is used.")
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, ConditionCommandReplaced)
+	}
+	if replaced != "" {
+		r.condition(&status, ks, podrules.ConditionImageReplaced, true, podrules.ReasonImageMap, replaced)
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, podrules.ConditionImageReplaced)
 	}
 	status.ObservedGeneration = ks.Generation
 	if equality.Semantic.DeepEqual(ks.Status, status) {

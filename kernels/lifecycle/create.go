@@ -17,6 +17,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // errChanged means that an object is no longer what the cache showed.
@@ -133,6 +134,11 @@ func (r *kernelReconciler) checkBuildable(ctx context.Context, k *v1alpha1.Jupyt
 	queued := k.DeepCopy()
 	queued.Status = p.status
 	_, err := r.pods.Build(ctx, r.client, queued)
+	if t := k.Spec.Template; t != nil && k.Spec.KernelSpec == "" { // of a kernelspec that says so itself
+		if told := r.pods.Config().Images.Told(podrules.Images(&t.Spec)...); told != "" {
+			p.setCondition(r.now(), podrules.ConditionImageReplaced, true, podrules.ReasonImageMap, told)
+		}
+	}
 	return r.noteUnbuildable(k, p, err)
 }
 

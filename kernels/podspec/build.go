@@ -38,6 +38,7 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	if main.Image == "" {
 		return nil, invalid("spec.image", "neither the kernelspec nor its template names an image").in("JupyterKernelSpec " + in.Spec.Name)
 	}
+	cfg.Images.Replace(&pod.Spec)
 	main.Resources = overlay(main.Resources, in.Spec.Spec.Resources)
 	argv, environment, err := in.command(main)
 	if err != nil {
@@ -90,6 +91,22 @@ func CheckTemplate(t *v1alpha1.JupyterKernelTemplate) error {
 	return nil
 }
 
+// ReplacedImages tells which images other ones run for, of a kernel that is made from a
+// kernelspec and its template, if it has any; empty: none.
+func ReplacedImages(cfg Config, ks *v1alpha1.JupyterKernelSpec, template *v1alpha1.JupyterKernelTemplate) string {
+	pod := &corev1.PodSpec{}
+	if template != nil && template.Spec.Template != nil {
+		pod = template.Spec.Template.Spec.DeepCopy()
+	}
+	if len(pod.Containers) == 0 {
+		pod.Containers = []corev1.Container{{}}
+	}
+	if main := KernelContainer(pod); main.Image == "" {
+		main.Image = ks.Spec.Image
+	}
+	return cfg.Images.Told(podrules.Images(pod)...)
+}
+
 // buildFromTemplate runs a complete template as it is, apart from what Pod
 // Security demands.
 func buildFromTemplate(cfg Config, in Parts) (*corev1.Pod, error) {
@@ -113,6 +130,7 @@ func buildFromTemplate(cfg Config, in Parts) (*corev1.Pod, error) {
 			pod.Spec.Containers[i].TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
 		}
 	}
+	cfg.Images.Replace(&pod.Spec)
 	if len(Extended(&pod.Spec)) > 0 {
 		pod.Spec.RestartPolicy = corev1.RestartPolicyNever // what crashes again and again keeps no GPU
 	}

@@ -1,6 +1,10 @@
 package podspec
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/elastichub/elastichub/podrules"
+)
 
 // Config is what every Pod of a kernel is made with.
 type Config struct {
@@ -31,6 +35,8 @@ type Config struct {
 	// APIAudiences are those of the cluster's API server, as far as they are known: no
 	// Pod gets a token for them.
 	APIAudiences []string
+	// Images says which images of kernels are replaced.
+	Images podrules.ImageMap
 	// PolicyNamespace is where GroupPolicies are; empty: in each kernel's own.
 	PolicyNamespace string
 	// Keeps: there is a seed for the keys of states. Without it none is kept.

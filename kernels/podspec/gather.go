@@ -195,15 +195,17 @@ func templateRef(ks *v1alpha1.JupyterKernelSpec) (string, error) {
 
 // Trial makes the Pod of a kernel that nobody has, and returns what keeps it
 // from being made: a *MissingError, an *InvalidError, or a fault of the reader.
-func Trial(ctx context.Context, cfg Config, reader client.Reader, ks *v1alpha1.JupyterKernelSpec) error {
+//
+// replaced tells which images are replaced; empty: none.
+func Trial(ctx context.Context, cfg Config, reader client.Reader, ks *v1alpha1.JupyterKernelSpec) (replaced string, err error) {
 	k := &v1alpha1.JupyterKernel{}
 	k.Name, k.Namespace = "trial", ks.Namespace
 	in := Parts{Kernel: k, Spec: ks, Gateway: &v1alpha1.JupyterGateway{}}
 	if err := gatherTemplate(ctx, reader, ks, &in); err != nil {
-		return err
+		return "", err
 	}
-	_, err := Build(cfg, in)
-	return err
+	_, err = Build(cfg, in)
+	return ReplacedImages(cfg, ks, in.Template), err
 }
 
 // Parts is everything a kernel's Pod is made from. Gateway and Spec are nil

@@ -285,6 +285,7 @@ policies:
 notebooks:
   image: {{ include "elastichub.otherImage" (dict "root" . "section" "notebooks" "name" "notebook") | quote }}
   pullPolicy: {{ .Values.notebooks.pullPolicy | quote }}
+  imageMap: {{ .Values.notebooks.imageMap | toJson }}
   {{- /* Quoted: nothing at all would become the service's default. */}}
   gateway: {{ .Values.notebooks.gateway | default "" | quote }}
   adoptHomesBefore: {{ .Values.notebooks.adoptHomesBefore | quote }}
@@ -292,6 +293,7 @@ kernels:
   serviceImage: {{ include "elastichub.image" . | quote }}
   image: {{ include "elastichub.otherImage" (dict "root" . "section" "kernels" "name" "kernel") | quote }}
   pullPolicy: {{ .Values.kernels.pullPolicy | quote }}
+  imageMap: {{ .Values.kernels.imageMap | toJson }}
   idleTimeoutSeconds: {{ int .Values.kernels.idleTimeoutSeconds }}
   maxRunSeconds: {{ int .Values.kernels.maxRunSeconds }}
   busyCPU: {{ .Values.kernels.busyCPU }}
