@@ -128,6 +128,25 @@ async def test_a_kernel_that_is_refused(lab, monkeypatch):
     await look(lab, "refused")
 
 
+async def test_a_kernel_that_is_deleted(lab):
+    kernel = gateway.Kernel()
+    await lab.notebook("hang", "count 2", kernel=kernel)
+
+    async def delete():  # as kubectl does, under the cell
+        await gateway.until("it runs", lambda: kernel.executed, seconds=120)
+        del lab.peer.kernels[kernel.id]
+        for socket in list(lab.peer.open):
+            socket.pass_on(0, gateway.message("iopub", "status", {"execution_state": "dead"}))
+            socket.close(1000, "the kernel is gone")
+
+    deleting = asyncio.ensure_future(delete())
+    await look(lab, "deleted")
+    await deleting
+    assert kernel.executed == ["hang"]
+    again = [k for k in lab.peer.kernels.values() if k.id != kernel.id]
+    assert [k.executed for k in again] == [["count 2"]]
+
+
 @pytest.mark.parametrize("lab", [f"c.ServerApp.kernel_websocket_connection_class = {ANOTHER!r}\n"], indirect=True)
 async def test_a_server_that_keeps_nothing(lab):
     await lab.notebook("print('one')", "", "", "print('four')")

@@ -175,6 +175,24 @@ const scenarios = {
     await pictures(page, 'notebook-refused');
   },
 
+  /** Somebody deletes the kernel under a cell. */
+  async deleted() {
+    const page = await open();
+    await runIt(page);
+    await until('the cell says so', async () => /KernelDeleted: The kernel was deleted\./.test(await cell(page, 0).innerText()));
+    await until('it waits no more', async () => !(await prompts(page))[0].includes('*'));
+    await pictures(page, 'notebook-kernel-deleted');
+    await until('the page has let go of it', async () => (await page.locator('#jp-main-statusbar').innerText()).includes('| Disconnected'));
+    const dialog = page.locator('.jp-Dialog:visible');
+    await until('the next cell asks for a kernel', async () => {
+      if (!(await dialog.count())) await runIt(page, 1);
+      return dialog.count();
+    }, { every: 3000 });
+    await dialog.getByRole('button', { name: 'Select' }).click();
+    await until('it runs there', async () => (await prompts(page))[1] === '[1]:');
+    assert.deepEqual(await lines(page, 1), ['0', '1']);
+  },
+
   /** Another extension has taken our classes away. */
   async unkept() {
     const page = await open();
