@@ -43,24 +43,29 @@ func TestObjectEvents(t *testing.T) {
 	at := func(phase v1alpha1.NotebookPhase, start string, reason Reason) v1alpha1.JupyterNotebookStatus {
 		return v1alpha1.JupyterNotebookStatus{Phase: phase, Start: start, Reason: string(reason), Message: string(reason) + "."}
 	}
+	unreadable, silent := at(v1alpha1.NotebookReady, "1", ReasonReady), at(v1alpha1.NotebookReady, "1", ReasonReady)
+	health.Set(&unreadable.Conditions, 1, noon, health.Stalled, string(v1alpha1.ReasonMalformed), "Numbers.")
+	silent.Conditions = []metav1.Condition{{Type: ConditionAnswers, Status: metav1.ConditionFalse, Reason: string(ReasonNoAnswer), Message: "Silence."}}
 	starts := []health.Event{health.Normal("Starting", "PodStarting.")}
 	for name, row := range map[string]struct {
 		before, next v1alpha1.JupyterNotebookStatus
 		want         []health.Event
 	}{
-		"a first start":             {at("", "", ""), at(v1alpha1.NotebookStarting, "1", ReasonPodStarting), starts},
-		"a start after a stop":      {at(v1alpha1.NotebookStopped, "1", ReasonStopped), at(v1alpha1.NotebookStarting, "1", ReasonPodStarting), starts},
-		"another start":             {at(v1alpha1.NotebookReady, "1", ReasonReady), at(v1alpha1.NotebookStarting, "2", ReasonPodStarting), starts},
-		"what a start goes by":      {at(v1alpha1.NotebookPending, "1", ReasonWaitingForVolume), at(v1alpha1.NotebookStarting, "1", ReasonPodStarting), nil},
-		"it is up":                  {at(v1alpha1.NotebookStarting, "1", ReasonPodStarting), at(v1alpha1.NotebookReady, "1", ReasonReady), []health.Event{health.Normal("Ready", "ServerReady.")}},
-		"nothing new":               {at(v1alpha1.NotebookReady, "1", ReasonReady), at(v1alpha1.NotebookReady, "1", ReasonReady), nil},
-		"its Pod is replaced":       {at(v1alpha1.NotebookReady, "1", ReasonReady), at(v1alpha1.NotebookStarting, "1", ReasonReplacing), []health.Event{health.Warning("Replacing", "Replacing.")}},
-		"it is refused":             {at("", "", ""), at(v1alpha1.NotebookFailed, "1", ReasonGatewayRefused), []health.Event{health.Warning("GatewayRefused", "GatewayRefused.")}},
-		"it is still refused":       {at(v1alpha1.NotebookFailed, "1", ReasonGatewayRefused), at(v1alpha1.NotebookFailed, "1", ReasonGatewayRefused), nil},
-		"it is refused for more":    {at(v1alpha1.NotebookFailed, "1", ReasonGatewayRefused), at(v1alpha1.NotebookFailed, "1", ReasonTemplateRefused), []health.Event{health.Warning("TemplateRefused", "TemplateRefused.")}},
-		"it is being stopped":       {at(v1alpha1.NotebookReady, "1", ReasonReady), at(v1alpha1.NotebookStopping, "1", ReasonStopping), nil},
-		"it is stopped":             {at(v1alpha1.NotebookStopping, "1", ReasonStopping), at(v1alpha1.NotebookStopped, "1", ReasonStoppedIdle), []health.Event{health.Normal("StoppedIdle", "StoppedIdle.")}},
-		"it was made to be at rest": {at("", "", ""), at(v1alpha1.NotebookStopped, "", ReasonStopped), []health.Event{health.Normal("Stopped", "Stopped.")}},
+		"a first start":              {at("", "", ""), at(v1alpha1.NotebookStarting, "1", ReasonPodStarting), starts},
+		"a start after a stop":       {at(v1alpha1.NotebookStopped, "1", ReasonStopped), at(v1alpha1.NotebookStarting, "1", ReasonPodStarting), starts},
+		"another start":              {at(v1alpha1.NotebookReady, "1", ReasonReady), at(v1alpha1.NotebookStarting, "2", ReasonPodStarting), starts},
+		"what a start goes by":       {at(v1alpha1.NotebookPending, "1", ReasonWaitingForVolume), at(v1alpha1.NotebookStarting, "1", ReasonPodStarting), nil},
+		"it is up":                   {at(v1alpha1.NotebookStarting, "1", ReasonPodStarting), at(v1alpha1.NotebookReady, "1", ReasonReady), []health.Event{health.Normal("Ready", "ServerReady.")}},
+		"nothing new":                {at(v1alpha1.NotebookReady, "1", ReasonReady), at(v1alpha1.NotebookReady, "1", ReasonReady), nil},
+		"its Pod is replaced":        {at(v1alpha1.NotebookReady, "1", ReasonReady), at(v1alpha1.NotebookStarting, "1", ReasonReplacing), []health.Event{health.Warning("Replacing", "Replacing.")}},
+		"it is refused":              {at("", "", ""), at(v1alpha1.NotebookFailed, "1", ReasonGatewayRefused), []health.Event{health.Warning("GatewayRefused", "GatewayRefused.")}},
+		"it is still refused":        {at(v1alpha1.NotebookFailed, "1", ReasonGatewayRefused), at(v1alpha1.NotebookFailed, "1", ReasonGatewayRefused), nil},
+		"it is refused for more":     {at(v1alpha1.NotebookFailed, "1", ReasonGatewayRefused), at(v1alpha1.NotebookFailed, "1", ReasonTemplateRefused), []health.Event{health.Warning("TemplateRefused", "TemplateRefused.")}},
+		"it is being stopped":        {at(v1alpha1.NotebookReady, "1", ReasonReady), at(v1alpha1.NotebookStopping, "1", ReasonStopping), nil},
+		"it is stopped":              {at(v1alpha1.NotebookStopping, "1", ReasonStopping), at(v1alpha1.NotebookStopped, "1", ReasonStoppedIdle), []health.Event{health.Normal("StoppedIdle", "StoppedIdle.")}},
+		"it was made to be at rest":  {at("", "", ""), at(v1alpha1.NotebookStopped, "", ReasonStopped), []health.Event{health.Normal("Stopped", "Stopped.")}},
+		"it cannot be read any more": {at(v1alpha1.NotebookReady, "1", ReasonReady), unreadable, []health.Event{health.Warning("Malformed", "Numbers.")}},
+		"it does not answer":         {at(v1alpha1.NotebookReady, "1", ReasonReady), silent, []health.Event{health.Warning("NoAnswer", "Silence.")}},
 	} {
 		assert.Equal(t, row.want, objectEvents(row.before, row.next), name)
 	}

@@ -22,7 +22,7 @@ func objectEvents(before, next v1alpha1.JupyterNotebookStatus) []health.Event {
 	if reason == "" {
 		reason = string(next.Phase)
 	}
-	told := unanswered(before, next)
+	told := besides(before, next)
 	switch again := next.Start != before.Start; next.Phase {
 	case v1alpha1.NotebookReady:
 		if again || before.Phase != next.Phase {
@@ -48,13 +48,17 @@ func objectEvents(before, next v1alpha1.JupyterNotebookStatus) []health.Event {
 	return told
 }
 
-// unanswered tells of a server that does not say when it was last used.
-func unanswered(before, next v1alpha1.JupyterNotebookStatus) []health.Event {
-	all := health.Changes(before.Conditions, next.Conditions, map[string]metav1.ConditionStatus{ConditionAnswers: metav1.ConditionFalse})
-	for _, e := range all {
-		if e.Reason == ConditionAnswers {
-			return []health.Event{health.Warning(string(ReasonNoAnswer), e.Message)}
+// besides tells of what is no phase: a server that does not say when it was last used, and
+// one that goes on although its spec cannot be read any more.
+func besides(before, next v1alpha1.JupyterNotebookStatus) []health.Event {
+	var told []health.Event
+	for _, e := range health.Changes(before.Conditions, next.Conditions, map[string]metav1.ConditionStatus{ConditionAnswers: metav1.ConditionFalse}) {
+		switch {
+		case e.Reason == ConditionAnswers:
+			told = append(told, health.Warning(string(ReasonNoAnswer), e.Message))
+		case e.Reason == string(v1alpha1.ReasonMalformed) && next.Phase == before.Phase:
+			told = append(told, e)
 		}
 	}
-	return nil
+	return told
 }
