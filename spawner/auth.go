@@ -67,10 +67,10 @@ func hashPassword(password, uid string) string {
 	return "sha256:" + salt + ":" + hex.EncodeToString(digest[:])
 }
 
-func mustJSON(value map[string]any) []byte {
+func mustJSON(value any) []byte {
 	data, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // strings in maps
+		panic(err) // strings in maps, or what the API server has sent as JSON
 	}
 	return data
 }

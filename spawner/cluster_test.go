@@ -159,6 +159,19 @@ func newCluster(t *testing.T) *cluster {
 // replica runs a manager with a Service and, if it leads, the controller.
 func (c *cluster) replica(leads bool) *Service {
 	c.t.Helper()
+	service, _ := c.run(leads)
+	return service
+}
+
+// leader runs the controller until the returned function is called.
+func (c *cluster) leader() (stop func()) {
+	c.t.Helper()
+	_, stop = c.run(true)
+	return stop
+}
+
+func (c *cluster) run(leads bool) (service *Service, stop func()) {
+	c.t.Helper()
 	skip := true
 	mgr, err := ctrl.NewManager(c.rest, ctrl.Options{
 		Scheme:     c.scheme,
@@ -171,19 +184,20 @@ func (c *cluster) replica(leads bool) *Service {
 	if leads {
 		require.NoError(c.t, SetupWithManager(mgr, c.cfg, c.issuer, c.asker, prometheus.NewRegistry()))
 	}
-	service, err := NewService(c.t.Context(), c.cfg, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
+	service, err = NewService(c.t.Context(), c.cfg, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
 	require.NoError(c.t, err)
 	_, err = service.States(c.t.Context())
 	require.ErrorIs(c.t, err, ErrNotSynced)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
-	c.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(c.t, <-ended)
 	})
+	c.t.Cleanup(stop)
 	require.Eventually(c.t, func() bool { _, err := service.States(c.t.Context()); return err == nil }, patience, 10*time.Millisecond)
-	return service
+	return service, stop
 }
 
 func (c *cluster) gateway(name string) {

@@ -45,6 +45,7 @@ type controller struct {
 	asking     chan struct{}
 	forewarned forewarned
 	recorder   health.Recorder
+	looked     looked
 	met        *metrics
 	now        func() time.Time
 }
@@ -77,6 +78,7 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	nb := &v1alpha1.JupyterNotebook{}
 	if err := c.client.Get(ctx, req.NamespacedName, nb); err != nil {
 		c.forewarned.forget(req.NamespacedName)
+		c.looked.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if nb.DeletionTimestamp != nil {
@@ -96,8 +98,11 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	}
 	switch err := c.act(ctx, &o); {
 	case isStop(err, &o.blocked):
-		if o.blocked.reason == ReasonWaitingForEnvironment || o.blocked.reason == ReasonWaitingForRemoval {
+		switch {
+		case o.blocked.reason == ReasonWaitingForEnvironment, o.blocked.reason == ReasonWaitingForRemoval:
 			wait = secretRetry
+		case built(o.deployment, nb):
+			wait = repairRetry
 		}
 	case err != nil:
 		return ctrl.Result{}, err
@@ -130,6 +135,9 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	}
 	if due != nil {
 		return ctrl.Result{}, c.stop(ctx, nb, *due)
+	}
+	if again := c.looked.left(req.NamespacedName, c.now()); again > 0 && (wait == 0 || again < wait) {
+		wait = again
 	}
 	return ctrl.Result{RequeueAfter: wait}, nil
 }
@@ -223,19 +231,13 @@ func madeBy(pod *corev1.Pod, deployment string) bool {
 func (c *controller) act(ctx context.Context, o *observed) error {
 	nb := o.notebook
 	if nb.Spec.Stopped || nb.StartHasFailed() {
+		c.looked.forget(client.ObjectKeyFromObject(nb))
 		return c.scale(ctx, o.deployment, 0)
 	}
 	if built(o.deployment, nb) {
-		// Runs, whatever became of gateway and Secrets since, and of the rules: a
-		// former release may have built what this one refuses. They are made
-		// again only for a Pod that still needs them.
-		if nb.Status.Phase == v1alpha1.NotebookReady {
-			return nil
-		}
-		if _, err := c.secrets(ctx, nb); err != nil {
-			return err
-		}
-		return nil
+		// Runs, whatever became of its gateway since, and of the rules: a former
+		// release may have built what this one refuses.
+		return c.repair(ctx, nb, o.deployment)
 	}
 	why := refuse(nb)
 	if why == nil {
@@ -296,8 +298,8 @@ func (c *controller) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	}
 }
 
-// built tells that a Deployment is what this generation asks for. Its template
-// is not compared: another version of elastichub may have built it.
+// built tells that a Deployment is what this generation asks for. Its
+// template is not compared: another version of elastichub may have built it.
 func built(d *appsv1.Deployment, nb *v1alpha1.JupyterNotebook) bool {
 	return d != nil && d.Annotations[v1alpha1.AnnotationGeneration] == strconv.FormatInt(nb.Generation, 10) &&
 		d.Spec.Replicas != nil && *d.Spec.Replicas == 1

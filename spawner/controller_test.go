@@ -100,20 +100,27 @@ func TestSamplesOfElasticJupyterOperator(t *testing.T) {
 // An upgrade of elastichub, which builds other templates, restarts nobody.
 func TestRunningPodIsLeftAlone(t *testing.T) {
 	c := newCluster(t)
-	c.gateway("default")
-	s := c.replica(true)
-	req := testRequest("hana", "", "s1")
-	_, err := s.Start(t.Context(), req)
-	require.NoError(t, err)
-	d := c.deployment("jupyter-hana", "s1", 1)
-	c.ready(c.pod(d))
-	c.phase(s, req.Key, v1alpha1.NotebookReady)
-	change(c, d.Name, d, func(d *appsv1.Deployment) { d.Spec.Template.Annotations["from"] = "another version" })
-	generation := d.Generation
-	time.Sleep(300 * time.Millisecond)
-	require.NoError(t, c.get(d.Name, d))
-	assert.Equal(t, generation, d.Generation)
-	assert.Equal(t, "another version", d.Spec.Template.Annotations["from"])
+	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "hana"}}
+	nb.Spec.Template = &v1alpha1.PodTemplate{}
+	nb.Spec.Template.Spec.Containers = []corev1.Container{{Name: "notebook"}}
+	require.NoError(t, c.client.Create(t.Context(), nb))
+	for _, marked := range []bool{true, false} { // by the release before, or by one that made no mark
+		built := deployment(c.cfg, nb, "")
+		built.Name, built.Spec.Template.Annotations["from"] = nb.Name, "another version"
+		if marked {
+			mark(built, 1, built.Spec)
+		}
+		require.NoError(t, c.client.Create(t.Context(), built))
+		c.ready(c.pod(built))
+		stop := c.leader()
+		c.notebook(nb.Name, inPhase(v1alpha1.NotebookReady))
+		time.Sleep(300 * time.Millisecond)
+		require.NoError(t, c.get(built.Name, built))
+		assert.Equal(t, int64(1), built.Generation)
+		assert.Equal(t, "another version", built.Spec.Template.Annotations["from"])
+		stop()
+		require.NoError(t, c.client.Delete(t.Context(), built))
+	}
 }
 
 // A former release built what this one refuses: it runs on, and only what is

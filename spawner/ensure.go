@@ -193,10 +193,7 @@ func (c *controller) ensureService(ctx context.Context, nb *v1alpha1.JupyterNote
 		}
 		have.OwnerReferences = want.OwnerReferences
 		have.Labels = merged(have.Labels, want.Labels)
-		have.Spec.Selector = want.Spec.Selector
-		if len(have.Spec.Ports) != 1 || have.Spec.Ports[0].Port != v1alpha1.NotebookPort || have.Spec.Ports[0].TargetPort != want.Spec.Ports[0].TargetPort {
-			have.Spec.Ports = want.Spec.Ports
-		}
+		podrules.RestoreService(&have.Spec, &want.Spec)
 		return nil
 	})
 	return writeFault(err, "Service")
@@ -208,12 +205,15 @@ func (c *controller) ensureDeployment(ctx context.Context, o *observed, want *ap
 	have := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: want.Namespace, Name: want.Name}}
 	err := c.createOrPatch(ctx, have, func() error {
 		if have.UID == "" {
+			mark(want, 1, want.Spec)
 			want.DeepCopyInto(have)
 			return nil
 		}
 		if err := ours(have, o.notebook); err != nil {
 			return err
 		}
+		keepRestart(&have.Spec, &want.Spec)
+		mark(want, have.Generation+1, want.Spec)
 		have.Labels, have.Annotations = merged(have.Labels, want.Labels), merged(have.Annotations, want.Annotations)
 		kept := have.Spec.Selector // immutable
 		want.Spec.DeepCopyInto(&have.Spec)

@@ -63,6 +63,9 @@ const (
 	// AnnotationGeneration on a notebook's Deployment is the generation of the
 	// notebook that its Pod template was built from.
 	AnnotationGeneration = "elastichub.io/generation"
+	// AnnotationBuilt beside it is the spec that the Deployment was made with, and in which
+	// generation of it: in another one, somebody has changed it.
+	AnnotationBuilt = "elastichub.io/built"
 	// AnnotationAuthVersion on a notebook's Pod changes when its auth Secret does.
 	AnnotationAuthVersion = "elastichub.io/auth-version"
 	// AnnotationStopCause on a stopped notebook says why it was stopped by another than

@@ -302,15 +302,7 @@ func overlayObject(existing, desired client.Object) bool {
 	case *corev1.ConfigMap:
 		e.Data, e.BinaryData = desired.(*corev1.ConfigMap).Data, nil
 	case *corev1.Service:
-		d := desired.(*corev1.Service)
-		e.Spec.Type, e.Spec.Selector, e.Spec.ExternalIPs = d.Spec.Type, d.Spec.Selector, nil
-		ports := slices.Clone(d.Spec.Ports)
-		for i := range ports {
-			if i < len(e.Spec.Ports) {
-				ports[i].NodePort = 0
-			}
-		}
-		e.Spec.Ports = ports
+		podrules.RestoreService(&e.Spec, &desired.(*corev1.Service).Spec)
 	case *appsv1.Deployment:
 		e.Spec = desired.(*appsv1.Deployment).Spec
 		return true
