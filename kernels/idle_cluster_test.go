@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,7 +42,8 @@ func TestIdleTimeReachesRunningKernels(t *testing.T) {
 			return a.timeout == timeout && a.cull == cull && a.calls > 0
 		})
 		c.eventually("and that is noted", func() bool {
-			return c.get(pod.Name, pod) && pod.Annotations[v1alpha1.AnnotationIdle] == podspec.IdleRule{TimeoutSeconds: int64(timeout.Seconds()), CullConnected: cull}.String()
+			rule := podspec.IdleRule{TimeoutSeconds: int64(timeout.Seconds()), CullConnected: cull, ByKernelSpec: timeout == 0}
+			return c.get(pod.Name, pod) && pod.Annotations[v1alpha1.AnnotationIdle] == rule.String()
 		})
 	}
 	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](90) })
@@ -92,4 +95,41 @@ func TestIdleTimeReachesRunningKernels(t *testing.T) {
 	change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](91) })
 	time.Sleep(200 * time.Millisecond)
 	assert.Equal(t, calls, c.agents.state(ip).calls)
+}
+
+// TestIdleTimeReachesKernelsWhoseKernelSpecIsGone: what that had said goes on, and what it had
+// not is as everywhere; also while all is deleted and made again at once.
+func TestIdleTimeReachesKernelsWhoseKernelSpecIsGone(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = ptr.To[int32](60) })
+	plain, never := kerneltest.GPUSpec("plain", 0), kerneltest.GPUSpec("never", 0)
+	plain.Spec.Template = &corev1.ObjectReference{Name: "template"}
+	never.Spec.IdleTimeoutSeconds = ptr.To[int64](0)
+	template := &v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "template"}}
+	c.create(template, plain, never, kerneltest.Kernel("k1", "gw", "plain"), kerneltest.Kernel("k2", "gw", "never"))
+	ready := func(kernel, ip string) {
+		c.report(c.pod(kernel, 1), kerneltest.Running(ip, true))
+		c.phase(kernel, 1, v1alpha1.KernelReady)
+	}
+	ready("k1", "10.0.0.1")
+	ready("k2", "10.0.0.2")
+	culledAt := func(seconds int32) {
+		t.Helper()
+		change(c, "gw", &v1alpha1.JupyterGateway{}, func(gw *v1alpha1.JupyterGateway) { gw.Spec.CullIdleTimeout = &seconds })
+		c.eventually("the agent knows", func() bool {
+			return c.agents.state("10.0.0.1").timeout == time.Duration(seconds)*time.Second
+		})
+		assert.Zero(t, c.agents.state("10.0.0.2").timeout)
+	}
+	require.NoError(t, c.api.Delete(t.Context(), template))
+	culledAt(50)
+	require.NoError(t, c.api.Delete(t.Context(), plain))
+	require.NoError(t, c.api.Delete(t.Context(), never))
+	culledAt(40)
+	for _, ks := range []*v1alpha1.JupyterKernelSpec{plain, never} {
+		ks.ResourceVersion, ks.UID = "", ""
+		c.create(ks)
+	}
+	culledAt(30)
 }

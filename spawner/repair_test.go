@@ -117,7 +117,10 @@ func TestWhatAServerHasIsRepaired(t *testing.T) {
 			data := secret.Data
 			for what, spoil := range map[string]func() error{
 				"deleted": func() error { return c.client.Delete(t.Context(), secret) },
-				"edited":  func() error { secret.Data = map[string][]byte{"token": []byte("x")}; return c.client.Update(t.Context(), secret) },
+				"edited": func() error {
+					secret.Data = map[string][]byte{"token": []byte("x")}
+					return c.client.Update(t.Context(), secret)
+				},
 			} {
 				require.NoError(t, c.get(name, secret))
 				require.NoError(t, spoil())

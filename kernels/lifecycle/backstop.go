@@ -337,7 +337,7 @@ func (b *backstop) prepare(ctx context.Context) ([]inquiry, []keys.Secret, error
 			continue
 		}
 		q := inquiry{kernel: k, node: pod.Spec.NodeName, ready: podstate.Ready(pod)}
-		if in, err := b.pods.Gather(ctx, reader, k); err == nil {
+		if in, err := b.pods.GatherRunning(ctx, reader, k, pod); err == nil {
 			rule := b.pods.IdleRule(in)
 			q.limit, q.short, q.culled, q.until = rule.Timeout(), rule.Short(), rule.CullConnected, b.keptUntil(k)
 			if b.pods.StateOf(in).Enabled {

@@ -63,7 +63,7 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if !podspec.BelongsTo(pod, k.UID) || pod.Status.PodIP != k.Status.PodIP || pod.DeletionTimestamp != nil || !podstate.Alive(pod) {
 		return reconcile.Result{}, nil
 	}
-	in, err := r.pods.Gather(ctx, r.client, k)
+	in, err := r.pods.GatherRunning(ctx, r.client, k, pod)
 	if err != nil {
 		return reconcile.Result{}, podspec.IgnoreUnbuildable(err) // what it started with still holds
 	}

@@ -14,6 +14,9 @@ import (
 	"github.com/elastichub/elastichub/podrules"
 )
 
+// stateFlag is in the command of a kernel whose state is kept, before where.
+const stateFlag = "--state"
+
 // Build makes the Pod of the run that status.run (or, before there is one,
 // spec.run) speaks of. Every error is an *InvalidError.
 func Build(cfg Config, in Parts) (*corev1.Pod, error) {
@@ -54,7 +57,7 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	runKernel = append(runKernel, environment...)
 	keep := keepOf(cfg, in)
 	if keep.Enabled {
-		runKernel = append(runKernel, "--state", podrules.Literal(keep.Home))
+		runKernel = append(runKernel, stateFlag, podrules.Literal(keep.Home))
 	}
 	main.Command = append(append(append([]string{agentBinary, "run-kernel"}, runKernel...), "--"), argv...)
 	podrules.ShareMemory(&pod.Spec, main, in.Spec.Spec.ShmSize)

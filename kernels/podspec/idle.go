@@ -21,6 +21,8 @@ type IdleRule struct {
 	// AtLeastSeconds is how old the kernel is when it is no longer kept by hand: until then
 	// it cannot have been idle for longer. Zero means that it is not.
 	AtLeastSeconds int64 `json:"atLeastSeconds,omitempty"`
+	// ByKernelSpec: the kernelspec has said TimeoutSeconds, and is not asked if it is gone.
+	ByKernelSpec bool `json:"byKernelSpec,omitempty"`
 	// CullConnected: also while a client is connected.
 	CullConnected bool `json:"cullConnected"`
 	// NoticeSeconds before it is parked, the user is told; zero means not at all.
@@ -55,6 +57,7 @@ func IdleRuleOf(cfg Config, in Parts) IdleRule {
 		return rule
 	}
 	rule.TimeoutSeconds, rule.DecidedBy = longLimit(cfg, in)
+	rule.ByKernelSpec = rule.DecidedBy == IdleByKernelSpec
 	if keep := KeepOf(cfg, in); keep.Enabled && keep.IdleSeconds > 0 && keep.IdleSeconds < rule.TimeoutSeconds {
 		rule.ShortSeconds = keep.IdleSeconds
 	}

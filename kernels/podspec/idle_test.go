@@ -43,7 +43,7 @@ func TestIdleRule(t *testing.T) {
 		"the long one is shorter": {func(_ *Config, p *Parts) { p.Kernel.Spec.IdleTimeoutSeconds = ptr.To[int64](120) },
 			IdleRule{TimeoutSeconds: 120, DecidedBy: IdleByKernel}},
 		"the kernelspec's": {func(_ *Config, p *Parts) { p.Spec.Spec.IdleTimeoutSeconds = ptr.To[int64](1200) },
-			IdleRule{TimeoutSeconds: 1200, ShortSeconds: 300, DecidedBy: IdleByKernelSpec}},
+			IdleRule{TimeoutSeconds: 1200, ShortSeconds: 300, DecidedBy: IdleByKernelSpec, ByKernelSpec: true}},
 		"a policy's": {func(_ *Config, p *Parts) { p.Policies[1].Spec.Kernels.IdleSeconds = 900 },
 			IdleRule{TimeoutSeconds: 900, ShortSeconds: 300, DecidedBy: IdleByPolicy}},
 		"the gateway's short one": {func(_ *Config, p *Parts) { p.Gateway.Spec.Keep = &v1alpha1.GatewayKeep{IdleSeconds: ptr.To[int64](60)} },
