@@ -34,6 +34,7 @@ from .frames import text
 from .terminal import TerminalKernelSpecs
 
 SUFFIX = " (this server)"  # of the names of kernels that run here
+FRESH = 1.0  # seconds for which what the gateway said of a kernel is passed on
 PATIENCE = 10.0  # seconds for the gateway to answer before the rest is shown without it
 UNSURE = 15.0  # seconds from its start in which a server does not say that there are no kernels
 FAREWELL = 5.0  # seconds for the gateway to end kernels; a Pod is killed after 10
@@ -84,6 +85,8 @@ class GatewayKernelSpecs(GatewayKernelSpecManager):
 class GatewayKernel(GatewayKernelManager):
     """A kernel of the gateway. One in an environment of the user's own has that in its name."""
 
+    _told = float("-inf")  # when the gateway told of it
+
     async def refresh_model(self, model=None):
         return self._named(await super().refresh_model(model))
 
@@ -91,7 +94,11 @@ class GatewayKernel(GatewayKernelManager):
         await super().start_kernel(**kwargs)
         self._named(self.kernel)
 
+    def is_fresh(self):
+        return time.monotonic() - self._told < FRESH
+
     def _named(self, model):
+        self._told = time.monotonic()
         specs = self.parent.kernel_spec_manager
         if isinstance(specs, GatewayKernelSpecs):  # an image may have configured its own
             specs.environments.name_kernel(model)
@@ -153,6 +160,19 @@ class GatewayKernels(GatewayMappingKernelManager):
     async def list_kernels(self, **kwargs):
         self.check_known()
         return await super().list_kernels(**kwargs)
+
+    async def kernel_model(self, kernel_id):
+        """As the gateway has the kernel now; jupyter_server says what the last list of all said."""
+        kernel = self.get_kernel(str(kernel_id))
+        known = kernel.kernel
+        if not known or kernel.is_fresh():
+            return known
+        try:
+            if await asyncio.wait_for(kernel.refresh_model(), PATIENCE) is None:
+                kernel.kernel = {**known, "execution_state": "dead"}  # until the list is read
+        except Exception as error:  # noqa: BLE001 - what is known is better than nothing
+            self.log.warning("the gateway does not tell of kernel %s: %r", kernel_id, error)
+        return kernel.kernel
 
     async def adopt(self, models):
         """Takes over kernels that a former server has left; models are the gateway's."""
