@@ -190,6 +190,11 @@ type JupyterGatewayStatus struct {
 	CollisionCount *int32 `json:"collisionCount,omitempty"`
 	// Selector finds the gateway's Pods, as a string for the scale subresource.
 	Selector string `json:"selector,omitempty"`
+	// KeySecret names the Secret with the gateway's key, if the first was deleted. Kernels
+	// whose Pods are older than keySince know no other key, and have ended with it.
+	// +kubebuilder:validation:MaxLength=253
+	KeySecret string       `json:"keySecret,omitempty"`
+	KeySince  *metav1.Time `json:"keySince,omitempty"`
 	// URL is where notebooks of this cluster reach the gateway.
 	URL string `json:"url,omitempty"`
 	// Conditions tell whether the gateway serves, what is missing or was replaced,

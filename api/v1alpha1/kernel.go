@@ -208,6 +208,10 @@ type JupyterKernelStatus struct {
 	// as another, and cannot, is that again.
 	KernelSpec string `json:"kernelSpec,omitempty"`
 	PodName    string `json:"podName,omitempty"`
+	// Template is a digest of the spec.template that the run was made from: with another
+	// template there is another run.
+	// +kubebuilder:validation:MaxLength=64
+	Template string `json:"template,omitempty"`
 	// Warm names the warm Pod that this run took over. The secret of its agent
 	// is derived from that name, and not from the kernel's UID and run.
 	Warm string `json:"warm,omitempty"`

@@ -609,6 +609,10 @@ func (in *JupyterGatewayStatus) DeepCopyInto(out *JupyterGatewayStatus) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.KeySince != nil {
+		in, out := &in.KeySince, &out.KeySince
+		*out = (*in).DeepCopy()
+	}
 	if in.Conditions != nil {
 		in, out := &in.Conditions, &out.Conditions
 		*out = make([]metav1.Condition, len(*in))

@@ -41,6 +41,7 @@ const (
 	clientTokenRecheck           = 30 * time.Second
 	clusterRoleRecheck           = time.Minute
 	refusedRecheck               = time.Minute
+	keyRecheck                   = time.Minute
 )
 
 // Reasons of a gateway's conditions, beside those of its Deployment.
@@ -131,7 +132,7 @@ func (r *gatewayReconciler) writeStatus(ctx context.Context, gw *v1alpha1.Jupyte
 }
 
 func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGateway, status *v1alpha1.JupyterGatewayStatus) (again time.Duration, err error) {
-	key, err := ensureKey(ctx, r.client, r.live, gw)
+	key, err := r.ensureKey(ctx, gw, status)
 	if err != nil {
 		return 0, err
 	}
@@ -188,6 +189,9 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 		again = clientTokenRecheck // Secrets are not watched
 	}
 	r.checkReady(gw, status)
+	if again == 0 {
+		again = keyRecheck
+	}
 	return again, nil
 }
 

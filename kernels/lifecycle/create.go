@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"golang.org/x/sync/errgroup"
 
@@ -41,11 +42,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 	g.Go(func() error { return r.unchanged(gctx, k) })
 	if built.Gateway != nil {
 		g.Go(func() (err error) {
-			if agent, err = podspec.AgentSecret(gctx, r.live, k); err != nil {
-				return err
-			}
-			keep, err := r.keepKeys(k, built)
-			secret = podspec.RunSecret(k, agent, keep...)
+			secret, agent, err = r.runSecret(gctx, k, built)
 			return err
 		})
 	}
@@ -66,6 +63,41 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 		podspec.IntroduceKubelet(pod, agent)
 	}
 	return r.createPod(ctx, k, pod, p)
+}
+
+// runSecret is the Secret that the Pod of a run mounts, and the agent's secret in it.
+func (r *kernelReconciler) runSecret(ctx context.Context, k *v1alpha1.JupyterKernel, built *podspec.Built) (*corev1.Secret, keys.Secret, error) {
+	agent, err := podspec.AgentSecret(ctx, r.live, k)
+	if err != nil {
+		return nil, agent, err
+	}
+	keep, err := r.keepKeys(k, built)
+	return podspec.RunSecret(k, agent, keep...), agent, err
+}
+
+// restoreSecret makes the Secret anew that a Pod waits for which does not start, if that
+// is gone.
+func (r *kernelReconciler) restoreSecret(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) error {
+	if pod == nil || !r.hangs(k, pod) || k.Spec.KernelSpec == "" || k.Status.Warm != "" {
+		return nil
+	}
+	err := r.live.Get(ctx, client.ObjectKeyFromObject(pod), &corev1.Secret{})
+	if err == nil || !apierrors.IsNotFound(err) {
+		return err
+	}
+	built, err := r.pods.Build(ctx, r.client, k)
+	if err != nil {
+		return podspec.IgnoreUnbuildable(err)
+	}
+	secret, _, err := r.runSecret(ctx, k, built)
+	if err != nil {
+		return podspec.IgnoreUnbuildable(err)
+	}
+	log.FromContext(ctx).Info("the Secret of a Pod that does not start is made anew", "pod", pod.Name)
+	if err := r.client.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("kernels: create Secret: %w", err)
+	}
+	return nil
 }
 
 func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, p *plan) error {

@@ -35,7 +35,7 @@ func (r *kernelReconciler) observe(ctx context.Context, k *v1alpha1.JupyterKerne
 	pod, others := splitByName(pods, podspec.CurrentPodName(k.Name, k.Status))
 	return observed{
 		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), growth: r.growthOf(ctx, k, pod), now: r.now(),
-		onIdle: gateway.Spec.OnIdle, gatewayMade: gateway.CreationTimestamp.Time,
+		onIdle: gateway.Spec.OnIdle, gatewayMade: gateway.CreationTimestamp.Time, keyMade: keyMade(&gateway),
 		snoozeBound: bound, agent: r.backstop.of(k), nodes: r.nodesOf(ctx, pods), park: r.askToPark(ctx, k, pod, budget), budget: budget,
 	}, nil
 }
@@ -99,8 +99,7 @@ func (r *kernelReconciler) isCurrent(ctx context.Context, name types.NamespacedN
 // hintOf is the last warning about the Pod of a kernel that does not start, for
 // people; empty if there is none, or if it cannot be read.
 func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod) string {
-	if pod == nil || k.Status.Phase != v1alpha1.KernelStarting || pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil ||
-		k.Status.StartTime == nil || r.now().Sub(k.Status.StartTime.Time) < hintAfter || podstate.Ready(pod) || !podstate.Alive(pod) {
+	if pod == nil || !r.hangs(k, pod) {
 		return ""
 	}
 	last := r.lastEvent(ctx, pod, client.MatchingFields{"type": corev1.EventTypeWarning}, nil)
@@ -111,6 +110,12 @@ func (r *kernelReconciler) hintOf(ctx context.Context, k *v1alpha1.JupyterKernel
 		return "a volume of it can be in use on one node at a time (ReadWriteOnce), and is in use on another: " + podstate.Clip(last.Message)
 	}
 	return podstate.Clip(last.Reason + ": " + last.Message)
+}
+
+// hangs reports whether a Pod has a node, and has not started for a while.
+func (r *kernelReconciler) hangs(k *v1alpha1.JupyterKernel, pod *corev1.Pod) bool {
+	return k.Status.Phase == v1alpha1.KernelStarting && pod.Spec.NodeName != "" && pod.DeletionTimestamp == nil &&
+		k.Status.StartTime != nil && r.now().Sub(k.Status.StartTime.Time) >= hintAfter && !podstate.Ready(pod) && podstate.Alive(pod)
 }
 
 // growthOf is what an autoscaler has said last of a Pod that no node can take, or nothing.
@@ -204,6 +209,14 @@ func (r *kernelReconciler) gatewayOf(ctx context.Context, k *v1alpha1.JupyterKer
 		return gw, fmt.Errorf("kernels: read gateway: %w", err)
 	}
 	return gw, nil
+}
+
+// keyMade is when a gateway's key was made anew, zero if it was not.
+func keyMade(gw *v1alpha1.JupyterGateway) time.Time {
+	if gw.Status.KeySince == nil {
+		return time.Time{}
+	}
+	return gw.Status.KeySince.Time
 }
 
 // splitByName picks the Pod of that name.

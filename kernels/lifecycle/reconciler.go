@@ -104,6 +104,9 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if err := r.restoreSecret(ctx, k, o.pod); err != nil {
+		return reconcile.Result{}, err
+	}
 	p := next(o)
 	r.tellBudget(ctx, k, &p, o.budget)
 	if givesBack(k.Status, p.status) || len(pods) == 0 && k.Status.PodName != "" {

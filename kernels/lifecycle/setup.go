@@ -73,11 +73,19 @@ func setupKernels(mgr manager.Manager, owner *namespaces.Owner, r *kernelReconci
 		WatchesRawSource(source.Channel(r.backstop.changed, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.JupyterKernelSpec{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
 		Watches(&v1alpha1.JupyterKernelTemplate{}, handler.EnqueueRequestsFromMapFunc(waiting), changed).
-		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(ofGateway), changed).
+		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(ofGateway), builder.WithPredicates(
+			predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{UpdateFunc: keyChanged}))).
 		Watches(&v1alpha1.JupyterNotebook{}, handler.EnqueueRequestsFromMapFunc(ofNotebook), changed).
 		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(waiting), builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: kernelsAtOnce}).
 		Complete(owner.Guard(r))
+}
+
+// keyChanged: a gateway's key was made anew.
+func keyChanged(e event.UpdateEvent) bool {
+	old, ok1 := e.ObjectOld.(*v1alpha1.JupyterGateway)
+	current, ok2 := e.ObjectNew.(*v1alpha1.JupyterGateway)
+	return ok1 && ok2 && old.Status.KeySecret != current.Status.KeySecret
 }
 
 // podEvents enqueues the kernel of a Pod, and keeps how deleted Pods looked last.

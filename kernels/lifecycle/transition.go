@@ -23,6 +23,9 @@ const (
 	ConditionResolved = "Resolved"
 	// ConditionStartable is false while something keeps the Pod from starting.
 	ConditionStartable = "Startable"
+	// ConditionTemplateApplied is there once the template of a bare kernel has changed: false
+	// until there is a Pod of the new one.
+	ConditionTemplateApplied = "TemplateApplied"
 	// ConditionBudgetLeft is there while most of a budget of the kernel is used, and false once
 	// it is spent: its last transition is when people were told.
 	ConditionBudgetLeft = "BudgetLeft"
@@ -59,6 +62,8 @@ type observed struct {
 	onIdle v1alpha1.OnIdle
 	// gatewayMade is when the gateway was made that the kernel has now.
 	gatewayMade time.Time
+	// keyMade is when its key was made anew.
+	keyMade time.Time
 	// agent is what the backstop has found.
 	agent finding
 	// snoozeBound is how long in all the run may be kept by hand.
@@ -94,8 +99,11 @@ type plan struct {
 func next(v observed) plan {
 	p := plan{status: *v.kernel.Status.DeepCopy()}
 	wanted := v.kernel.WantedRun()
-	if p.status.Phase == "" || p.status.Run < wanted {
+	switch {
+	case p.status.Phase == "" || p.status.Run < wanted:
 		p.enqueue(wanted, v)
+	case p.templateChanged(v.kernel):
+		p.runAnew(v)
 	}
 	switch p.status.Phase {
 	case v1alpha1.KernelStarting, v1alpha1.KernelReady:
@@ -109,6 +117,7 @@ func next(v observed) plan {
 	case v1alpha1.KernelParked, v1alpha1.KernelDead:
 		p.removePods(v, v.pods)
 	}
+	p.noteTemplate(v)
 	p.noteKernelSpec(v.kernel)
 	p.snooze(v)
 	return p
@@ -204,6 +213,10 @@ func (p *plan) followPod(v observed) {
 		p.end(v, podstate.Ending{Cause: v1alpha1.CauseOrphaned, Disrupted: true, Message: "The kernel's gateway was removed and made again."})
 		return
 	}
+	if v.keyMade.After(pod.CreationTimestamp.Time) {
+		p.end(v, podstate.Ending{Cause: v1alpha1.CauseOrphaned, Disrupted: true, Message: "The key of the kernel's gateway was deleted, and another was made."})
+		return
+	}
 	p.followBudget(v)
 	if p.followAgent(v) || p.park(v) {
 		return
@@ -271,12 +284,16 @@ func (p *plan) watchStart(v observed, pod *corev1.Pod) {
 	}
 	p.status.Message = t.Message
 	p.setCondition(v.now, ConditionStartable, false, t.Reason, t.Message)
-	if t.Cause == "" {
+	if t.Cause == "" || isBare(v.kernel) && len(p.status.Held) == 0 {
 		return
 	}
 	since := meta.FindStatusCondition(p.status.Conditions, ConditionStartable).LastTransitionTime.Time
 	if left := t.Grace - v.now.Sub(since); left > 0 {
 		p.lookAgain = left
+		return
+	}
+	if isBare(v.kernel) { // others may use what it holds meanwhile
+		p.startAnew(v, podstate.Ending{Cause: t.Cause, Message: t.Message})
 		return
 	}
 	p.end(v, podstate.Ending{Cause: t.Cause, Message: t.Message})

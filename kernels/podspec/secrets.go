@@ -91,7 +91,11 @@ func formerKeySecretName(gateway string) string { return gateway + "-gateway-key
 // FindKeySecret reads the Secret with a gateway's key, of this release or of a former
 // one; a *MissingError means that there is none of this very gateway.
 func FindKeySecret(ctx context.Context, reader client.Reader, gw *v1alpha1.JupyterGateway) (*corev1.Secret, error) {
-	for _, name := range []string{KeySecretName(gw), formerKeySecretName(gw.Name)} {
+	names := []string{KeySecretName(gw), formerKeySecretName(gw.Name)}
+	if again := gw.Status.KeySecret; again != "" {
+		names = []string{again}
+	}
+	for _, name := range names {
 		secret := &corev1.Secret{}
 		err := reader.Get(ctx, types.NamespacedName{Namespace: gw.Namespace, Name: name}, secret)
 		if client.IgnoreNotFound(err) != nil {
@@ -101,7 +105,7 @@ func FindKeySecret(ctx context.Context, reader client.Reader, gw *v1alpha1.Jupyt
 			return secret, nil
 		}
 	}
-	return nil, &MissingError{Reason: "GatewayKeyMissing", Object: "Secret " + KeySecretName(gw)}
+	return nil, &MissingError{Reason: "GatewayKeyMissing", Object: "Secret " + names[0]}
 }
 
 // AgentSecret is the secret of the agent of a kernel's present run.

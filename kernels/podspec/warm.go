@@ -128,7 +128,7 @@ func (in Parts) warmClass(cfg Config, pod *corev1.Pod) string {
 	spec.ActiveDeadlineSeconds = nil // runs from the taking
 	for i := range spec.Volumes {
 		if v := &spec.Volumes[i]; v.Name == keyVolume && v.Secret != nil {
-			v.Secret.SecretName = ""
+			v.Secret.SecretName = in.Gateway.Status.KeySecret // a Pod of the key before is nobody's
 		}
 	}
 	for i := range spec.Containers {

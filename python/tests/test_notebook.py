@@ -41,16 +41,15 @@ mixed = pytest.mark.parametrize("server", [True], indirect=True, ids=["mixed"])
 async def test_one_kernel_is_told_of_as_the_gateway_has_it(server, peer):
     kernel = await server.kernel()
 
-    async def becomes(state):
-        async with asyncio.timeout(30):
-            while (await server.api("GET", f"/api/kernels/{kernel}"))[1]["execution_state"] != state:
-                await asyncio.sleep(0.1)
+    async def is_told(state):
+        while (await server.api("GET", f"/api/kernels/{kernel}"))[1]["execution_state"] != state:
+            await asyncio.sleep(0.1)
 
     for state in ("busy", "idle"):
         peer.kernels[kernel].state = state
-        await becomes(state)  # nobody reads the list
+        await asyncio.wait_for(is_told(state), 30)  # nobody reads the list
     del peer.kernels[kernel]  # kubectl delete jupyterkernel
-    await becomes("dead")
+    await asyncio.wait_for(is_told("dead"), 30)
     assert (await server.api("GET", "/api/kernels"))[1] == []
     assert (await server.api("GET", f"/api/kernels/{kernel}"))[0] == 404
 
