@@ -77,22 +77,6 @@ func TestATemplateOfABareKernelIsLive(t *testing.T) {
 	c.askRun("k", 6)
 	c.kill(c.pod("k", 5))
 	c.ready("k", 6, "")
-
-	// malformed, and mended
-	spoil := func(image string, value any) {
-		body := `{"spec":{"template":{"spec":{"containers":[{"name":"kernel","image":"` + image + `","env":[{"name":"A","value":` + value.(string) + `}]}]}}}}`
-		require.NoError(t, c.api.Patch(t.Context(), c.kernel("k"), client.RawPatch(types.MergePatchType, []byte(body))))
-	}
-	spoil("image:7", "1")
-	c.eventually("told", func() bool {
-		ready := meta.FindStatusCondition(c.kernel("k").Status.Conditions, v1alpha1.ConditionReady)
-		return ready.Reason == string(v1alpha1.ReasonMalformed)
-	})
-	assert.Equal(t, int64(6), c.kernel("k").Status.Run, "it goes on as it is")
-	spoil("image:7", `"1"`)
-	c.phase("k", 7, v1alpha1.KernelQueued)
-	c.kill(c.pod("k", 6))
-	c.ready("k", 7, "")
 }
 
 // TestABareKernelWaitsForItsImage: nobody would ask for its next run. One that holds something

@@ -268,6 +268,10 @@ const stopManager = "elastichub-stop"
 
 // stop asks for no Pod, unless the notebook has changed since it was read.
 func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cause v1alpha1.StopCause) error {
+	applied, err := c.stoppedIsApplied(ctx, nb)
+	if err != nil {
+		return err
+	}
 	stopped := nb.DeepCopy()
 	stopped.Spec.Stopped = true
 	stopped.Annotations = merged(stopped.Annotations, map[string]string{
@@ -278,6 +282,11 @@ func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cau
 			return nil
 		}
 		return fmt.Errorf("stop notebook: %w", err)
+	}
+	if applied {
+		if err := c.disownStopped(ctx, stopped); err != nil {
+			return err
+		}
 	}
 	c.met.stops.WithLabelValues(string(cause)).Inc()
 	ctrl.LoggerFrom(ctx).Info("server stopped", "cause", cause, "user", nb.Spec.User, "server", nb.Spec.Server)
@@ -303,8 +312,12 @@ func (c *controller) forgetStop(ctx context.Context, nb *v1alpha1.JupyterNoteboo
 	if _, found := nb.Annotations[v1alpha1.AnnotationStopCause]; !found || nb.Spec.Stopped {
 		return 0, nil
 	}
-	if left := announced(nb, c.now()); left > 0 {
-		return left, nil
+	switch nb.Status.Phase {
+	case v1alpha1.NotebookStopping, v1alpha1.NotebookStopped: // that stop was this one, and is over
+	default:
+		if left := announced(nb, c.now()); left > 0 {
+			return left, nil
+		}
 	}
 	before := nb.DeepCopy()
 	delete(nb.Annotations, v1alpha1.AnnotationStopCause)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -84,7 +85,44 @@ func (c *controller) ensureClaim(ctx context.Context, o *observed) error {
 	if isOthersHome(o.claim, nb) {
 		return failed(ReasonVolumeTaken, "The volume %s belongs to another user.", o.claim.Name)
 	}
+	return c.growClaim(ctx, o)
+}
+
+// growClaim has a claim that was made for a notebook grow as spec does. What the cluster
+// refuses stays as it is, and a condition says so.
+func (c *controller) growClaim(ctx context.Context, o *observed) error {
+	want := o.notebook.Spec.Storage.Home.Size
+	if o.claim.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy || o.claim.Spec.Resources.Requests.Storage().Cmp(want) >= 0 {
+		return nil
+	}
+	grown := o.claim.DeepCopy()
+	grown.Spec.Resources.Requests[corev1.ResourceStorage] = want.DeepCopy()
+	err := c.client.Patch(ctx, grown, podrules.PatchOver(o.claim))
+	switch {
+	case err == nil:
+		o.claim = grown
+	case !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err):
+		return fmt.Errorf("grow home volume: %w", err)
+	}
 	return nil
+}
+
+// claimDiffers is what of a home claim is not as spec has it, empty if all is. Only its
+// size can be changed, and only to more.
+func claimDiffers(nb *v1alpha1.JupyterNotebook, claim *corev1.PersistentVolumeClaim) string {
+	if claim == nil || nb.HomeClaim() == "" || claim.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
+		return ""
+	}
+	home, have := nb.Spec.Storage.Home, claim.Spec
+	switch {
+	case have.Resources.Requests.Storage().Cmp(home.Size) != 0:
+		return fmt.Sprintf("The home volume %s has %s and not %s: a volume cannot shrink, and grows only if its storage class allows that.", claim.Name, have.Resources.Requests.Storage(), &home.Size)
+	case home.StorageClassName != nil && have.StorageClassName != nil && *home.StorageClassName != *have.StorageClassName:
+		return fmt.Sprintf("The home volume %s has the storage class %s and not %s: that counts for a volume that is made anew.", claim.Name, *have.StorageClassName, *home.StorageClassName)
+	case len(home.AccessModes) > 0 && !slices.Equal(home.AccessModes, have.AccessModes):
+		return fmt.Sprintf("The home volume %s has the access modes %v and not %v: those count for a volume that is made anew.", claim.Name, have.AccessModes, home.AccessModes)
+	}
+	return ""
 }
 
 // isOthersHome tells that a claim for one person is noted as another's. A claim

@@ -35,6 +35,9 @@ const (
 	ReasonAnswers  Reason = "Answers"
 	ReasonNoAnswer Reason = "NoAnswer"
 
+	// Of the condition HomeAsAsked.
+	ReasonClaimDiffers Reason = "ClaimDiffers"
+
 	// Of the condition ImageCurrent.
 	ReasonImageCurrent    Reason = "Current"
 	ReasonImageChanged    Reason = "NewVersion"
@@ -87,6 +90,8 @@ const (
 	// ConditionImage is false when the next start would offer another image
 	// than the one that runs.
 	ConditionImage = "ImageCurrent"
+	// ConditionHome is false while the home volume is not as spec has it, and cannot become so.
+	ConditionHome = "HomeAsAsked"
 )
 
 // What servers lack that start all the same; GatewayFound has the first two.

@@ -86,6 +86,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	}
 	health.Set(&next.Conditions, nb.Generation, o.now, standingOf(v.phase), string(v.reason), v.message)
 	setGatewayCondition(o, &next)
+	setHomeCondition(o, &next)
 	next.Progress = advance(next.Progress, progressEntries(o, v, next.Progress), o.now)
 	return next, wait
 }
@@ -150,6 +151,15 @@ func setGatewayCondition(o observed, next *v1alpha1.JupyterNotebookStatus) {
 	default:
 		setCondition(o, next, ConditionGateway, true, ReasonFound, "")
 	}
+}
+
+// setHomeCondition tells of a home volume that is not as spec has it.
+func setHomeCondition(o observed, next *v1alpha1.JupyterNotebookStatus) {
+	if why := claimDiffers(o.notebook, o.claim); why != "" {
+		setCondition(o, next, ConditionHome, false, ReasonClaimDiffers, why)
+		return
+	}
+	apimeta.RemoveStatusCondition(&next.Conditions, ConditionHome)
 }
 
 func setCondition(o observed, next *v1alpha1.JupyterNotebookStatus, kind string, is bool, reason Reason, message string) {
