@@ -139,6 +139,7 @@ func newCluster(t *testing.T) *cluster {
 	}
 	apiServer.once.Do(func() {
 		apiServer.env = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
+		apiServer.env.CRDInstallOptions.MaxTime = patience // others may need the machine
 		apiServer.rest, apiServer.err = apiServer.env.Start()
 	})
 	require.NoError(t, apiServer.err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
@@ -48,6 +49,7 @@ func Main(m *testing.M, root string) int {
 		CRDDirectoryPaths:     []string{filepath.Join(root, "charts", "elastichub", "crds")},
 		ErrorIfCRDPathMissing: true,
 	}
+	environment.CRDInstallOptions.MaxTime = time.Minute // others may need the machine
 	environment.ControlPlane.GetAPIServer().Configure().Append("feature-gates", "DRAExtendedResource=true")
 	started, err := environment.Start()
 	if err != nil {
