@@ -21,7 +21,8 @@
 // again. Everything else is owned by the JupyterNotebook.
 //
 // A running server is never restarted by an upgrade of elastichub: its Pod
-// template is built when spec changes and then left alone.
+// template is built when spec changes and then left alone. What others change in
+// what was made for it is taken back; see repair.go.
 //
 // A start that failed is over for servers of a Hub (spec.start is set): its Pod
 // is taken away, because the Hub will not ask to stop what it was told has

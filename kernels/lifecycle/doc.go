@@ -19,6 +19,7 @@
 // before it is ready leads from Starting back to Queued; see retry.go.
 //
 // Who asks in spec.park that a run be parked has its agent asked first; see park.go.
+// A kernel that is a template of its own has another run when that changes; see bare.go.
 // What ends a kernel for good, and what becomes of a wish that it ends, is in ends.go.
 //
 // The agents of running kernels are told of idle times that change by the
