@@ -97,13 +97,14 @@ func fullNotebook(namespace, name string) *v1alpha1.JupyterNotebook {
 		Gateway: &corev1.ObjectReference{Name: "default"}, Auth: &v1alpha1.JupyterAuth{Mode: v1alpha1.AuthEnable, Token: ptr.To("t0ken")},
 		User: "ann", Server: name, Start: "s1",
 		Storage: &v1alpha1.NotebookStorage{
-			Home:   &v1alpha1.HomeVolume{Size: resource.MustParse("1Gi"), StorageClassName: ptr.To("grows")},
+			Home:   &v1alpha1.HomeVolume{Claim: "home-of-" + name, Size: resource.MustParse("1Gi"), StorageClassName: ptr.To("grows")},
 			Shared: []v1alpha1.SharedVolume{{Name: "data", Claim: "data", MountPath: "/data"}},
 		},
 		KernelOptions:        &v1alpha1.KernelOptions{Policies: []string{"lab"}},
 		ServiceAccountTokens: []v1alpha1.ServiceAccountToken{{Audience: "vault", Path: "vault", ExpirationSeconds: 3600}},
 		Template:             &v1alpha1.PodTemplate{},
 	}
+	nb.Labels = notebookLabels(name, keyOf(nb)) // or it counts among nobody's
 	nb.Spec.Template.Spec.ServiceAccountName = "lab"
 	nb.Spec.Template.Spec.Containers = []corev1.Container{{Name: "notebook", Image: "notebook:1"}}
 	return nb
