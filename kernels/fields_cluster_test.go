@@ -98,6 +98,7 @@ func (w *fieldWorld) shape(pod *corev1.Pod) string {
 	delete(labels, v1alpha1.LabelRun)
 	spec := pod.Spec.DeepCopy()
 	for i := range spec.Containers {
+		spec.Containers[i].LivenessProbe = nil // knows the agent's secret
 		for j := range spec.Containers[i].Env {
 			switch e := &spec.Containers[i].Env[j]; e.Name {
 			case "ELASTICHUB_AGENT_KEEP_RUN", "ELASTICHUB_AGENT_KEEP_LOADS":
