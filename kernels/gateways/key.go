@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -41,6 +42,13 @@ func (r *gatewayReconciler) ensureKey(ctx context.Context, gw *v1alpha1.JupyterG
 		if found, err = podspec.FindKeySecret(ctx, r.live, gw); err == nil { // of another pass
 			return found.Name, nil
 		}
+	}
+	current := &v1alpha1.JupyterGateway{} // the cache may not know yet of one that was made again
+	if err := r.live.Get(ctx, client.ObjectKeyFromObject(gw), current); err != nil {
+		return "", fmt.Errorf("kernels: read gateway: %w", err)
+	}
+	if found, err = podspec.FindKeySecret(ctx, r.live, current); err == nil {
+		return found.Name, nil
 	}
 	name += "-" + rand.String(keySuffix)
 	if err := r.createKey(ctx, gw, name); err != nil {
