@@ -1,70 +1,62 @@
 package spawner
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	_ "embed"
 	"encoding/json"
-	"regexp"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/tokens"
 )
 
-// hashedPassword matches what Jupyter's passwd() gives: argon2:… or
-// algorithm:salt:digest. elastic-jupyter-operator handed spec.auth.password to
-// Jupyter as it was, so hashes must go on working.
-var hashedPassword = regexp.MustCompile(`^(argon2:\$argon2[a-z]*\$.+|(sha1|sha224|sha256|sha384|sha512):[0-9a-f]+:[0-9a-f]{40,128})$`)
+// Files of the auth Secret, by their names in the Pod. Both JSON files are there only for
+// a server whose credentials somebody has set.
+const (
+	serverConfigFile  = "jupyter_server_config.json"
+	classicConfigFile = "jupyter_notebook_config.json"
+	serverAccessFile  = "jupyter_server_config.py"
+	classicAccessFile = "jupyter_notebook_config.py"
+	accessTokenFile   = "access-token"
+)
+
+// accessConfig lets elastichub ask a server when it was used, whatever its users sign in with.
+//
+//go:embed access.py
+var accessConfig []byte
 
 // authSecret is the server's own authentication as configuration files, for
 // jupyter_server 2 (IdentityProvider), 1 (ServerApp) and the classic notebook
-// (NotebookApp). A file rather than arguments: arguments are world-readable.
-// Nil means Jupyter's default, a random token in the log.
-func authSecret(nb *v1alpha1.JupyterNotebook) *corev1.Secret {
-	auth := nb.Spec.Auth
-	if auth == nil {
-		return nil
+// (NotebookApp). Files rather than arguments: arguments are world-readable. Without
+// credentials there is Jupyter's default, a random token in the log. access is the token
+// with which elastichub asks the server; empty for one of a Hub, which has one already.
+// Nil means that there is nothing to tell.
+func authSecret(nb *v1alpha1.JupyterNotebook, found credentials, access string) *corev1.Secret {
+	files := map[string][]byte{}
+	if access != "" {
+		files[serverAccessFile], files[classicAccessFile], files[accessTokenFile] = accessConfig, accessConfig, []byte(access)
 	}
-	token, password := auth.Token, auth.Password
-	if auth.Mode == v1alpha1.AuthDisable {
-		empty := ""
-		token, password = &empty, &empty
-	}
-	if token == nil && password == nil {
-		return nil
-	}
-	provider, hashed, legacy := map[string]any{}, map[string]any{}, map[string]any{}
-	if password != nil {
-		value := hashPassword(*password, string(nb.UID))
-		hashed["hashed_password"], legacy["password"] = value, value
-		if token == nil {
-			// As in Jupyter itself: with a password, no token is made up.
-			empty := ""
-			token = &empty
+	token, password := found.token, found.password
+	if token != nil || password != nil {
+		provider, hashed, legacy := map[string]any{}, map[string]any{}, map[string]any{}
+		if password != nil {
+			value := hashPassword(*password, string(nb.UID))
+			hashed["hashed_password"], legacy["password"] = value, value
+			if token == nil {
+				// As in Jupyter itself: with a password, no token is made up.
+				empty := ""
+				token = &empty
+			}
 		}
+		provider["token"], legacy["token"] = *token, *token
+		files[serverConfigFile] = mustJSON(map[string]any{"IdentityProvider": provider, "PasswordIdentityProvider": hashed, "ServerApp": legacy})
+		files[classicConfigFile] = mustJSON(map[string]any{"NotebookApp": legacy})
 	}
-	provider["token"], legacy["token"] = *token, *token
-	server := map[string]any{"IdentityProvider": provider, "PasswordIdentityProvider": hashed, "ServerApp": legacy}
-	classic := map[string]any{"NotebookApp": legacy}
-	return &corev1.Secret{
-		ObjectMeta: meta(nb, nb.Name+authSecretSuffix),
-		Data: map[string][]byte{
-			"jupyter_server_config.json":   mustJSON(server),
-			"jupyter_notebook_config.json": mustJSON(classic),
-		},
+	if len(files) == 0 {
+		return nil
 	}
-}
-
-// hashPassword gives Jupyter's algorithm:salt:digest, digest of password then
-// salt. The salt comes from the notebook's UID, so that the result is stable.
-func hashPassword(password, uid string) string {
-	if password == "" || hashedPassword.MatchString(password) {
-		return password
-	}
-	sum := sha256.Sum256([]byte(uid))
-	salt := hex.EncodeToString(sum[:])[:12]
-	digest := sha256.Sum256([]byte(password + salt))
-	return "sha256:" + salt + ":" + hex.EncodeToString(digest[:])
+	return &corev1.Secret{ObjectMeta: meta(nb, nb.Name+authSecretSuffix), Data: files}
 }
 
 func mustJSON(value any) []byte {
@@ -75,11 +67,61 @@ func mustJSON(value any) []byte {
 	return data
 }
 
-// mountAuth puts the files before every other configuration directory.
+// isOfHub reports whether the Hub starts the server, and so has given it a token.
+func isOfHub(nb *v1alpha1.JupyterNotebook) bool {
+	return nb.Spec.EnvSecret != "" && nb.Spec.Start != ""
+}
+
+// accessToken is what elastichub asks a server with that is of no Hub.
+func accessToken(issuer *tokens.Issuer, nb *v1alpha1.JupyterNotebook) string {
+	if isOfHub(nb) {
+		return ""
+	}
+	return issuer.Derive("access to a notebook server", nb.Namespace, nb.Name, string(nb.UID))
+}
+
+// authVersionPrefix is that of the versions that this release gives with its present key:
+// others are of Pods whose credentials it cannot compare.
+func authVersionPrefix(issuer *tokens.Issuer) string { return "1-" + issuer.Derive("key")[:8] + "-" }
+
+// authVersion changes when the credentials of a server do; nobody can learn them from it.
+// It is empty where there is no auth Secret.
+func authVersion(issuer *tokens.Issuer, nb *v1alpha1.JupyterNotebook, found credentials) string {
+	if isOfHub(nb) && found.token == nil && found.password == nil {
+		return ""
+	}
+	parts := []string{string(nb.UID)}
+	for _, value := range []*string{found.token, found.password} {
+		if value == nil {
+			parts = append(parts, "none")
+		} else {
+			parts = append(parts, "is "+*value)
+		}
+	}
+	return authVersionPrefix(issuer) + issuer.Derive("version of credentials", parts...)[:16]
+}
+
+const envConfigPath = "JUPYTER_CONFIG_PATH"
+
+// mountAuth puts the files before every other configuration directory, also those that a
+// template names.
 func mountAuth(nb *v1alpha1.JupyterNotebook, pod *corev1.PodSpec, c *corev1.Container) {
 	pod.Volumes = append(pod.Volumes, corev1.Volume{Name: authVolume, VolumeSource: corev1.VolumeSource{
 		Secret: &corev1.SecretVolumeSource{SecretName: nb.Name + authSecretSuffix},
 	}})
 	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: authVolume, MountPath: authPath, ReadOnly: true})
-	addEnv(c, corev1.EnvVar{Name: "JUPYTER_CONFIG_PATH", Value: authPath})
+	for i := range c.Env {
+		if c.Env[i].Name != envConfigPath {
+			continue
+		}
+		theirs := c.Env[i].Value
+		if c.Env[i].ValueFrom != nil {
+			c.Env[i].Name = "ELASTICHUB_" + envConfigPath
+			c.Env = append(c.Env, corev1.EnvVar{Name: envConfigPath, Value: authPath + ":$(ELASTICHUB_" + envConfigPath + ")"})
+			return
+		}
+		c.Env[i].Value = strings.TrimSuffix(authPath+":"+theirs, ":")
+		return
+	}
+	addEnv(c, corev1.EnvVar{Name: envConfigPath, Value: authPath})
 }

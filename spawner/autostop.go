@@ -3,10 +3,8 @@ package spawner
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -219,27 +217,6 @@ func (c *controller) askServer(ctx context.Context, nb *v1alpha1.JupyterNotebook
 		return 0, nil
 	}
 	return 0, c.keepAsServerSays(ctx, nb, next, activity.KeepUntil)
-}
-
-// access is the path and the token for a server's own API: those that the Hub
-// gave it, or those of a server without a Hub.
-func (c *controller) access(ctx context.Context, nb *v1alpha1.JupyterNotebook) (prefix, token string, err error) {
-	name := nb.Spec.EnvSecret
-	if name == "" {
-		if nb.Spec.Auth != nil && nb.Spec.Auth.Token != nil {
-			token = *nb.Spec.Auth.Token
-		}
-		return "/", token, nil
-	}
-	var secret corev1.Secret
-	if err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: name}, &secret); err != nil {
-		return "", "", fmt.Errorf("read environment: %w", err)
-	}
-	prefix = string(secret.Data[envPrefix])
-	if !strings.HasPrefix(prefix, "/") { // it must not become part of the host
-		prefix = "/" + prefix
-	}
-	return prefix, string(secret.Data[envToken]), nil
 }
 
 // kernelsOf lists the notebook's kernels, which are not to be changed; labels

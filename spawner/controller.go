@@ -99,13 +99,16 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	switch err := c.act(ctx, &o); {
 	case isStop(err, &o.blocked):
 		switch {
-		case o.blocked.reason == ReasonWaitingForEnvironment, o.blocked.reason == ReasonWaitingForRemoval:
+		case o.blocked.reason == ReasonWaitingForEnvironment, o.blocked.reason == ReasonWaitingForCredentials, o.blocked.reason == ReasonWaitingForRemoval:
 			wait = secretRetry
 		case built(o.deployment, nb):
 			wait = repairRetry
 		}
 	case err != nil:
 		return ctrl.Result{}, err
+	}
+	if o.credentials.live && wait == 0 {
+		wait = credentialsCheck
 	}
 	next, left := decide(o)
 	if left > 0 && (wait == 0 || left < wait) {
@@ -230,18 +233,24 @@ func madeBy(pod *corev1.Pod, deployment string) bool {
 // act builds or takes away; a stopError says what stands in the way.
 func (c *controller) act(ctx context.Context, o *observed) error {
 	nb := o.notebook
+	if err := c.takeOutLiterals(ctx, o); err != nil {
+		return err
+	}
 	if nb.Spec.Stopped || nb.StartHasFailed() {
 		c.looked.forget(client.ObjectKeyFromObject(nb))
 		return c.scale(ctx, o.deployment, 0)
 	}
+	var err error
+	if o.credentials, err = c.findCredentials(ctx, nb); err != nil {
+		return err
+	}
 	if built(o.deployment, nb) {
-		// Runs, whatever became of its gateway since, and of the rules: a former
-		// release may have built what this one refuses.
-		return c.repair(ctx, nb, o.deployment)
+		// Runs, whatever became of its gateway and Secrets since, and of the rules: a
+		// former release may have built what this one refuses.
+		return c.repair(ctx, o)
 	}
 	why := refuse(nb)
 	if why == nil {
-		var err error
 		if why, err = accountRefusal(ctx, c.cfg, c.live, nb); err != nil {
 			return err
 		}
@@ -273,14 +282,17 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 	if err := c.ensureClaim(ctx, o); err != nil {
 		return err
 	}
-	authVersion, err := c.secrets(ctx, nb)
+	if missing := o.credentials.missing; missing != nil {
+		return pending(ReasonWaitingForCredentials, "%s", missing.message)
+	}
+	version, err := c.secrets(ctx, nb, o.credentials)
 	if err != nil {
 		return err
 	}
 	if err := c.ensureService(ctx, nb); err != nil {
 		return err
 	}
-	return c.ensureDeployment(ctx, o, deployment(c.cfg, nb, authVersion))
+	return c.ensureDeployment(ctx, o, deployment(c.cfg, nb, version))
 }
 
 // confirmSlot holds a server of the Hub against the user's limit once more.

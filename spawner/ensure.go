@@ -163,8 +163,8 @@ func (c *controller) forgetEnvironment(ctx context.Context, nb *v1alpha1.Jupyter
 	return nil
 }
 
-// secrets makes the gateway and auth Secrets and returns the latter's version.
-func (c *controller) secrets(ctx context.Context, nb *v1alpha1.JupyterNotebook) (string, error) {
+// secrets makes the gateway and auth Secrets and returns the version of the credentials.
+func (c *controller) secrets(ctx context.Context, nb *v1alpha1.JupyterNotebook, found credentials) (string, error) {
 	if nb.Spec.Gateway != nil {
 		token, err := c.issuer.Issue(tokens.Notebook{
 			Namespace: nb.Namespace, Name: nb.Name, UID: string(nb.UID), Start: nb.Spec.Start, User: nb.Spec.User,
@@ -172,40 +172,42 @@ func (c *controller) secrets(ctx context.Context, nb *v1alpha1.JupyterNotebook) 
 		if err != nil {
 			return "", fmt.Errorf("issue gateway token: %w", err)
 		}
-		if _, err := c.ensureSecret(ctx, nb, gatewaySecret(nb, token)); err != nil {
+		if err := c.ensureSecret(ctx, nb, gatewaySecret(nb, token)); err != nil {
 			return "", err
 		}
 	}
-	if secret := authSecret(nb); secret != nil {
-		return c.ensureSecret(ctx, nb, secret)
+	if secret := authSecret(nb, found, accessToken(c.issuer, nb)); secret != nil {
+		if err := c.ensureSecret(ctx, nb, secret); err != nil {
+			return "", err
+		}
 	}
-	return "", nil
+	return authVersion(c.issuer, nb, found), nil
 }
 
-func (c *controller) ensureSecret(ctx context.Context, nb *v1alpha1.JupyterNotebook, want *corev1.Secret) (string, error) {
+func (c *controller) ensureSecret(ctx context.Context, nb *v1alpha1.JupyterNotebook, want *corev1.Secret) error {
 	var have corev1.Secret
 	err := c.live.Get(ctx, client.ObjectKeyFromObject(want), &have)
 	if apierrors.IsNotFound(err) {
 		if err := c.client.Create(ctx, want); err != nil {
-			return "", refusedBy(err, "Secret")
+			return refusedBy(err, "Secret")
 		}
-		return want.ResourceVersion, nil
+		return nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read secret: %w", err)
+		return fmt.Errorf("read secret: %w", err)
 	}
 	if err := ours(&have, nb); err != nil {
-		return "", err
+		return err
 	}
 	if reflect.DeepEqual(have.Data, want.Data) {
-		return have.ResourceVersion, nil
+		return nil
 	}
 	changed := have.DeepCopy()
 	changed.Data, changed.Labels, changed.Annotations = want.Data, want.Labels, want.Annotations
 	if err := c.client.Patch(ctx, changed, podrules.PatchOver(&have)); err != nil {
-		return "", refusedBy(err, "Secret")
+		return refusedBy(err, "Secret")
 	}
-	return changed.ResourceVersion, nil
+	return nil
 }
 
 // ours refuses objects that something else owns. What a former notebook of the

@@ -104,7 +104,7 @@ func TestObjectsOfHubServer(t *testing.T) {
 	nb := requested(req)
 	golden(t, "hub-server.golden.yaml", nb.Spec, claim(nb), service(nb), gatewaySecret(nb, "signed"), deployment(testConfig(), nb, ""))
 	assert.Equal(t, deployment(testConfig(), nb, ""), deployment(testConfig(), nb, ""), "deterministic")
-	assert.Nil(t, authSecret(nb), "the Hub's OAuth applies")
+	assert.Nil(t, authSecret(nb, credentials{}, ""), "the Hub's OAuth applies")
 }
 
 func TestHomeClaimOfEachUser(t *testing.T) {
@@ -128,13 +128,13 @@ func TestHomeClaimOfEachUser(t *testing.T) {
 func TestObjectsOfGatewayOnlySample(t *testing.T) {
 	nb := sample(t, "ejo-gateway-only.yaml")
 	require.Nil(t, refuse(nb))
-	golden(t, "ejo-gateway-only.golden.yaml", service(nb), authSecret(nb), deployment(testConfig(), nb, "17"))
+	empty := ""
+	golden(t, "ejo-gateway-only.golden.yaml", service(nb), authSecret(nb, credentials{token: &empty, password: &empty}, ""), deployment(testConfig(), nb, "17"))
 }
 
 func TestObjectsOfTemplateSample(t *testing.T) {
 	nb := sample(t, "ejo-template.yaml")
 	require.Nil(t, refuse(nb))
-	assert.Nil(t, authSecret(nb))
 	golden(t, "ejo-template.golden.yaml", service(nb), deployment(testConfig(), nb, ""))
 }
 
@@ -170,49 +170,12 @@ func TestNotebookContainerIsFoundByName(t *testing.T) {
 	assert.False(t, *containers[0].SecurityContext.AllowPrivilegeEscalation)
 }
 
-func TestAuthSecret(t *testing.T) {
-	text := func(s string) *string { return &s }
-	const server, classic = "jupyter_server_config.json", "jupyter_notebook_config.json"
-	hash := "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
-	for name, row := range map[string]struct {
-		auth            *v1alpha1.JupyterAuth
-		server, classic string
-	}{
-		"disable beats token": {&v1alpha1.JupyterAuth{Mode: "disable", Token: text("t")},
-			`{"IdentityProvider":{"token":""},"PasswordIdentityProvider":{"hashed_password":""},"ServerApp":{"password":"","token":""}}`,
-			`{"NotebookApp":{"password":"","token":""}}`},
-		"token": {&v1alpha1.JupyterAuth{Mode: "enable", Token: text("t")},
-			`{"IdentityProvider":{"token":"t"},"PasswordIdentityProvider":{},"ServerApp":{"token":"t"}}`,
-			`{"NotebookApp":{"token":"t"}}`},
-		"hashed password": {&v1alpha1.JupyterAuth{Password: text(hash)},
-			`{"IdentityProvider":{"token":""},"PasswordIdentityProvider":{"hashed_password":"` + hash + `"},"ServerApp":{"password":"` + hash + `","token":""}}`,
-			`{"NotebookApp":{"password":"` + hash + `","token":""}}`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			nb := requested(testRequest("alice", "", "s1"))
-			nb.Spec.Auth = row.auth
-			secret := authSecret(nb)
-			require.NotNil(t, secret)
-			assert.JSONEq(t, row.server, string(secret.Data[server]))
-			assert.JSONEq(t, row.classic, string(secret.Data[classic]))
-			assert.Equal(t, nb.UID, secret.OwnerReferences[0].UID)
-			// Nothing of it is where anyone who may read Pods could see it.
-			pod, err := yaml.Marshal(deployment(testConfig(), nb, "5"))
-			require.NoError(t, err)
-			assert.NotContains(t, string(pod), "argon2")
-		})
-	}
-	assert.Nil(t, authSecret(&v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{Auth: &v1alpha1.JupyterAuth{Mode: "enable"}}}))
-	// Jupyter's passwd_check: sha256 of password and salt.
-	assert.Regexp(t, `^sha256:[0-9a-f]{12}:[0-9a-f]{64}$`, hashPassword("plain", "uid"))
-	assert.Equal(t, hashPassword("plain", "uid"), hashPassword("plain", "uid"))
-	assert.NotEqual(t, hashPassword("plain", "uid"), hashPassword("plain", "other"))
-}
-
 func TestRefusals(t *testing.T) {
 	home := func(change func(*v1alpha1.NotebookStorage)) func(*v1alpha1.JupyterNotebook) {
 		return func(nb *v1alpha1.JupyterNotebook) { change(nb.Spec.Storage) }
 	}
+	named := corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}, Key: "k"}
+	twice := &v1alpha1.JupyterAuth{Token: new(string), TokenSecretRef: &named}
 	for name, row := range map[string]struct {
 		change func(*v1alpha1.JupyterNotebook)
 		want   Reason
@@ -224,8 +187,12 @@ func TestRefusals(t *testing.T) {
 		"relative path":    {home(func(s *v1alpha1.NotebookStorage) { s.Home.MountPath = "home" }), ReasonStorageRefused},
 		"root path":        {home(func(s *v1alpha1.NotebookStorage) { s.Home.MountPath = "//" }), ReasonStorageRefused},
 		"same path twice":  {home(func(s *v1alpha1.NotebookStorage) { s.Shared[0].MountPath = "/home/jovyan/" }), ReasonStorageRefused},
-		"no size":          {home(func(s *v1alpha1.NotebookStorage) { s.Home.Size = resource.Quantity{} }), ReasonStorageRefused},
-		"bad volume name":  {home(func(s *v1alpha1.NotebookStorage) { s.Shared[0].Name = "A b" }), ReasonStorageRefused},
+		"token twice":      {func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Auth = twice }, ReasonAuthRefused},
+		"nameless Secret": {func(nb *v1alpha1.JupyterNotebook) {
+			nb.Spec.Auth = &v1alpha1.JupyterAuth{PasswordSecretRef: &corev1.SecretKeySelector{Key: "k"}}
+		}, ReasonAuthRefused},
+		"no size":         {home(func(s *v1alpha1.NotebookStorage) { s.Home.Size = resource.Quantity{} }), ReasonStorageRefused},
+		"bad volume name": {home(func(s *v1alpha1.NotebookStorage) { s.Shared[0].Name = "A b" }), ReasonStorageRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nb := requested(testRequest("alice", "", "s1"))

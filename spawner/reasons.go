@@ -9,6 +9,7 @@ type Reason = v1alpha1.Reason
 const (
 	// Pending: something it needs is missing, and may come.
 	ReasonWaitingForEnvironment Reason = "WaitingForEnvironment"
+	ReasonWaitingForCredentials Reason = "WaitingForCredentials"
 	ReasonWaitingForVolume      Reason = "WaitingForVolume"
 	ReasonWaitingForRemoval     Reason = "WaitingForRemoval"
 
@@ -30,6 +31,12 @@ const (
 	ReasonFound           Reason = "Found"
 	ReasonGatewayMissing  Reason = "GatewayMissing"
 	ReasonGatewayNotReady Reason = "GatewayNotReady"
+
+	// Of the condition CredentialsFound, which has ReasonFound, too.
+	ReasonMoved         Reason = "Moved"
+	ReasonSecretMissing Reason = "SecretMissing"
+	ReasonKeyMissing    Reason = "KeyMissing"
+	ReasonMovedMissing  Reason = "MovedSecretMissing"
 
 	// Of the condition Answers.
 	ReasonAnswers  Reason = "Answers"
@@ -60,6 +67,7 @@ const (
 	ReasonTemplateRefused Reason = "TemplateRefused"
 	ReasonStorageRefused  Reason = "StorageRefused"
 	ReasonAccountRefused  Reason = "ServiceAccountRefused"
+	ReasonAuthRefused     Reason = "AuthRefused"
 	ReasonVolumeTaken     Reason = "VolumeTaken"
 	ReasonTooManyServers  Reason = "TooManyServers"
 )
@@ -68,7 +76,7 @@ const (
 var failureReasons = []Reason{
 	ReasonImagePullFailed, ReasonContainerConfig, ReasonCrashed, ReasonOutOfMemory, ReasonPodRefused, ReasonNoStorageClass,
 	ReasonRefused, ReasonNameInvalid, ReasonNameTaken, ReasonGatewayRefused, ReasonTemplateRefused, ReasonStorageRefused,
-	ReasonAccountRefused, ReasonVolumeTaken, ReasonTooManyServers, otherReason,
+	ReasonAccountRefused, ReasonAuthRefused, ReasonVolumeTaken, ReasonTooManyServers, otherReason,
 }
 
 const otherReason Reason = "Other"
@@ -81,6 +89,9 @@ const (
 	// while the server starts, whether it is ready. A notebook that names none
 	// does not have it.
 	ConditionGateway = "GatewayFound"
+	// ConditionCredentials says whether the token and the password that spec.auth
+	// speaks of are there. A notebook without any does not have it.
+	ConditionCredentials = "CredentialsFound"
 	// ConditionTrouble is true while the Pod is in a trouble that becomes a
 	// failure when it lasts; its transition time is when it began.
 	ConditionTrouble = "Trouble"

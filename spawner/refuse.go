@@ -1,6 +1,9 @@
 package spawner
 
 import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -34,8 +37,32 @@ func refuse(nb *v1alpha1.JupyterNotebook) *refusal {
 			return &refusal{ReasonTemplateRefused, "spec.template." + fault.Error() + "."}
 		}
 	}
+	if fault := authFault(nb.Spec.Auth); fault != "" {
+		return &refusal{ReasonAuthRefused, "spec.auth." + fault}
+	}
 	if fault := podrules.StorageFault(nb.Spec.Storage); fault != nil {
 		return &refusal{ReasonStorageRefused, "spec.storage." + fault.Error() + "."}
 	}
 	return nil
+}
+
+// authFault says what of spec.auth does not go together; empty if all does.
+func authFault(auth *v1alpha1.JupyterAuth) string {
+	if auth == nil {
+		return ""
+	}
+	for _, way := range []struct {
+		name    string
+		literal *string
+		ref     *corev1.SecretKeySelector
+	}{{"token", auth.Token, auth.TokenSecretRef}, {"password", auth.Password, auth.PasswordSecretRef}} {
+		switch {
+		case way.ref == nil:
+		case way.literal != nil:
+			return fmt.Sprintf("%s and %sSecretRef: at most one of them.", way.name, way.name)
+		case way.ref.Name == "":
+			return way.name + "SecretRef.name is empty."
+		}
+	}
+	return ""
 }

@@ -63,6 +63,23 @@ func madeAs(d *appsv1.Deployment) *appsv1.DeploymentSpec {
 	return &m.Spec
 }
 
+// remark renews the mark of a Deployment for the write that makes change to it. What others
+// have changed in it before stays known as that.
+func remark(d, was *appsv1.Deployment, change func(*appsv1.Deployment)) {
+	var m builtMark
+	if json.Unmarshal([]byte(was.Annotations[v1alpha1.AnnotationBuilt]), &m) != nil || m.Notebook != was.Annotations[v1alpha1.AnnotationGeneration] {
+		return
+	}
+	made := &appsv1.Deployment{Spec: m.Spec}
+	made.Annotations = map[string]string{}
+	change(made)
+	generation := m.Deployment
+	if generation == was.Generation {
+		generation++
+	}
+	mark(d, generation, made.Spec)
+}
+
 // restartedAt is what `kubectl rollout restart` writes to have Pods replaced.
 const restartedAt = "kubectl.kubernetes.io/restartedAt"
 
@@ -94,13 +111,18 @@ func (c *controller) restore(ctx context.Context, d *appsv1.Deployment) error {
 
 // repair makes anew what a server that runs has lost. What stands in the way is told in
 // its status, but takes no Pod away.
-func (c *controller) repair(ctx context.Context, nb *v1alpha1.JupyterNotebook, d *appsv1.Deployment) error {
+func (c *controller) repair(ctx context.Context, o *observed) error {
+	nb := o.notebook
 	err := c.ensureService(ctx, nb)
 	if err == nil {
-		err = c.restore(ctx, d)
+		err = c.restore(ctx, o.deployment)
 	}
-	if err == nil && (nb.Status.Phase != v1alpha1.NotebookReady || c.looked.due(client.ObjectKeyFromObject(nb), c.now())) {
-		_, err = c.secrets(ctx, nb)
+	ready := nb.Status.Phase == v1alpha1.NotebookReady
+	if err == nil && o.credentials.missing == nil && (!ready || c.looked.due(client.ObjectKeyFromObject(nb), c.now())) {
+		_, err = c.secrets(ctx, nb, o.credentials)
+	}
+	if err == nil && ready {
+		err = c.renewAuth(ctx, o)
 	}
 	var stop *stopError
 	if errors.As(err, &stop) {

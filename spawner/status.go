@@ -36,7 +36,9 @@ type observed struct {
 	// blocked is why nothing is built for this generation, nil if it is.
 	blocked *blocked
 	remote  remote
-	now     time.Time
+	// credentials are looked for unless the server is stopped.
+	credentials credentials
+	now         time.Time
 }
 
 // blocked says what a notebook waits for or was refused for.
@@ -87,6 +89,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	health.Set(&next.Conditions, nb.Generation, o.now, standingOf(v.phase), string(v.reason), v.message)
 	setGatewayCondition(o, &next)
 	setHomeCondition(o, &next)
+	setCredentialsCondition(o, &next)
 	next.Progress = advance(next.Progress, progressEntries(o, v, next.Progress), o.now)
 	return next, wait
 }

@@ -51,6 +51,7 @@ type claims struct {
 type Issuer struct {
 	signer jose.Signer
 	public ed25519.PublicKey
+	derive []byte // the key of Derive
 }
 
 // NewIssuer takes the 32-byte Ed25519 seed.
@@ -63,7 +64,7 @@ func NewIssuer(seed []byte) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tokens: signer: %w", err)
 	}
-	return &Issuer{signer: signer, public: key.Public().(ed25519.PublicKey)}, nil
+	return &Issuer{signer: signer, public: key.Public().(ed25519.PublicKey), derive: derivingKey(seed)}, nil
 }
 
 // Issue signs a token for a notebook. The same notebook and start always give

@@ -90,19 +90,30 @@ type JupyterNotebookSpec struct {
 	KernelOptions *KernelOptions `json:"kernelOptions,omitempty"`
 }
 
-// JupyterAuth is the notebook server's own authentication.
+// JupyterAuth is the notebook server's own authentication. Without a token and a
+// password, Jupyter makes up a token and writes it into the server's log.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.token) || !has(self.tokenSecretRef)",message="at most one of token and tokenSecretRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.password) || !has(self.passwordSecretRef)",message="at most one of password and passwordSecretRef"
 type JupyterAuth struct {
+	// Mode disable lets everybody in who reaches the server, whatever else is given
+	// here. Default enable.
 	// +kubebuilder:validation:Enum=enable;disable
 	Mode string `json:"mode,omitempty"`
-	// Token is accepted for compatibility; it is kept in a Secret and never
-	// appears in arguments.
-	Token    *string `json:"token,omitempty"`
+	// Token that users sign in with. It is moved into the Secret NAME-credentials, NAME
+	// being the notebook's, and taken out of this object; it holds until another is
+	// written here, a Secret is named, or auth is removed. An empty one switches tokens off.
+	// Example: a text of 64 hexadecimal digits. Prefer tokenSecretRef.
+	Token *string `json:"token,omitempty"`
+	// Password that users sign in with: as it is, or what Jupyter's passwd() gives. It is
+	// moved like token. Prefer passwordSecretRef.
 	Password *string `json:"password,omitempty"`
-	// TokenSecretRef is where the token is, instead of token.
-	// This field is not read yet.
+	// TokenSecretRef is where the token is, instead of token: a key of a Secret in the
+	// notebook's namespace. The server waits for it. Once the Secret changes, a running
+	// server gets a new Pod within a minute. Example: {name: my-token, key: token}.
 	TokenSecretRef *corev1.SecretKeySelector `json:"tokenSecretRef,omitempty"`
-	// PasswordSecretRef is where the password is, instead of password.
-	// This field is not read yet.
+	// PasswordSecretRef is where the password is, instead of password; as tokenSecretRef.
+	// Example: {name: my-password, key: password}.
 	PasswordSecretRef *corev1.SecretKeySelector `json:"passwordSecretRef,omitempty"`
 }
 

@@ -1,0 +1,49 @@
+package spawner
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// access is the path and the token for a server's own API: those that the Hub
+// gave it, or, of a server without a Hub, the token that is elastichub's own: it does
+// not matter what its users sign in with.
+func (c *controller) access(ctx context.Context, nb *v1alpha1.JupyterNotebook) (prefix, token string, err error) {
+	prefix = "/"
+	if name := nb.Spec.EnvSecret; name != "" {
+		var secret corev1.Secret
+		if err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: name}, &secret); err != nil {
+			return "", "", fmt.Errorf("read environment: %w", err)
+		}
+		prefix = string(secret.Data[envPrefix])
+		if !strings.HasPrefix(prefix, "/") { // it must not become part of the host
+			prefix = "/" + prefix
+		}
+		if token = string(secret.Data[envToken]); token != "" || isOfHub(nb) {
+			return prefix, token, nil
+		}
+	}
+	var d appsv1.Deployment
+	if err := c.client.Get(ctx, client.ObjectKeyFromObject(nb), &d); err != nil {
+		return "", "", fmt.Errorf("read deployment: %w", err)
+	}
+	if strings.HasPrefix(d.Spec.Template.Annotations[v1alpha1.AnnotationAuthVersion], authVersionPrefix(c.issuer)) {
+		return prefix, accessToken(c.issuer, nb), nil
+	}
+	// A Pod that a former release has made: it knows its users' token alone.
+	found, err := c.findCredentials(ctx, nb)
+	if err != nil {
+		return "", "", err
+	}
+	if found.token != nil {
+		token = *found.token
+	}
+	return prefix, token, nil
+}
