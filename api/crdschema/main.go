@@ -4,6 +4,9 @@
 // Numbers of 32 bits get their bounds: an API server does not know the format, and
 // a larger one could not be read.
 //
+// What is told of fields in the same words everywhere, their units, defaults and examples,
+// is added to their descriptions.
+//
 // What is said of Pods is made to fit what elastichub takes. There nothing is required, nothing is filled in and a null means that a
 // field is not there: a template need not be a whole Pod, and manifests that
 // were taken when there was no schema still are. Lists are replaced as a whole, as
@@ -70,6 +73,11 @@ func run(directory string) error {
 			}
 		}
 		walk(root, bound)
+		names, _ := crd["spec"].(schema)["names"].(schema)
+		kind, _ := names["kind"].(string)
+		if err := explain(kind, root); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
 		if text, err = yaml.Marshal(crd); err != nil {
 			return fmt.Errorf("encode %s: %w", path, err)
 		}

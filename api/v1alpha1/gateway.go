@@ -45,8 +45,10 @@ type JupyterGatewaySpec struct {
 	// CullInterval is accepted for compatibility: idleness is judged in the
 	// kernel's Pod, to the second.
 	CullInterval *int32 `json:"cullInterval,omitempty"`
+	// LogLevel is how much the gateway writes to its log.
 	// +kubebuilder:validation:Enum=DEBUG;INFO;WARNING
-	LogLevel  *LogLevel                    `json:"logLevel,omitempty"`
+	LogLevel *LogLevel `json:"logLevel,omitempty"`
+	// Resources of each of the gateway's Pods.
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 	// Image of the gateway; an Enterprise Gateway image is replaced by ours.
 	Image string `json:"image,omitempty"`
@@ -126,6 +128,7 @@ type WarmKernel struct {
 	// KernelSpec is one of those that the gateway offers.
 	// +kubebuilder:validation:MinLength=1
 	KernelSpec string `json:"kernelSpec"`
+	// Count is how many of them are kept ready.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
 	Count int32 `json:"count"`
@@ -137,8 +140,10 @@ type WarmKernel struct {
 
 // IOPubLimits are rates of one kernel's output; absent or zero means unlimited.
 type IOPubLimits struct {
+	// MessagesPerSecond that reach each client.
 	// +kubebuilder:validation:Minimum=0
 	MessagesPerSecond int64 `json:"messagesPerSecond,omitempty"`
+	// BytesPerSecond that reach each client.
 	// +kubebuilder:validation:Minimum=0
 	BytesPerSecond int64 `json:"bytesPerSecond,omitempty"`
 }
@@ -157,6 +162,7 @@ const (
 
 // GatewayAuth lists the clients that hold a token of their own.
 type GatewayAuth struct {
+	// Clients are those that hold a token.
 	Clients []GatewayClient `json:"clients,omitempty"`
 }
 

@@ -62,7 +62,9 @@ type GroupPolicySpec struct {
 	// name in alphabetical order decides between equals.
 	Priority int32 `json:"priority,omitempty"`
 
-	CPU    ResourceRange `json:"cpu"`
+	// CPU is how many cores a server may have.
+	CPU ResourceRange `json:"cpu"`
+	// Memory is how much memory a server may have.
 	Memory ResourceRange `json:"memory"`
 	// Images are the notebook images on offer; the first visible one is the default.
 	// +kubebuilder:validation:MinItems=1
@@ -80,12 +82,15 @@ type GroupPolicySpec struct {
 	// Help is shown at the fields of the form, in the user's language.
 	Help *PolicyHelp `json:"help,omitempty"`
 
-	// NodeSelector, Tolerations, Affinity and PriorityClassName say where
-	// servers and kernels run.
+	// NodeSelector, tolerations, affinity and priorityClassName say where servers and
+	// kernels run.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// Tolerations of servers and kernels.
 	// +kubebuilder:validation:MaxItems=64
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
-	Affinity    *corev1.Affinity    `json:"affinity,omitempty"`
+	// Affinity of servers and kernels.
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+	// PriorityClassName of servers and kernels.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
 	PriorityClassName string `json:"priorityClassName,omitempty"`
@@ -102,6 +107,7 @@ type GroupPolicySpec struct {
 	// +listMapKey=name
 	Env []PolicyEnv `json:"env,omitempty"`
 
+	// Kernels bounds what gateways give to the members.
 	Kernels PolicyKernels `json:"kernels,omitempty"`
 	// ServersPerUser is how many servers a user may have running; 0 means one.
 	// +kubebuilder:validation:Minimum=0
@@ -241,7 +247,9 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.step) || quantity(string(self.step)).isGreaterThan(quantity('0'))",fieldPath=".step",message="must be more than 0"
 // +kubebuilder:validation:XValidation:rule="!has(self.default) || (quantity(string(self.default)).compareTo(quantity(string(self.min))) >= 0 && quantity(string(self.default)).compareTo(quantity(string(self.max))) <= 0)",fieldPath=".default",message="must lie between min and max"
 type ResourceRange struct {
+	// Min is the least that can be chosen.
 	Min resource.Quantity `json:"min"`
+	// Max is the most that can be chosen.
 	Max resource.Quantity `json:"max"`
 	// Step defaults to 1 core or 1Gi.
 	Step *resource.Quantity `json:"step,omitempty"`
@@ -257,27 +265,34 @@ type ResourceRange struct {
 // change without anyone's choice becoming invalid. A server keeps the image it
 // was started with; a channel's new image counts at the next start.
 type ImageChannel struct {
+	// ID of the channel, which is what a choice of it keeps.
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`
 	ID string `json:"id"`
+	// DisplayName is shown in the form.
 	// +kubebuilder:validation:MaxLength=4096
 	DisplayName string `json:"displayName,omitempty"`
+	// Description is shown below it.
 	// +kubebuilder:validation:MaxLength=4096
 	Description string `json:"description,omitempty"`
+	// Image that the channel has at present.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:Pattern=`^[!-~]+$`
 	Image string `json:"image"`
 	// Hidden channels are not offered, yet still valid for who has chosen them.
-	Hidden   bool             `json:"hidden,omitempty"`
+	Hidden bool `json:"hidden,omitempty"`
+	// Redirect proposes another channel to whoever has chosen this one.
 	Redirect *ChannelRedirect `json:"redirect,omitempty"`
 }
 
 // ChannelRedirect proposes another channel; it is never applied by itself,
 // neither to a running server nor at a start.
 type ChannelRedirect struct {
+	// To is the id of the other channel.
 	// +kubebuilder:validation:MaxLength=63
 	To string `json:"to"`
+	// Message says why.
 	// +kubebuilder:validation:MaxLength=4096
 	Message string `json:"message,omitempty"`
 }
@@ -290,9 +305,12 @@ type Preset struct {
 	Name string `json:"name"`
 	// Title is shown; the name if empty.
 	// +kubebuilder:validation:MaxLength=4096
-	Title  string            `json:"title,omitempty"`
-	CPU    resource.Quantity `json:"cpu"`
+	Title string `json:"title,omitempty"`
+	// CPU that it sets.
+	CPU resource.Quantity `json:"cpu"`
+	// Memory that it sets.
 	Memory resource.Quantity `json:"memory"`
+	// Description is shown below its title.
 	// +kubebuilder:validation:MaxLength=4096
 	Description string `json:"description,omitempty"`
 }
@@ -300,10 +318,14 @@ type Preset struct {
 // PolicyHelp are texts for the fields of the form.
 type PolicyHelp struct {
 	// Server is shown above the form.
-	Server  LocalizedText `json:"server,omitempty"`
-	CPU     LocalizedText `json:"cpu,omitempty"`
-	Memory  LocalizedText `json:"memory,omitempty"`
-	Image   LocalizedText `json:"image,omitempty"`
+	Server LocalizedText `json:"server,omitempty"`
+	// CPU is shown at the choice of cores.
+	CPU LocalizedText `json:"cpu,omitempty"`
+	// Memory is shown at the choice of memory.
+	Memory LocalizedText `json:"memory,omitempty"`
+	// Image is shown at the choice of images.
+	Image LocalizedText `json:"image,omitempty"`
+	// Kernels is shown at the kernels on offer.
 	Kernels LocalizedText `json:"kernels,omitempty"`
 }
 
@@ -338,6 +360,7 @@ func (t LocalizedText) In(tag string) string {
 
 // PullSecret names a Secret of the namespace that holds registry credentials.
 type PullSecret struct {
+	// Name of the Secret.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Name string `json:"name"`
@@ -347,6 +370,7 @@ type PullSecret struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.valueFrom) || !has(self.value) || size(self.value) == 0",fieldPath=".valueFrom",message="must not be set beside value"
 type PolicyEnv struct {
+	// Name of the variable.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_]*$`
 	Name string `json:"name"`
@@ -381,12 +405,13 @@ type PolicyKernels struct {
 	// +kubebuilder:validation:MaxLength=317
 	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9])?$`
 	GPUResource string `json:"gpuResource,omitempty"`
-	// GPUsPerKernel, GPUsPerUser and GPUPool (all members together) limit it;
-	// absent means none for the first two, unlimited for the pool.
+	// GPUsPerKernel is how many GPUs one kernel may have.
 	// +kubebuilder:validation:Minimum=0
 	GPUsPerKernel int32 `json:"gpusPerKernel,omitempty"`
+	// GPUsPerUser is how many GPUs the kernels of one user may have together.
 	// +kubebuilder:validation:Minimum=0
 	GPUsPerUser int32 `json:"gpusPerUser,omitempty"`
+	// GPUPool is how many GPUs the kernels of all members may have together.
 	// +kubebuilder:validation:Minimum=0
 	GPUPool *int32 `json:"gpuPool,omitempty"`
 	// PerUser is how many kernels with a Pod a user may have; 0 means no limit.
@@ -488,11 +513,14 @@ const (
 
 // GroupPolicyStatus is current use.
 type GroupPolicyStatus struct {
-	// Servers and Kernels that run, and GPUs held, under this policy.
+	// Servers that run under this policy.
 	Servers int32 `json:"servers,omitempty"`
+	// Kernels that have a Pod under this policy.
 	Kernels int32 `json:"kernels,omitempty"`
-	GPUs    int32 `json:"gpus,omitempty"`
-	Queued  int32 `json:"queued,omitempty"`
+	// GPUs that those hold.
+	GPUs int32 `json:"gpus,omitempty"`
+	// Queued are kernels that wait for a Pod.
+	Queued int32 `json:"queued,omitempty"`
 	// Users is how many users have servers that run under this policy.
 	Users int32 `json:"users,omitempty"`
 	// UsersAtLimit is how many of them run as many as serversPerUser allows.

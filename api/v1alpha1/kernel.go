@@ -200,14 +200,16 @@ var KernelCauses = []KernelCause{
 // JupyterKernelStatus is written by the leader only.
 type JupyterKernelStatus struct {
 	// ObservedGeneration is the generation of the object that the status speaks of.
-	ObservedGeneration int64       `json:"observedGeneration,omitempty"`
-	Phase              KernelPhase `json:"phase,omitempty"`
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Phase is where the kernel is in its life.
+	Phase KernelPhase `json:"phase,omitempty"`
 	// Run is the spec.run that phase speaks of.
 	Run int64 `json:"run,omitempty"`
 	// KernelSpec is the kernelspec that the kernel ran as last. A kernel that was to return
 	// as another, and cannot, is that again.
 	KernelSpec string `json:"kernelSpec,omitempty"`
-	PodName    string `json:"podName,omitempty"`
+	// PodName is the name of the run's Pod.
+	PodName string `json:"podName,omitempty"`
 	// Template is a digest of the spec.template that the run was made from: with another
 	// template there is another run.
 	// +kubebuilder:validation:MaxLength=64
@@ -230,22 +232,27 @@ type JupyterKernelStatus struct {
 	// Reason is a CamelCase word: the cause of a kernel that is over, or what one waits for
 	// beside its place in the queue.
 	Reason string `json:"reason,omitempty"`
-	// Cause is set when Parked or Dead; Message is a sentence for people.
-	Cause   KernelCause `json:"cause,omitempty"`
-	Message string      `json:"message,omitempty"`
+	// Cause is set when Parked or Dead.
+	Cause KernelCause `json:"cause,omitempty"`
+	// Message is a sentence for people.
+	Message string `json:"message,omitempty"`
 
 	// Failures counts the runs in a row, up to the last one, that ended soon
-	// after they began. NotBefore is when the next run may begin for that reason.
-	Failures  int32        `json:"failures,omitempty"`
+	// after they began.
+	Failures int32 `json:"failures,omitempty"`
+	// NotBefore is when the next run may begin, after failures.
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
 
-	// QueuedSince is when this run was asked for, StartTime when its Pod was
-	// made, ReadyTime when its agent answered, CompletionTime when it ended.
-	QueuedSince       *metav1.MicroTime `json:"queuedSince,omitempty"`
-	StartTime         *metav1.Time      `json:"startTime,omitempty"`
-	ReadyTime         *metav1.Time      `json:"readyTime,omitempty"`
-	CompletionTime    *metav1.Time      `json:"completionTime,omitempty"`
-	LastReconcileTime *metav1.Time      `json:"lastReconcileTime,omitempty"`
+	// QueuedSince is when this run was asked for.
+	QueuedSince *metav1.MicroTime `json:"queuedSince,omitempty"`
+	// StartTime is when its Pod was made.
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// ReadyTime is when its agent answered.
+	ReadyTime *metav1.Time `json:"readyTime,omitempty"`
+	// CompletionTime is when it ended.
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
+	// LastReconcileTime is when the status was last written.
+	LastReconcileTime *metav1.Time `json:"lastReconcileTime,omitempty"`
 	// Conditions say where the kernel stands; Ready comes first.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 

@@ -32,10 +32,14 @@ type JupyterKernelSpec struct {
 
 // JupyterKernelSpecSpec is the kernelspec and how to make its Pod.
 type JupyterKernelSpecSpec struct {
-	Language    string          `json:"language,omitempty"`
-	DisplayName string          `json:"displayName,omitempty"`
-	Image       string          `json:"image,omitempty"`
-	Env         []corev1.EnvVar `json:"env,omitempty"`
+	// Language of the kernel, which decides its standard command and its logo.
+	Language string `json:"language,omitempty"`
+	// DisplayName is what people choose it by.
+	DisplayName string `json:"displayName,omitempty"`
+	// Image of the kernel's container.
+	Image string `json:"image,omitempty"`
+	// Env of the kernel's container, over that of the template.
+	Env []corev1.EnvVar `json:"env,omitempty"`
 	// Command starts the kernel; {connection_file} is filled in. None, or one
 	// that names a launcher of Enterprise Gateway, means the standard command
 	// of the language.
@@ -92,18 +96,25 @@ type JupyterKernelSpecStatus struct {
 
 // LanguageInfo is what a kernel says of its language in kernel_info_reply.
 type LanguageInfo struct {
+	// Name of the language.
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
+	// Version of the language.
 	// +kubebuilder:validation:MaxLength=253
 	Version string `json:"version,omitempty"`
+	// MIMEType of scripts of the language.
 	// +kubebuilder:validation:MaxLength=253
 	MIMEType string `json:"mimetype,omitempty"`
+	// FileExtension of such scripts.
 	// +kubebuilder:validation:MaxLength=253
 	FileExtension string `json:"fileExtension,omitempty"`
+	// PygmentsLexer colours it in documents.
 	// +kubebuilder:validation:MaxLength=253
 	PygmentsLexer string `json:"pygmentsLexer,omitempty"`
+	// CodeMirrorMode colours it in editors.
 	// +kubebuilder:validation:MaxLength=253
 	CodeMirrorMode string `json:"codemirrorMode,omitempty"`
+	// NBConvertExporter writes notebooks as scripts.
 	// +kubebuilder:validation:MaxLength=253
 	NBConvertExporter string `json:"nbconvertExporter,omitempty"`
 }

@@ -97,13 +97,13 @@ type JupyterNotebookSpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.password) || !has(self.passwordSecretRef)",message="at most one of password and passwordSecretRef"
 type JupyterAuth struct {
 	// Mode disable lets everybody in who reaches the server, whatever else is given
-	// here. Default enable.
+	// here.
 	// +kubebuilder:validation:Enum=enable;disable
 	Mode string `json:"mode,omitempty"`
 	// Token that users sign in with. It is moved into the Secret NAME-credentials, NAME
 	// being the notebook's, and taken out of this object; it holds until another is
 	// written here, a Secret is named, or auth is removed. An empty one switches tokens off.
-	// Example: a text of 64 hexadecimal digits. Prefer tokenSecretRef.
+	// Prefer tokenSecretRef.
 	Token *string `json:"token,omitempty"`
 	// Password that users sign in with: as it is, or what Jupyter's passwd() gives. It is
 	// moved like token. Prefer passwordSecretRef.
@@ -127,6 +127,7 @@ const (
 // the Pods of its kernels.
 type NotebookStorage struct {
 	Home *HomeVolume `json:"home,omitempty"`
+	// Shared are claims that are there already.
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=map
 	// +listMapKey=name
@@ -137,23 +138,30 @@ type NotebookStorage struct {
 type HomeVolume struct {
 	// Claim is the name of the PersistentVolumeClaim; empty means the
 	// notebook's name with the prefix "home-".
-	Claim            string                              `json:"claim,omitempty"`
-	Size             resource.Quantity                   `json:"size"`
-	StorageClassName *string                             `json:"storageClassName,omitempty"`
-	AccessModes      []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
+	Claim string `json:"claim,omitempty"`
+	// Size that the volume is asked to have.
+	Size resource.Quantity `json:"size"`
+	// StorageClassName is the class that makes the volume.
+	StorageClassName *string `json:"storageClassName,omitempty"`
+	// AccessModes of the claim.
+	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
 	// MountPath defaults to /home/jovyan.
 	MountPath string `json:"mountPath,omitempty"`
 }
 
 // SharedVolume is an existing claim.
 type SharedVolume struct {
+	// Name of the volume, by which it is told apart.
 	// +kubebuilder:validation:MaxLength=56
 	Name string `json:"name"`
+	// Claim is the name of the PersistentVolumeClaim.
 	// +kubebuilder:validation:MaxLength=253
 	Claim string `json:"claim"`
+	// MountPath is where it is mounted, in servers and in kernels.
 	// +kubebuilder:validation:MaxLength=4096
 	MountPath string `json:"mountPath"`
-	ReadOnly  bool   `json:"readOnly,omitempty"`
+	// ReadOnly has nobody write to it.
+	ReadOnly bool `json:"readOnly,omitempty"`
 }
 
 // IdleStop is the automatic stop of a notebook server.
@@ -200,10 +208,12 @@ type JupyterNotebookStatus struct {
 	// Start is the spec.start that phase and url speak of.
 	Start string `json:"start,omitempty"`
 	// URL is scheme, host and port inside the cluster.
-	URL     string `json:"url,omitempty"`
+	URL string `json:"url,omitempty"`
+	// PodName is the name of the Pod that runs or starts.
 	PodName string `json:"podName,omitempty"`
-	// Reason is a CamelCase word from a closed set, Message a sentence for people.
-	Reason  string `json:"reason,omitempty"`
+	// Reason is a CamelCase word from a closed set.
+	Reason string `json:"reason,omitempty"`
+	// Message is a sentence for people.
 	Message string `json:"message,omitempty"`
 	// StartTime is when the start that status.start names was first seen.
 	StartTime *metav1.Time `json:"startTime,omitempty"`
@@ -263,8 +273,9 @@ type NotebookProgress struct {
 	// Percent is 0 to 100 and never falls within a start.
 	Percent int32 `json:"percent"`
 	// Message is a sentence for the person who waits.
-	Message string           `json:"message"`
-	Time    metav1.MicroTime `json:"time"`
+	Message string `json:"message"`
+	// Time is when it was reached.
+	Time metav1.MicroTime `json:"time"`
 	// Outcome is set on the last entry.
 	// +kubebuilder:validation:Enum=ready;failed;stopped
 	Outcome StartOutcome `json:"outcome,omitempty"`
