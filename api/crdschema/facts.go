@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -76,6 +78,10 @@ var facts = map[string]fact{
 	"auth.clients[].policies":                   {"", "none", "[ml-research]"},
 	"iopub.messagesPerSecond":                   {"messages", "0: unlimited", "1000"},
 	"iopub.bytesPerSecond":                      {bytes, "0: unlimited", "10000000"},
+	"JupyterGateway.spec.keep.enabled":          {"", "kernels.keep.enabled of the chart", ""},
+	"JupyterGateway.spec.keep.idleSeconds":      {seconds, "kernels.keep.idleSeconds of the chart", "300"},
+	"JupyterGateway.spec.keep.maxBytes":         {bytes, "kernels.keep.maxBytes of the chart", "8Gi"},
+	"JupyterGateway.spec.keep.ttl":              {"hours, minutes and seconds", "kernels.keep.ttl of the chart", "168h"},
 	"keep.enabled":                              {"", "what the gateway says, and where it does not, kernels.keep.enabled of the chart", ""},
 	"keep.idleSeconds":                          {seconds, "what the gateway says, and where it does not, kernels.keep.idleSeconds of the chart", "300"},
 	"keep.maxBytes":                             {bytes, "what the gateway says, and where it does not, kernels.keep.maxBytes of the chart", "8Gi"},
@@ -178,7 +184,7 @@ var facts = map[string]fact{
 	"GroupPolicy.spec.serversPerUser":     {"number of servers", "0, which means one", "2"},
 	"GroupPolicy.spec.serverIdleSeconds":  {seconds, "0: never", "1800"},
 	"GroupPolicy.spec.maxRunSeconds":      {seconds, "0: for ever", "86400"},
-	"GroupPolicy.spec.helpText":           {"", "none", "Questions: #jupyter"},
+	"GroupPolicy.spec.helpText":           {"", "none", "Ask in the channel jupyter"},
 	"GroupPolicy.spec.snoozeMaxSeconds":   {seconds, "14400, four hours", "7200"},
 	"GroupPolicy.spec.serviceAccountName": {"", "none", "bucket"},
 	"pod.labels":                          {"", "none", "{team: ml}"},
@@ -214,9 +220,6 @@ var facts = map[string]fact{
 // explain adds the facts of our own fields to their descriptions, and what there is to
 // tell of every field of a type.
 func explain(kind string, root schema) error {
-	if metadata, err := property(root, "metadata"); err == nil {
-		metadata["description"] = "Name, namespace, labels and annotations, as every object of Kubernetes has them."
-	}
 	for _, f := range kindfields.All() {
 		name, path, _ := strings.Cut(f.Path, ".")
 		if name != kind {
@@ -233,7 +236,7 @@ func explain(kind string, root schema) error {
 		said, _ := s["description"].(string)
 		for _, part := range []struct{ name, text string }{{"Unit", told.unit}, {"Default", told.def}, {"Example", told.example}} {
 			if part.text != "" {
-				said = strings.TrimRight(said, "\n") + fmt.Sprintf("\n%s: %s.", part.name, part.text)
+				said = strings.TrimRight(said, "\n") + "\n" + part.name + ": " + strings.TrimSuffix(part.text, ".") + "."
 			}
 		}
 		s["description"] = strings.TrimPrefix(said, "\n")
@@ -241,15 +244,29 @@ func explain(kind string, root schema) error {
 	return nil
 }
 
-// factOf finds what is told of a path by its longest end.
-func factOf(path string) fact {
-	for end := path; end != ""; {
-		if told, found := facts[end]; found {
-			return told
-		}
-		_, end, _ = strings.Cut(end, ".")
+// unusedFacts are those that tell of no field, by mistake.
+func unusedFacts() []string {
+	unused := slices.Collect(maps.Keys(facts))
+	for _, f := range kindfields.All() {
+		end, _ := factEnd(f.Path)
+		unused = slices.DeleteFunc(unused, func(known string) bool { return known == end })
 	}
-	return fact{}
+	return unused
+}
+
+func factOf(path string) fact {
+	end, _ := factEnd(path)
+	return facts[end]
+}
+
+// factEnd finds the longest end of a path that something is told of.
+func factEnd(path string) (end string, found bool) {
+	for end = path; end != ""; _, end, _ = strings.Cut(end, ".") {
+		if _, found = facts[end]; found {
+			return end, true
+		}
+	}
+	return "", false
 }
 
 // field is the schema of a path within a kind; items of lists have [].

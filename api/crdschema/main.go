@@ -48,6 +48,9 @@ func main() {
 }
 
 func run(directory string) error {
+	if unused := unusedFacts(); len(unused) > 0 {
+		return fmt.Errorf("there are no fields %v", unused)
+	}
 	for plural, field := range podParts {
 		path := filepath.Join(directory, "kubeflow.tkestack.io_"+plural+".yaml")
 		text, err := os.ReadFile(path)

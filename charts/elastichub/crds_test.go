@@ -91,7 +91,7 @@ func releaseSize(t *testing.T, chart string) int {
 }
 
 // apiServer is a real one with the kinds.
-func apiServer(t *testing.T) client.Client {
+func apiServer(t *testing.T) (client.Client, *envtest.Environment) {
 	t.Helper()
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		if os.Getenv("CI") == "true" {
@@ -108,11 +108,12 @@ func apiServer(t *testing.T) client.Client {
 	require.NoError(t, v1alpha1.AddToScheme(scheme))
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	require.NoError(t, err)
-	return c
+	return c, environment
 }
 
 func TestKindsOnAnAPIServer(t *testing.T) {
-	c := apiServer(t)
+	c, environment := apiServer(t)
+	t.Run("explain", func(t *testing.T) { kubectlExplains(t, environment) })
 	t.Run("predecessor", func(t *testing.T) { predecessorsManifestsApply(t, c) })
 	t.Run("templates", func(t *testing.T) { templatesAreLenient(t, c) })
 	t.Run("mistakes", func(t *testing.T) { mistakesAreRefused(t, c) })

@@ -1,10 +1,12 @@
 package elastichub
 
 import (
+	"io"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -12,6 +14,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/kindfields"
@@ -21,7 +24,7 @@ import (
 var (
 	tellsUnit    = regexp.MustCompile(`(?m)^Unit: \S.*\.$`)
 	tellsDefault = regexp.MustCompile(`(?m)^Default: \S.*\.$`)
-	tellsExample = regexp.MustCompile(`(?m)^Example: \S.*\.$`)
+	tellsExample = regexp.MustCompile(`(?m)^Example: (\S.*)\.$`)
 )
 
 // TestKindsExplainThemselves: kubectl explain tells of every field of the kinds what it
@@ -49,12 +52,23 @@ func TestKindsExplainThemselves(t *testing.T) {
 			assert.Regexp(t, tellsDefault, said, "%s does not tell what holds without it", f.Path)
 		}
 		if wantsExample(f, schema) {
-			assert.Regexp(t, tellsExample, said, "%s has no example", f.Path)
+			if example := tellsExample.FindStringSubmatch(said); assert.NotNil(t, example, "%s has no example", f.Path) {
+				isOfType(t, f, example[1])
+			}
 		}
 	}
 	for name, root := range kinds {
+		delete(root.Properties, "metadata") // the API server describes it
 		allDescribed(t, name, root)
 	}
+}
+
+// isOfType: who types an example is not refused for its type.
+func isOfType(t *testing.T, f kindfields.Field, example string) {
+	t.Helper()
+	value := reflect.New(f.Type)
+	assert.NoError(t, yaml.UnmarshalStrict([]byte(example), value.Interface()), "the example of %s", f.Path)
+	assert.False(t, value.Elem().IsZero(), "the example of %s", f.Path)
 }
 
 // isMeasured: a number, a quantity, or a time.
@@ -124,5 +138,35 @@ func allDescribed(t *testing.T, path string, schema *apiextensionsv1.JSONSchemaP
 	}
 	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil {
 		allDescribed(t, path+"{}", schema.AdditionalProperties.Schema)
+	}
+}
+
+// kubectlExplains runs the real one against an API server that has the kinds.
+func kubectlExplains(t *testing.T, environment *envtest.Environment) {
+	user, err := environment.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
+	require.NoError(t, err)
+	kubectl, err := user.Kubectl()
+	require.NoError(t, err)
+	for path, want := range map[string][]string{
+		"jupyternotebook.spec.idleStop.seconds":          {"Seconds of idleness", "Unit: seconds.", "Example: 1800."},
+		"jupyternotebook.spec.auth":                      {"tokenSecretRef", "Default: enable.", "enum: enable, disable"},
+		"jupyternotebook.spec.template.spec.containers":  {"terminationMessagePolicy", "Compute Resources required by this container"},
+		"jupytergateway.spec.keep.maxBytes":              {"Unit: bytes.", "Example: 8Gi.", "Default: kernels.keep.maxBytes of the chart."},
+		"jupyterkernel.status.parkAt":                    {"Unit: a time of RFC 3339."},
+		"jupyterkernelspec.spec.shmSize":                 {"Unit: bytes.", "Default: the container's limit of memory."},
+		"jupyterkerneltemplate.spec.template.metadata":   {"labels", "Labels of the Pod."},
+		"grouppolicy.spec.kernels.budget.window.rolling": {"Unit: hours, minutes and seconds.", "Example: 168h."},
+	} {
+		var said string
+		require.Eventually(t, func() bool {
+			stdout, _, err := kubectl.Run("explain", path)
+			text, _ := io.ReadAll(stdout)
+			said = string(text)
+			return err == nil
+		}, time.Minute, 200*time.Millisecond, path)
+		said = strings.Join(strings.Fields(said), " ") // kubectl breaks lines
+		for _, part := range want {
+			assert.Contains(t, said, part, path)
+		}
 	}
 }
