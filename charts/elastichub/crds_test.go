@@ -142,7 +142,7 @@ func strictly(c client.Client) client.Client {
 // predecessorsManifestsApply: all of elastic-jupyter-operator's examples and samples
 // (commit fdc59f9 and later) are taken as they are, without an unknown field.
 func predecessorsManifestsApply(t *testing.T, c client.Client) {
-	files, err := filepath.Glob("testdata/predecessor/*.yaml")
+	files, err := filepath.Glob("../../examples/elastic-jupyter-operator/*/*.yaml")
 	require.NoError(t, err)
 	require.Len(t, files, 14)
 	for _, file := range files {
@@ -151,7 +151,7 @@ func predecessorsManifestsApply(t *testing.T, c client.Client) {
 		for i, part := range strings.Split(string(text), "\n---\n") {
 			o := object(t, part)
 			o.SetNamespace("default")
-			o.SetName(fmt.Sprintf("%s-%d", strings.ReplaceAll(strings.TrimSuffix(filepath.Base(file), ".yaml"), "_", "-"), i))
+			o.SetName(fmt.Sprintf("%s-%d", strings.ReplaceAll(filepath.Base(filepath.Dir(file))+"-"+strings.TrimSuffix(filepath.Base(file), ".yaml"), "_", "-"), i))
 			assert.NoError(t, strictly(c).Create(t.Context(), o), file)
 		}
 	}
