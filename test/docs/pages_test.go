@@ -126,6 +126,7 @@ func TestObjectsAreWhatTheirKindsSay(t *testing.T) {
 	kinds := map[string]func() any{
 		"GroupPolicy":           func() any { return &v1alpha1.GroupPolicy{} },
 		"JupyterGateway":        func() any { return &v1alpha1.JupyterGateway{} },
+		"JupyterKernel":         func() any { return &v1alpha1.JupyterKernel{} },
 		"JupyterKernelSpec":     func() any { return &v1alpha1.JupyterKernelSpec{} },
 		"JupyterKernelTemplate": func() any { return &v1alpha1.JupyterKernelTemplate{} },
 		"JupyterNotebook":       func() any { return &v1alpha1.JupyterNotebook{} },

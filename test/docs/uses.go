@@ -66,6 +66,7 @@ var uses = []use{
 	{"docs/moving-in.md", `kubectl -n jupyterhub create secret generic gateway-client --from-literal=token="$(openssl rand -hex 32)"`, Typed, ""},
 	{"docs/moving-in.md", "# clients.yaml", Objects, ""},
 	{"docs/moving-in.md", "kubectl get jupyternotebooks,jupytergateways,jupyterkernelspecs,jupyterkerneltemplates,jupyterkernels -A -o yaml > objects-of-the-operator.yaml", Shown, "is for the whole cluster; the chart's Job has the same crds apply"},
+	{"docs/signing-in.md", "# with-a-token.yaml", Objects, ""},
 	{"docs/homes.md", "kubectl -n jupyterhub annotate persistentvolumeclaim claim-alice elastichub.io/adopt=alice", Typed, ""},
 
 	{"docs/homes.md", "notebooks:", Values, ""},
