@@ -87,5 +87,5 @@ def teach():
 
 try:
     teach()
-except Exception as fault:  # a server must start, also one of a kind that nobody has seen
-    print("elastichub cannot ask this server when it was used: %r" % fault, file=sys.stderr)
+except Exception as fault:  # noqa: BLE001 - a server must start, also one of a kind that nobody has seen
+    print(f"elastichub cannot ask this server when it was used: {fault!r}", file=sys.stderr)
