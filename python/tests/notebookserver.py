@@ -36,6 +36,8 @@ states.SOON = 0.2
 class Server:
     """A jupyter_server in a process of its own."""
 
+    prefix: tuple[str, ...] = ()  # of the command
+
     def __init__(self, directory, peer, local, config=""):
         self.directory = Path(directory)
         self.local = local
@@ -65,7 +67,7 @@ class Server:
     async def start(self):
         with open(self.directory / "server.log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--debug"]
+                [*self.prefix, sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--debug"]
                 + [f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"]
                 + ["--IdentityProvider.token=t", f"--ServerApp.root_dir={self.directory}/home"],
                 stdout=log,

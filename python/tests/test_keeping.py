@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
-from elastichub.notebook.activity import Keeping, Stop, _instant
+from elastichub.notebook.activity import LONGEST_RUN, Keeping, Stop, _instant
 from notebookserver import Server
 from peer import Peer
 
@@ -25,10 +25,10 @@ class Clock:
 
 def test_a_stop_is_coming_until_the_server_is_used():
     clock = Clock()
-    nothing = {"snoozedUntil": None, "stopAt": None, "canKeep": False}
+    nothing = {"snoozedUntil": None, "stopAt": None, "cause": None, "canKeep": False}
     assert clock.keeping.told_of() == nothing and clock.keeping.keep() is None
     clock.tell()
-    assert clock.keeping.told_of() == {"snoozedUntil": None, "stopAt": "2026-03-01T12:05:00Z", "canKeep": True}
+    assert clock.keeping.told_of() == {"snoozedUntil": None, "stopAt": "2026-03-01T12:05:00Z", "cause": "Idle", "canKeep": True}
     clock.used = clock.now
     assert clock.keeping.told_of() == nothing
     clock.tell()
@@ -41,7 +41,7 @@ def test_it_is_kept_hour_by_hour_as_long_as_is_allowed():
     clock = Clock()
     clock.tell(keep=90 * MINUTE)
     assert clock.keeping.keep() == NOON + HOUR
-    assert clock.keeping.told_of() == {"snoozedUntil": "2026-03-01T13:00:00Z", "stopAt": None, "canKeep": False}
+    assert clock.keeping.told_of() == {"snoozedUntil": "2026-03-01T13:00:00Z", "stopAt": None, "cause": None, "canKeep": False}
     assert clock.keeping.keep() == NOON + 90 * MINUTE, "what is left"
     assert clock.keeping.keep() is None
     clock.now += 88 * MINUTE
@@ -57,6 +57,18 @@ def test_whoever_comes_back_may_keep_it_too():
     clock.tell()
     clock.used = clock.now + MINUTE
     assert clock.keeping.coming() is None and clock.keeping.keep() == NOON + HOUR
+
+
+def test_the_longest_run_ends_whoever_uses_it():
+    clock = Clock()
+    clock.keeping.until = NOON + HOUR
+    clock.keeping.told(Stop(NOON + 5 * MINUTE, None, 4 * HOUR, LONGEST_RUN))
+    clock.used = NOON + MINUTE
+    told = clock.keeping.told_of()
+    assert (told["stopAt"], told["cause"], told["canKeep"]) == ("2026-03-01T12:05:00Z", "MaxRun", False)
+    assert clock.keeping.keep() is None
+    clock.now += 5 * MINUTE
+    assert clock.keeping.coming() is None
 
 
 def test_less_than_it_would_run_anyway_is_nothing():
@@ -96,7 +108,13 @@ async def test_a_real_server(server):
     assert said["canKeep"] and _instant(said["stopAt"]) == (now + 4 * MINUTE).replace(microsecond=0)
     code, said = await server.api("POST", path + "/snooze")
     assert code == 200 and HOUR - MINUTE < _instant(said["snoozedUntil"]) - now < HOUR + MINUTE
-    assert (await server.api("GET", path))[1] == said
+    code, asked = await server.api("GET", path)
+    assert asked["busy"] is not None and {key: asked[key] for key in said} == said
+    assert (await server.api("POST", path + "/page", {}))[1] == said
+    run = {"stopAt": told["stopAt"], "keepSeconds": 0, "cause": "MaxRun"}
+    assert await server.api("PUT", path, run) == (200, {})
+    assert (await server.api("POST", path + "/page", {}))[1]["cause"] == "MaxRun"
+    assert (await server.api("POST", path + "/snooze"))[0] == 409
     assert await server.last_activity() == used, "to look is no activity"
 
     for bad in ({}, [], {**told, "stopAt": "soon"}, {**told, "keepSeconds": 1 << 80}, {**told, "keepSeconds": None}):

@@ -22,16 +22,16 @@ MAX_MESSAGE = 256 << 20
 
 def configure(c, environ=os.environ):
     """Sets jupyter_server's classes for the gateway that JUPYTER_GATEWAY_URL or
-    c.GatewayClient.url names; without one nothing changes. ELASTICHUB_LOCAL_KERNELS=true offers
-    the kernels of this server beside the gateway's."""
+    c.GatewayClient.url names; without one the server only tells what it is at. ELASTICHUB_LOCAL_KERNELS=true
+    offers the kernels of this server beside the gateway's."""
     local = environ.get("ELASTICHUB_LOCAL_KERNELS", "false")
     if local not in ("true", "false"):
         raise ValueError("ELASTICHUB_LOCAL_KERNELS must be true or false")
-    if not (environ.get("JUPYTER_GATEWAY_URL") or c.GatewayClient.get("url")):
-        return
     here = "elastichub.notebook"
     app = c.ServerApp
     app.jpserver_extensions.update({here: True})
+    if not (environ.get("JUPYTER_GATEWAY_URL") or c.GatewayClient.get("url")):
+        return
     if "tornado_settings" not in app:
         app.tornado_settings = {}
     if "websocket_max_message_size" not in app.tornado_settings:
@@ -60,7 +60,23 @@ def _jupyter_server_extension_points():
 def _load_jupyter_server_extension(app):
     import asyncio
 
-    from . import activity, ports
+    from . import activity
+
+    look = activity.add_handlers(app)
+
+    def start():
+        # Held by the application: the loop itself keeps weak references to tasks only.
+        app.elastichub_busy = asyncio.ensure_future(look())
+
+    app.io_loop.add_callback(start)
+    if app.gateway_config.gateway_enabled:
+        _load_for_gateway(app)
+
+
+def _load_for_gateway(app):
+    import asyncio
+
+    from . import ports
     from .connection import GatewayConnection, dial
     from .documents.api import KeptHandler
     from .leaving import Leaving
@@ -72,7 +88,6 @@ def _load_jupyter_server_extension(app):
 
     manager = getattr(app.kernel_manager, "remote", app.kernel_manager)
     ports.add_handlers(app, manager)
-    activity.add_handlers(app)
     watch = Watch(manager, app.log)
 
     specs = getattr(app.kernel_spec_manager, "remote", app.kernel_spec_manager)

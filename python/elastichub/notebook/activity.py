@@ -1,8 +1,8 @@
-"""When this server will be stopped for idleness, and until when somebody wants it kept.
+"""What this server is at, when it will be stopped, and until when somebody wants it kept.
 
-elastichub's controllers tell the first some minutes before, and ask for the second before they stop
-it. What they grant is bounded by its policies; a server has no right to change anything of itself.
-A page shows the one and says the other.
+elastichub's controllers tell the second some minutes before, and ask for the others before they stop it
+for idleness. What they grant is bounded by its policies; a server has no right to change anything of
+itself. A page shows when it is stopped, says that it is wanted, and tells when its person did something.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
+from . import use
+from .busy import Busy
+
 STEP = timedelta(hours=1)  # how much longer it is kept each time that somebody asks
 SLACK = timedelta(seconds=1)  # between two clocks of one machine
 PATH = "elastichub/v1/activity"
+IDLE, LONGEST_RUN = "Idle", "MaxRun"  # causes
 
 
 class Stop:
     """The stop that this server was told of."""
 
-    def __init__(self, at, idle_since, keep):
+    def __init__(self, at, idle_since, keep, cause=IDLE):
         self.at = at
-        self.idle_since = idle_since
+        self.idle_since = idle_since  # None: it is stopped whoever uses it
         self.keep = keep  # for how much longer in all it may be kept
+        self.cause = cause
 
 
 class Keeping:
@@ -44,7 +49,11 @@ class Keeping:
     def coming(self):
         """The stop, if nothing has happened since it was told of that puts it off."""
         stop, now = self._stop, self._clock()
-        if stop is None or stop.at <= now or self._last_used() > stop.idle_since + SLACK:
+        if stop is None or stop.at <= now:
+            return None
+        if stop.idle_since is None:
+            return stop
+        if self._last_used() > stop.idle_since + SLACK:
             return None
         if self.until is not None and self.until >= stop.at:
             return None
@@ -54,7 +63,7 @@ class Keeping:
         """Another hour, or what is left; also for somebody who was told of a stop and has put it off
         by coming back. Returns until when, or None if nothing is left or no stop was told."""
         stop, now = self._stop, self._clock()
-        if stop is None:
+        if stop is None or stop.idle_since is None:
             return None
         begin = max(now, self.until or now)
         until = begin + min(STEP, stop.keep)
@@ -74,12 +83,13 @@ class Keeping:
         return {
             "snoozedUntil": until and _text(until),
             "stopAt": stop and _text(stop.at),
-            "canKeep": stop is not None and self._clock() + stop.keep > stop.at,
+            "cause": stop and stop.cause,
+            "canKeep": stop is not None and stop.idle_since is not None and self._clock() + stop.keep > stop.at,
         }
 
 
-def _text(instant):
-    return instant.astimezone(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _text(instant, to="seconds"):
+    return instant.astimezone(timezone.utc).isoformat(timespec=to).replace("+00:00", "Z")
 
 
 def _instant(text):
@@ -96,24 +106,19 @@ def _instant(text):
     return instant
 
 
-def last_used(app):
-    """As the controllers find it: jupyter_server leaves terminals out of its own."""
-    latest = app.web_app.last_activity()
-    terminals = app.web_app.settings.get("terminal_manager")
-    for model in terminals.list() if terminals is not None else ():
-        try:
-            latest = max(latest, _instant(model["last_activity"]))
-        except (KeyError, TypeError, ValueError):
-            continue
-    return latest
-
-
 def add_handlers(app):
-    keeping = Keeping(lambda: last_used(app))
+    """Returns what is to run while the server does."""
+    use.install(app)
+    keeping, busy = Keeping(lambda: use.last_used(app)), Busy(app)
     base = url_path_join(app.base_url, PATH)
-    told = {"keeping": keeping}
-    app.web_app.add_handlers(".*$", [(base, About, told), (url_path_join(base, "snooze"), Snooze, told)])
-    return keeping
+    told = {"keeping": keeping, "app": app}
+    handlers = [
+        (base, About, {**told, "busy": busy}),
+        (url_path_join(base, "page"), Page, told),
+        (url_path_join(base, "snooze"), Snooze, told),
+    ]
+    app.web_app.add_handlers(".*$", handlers)
+    return busy.run
 
 
 class _Handler(APIHandler):
@@ -122,16 +127,24 @@ class _Handler(APIHandler):
     auth_resource = "server"
     _track_activity = False
 
-    def initialize(self, keeping):
+    def initialize(self, keeping, app):
         super().initialize()
-        self.keeping = keeping
+        self.keeping, self.app = keeping, app
 
 
 class About(_Handler):
+    """For the controllers."""
+
+    def initialize(self, busy, **told):
+        super().initialize(**told)
+        self.busy = busy
+
     @web.authenticated
     @authorized
     async def get(self):
-        self.finish(json.dumps(self.keeping.told_of()))
+        busy = await self.busy.all()
+        used = _text(use.last_used(self.app), "microseconds")
+        self.finish(json.dumps({**self.keeping.told_of(), "busy": busy, "lastActivity": used}))
 
     @web.authenticated
     @authorized
@@ -139,10 +152,28 @@ class About(_Handler):
         try:
             said = self.get_json_body() or {}
             keep = timedelta(seconds=max(0, int(said["keepSeconds"])))
-            self.keeping.told(Stop(_instant(said["stopAt"]), _instant(said["idleSince"]), keep))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            cause = said.get("cause", IDLE)
+            idle_since = None if cause == LONGEST_RUN else _instant(said["idleSince"])
+            self.keeping.told(Stop(_instant(said["stopAt"]), idle_since, keep, cause))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise web.HTTPError(400, "stopAt, idleSince and keepSeconds are wanted") from error
         self.finish("{}")
+
+
+class Page(_Handler):
+    """For pages, which look every few seconds."""
+
+    @web.authenticated
+    @authorized
+    async def post(self):
+        try:
+            ago = (self.get_json_body() or {}).get("usedSecondsAgo")
+            if ago is not None:
+                now = datetime.now(timezone.utc)
+                use.note(self.app, now - timedelta(seconds=max(0.0, float(ago))))
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise web.HTTPError(400, "usedSecondsAgo is a number, or null") from error
+        self.finish(json.dumps(self.keeping.told_of()))
 
 
 class Snooze(_Handler):

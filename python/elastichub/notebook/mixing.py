@@ -382,6 +382,10 @@ class MixedKernelManager(AsyncMappingKernelManager):
         known = [model for model in self._models if model["id"] in self.remote]
         return super().list_kernels() + known
 
+    async def list_all(self):
+        """The same with nothing from memory. Error: that of the gateway."""
+        return super().list_kernels() + (await self.remote.list_kernels() if len(self.remote) else [])
+
     async def shutdown_all(self, now=False):
         await asyncio.gather(self.remote.shutdown_all(now=now), self._shutdown_local(now))
 

@@ -5,12 +5,17 @@ import { ServerConnection } from '@jupyterlab/services';
 const BASE = 'elastichub/v1/activity';
 const PAUSE = 20_000; // milliseconds between two looks
 const SHOWN = 8_000; // milliseconds for which an answer is shown
+const HASTE = 1_000; // as long as a stop is coming, after its user has done something
+const DEEDS = ['keydown', 'pointerdown', 'wheel', 'touchstart']; // what only a person does
+const LONGEST_RUN = 'MaxRun';
 const MARK = /^⏻ .*? · /; // begins the title of a page in the background
 
-/** What the notebook server says of its stop for idleness. */
+/** What the notebook server says of its stop. */
 interface IStop {
-  /** When it will be stopped if nobody uses it; null: not within the next minutes. */
+  /** When it will be stopped; null: not within the next minutes. */
   stopAt: string | null;
+  /** LONGEST_RUN: it has run for as long as is allowed, and is stopped whoever uses it. */
+  cause: string | null;
   /** Until when somebody wants it kept. */
   snoozedUntil: string | null;
   /** Whether it can be kept longer. */
@@ -19,6 +24,7 @@ interface IStop {
 
 interface IWords {
   stops: string;
+  ends: string;
   keep: string;
   kept: string;
   failed: string;
@@ -27,18 +33,21 @@ interface IWords {
 const WORDS: { [language: string]: IWords } = {
   en: {
     stops: 'This server will be stopped at {time}, since nothing runs.',
+    ends: 'This server will be stopped at {time}: it has run for as long as is allowed. Save what you need.',
     keep: 'Keep another hour',
     kept: 'This server is kept until {time}.',
     failed: 'This server cannot be kept any longer'
   },
   ru: {
     stops: 'Этот сервер будет остановлен в {time}: на нём ничего не выполняется.',
+    ends: 'Этот сервер будет остановлен в {time}: он проработал максимально разрешённое время. Сохраните нужное.',
     keep: 'Сохранить ещё на час',
     kept: 'Сервер будет работать до {time}.',
     failed: 'Продлить работу этого сервера больше нельзя'
   },
   zh: {
     stops: '此服务器没有任何任务在运行,将于 {time} 停止。',
+    ends: '此服务器已达到允许的最长运行时间,将于 {time} 停止。请保存所需内容。',
     keep: '再保留一小时',
     kept: '此服务器将保留到 {time}。',
     failed: '无法继续保留此服务器'
@@ -59,14 +68,19 @@ function words(): IWords {
 const clock = (instant: string): string =>
   new Date(instant).toLocaleTimeString(navigator.language, { hour: '2-digit', minute: '2-digit' });
 
-/** Says in the page when the server will be stopped, and keeps it as its user asks. It looks on until the
- * page is gone. */
+/** Says in the page when the server will be stopped, keeps it as its user asks, and tells the server when its
+ * user did something: JupyterLab's own requests do not show that. It looks on until the page is gone. */
 export class StopNotice {
   private _shown = ''; // the notification
   private _stopAt = ''; // what it speaks of
+  private _cause = ''; // of it
   private _timer = 0;
+  private _used: number | null = Date.now(); // by its user, and not told yet: the page was opened
 
   constructor(private readonly _settings: ServerConnection.ISettings) {
+    for (const deed of DEEDS) {
+      document.addEventListener(deed, event => this._note(event), { capture: true, passive: true });
+    }
     document.addEventListener('visibilitychange', () => {
       this._entitle();
       if (this._timer && !document.hidden) {
@@ -76,34 +90,60 @@ export class StopNotice {
     void this._look();
   }
 
+  private _note(event: Event): void {
+    if (!event.isTrusted) {
+      return; // of a program
+    }
+    const first = this._used === null;
+    this._used = Date.now();
+    if (first && this._timer && this._putsOff()) {
+      window.clearTimeout(this._timer);
+      this._timer = window.setTimeout(() => void this._look(), HASTE);
+    }
+  }
+
+  /** Whether the server is not stopped if it hears of a use in time. */
+  private _putsOff(): boolean {
+    return this._stopAt !== '' && this._cause !== LONGEST_RUN;
+  }
+
   private async _look(): Promise<void> {
     window.clearTimeout(this._timer);
     this._timer = 0;
     let there = true;
+    let pause = PAUSE;
+    const used = this._used;
     try {
-      const response = await this._ask('GET', '');
+      const usedSecondsAgo = used === null ? null : Math.max(0, (Date.now() - used) / 1000);
+      const response = await this._ask('POST', 'page', JSON.stringify({ usedSecondsAgo }));
       there = response.status !== 404; // no such extension, or one of a former release
       if (response.ok) {
         this._take((await response.json()) as IStop);
+        if (this._used === used) {
+          this._used = null;
+        } else if (this._putsOff()) {
+          pause = HASTE;
+        }
       }
     } catch {
       // It is asked again: a page lives longer than a connection.
     }
     if (there) {
       window.clearTimeout(this._timer);
-      this._timer = window.setTimeout(() => void this._look(), PAUSE);
+      this._timer = window.setTimeout(() => void this._look(), pause);
     }
   }
 
-  private _ask(method: string, path: string): Promise<Response> {
+  private _ask(method: string, path: string, body?: string): Promise<Response> {
     const url = URLExt.join(this._settings.baseUrl, BASE, path);
-    return ServerConnection.makeRequest(url, { method }, this._settings);
+    return ServerConnection.makeRequest(url, { method, body }, this._settings);
   }
 
   private _take(stop: IStop): void {
     const stopAt = stop.stopAt ?? '';
     const former = this._stopAt;
     this._stopAt = stopAt;
+    this._cause = stop.cause ?? '';
     this._entitle();
     if (stopAt === former) {
       return; // it is shown, or its user has closed it
@@ -114,7 +154,8 @@ export class StopNotice {
     }
     const said = words();
     const keep = { label: said.keep, displayType: 'accent' as const, callback: () => void this._keep() };
-    this._shown = Notification.emit(said.stops.replace('{time}', clock(stopAt)), 'warning', {
+    const sentence = stop.cause === LONGEST_RUN ? said.ends : said.stops;
+    this._shown = Notification.emit(sentence.replace('{time}', clock(stopAt)), 'warning', {
       autoClose: false,
       actions: stop.canKeep ? [keep] : []
     });
