@@ -48,7 +48,7 @@ func (p *Portal) snoozeServer(r *request) (mine bool, err error) {
 	if err != nil {
 		return mine, err
 	}
-	if stop := nb.Spec.IdleStop; nb.Spec.Stopped || nb.Status.Phase != v1alpha1.NotebookReady || stop == nil || stop.Seconds <= 0 {
+	if nb.Spec.Stopped || nb.Status.Phase != v1alpha1.NotebookReady || nb.Spec.IdleStop.Limit() <= 0 {
 		return mine, errNothingToKeep
 	}
 	former := v1alpha1.Snooze{Until: nb.Status.SnoozedUntil, Seconds: nb.Status.SnoozedSeconds}

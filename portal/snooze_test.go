@@ -72,7 +72,7 @@ func TestKeepAnotherHour(t *testing.T) {
 	nb := h.server("jupyter-alice", "alice", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady, StopEligibleAt: &soon, StopCause: v1alpha1.StopIdle})
 	assert.Equal(t, "nothing-to-keep", ask("alice", "servers/jupyter-alice", `{}`), "nothing stops it")
 	before := nb.DeepCopy()
-	nb.Spec.IdleStop = &v1alpha1.IdleStop{Seconds: 60}
+	nb.Spec.IdleStop = &v1alpha1.IdleStop{Seconds: new(int64(60))}
 	require.NoError(t, h.api.Patch(t.Context(), nb, client.MergeFrom(before)))
 	done := alice.submit("servers/jupyter-alice/snooze", formOf(t, alice.open(""), base+"servers/jupyter-alice/snooze"))
 	assert.Equal(t, base+"?done=snooze", done.Header().Get("Location"), "%s", done.Body)

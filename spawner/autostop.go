@@ -16,45 +16,16 @@ import (
 )
 
 // Servers are stopped by themselves for two reasons: spec.idleStop and
-// spec.maxRunSeconds. The first takes a fresh answer of the server itself: it
-// is asked when its time seems to have come, and not stopped when it does not
-// answer. A server is not idle while one of its kernels has a Pod or waits for
-// one, whatever the kernel does: kernels have an idle time of their own.
+// spec.maxRunSeconds. The first takes a fresh answer of the server itself, and that it
+// was told of the stop for some time: one that does not answer is not stopped. A server is not
+// idle while one of its kernels has a Pod or waits for one, whatever the kernel does: kernels
+// have an idle time of their own.
 
 const (
-	// askAgain is when a server that did not answer, or was busy, is asked again.
-	askAgain = time.Minute
-	// askTimeout bounds one question.
-	askTimeout = 10 * time.Second
-	// questions are asked this many at a time, so that servers that do not
-	// answer hold up no starts; the others are asked askSoon.
-	questions = 2
-	askSoon   = 5 * time.Second
-
 	// envToken and envPrefix are JupyterHub's names in a server's environment.
 	envToken  = "JUPYTERHUB_API_TOKEN"
 	envPrefix = "JUPYTERHUB_SERVICE_PREFIX"
 )
-
-// Activity is what a notebook server says of itself.
-type Activity struct {
-	// Last is when somebody or something last used it.
-	Last time.Time
-	// Busy: a kernel that the server lists computes, its own or its gateway's.
-	Busy bool
-	// KeepUntil is until when somebody wants it kept although it is idle, as one of its
-	// pages has said; zero if nobody does.
-	KeepUntil time.Time
-}
-
-// Asker asks notebook servers. No conclusion is drawn from an error.
-type Asker interface {
-	// Ask gets the address of the server's API, ending in a slash, and a token
-	// that the server takes.
-	Ask(ctx context.Context, address, token string) (Activity, error)
-	// Forewarn tells a server when it will be stopped.
-	Forewarn(ctx context.Context, address, token string, warning Forewarning) error
-}
 
 // deadline is what the clocks of a running server say.
 type deadline struct {
@@ -71,7 +42,8 @@ func deadlineOf(nb *v1alpha1.JupyterNotebook, status v1alpha1.JupyterNotebookSta
 	if limit := nb.Spec.MaxRunSeconds; limit > 0 && status.StartTime != nil {
 		d.at, d.cause = status.StartTime.Add(time.Duration(limit)*time.Second), v1alpha1.StopMaxRun
 	}
-	if nb.Spec.IdleStop == nil || nb.Spec.IdleStop.Seconds <= 0 || status.Phase != v1alpha1.NotebookReady {
+	limit := nb.Spec.IdleStop.Limit()
+	if limit <= 0 || status.Phase != v1alpha1.NotebookReady || len(status.Busy) > 0 || isSilent(status) {
 		return d
 	}
 	if ready := apimeta.FindStatusCondition(status.Conditions, ConditionReady); ready != nil {
@@ -89,7 +61,7 @@ func deadlineOf(nb *v1alpha1.JupyterNotebook, status v1alpha1.JupyterNotebookSta
 			d.idleSince = end.Time
 		}
 	}
-	idle := d.idleSince.Add(time.Duration(nb.Spec.IdleStop.Seconds) * time.Second)
+	idle := d.idleSince.Add(limit)
 	if until := status.SnoozedUntil; until != nil && until.After(idle) {
 		idle = until.Time
 	}
@@ -99,124 +71,112 @@ func deadlineOf(nb *v1alpha1.JupyterNotebook, status v1alpha1.JupyterNotebookSta
 	return d
 }
 
-// watchTime completes a status by the time of the next automatic stop, and
-// carries the stop out when it is due. It returns when time alone will change
+// watchTime completes a status by what the server is at and by the time of the next automatic
+// stop, and carries the stop out when it is due. It returns when time alone will change
 // something; zero means never.
 func (c *controller) watchTime(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) (time.Duration, *v1alpha1.StopCause, error) {
 	next.StopEligibleAt, next.StopCause = nil, ""
 	c.snooze(nb, next)
+	if next.Phase != v1alpha1.NotebookReady { // what it was told is forgotten with its process
+		c.watched.forget(client.ObjectKeyFromObject(nb))
+	}
+	if next.Phase != v1alpha1.NotebookReady || nb.Spec.Stopped || nb.Spec.IdleStop.Limit() <= 0 {
+		next.Busy = nil
+		apimeta.RemoveStatusCondition(&next.Conditions, ConditionAnswers)
+	}
 	switch next.Phase {
 	case v1alpha1.NotebookStarting, v1alpha1.NotebookReady, v1alpha1.NotebookPending:
 	default:
-		c.forewarned.forget(client.ObjectKeyFromObject(nb))
 		return 0, nil, nil
 	}
-	if nb.Spec.Stopped || nb.Spec.IdleStop == nil && nb.Spec.MaxRunSeconds <= 0 {
+	if nb.Spec.Stopped || nb.Spec.IdleStop.Limit() <= 0 && nb.Spec.MaxRunSeconds <= 0 {
 		return 0, nil, nil
 	}
-	kernels, err := c.kernelsOf(ctx, c.client, nb, nil)
+	d, askIn, fresh, err := c.lookAtServer(ctx, nb, next)
 	if err != nil {
 		return 0, nil, err
 	}
-	d := deadlineOf(nb, *next, kernels)
-	wait := time.Duration(0)
-	asks := c.isNear(nb, d)
-	if asks {
-		if wait, err = c.askServer(ctx, nb, next); err != nil {
-			return 0, nil, err
+	if d.cause == "" {
+		return askIn, nil, nil
+	}
+	d.at = wholeSecond(d.at)
+	left := d.at.Sub(c.now())
+	switch {
+	case d.cause == v1alpha1.StopIdle && !fresh && c.isNear(nb, d):
+		return askIn, nil, nil // it could not be asked, and what would be shown is over
+	case left <= 0:
+		return 0, &d.cause, nil
+	}
+	next.StopEligibleAt, next.StopCause = &metav1.Time{Time: d.at}, d.cause
+	if !c.isTold(nb, d) {
+		if early := left - forewarningOf(nb, d.cause); early > 0 {
+			left = early
+		} else if next.Phase == v1alpha1.NotebookReady {
+			told, err := c.forewarn(ctx, nb, next, d)
+			if err != nil {
+				return 0, nil, err
+			}
+			if !told {
+				left = min(left, askSoon)
+			}
+		}
+	}
+	if askIn > 0 {
+		left = min(left, askIn)
+	}
+	return left, nil, nil
+}
+
+// lookAtServer finds out what a server is at: from its kernels, or from itself if it is time to ask it. It
+// returns what the clocks say then, when to ask again if time alone decides that, and whether the server
+// has just answered.
+func (c *controller) lookAtServer(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) (d deadline, askIn time.Duration, fresh bool, err error) {
+	kernels, err := c.kernelsOf(ctx, c.client, nb, nil)
+	if err != nil {
+		return d, 0, false, err
+	}
+	d = c.withNotice(nb, deadlineOf(nb, *next, kernels))
+	if nb.Spec.IdleStop.Limit() <= 0 || next.Phase != v1alpha1.NotebookReady {
+		return d, 0, false, nil
+	}
+	if busy := holding(kernels, nb.Status.Busy, c.now()); len(busy) > 0 {
+		next.Busy = busy
+		c.watched.note(nb, func(w *watchedServer) { w.askAt = time.Time{} })
+		return d, 0, false, nil
+	}
+	if c.isToBeAsked(nb, next, d) {
+		decides := d.cause == v1alpha1.StopIdle && d.at.Sub(c.now()) <= forewarningOf(nb, d.cause)
+		if fresh, err = c.askServer(ctx, nb, next, decides); err != nil {
+			return d, 0, false, err
 		}
 		// The cache may not know a kernel that was asked for a moment ago.
 		label := client.MatchingLabels{v1alpha1.LabelNotebook: nb.Name}
 		if kernels, err = c.kernelsOf(ctx, c.live, nb, label); err != nil {
-			return 0, nil, err
+			return d, 0, false, err
 		}
-		d = deadlineOf(nb, *next, kernels)
+		if busy := holding(kernels, nb.Status.Busy, c.now()); len(busy) > 0 {
+			next.Busy = busy
+		}
+		d = c.withNotice(nb, deadlineOf(nb, *next, kernels))
 	}
-	if d.at.IsZero() {
-		return 0, nil, nil
-	}
-	d.at = wholeSecond(d.at)
-	next.StopEligibleAt, next.StopCause = &metav1.Time{Time: d.at}, d.cause
-	if left := d.at.Sub(c.now()); left > 0 {
-		if d.cause != v1alpha1.StopIdle || c.forewarned.of(nb).Equal(d.at) {
-			return left, nil, nil
-		}
-		if early := left - forewarningOf(nb); early > 0 {
-			return early, nil, nil
-		}
-		if asks && wait == 0 {
-			if wait, err = c.forewarn(ctx, nb, next, d); err != nil {
-				return 0, nil, err
-			}
-		}
-		if wait > 0 {
-			left = min(left, wait)
-		}
-		return left, nil, nil
-	}
-	if wait > 0 && d.cause == v1alpha1.StopIdle {
-		return wait, nil, nil
-	}
-	return 0, &d.cause, nil
+	return d, max(c.watched.of(nb).askAt.Sub(c.now()), time.Millisecond), fresh, nil
 }
 
-// isNear reports whether a server is to be asked: its time has come, or it is time to tell
+// isNear reports whether a server is to be asked because of a stop: its time has come, or it is time to tell
 // it of that.
 func (c *controller) isNear(nb *v1alpha1.JupyterNotebook, d deadline) bool {
-	if d.cause != v1alpha1.StopIdle {
-		return false
-	}
 	left := d.at.Sub(c.now())
-	return left <= 0 || left <= forewarningOf(nb) && !c.forewarned.of(nb).Equal(wholeSecond(d.at))
+	return left <= 0 || left <= forewarningOf(nb, d.cause) && !c.isTold(nb, d)
 }
 
 // snooze grants what the annotation asks for, as far as there is anything to put off.
 func (c *controller) snooze(nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) {
 	asked, bound := "", time.Duration(0)
-	if stop := nb.Spec.IdleStop; stop != nil && stop.Seconds > 0 && next.Phase == v1alpha1.NotebookReady && !nb.Spec.Stopped {
-		asked, bound = nb.Annotations[v1alpha1.AnnotationSnoozeUntil], v1alpha1.SnoozeBound(stop.SnoozeMaxSeconds)
+	if nb.Spec.IdleStop.Limit() > 0 && next.Phase == v1alpha1.NotebookReady && !nb.Spec.Stopped {
+		asked, bound = nb.Annotations[v1alpha1.AnnotationSnoozeUntil], v1alpha1.SnoozeBound(nb.Spec.IdleStop.SnoozeMaxSeconds)
 	}
 	granted := v1alpha1.Snooze{Until: next.SnoozedUntil, Seconds: next.SnoozedSeconds}.Grant(asked, c.now(), bound)
 	next.SnoozedUntil, next.SnoozedSeconds = granted.Until, granted.Seconds
-}
-
-// askServer brings status.lastActivity up to date. It returns when to ask again
-// if the answer does not allow a stop.
-func (c *controller) askServer(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) (time.Duration, error) {
-	select {
-	case c.asking <- struct{}{}:
-		defer func() { <-c.asking }()
-	default:
-		return askSoon, nil
-	}
-	prefix, token, err := c.access(ctx, nb)
-	if err != nil {
-		return 0, err
-	}
-	ask, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	activity, err := c.asker.Ask(ask, serverURL(nb)+prefix, token)
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Info("an idle server does not say when it was used last", "error", err.Error())
-		setCondition(observed{notebook: nb, now: c.now()}, next, ConditionAnswers, false, ReasonNoAnswer,
-			"The server does not say when it was last used, and is not stopped for idleness: "+shorten(err.Error()))
-		return askAgain, nil
-	}
-	setCondition(observed{notebook: nb, now: c.now()}, next, ConditionAnswers, true, ReasonAnswers, "")
-	last := activity.Last
-	if activity.Busy {
-		last = c.now()
-	}
-	if last.After(c.now()) { // its clock is ahead of ours
-		last = c.now()
-	}
-	if next.LastActivity == nil || last.After(next.LastActivity.Time) {
-		next.LastActivity = &metav1.MicroTime{Time: last.Truncate(time.Microsecond)}
-	}
-	if activity.KeepUntil.IsZero() {
-		return 0, nil
-	}
-	return 0, c.keepAsServerSays(ctx, nb, next, activity.KeepUntil)
 }
 
 // kernelsOf lists the notebook's kernels, which are not to be changed; labels
@@ -336,7 +296,7 @@ func autoStopOf(nb *v1alpha1.JupyterNotebook) *AutoStop {
 	}
 	switch {
 	case stop.Cause == v1alpha1.StopIdle && nb.Spec.IdleStop != nil:
-		stop.After = time.Duration(nb.Spec.IdleStop.Seconds) * time.Second
+		stop.After = nb.Spec.IdleStop.Limit()
 	case stop.Cause == v1alpha1.StopMaxRun:
 		stop.After = time.Duration(nb.Spec.MaxRunSeconds) * time.Second
 	default:

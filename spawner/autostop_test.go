@@ -18,6 +18,7 @@ import (
 )
 
 func TestDeadline(t *testing.T) {
+	const unsaid = -1 << 40
 	t0 := time.Unix(10000, 0)
 	at := func(seconds int) *metav1.Time {
 		return &metav1.Time{Time: t0.Add(time.Duration(seconds) * time.Second)}
@@ -48,6 +49,7 @@ func TestDeadline(t *testing.T) {
 		{"a parked kernel that is wanted back", 60, 0, v1alpha1.NotebookReady, nil, kernel(v1alpha1.KernelParked, 3, 2, at(5)), nil, ""},
 		{"a parked kernel", 60, 0, v1alpha1.NotebookReady, nil, kernel(v1alpha1.KernelParked, 2, 2, at(40)), at(100), v1alpha1.StopIdle},
 		{"a dead kernel", 60, 0, v1alpha1.NotebookReady, nil, kernel(v1alpha1.KernelDead, 2, 2, nil), at(70), v1alpha1.StopIdle},
+		{"half an hour where nobody says it", unsaid, 0, v1alpha1.NotebookReady, nil, nil, at(1810), v1alpha1.StopIdle},
 		{"the longest run", 0, 100, v1alpha1.NotebookReady, at(90), nil, at(100), v1alpha1.StopMaxRun},
 		{"the longest run counts while it starts", 0, 100, v1alpha1.NotebookStarting, nil, nil, at(100), v1alpha1.StopMaxRun},
 		{"the longest run, a kernel running", 60, 100, v1alpha1.NotebookReady, nil, kernel(v1alpha1.KernelReady, 1, 1, nil), at(100), v1alpha1.StopMaxRun},
@@ -56,8 +58,12 @@ func TestDeadline(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{MaxRunSeconds: row.max}}
-			if row.idle != 0 {
-				nb.Spec.IdleStop = &v1alpha1.IdleStop{Seconds: row.idle}
+			switch row.idle {
+			case 0:
+			case unsaid:
+				nb.Spec.IdleStop = &v1alpha1.IdleStop{}
+			default:
+				nb.Spec.IdleStop = &v1alpha1.IdleStop{Seconds: &row.idle}
 			}
 			status := v1alpha1.JupyterNotebookStatus{Phase: row.phase, StartTime: at(0)}
 			status.Conditions = []metav1.Condition{{Type: ConditionReady, LastTransitionTime: *at(10)}}
@@ -94,7 +100,7 @@ func TestSnoozedServer(t *testing.T) {
 		"one whose time is over":      {60, 0, 14400, -time.Second, time.Minute, v1alpha1.StopIdle, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{MaxRunSeconds: row.max, IdleStop: &v1alpha1.IdleStop{Seconds: row.idle, SnoozeMaxSeconds: &row.bound}}}
+			nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{MaxRunSeconds: row.max, IdleStop: &v1alpha1.IdleStop{Seconds: &row.idle, SnoozeMaxSeconds: &row.bound}}}
 			nb.Annotations = map[string]string{v1alpha1.AnnotationSnoozeUntil: t0.Add(row.asked).Format(time.RFC3339)}
 			status := v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady, StartTime: &metav1.Time{Time: t0}}
 			status.Conditions = []metav1.Condition{{Type: ConditionReady, LastTransitionTime: metav1.Time{Time: t0}}}
@@ -205,14 +211,14 @@ func TestAutoStop(t *testing.T) {
 		idle        *v1alpha1.IdleStop
 		want        *AutoStop
 	}{
-		{"idle", true, map[string]string{v1alpha1.AnnotationStopCause: "Idle", v1alpha1.AnnotationStopTime: "2026-01-02T03:04:05Z"}, &v1alpha1.IdleStop{Seconds: 90},
+		{"idle", true, map[string]string{v1alpha1.AnnotationStopCause: "Idle", v1alpha1.AnnotationStopTime: "2026-01-02T03:04:05Z"}, &v1alpha1.IdleStop{Seconds: new(int64(90))},
 			&AutoStop{Cause: v1alpha1.StopIdle, After: 90 * time.Second, At: at}},
 		{"the longest run", true, map[string]string{v1alpha1.AnnotationStopCause: "MaxRun", v1alpha1.AnnotationStopTime: "2026-01-02T03:04:05Z"}, nil,
 			&AutoStop{Cause: v1alpha1.StopMaxRun, After: time.Hour, At: at}},
 		{"nobody knows when", true, map[string]string{v1alpha1.AnnotationStopCause: "MaxRun", v1alpha1.AnnotationStopTime: "today"}, nil,
 			&AutoStop{Cause: v1alpha1.StopMaxRun, After: time.Hour}},
-		{"by hand", true, nil, &v1alpha1.IdleStop{Seconds: 90}, nil},
-		{"a cause that is none", true, map[string]string{v1alpha1.AnnotationStopCause: "Whim"}, &v1alpha1.IdleStop{Seconds: 90}, nil},
+		{"by hand", true, nil, &v1alpha1.IdleStop{Seconds: new(int64(90))}, nil},
+		{"a cause that is none", true, map[string]string{v1alpha1.AnnotationStopCause: "Whim"}, &v1alpha1.IdleStop{Seconds: new(int64(90))}, nil},
 		{"without an idle time", true, map[string]string{v1alpha1.AnnotationStopCause: "Idle"}, nil, nil},
 		{"not stopped", false, map[string]string{v1alpha1.AnnotationStopCause: "MaxRun"}, nil, nil},
 	} {
@@ -283,11 +289,12 @@ func TestOnlyAHomeKeepsFiles(t *testing.T) {
 }
 
 func TestBusyAndUsedServersStay(t *testing.T) {
+	since := metav1.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	c := newCluster(t)
 	c.gateway("default")
 	c.asker.set(func(address string) (Activity, error) {
 		if address == "http://jupyter-busy."+c.namespace+".svc:8888/user/busy/" {
-			return Activity{Last: time.Now().Add(-time.Hour), Busy: true}, nil
+			return Activity{Last: time.Now().Add(-time.Hour), Busy: []v1alpha1.NotebookBusy{{Kind: v1alpha1.BusyTerminal, Name: "1 (sleep)", Since: &since}}}, nil
 		}
 		return Activity{Last: time.Now().Add(time.Hour)}, nil // its clock is wrong
 	})
@@ -306,8 +313,22 @@ func TestBusyAndUsedServersStay(t *testing.T) {
 		require.NoError(t, c.get("jupyter-"+user, &nb))
 		assert.False(t, nb.Spec.Stopped, user)
 		require.NotNil(t, nb.Status.LastActivity, user)
+		if user == "busy" {
+			require.Len(t, nb.Status.Busy, 1)
+			assert.True(t, nb.Status.Busy[0].Since.Equal(&since))
+			assert.Equal(t, "terminal 1 (sleep)", nb.Status.Busy[0].Kind+" "+nb.Status.Busy[0].Name)
+			assert.Nil(t, nb.Status.StopEligibleAt)
+			assert.Empty(t, nb.Status.StopCause)
+			version := nb.ResourceVersion
+			asked := len(c.asker.all())
+			c.eventually("both asked again", func() bool { return len(c.asker.all()) > asked+3 })
+			require.NoError(t, c.get("jupyter-"+user, &nb))
+			assert.Equal(t, version, nb.ResourceVersion, "that writes nothing")
+			continue
+		}
 		assert.WithinDuration(t, time.Now(), nb.Status.LastActivity.Time, 10*time.Second, user)
 		require.NotNil(t, nb.Status.StopEligibleAt, user)
+		assert.True(t, nb.Status.StopEligibleAt.After(time.Now()))
 		assert.Equal(t, v1alpha1.StopIdle, nb.Status.StopCause)
 	}
 }
@@ -357,7 +378,7 @@ func TestAServerThatAPageKeeps(t *testing.T) {
 // TestWhatIsGrantedToAPage: no more writes than grants.
 func TestWhatIsGrantedToAPage(t *testing.T) {
 	now := time.Unix(10000, 0).UTC()
-	nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{IdleStop: &v1alpha1.IdleStop{Seconds: 60, SnoozeMaxSeconds: new(int64(3600))}}}
+	nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{IdleStop: &v1alpha1.IdleStop{Seconds: new(int64(60)), SnoozeMaxSeconds: new(int64(3600))}}}
 	c := &controller{now: func() time.Time { return now }} // without a client: a write would panic
 	for name, status := range map[string]v1alpha1.JupyterNotebookStatus{
 		"used up":      {SnoozedSeconds: 3600},
@@ -371,8 +392,8 @@ func TestWhatIsGrantedToAPage(t *testing.T) {
 	status := v1alpha1.JupyterNotebookStatus{}
 	require.NoError(t, c.keepAsServerSays(t.Context(), nb, &status, now.Add(-time.Second)))
 	assert.Empty(t, status)
-	assert.Equal(t, 5*time.Minute, forewarningOf(&v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{IdleStop: &v1alpha1.IdleStop{Seconds: 3600}}}))
-	assert.Equal(t, 30*time.Second, forewarningOf(nb))
+	assert.Equal(t, 5*time.Minute, forewarningOf(&v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{IdleStop: &v1alpha1.IdleStop{Seconds: new(int64(3600))}}}, v1alpha1.StopIdle))
+	assert.Equal(t, 30*time.Second, forewarningOf(nb, v1alpha1.StopIdle))
 }
 
 func TestLongestRun(t *testing.T) {

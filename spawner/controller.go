@@ -42,12 +42,12 @@ type controller struct {
 	slots  slotStore
 	asker  Asker
 	// asking holds a place for each question that is being asked.
-	asking     chan struct{}
-	forewarned forewarned
-	recorder   health.Recorder
-	looked     looked
-	met        *metrics
-	now        func() time.Time
+	asking   chan struct{}
+	watched  watched
+	looked   looked
+	recorder health.Recorder
+	met      *metrics
+	now      func() time.Time
 }
 
 // stopError ends building with a state to show rather than an error to retry.
@@ -77,7 +77,7 @@ func (c *controller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	nb := &v1alpha1.JupyterNotebook{}
 	if err := c.client.Get(ctx, req.NamespacedName, nb); err != nil {
-		c.forewarned.forget(req.NamespacedName)
+		c.watched.forget(req.NamespacedName)
 		c.looked.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}

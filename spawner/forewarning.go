@@ -3,10 +3,8 @@ package spawner
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -14,79 +12,88 @@ import (
 	"github.com/elastichub/elastichub/podrules"
 )
 
-// A server is told some time before it is stopped for idleness, so that its pages can say
-// so. Whoever wants it kept says that in a page; the server remembers it, and is asked
+// A server is told some time before it is stopped, so that its pages can say so. Whoever wants
+// it kept although it is idle says that in a page; the server remembers it, and is asked
 // about it before it is stopped. No notebook has a right to write its own object: the
 // controller writes what the server says into the annotation that others write, too.
 //
 //	deadline − forewarning: ask; if it is idle still, tell (Forewarning)
 //	deadline:               ask; kept by hand, used or busy: a later deadline; else stop
+//
+// One that nobody could tell in time, since there was no leader or it did not answer, is stopped for
+// idleness only so long after it was told.
 
-// longestForewarning is how long before its stop a server is told, unless that is more
-// than half of its idle time.
-const longestForewarning = 5 * time.Minute
+const (
+	// longestForewarning is how long before its stop a server is told, unless that is more
+	// than half of its idle time.
+	longestForewarning = 5 * time.Minute
+	// longestRunForewarning is that of a server that is stopped although it is at work.
+	longestRunForewarning = 15 * time.Minute
+)
 
 // Forewarning is what a server is told of its stop.
 type Forewarning struct {
-	// StopAt is when it will be stopped if nobody uses it after IdleSince.
-	StopAt, IdleSince time.Time
+	StopAt time.Time
+	Cause  v1alpha1.StopCause
+	// IdleSince: a server that is used after that is not stopped for idleness then.
+	IdleSince time.Time
 	// Keep is for how much longer in all it may be kept by hand.
 	Keep time.Duration
 }
 
-func forewarningOf(nb *v1alpha1.JupyterNotebook) time.Duration {
-	return min(time.Duration(nb.Spec.IdleStop.Seconds)*time.Second/2, longestForewarning)
-}
-
-// forewarned remembers which stop each server was told of. A new leader tells it again.
-type forewarned struct {
-	mu     sync.Mutex
-	stopAt map[types.NamespacedName]time.Time
-}
-
-func (f *forewarned) of(nb *v1alpha1.JupyterNotebook) time.Time {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.stopAt[client.ObjectKeyFromObject(nb)]
-}
-
-func (f *forewarned) note(nb *v1alpha1.JupyterNotebook, stopAt time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.stopAt == nil {
-		f.stopAt = map[types.NamespacedName]time.Time{}
+func forewarningOf(nb *v1alpha1.JupyterNotebook, cause v1alpha1.StopCause) time.Duration {
+	if cause == v1alpha1.StopIdle {
+		return min(nb.Spec.IdleStop.Limit()/2, longestForewarning)
 	}
-	f.stopAt[client.ObjectKeyFromObject(nb)] = stopAt
+	return min(time.Duration(nb.Spec.MaxRunSeconds)*time.Second/2, longestRunForewarning)
 }
 
-func (f *forewarned) forget(name types.NamespacedName) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.stopAt, name)
+// isTold reports whether the server was told of this stop.
+func (c *controller) isTold(nb *v1alpha1.JupyterNotebook, d deadline) bool {
+	told := c.watched.of(nb).told
+	return told.Cause == d.cause && told.StopAt.Equal(wholeSecond(d.at))
+}
+
+// withNotice puts a stop for idleness off until its server was told of it for long enough.
+func (c *controller) withNotice(nb *v1alpha1.JupyterNotebook, d deadline) deadline {
+	if d.cause != v1alpha1.StopIdle {
+		return d
+	}
+	soonest := c.now().Add(forewarningOf(nb, d.cause))
+	if told := c.watched.of(nb).told; told.Cause == d.cause && told.IdleSince.Sub(d.idleSince).Abs() < time.Second {
+		soonest = told.StopAt
+	}
+	if soonest.After(d.at) {
+		d.at = soonest
+	}
+	return d
 }
 
 // forewarn tells a server of its stop. One that does not take it has no pages that would
-// say so, and is stopped all the same. It returns when to try again.
-func (c *controller) forewarn(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus, d deadline) (time.Duration, error) {
-	bound := v1alpha1.SnoozeBound(nb.Spec.IdleStop.SnoozeMaxSeconds)
-	warning := Forewarning{StopAt: d.at, IdleSince: d.idleSince, Keep: max(bound-time.Duration(next.SnoozedSeconds)*time.Second, 0)}
+// say so, and is stopped all the same. It reports whether there was a place for it.
+func (c *controller) forewarn(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus, d deadline) (bool, error) {
+	warning := Forewarning{StopAt: d.at, Cause: d.cause, IdleSince: d.idleSince}
+	if d.cause == v1alpha1.StopIdle {
+		bound := v1alpha1.SnoozeBound(nb.Spec.IdleStop.SnoozeMaxSeconds)
+		warning.Keep = max(bound-time.Duration(next.SnoozedSeconds)*time.Second, 0)
+	}
 	select {
 	case c.asking <- struct{}{}:
 		defer func() { <-c.asking }()
 	default:
-		return askSoon, nil
+		return false, nil
 	}
-	prefix, token, err := c.access(ctx, nb)
+	prefix, token, err := c.accessOf(ctx, nb)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	tell, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	if err := c.asker.Forewarn(tell, serverURL(nb)+prefix, token, warning); err != nil {
 		ctrl.LoggerFrom(ctx).Info("a server cannot be told when it will be stopped", "error", err.Error())
 	}
-	c.forewarned.note(nb, d.at)
-	return 0, nil
+	c.watched.note(nb, func(w *watchedServer) { w.told = warning })
+	return true, nil
 }
 
 // keepAsServerSays has the annotation say until when somebody wants the server kept, if

@@ -105,7 +105,7 @@ func notebookSpec(cfg Config, req Request, name, home string) v1alpha1.JupyterNo
 		spec.Storage.Home.Claim = home
 	}
 	if req.ServerIdleSeconds > 0 {
-		spec.IdleStop = &v1alpha1.IdleStop{Seconds: req.ServerIdleSeconds, SnoozeMaxSeconds: req.SnoozeMaxSeconds}
+		spec.IdleStop = &v1alpha1.IdleStop{Seconds: &req.ServerIdleSeconds, SnoozeMaxSeconds: req.SnoozeMaxSeconds}
 	}
 	return spec
 }

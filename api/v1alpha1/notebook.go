@@ -1,9 +1,12 @@
 package v1alpha1
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 )
 
 // JupyterNotebook is one notebook server: a Deployment of zero or one Pod, a
@@ -68,7 +71,7 @@ type JupyterNotebookSpec struct {
 	EnvSecret string `json:"envSecret,omitempty"`
 	// Storage is the home volume and the shared ones.
 	Storage *NotebookStorage `json:"storage,omitempty"`
-	// IdleStop stops the server after it was idle for this long.
+	// IdleStop stops the server after it was idle for this long; absent: never.
 	IdleStop *IdleStop `json:"idleStop,omitempty"`
 	// MaxRunSeconds stops the server when it has run for this long, busy or
 	// not; zero means never.
@@ -164,15 +167,27 @@ type SharedVolume struct {
 	ReadOnly bool `json:"readOnly,omitempty"`
 }
 
-// IdleStop is the automatic stop of a notebook server.
+// IdleStop is the automatic stop of a notebook server that nobody uses and that is at nothing.
 type IdleStop struct {
-	// Seconds of idleness; zero or less disables.
-	Seconds int64 `json:"seconds"`
+	// Seconds of idleness; absent: 1800, which is half an hour; zero or less disables.
+	// +optional
+	Seconds *int64 `json:"seconds,omitempty"`
 	// SnoozeMaxSeconds is how long in all a stop may be put off by hand in one run;
 	// absent: four hours.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=315360000
 	SnoozeMaxSeconds *int64 `json:"snoozeMaxSeconds,omitempty"`
+}
+
+// DefaultIdleStopSeconds is after how long an idle server is stopped where idleStop does not say it.
+const DefaultIdleStopSeconds = 30 * 60
+
+// Limit is after how long an idle server is stopped; zero: never.
+func (s *IdleStop) Limit() time.Duration {
+	if s == nil {
+		return 0
+	}
+	return time.Duration(max(ptr.Deref(s.Seconds, DefaultIdleStopSeconds), 0)) * time.Second
 }
 
 // KernelOptions bounds the kernels of one notebook. It names the policies
@@ -217,18 +232,20 @@ type JupyterNotebookStatus struct {
 	Message string `json:"message,omitempty"`
 	// StartTime is when the start that status.start names was first seen.
 	StartTime *metav1.Time `json:"startTime,omitempty"`
-	// LastActivity is what the server said when it was last asked.
+	// LastActivity is when it was last used or at work, as the server said. It is brought up to date
+	// when that decides something: while the server is used, it may be of some time ago.
 	LastActivity *metav1.MicroTime `json:"lastActivity,omitempty"`
-	// StopEligibleAt is when the server will be stopped for StopCause, or
-	// asked once more whether it is idle.
+	// StopEligibleAt is when the server will be stopped for StopCause if nothing changes; for
+	// idleness only after it has said once more that it is idle. Absent: never, or not as long as it is
+	// busy or does not answer.
 	StopEligibleAt *metav1.Time `json:"stopEligibleAt,omitempty"`
 	StopCause      StopCause    `json:"stopCause,omitempty"`
 	// SnoozedUntil is until when an automatic stop was put off by hand.
 	SnoozedUntil *metav1.Time `json:"snoozedUntil,omitempty"`
 	// SnoozedSeconds is how long in all it was put off in this start.
 	SnoozedSeconds int64 `json:"snoozedSeconds,omitempty"`
-	// Busy is what keeps the server from being idle.
-	// This field is not filled in yet.
+	// Busy is what keeps a server that has an idle time from being idle: kernels that have a Pod or
+	// wait for one, or what the server said it was at when it was last asked.
 	// +kubebuilder:validation:MaxItems=64
 	Busy []NotebookBusy `json:"busy,omitempty"`
 	// ObservedGeneration is the generation of the object that the status speaks of.
@@ -247,12 +264,22 @@ type NotebookBusy struct {
 	// Kind of it: kernel, terminal, process.
 	// +kubebuilder:validation:MaxLength=63
 	Kind string `json:"kind"`
-	// Name of it: a kernel's id, a terminal's name, a command.
+	// Name of it: a kernel's id, a terminal's name with the command in it, a command.
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
-	// Since is when it began.
+	// Since is when it began, as far as is known.
 	Since *metav1.Time `json:"since,omitempty"`
 }
+
+// Kinds of NotebookBusy; a server may say others.
+const (
+	BusyKernel   = "kernel"
+	BusyTerminal = "terminal"
+	BusyProcess  = "process"
+)
+
+// MaxBusy is how much of a server's NotebookBusy its status has.
+const MaxBusy = 64
 
 // StopCause is why elastichub stops a server, or is going to.
 // +kubebuilder:validation:Enum=Idle;MaxRun;Budget;Admin

@@ -1,5 +1,6 @@
-// Package probe asks notebook servers when they were last used, over
-// jupyter_server's own REST API (jupyter_server/services/api/api.yaml).
+// Package probe asks notebook servers what they are at and when they were last used: over
+// the REST API of elastichub's extension (activity.py), or where that is not, over
+// jupyter_server's own (jupyter_server/services/api/api.yaml).
 package probe
 
 import (
@@ -12,6 +13,9 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/outbound"
 	"github.com/elastichub/elastichub/spawner"
 )
@@ -40,6 +44,64 @@ func New() (*Client, error) {
 
 // Ask implements spawner.Asker. None of its requests counts as activity.
 func (c *Client) Ask(ctx context.Context, address, token string) (spawner.Activity, error) {
+	var told struct {
+		Busy         []busy     `json:"busy"`
+		LastActivity *time.Time `json:"lastActivity"`
+		SnoozedUntil *time.Time `json:"snoozedUntil"`
+	}
+	if err := c.get(ctx, address, activityPath, token, &told); err != nil && !isAbsent(err) {
+		return spawner.Activity{}, err
+	}
+	var activity spawner.Activity
+	if told.LastActivity != nil {
+		activity.Last = *told.LastActivity
+		for _, b := range told.Busy[:min(len(told.Busy), v1alpha1.MaxBusy)] {
+			if b.Kind == "" {
+				return spawner.Activity{}, errors.New(activityPath + ": something without a kind is busy")
+			}
+			activity.Busy = append(activity.Busy, b.told())
+		}
+	} else { // no extension, or that of a former release
+		var err error
+		if activity, err = c.askJupyter(ctx, address, token); err != nil {
+			return spawner.Activity{}, err
+		}
+	}
+	if told.SnoozedUntil != nil {
+		activity.KeepUntil = *told.SnoozedUntil
+	}
+	return activity, nil
+}
+
+// busy is what the extension says of one thing that a server is at.
+type busy struct {
+	Kind  string     `json:"kind"`
+	Name  string     `json:"name"`
+	Since *time.Time `json:"since"`
+}
+
+// told is as much of it as a status may have.
+func (b busy) told() v1alpha1.NotebookBusy {
+	told := v1alpha1.NotebookBusy{Kind: shortened(b.Kind, maxKind), Name: shortened(b.Name, maxName)}
+	if b.Since != nil {
+		told.Since = &metav1.Time{Time: b.Since.Truncate(time.Second)}
+	}
+	return told
+}
+
+// Bounds of NotebookBusy, in characters.
+const maxKind, maxName = 63, 253
+
+func shortened(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most])
+	}
+	return text
+}
+
+// askJupyter asks a server that has only jupyter_server's API. What runs in its terminals is not known:
+// they count when they are typed into or print.
+func (c *Client) askJupyter(ctx context.Context, address, token string) (spawner.Activity, error) {
 	var status struct {
 		LastActivity time.Time `json:"last_activity"`
 	}
@@ -55,8 +117,7 @@ func (c *Client) Ask(ctx context.Context, address, token string) (spawner.Activi
 	var terminals []struct {
 		LastActivity time.Time `json:"last_activity"`
 	}
-	var absent *outbound.StatusError
-	if err := c.get(ctx, address, "api/terminals", token, &terminals); err != nil && !(errors.As(err, &absent) && absent.Code == http.StatusNotFound) {
+	if err := c.get(ctx, address, "api/terminals", token, &terminals); err != nil && !isAbsent(err) {
 		return spawner.Activity{}, err
 	}
 	for _, t := range terminals {
@@ -64,6 +125,7 @@ func (c *Client) Ask(ctx context.Context, address, token string) (spawner.Activi
 	}
 	// Also with a gateway: a server may have kernels of its own beside its.
 	var kernels []struct {
+		ID             string    `json:"id"`
 		LastActivity   time.Time `json:"last_activity"`
 		ExecutionState string    `json:"execution_state"`
 	}
@@ -73,19 +135,16 @@ func (c *Client) Ask(ctx context.Context, address, token string) (spawner.Activi
 	for _, k := range kernels {
 		see(&activity.Last, k.LastActivity)
 		// Whatever is not known to be at rest is at work.
-		activity.Busy = activity.Busy || k.ExecutionState != "idle" && k.ExecutionState != "dead"
-	}
-	// Only where the server has elastichub's extension.
-	var kept struct {
-		SnoozedUntil *time.Time `json:"snoozedUntil"`
-	}
-	if err := c.get(ctx, address, activityPath, token, &kept); err != nil && !(errors.As(err, &absent) && absent.Code == http.StatusNotFound) {
-		return spawner.Activity{}, err
-	}
-	if kept.SnoozedUntil != nil {
-		activity.KeepUntil = *kept.SnoozedUntil
+		if k.ExecutionState != "idle" && k.ExecutionState != "dead" && len(activity.Busy) < v1alpha1.MaxBusy {
+			activity.Busy = append(activity.Busy, busy{Kind: v1alpha1.BusyKernel, Name: k.ID}.told())
+		}
 	}
 	return activity, nil
+}
+
+func isAbsent(err error) bool {
+	var absent *outbound.StatusError
+	return errors.As(err, &absent) && absent.Code == http.StatusNotFound
 }
 
 // activityPath is that of elastichub's extension of jupyter_server (activity.py).
@@ -93,9 +152,11 @@ const activityPath = "elastichub/v1/activity"
 
 // Forewarn implements spawner.Asker.
 func (c *Client) Forewarn(ctx context.Context, address, token string, warning spawner.Forewarning) error {
-	body, err := json.Marshal(map[string]any{
-		"stopAt": warning.StopAt.UTC(), "idleSince": warning.IdleSince.UTC(), "keepSeconds": int64(warning.Keep / time.Second),
-	})
+	said := map[string]any{"stopAt": warning.StopAt.UTC(), "cause": warning.Cause, "keepSeconds": int64(warning.Keep / time.Second)}
+	if warning.Cause == v1alpha1.StopIdle { // one of a former release knows no other, and refuses what is without
+		said["idleSince"] = warning.IdleSince.UTC()
+	}
+	body, err := json.Marshal(said)
 	if err != nil {
 		return fmt.Errorf("%s: %w", activityPath, err)
 	}

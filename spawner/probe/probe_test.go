@@ -18,7 +18,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/outbound"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/probe"
@@ -81,7 +83,7 @@ func TestRealServer(t *testing.T) {
 	first, err := asker.Ask(t.Context(), address, token)
 	require.NoError(t, err)
 	assert.WithinDuration(t, time.Now(), first.Last, time.Minute)
-	assert.False(t, first.Busy)
+	assert.Empty(t, first.Busy)
 	again, err := asker.Ask(t.Context(), address, token)
 	require.NoError(t, err)
 	assert.Equal(t, first, again, "asking is no activity")
@@ -103,7 +105,7 @@ func TestRealServer(t *testing.T) {
 	post(t, address, "api/kernels", token, `{"name":"python3"}`, &kernel)
 	at, err := asker.Ask(t.Context(), address, token)
 	require.NoError(t, err)
-	assert.True(t, at.Busy)
+	assert.Equal(t, []v1alpha1.NotebookBusy{{Kind: v1alpha1.BusyKernel, Name: kernel.ID}}, at.Busy)
 }
 
 // TestAServerWithTheExtension: it says until when it is to be kept, and is told of its stop,
@@ -139,16 +141,36 @@ func TestAServerWithTheExtension(t *testing.T) {
 	activity, err = asker.Ask(t.Context(), address, "of-this-start")
 	require.NoError(t, err)
 	assert.Equal(t, time.Date(2026, 1, 2, 5, 0, 0, 0, time.UTC), activity.KeepUntil)
-	said = `{"snoozedUntil": "soon"}`
-	_, err = asker.Ask(t.Context(), address, "of-this-start")
-	require.Error(t, err, "nothing is concluded from it")
+	assert.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), activity.Last, "as jupyter_server says it")
+	said = `{"lastActivity": "2026-01-02T04:05:06.5Z", "snoozedUntil": null, "busy": [
+		{"kind": "terminal", "name": "1 (sleep)", "since": "2026-01-02T03:00:00.25Z"}, {"kind": "process", "name": "` + strings.Repeat("é", 300) + `"}]}`
+	activity, err = asker.Ask(t.Context(), address, "of-this-start")
+	require.NoError(t, err)
+	since := metav1.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	assert.Equal(t, spawner.Activity{Last: time.Date(2026, 1, 2, 4, 5, 6, 5e8, time.UTC), Busy: []v1alpha1.NotebookBusy{
+		{Kind: "terminal", Name: "1 (sleep)", Since: &since}, {Kind: "process", Name: strings.Repeat("é", 253)},
+	}}, activity)
+	said = `{"lastActivity": "2026-01-02T04:05:06Z", "busy": [` + strings.Repeat(`{"kind": "process"}, `, 99) + `{"kind": "process"}]}`
+	activity, err = asker.Ask(t.Context(), address, "of-this-start")
+	require.NoError(t, err)
+	assert.Len(t, activity.Busy, v1alpha1.MaxBusy)
+	for _, bad := range []string{
+		`{"snoozedUntil": "soon"}`, `{"lastActivity": "2026-01-02T04:05:06Z", "busy": 7}`, `{"lastActivity": 7}`,
+		`{"lastActivity": "2026-01-02T04:05:06Z", "busy": [{"name": "x"}]}`, `{"lastActivity": "2026-01-02T04:05:06Z", "busy": [{"kind": "x", "since": "then"}]}`,
+	} {
+		said = bad
+		_, err = asker.Ask(t.Context(), address, "of-this-start")
+		require.Error(t, err, "nothing is concluded from %s", bad)
+	}
 
 	stopAt := time.Date(2026, 1, 2, 4, 0, 0, 0, time.FixedZone("x", 3600))
-	warning := spawner.Forewarning{StopAt: stopAt, IdleSince: stopAt.Add(-time.Hour), Keep: 90 * time.Minute}
+	warning := spawner.Forewarning{StopAt: stopAt, Cause: v1alpha1.StopIdle, IdleSince: stopAt.Add(-time.Hour), Keep: 90 * time.Minute}
 	require.NoError(t, asker.Forewarn(t.Context(), address, "of-this-start", warning))
 	head, body, _ := strings.Cut(<-told, " {")
 	assert.Equal(t, "token of-this-start", head)
-	assert.JSONEq(t, `{"stopAt": "2026-01-02T03:00:00Z", "idleSince": "2026-01-02T02:00:00Z", "keepSeconds": 5400}`, "{"+body)
+	assert.JSONEq(t, `{"stopAt": "2026-01-02T03:00:00Z", "cause": "Idle", "idleSince": "2026-01-02T02:00:00Z", "keepSeconds": 5400}`, "{"+body)
+	require.NoError(t, asker.Forewarn(t.Context(), address, "", spawner.Forewarning{StopAt: stopAt, Cause: v1alpha1.StopMaxRun, IdleSince: stopAt}))
+	assert.JSONEq(t, `{"stopAt": "2026-01-02T03:00:00Z", "cause": "MaxRun", "keepSeconds": 0}`, strings.TrimSpace(<-told))
 }
 
 func TestAnswersThatSayNothing(t *testing.T) {
@@ -214,6 +236,6 @@ func TestAnswersThatSayNothing(t *testing.T) {
 		activity, err := asker.Ask(t.Context(), server.URL, "")
 		require.NoError(t, err)
 		assert.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), activity.Last)
-		assert.False(t, activity.Busy)
+		assert.Empty(t, activity.Busy)
 	})
 }

@@ -59,7 +59,7 @@ var mayImport = map[string][]string{
 	"forms":                  {"api/v1alpha1", "groups"},
 	"web":                    {"api/v1alpha1", "forms", "groups", "portal/holdings", "portal/policyedit", "usage"},
 	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside", "namespaces", "health"},
-	"spawner/probe":          {"outbound", "spawner"},
+	"spawner/probe":          {"outbound", "spawner", "api/v1alpha1"},
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web"},
 	"namespaces":             {"api/v1alpha1"},
 	"kernels/admission":      {"api/v1alpha1"},
