@@ -109,7 +109,7 @@ func (c *controller) watchTime(ctx context.Context, nb *v1alpha1.JupyterNotebook
 	}
 	next.StopEligibleAt, next.StopCause = &metav1.Time{Time: d.at}, d.cause
 	if !c.isTold(nb, d) {
-		if early := left - forewarningOf(nb, d.cause); early > 0 {
+		if early := left - forewarningOf(nb, d.cause); early > time.Second { // as exactly as times are written
 			left = early
 		} else if next.Phase == v1alpha1.NotebookReady {
 			told, err := c.forewarn(ctx, nb, next, d)

@@ -301,7 +301,7 @@ func TestBusyAndUsedServersStay(t *testing.T) {
 	s := c.replica(true)
 	for _, user := range []string{"busy", "used"} {
 		req := testRequest(user, "", "s1")
-		req.ServerIdleSeconds = 2
+		req.ServerIdleSeconds, req.MaxRunSeconds = 2, 0
 		_, err := s.Start(t.Context(), req)
 		require.NoError(t, err)
 		c.ready(c.pod(c.deployment("jupyter-"+user, "s1", 1)))

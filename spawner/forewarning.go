@@ -54,14 +54,18 @@ func (c *controller) isTold(nb *v1alpha1.JupyterNotebook, d deadline) bool {
 	return told.Cause == d.cause && told.StopAt.Equal(wholeSecond(d.at))
 }
 
-// withNotice puts a stop for idleness off until its server was told of it for long enough.
+// withNotice puts a stop for idleness off of which its server was told for less than half of the time
+// that is due to it.
 func (c *controller) withNotice(nb *v1alpha1.JupyterNotebook, d deadline) deadline {
 	if d.cause != v1alpha1.StopIdle {
 		return d
 	}
-	soonest := c.now().Add(forewarningOf(nb, d.cause))
+	notice := forewarningOf(nb, d.cause)
+	soonest := c.now().Add(notice)
 	if told := c.watched.of(nb).told; told.Cause == d.cause && told.IdleSince.Sub(d.idleSince).Abs() < time.Second {
 		soonest = told.StopAt
+	} else if d.at.Sub(c.now()) >= notice/2 {
+		return d
 	}
 	if soonest.After(d.at) {
 		d.at = soonest
