@@ -146,6 +146,8 @@ func TestIdleServerIsStoppedAfterItWasAsked(t *testing.T) {
 	assert.False(t, nb.Spec.Stopped)
 	assert.Equal(t, []string{"http://jupyter-alice." + c.namespace + ".svc:8888/user/alice/ secret-of-s1"}, c.asker.all()[:1])
 
+	assert.Nil(t, nb.Status.StopEligibleAt)
+
 	// Its kernel holds it up, whatever the server says.
 	k := &v1alpha1.JupyterKernel{
 		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "k1", Labels: map[string]string{v1alpha1.LabelNotebook: "jupyter-alice"}},
@@ -156,8 +158,9 @@ func TestIdleServerIsStoppedAfterItWasAsked(t *testing.T) {
 	require.NoError(t, c.client.Status().Update(t.Context(), k))
 	c.eventually("no stop in sight", func() bool {
 		require.NoError(t, c.get("jupyter-alice", &nb))
-		return nb.Status.StopEligibleAt == nil
+		return nb.Status.StopEligibleAt == nil && len(nb.Status.Busy) == 1
 	})
+	assert.Equal(t, "kernel k1", nb.Status.Busy[0].Kind+" "+nb.Status.Busy[0].Name)
 	c.asker.set(func(string) (Activity, error) { return Activity{Last: time.Now().Add(-time.Hour)}, nil })
 	time.Sleep(1500 * time.Millisecond)
 	require.NoError(t, c.get("jupyter-alice", &nb))
@@ -406,6 +409,9 @@ func TestLongestRun(t *testing.T) {
 	require.NoError(t, err)
 	pod := c.pod(c.deployment("jupyter-alice", "s1", 1))
 	c.ready(pod)
+	address := "http://jupyter-alice." + c.namespace + ".svc:8888/user/alice/"
+	c.eventually("its pages are told", func() bool { return c.asker.lastTold(address).Cause == v1alpha1.StopMaxRun })
+	assert.Zero(t, c.asker.lastTold(address).Keep)
 	state := c.phase(s, req.Key, v1alpha1.NotebookReady)
 	assert.Equal(t, v1alpha1.StopMaxRun, state.StopCause, "told beforehand")
 	assert.WithinDuration(t, time.Now(), state.StopEligibleAt, 5*time.Second)
@@ -440,4 +446,73 @@ func TestSilentServersHoldUpNobody(t *testing.T) {
 	}
 	assert.LessOrEqual(t, c.asker.most(), questions)
 	assert.Positive(t, c.asker.most())
+}
+
+// TestAServerThatNobodyHasTold is stopped only so long after it was told, if it is idle still: its leader was
+// away, or it did not answer.
+func TestAServerThatNobodyHasTold(t *testing.T) {
+	now := time.Unix(100000, 0).UTC()
+	c := &controller{now: func() time.Time { return now }}
+	nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{MaxRunSeconds: 7200, IdleStop: &v1alpha1.IdleStop{}}}
+	over := deadline{at: now.Add(-time.Hour), cause: v1alpha1.StopIdle, idleSince: now.Add(-90 * time.Minute)}
+	d := c.withNotice(nb, over)
+	assert.Equal(t, now.Add(5*time.Minute), d.at)
+	assert.True(t, c.isNear(nb, d), "it is asked, and told")
+	c.watched.note(nb, func(w *watchedServer) {
+		w.told = Forewarning{StopAt: d.at, Cause: d.cause, IdleSince: d.idleSince.Add(300 * time.Millisecond)}
+	})
+	for range 5 {
+		now = now.Add(time.Minute)
+		assert.Equal(t, d.at, c.withNotice(nb, over).at, "it does not move")
+	}
+	assert.True(t, c.isNear(nb, c.withNotice(nb, over)), "due")
+
+	used := deadline{at: now.Add(4 * time.Minute), cause: v1alpha1.StopIdle, idleSince: now.Add(-26 * time.Minute)}
+	assert.Equal(t, used, c.withNotice(nb, used), "most of the time is left")
+	used.at = now.Add(time.Minute)
+	assert.Equal(t, now.Add(5*time.Minute), c.withNotice(nb, used).at)
+	run := deadline{at: now, cause: v1alpha1.StopMaxRun}
+	assert.Equal(t, run, c.withNotice(nb, run), "it ran as long as is allowed")
+	assert.Equal(t, 15*time.Minute, forewarningOf(nb, v1alpha1.StopMaxRun))
+}
+
+func TestWhenAServerIsAsked(t *testing.T) {
+	now := time.Unix(100000, 0).UTC()
+	c := &controller{now: func() time.Time { return now }}
+	nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{IdleStop: &v1alpha1.IdleStop{}}}
+	nb.UID, nb.Name = "u", "n"
+	status := &v1alpha1.JupyterNotebookStatus{}
+	far := deadline{at: now.Add(time.Hour), cause: v1alpha1.StopIdle}
+	assert.Equal(t, 10*time.Minute, askEvery(nb))
+	assert.False(t, c.isToBeAsked(nb, status, far), "one of many that a new leader sees")
+	assert.WithinRange(t, c.watched.of(nb).askAt, now.Add(5*time.Minute), now.Add(10*time.Minute))
+	now = c.watched.of(nb).askAt
+	assert.True(t, c.isToBeAsked(nb, status, far))
+
+	c.watched.forget(client.ObjectKeyFromObject(nb))
+	assert.True(t, c.isToBeAsked(nb, &v1alpha1.JupyterNotebookStatus{Busy: []v1alpha1.NotebookBusy{{Kind: "kernel"}}}, far), "what it was at may be over")
+	assert.False(t, c.isToBeAsked(nb, status, far))
+	assert.True(t, c.isToBeAsked(nb, status, deadline{at: now.Add(4 * time.Minute), cause: v1alpha1.StopIdle}), "to be told")
+	assert.False(t, c.isToBeAsked(nb, status, deadline{at: now, cause: v1alpha1.StopMaxRun}))
+	other := nb.DeepCopy()
+	other.UID = "v"
+	assert.NotEqual(t, spread(nb, time.Hour), spread(other, time.Hour))
+}
+
+func TestKernelsThatKeepAServer(t *testing.T) {
+	now := time.Unix(100000, 5e8).UTC()
+	kernel := func(name string, phase v1alpha1.KernelPhase, start *metav1.Time) v1alpha1.JupyterKernel {
+		return v1alpha1.JupyterKernel{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: v1alpha1.JupyterKernelStatus{Phase: phase, Run: 1, StartTime: start}}
+	}
+	began := metav1.Time{Time: now.Add(-time.Hour)}
+	kernels := []v1alpha1.JupyterKernel{kernel("b", v1alpha1.KernelReady, &began), kernel("p", v1alpha1.KernelParked, &began), kernel("a", v1alpha1.KernelQueued, nil)}
+	first := holding(kernels, nil, now)
+	assert.Equal(t, []v1alpha1.NotebookBusy{
+		{Kind: v1alpha1.BusyKernel, Name: "a", Since: &metav1.Time{Time: now.Truncate(time.Second)}}, {Kind: v1alpha1.BusyKernel, Name: "b", Since: &began},
+	}, first)
+	kernels[2].Status.StartTime = &metav1.Time{Time: now}
+	assert.Equal(t, first, holding(kernels, first, now.Add(time.Minute)), "written once")
+	assert.Empty(t, holding(kernels[1:2], first, now))
+	many := make([]v1alpha1.JupyterKernel, 99)
+	assert.Len(t, holding(many, nil, now), v1alpha1.MaxBusy)
 }
