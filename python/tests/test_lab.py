@@ -158,6 +158,11 @@ async def test_a_server_that_will_be_stopped(lab):
     await look(lab, "stop")
 
 
+async def test_a_page_that_nobody_uses(lab):
+    await lab.notebook("'one'")
+    await look(lab, "idle")
+
+
 async def test_messages_that_are_too_large(lab):
     await lab.notebook("'one'")
     await look(lab, "large")

@@ -244,6 +244,60 @@ const scenarios = {
     await page.close();
   },
 
+  /** A page in front that nobody touches, and one that somebody does. Its clock is moved on, as JupyterLab and
+   * the plugin look every ten and twenty seconds. */
+  async idle() {
+    const activity = new URL('/elastichub/v1/activity', process.env.LAB_URL).href;
+    const headers = { Authorization: 'token t' };
+    const context = await (await openBrowser()).newContext({ viewport: desk, locale: 'en-GB' });
+    const page = await context.newPage();
+    await page.clock.install();
+    const asked = [];
+    page.on('requestfinished', (request) => asked.push(`${request.method()} ${new URL(request.url()).pathname}`));
+    await page.goto(process.env.LAB_URL.replace('%s', 'a.ipynb'));
+    await labReady(page);
+    await connected(page);
+    const said = async () => (await page.request.get(activity, { headers })).json();
+    const times = (what) => asked.filter((one) => one === what).length;
+    const [polls, looks] = ['GET /api/kernels', 'POST /elastichub/v1/activity/page'];
+    const lookAgain = async () => {
+      const [former, told] = [times(polls), times(looks)];
+      await page.clock.fastForward(25_000);
+      await until('both have asked', async () => times(polls) > former && times(looks) > told);
+    };
+    await lookAgain(); // whatever goes with opening it is over
+    const { lastActivity } = await said();
+    for (let i = 0; i < 3; i++) await lookAgain();
+    assert.equal((await said()).lastActivity, lastActivity, `none of these is use: ${[...new Set(asked)]}`);
+    assert.deepEqual((await said()).busy, []);
+    await page.evaluate(() => document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'a', bubbles: true })));
+    await lookAgain();
+    assert.equal((await said()).lastActivity, lastActivity, 'neither is what a program does');
+
+    await page.mouse.move(700, 500);
+    await page.mouse.wheel(0, 10);
+    await lookAgain();
+    const { lastActivity: wheeled } = await said();
+    assert.ok(wheeled > lastActivity, `${wheeled}, ${lastActivity}`);
+
+    const stopAt = new Date(Date.now() + 600_000).toISOString();
+    const put = async (data) => assert.equal((await page.request.put(activity, { headers, data })).status(), 200);
+    const toast = (text) => page.locator('.Toastify__toast', { hasText: text });
+    await put({ stopAt, cause: 'Idle', idleSince: wheeled, keepSeconds: 5400 });
+    await lookAgain();
+    await toast('since nothing runs').waitFor();
+    await page.keyboard.press('Escape');
+    await page.clock.fastForward(1500);
+    await toast('since nothing runs').waitFor({ state: 'detached' });
+    assert.ok((await said()).lastActivity > wheeled);
+
+    await put({ stopAt, cause: 'MaxRun', keepSeconds: 0 });
+    await lookAgain();
+    await toast(/at \d\d:\d\d: it has run for as long as is allowed/).waitFor();
+    assert.equal(await toast('as long as').getByText('Keep').count(), 0);
+    await close(page);
+  },
+
   /** A widget sends more than a kernel takes. */
   async large() {
     const page = await open();
