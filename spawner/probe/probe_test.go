@@ -28,17 +28,31 @@ import (
 	"github.com/elastichub/elastichub/test/pythontest"
 )
 
+// withExtension has serve run a server with elastichub's extension, alone in a namespace of processes, as
+// it is in its container.
+const withExtension = true
+
 // serve runs a jupyter_server and returns its address, base URL included.
-func serve(t *testing.T, token string) string {
+func serve(t *testing.T, token string, extended bool) string {
 	t.Helper()
-	interpreter := pythontest.Interpreter(t)
+	command := []string{pythontest.Interpreter(t)}
 	port := loopback.Port()
 	home := t.TempDir()
 	var output bytes.Buffer
-	server := exec.Command(interpreter, "-m", "jupyter_server", "--allow-root", "--no-browser",
+	environment := append(os.Environ(), "HOME="+home, "JUPYTER_RUNTIME_DIR="+filepath.Join(home, "runtime"), "SHELL=/bin/sh")
+	if extended {
+		command = append([]string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--"}, command...)
+		python, err := filepath.Abs("../../python")
+		require.NoError(t, err)
+		config := "import elastichub.notebook\nelastichub.notebook.configure(c)\n"
+		require.NoError(t, os.WriteFile(filepath.Join(home, "jupyter_server_config.py"), []byte(config), 0o600))
+		environment = append(environment, "PYTHONPATH="+python, "JUPYTER_CONFIG_DIR="+home)
+	}
+	command = append(command, "-m", "jupyter_server", "--allow-root", "--no-browser",
 		"--ServerApp.ip=127.0.0.1", fmt.Sprintf("--ServerApp.port=%d", port), "--ServerApp.port_retries=0",
 		"--ServerApp.base_url=/user/alice/", "--IdentityProvider.token="+token, "--ServerApp.root_dir="+home)
-	server.Env = append(os.Environ(), "HOME="+home, "JUPYTER_RUNTIME_DIR="+filepath.Join(home, "runtime"), "SHELL=/bin/sh")
+	server := exec.Command(command[0], command[1:]...)
+	server.Env = environment
 	server.Stdout, server.Stderr = &output, &output
 	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(t, server.Start())
@@ -76,7 +90,7 @@ func post(t *testing.T, address, path, token, body string, into any) {
 
 func TestRealServer(t *testing.T) {
 	const token = "of-this-start"
-	address := serve(t, token)
+	address := serve(t, token, !withExtension)
 	asker, err := probe.New()
 	require.NoError(t, err)
 

@@ -265,8 +265,13 @@ const scenarios = {
       await page.clock.fastForward(25_000);
       await until('both have asked', async () => times(polls) > former && times(looks) > told);
     };
-    await lookAgain(); // whatever goes with opening it is over
-    const { lastActivity } = await said();
+    let lastActivity;
+    await until('whatever goes with opening it is over', async () => {
+      const former = lastActivity;
+      await lookAgain();
+      ({ lastActivity } = await said());
+      return lastActivity === former;
+    }, { seconds: 120 });
     for (let i = 0; i < 3; i++) await lookAgain();
     assert.equal((await said()).lastActivity, lastActivity, `none of these is use: ${[...new Set(asked)]}`);
     assert.deepEqual((await said()).busy, []);
