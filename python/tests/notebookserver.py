@@ -25,7 +25,9 @@ c.ServerApp.jpserver_extensions = {
     name: False for name in ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals")
 }
 elastichub.notebook.configure(c)
-from elastichub.notebook import leaving, liveness, mixing, states
+from elastichub.notebook import leaving, liveness, mixing, processes, states
+# Here the other programs of this machine are in no other container.
+look, processes.Looks.look = processes.Looks.look, lambda self: ({}, {})
 leaving.LINGER = 2
 liveness.LOOK_EVERY = 0.2
 mixing.UNSURE = 5

@@ -8,6 +8,7 @@ import shutil
 import sys
 from datetime import datetime, timedelta, timezone
 
+import nbformat
 import pytest
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
@@ -22,7 +23,8 @@ from peer import Peer, until
 PATH = "/elastichub/v1/activity"
 TERMINALS = """
 c.ServerApp.jpserver_extensions["jupyter_server_terminals"] = True
-from elastichub.notebook import busy, processes
+from elastichub.notebook import busy
+processes.Looks.look = look
 busy.LOOK_EVERY = 0.5
 processes.WINDOW = 4
 """
@@ -42,7 +44,13 @@ def in_front(*found, waits=False):
 
 @pytest.mark.parametrize(
     ("shell", "at_rest"),
-    [(("sh",), True), (("dash", "-l"), True), (("sh", "-c", "read x"), False), (("sh", "job.sh"), False), (("bash",), False)],
+    [
+        (("sh",), True),
+        (("dash", "-l"), True),
+        (("sh", "-c", "read x"), False),
+        (("sh", "job.sh"), False),
+        (("bash",), False),
+    ],
 )
 def test_a_shell_that_edits_no_lines(shell, at_rest):
     """Others wait for keys at their prompts."""
@@ -58,7 +66,8 @@ def test_what_is_in_front_of_a_terminal():
     assert in_front(shell, command, waits=True) == [], "an editor"
     behind = command._replace(front=7)
     assert in_front(shell._replace(front=7), behind) == [], "a job in the background"
-    assert in_front(process(7, "sh", terminal=5, front=7), process(9, "sed", group=7, terminal=5, front=7)) == ["sh"], "a substitution"
+    substitution = process(9, "sed", group=7, terminal=5, front=7)
+    assert in_front(shell._replace(front=7), substitution) == ["sh"]
     assert in_front(process(1, terminal=5, front=1), shell, command) == [], "where the server itself was started"
     assert in_front(process(1), shell._replace(front=-1)) == []
 
@@ -91,7 +100,7 @@ def test_cpu_time_is_compared_with_a_minute_ago():
     assert looks.look()[1] == {9: 3 / 60}
     now, cpu = 60, 103
     assert looks.look()[1] == {9: 3 / 60}
-    for now in (90, 120, 150):  # noqa: B007 - the clock
+    for now in (90, 120, 150):
         assert looks.look()[1] == {9: 0}, now
     now, looks._read = 160, lambda: by_pid(process(9, cpu=1)._replace(began=155.0))
     assert looks.look()[1] == {9: 1 / 70}, "another of that pid"
@@ -266,7 +275,9 @@ async def test_terminals(server):
 async def what_only_reads_is_no_use(server):
     (server.directory / "home" / "a.txt").write_text("a")
     used = (await tells(server))["lastActivity"]
-    for path in ("kernels", "sessions", "terminals", "contents", "contents/a.txt?content=1", "kernelspecs", "status", "me"):
+    for path in (
+        "kernels", "sessions", "terminals", "contents", "contents/a.txt?content=1", "kernelspecs", "status", "me",
+    ):
         code, _ = await server.api("GET", f"/api/{path}")
         assert code == 200, path
     await server.api("POST", "/git/status", {})
@@ -304,16 +315,18 @@ async def test_use_and_kernels_and_notebooks_that_are_run(server):
     used = _instant((await tells(server))["lastActivity"])
     assert datetime.now(timezone.utc) - used < timedelta(seconds=3)
     # One that goes on in a thread.
-    page.run("import threading\ndef work():\n while not over: pass\nover = False\nthreading.Thread(target=work).start()")
+    page.run("import threading\ndef work():\n while not over: pass")
+    page.run("over = False; threading.Thread(target=work).start()")
     await asyncio.sleep(2)
     await is_at(server, ("kernel", kernel))
     page.run("over = True")
     await is_at(server)
     # Nobody knows of this kernel but the process that runs it.
-    notebook = {"cells": [{"cell_type": "code", "source": "import time; time.sleep(100)", "metadata": {}, "outputs": [], "execution_count": None}],
-                "metadata": {"kernelspec": {"name": "python3", "display_name": "x"}}, "nbformat": 4, "nbformat_minor": 4}
-    (server.directory / "home" / "long.ipynb").write_text(json.dumps(notebook))
-    page.run("import subprocess\np = subprocess.Popen(['jupyter', 'nbconvert', '--execute', '--to', 'html', 'long.ipynb'], cwd=%r, stdout=-3, stderr=-3)" % str(server.directory / "home"))
+    home = server.directory / "home"
+    cells = [nbformat.v4.new_code_cell("import time; time.sleep(100)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), home / "long.ipynb")
+    command = ["jupyter", "nbconvert", "--execute", "--to", "html", "long.ipynb"]
+    page.run(f"import subprocess; p = subprocess.Popen({command}, cwd={str(home)!r}, stdout=-3, stderr=-3)")
     await asyncio.sleep(5)
     names = {busy["name"] for busy in (await tells(server))["busy"]}
     assert "jupyter-nbconvert" in names

@@ -28,7 +28,8 @@ def test_a_stop_is_coming_until_the_server_is_used():
     nothing = {"snoozedUntil": None, "stopAt": None, "cause": None, "canKeep": False}
     assert clock.keeping.told_of() == nothing and clock.keeping.keep() is None
     clock.tell()
-    assert clock.keeping.told_of() == {"snoozedUntil": None, "stopAt": "2026-03-01T12:05:00Z", "cause": "Idle", "canKeep": True}
+    told = {"stopAt": "2026-03-01T12:05:00Z", "cause": "Idle", "canKeep": True}
+    assert clock.keeping.told_of() == {**nothing, **told}
     clock.used = clock.now
     assert clock.keeping.told_of() == nothing
     clock.tell()
@@ -41,7 +42,8 @@ def test_it_is_kept_hour_by_hour_as_long_as_is_allowed():
     clock = Clock()
     clock.tell(keep=90 * MINUTE)
     assert clock.keeping.keep() == NOON + HOUR
-    assert clock.keeping.told_of() == {"snoozedUntil": "2026-03-01T13:00:00Z", "stopAt": None, "cause": None, "canKeep": False}
+    told = clock.keeping.told_of()
+    assert (told["snoozedUntil"], told["stopAt"], told["canKeep"]) == ("2026-03-01T13:00:00Z", None, False)
     assert clock.keeping.keep() == NOON + 90 * MINUTE, "what is left"
     assert clock.keeping.keep() is None
     clock.now += 88 * MINUTE

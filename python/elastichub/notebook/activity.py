@@ -135,8 +135,8 @@ class _Handler(APIHandler):
 class About(_Handler):
     """For the controllers."""
 
-    def initialize(self, busy, **told):
-        super().initialize(**told)
+    def initialize(self, keeping, app, busy=None):
+        super().initialize(keeping, app)
         self.busy = busy
 
     @web.authenticated

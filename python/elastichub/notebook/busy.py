@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 
 from jupyter_core.utils import ensure_async
 
@@ -24,7 +25,6 @@ class Busy:
         self._looks = looks or processes.Looks()
         self._lock = asyncio.Lock()
         self._began: dict[str, datetime] = {}  # of kernels: when each was first seen to be busy
-        self._boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)  # kept: it must not waver
 
     async def run(self):
         while True:
@@ -64,9 +64,9 @@ class Busy:
         told = set()
         for work in sorted(processes.commands(there, own)):
             leader = there.get(work.process.session)
-            name = terminals.get(leader.pid) if leader is not None else None
+            name = (terminals.get(leader.pid) if leader is not None else None) or _device(work.terminal)
             told |= {p.pid for p in there.values() if p.terminal == work.terminal and p.group == p.front}
-            yield _told("terminal", f"{name or _device(work.terminal)} ({work.process.name})", self._since(work.process))
+            yield _told("terminal", f"{name} ({work.process.name})", self._since(work.process))
         for work in sorted(processes.others(there, own, used)):
             pid = work.process.pid
             if pid in kernels:
@@ -91,8 +91,13 @@ class Busy:
         terminals = manager.terminals if manager is not None else {}
         return {terminal.ptyproc.pid: name for name, terminal in terminals.items()}
 
+    @cached_property
+    def _boot(self):
+        """When the machine began. Asked once: it wavers, and what is told must not."""
+        return datetime.now(timezone.utc) - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+
     def _since(self, process):
-        return datetime.fromtimestamp(0, timezone.utc) + timedelta(seconds=self._boot + process.began)
+        return self._boot + timedelta(seconds=process.began)
 
 
 def _device(terminal):

@@ -50,18 +50,26 @@ class Work(NamedTuple):
 
 def read_processes(proc="/proc"):
     """Those of this process's container, by pid. Error: OSError if there is no such place."""
-    own = _text(f"{proc}/self/cgroup")
+    own = _cgroup(f"{proc}/self")
     found = {}
     for entry in os.listdir(proc):
         if not entry.isdigit():
             continue
         try:
             process = _read(f"{proc}/{entry}")
-            if process is not None and _text(f"{proc}/{entry}/cgroup") == own:
+            if process is not None and _cgroup(f"{proc}/{entry}") == own:
                 found[process.pid] = process
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended
     return found
+
+
+def _cgroup(directory):
+    """That of a container. Not every sandbox has them."""
+    try:
+        return _text(f"{directory}/cgroup")
+    except FileNotFoundError:
+        return ""
 
 
 def _text(path):
@@ -73,12 +81,14 @@ def _read(directory):
     """None for one that has ended and is not yet forgotten. The fields are those of proc_pid_stat(5)."""
     head, _, rest = _text(f"{directory}/stat").rpartition(")")
     pid, _, name = head.partition(" (")
-    field = rest.split()
-    if field[0] in "ZXx":
+    state, *field = rest.split()
+    if state in "ZXx":
         return None
+    number = [int(text) for text in field]
     arguments = tuple(_text(f"{directory}/cmdline").rstrip("\0").split("\0"))
-    cpu, began = sum(map(int, field[11:15])) / _CLOCK_TICK, int(field[19]) / _CLOCK_TICK
-    return Process(int(pid), *map(int, field[1:6]), cpu, began, name, arguments)
+    parent, group, session, terminal, front = number[:5]
+    cpu, began = sum(number[10:14]) / _CLOCK_TICK, number[18] / _CLOCK_TICK
+    return Process(int(pid), parent, group, session, terminal, front, cpu, began, name, arguments)
 
 
 def program(process):
@@ -137,19 +147,20 @@ def process_of(pid, proc="/proc"):
 
 
 def commands(processes, own, is_waiting=waits_for_keys):
-    """What runs in terminals. That of process `own` is not looked at: a server may have been started in one."""
+    """What runs in terminals, but for that of process `own`: a server may have been started in one."""
     mine = processes[own].terminal if own in processes else 0
     for terminal in sorted({p.terminal for p in processes.values()} - {0, mine}):
         there = [p for p in processes.values() if p.terminal == terminal]
         front = sorted(p for p in there if p.group == p.front)
-        if not front or len(front) == 1 and _is_plain_prompt(front[0]) or is_waiting(terminal):
+        if not front or (len(front) == 1 and _is_plain_prompt(front[0])) or is_waiting(terminal):
             continue
         leader = next((p for p in front if p.pid == p.group), front[0])
         yield Work(leader, terminal)
 
 
 def _is_plain_prompt(process):
-    return process.name in _PLAIN_SHELLS and all(word.startswith("-") and word != "-c" for word in process.arguments[1:])
+    options = all(word.startswith("-") and word != "-c" for word in process.arguments[1:])
+    return process.name in _PLAIN_SHELLS and options
 
 
 def others(processes, own, used):
@@ -181,7 +192,7 @@ class Looks:
     def __init__(self, read=read_processes, clock=time.monotonic):
         self._read = read
         self._clock = clock
-        self._former = deque()  # (time, CPU seconds by pid and beginning)
+        self._former: deque = deque()  # (time, CPU seconds by pid and beginning)
 
     def look(self):
         """(processes by pid, what each has used since then, in cores)"""
