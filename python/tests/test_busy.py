@@ -281,6 +281,7 @@ async def what_only_reads_is_no_use(server):
         code, _ = await server.api("GET", f"/api/{path}")
         assert code == 200, path
     await server.api("POST", "/git/status", {})
+    await server.api("PUT", "/lab/api/workspaces/default", {})
     assert (await server.api("POST", PATH + "/page", {"usedSecondsAgo": None}))[0] == 200
     await server.api("POST", PATH + "/page", {"usedSecondsAgo": 3600})
     assert (await tells(server))["lastActivity"] == used

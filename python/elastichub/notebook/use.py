@@ -1,8 +1,8 @@
 """What counts as use of this server.
 
 jupyter_server takes every request to its API for use. JupyterLab asks for kernels, sessions, terminals
-and files every ten seconds while its page is in front, so that a page which nobody looks at would keep
-its server for ever. Here what only reads is no use; what a person does in a page, its plugin tells.
+and files every ten seconds while its page is in front, so that a page which nobody looks at would keep its
+server for ever. Here what only reads, or is sent unasked, is no use; what a person does in a page, its plugin tells.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from .processes import last_input, process_of
 _NOTED = "elastichub_last_activity"
 # That of terminals counts what they print; they are looked at instead.
 _PRINTED = "terminal_last_activity"
-# Extensions that read by POST: jupyterlab-git every few seconds.
-_READ_BY_POST = ("git",)
+# What a page sends by itself although it does not only read: JupyterLab its layout, which it saves with every
+# list of files, and jupyterlab-git the question what has changed.
+_UNASKED = ("lab/api/workspaces", "git")
 
 
 def install(app):
-    """Has what only reads be no use, also for the Hub, whom jupyterhub-singleuser tells of it."""
+    """Has these requests be no use, also for the Hub, whom jupyterhub-singleuser tells of it."""
     base = app.base_url
 
-    class Reading(OutputTransform):
+    class NoUse(OutputTransform):
         """Says of a request what a client may say of it itself."""
 
         def __init__(self, request):
             super().__init__(request)
-            reads = request.method in ("GET", "HEAD") or request.path.startswith(by_post)
-            if reads:
+            if request.method in ("GET", "HEAD") or request.path.startswith(unasked):
                 request.arguments.setdefault("no_track_activity", [b"1"])
 
-    by_post = tuple(url_path_join(base, prefix, "/") for prefix in _READ_BY_POST)
-    app.web_app.add_transform(Reading)
+    unasked = tuple(url_path_join(base, path, "/") for path in _UNASKED)
+    app.web_app.add_transform(NoUse)
 
 
 def note(app, at):
