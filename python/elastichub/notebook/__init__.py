@@ -22,11 +22,14 @@ MAX_MESSAGE = 256 << 20
 
 def configure(c, environ=os.environ):
     """Sets jupyter_server's classes for the gateway that JUPYTER_GATEWAY_URL or
-    c.GatewayClient.url names; without one the server only tells what it is at. ELASTICHUB_LOCAL_KERNELS=true
-    offers the kernels of this server beside the gateway's."""
+    c.GatewayClient.url names; without one the server only tells what it is at, and shows its
+    metrics to who has the token that ELASTICHUB_METRICS_HASH_FILE has the hash of.
+    ELASTICHUB_LOCAL_KERNELS=true offers the kernels of this server beside the gateway's."""
     local = environ.get("ELASTICHUB_LOCAL_KERNELS", "false")
     if local not in ("true", "false"):
         raise ValueError("ELASTICHUB_LOCAL_KERNELS must be true or false")
+    if environ.get("ELASTICHUB_METRICS_HASH_FILE"):
+        c.ServerApp.jpserver_extensions.update({"elastichub.notebook.metrics": True})
     here = "elastichub.notebook"
     app = c.ServerApp
     app.jpserver_extensions.update({here: True})
