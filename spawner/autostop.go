@@ -149,6 +149,9 @@ func (c *controller) lookAtServer(ctx context.Context, nb *v1alpha1.JupyterNoteb
 		if fresh, err = c.askServer(ctx, nb, next, decides); err != nil {
 			return d, 0, false, err
 		}
+		if wait == 0 {
+			wait = c.askSignals(ctx, nb, next)
+		}
 		// The cache may not know a kernel that was asked for a moment ago.
 		label := client.MatchingLabels{v1alpha1.LabelNotebook: nb.Name}
 		if kernels, err = c.kernelsOf(ctx, c.live, nb, label); err != nil {

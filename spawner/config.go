@@ -37,6 +37,13 @@ type Config struct {
 	// APIAudiences are those of the cluster's API server, as far as they are known: no
 	// Pod gets a token for them.
 	APIAudiences []string
+	// Signals are asked before a server is stopped for idleness; nil: none are.
+	Signals Signals
+	// SignalsRequired: a server of which they know nothing is not stopped for idleness.
+	SignalsRequired bool
+	// MetricsSecret names the Secret whose key sha256 is the hash of the token by which
+	// servers show their metrics; empty: no token opens them.
+	MetricsSecret string
 }
 
 // scope is that of the configuration.

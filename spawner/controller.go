@@ -292,7 +292,11 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 	if err := c.ensureService(ctx, nb); err != nil {
 		return err
 	}
-	return c.ensureDeployment(ctx, o, deployment(c.cfg, nb, version))
+	want := deployment(c.cfg, nb, version)
+	if err := c.showMetrics(ctx, nb, &want.Spec.Template); err != nil {
+		return err
+	}
+	return c.ensureDeployment(ctx, o, want)
 }
 
 // confirmSlot holds a server of the Hub against the user's limit once more.

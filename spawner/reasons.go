@@ -45,6 +45,13 @@ const (
 	// Of the condition HomeAsAsked.
 	ReasonClaimDiffers Reason = "ClaimDiffers"
 
+	// Of the condition PrometheusAgrees.
+	ReasonAgrees      Reason = "Agrees"
+	ReasonNotMeasured Reason = "NotMeasured"
+	ReasonKeptByQuery Reason = "KeptByQuery"
+	ReasonKernelsRun  Reason = "KernelsRun"
+	ReasonUsedLater   Reason = "UsedLater"
+
 	// Of the condition ImageCurrent.
 	ReasonImageCurrent    Reason = "Current"
 	ReasonImageChanged    Reason = "NewVersion"
@@ -98,6 +105,9 @@ const (
 	// ConditionAnswers is false while an idle server does not say when it was
 	// last used. It is set once a server with an idle time was asked.
 	ConditionAnswers = "Answers"
+	// ConditionSignals is false while Prometheus does not agree that an idle server is idle.
+	// It is set once it was asked.
+	ConditionSignals = "PrometheusAgrees"
 	// ConditionImage is false when the next start would offer another image
 	// than the one that runs.
 	ConditionImage = "ImageCurrent"

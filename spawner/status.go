@@ -74,6 +74,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	if restarted {
 		next.Progress, next.SnoozedUntil, next.SnoozedSeconds = nil, nil, 0
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionAnswers)
+		apimeta.RemoveStatusCondition(&next.Conditions, ConditionSignals)
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionTrouble)
 	}
 	next.Start = nb.Spec.Start

@@ -68,6 +68,9 @@ const (
 	AnnotationBuilt = "elastichub.io/built"
 	// AnnotationAuthVersion on a notebook's Pod changes when its auth Secret does.
 	AnnotationAuthVersion = "elastichub.io/auth-version"
+	// AnnotationMetricsPath on a notebook's Pod is the path of its server's metrics, for
+	// who finds it by its Pod.
+	AnnotationMetricsPath = "elastichub.io/metrics-path"
 	// AnnotationStopCause on a stopped notebook says why it was stopped by another than
 	// its owner, whose stop has none, and AnnotationStopTime when (RFC 3339).
 	AnnotationStopCause = "elastichub.io/stop-cause"

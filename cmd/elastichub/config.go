@@ -23,6 +23,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/spawner/signals"
 )
 
 // envPrefix begins the name of every environment variable that overrides a
@@ -48,6 +49,8 @@ type serveConfig struct {
 	// Hub is where the Hub's REST API is, for the console.
 	Hub    hubclient.Config
 	Portal portalConfig
+	// Prometheus is asked before a server is stopped for idleness.
+	Prometheus signals.Config
 }
 
 // usageConfig is of the ledger of hours.
@@ -100,6 +103,8 @@ type notebooksConfig struct {
 	Gateway string
 	// AdoptHomesBefore is RFC 3339, or empty.
 	AdoptHomesBefore string
+	// MetricsSecret has, as sha256, the hash of the token that opens servers' metrics; empty: none does.
+	MetricsSecret string
 }
 
 type kernelsConfig struct {
@@ -200,6 +205,8 @@ func defaultServeConfig() serveConfig {
 		Usage:  usageConfig{ConfigMaps: "elastichub-usage"},
 		Hub:    hubclient.Config{Timeout: 3 * time.Second},
 		Portal: defaultPortalConfig(),
+
+		Prometheus: signals.Config{Timeout: 5 * time.Second, Window: 2 * time.Minute},
 	}
 }
 
@@ -328,6 +335,12 @@ func (c serveConfig) validate() error {
 	if !(c.Kernels.BusyGPU >= 0 && c.Kernels.BusyGPU <= 100) {
 		faults = append(faults, fmt.Errorf("kernels.busyGPU: %v is not between 0 and 100", c.Kernels.BusyGPU))
 	}
+	if c.Notebooks.MetricsSecret != "" {
+		for _, reason := range validation.IsDNS1123Subdomain(c.Notebooks.MetricsSecret) {
+			faults = append(faults, fmt.Errorf("notebooks.metricsSecret: %s", reason))
+		}
+	}
+	faults = append(faults, prefixed("prometheus.", c.Prometheus.Validate())...)
 	if _, err := c.Notebooks.adoptBefore(); err != nil {
 		faults = append(faults, fmt.Errorf("notebooks.adoptHomesBefore: %q is not a time such as 2026-11-28T00:00:00Z", c.Notebooks.AdoptHomesBefore))
 	}

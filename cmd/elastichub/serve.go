@@ -38,6 +38,7 @@ import (
 	"github.com/elastichub/elastichub/portal/signin"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/probe"
+	"github.com/elastichub/elastichub/spawner/signals"
 	"github.com/elastichub/elastichub/tokens"
 	"github.com/elastichub/elastichub/tokens/bearer"
 )
@@ -126,6 +127,16 @@ func serve(ctx context.Context, config serveConfig) error {
 		GatewayName:      config.Notebooks.Gateway,
 		AdoptHomesBefore: adoptBefore,
 		APIAudiences:     audiences,
+		SignalsRequired:  config.Prometheus.Required,
+		MetricsSecret:    config.Notebooks.MetricsSecret,
+	}
+	if config.Prometheus.URL != "" {
+		measured, err := signals.New(config.Prometheus, registry)
+		if err != nil {
+			return fmt.Errorf("prometheus: %w", err)
+		}
+		defer measured.Close()
+		spawnerConfig.Signals = measured
 	}
 	asker, err := probe.New()
 	if err != nil {

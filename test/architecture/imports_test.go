@@ -60,6 +60,7 @@ var mayImport = map[string][]string{
 	"web":                    {"api/v1alpha1", "forms", "groups", "portal/holdings", "portal/policyedit", "usage"},
 	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside", "namespaces", "health"},
 	"spawner/probe":          {"outbound", "spawner", "api/v1alpha1"},
+	"spawner/signals":        {"outbound", "spawner"},
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web"},
 	"namespaces":             {"api/v1alpha1"},
 	"kernels/admission":      {"api/v1alpha1"},
