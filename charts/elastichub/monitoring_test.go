@@ -1,6 +1,8 @@
 package elastichub
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
@@ -40,6 +43,7 @@ func TestMonitoringIsOffUnlessWanted(t *testing.T) {
 	t.Parallel()
 	for set, want := range map[string]string{
 		"replicas=1": "", "serviceMonitor.enabled=true": "ServiceMonitor", "podMonitor.enabled=true": "PodMonitor",
+		"notebookMonitor.enabled=true": "PodMonitor", "metrics.notebooks.enabled=true": "",
 		"prometheusRule.enabled=true": "PrometheusRule", "dashboards.enabled=true": "ConfigMap",
 	} {
 		found := ""
@@ -164,4 +168,64 @@ func (a answered) RoundTrip(r *http.Request) (*http.Response, error) {
 		a.see(answer)
 	}
 	return answer, err
+}
+
+// TestNotebooksShowTheirMetrics: Prometheus has the token of a Secret of which notebooks are told the
+// name, for its hash, and may reach them. All that is there only if it is wanted.
+func TestNotebooksShowTheirMetrics(t *testing.T) {
+	t.Parallel()
+	const from = "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=monitoring,"
+	for set, named := range map[string]string{
+		"replicas=1":                     "",
+		"notebookMonitor.enabled=true":   "elastichub-notebook-metrics",
+		"metrics.notebooks.enabled=true": "elastichub-notebook-metrics",
+		"notebookMonitor.enabled=true,metrics.notebooks.existingSecret=ours": "ours",
+	} {
+		var config struct {
+			Notebooks struct{ MetricsSecret string }
+		}
+		var cm corev1.ConfigMap
+		require.NoError(t, yaml.UnmarshalStrict([]byte(objects(t, "configmap.yaml", set)[0]), &cm))
+		require.NoError(t, yaml.Unmarshal([]byte(cm.Data["config.yaml"]), &config))
+		assert.Equal(t, named, config.Notebooks.MetricsSecret, set)
+
+		made := map[string]corev1.Secret{}
+		for _, text := range objects(t, "secrets.yaml", set) {
+			var secret corev1.Secret
+			require.NoError(t, yaml.UnmarshalStrict([]byte(text), &secret))
+			made[secret.Name] = secret
+		}
+		secret, there := made["elastichub-notebook-metrics"]
+		assert.Equal(t, named == "elastichub-notebook-metrics", there, set)
+		if there {
+			assert.Greater(t, len(secret.Data["token"]), 40)
+			sum := sha256.Sum256(secret.Data["token"])
+			assert.Equal(t, hex.EncodeToString(sum[:]), string(secret.Data["sha256"]))
+		}
+		for _, text := range objects(t, "monitoring.yaml", set) {
+			var monitor struct {
+				Spec struct {
+					PodMetricsEndpoints []struct {
+						Authorization struct{ Credentials corev1.SecretKeySelector }
+					}
+				}
+			}
+			require.NoError(t, yaml.Unmarshal([]byte(text), &monitor))
+			require.Len(t, monitor.Spec.PodMetricsEndpoints, 1)
+			assert.Equal(t, named, monitor.Spec.PodMetricsEndpoints[0].Authorization.Credentials.Name, set)
+			assert.Equal(t, "token", monitor.Spec.PodMetricsEndpoints[0].Authorization.Credentials.Key, set)
+		}
+		opened := 0
+		for _, text := range objects(t, "networkpolicy.yaml", from+set) {
+			var policy networkingv1.NetworkPolicy
+			require.NoError(t, yaml.UnmarshalStrict([]byte(text), &policy))
+			for _, rule := range policy.Spec.Ingress {
+				if policy.Name == "elastichub-notebooks" && len(rule.From) == 1 && rule.From[0].NamespaceSelector != nil {
+					assert.Equal(t, int32(8888), rule.Ports[0].Port.IntVal)
+					opened++
+				}
+			}
+		}
+		assert.Equal(t, named != "", opened == 1, set)
+	}
 }

@@ -356,6 +356,8 @@ var named = []struct {
 	{[]string{"groups", "ldap", "bindPasswordSecret"}, "password", nil},
 	{[]string{"groups", "hub", "tokenSecret"}, "token", []string{"groups", "hub", "apiURL"}},
 	{[]string{"metrics", "tokenSecret"}, "token", nil},
+	{[]string{"metrics", "notebooks", "existingSecret"}, "sha256", nil},
+	{[]string{"prometheus", "tokenSecret"}, "token", nil},
 }
 
 func (g *gatherer) secrets(ctx context.Context) {

@@ -29,6 +29,7 @@ var foreign = []string{
 	"realm_access.roles", // a claim of Keycloak's
 	"samba.provision",
 	"sts.amazonaws.com",           // an audience
+	"submarine.",                  // of Submarine's server
 	"singleuser.", "cull.enabled", // values of zero-to-jupyterhub
 	"v1.", // subprotocols
 }
@@ -264,6 +265,28 @@ func TestTablesOfKeys(t *testing.T) {
 		for _, name := range names {
 			assert.True(t, test.has(strings.Split(strings.ReplaceAll(name, "[]", ""), ".")), "%s lists %s", page, name)
 		}
+	}
+}
+
+// TestWhatSubmarineHadHasACounterpart: each of its keys has a row, and that names a key which exists.
+func TestWhatSubmarineHadHasACounterpart(t *testing.T) {
+	t.Parallel()
+	values, kinds := valuesSchema(t), kindSchemas(t)
+	_, text, err := ReadPage("docs/moving-in.md")
+	require.NoError(t, err)
+	for _, key := range []string{
+		"submarine.notebook.prometheus.enable", "submarine.notebook.prometheus.labels",
+		"submarine.server.tasks.autostop.enable", "submarine.server.tasks.autostop.duration",
+	} {
+		_, rest, there := strings.Cut(text, "| `"+key+"` |")
+		require.True(t, there, key)
+		after, _, _ := strings.Cut(rest, "\n")
+		found := 0
+		for _, name := range quoted.FindAllStringSubmatch(after, -1) {
+			assert.True(t, exists(name[1], values, kinds), "%s: %s", key, name[1])
+			found++
+		}
+		assert.Positive(t, found, key)
 	}
 }
 

@@ -133,6 +133,15 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{ .Values.portal.existingSecret | default (printf "%s-portal" (include "elastichub.name" .)) }}
 {{- end }}
 
+{{- define "elastichub.notebookMetricsSecret" -}}
+{{ .Values.metrics.notebooks.existingSecret | default (printf "%s-notebook-metrics" (include "elastichub.name" .)) }}
+{{- end }}
+
+{{- /* Whether notebook servers show their metrics: "true", or nothing. */ -}}
+{{- define "elastichub.notebookMetrics" -}}
+{{- if or .Values.metrics.notebooks.enabled .Values.notebookMonitor.enabled }}true{{ end }}
+{{- end }}
+
 {{- /* What notebooks and kernels may reach beside their own peers. */ -}}
 {{- define "elastichub.egressOutside" -}}
 - ports:
@@ -184,6 +193,26 @@ watchNamespaces: {{ toJson .Values.watchNamespaces }}
 metrics:
   tokenFile: /etc/elastichub/metrics/token
   tokenSecret: {{ . | quote }}
+{{- end }}
+{{- with .Values.prometheus }}
+{{- if or .url .required .tokenSecret .keepWhile }}
+prometheus:
+  url: {{ .url | quote }}
+  required: {{ .required }}
+  {{- if .tokenSecret }}
+  tokenFile: /etc/elastichub/prometheus/token
+  {{- end }}
+  caFile: {{ .caFile | quote }}
+  timeout: {{ .timeout }}
+  window: {{ .window }}
+  keepWhile: {{ .keepWhile | quote }}
+  {{- with .matchLabels }}
+  matchLabels:
+  {{- range $name, $value := . }}
+    - {name: {{ $name | quote }}, value: {{ $value | quote }}}
+  {{- end }}
+  {{- end }}
+{{- end }}
 {{- end }}
 {{- with .Values.groups }}
 groups:
@@ -289,6 +318,9 @@ notebooks:
   {{- /* Quoted: nothing at all would become the service's default. */}}
   gateway: {{ .Values.notebooks.gateway | default "" | quote }}
   adoptHomesBefore: {{ .Values.notebooks.adoptHomesBefore | quote }}
+  {{- if include "elastichub.notebookMetrics" . }}
+  metricsSecret: {{ include "elastichub.notebookMetricsSecret" . | quote }}
+  {{- end }}
 kernels:
   serviceImage: {{ include "elastichub.image" . | quote }}
   image: {{ include "elastichub.otherImage" (dict "root" . "section" "kernels" "name" "kernel") | quote }}
