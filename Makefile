@@ -141,8 +141,9 @@ hub-tests: cluster images ## JupyterHub's own tests, 5.x and 6.x, on ElasticSpaw
 	@test/hub/all.sh
 
 .PHONY: panels-test
-panels-test: $(LOCALCLUSTER) ## Every panel and alert asked of a real Prometheus, on the running demo
+panels-test: $(LOCALCLUSTER) ## Every panel and alert asked of a real Prometheus, on the running demo; servers stopped or kept by it
 	@test/panels/run.sh
+	@test/monitoring/run.sh
 
 .PHONY: client-tests
 client-tests: $(LOCALCLUSTER) ## Other people's tests of kernels and clients through a gateway; schemathesis on both APIs
