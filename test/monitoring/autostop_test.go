@@ -44,7 +44,7 @@ kernels: {clusterCapacity: false, podDisruptionBudget: {enabled: false}}
 metrics: {notebooks: {enabled: true}}
 prometheus:
   required: true
-  window: 10s
+  window: 30s
   keepWhile: sum(kernel_currently_running_total{namespace="$namespace",pod="$pod"}) > 1
 `
 
@@ -226,7 +226,7 @@ func TestPrometheusHasASay(t *testing.T) {
 func startPrometheus(t *testing.T, address string) (token string) {
 	t.Helper()
 	rendered, err := helm.Run(t, "template", "elastichub", chart, "--namespace", namespace, "--values", filepath.Join(chart, "testdata/smallest.yaml"),
-		"--set", "notebookMonitor.enabled=true,notebookMonitor.interval=1s", "--show-only", "templates/monitoring.yaml")
+		"--set", "notebookMonitor.enabled=true,notebookMonitor.interval=2s", "--show-only", "templates/monitoring.yaml")
 	require.NoError(t, err, rendered)
 	scrape, err := ScrapeConfig([]byte(rendered), namespace, need(t, "KUBECONFIG"), func(name, key string) (string, error) {
 		value, err := kubectl(t.Context(), "", "get", "secret", name, "-o", "go-template={{index .data \""+key+"\" | base64decode}}")
