@@ -16,19 +16,8 @@ import (
 // gave it, or, of a server without a Hub, the token that is elastichub's own: it does
 // not matter what its users sign in with.
 func (c *controller) access(ctx context.Context, nb *v1alpha1.JupyterNotebook) (prefix, token string, err error) {
-	prefix = "/"
-	if name := nb.Spec.EnvSecret; name != "" {
-		var secret corev1.Secret
-		if err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: name}, &secret); err != nil {
-			return "", "", fmt.Errorf("read environment: %w", err)
-		}
-		prefix = string(secret.Data[envPrefix])
-		if !strings.HasPrefix(prefix, "/") { // it must not become part of the host
-			prefix = "/" + prefix
-		}
-		if token = string(secret.Data[envToken]); token != "" || isOfHub(nb) {
-			return prefix, token, nil
-		}
+	if prefix, token, err = c.given(ctx, nb); err != nil || token != "" || isOfHub(nb) {
+		return prefix, token, err
 	}
 	var d appsv1.Deployment
 	if err := c.client.Get(ctx, client.ObjectKeyFromObject(nb), &d); err != nil {
@@ -46,4 +35,20 @@ func (c *controller) access(ctx context.Context, nb *v1alpha1.JupyterNotebook) (
 		token = *found.token
 	}
 	return prefix, token, nil
+}
+
+// given is the path of a server's API, and the token that its environment gives it, if any.
+func (c *controller) given(ctx context.Context, nb *v1alpha1.JupyterNotebook) (prefix, token string, err error) {
+	if nb.Spec.EnvSecret == "" {
+		return "/", "", nil
+	}
+	var secret corev1.Secret
+	if err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.EnvSecret}, &secret); err != nil {
+		return "", "", fmt.Errorf("read environment: %w", err)
+	}
+	prefix = string(secret.Data[envPrefix])
+	if !strings.HasPrefix(prefix, "/") { // it must not become part of the host
+		prefix = "/" + prefix
+	}
+	return prefix, string(secret.Data[envToken]), nil
 }

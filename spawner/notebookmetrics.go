@@ -27,7 +27,7 @@ func (c *controller) showMetrics(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	if c.cfg.MetricsSecret == "" {
 		return nil
 	}
-	prefix, _, err := c.access(ctx, nb)
+	prefix, _, err := c.given(ctx, nb)
 	if err != nil {
 		return err
 	}
