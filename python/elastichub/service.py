@@ -28,6 +28,8 @@ SNAPSHOT_SECONDS = 5
 STREAM_SECONDS = 25
 # At most one bulk request in this time, whatever the number of servers.
 SNAPSHOT_INTERVAL = 1.0
+# How often it is looked for servers that have ended, for all of a Hub's at once.
+WATCH_SECONDS = 3
 MAX_EVENT_BYTES = 64 << 10
 
 # What is read of a server's state.
@@ -56,6 +58,8 @@ class Service:
         self._servers = None
         self._servers_began = float("-inf")
         self._refreshing = None
+        self._running = set()
+        self._watching = None
 
     # --- choices
 
@@ -181,6 +185,25 @@ class Service:
             self._servers, self._servers_began = servers, began
         finally:
             self._refreshing = None
+
+    # --- what ends without the Hub
+
+    def watch(self, spawner):
+        """Call spawner.compare(snapshot) every few seconds until unwatch."""
+        self._running.add(spawner)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.ensure_future(self._watch())
+
+    def unwatch(self, spawner):
+        self._running.discard(spawner)
+
+    async def _watch(self):
+        while self._running:
+            await asyncio.sleep(WATCH_SECONDS)
+            servers = await self.snapshot()
+            if servers is not None:
+                for spawner in list(self._running):
+                    spawner.compare(servers)
 
     # --- HTTP
 

@@ -46,6 +46,7 @@ MAX_OTHERS = 8
 _REFERENCE = re.compile(r"\$?\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 _ENDED = {"Stopped": 0, "Failed": 1}
+_STOPPED = ("Stopping", "Stopped")
 
 # Per event loop, so that one process may hold several Hubs, as tests do.
 _services: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -151,6 +152,8 @@ class ElasticSpawner(Spawner):
         self._nothing_runs = False
         self._changed_at = float("-inf")
         self._log = StartLog()
+        self._watched_by = None
+        self._telling: asyncio.Future | None = None
 
     def _take_deprecated_options(self):
         """Configurations of former releases go on to work.
@@ -500,6 +503,28 @@ class ElasticSpawner(Spawner):
         self._url = state.get("url") or self._url
         return _ENDED.get(state["phase"])
 
+    def start_polling(self):
+        """The Hub polls every poll_interval seconds. What was stopped or deleted without it,
+        with kubectl say, it is told within some seconds."""
+        super().start_polling()
+        if self.poll_interval > 0:
+            self._watched_by = self._service
+            self._watched_by.watch(self)
+
+    def stop_polling(self):
+        super().stop_polling()
+        if self._watched_by is not None:
+            self._watched_by.unwatch(self)
+            self._watched_by = None
+
+    def compare(self, servers):
+        """Have the Hub poll at once if the server seems to have ended."""
+        if self._starting or self._telling is not None and not self._telling.done():
+            return
+        state = servers.find(self._running_key, self._start_id)
+        if state is None or state["phase"] in _ENDED:
+            self._telling = asyncio.ensure_future(self.poll_and_notify())
+
     async def get_url(self):
         """Asked when the Hub has restarted. A start that was in flight is waited for."""
         if not self._url:
@@ -531,6 +556,8 @@ class ElasticSpawner(Spawner):
                 state = await self._service.state(self._running_key)
                 if state is None or state["stopped"]:
                     break
+                # Somebody else may have started it meanwhile.
+                asked = state["phase"] in _STOPPED
             except (Problem, ServiceDown) as error:
                 self.log.warning("Stopping %s: %s", self._log_name, error)
                 if isinstance(error, Problem) and not error.transient:

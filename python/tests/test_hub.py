@@ -9,6 +9,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from conftest import TOKEN
+from elastichub.service import SNAPSHOT_SECONDS, WATCH_SECONDS
 from hub import Hub, until
 
 
@@ -130,6 +131,41 @@ def test_a_server_that_ended_is_noticed(hub, service):
     with urlopen(request) as answer:
         assert answer.status == 202
     until(lambda: hub.server("analyst") is None, 60, lambda: hub.log)
+
+
+@pytest.fixture
+def lazy_hub(service, tmp_path):
+    """Polls once an hour."""
+    more = "\nc.ElasticSpawner.poll_interval = 3600\n"
+    running = Hub(tmp_path, service.url, TOKEN, more=more)
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.mark.parametrize("taken_away", [False, True])
+def test_what_ends_without_the_hub_is_known_within_seconds(lazy_hub, service, taken_away):
+    hub = lazy_hub
+    start(hub, "analyst")
+    if taken_away:  # the Hub has restarted, and the service is silent for a while
+        hub.kill()
+        hub.start()
+        service.pause()
+        time.sleep(WATCH_SECONDS + SNAPSHOT_SECONDS + 1)
+        assert hub.server("analyst")["ready"] is True, hub.log
+        service.resume()
+    query = "name=&forever=true" if taken_away else "name="
+    request = Request(
+        f"{service.url}/api/spawner/v1/users/analyst/server?{query}",
+        method="DELETE",
+        headers={"Authorization": f"Bearer {TOKEN}"},
+    )
+    with urlopen(request) as answer:
+        assert answer.status in (202, 204)
+    until(lambda: hub.server("analyst") is None, 10, lambda: hub.log)
+    start(hub, "analyst")  # the next one is watched as well, and left alone
+    time.sleep(2 * WATCH_SECONDS)
+    assert hub.server("analyst")["ready"] is True, hub.log
 
 
 def test_no_body_keeps_the_hub_from_starting_again(patient_hub):
