@@ -38,7 +38,12 @@ type Recorder struct {
 // NewRecorder writes through the recorder of a manager, which counts an Event that repeats
 // within some minutes instead of writing it again.
 func NewRecorder(mgr cluster.Cluster) Recorder {
-	return Recorder{mgr.GetEventRecorder(v1alpha1.ManagedBy), mgr.GetScheme()}
+	return RecorderTo(mgr.GetEventRecorder(v1alpha1.ManagedBy), mgr.GetScheme())
+}
+
+// RecorderTo writes through any recorder, of objects whose kinds scheme knows.
+func RecorderTo(to events.EventRecorder, scheme *runtime.Scheme) Recorder {
+	return Recorder{to, scheme}
 }
 
 const (

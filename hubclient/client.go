@@ -65,13 +65,17 @@ type User struct {
 	Name string `json:"name"`
 	// Groups is nil if the token may not read them, which is not the same as none.
 	Groups []string `json:"groups"`
+	// Created is when the Hub made the user, in its own words, RFC 3339; empty if the
+	// token may not read it.
+	Created string `json:"created"`
+	// Servers are those that start, run or stop, by name; nil if the token may not read them.
+	Servers map[string]Server `json:"servers"`
 }
 
 // User reads a user by name. The Hub may find one whose name is another by its own
 // rules. Error: ErrNotFound.
 func (c *Client) User(ctx context.Context, name string) (User, error) {
-	// A name of dots alone would change the path.
-	if strings.Trim(name, ".") == "" || len(name) > maxUserBytes || !utf8.ValidString(name) {
+	if !isUser(name) {
 		return User{}, ErrNotFound
 	}
 	var user User
@@ -80,6 +84,11 @@ func (c *Client) User(ctx context.Context, name string) (User, error) {
 		return User{}, fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	return user, err
+}
+
+// isUser: a name of dots alone would change the path.
+func isUser(name string) bool {
+	return strings.Trim(name, ".") != "" && len(name) <= maxUserBytes && utf8.ValidString(name)
 }
 
 // Owner is whose a token is, and what it may do.

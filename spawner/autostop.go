@@ -214,9 +214,7 @@ func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cau
 	}
 	stopped := nb.DeepCopy()
 	stopped.Spec.Stopped = true
-	stopped.Annotations = merged(stopped.Annotations, map[string]string{
-		v1alpha1.AnnotationStopCause: string(cause), v1alpha1.AnnotationStopTime: c.now().UTC().Format(time.RFC3339),
-	})
+	stopped.Annotations = merged(stopped.Annotations, c.stopNotes(cause))
 	if err := c.client.Patch(ctx, stopped, podrules.PatchOver(nb), client.FieldOwner(stopManager)); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -231,6 +229,12 @@ func (c *controller) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, cau
 	c.met.stops.WithLabelValues(string(cause)).Inc()
 	ctrl.LoggerFrom(ctx).Info("server stopped", "cause", cause, "user", nb.Spec.User, "server", nb.Spec.Server)
 	return nil
+}
+
+func (c *controller) stopNotes(cause v1alpha1.StopCause) map[string]string {
+	return map[string]string{
+		v1alpha1.AnnotationStopCause: string(cause), v1alpha1.AnnotationStopTime: c.now().UTC().Format(time.RFC3339),
+	}
 }
 
 // announcedFor is how long an announced stop is waited for.

@@ -67,6 +67,7 @@ type cluster struct {
 	cfg       Config
 	issuer    *tokens.Issuer
 	asker     *answers
+	hub       Hub
 }
 
 // answers are what servers say when they are asked.
@@ -183,7 +184,7 @@ func (c *cluster) run(leads bool) (service *Service, stop func()) {
 	})
 	require.NoError(c.t, err)
 	if leads {
-		require.NoError(c.t, SetupWithManager(mgr, c.cfg, c.issuer, c.asker, prometheus.NewRegistry()))
+		require.NoError(c.t, SetupWithManager(mgr, c.cfg, c.issuer, c.asker, c.hub, prometheus.NewRegistry()))
 	}
 	service, err = NewService(c.t.Context(), c.cfg, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
 	require.NoError(c.t, err)

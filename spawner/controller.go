@@ -42,9 +42,13 @@ type controller struct {
 	slots  slotStore
 	asker  Asker
 	// asking holds a place for each question that is being asked.
-	asking   chan struct{}
-	watched  watched
-	looked   looked
+	asking  chan struct{}
+	watched watched
+	looked  looked
+	hub     Hub // nil: there is none that may be asked
+	// hubCalls holds a place for each call of the Hub.
+	hubCalls chan struct{}
+	hubTries hubTries
 	recorder health.Recorder
 	met      *metrics
 	now      func() time.Time
@@ -79,6 +83,7 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if err := c.client.Get(ctx, req.NamespacedName, nb); err != nil {
 		c.watched.forget(req.NamespacedName)
 		c.looked.forget(req.NamespacedName)
+		c.hubTries.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if nb.DeletionTimestamp != nil {
@@ -87,6 +92,11 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	unreadable := nb.Malformed()
 	if unreadable != nil && !nb.Spec.Stopped { // to stop it takes nothing that cannot be read
 		return ctrl.Result{}, c.setAside(ctx, nb, unreadable)
+	}
+	if startedAside(nb) {
+		if err := c.putBack(ctx, nb); err != nil {
+			return ctrl.Result{}, client.IgnoreNotFound(err)
+		}
 	}
 	wait, err := c.forgetStop(ctx, nb)
 	if err != nil {
@@ -121,6 +131,16 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if left > 0 && (wait == 0 || left < wait) {
 		wait = left
 	}
+	if due == nil && !nb.Spec.Stopped && (next.StopEligibleAt == nil || next.StopEligibleAt.After(c.now())) {
+		c.hubTries.forget(req.NamespacedName)
+	}
+	left, asked, err := c.startAsAsked(ctx, nb, &next)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if left > 0 && (wait == 0 || left < wait) {
+		wait = left
+	}
 	if err := c.noteChannel(ctx, nb, &next); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -136,8 +156,16 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if err := c.writeStatus(ctx, nb, next, current(nb, o.pods)); err != nil {
 		return ctrl.Result{}, err
 	}
+	if asked {
+		c.hubTries.forget(req.NamespacedName)
+		if err := c.forgetAsked(ctx, nb); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
 	if due != nil {
-		return ctrl.Result{}, c.stop(ctx, nb, *due)
+		if wait, err = c.stopDue(ctx, nb, *due); err != nil {
+			return ctrl.Result{}, err
+		}
 	}
 	if again := c.looked.left(req.NamespacedName, c.now()); again > 0 && (wait == 0 || again < wait) {
 		wait = again

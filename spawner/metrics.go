@@ -24,6 +24,7 @@ type metrics struct {
 	phases   *prometheus.HistogramVec
 	failures *prometheus.CounterVec
 	stops    *prometheus.CounterVec
+	hub      *prometheus.CounterVec
 	servers  *serverCollector
 }
 
@@ -47,6 +48,10 @@ func newMetrics(registry prometheus.Registerer, count func() map[v1alpha1.Notebo
 			Name: "elastichub_server_stops_total",
 			Help: "Servers stopped without anyone asking, by cause.",
 		}, []string{"cause"}),
+		hub: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "elastichub_hub_servers_asked_total",
+			Help: "Servers that JupyterHub was asked to stop or to start, by what it answered: accepted, refused, unavailable.",
+		}, []string{"act", "result"}),
 		servers: &serverCollector{
 			desc:  prometheus.NewDesc("elastichub_servers", "Notebook servers by phase, as the leader sees them.", []string{"phase"}, nil),
 			count: count,
@@ -54,6 +59,11 @@ func newMetrics(registry prometheus.Registerer, count func() map[v1alpha1.Notebo
 	}
 	for _, cause := range []v1alpha1.StopCause{v1alpha1.StopIdle, v1alpha1.StopMaxRun} {
 		m.stops.WithLabelValues(string(cause))
+	}
+	for _, act := range []HubAct{HubStop, HubStart} {
+		for _, result := range []string{hubAccepted, hubRefused, hubUnavailable} {
+			m.hub.WithLabelValues(string(act), result)
+		}
 	}
 	for _, reason := range failureReasons {
 		m.failures.WithLabelValues(string(reason))
@@ -64,12 +74,37 @@ func newMetrics(registry prometheus.Registerer, count func() map[v1alpha1.Notebo
 	for _, phase := range startPhases {
 		m.phases.WithLabelValues(phase)
 	}
-	for _, c := range []prometheus.Collector{m.starts, m.phases, m.failures, m.stops, m.servers} {
+	for _, c := range []prometheus.Collector{m.starts, m.phases, m.failures, m.stops, m.hub, m.servers} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// How the Hub answers.
+const (
+	hubAccepted    = "accepted"
+	hubRefused     = "refused"
+	hubUnavailable = "unavailable"
+)
+
+// hubAsked counts an answer of the Hub; a look comes before a stop.
+func (m *metrics) hubAsked(act HubAct, err error) {
+	result := hubAccepted
+	switch {
+	case err == nil && act == HubLook:
+		return
+	case err == nil:
+	case passing(err):
+		result = hubUnavailable
+	default:
+		result = hubRefused
+	}
+	if act == HubLook {
+		act = HubStop
+	}
+	m.hub.WithLabelValues(string(act), result).Inc()
 }
 
 // observe counts a start when a written status holds its outcome for the first time. pod is

@@ -52,6 +52,13 @@ const (
 	ReasonKernelsRun  Reason = "KernelsRun"
 	ReasonUsedLater   Reason = "UsedLater"
 
+	// Of the condition HubInStep, and of events.
+	ReasonNoHubAPI       Reason = "NoHubAPI"
+	ReasonHubRefused     Reason = "HubRefused"
+	ReasonHubUserGone    Reason = "HubUserGone"
+	ReasonHubUnavailable Reason = "HubUnavailable"
+	ReasonStartedByHub   Reason = "StartedByHub"
+
 	// Of the condition ImageCurrent.
 	ReasonImageCurrent    Reason = "Current"
 	ReasonImageChanged    Reason = "NewVersion"
@@ -113,6 +120,9 @@ const (
 	ConditionImage = "ImageCurrent"
 	// ConditionHome is false while the home volume is not as spec has it, and cannot become so.
 	ConditionHome = "HomeAsAsked"
+	// ConditionHub is false when somebody else than the Hub wants one of its servers to run
+	// and the Hub does not start it; the next start removes it.
+	ConditionHub = "HubInStep"
 )
 
 // What servers lack that start all the same; GatewayFound has the first two.

@@ -260,6 +260,7 @@ func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.J
 	nb.Annotations = merged(nb.Annotations, annotations)
 	delete(nb.Annotations, v1alpha1.AnnotationStopCause)
 	delete(nb.Annotations, v1alpha1.AnnotationStopTime)
+	delete(nb.Annotations, v1alpha1.AnnotationStartAsked)
 	delete(nb.Annotations, v1alpha1.AnnotationAdopt)
 	nb.Spec = notebookSpec(s.cfg, req, name, home)
 	nb.Replaced()

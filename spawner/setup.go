@@ -34,8 +34,9 @@ import (
 const workers = 8
 
 // SetupWithManager adds the JupyterNotebook controller, which runs on the
-// leader. The manager's cache must hold cfg.Scope.
-func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, asker Asker, registry prometheus.Registerer) error {
+// leader. The manager's cache must hold cfg.Scope. hub is nil where none may be asked:
+// then servers are stopped without it, and only it starts those of its own.
+func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, asker Asker, hub Hub, registry prometheus.Registerer) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("spawner: %w", err)
 	}
@@ -60,7 +61,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), issuer: issuer,
 		slots: slotStore{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now},
 		asker: asker, asking: make(chan struct{}, questions), events: eventsAbout(events...), met: met, now: time.Now,
-		recorder: health.NewRecorder(mgr),
+		hub: hub, hubCalls: make(chan struct{}, hubCalls), recorder: health.NewRecorder(mgr),
 	}
 	if err := mgr.Add(slotSweeper{c.slots}); err != nil {
 		return fmt.Errorf("spawner: %w", err)

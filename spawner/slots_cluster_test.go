@@ -79,7 +79,7 @@ func (c *cluster) process(way func(http.RoundTripper) http.RoundTripper, leads b
 	})
 	require.NoError(c.t, err)
 	if leads {
-		require.NoError(c.t, SetupWithManager(mgr, c.cfg, c.issuer, c.asker, prometheus.NewRegistry()))
+		require.NoError(c.t, SetupWithManager(mgr, c.cfg, c.issuer, c.asker, c.hub, prometheus.NewRegistry()))
 	}
 	service, err := NewService(c.t.Context(), c.cfg, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
 	require.NoError(c.t, err)

@@ -76,6 +76,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionAnswers)
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionSignals)
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionTrouble)
+		apimeta.RemoveStatusCondition(&next.Conditions, ConditionHub)
 	}
 	next.Start = nb.Spec.Start
 	next.ObservedGeneration = nb.Generation

@@ -75,6 +75,9 @@ const (
 	// its owner, whose stop has none, and AnnotationStopTime when (RFC 3339).
 	AnnotationStopCause = "elastichub.io/stop-cause"
 	AnnotationStopTime  = "elastichub.io/stop-time"
+	// AnnotationStartAsked on a stopped notebook of a Hub says that somebody wants it to run,
+	// and since when (RFC 3339): the Hub is asked to start it.
+	AnnotationStartAsked = "elastichub.io/start-asked"
 
 	// AnnotationSnoozeUntil on a kernel or a notebook is until when somebody wants it kept
 	// although it is idle (RFC 3339). How much of that is granted, status says.

@@ -46,7 +46,8 @@ type serveConfig struct {
 	Notebooks       notebooksConfig
 	Kernels         kernelsConfig
 	Usage           usageConfig
-	// Hub is where the Hub's REST API is, for the console.
+	// Hub is where the Hub's REST API is, for the console, and for the Hub's servers, which
+	// are stopped and started through it.
 	Hub    hubclient.Config
 	Portal portalConfig
 	// Prometheus is asked before a server is stopped for idleness.
@@ -369,6 +370,9 @@ func (c serveConfig) validate() error {
 	}
 	faults = append(faults, c.Groups.validate()...)
 	faults = append(faults, c.Portal.validate(c.Namespace, c.Hub)...)
+	if c.Hub.APIURL != "" {
+		faults = append(faults, prefixed("hub.", c.Hub.Validate())...)
+	}
 	if err := c.Policies.Matching.Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("policies.matching: %w", err))
 	}

@@ -68,7 +68,7 @@ func (c portalConfig) validate(namespace string, hub hubclient.Config) []error {
 	if namespace != "" && c.SignIn.BasePath != "" {
 		faults = append(faults, prefixed("portal.", c.handler(namespace).Validate())...)
 	}
-	if c.SignIn.Provider == signin.ProviderHub || hub.APIURL != "" {
+	if c.SignIn.Provider == signin.ProviderHub && hub.APIURL == "" {
 		faults = append(faults, prefixed("hub.", hub.Validate())...)
 	}
 	return faults
@@ -92,32 +92,15 @@ type console struct {
 	close func()
 }
 
-// newConsole opens the console.
-func newConsole(config serveConfig, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent catalogue, logs portal.LogReader, accounts *signin.Accounts, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
-	c := &console{close: func() {}}
-	var hub *hubclient.Client
-	if config.Hub.APIURL != "" {
-		var err error
-		if hub, err = hubclient.New(config.Hub); err != nil {
-			return nil, fmt.Errorf("hub: %w", err)
-		}
-		c.close = hub.Close
-		if err := hub.Register(registry); err != nil {
-			c.close()
-			return nil, err
-		}
-	}
+// newConsole opens the console. hub is nil where none is configured.
+func newConsole(config serveConfig, hub *hubclient.Client, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent catalogue, logs portal.LogReader, accounts *signin.Accounts, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
+	c := &console{}
 	ledger := hours.Store{Reader: live, Namespace: config.Namespace, Name: config.Usage.ConfigMaps}
 	gate, err := signin.New(config.Portal.SignIn, hub, accounts, time.Now)
 	if err != nil {
-		c.close()
 		return nil, fmt.Errorf("portal: %w", err)
 	}
-	closeHub := c.close
-	c.close = func() {
-		gate.Close()
-		closeHub()
-	}
+	c.close = gate.Close
 	c.Portal, err = portal.New(config.Portal.handler(config.Namespace), portal.Dependencies{
 		Gate: gate, Members: members, Client: kubernetes, Live: live, Logs: logs, Log: log, Metrics: registry, Now: time.Now,
 		Directory: members.listers, Explain: allowances.Explain, Lender: lent,

@@ -65,13 +65,16 @@ func TestWhoServesWhat(t *testing.T) {
 	config, err := loadServeConfig(writeConfig(t, withConsole), nil)
 	require.NoError(t, err)
 	config.Portal.SignIn.KeyFile, config.Hub.TokenFile = key, key
+	hub, err := openHub(config.Hub, prometheus.NewRegistry())
+	require.NoError(t, err)
+	t.Cleanup(hub.Close)
 	api := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	for base, ours := range map[string][]string{
 		"/services/elastichub/": {"/services/elastichub/", "/services/elastichub/api/v1/me"},
 		"/":                     {"/", "/api/v1/me", "/cluster", "/services/elastichub/"},
 	} {
 		config.Portal.SignIn.BasePath = base
-		people, err := newConsole(config, &directories{}, nil, nil, nil, catalogue{}, nil, nil, slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry())
+		people, err := newConsole(config, hub, &directories{}, nil, nil, nil, catalogue{}, nil, nil, slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry())
 		require.NoError(t, err)
 		t.Cleanup(people.close)
 		code := func(path string) int {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -28,6 +29,7 @@ import (
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/policystatus"
 	"github.com/elastichub/elastichub/hubapi"
+	"github.com/elastichub/elastichub/hubclient"
 	"github.com/elastichub/elastichub/kernels"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
@@ -37,6 +39,7 @@ import (
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/signin"
 	"github.com/elastichub/elastichub/spawner"
+	"github.com/elastichub/elastichub/spawner/hubservers"
 	"github.com/elastichub/elastichub/spawner/probe"
 	"github.com/elastichub/elastichub/spawner/signals"
 	"github.com/elastichub/elastichub/tokens"
@@ -138,11 +141,20 @@ func serve(ctx context.Context, config serveConfig) error {
 		defer measured.Close()
 		spawnerConfig.Signals = measured
 	}
+	hub, err := openHub(config.Hub, registry)
+	if err != nil {
+		return err
+	}
+	var throughHub spawner.Hub
+	if hub != nil {
+		defer hub.Close()
+		throughHub = hubservers.New(hub)
+	}
 	asker, err := probe.New()
 	if err != nil {
 		return err
 	}
-	if err := spawner.SetupWithManager(mgr, spawnerConfig, issuer, asker, registry); err != nil {
+	if err := spawner.SetupWithManager(mgr, spawnerConfig, issuer, asker, throughHub, registry); err != nil {
 		return fmt.Errorf("notebooks: %w", err)
 	}
 	if err := policystatus.SetupWithManager(mgr, scope); err != nil {
@@ -221,7 +233,7 @@ func serve(ctx context.Context, config serveConfig) error {
 				return fmt.Errorf("portal: tokens of Kubernetes: %w", err)
 			}
 		}
-		people, err := newConsole(config, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), lent, logs, accounts, log, registry)
+		people, err := newConsole(config, hub, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), lent, logs, accounts, log, registry)
 		if err != nil {
 			return err
 		}
@@ -233,6 +245,22 @@ func serve(ctx context.Context, config serveConfig) error {
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+// openHub returns nil where no Hub is configured.
+func openHub(config hubclient.Config, registry prometheus.Registerer) (*hubclient.Client, error) {
+	if config.APIURL == "" {
+		return nil, nil
+	}
+	hub, err := hubclient.New(config)
+	if err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	if err := hub.Register(registry); err != nil {
+		hub.Close()
+		return nil, err
+	}
+	return hub, nil
 }
 
 func newManager(config serveConfig, scope *namespaces.Scope) (manager.Manager, error) {

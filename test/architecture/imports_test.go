@@ -61,6 +61,7 @@ var mayImport = map[string][]string{
 	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside", "namespaces", "health"},
 	"spawner/probe":          {"outbound", "spawner", "api/v1alpha1"},
 	"spawner/signals":        {"outbound", "spawner"},
+	"spawner/hubservers":     {"hubclient", "outbound", "spawner"},
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web"},
 	"namespaces":             {"api/v1alpha1"},
 	"kernels/admission":      {"api/v1alpha1"},

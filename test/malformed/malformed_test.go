@@ -212,7 +212,7 @@ func (w *world) serve() (known readers, stop func()) {
 	require.NoError(w, err)
 	registry := prometheus.NewRegistry()
 	servers := spawner.Config{Namespace: w.namespace, DefaultImage: "notebook:1", ImagePullPolicy: corev1.PullIfNotPresent, GatewayName: "good"}
-	require.NoError(w, spawner.SetupWithManager(mgr, servers, issuer, nobody{}, registry))
+	require.NoError(w, spawner.SetupWithManager(mgr, servers, issuer, nobody{}, nil, registry))
 	require.NoError(w, policystatus.SetupWithManager(mgr, namespaces.Only(w.namespace)))
 	_, err = kernels.SetupWithManager(mgr, kernels.Config{
 		Namespace: w.namespace, TokenPublicKey: issuer.PublicKey(),
