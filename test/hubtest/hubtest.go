@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +38,8 @@ const (
 	// Console is that of the service named console, to which the members of the
 	// group console may sign in, and root, the Hub's administrator.
 	Console = "66666666666666666666666666666666"
+	// Steward may read users, and start and stop their servers.
+	Steward = "77777777777777777777777777777777"
 )
 
 // Callback is where the Hub sends those who sign in to the service console.
@@ -57,8 +61,8 @@ c.Authenticator.allow_all = True
 c.JupyterHub.db_url = "sqlite:///hub.sqlite"
 c.JupyterHub.bind_url = "http://127.0.0.1:%[1]d"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:%[2]d"
-tokens = {"reader": "` + Reader + `", "namer": "` + Namer + `", "nobody": "` + Nobody + `", "some": "` + Some + `", "tester": "` + tester + `", "console": "` + Console + `"}
-scopes = {"reader": ["read:users:groups"], "namer": ["read:users:name"], "some": ["read:users:groups!group=staff"], "tester": ["admin:users", "admin:groups", "tokens", "access:services", "read:users"]}
+tokens = {"reader": "` + Reader + `", "namer": "` + Namer + `", "nobody": "` + Nobody + `", "some": "` + Some + `", "tester": "` + tester + `", "steward": "` + Steward + `", "console": "` + Console + `"}
+scopes = {"reader": ["read:users:groups"], "namer": ["read:users:name"], "some": ["read:users:groups!group=staff"], "steward": ["read:users", "servers"], "tester": ["admin:users", "admin:groups", "tokens", "access:services", "read:users", "servers"]}
 c.JupyterHub.services = [{"name": n, "api_token": t} for n, t in tokens.items()]
 c.JupyterHub.services[-1].update(oauth_redirect_uri="` + Callback + `", oauth_no_confirm=True,
     oauth_client_allowed_scopes=["read:users!user", "access:services!service=console"])
@@ -66,6 +70,24 @@ c.JupyterHub.load_roles = [{"name": n, "services": [n], "scopes": s} for n, s in
 c.JupyterHub.load_roles.append({"name": "console-users", "scopes": ["access:services!service=console"], "groups": ["console"]})
 c.JupyterHub.load_groups = {"console": []}
 c.Authenticator.admin_users = {"root"}
+
+# Servers are a process of this machine that says nothing of itself, or refused.
+import sys
+from tornado import web
+c.JupyterHub.spawner_class = "simple"
+c.Spawner.cmd = [sys.executable, "-c", """
+import http.server, os, urllib.parse
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", urllib.parse.urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"]).port), Page).serve_forever()
+"""]
+c.JupyterHub.allow_named_servers = True
+def refuse(spawner):
+    if spawner.user.name == "refused":
+        raise web.HTTPError(409, "As many servers run as the policy allows.")
+c.Spawner.pre_spawn_hook = refuse
 `
 
 // Hub is a running JupyterHub.
@@ -191,6 +213,33 @@ func (h *Hub) Token(user string, scopes ...string) string {
 	var answer struct{ Token string }
 	require.NoError(h.t, json.Unmarshal([]byte(body), &answer))
 	return answer.Token
+}
+
+// Servers are the names of a user's that start, run or stop.
+func (h *Hub) Servers(user string) []string {
+	h.t.Helper()
+	status, body := h.call(http.MethodGet, "/users/"+url.PathEscape(user), nil)
+	require.Equal(h.t, http.StatusOK, status, "%s", body)
+	var answer struct{ Servers map[string]any }
+	require.NoError(h.t, json.Unmarshal([]byte(body), &answer))
+	return slices.Sorted(maps.Keys(answer.Servers))
+}
+
+// Rename gives a user another name.
+func (h *Hub) Rename(user, to string) {
+	h.t.Helper()
+	status, body := h.call(http.MethodPatch, "/users/"+url.PathEscape(user), map[string]any{"name": to})
+	require.Equal(h.t, http.StatusOK, status, "%s", body)
+}
+
+// Created is when the Hub made a user.
+func (h *Hub) Created(user string) time.Time {
+	h.t.Helper()
+	status, body := h.call(http.MethodGet, "/users/"+url.PathEscape(user), nil)
+	require.Equal(h.t, http.StatusOK, status, "%s", body)
+	var answer struct{ Created time.Time }
+	require.NoError(h.t, json.Unmarshal([]byte(body), &answer))
+	return answer.Created
 }
 
 func (h *Hub) call(method, path string, body any) (int, string) {
