@@ -59,6 +59,8 @@ var uses = []use{
 	{"docs/health.md", "NAME        USER    PHASE   REASON        IDLE   STOP AT                CAUSE   AGE", Shown, "what kubectl says"},
 	{"docs/health.md", "NAME       USER    KERNEL       PHASE    CAUSE   QUEUE   IDLE   PARK AT                AGE", Shown, "what kubectl says"},
 	{"docs/health.md", "apiVersion: v1", Shown, "Argo CD's; the tests of health run its script"},
+	{"docs/hub.md", "c.JupyterHub.load_roles = [", HubConfig, ""},
+
 	{"docs/policies.md", "apiVersion: v1", Objects, ""},
 	{"docs/policies.md", "make dist/elastichub", Typed, ""},
 	{"docs/moving-in.md", "make dist/elastichub", Typed, ""},

@@ -55,7 +55,10 @@ service=$(image service) kernel=$(image kernel) notebook=$(image notebook)
 install_chart() {
   local namespace=$1
   "$KUBECTL" delete namespace "$namespace" --ignore-not-found >/dev/null
-  "$HELM" install elastichub charts/elastichub --namespace "$namespace" --create-namespace -f test/hub/values.yaml \
+  "$KUBECTL" create namespace "$namespace" >/dev/null
+  # The token that hub.py gives its Hubs' service.
+  "$KUBECTL" --namespace "$namespace" create secret generic hub-api --from-literal="token=$(printf 'f%.0s' {1..64})" >/dev/null
+  "$HELM" install elastichub charts/elastichub --namespace "$namespace" -f test/hub/values.yaml \
     --set image.name="${service%:*}" --set-string image.tag="${service##*:}" \
     --set notebooks.image="$server_image" --set kernels.image="$kernel" >/dev/null
   sed -e "s|\$SERVER_IMAGE|$server_image|" -e "s|\$NOTEBOOK_IMAGE|$notebook|" test/hub/policies.yaml |

@@ -71,6 +71,8 @@ c.JupyterHub.services = [
 c.JupyterHub.load_roles = [
     # Everybody may use the console.
     {"name": "user", "scopes": ["self", "access:services!service=elastichub"]},
+    # elastichub stops idle servers through the Hub, and has it start those that kubectl starts.
+    {"name": "elastichub", "scopes": ["read:users", "servers"], "services": ["elastichub"]},
     {
         "name": "demo",
         "description": "Scripts and tests outside the cluster",
