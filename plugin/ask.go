@@ -74,10 +74,13 @@ func (c *Cluster) Stop(ctx context.Context, name string, w Wish) (Done, error) {
 	})
 }
 
-// Start starts a stopped server that is not the Hub's.
+// Start starts a stopped server, or has the Hub asked to start one of its own.
 func (c *Cluster) Start(ctx context.Context, name string, w Wish) (Done, error) {
 	return c.server(ctx, name, w, acts.Start, "starts", acts.StartServer)
 }
+
+// startOfHub is for a server that only the Hub starts.
+const startOfHub = "is the Hub's, which is asked to start it: if it does not, the condition HubInStep and an Event say why"
 
 func (c *Cluster) server(ctx context.Context, name string, w Wish, what acts.Act, done string, changes func(*v1alpha1.JupyterNotebook) (acts.Changes, error)) (Done, error) {
 	nb := &v1alpha1.JupyterNotebook{}
@@ -87,6 +90,10 @@ func (c *Cluster) server(ctx context.Context, name string, w Wish, what acts.Act
 	user := nb.Spec.User
 	if what == acts.Start {
 		user = "" // nobody asks why something was started
+	}
+	if what == acts.Start && nb.Spec.Start != "" {
+		done = startOfHub
+		changes = func(nb *v1alpha1.JupyterNotebook) (acts.Changes, error) { return acts.StartAtHub(nb, c.Now()) }
 	}
 	return c.ask(ctx, nb, asking{
 		kind: "JupyterNotebook", resource: "jupyternotebooks", user: user, what: what, done: done,
@@ -175,8 +182,6 @@ func refusal(err error, name string) error {
 		return fmt.Errorf("%s does not wait in the queue", name)
 	case errors.Is(err, acts.ErrRunning):
 		return fmt.Errorf("%s is not stopped", name)
-	case errors.Is(err, acts.ErrOfHub):
-		return fmt.Errorf("%s is a server of the Hub: start it on the Hub's page, or with its API; the Hub would not know of it", name)
 	}
 	return err
 }

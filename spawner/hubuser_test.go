@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -330,7 +331,8 @@ func TestAStoppedServersEnvironmentIsForgotten(t *testing.T) {
 	var nb v1alpha1.JupyterNotebook
 	change(c, "jupyter-alice", &nb, func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Stopped = false })
 	c.eventually("said so", func() bool {
-		return c.get("jupyter-alice", &nb) == nil && strings.Contains(nb.Status.Message, "Start it in JupyterHub.")
+		is := apimeta.FindStatusCondition(nb.Status.Conditions, ConditionHub)
+		return c.get("jupyter-alice", &nb) == nil && is != nil && strings.Contains(is.Message, "start it on the Hub's page")
 	})
 	_, err = c.start(s, "alice", "", "s2", k.HubUser, "")
 	require.NoError(t, err)

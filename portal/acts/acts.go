@@ -98,6 +98,17 @@ func StartServer(nb *v1alpha1.JupyterNotebook) (Changes, error) {
 	}, nil
 }
 
+// StartAtHub asks for the start of a stopped server that only the Hub starts: the leader asks
+// the Hub, or tells in the condition HubInStep why it is not started. Error: ErrRunning.
+func StartAtHub(nb *v1alpha1.JupyterNotebook, now time.Time) (Changes, error) {
+	if !nb.Spec.Stopped {
+		return nil, ErrRunning
+	}
+	return Changes{"metadata": map[string]any{"annotations": map[string]any{
+		v1alpha1.AnnotationStartAsked: now.UTC().Format(time.RFC3339),
+	}}}, nil
+}
+
 // PatchOf writes changes into an object, and into no other of its name: the API server
 // refuses that as a conflict.
 func PatchOf(o client.Object, changes Changes) (client.Patch, error) {
