@@ -627,6 +627,16 @@ async def test_stop_waits_until_it_is_gone():
         assert (len(d.of("stop")), len(d.of("state"))) == (1, 3)
 
 
+async def test_stop_ends_what_somebody_starts_meanwhile():
+    async with double() as d:
+        started, stopping, stopped = (
+            answer(state("s1", p)) for p in ("Starting", "Stopping", "Stopped")
+        )
+        d.will(stop="stop", state=[stopping, started, stopping, stopped])
+        await spawner_at(d.url).stop()
+        assert (len(d.of("stop")), len(d.of("state"))) == (2, 4)
+
+
 async def test_stop_outlasts_an_outage_and_gives_up_in_time():
     async with double() as d:
         d.will(
