@@ -1,9 +1,11 @@
 package spawner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -295,7 +297,7 @@ func whyNotStarted(err error) (Reason, string) {
 	var refusal *HubRefusal
 	switch {
 	case errors.As(err, &refusal):
-		return ReasonHubRefused, "The Hub does not start the server: " + shorten(refusal.Message) + "."
+		return ReasonHubRefused, "The Hub does not start the server: " + strings.TrimSuffix(shorten(cmp.Or(refusal.Message, "it does not say why")), ".") + "."
 	case errors.Is(err, ErrHubUser):
 		return ReasonHubUserGone, "The Hub knows nobody of the name that the server's user had: they were renamed or deleted. They start it on the Hub's page."
 	case errors.Is(err, ErrHubScopes):

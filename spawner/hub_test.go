@@ -56,7 +56,7 @@ func (h *hubDouble) Ask(ctx context.Context, act HubAct, k Key) (HubServer, erro
 	case act == HubStart:
 		request, ok := h.starts[k]
 		if !ok {
-			return found, &HubRefusal{Message: "no policy is yours"}
+			return found, &HubRefusal{Message: "no policy is yours."}
 		}
 		h.active[k] = true
 		request.Start = fmt.Sprintf("hub-%d", len(h.asked))
