@@ -3,6 +3,7 @@ package portal
 import (
 	_ "embed"
 	"encoding/json"
+	"net/http"
 
 	"github.com/elastichub/elastichub/portal/holdings"
 )
@@ -19,12 +20,15 @@ func document(r *request) error {
 }
 
 // json answers with a value.
-func (r *request) json(value any) error {
+func (r *request) json(value any) error { return r.jsonAs(http.StatusOK, value) }
+
+func (r *request) jsonAs(status int, value any) error {
 	body, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
 	r.w.Header().Set("Content-Type", "application/json")
+	r.w.WriteHeader(status)
 	_, err = r.w.Write(body)
 	return err
 }

@@ -14,7 +14,7 @@ func RightsOf(route string) (needed []string, forAccounts bool) {
 
 // ProblemKinds are the kinds that the table of errors has.
 func ProblemKinds() []string {
-	kinds := []string{"internal", "invalid-policy", "no-right"}
+	kinds := []string{"internal", "invalid-policy", "invalid-notebook", "no-right"}
 	for _, r := range rows {
 		kinds = append(kinds, strings.TrimPrefix(r.kind, problemType))
 	}

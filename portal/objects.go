@@ -142,10 +142,14 @@ func isObjectName(name string) bool {
 
 // find reads an object from the cache, and reports whether it is there.
 func (p *Portal) find(r *request, name string, into client.Object) (bool, error) {
+	return find(r, p.deps.Client, p.config.Namespace, name, into)
+}
+
+func find(r *request, read client.Reader, namespace, name string, into client.Object) (bool, error) {
 	if !isObjectName(name) {
 		return false, nil
 	}
-	err := p.deps.Client.Get(r.Context(), client.ObjectKey{Namespace: p.config.Namespace, Name: name}, into)
+	err := read.Get(r.Context(), client.ObjectKey{Namespace: namespace, Name: name}, into)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

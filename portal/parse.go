@@ -82,9 +82,15 @@ func (r *request) readReturn() (kernelSpec string, err error) {
 	return kernelSpec, err
 }
 
+// sendsJSON reports whether a request says that its body is JSON.
+func (r *request) sendsJSON() bool {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && kind == "application/json"
+}
+
 // readJSON decodes exactly one JSON object of known fields.
 func (r *request) readJSON(into any) error {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+	if !r.sendsJSON() {
 		return errMediaType
 	}
 	decoder := json.NewDecoder(r.Body)
@@ -164,6 +170,13 @@ func (r *request) listQuery() (holdings.Query, error) {
 			q.Policy = value
 		case "node":
 			q.Node = value
+		case "of_hub":
+			if r.route.path != notebooksPath {
+				return q, errNoParameter
+			}
+			if q.OfHub = new(value == "true"); !*q.OfHub && value != "false" {
+				return q, &malformed{"The query parameter of_hub must be true or false."}
+			}
 		case "sort":
 			q.Sort, q.Descending = strings.CutPrefix(value, "-")
 		case "after":

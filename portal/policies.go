@@ -76,7 +76,7 @@ func (p *Portal) readPolicy(ctx context.Context, name string) (policy, error) {
 
 // version is another when somebody has changed the spec, or made the object anew; what the
 // controllers write into the status changes nothing.
-func (o policy) version() string { return fmt.Sprintf("%s.%d", o.GetUID(), o.GetGeneration()) }
+func (o policy) version() string { return holdings.Version(o) }
 
 func (o policy) yaml() string {
 	return policyedit.YAML(v1alpha1.GroupVersion.String(), policyKind, o, o.spec)

@@ -13,7 +13,7 @@ import (
 	"github.com/elastichub/elastichub/portal/policyedit"
 )
 
-// fault is one of a policy, for clients of the API.
+// fault is one of a policy or a notebook, for clients of the API.
 type fault struct {
 	// Field is the path in the object, empty where it is about the whole.
 	Field  string `json:"field,omitempty"`

@@ -21,7 +21,7 @@ type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
-	// Faults are those of a policy, each at its field.
+	// Faults are those of a policy or a notebook, each at its field.
 	Faults []fault `json:"faults,omitempty"`
 	// Instance is the request id, also in the X-Request-Id header and the log.
 	Instance string `json:"instance"`
@@ -49,6 +49,10 @@ var (
 	errNothingToKeep  = errors.New("portal: nothing that would end for idleness")
 	errReadOnly       = errors.New("portal: policies are not changed here")
 	errManaged        = errors.New("portal: another tool manages the policy")
+	errAccountsOnly   = errors.New("portal: for accounts of Kubernetes only")
+	errTaken          = errors.New("portal: there is a notebook of this name")
+	errUnreadable     = errors.New("portal: the object cannot be read")
+	errOtherVersion   = errors.New("portal: the object is of another version than the request names")
 	errNoReason       = errors.New("portal: no reason given for what is another person's")
 )
 
@@ -83,6 +87,11 @@ var rows = []row{
 	{errNoAdmin, http.StatusForbidden, "no-administrator", "For administrators", "Only administrators may see this.", false},
 	{errNotFound, http.StatusNotFound, "not-found", "Not found", "There is nothing of that name, or it is not yours.", false},
 	{errConflict, http.StatusConflict, "conflict", "Changed meanwhile", "It has changed meanwhile. Look again.", false},
+	{errOtherVersion, http.StatusPreconditionFailed, "other-version", "Another version", "It has changed since the version that If-Match names. Look again.", false},
+	{errTaken, http.StatusConflict, "name-taken", "The name is taken", "There is a notebook of this name.", false},
+	{errUnreadable, http.StatusConflict, "unreadable", "It cannot be read", "Its object has values that cannot be read, as its status says. Mend or delete it with kubectl.", false},
+	{errAccountsOnly, http.StatusForbidden, "accounts-only", "For accounts of Kubernetes", "Only an account of Kubernetes that may create JupyterNotebooks makes one here: show its token. What a user of the Hub may start is started there.", false},
+	{acts.ErrOfHub, http.StatusConflict, "of-hub", "A server of the Hub", "It is a server of the Hub, which alone makes, starts and deletes it.", false},
 	{acts.ErrNotRunning, http.StatusConflict, "not-running", "Not running", "It neither runs nor waits.", false},
 	{acts.ErrNotWaiting, http.StatusConflict, "not-waiting", "Not waiting", "The kernel does not wait in the queue.", false},
 	{acts.ErrNoPlace, http.StatusBadRequest, "malformed", "Malformed request", "A kernel is moved to first, last or turn.", false},
@@ -113,6 +122,11 @@ func describe(err error) (p problem, retry bool) {
 	if errors.As(err, &invalid) {
 		return problem{Type: problemType + "invalid-policy", Title: "Invalid policy", Status: http.StatusUnprocessableEntity,
 			Detail: "The policy would have faults.", Faults: invalid.faults}, false
+	}
+	var faulty *invalidNotebook
+	if errors.As(err, &faulty) {
+		return problem{Type: problemType + "invalid-notebook", Title: "Invalid notebook", Status: http.StatusUnprocessableEntity,
+			Detail: "The notebook would have faults.", Faults: faulty.faults}, false
 	}
 	var unreadable *malformed
 	if errors.As(err, &unreadable) {

@@ -153,6 +153,9 @@ func (p *Portal) admit(r *request) (err error) {
 	if r.person.Account != nil {
 		return p.admitAccount(r)
 	}
+	if r.route.needs == account {
+		return errAccountsOnly
+	}
 	r.isAdmin, r.adminErr = p.administrates(r.Context(), r.person)
 	if r.route.needs == admin && !r.isAdmin {
 		if r.adminErr != nil {
@@ -210,7 +213,7 @@ const maxLogged = 512
 func (p *Portal) observe(r *request, err error, took time.Duration) {
 	method := r.Method
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete:
 	default:
 		method = "other"
 	}

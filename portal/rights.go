@@ -34,6 +34,13 @@ var rights = map[string][]signin.Right{
 	// It is moved past others.
 	"POST /api/v1/kernels/{name}/move": {on("patch", kernels), on("list", kernels)},
 
+	"GET /api/v1/notebooks":               {on("list", servers)},
+	"POST /api/v1/notebooks":              {on("create", servers)},
+	"GET /api/v1/notebooks/{name}":        {on("get", servers)},
+	"POST /api/v1/notebooks/{name}/start": {on("patch", servers)},
+	"POST /api/v1/notebooks/{name}/stop":  {on("patch", servers)},
+	"DELETE /api/v1/notebooks/{name}":     {on("delete", servers)},
+
 	"GET /api/v1/overview":                 {on("list", kernels), on("list", servers)},
 	"GET /api/v1/queue":                    {on("list", kernels)},
 	"GET /api/v1/kernels":                  {on("list", kernels)},
@@ -103,7 +110,7 @@ func isNamed(right signin.Right, path string) bool {
 	if right.Verb == "list" || right.Verb == "create" {
 		return false
 	}
-	for prefix, of := range map[string]resource{"/kernels/{name}": kernels, "/servers/{name}": servers, "/policies/{name}": policies} {
+	for prefix, of := range map[string]resource{"/kernels/{name}": kernels, "/servers/{name}": servers, "/notebooks/{name}": servers, "/policies/{name}": policies} {
 		if strings.HasPrefix(path, apiPrefix+prefix) {
 			return right.Resource == string(of)
 		}

@@ -15,6 +15,8 @@ const (
 	// person: whoever is signed in.
 	person
 	admin
+	// account: an account of Kubernetes that has the rights of the route, and nobody of the Hub.
+	account
 )
 
 // apiPrefix is where the JSON API is, below the base path.
@@ -93,6 +95,13 @@ func (p *Portal) routes() []route {
 		{post, apiPrefix + "/kernels/{name}/release", person, asks(p.release)},
 		{post, apiPrefix + "/kernels/{name}/shutdown", person, asks(p.shutDown)},
 		{post, apiPrefix + "/kernels/{name}/return", person, asks(p.returnAs)},
+
+		{get, notebooksPath, person, p.notebooks},
+		{post, notebooksPath, account, p.makeNotebook},
+		{get, notebookPath, person, p.notebook},
+		{post, notebookPath + "/start", person, p.startNotebook},
+		{post, notebookPath + "/stop", person, p.stopNotebook},
+		{http.MethodDelete, notebookPath, person, p.deleteNotebook},
 
 		{post, apiPrefix + "/kernels/{name}/move", admin, asks(p.move)},
 		{get, apiPrefix + "/overview", admin, p.overview},

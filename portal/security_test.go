@@ -24,6 +24,8 @@ const (
 	signed = "signed in"
 	owner  = "owner"
 	admins = "administrators"
+	// accounts of Kubernetes, and nobody of the Hub
+	accounts = "accounts"
 )
 
 // allowed is who may use each route. It is written here again, apart from the routes.
@@ -95,6 +97,12 @@ var allowed = map[string]string{
 	"GET /api/v1/kernels":                  admins,
 	"GET /api/v1/servers":                  admins,
 	"GET /api/v1/policies":                 admins,
+	"GET /api/v1/notebooks":                signed,
+	"POST /api/v1/notebooks":               accounts,
+	"GET /api/v1/notebooks/{name}":         owner,
+	"POST /api/v1/notebooks/{name}/start":  owner,
+	"POST /api/v1/notebooks/{name}/stop":   owner,
+	"DELETE /api/v1/notebooks/{name}":      owner,
 }
 
 // isPage reports whether a route is of the pages.
@@ -119,7 +127,7 @@ func (h *harness) callRoute(route, user string, header ...string) *httptest.Resp
 func pathOf(path string) string {
 	name := "k-alice"
 	switch {
-	case strings.Contains(path, "/servers/"):
+	case strings.Contains(path, "/servers/"), strings.Contains(path, "/notebooks/"):
 		name = "jupyter-alice"
 	case strings.Contains(path, "/policies/"):
 		name = "research"
@@ -178,6 +186,13 @@ func TestEveryRouteKnowsWhoMayUseIt(t *testing.T) {
 				assert.Equal(t, http.StatusForbidden, mallory.Code)
 				assert.True(t, isPage(route) || kindOf(t, mallory) == "no-administrator")
 				assert.Equal(t, http.StatusForbidden, h.callRoute(route, "alice").Code)
+			}
+			if who == accounts {
+				for _, user := range []string{"bob", "root"} {
+					w := h.callRoute(route, user)
+					assert.Equal(t, http.StatusForbidden, w.Code, user)
+					assert.Equal(t, "accounts-only", kindOf(t, w), user)
+				}
 			}
 			assert.NotContains(t, mallory.Body.String(), "alice")
 			if strings.HasPrefix(route, "GET ") {

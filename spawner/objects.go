@@ -101,7 +101,7 @@ func service(nb *v1alpha1.JupyterNotebook) *corev1.Service {
 
 // serverURL is how the Hub, anywhere in the cluster, reaches a notebook.
 func serverURL(nb *v1alpha1.JupyterNotebook) string {
-	return clusterURL(nb.Name, nb.Namespace, v1alpha1.NotebookPort)
+	return nb.Address()
 }
 
 // gatewaySecret holds the token of one start for the notebook's gateway.

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -103,6 +104,15 @@ func (nb *JupyterNotebook) HomeClaim() string {
 		return ""
 	}
 	return cmp.Or(nb.Spec.Storage.Home.Claim, DefaultHomeClaim(nb.Name))
+}
+
+// IsOfHub tells that a Hub makes, starts and deletes the notebook.
+func (nb *JupyterNotebook) IsOfHub() bool { return nb.Spec.Start != "" }
+
+// Address is where, inside the cluster, the notebook's server answers while it runs: a stop
+// keeps it.
+func (nb *JupyterNotebook) Address() string {
+	return fmt.Sprintf("http://%s.%s.svc:%d", nb.Name, nb.Namespace, NotebookPort)
 }
 
 // DefaultHomeClaim is the home claim of a notebook that names none.

@@ -109,6 +109,17 @@ func StartAtHub(nb *v1alpha1.JupyterNotebook, now time.Time) (Changes, error) {
 	}}}, nil
 }
 
+// Over makes the changes those of one version of the object, by its resourceVersion: written over
+// another, the API server refuses them as a conflict.
+func (c Changes) Over(version string) {
+	metadata, _ := c["metadata"].(map[string]any)
+	if metadata == nil {
+		metadata = map[string]any{}
+		c["metadata"] = metadata
+	}
+	metadata["resourceVersion"] = version
+}
+
 // PatchOf writes changes into an object, and into no other of its name: the API server
 // refuses that as a conflict.
 func PatchOf(o client.Object, changes Changes) (client.Patch, error) {

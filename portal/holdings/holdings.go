@@ -150,6 +150,8 @@ type Server struct {
 	// What is requested for it.
 	cpuRequest    float64
 	memoryRequest int64
+
+	isOfHub bool
 }
 
 // Holdings are all that there is.
@@ -157,12 +159,13 @@ type Holdings struct {
 	Kernels []Kernel
 	Servers []Server
 
-	pods map[types.NamespacedName]*corev1.Pod
+	pods      map[types.NamespacedName]*corev1.Pod
+	notebooks map[string]*v1alpha1.JupyterNotebook
 }
 
 // Of makes holdings of objects.
 func Of(o Objects) Holdings {
-	h := Holdings{pods: make(map[types.NamespacedName]*corev1.Pod, len(o.Pods))}
+	h := Holdings{pods: make(map[types.NamespacedName]*corev1.Pod, len(o.Pods)), notebooks: make(map[string]*v1alpha1.JupyterNotebook, len(o.Notebooks))}
 	for i := range o.Pods {
 		h.pods[client.ObjectKeyFromObject(&o.Pods[i])] = &o.Pods[i]
 	}
@@ -175,6 +178,7 @@ func Of(o Objects) Holdings {
 	}
 	for i := range o.Notebooks {
 		h.Servers = append(h.Servers, h.server(&o.Notebooks[i]))
+		h.notebooks[o.Notebooks[i].Name] = &o.Notebooks[i]
 	}
 	return h
 }
@@ -247,6 +251,7 @@ func (h Holdings) server(nb *v1alpha1.JupyterNotebook) Server {
 		Name: nb.Name, User: nb.Spec.User, Server: nb.Spec.Server, Phase: cmp.Or(s.Phase, v1alpha1.NotebookPending),
 		Reason: s.Reason, Message: s.Message, Created: nb.CreationTimestamp.Time, Stopped: nb.Spec.Stopped,
 		StartedAt: at(s.StartTime), StopAt: at(s.StopEligibleAt), StopCause: s.StopCause, SnoozedUntil: at(s.SnoozedUntil),
+		isOfHub: nb.IsOfHub(),
 	}
 	if nb.Spec.Stopped && v.Phase != v1alpha1.NotebookStopped {
 		v.Phase = v1alpha1.NotebookStopping

@@ -19,6 +19,8 @@ type Query struct {
 	Search string
 	// Phase, User, Policy and Node are exact; empty: any.
 	Phase, User, Policy, Node string
+	// OfHub chooses servers that the Hub makes, or others; nil: all.
+	OfHub *bool
 	// Sort is a key; empty: the list's own. Rows with the same are sorted by name.
 	Sort       string
 	Descending bool
@@ -77,7 +79,7 @@ func FindServers(all []Server, q Query) (Page[Server], error) {
 	return find(all, q, ServerSorts, traits[Server]{
 		name: func(s *Server) string { return s.Name },
 		matches: func(s *Server) bool {
-			return q.fits(string(s.Phase), s.User, s.Policy, s.Node) && q.mentions(s.Name, s.User, s.Server, s.Image, s.Node, s.Policy)
+			return q.fits(string(s.Phase), s.User, s.Policy, s.Node) && (q.OfHub == nil || *q.OfHub == s.isOfHub) && q.mentions(s.Name, s.User, s.Server, s.Image, s.Node, s.Policy)
 		},
 		key: func(s *Server, sort string) string {
 			switch sort {

@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	"groups/policystatus":    {"api/v1alpha1", "groups", "setaside", "namespaces", "health"},
 	"groups/sourcetest":      {"groups"},
 	"podrules/podrulestest":  {},
-	"portal":                 {"api/v1alpha1", "groups", "portal/acts", "portal/holdings", "portal/policyedit", "portal/signin", "usage", "usage/budgets", "web", "forms"},
+	"portal":                 {"api/v1alpha1", "groups", "podrules", "portal/acts", "portal/holdings", "portal/policyedit", "portal/signin", "usage", "usage/budgets", "web", "forms"},
 	"portal/acts":            {"api/v1alpha1"},
 	"portal/gauges":          {"api/v1alpha1", "podrules", "portal/holdings", "namespaces"},
 	"portal/holdings":        {"api/v1alpha1", "podrules"},

@@ -1,0 +1,66 @@
+package holdings
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+)
+
+// Notebook is one JupyterNotebook: what is asked for, whether it runs or not, and the server
+// that runs for it, under the same name.
+type Notebook struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	// OfHub: the Hub makes, starts and deletes it.
+	OfHub bool `json:"of_hub"`
+	// URL is where, inside the cluster, the server answers while it runs.
+	URL     string `json:"url"`
+	Home    *Home  `json:"home,omitempty"`
+	Gateway string `json:"gateway,omitempty"`
+	// IdleStopSeconds is after how long the server is stopped for idleness; zero: never.
+	IdleStopSeconds int64  `json:"idle_stop_seconds,omitempty"`
+	Server          Server `json:"server"`
+}
+
+// Home is the volume of a notebook that outlives it.
+type Home struct {
+	// Claim is the name of the PersistentVolumeClaim.
+	Claim     string `json:"claim"`
+	Size      string `json:"size"`
+	MountPath string `json:"mount_path"`
+}
+
+// NotebookOf is one with its server.
+func NotebookOf(nb *v1alpha1.JupyterNotebook, s Server) Notebook {
+	n := Notebook{Name: nb.Name, Version: Version(nb), OfHub: nb.IsOfHub(), URL: nb.Address(), Home: HomeOf(nb), Server: s}
+	if nb.Spec.Gateway != nil {
+		n.Gateway = nb.Spec.Gateway.Name
+	}
+	if nb.Spec.IdleStop != nil {
+		n.IdleStopSeconds = max(nb.Spec.IdleStop.Seconds, 0)
+	}
+	return n
+}
+
+// HomeOf is the home of a notebook, nil if it has none.
+func HomeOf(nb *v1alpha1.JupyterNotebook) *Home {
+	if nb.HomeClaim() == "" {
+		return nil
+	}
+	return &Home{Claim: nb.HomeClaim(), Size: nb.Spec.Storage.Home.Size.String(), MountPath: nb.Spec.Storage.Home.Path()}
+}
+
+// Version of an object is another when somebody has changed its spec, or made it anew; what
+// the controllers write into the status changes nothing.
+func Version(o metav1.Object) string { return fmt.Sprintf("%s.%d", o.GetUID(), o.GetGeneration()) }
+
+// NotebooksOf turns a page of servers into one of their notebooks.
+func (h Holdings) NotebooksOf(page Page[Server]) Page[Notebook] {
+	notebooks := Page[Notebook]{Items: make([]Notebook, 0, len(page.Items)), Total: page.Total, Next: page.Next}
+	for _, s := range page.Items {
+		notebooks.Items = append(notebooks.Items, NotebookOf(h.notebooks[s.Name], s))
+	}
+	return notebooks
+}
