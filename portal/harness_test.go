@@ -124,6 +124,8 @@ type harness struct {
 	logs       portal.LogReader
 	// afterRead happens once, between a read of the API server and what follows it.
 	afterRead func()
+	// misread changes what is read of the API server.
+	misread func(client.Object)
 }
 
 // live reads from the API server, and lets something happen then.
@@ -134,6 +136,9 @@ type live struct {
 
 func (l live) Get(ctx context.Context, key client.ObjectKey, into client.Object, options ...client.GetOption) error {
 	err := l.Client.Get(ctx, key, into, options...)
+	if l.h.misread != nil {
+		l.h.misread(into)
+	}
 	if happens := l.h.afterRead; happens != nil {
 		l.h.afterRead = nil
 		happens()

@@ -177,11 +177,12 @@ func (f *faultList) storage(sent *storageWish) *v1alpha1.NotebookStorage {
 			f.add("storage.mount_path", fmt.Sprintf("must have 1 to %d characters", maxPlace))
 		}
 	}
-	storage := &v1alpha1.NotebookStorage{Home: home}
-	if why := podrules.StorageFault(storage); why != nil && why.Path == "home.mountPath" {
+	// What the controllers would refuse later, but for the size.
+	mounted := &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: quantities.MustParse("1"), MountPath: home.MountPath}}
+	if why := podrules.StorageFault(mounted); why != nil {
 		f.add("storage.mount_path", why.Problem)
 	}
-	return storage
+	return &v1alpha1.NotebookStorage{Home: home}
 }
 
 func (f *faultList) quantity(field, text string) quantities.Quantity {

@@ -32,6 +32,7 @@ var described = map[string]struct {
 	"signin.ErrCrossSite":     {signin.ErrCrossSite, http.StatusForbidden},
 	"holdings.ErrQuery":       {holdings.ErrQuery, http.StatusBadRequest},
 	"acts.ErrNotRunning":      {acts.ErrNotRunning, http.StatusConflict},
+	"acts.ErrOfHub":           {acts.ErrOfHub, http.StatusConflict},
 	"groups.ErrUnavailable":   {groups.ErrUnavailable, http.StatusServiceUnavailable},
 	"groups.ErrOneUser":       {groups.ErrOneUser, http.StatusServiceUnavailable},
 	"groups.ErrSignInAgain":   {groups.ErrSignInAgain, http.StatusForbidden},
