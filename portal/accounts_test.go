@@ -36,8 +36,8 @@ func reviewing(config *rest.Config, namespace string) *rest.Config {
 }
 
 // newHarnessOfAccounts has the rights that the chart gives to the service for it.
-func newHarnessOfAccounts(t *testing.T) *harness {
-	h := newHarnessOfAlice(t)
+func newHarnessOfAccounts(t *testing.T, change ...func(*portal.Config)) *harness {
+	h := newHarnessOfAlice(t, change...)
 	subject := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Name: "elastichub", Namespace: h.namespace}
 	h.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "reviews"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"localsubjectaccessreviews"}, Verbs: []string{"create"}},
@@ -183,6 +183,26 @@ func TestRightsOfEachRoute(t *testing.T) {
 			assert.NotEmpty(t, denied(reads), route)
 			assert.Empty(t, denied(kinds), route)
 		}
+	}
+}
+
+// TestTheAPIAlone: where nobody signs in there are accounts of Kubernetes, and no pages.
+func TestTheAPIAlone(t *testing.T) {
+	h := newHarnessOfAccounts(t, func(c *portal.Config) { c.APIOnly = true })
+	_, token := h.account("ops", "elastichub", rule("create get list patch delete", "jupyternotebooks"))
+	for _, route := range h.portal.Routes() {
+		assert.False(t, isPage(route), route)
+	}
+	require.Equal(t, http.StatusCreated, h.as(token, http.MethodPost, "api/v1/notebooks", `{"name": "n"}`).Code)
+	assert.EqualValues(t, 2, decode(t, h.as(token, http.MethodGet, "api/v1/notebooks", ""))["total"])
+	assert.Equal(t, http.StatusAccepted, h.as(token, http.MethodPost, "api/v1/notebooks/n/stop", `{}`).Code)
+	assert.Equal(t, http.StatusOK, h.as(token, http.MethodDelete, "api/v1/notebooks/n", "").Code)
+	for _, header := range [][]string{nil, {"Authorization", "token alice-token"}, {"Cookie", "elastichub-session=x"}} {
+		assert.Equal(t, "unauthenticated", kindOf(t, h.call("", http.MethodGet, "api/v1/notebooks", "", header...)))
+	}
+	for _, page := range []string{"", "signin", "signin?next=/", "oauth_callback?code=x&state=y", "cluster", "live", "kernels/k-alice", "static/console.css"} {
+		w := h.call("", http.MethodGet, page, "", "Authorization", "Bearer "+token)
+		assert.Equal(t, []any{http.StatusNotFound, "no-route", ""}, []any{w.Code, kindOf(t, w), w.Header().Get("Location")}, page)
 	}
 }
 

@@ -19,6 +19,8 @@ type Config struct {
 	// Prices are what an hour costs, of Currency; both may be empty.
 	Prices   usage.Prices
 	Currency string
+	// APIOnly: there are no pages, since nobody can sign in.
+	APIOnly bool
 	// ListAge is how old what lists and sums show may be, beyond the cache's own age.
 	ListAge time.Duration
 	// LiveEvery is how often a stream looks whether something has changed.

@@ -209,8 +209,12 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 	}
 	accounts, err := signin.NewAccounts(reviewing(apiServer, ns.Name), ns.Name, func() time.Time { return h.now })
 	require.NoError(t, err)
+	gate := newGateOfNobody
+	if !config.APIOnly {
+		gate = newGate
+	}
 	h.portal, err = portal.New(config, portal.Dependencies{
-		Gate: newGate(t, accounts), Members: h.members, Client: api, Live: live{api, h}, Log: slog.New(slog.NewJSONHandler(h.log, nil)), Metrics: prometheus.NewRegistry(),
+		Gate: gate(t, accounts), Members: h.members, Client: api, Live: live{api, h}, Log: slog.New(slog.NewJSONHandler(h.log, nil)), Metrics: prometheus.NewRegistry(),
 		Now: func() time.Time { return h.now },
 		Returns: func(context.Context, string) ([]holdings.Choice, error) {
 			if h.choiceless {
@@ -236,6 +240,16 @@ func newHarness(t *testing.T, change ...func(*portal.Config)) *harness {
 	})
 	require.NoError(t, err)
 	return h
+}
+
+// newGateOfNobody knows no Hub, no keys and no pages.
+func newGateOfNobody(t testing.TB, accounts *signin.Accounts) *signin.Gate {
+	t.Helper()
+	config := signin.DefaultConfig()
+	config.Provider = signin.ProviderNone
+	gate, err := signin.New(config, nil, accounts, time.Now)
+	require.NoError(t, err)
+	return gate
 }
 
 func newGate(t testing.TB, accounts *signin.Accounts) *signin.Gate {

@@ -161,7 +161,7 @@ func (p *Portal) fail(r *request, err error) {
 	if retry {
 		r.w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
 	}
-	if !r.isAPI() {
+	if !r.isAPI() && !p.config.APIOnly {
 		p.failPage(r, err, problem.Status, strings.TrimPrefix(problem.Type, problemType))
 		return
 	}

@@ -40,6 +40,13 @@ func (r route) mostBody() int64 {
 
 // routes are all there are; see serve for what each passes first.
 func (p *Portal) routes() []route {
+	if p.config.APIOnly {
+		return p.apiRoutes()
+	}
+	return append(p.pageRoutes(), p.apiRoutes()...)
+}
+
+func (p *Portal) pageRoutes() []route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []route{
 		{get, "/signin", anyone, p.signIn},
@@ -78,7 +85,12 @@ func (p *Portal) routes() []route {
 		{get, "/my-hours.csv", person, p.hoursTable(true)},
 		{get, "/hours", admin, p.hoursPage(false)},
 		{get, "/hours.csv", admin, p.hoursTable(false)},
+	}
+}
 
+func (p *Portal) apiRoutes() []route {
+	const get, post = http.MethodGet, http.MethodPost
+	return []route{
 		{get, apiPrefix + "/openapi.yaml", person, document},
 		{get, apiPrefix + "/me", person, p.me},
 		{get, apiPrefix + "/me/servers", person, p.ownServers},

@@ -520,6 +520,9 @@ func TestTheConsole(t *testing.T) {
 			}
 		}
 	}
+	alone := render("portal.enabled=true,portal.provider=none")
+	assert.NotContains(t, alone, "elastichub-portal", "where nobody signs in nothing is sealed")
+	assert.Contains(t, alone, "provider: none")
 	assert.GreaterOrEqual(t, len(secret.Data["key"]), 32)
 	assert.Equal(t, "keep", secret.Annotations["helm.sh/resource-policy"])
 	assert.Equal(t, "elastichub-portal", mounted["portal/key"])

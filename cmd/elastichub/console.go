@@ -52,7 +52,7 @@ func defaultPortalConfig() portalConfig {
 func (c portalConfig) handler(namespace string) portal.Config {
 	config := portal.DefaultConfig()
 	config.Namespace, config.BasePath, config.Admins, config.Policies = namespace, c.SignIn.BasePath, c.Admins, c.Policies
-	config.Currency, config.Prices = c.Currency, hours.Prices{}
+	config.Currency, config.Prices, config.APIOnly = c.Currency, hours.Prices{}, c.SignIn.Provider == signin.ProviderNone
 	for _, price := range c.Prices {
 		config.Prices[price.Resource] = price.PerHour
 	}
@@ -67,6 +67,9 @@ func (c portalConfig) validate(namespace string, hub hubclient.Config) []error {
 	faults := prefixed("portal.", c.SignIn.Validate())
 	if namespace != "" && c.SignIn.BasePath != "" {
 		faults = append(faults, prefixed("portal.", c.handler(namespace).Validate())...)
+	}
+	if c.SignIn.Provider == signin.ProviderNone && !c.KubernetesTokens && hub.APIURL == "" {
+		faults = append(faults, errors.New("portal.kubernetesTokens: required with the provider none and without hub.apiURL: nobody else could come in"))
 	}
 	if c.SignIn.Provider == signin.ProviderHub && hub.APIURL == "" {
 		faults = append(faults, prefixed("hub.", hub.Validate())...)

@@ -56,6 +56,11 @@ func TestConsoleConfig(t *testing.T) {
 		assert.ErrorContains(t, err, fault)
 	}
 	assert.NotContains(t, err.Error(), "hub.apiURL", "without a Hub its tokens are no proof, and that is all")
+	_, err = loadServeConfig(writeConfig(t, minimal+"portal: {enabled: true, provider: none, kubernetesTokens: false}\n"), nil)
+	assert.ErrorContains(t, err, "portal.kubernetesTokens")
+	config, err = loadServeConfig(writeConfig(t, minimal+"portal: {enabled: true, provider: none, keyFile: ''}\n"), nil)
+	require.NoError(t, err, "there may be no Hub")
+	assert.True(t, config.Portal.handler("ns").APIOnly)
 }
 
 // TestWhoServesWhat: the console, wherever it is, keeps nothing from the Hub.

@@ -17,6 +17,8 @@ type Provider string
 const (
 	ProviderHub  Provider = "hub"
 	ProviderOIDC Provider = "oidc"
+	// ProviderNone: nobody signs in. Tokens alone are proofs, and there are no pages.
+	ProviderNone Provider = "none"
 )
 
 // Config says whom to believe, and where this is.
@@ -96,7 +98,7 @@ func (c Config) Validate() error {
 	if c.PublicURL != "" && !isOrigin(c.PublicURL) {
 		fault("publicURL", "not like https://console.example.org: %.200q", c.PublicURL)
 	}
-	if c.KeyFile == "" {
+	if c.KeyFile == "" && c.Provider != ProviderNone {
 		fault("keyFile", "required")
 	}
 	if !isPlace(c.Hub.PublicURL) {
@@ -117,8 +119,9 @@ func (c Config) Validate() error {
 		for line := range strings.Lines(text(c.OIDC.validate())) {
 			faults = append(faults, errors.New("oidc."+strings.TrimSuffix(line, "\n")))
 		}
+	case ProviderNone:
 	default:
-		fault("provider", "%q is not one of %s, %s", c.Provider, ProviderHub, ProviderOIDC)
+		fault("provider", "%q is not one of %s, %s, %s", c.Provider, ProviderHub, ProviderOIDC, ProviderNone)
 	}
 	return errors.Join(faults...)
 }

@@ -8,7 +8,8 @@
 //	JWT      for the audience elastichub, of an account of Kubernetes: TokenReview ─▶ who it
 //	         is, LocalSubjectAccessReview ─▶ what it may, each believed for 30 s
 //
-// Providers are JupyterHub's OAuth and OpenID Connect. Cookies are sealed with keys
+// Providers are JupyterHub's OAuth and OpenID Connect, or none: then there are no cookies and no
+// keys, and Begin and Finish are not called. Cookies are sealed with keys
 // that every replica has, so any of them finishes what another began. No replica
 // remembers a session: a session ends with its time, with the Hub's word, or with
 // the keys.

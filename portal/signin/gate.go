@@ -105,7 +105,11 @@ func New(config Config, hub *hubclient.Client, accounts *Accounts, now func() ti
 		return nil, err
 	}
 	g := &Gate{config: config, sealer: sealer{config.KeyFile, config.FormerKeyFile}, accounts: accounts, now: now, origins: http.NewCrossOriginProtection(), close: func() {}}
-	if err := g.sealer.check(); err != nil {
+	if config.Provider == ProviderNone {
+		if hub == nil && accounts == nil {
+			return nil, errors.New("provider: with none, tokens of Kubernetes or of a Hub have to be proofs")
+		}
+	} else if err := g.sealer.check(); err != nil {
 		return nil, err
 	}
 	if config.PublicURL != "" {
@@ -128,6 +132,7 @@ func New(config Config, hub *hubclient.Client, accounts *Accounts, now func() ti
 			return nil, fmt.Errorf("oidc: %w", err)
 		}
 		g.provider, g.close = p, p.close
+	case ProviderNone:
 	}
 	return g, nil
 }
@@ -215,13 +220,13 @@ func (g *Gate) SignOut(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) HubURL(page string) string { return g.config.Hub.PublicURL + page }
 
 // Identify tells who makes a request. A token in the Authorization header counts
-// before a cookie. Errors: ErrSignedOut, ErrForbidden, ErrUnavailable.
+// before a cookie, and alone where nobody signs in. Errors: ErrSignedOut, ErrForbidden, ErrUnavailable.
 func (g *Gate) Identify(r *http.Request) (Person, error) {
 	if token, shown := tokenOf(r); shown {
 		return g.holder(r.Context(), token)
 	}
 	cookie, err := r.Cookie(sessionCookie)
-	if err != nil {
+	if err != nil || g.config.Provider == ProviderNone {
 		return Person{}, ErrSignedOut
 	}
 	var s session

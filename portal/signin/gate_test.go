@@ -607,4 +607,9 @@ func TestConfigFaults(t *testing.T) {
 		change(&config)
 		assert.ErrorContains(t, config.Validate(), want)
 	}
+	config := signin.DefaultConfig()
+	config.Provider, config.KeyFile = signin.ProviderNone, ""
+	require.NoError(t, config.Validate(), "where nobody signs in nothing is sealed")
+	_, err := signin.New(config, nil, nil, time.Now)
+	assert.ErrorContains(t, err, "provider: with none")
 }
