@@ -106,7 +106,7 @@ func TestAnAccountOfKubernetes(t *testing.T) {
 	h.bookHours(usage.Kernel{UID: "n", Run: 1, Key: usage.Key{KernelSpec: "python-gpu"}, Amounts: usage.Amounts{usage.CPU: 500}})
 	assert.Empty(t, decode(t, h.as(token, http.MethodGet, "api/v1/me/usage", ""))["items"])
 	assert.NotEmpty(t, decode(t, h.as(token, http.MethodGet, "api/v1/usage", ""))["items"])
-	for _, path := range []string{"kernels/k-alice/release", "kernels/k-nobody/shutdown", "servers/jupyter-nobody/stop"} {
+	for _, path := range []string{"kernels/k-alice/release", "kernels/k-nobody/shutdown"} {
 		assert.Equal(t, "reason-required", kindOf(t, h.as(token, http.MethodPost, "api/v1/"+path, `{}`)), path)
 	}
 	assert.Equal(t, "not-owner", kindOf(t, h.as(token, http.MethodPost, "api/v1/kernels/k-nobody/return", `{"kernelspec": "python-cpu"}`)))
@@ -115,7 +115,9 @@ func TestAnAccountOfKubernetes(t *testing.T) {
 	const reason = `{"reason": "The node is needed"}`
 	require.Equal(t, http.StatusAccepted, h.as(token, http.MethodPost, "api/v1/kernels/k-alice/release", reason).Code)
 	require.Equal(t, http.StatusAccepted, h.as(token, http.MethodPost, "api/v1/kernels/k-nobody/shutdown", reason).Code)
-	require.Equal(t, http.StatusAccepted, h.as(token, http.MethodPost, "api/v1/servers/jupyter-nobody/stop", reason).Code)
+	assert.Equal(t, "reason-required", kindOf(t, h.as(token, http.MethodPost, "api/v1/servers/jupyter-alice/stop", `{}`)))
+	require.Equal(t, http.StatusAccepted, h.as(token, http.MethodPost, "api/v1/servers/jupyter-alice/stop", reason).Code)
+	require.Equal(t, http.StatusAccepted, h.as(token, http.MethodPost, "api/v1/servers/jupyter-nobody/stop", `{}`).Code)
 	var k v1alpha1.JupyterKernel
 	h.read("k-alice", &k)
 	marked := "kubernetes:" + name + h.namespace + ":ops"
@@ -123,8 +125,11 @@ func TestAnAccountOfKubernetes(t *testing.T) {
 	h.read("k-nobody", &k)
 	assert.Equal(t, "console:"+marked, k.Spec.Shutdown.By)
 	var nb v1alpha1.JupyterNotebook
-	h.read("jupyter-nobody", &nb)
+	h.read("jupyter-alice", &nb)
 	assert.Equal(t, string(v1alpha1.StopAdmin), nb.Annotations[v1alpha1.AnnotationStopCause])
+	h.read("jupyter-nobody", &nb)
+	assert.True(t, nb.Spec.Stopped)
+	assert.Empty(t, nb.Annotations, "what is nobody's is stopped as by its owner")
 	assert.Contains(t, h.log.String(), `"by":"`+marked+`","admin":false`)
 	assert.NotContains(t, h.log.String(), token)
 

@@ -50,10 +50,13 @@ func (p *Portal) kernelAsked(r *request) (k *v1alpha1.JupyterKernel, w wish, min
 // serverAsked is the server of such a request, as kernelAsked is its kernel.
 func (p *Portal) serverAsked(r *request) (nb *v1alpha1.JupyterNotebook, w wish, mine bool, err error) {
 	if nb, _, mine, err = p.serverOf(r); err == nil {
-		w, err = r.asked(mine)
+		w, err = r.asked(asOwner(nb, mine))
 	}
 	return nb, w, mine, err
 }
+
+// asOwner: what has no user is asked for as by its owner: nobody would read a reason.
+func asOwner(nb *v1alpha1.JupyterNotebook, mine bool) bool { return mine || nb.Spec.User == "" }
 
 // release asks the leader to park a kernel, or to let it give up its place.
 func (p *Portal) release(r *request) (mine bool, err error) {
@@ -112,7 +115,7 @@ func (p *Portal) stop(r *request) (mine bool, err error) {
 	if err != nil {
 		return mine, err
 	}
-	changes, err := acts.StopServer(nb, mine, p.deps.Now())
+	changes, err := acts.StopServer(nb, asOwner(nb, mine), p.deps.Now())
 	if err != nil {
 		return mine, err
 	}

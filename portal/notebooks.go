@@ -187,12 +187,12 @@ func (p *Portal) stopNotebook(r *request) error {
 	case nb.IsOfHub():
 		return p.stopOfHub(r)
 	}
-	w, err := r.asked(mine || nb.Spec.User == "")
+	w, err := r.asked(asOwner(nb, mine))
 	if err != nil {
 		return err
 	}
 	return p.bring(r, nb, actionStop, w, acts.ErrNotRunning, func(nb *v1alpha1.JupyterNotebook) (acts.Changes, error) {
-		return acts.StopServer(nb, mine || nb.Spec.User == "", p.deps.Now())
+		return acts.StopServer(nb, asOwner(nb, mine), p.deps.Now())
 	})
 }
 
@@ -282,7 +282,7 @@ func (p *Portal) deleteNotebook(r *request) error {
 	if err != nil {
 		return err
 	}
-	w, err := r.askedInQuery(mine || nb.Spec.User == "")
+	w, err := r.askedInQuery(asOwner(nb, mine))
 	switch {
 	case err != nil:
 		return err

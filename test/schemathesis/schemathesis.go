@@ -22,16 +22,22 @@ const Program = "SCHEMATHESIS"
 
 // settings: what does not fit the document may be refused for its size, too, a
 // policy for the rules of its kind, and a reason in which nothing can be read, which the
-// document leaves to them.
+// document leaves to them. No version that is made up is that of a notebook.
 const settings = `
 [checks.negative_data_rejection]
-expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 422, 428, 429]
 
 [[operations]]
-include-operation-id = ["makePolicy", "changePolicy", "deletePolicy", "moveKernel"]
+include-operation-id = ["makePolicy", "changePolicy", "deletePolicy", "moveKernel", "makeNotebook"]
 
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
+
+[[operations]]
+include-operation-id = ["startNotebook", "stopNotebook", "deleteNotebook"]
+
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", 401, 403, 404, 409, 412, 429]
 `
 
 // Run tries every operation of document with 500 examples, or as many as
