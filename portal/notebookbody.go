@@ -18,6 +18,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/portal/holdings"
 )
 
 // notebookWish is what a client of the API wants a notebook to be. It holds less than the kind: no
@@ -28,12 +29,13 @@ type notebookWish struct {
 	// User is the Hub user whose it is; nil: nobody's.
 	User *string `json:"user"`
 	// Image, CPU and Memory are those of the server; nil: the default image, no limit.
-	Image           *string      `json:"image"`
-	CPU             *string      `json:"cpu"`
-	Memory          *string      `json:"memory"`
-	Storage         *storageWish `json:"storage"`
-	Gateway         *string      `json:"gateway"`
-	IdleStopSeconds *int64       `json:"idle_stop_seconds"`
+	Image           *string        `json:"image"`
+	CPU             *string        `json:"cpu"`
+	Memory          *string        `json:"memory"`
+	Storage         *storageWish   `json:"storage"`
+	Gateway         *string        `json:"gateway"`
+	Auth            *holdings.Auth `json:"auth"`
+	IdleStopSeconds *int64         `json:"idle_stop_seconds"`
 }
 
 // storageWish is a home that is made for the notebook and outlives it.
@@ -98,7 +100,7 @@ func notebookFrom(body []byte) (*v1alpha1.JupyterNotebook, []fault, error) {
 	for _, text := range validation.IsDNS1035Label(nb.Name) {
 		f.add("name", text)
 	}
-	nb.Spec.Template, nb.Spec.Storage = f.template(sent), f.storage(sent.Storage)
+	nb.Spec.Template, nb.Spec.Storage, nb.Spec.Auth = f.template(sent), f.storage(sent.Storage), f.auth(sent.Auth)
 	if sent.Gateway != nil {
 		nb.Spec.Gateway = &corev1.ObjectReference{Name: *sent.Gateway}
 		for _, text := range validation.IsDNS1123Subdomain(*sent.Gateway) {
@@ -183,6 +185,37 @@ func (f *faultList) storage(sent *storageWish) *v1alpha1.NotebookStorage {
 		f.add("storage.mount_path", why.Problem)
 	}
 	return &v1alpha1.NotebookStorage{Home: home}
+}
+
+// auth names Secrets of the namespace, as the author of a JupyterNotebook may: what is in them is
+// nobody's to send here.
+func (f *faultList) auth(sent *holdings.Auth) *v1alpha1.JupyterAuth {
+	if sent == nil {
+		return nil
+	}
+	auth := &v1alpha1.JupyterAuth{
+		Mode: sent.Mode, TokenSecretRef: f.secretKey("auth.token_secret", sent.TokenSecret), PasswordSecretRef: f.secretKey("auth.password_secret", sent.PasswordSecret),
+	}
+	switch named := auth.TokenSecretRef != nil || auth.PasswordSecretRef != nil; {
+	case auth.Mode != "" && auth.Mode != v1alpha1.AuthEnable && auth.Mode != v1alpha1.AuthDisable:
+		f.add("auth.mode", fmt.Sprintf("must be %s or %s", v1alpha1.AuthEnable, v1alpha1.AuthDisable))
+	case auth.Mode == v1alpha1.AuthDisable && named:
+		f.add("auth.mode", v1alpha1.AuthDisable+" lets everybody in: leave the Secrets out")
+	}
+	return auth
+}
+
+func (f *faultList) secretKey(field string, sent *holdings.SecretKey) *corev1.SecretKeySelector {
+	if sent == nil {
+		return nil
+	}
+	for _, text := range validation.IsDNS1123Subdomain(sent.Name) {
+		f.add(field+".name", text)
+	}
+	for _, text := range validation.IsConfigMapKey(sent.Key) {
+		f.add(field+".key", text)
+	}
+	return &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: sent.Name}, Key: sent.Key}
 }
 
 func (f *faultList) quantity(field, text string) quantities.Quantity {

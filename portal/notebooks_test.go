@@ -62,7 +62,8 @@ func TestLifeOfANotebook(t *testing.T) {
 	h, token := newHarnessOfNotebooks(t)
 	const path = "api/v1/notebooks/analysis"
 	body := `{"name": "analysis", "image": "registry.example.org/lab:1", "cpu": "500m", "memory": "2Gi", "gateway": "default",
-		"storage": {"size": "1Gi", "storage_class": "fast", "mount_path": "/home/me"}, "idle_stop_seconds": 1800}`
+		"storage": {"size": "1Gi", "storage_class": "fast", "mount_path": "/home/me"}, "idle_stop_seconds": 1800,
+		"auth": {"token_secret": {"name": "keys", "key": "token"}, "password_secret": null}}`
 	w := h.as(token, http.MethodPost, "api/v1/notebooks", body)
 	require.Equal(t, http.StatusCreated, w.Code, "%s", w.Body)
 	assert.Equal(t, base+path, w.Header().Get("Location"))
@@ -73,7 +74,9 @@ func TestLifeOfANotebook(t *testing.T) {
 	template.Spec.Containers = []corev1.Container{{Name: "notebook", Image: "registry.example.org/lab:1", Resources: corev1.ResourceRequirements{
 		Limits: corev1.ResourceList{"cpu": resource.MustParse("500m"), "memory": resource.MustParse("2Gi")},
 	}}}
+	key := &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "token"}
 	want, err := json.Marshal(v1alpha1.JupyterNotebookSpec{
+		Auth:     &v1alpha1.JupyterAuth{TokenSecretRef: key},
 		Template: template, Gateway: &corev1.ObjectReference{Name: "default"}, IdleStop: &v1alpha1.IdleStop{Seconds: 1800},
 		Storage: &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: resource.MustParse("1Gi"), StorageClassName: &fast, MountPath: "/home/me"}},
 	})
@@ -85,6 +88,7 @@ func TestLifeOfANotebook(t *testing.T) {
 	assert.Equal(t, holdings.Notebook{
 		Name: "analysis", Version: holdings.Version(nb), URL: "http://analysis." + h.namespace + ".svc:8888", Gateway: "default", IdleStopSeconds: 1800,
 		Home: &holdings.Home{Claim: "home-analysis", Size: "1Gi", MountPath: "/home/me"}, Server: server,
+		Auth: &holdings.Auth{TokenSecret: &holdings.SecretKey{Name: "keys", Key: "token"}},
 	}, made)
 	assert.Equal(t, made, notebookOf(t, h.as(token, http.MethodGet, path, "")))
 	again := h.as(token, http.MethodPost, "api/v1/notebooks", body)
@@ -160,14 +164,18 @@ func TestFaultsOfNotebooks(t *testing.T) {
 			"storage.storage_class": "a lowercase RFC 1123 subdomain", "storage.mount_path": `"home" must be absolute and not the root`,
 		},
 		`{"name": "a", "storage": {"size": "1Gi", "mount_path": "` + v1alpha1.TokenDirectory + `"}}`: {"storage.mount_path": "is where tokens of the service account are"},
-		`{"name": "a", "storage": {"size": "1Gi", "mount_path": ""}}`:                                              {"storage.mount_path": "must have 1 to 4096 characters"},
-		`{"name": "a", "gateway": "none"}`:                                                                         {"gateway": "there is no JupyterGateway of this name"},
-		`{"name": "a", "gateway": "../x"}`:                                                                         {"gateway": "a lowercase RFC 1123 subdomain"},
-		`{"name": "a", "template": {"spec": {}}, "auth": {"token": "x"}, "Image": "x", "start": "1"}`: {
-			"template": "is no field", "auth": "is no field", "Image": "is no field", "start": "is no field",
+		`{"name": "a", "storage": {"size": "1Gi", "mount_path": ""}}`:                                {"storage.mount_path": "must have 1 to 4096 characters"},
+		`{"name": "a", "gateway": "none"}`:                                                           {"gateway": "there is no JupyterGateway of this name"},
+		`{"name": "a", "gateway": "../x"}`:                                                           {"gateway": "a lowercase RFC 1123 subdomain"},
+		`{"name": "a", "template": {"spec": {}}, "auth": {"token": "x", "password": "y"}, "Image": "x", "start": "1"}`: {
+			"template": "is no field", "auth.token": "is no field", "auth.password": "is no field", "Image": "is no field", "start": "is no field",
 		},
 		`{"name": "a", "storage": {"size": "1Gi", "claim": "home-of-bob"}}`: {"storage.claim": "is no field"},
-		`{"name": "a", "name": "b"}`:                                        {"name": "is there twice"},
+		`{"name": "a", "auth": {"mode": "off", "token_secret": {"name": "A", "key": ""}}}`: {
+			"auth.mode": "must be enable or disable", "auth.token_secret.name": "a lowercase RFC 1123 subdomain", "auth.token_secret.key": "a valid config key",
+		},
+		`{"name": "a", "auth": {"mode": "disable", "password_secret": {"name": "a", "key": "b"}}}`: {"auth.mode": "leave the Secrets out"},
+		`{"name": "a", "name": "b"}`: {"name": "is there twice"},
 	} {
 		w := h.as(token, http.MethodPost, "api/v1/notebooks", body)
 		require.Equal(t, "invalid-notebook", kindOf(t, w), "%s: %s", body, w.Body)

@@ -3,6 +3,7 @@ package holdings
 import (
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -19,6 +20,7 @@ type Notebook struct {
 	URL     string `json:"url"`
 	Home    *Home  `json:"home,omitempty"`
 	Gateway string `json:"gateway,omitempty"`
+	Auth    *Auth  `json:"auth,omitempty"`
 	// IdleStopSeconds is after how long the server is stopped for idleness; zero: never.
 	IdleStopSeconds int64  `json:"idle_stop_seconds,omitempty"`
 	Server          Server `json:"server"`
@@ -32,9 +34,39 @@ type Home struct {
 	MountPath string `json:"mount_path"`
 }
 
+// Auth is how people sign in to a notebook's server; without it Jupyter makes up a token. What the
+// tokens are is not told.
+type Auth struct {
+	// Mode is enable or disable; empty: enable.
+	Mode string `json:"mode,omitempty"`
+	// TokenSecret and PasswordSecret are where token and password are.
+	TokenSecret    *SecretKey `json:"token_secret,omitempty"`
+	PasswordSecret *SecretKey `json:"password_secret,omitempty"`
+}
+
+// SecretKey is one key of a Secret.
+type SecretKey struct {
+	Name string `json:"name"`
+	Key  string `json:"key"`
+}
+
+func authOf(auth *v1alpha1.JupyterAuth) *Auth {
+	if auth == nil {
+		return nil
+	}
+	key := func(ref *corev1.SecretKeySelector) *SecretKey {
+		if ref == nil {
+			return nil
+		}
+		return &SecretKey{ref.Name, ref.Key}
+	}
+	return &Auth{auth.Mode, key(auth.TokenSecretRef), key(auth.PasswordSecretRef)}
+}
+
 // NotebookOf is one with its server.
 func NotebookOf(nb *v1alpha1.JupyterNotebook, s Server) Notebook {
 	n := Notebook{Name: nb.Name, Version: Version(nb), OfHub: nb.IsOfHub(), URL: nb.Address(), Home: HomeOf(nb), Server: s}
+	n.Auth = authOf(nb.Spec.Auth)
 	if nb.Spec.Gateway != nil {
 		n.Gateway = nb.Spec.Gateway.Name
 	}
