@@ -16,7 +16,6 @@ func TestSchemathesis(t *testing.T) {
 	// They are the caller's own, so that nobody has to give a reason.
 	h.server("jupyter-root", "root", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady})
 	h.kernel("k-waits", "root", "jupyter-root", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelQueued})
-	h.policy("research", "researchers")
 	// The document's paths are below the console's.
 	below := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.URL.Path = strings.TrimSuffix(base, "/") + r.URL.Path
