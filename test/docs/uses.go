@@ -33,6 +33,12 @@ type use struct {
 	why string
 }
 
+// First lines of the blocks of docs/console.md about the life of a notebook.
+const (
+	notebooksMade = "kubectl -n jupyterhub create serviceaccount notebooks"
+	notebooksKept = `visit() { curl --silent --show-error --fail-with-body --retry 9 --retry-connrefused -H "Authorization: token $KEY" http://127.0.0.1:8888/api/contents/diary.txt "$@"; echo; }`
+)
+
 // uses lists every block of every page, in the order in which they are typed.
 // A block that is not listed fails the tests.
 var uses = []use{
@@ -87,6 +93,9 @@ var uses = []use{
 	{"docs/console.md", "# console-openid.yaml", Values, ""},
 	{"docs/console.md", `curl -H "Authorization: token $JUPYTERHUB_API_TOKEN" https://hub.example.org/services/elastichub/api/v1/me/kernels`, Shown, "needs a Hub and somebody who has signed in there; portal's tests make the same request"},
 	{"docs/console.md", "kubectl -n jupyterhub create serviceaccount reporter", Shown, "portal's tests make such an account, its rights and tokens in a real API server, and the same requests"},
+	{"docs/console.md", notebooksMade, Elsewhere, "test/faults types it, beside the demo"},
+	{"docs/console.md", notebooksKept, Elsewhere, "test/faults types it, after the block before"},
+	{"docs/console.md", "# api-only.yaml", Values, ""},
 	{"docs/clusters.md", "elastichub doctor -n jupyterhub -f values.yaml", Elsewhere, "go test ./doctor/gather looks at a good installation and at broken ones"},
 	{"docs/clusters.md", "storage-class: there is no default storage class, and homes of ml-research name none: their claims stay Pending and servers do not start. Fix: annotate a StorageClass with storageclass.kubernetes.io/is-default-class: \"true\", or set storage.home.storageClassName", Shown, "what doctor prints"},
 	{"docs/clusters.md", "apiVersion: resource.k8s.io/v1", Shown, "the class of somebody's driver; make e2e lends devices of one (test/faults)"},
