@@ -100,6 +100,9 @@ func notebookFrom(body []byte) (*v1alpha1.JupyterNotebook, []fault, error) {
 	for _, text := range validation.IsDNS1035Label(nb.Name) {
 		f.add("name", text)
 	}
+	if strings.HasPrefix(nb.Name, v1alpha1.HubServerPrefix) {
+		f.add("name", "must not begin with "+v1alpha1.HubServerPrefix+", as the names of the Hub's servers do")
+	}
 	nb.Spec.Template, nb.Spec.Storage, nb.Spec.Auth = f.template(sent), f.storage(sent.Storage), f.auth(sent.Auth)
 	if sent.Gateway != nil {
 		nb.Spec.Gateway = &corev1.ObjectReference{Name: *sent.Gateway}

@@ -150,9 +150,10 @@ func TestFaultsOfNotebooks(t *testing.T) {
 	const quantity = "must be a quantity of more than 0 and of at most 64 characters, such as 500m or 2Gi"
 	label := "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
 	for body, want := range map[string]map[string]string{
-		`{}`:              {"name": label},
-		`{"name": "1st"}`: {"name": label},
-		`{"name": "a.b"}`: {"name": label},
+		`{}`:                      {"name": label},
+		`{"name": "1st"}`:         {"name": label},
+		`{"name": "jupyter-bob"}`: {"name": "must not begin with jupyter-, as the names of the Hub's servers do"},
+		`{"name": "a.b"}`:         {"name": label},
 		`{"name": "` + strings.Repeat("a", 64) + `"}`: {"name": "must be no more than 63 characters"},
 		`{"name": 7}`:                           {"name": "must not be a JSON number"},
 		`{"name": "a", "cpu": 2}`:               {"cpu": "must not be a JSON number"},

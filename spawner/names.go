@@ -5,13 +5,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
 )
 
 // Lengths of object names. A Deployment's Pod is called <name>-<up to 10>-<5>
 // and its name becomes a host name of at most 63 characters.
 const (
-	namePrefix = "jupyter-"
+	namePrefix = v1alpha1.HubServerPrefix
 	maxName    = 63 - len("-0123456789-01234")
 	maxSlug    = maxName - len(namePrefix)
 	// hashDigits is 64 bits: names made of a hash alone (user names outside

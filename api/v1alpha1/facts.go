@@ -17,6 +17,10 @@ const (
 	DefaultGPUResource = "nvidia.com/gpu"
 )
 
+// HubServerPrefix begins the names of the Hub's servers. A notebook of such a name that is not the
+// Hub's would keep the user whose it is from starting.
+const HubServerPrefix = "jupyter-"
+
 // PageOpenEvery is how often AnnotationPageOpen is written anew.
 const PageOpenEvery = 10 * time.Minute
 
