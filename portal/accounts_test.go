@@ -38,6 +38,13 @@ func reviewing(config *rest.Config, namespace string) *rest.Config {
 // newHarnessOfAccounts has the rights that the chart gives to the service for it.
 func newHarnessOfAccounts(t *testing.T, change ...func(*portal.Config)) *harness {
 	h := newHarnessOfAlice(t, change...)
+	h.mayReview()
+	return h
+}
+
+// mayReview gives the service the rights to ask about tokens.
+func (h *harness) mayReview() {
+	h.Helper()
 	subject := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Name: "elastichub", Namespace: h.namespace}
 	h.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "reviews"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"localsubjectaccessreviews"}, Verbs: []string{"create"}},
@@ -48,11 +55,10 @@ func newHarnessOfAccounts(t *testing.T, change ...func(*portal.Config)) *harness
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: h.namespace}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
 	}}
-	require.NoError(t, h.api.Create(t.Context(), role))
-	require.NoError(t, h.api.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+	require.NoError(h, h.api.Create(h.Context(), role))
+	require.NoError(h, h.api.Create(h.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: h.namespace}, Subjects: []rbacv1.Subject{subject}, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: h.namespace},
 	}))
-	return h
 }
 
 // account makes one, with a token for an audience and the rights of the rules.

@@ -76,33 +76,31 @@ func (p *Portal) notebookOf(r *request) (nb *v1alpha1.JupyterNotebook, mine bool
 // changeableNotebook is the path's notebook, if it is the version that the request names, and
 // can be read whole: of one that cannot nobody knows whether it is the Hub's.
 func (p *Portal) changeableNotebook(r *request) (nb *v1alpha1.JupyterNotebook, mine bool, err error) {
-	version, err := r.ifMatch()
-	if err != nil {
+	if nb, mine, err = p.notebookOf(r); err != nil {
 		return nil, false, err
 	}
-	nb, mine, err = p.notebookOf(r)
-	switch {
-	case err != nil:
-	case nb.Malformed() != nil:
-		err = fmt.Errorf("%w: %w", errUnreadable, nb.Malformed())
-	case version != "" && version != holdings.Version(nb):
-		err = errOtherVersion
+	if is, _ := r.isAbout(holdings.Version(nb)); !is {
+		return nil, false, errOtherVersion
 	}
-	return nb, mine, err
+	if why := nb.Malformed(); why != nil {
+		return nil, false, fmt.Errorf("%w: %w", errUnreadable, why)
+	}
+	return nb, mine, nil
 }
 
-// ifMatch is the version that a request is about, empty if it is about any.
-func (r *request) ifMatch() (string, error) {
+// isAbout reports whether a request is about that version, and bound whether it names any, in If-Match.
+func (r *request) isAbout(version string) (is, bound bool) {
 	values := r.Header.Values("If-Match")
-	if len(values) == 0 || len(values) == 1 && values[0] == "*" {
-		return "", nil
+	for _, value := range values {
+		for tag := range strings.SplitSeq(value, ",") {
+			if tag = strings.TrimSpace(tag); tag == "*" {
+				return true, false
+			} else if tag == `"`+version+`"` {
+				return true, true
+			}
+		}
 	}
-	version, begins := strings.CutPrefix(values[0], `"`)
-	version, ends := strings.CutSuffix(version, `"`)
-	if len(values) > 1 || !begins || !ends || version == "" || strings.Contains(version, `"`) {
-		return "", &malformed{`The header If-Match must be one version in quotes, as ETag has it, or *.`}
-	}
-	return version, nil
+	return len(values) == 0, len(values) > 0
 }
 
 func (p *Portal) notebook(r *request) error {
@@ -248,16 +246,13 @@ func (p *Portal) bring(r *request, nb *v1alpha1.JupyterNotebook, what action, w 
 // overVersion does something with a notebook, which it may bring up to date. Where the request is
 // about one version (bound), it is done over that, and again while nothing but the status changes.
 func (p *Portal) overVersion(r *request, nb *v1alpha1.JupyterNotebook, do func(nb *v1alpha1.JupyterNotebook, bound bool) error) error {
-	version, err := r.ifMatch()
-	if err != nil {
-		return err
-	}
+	_, bound := r.isAbout(holdings.Version(nb))
 	for attempt := 1; ; attempt++ {
-		err := do(nb, version != "")
+		err := do(nb, bound)
 		switch {
 		case apierrors.IsNotFound(err):
 			return errNotFound
-		case apierrors.IsInvalid(err), apierrors.IsConflict(err) && (version == "" || attempt == tries):
+		case apierrors.IsInvalid(err), apierrors.IsConflict(err) && (!bound || attempt == tries):
 			return fmt.Errorf("%w: %w", errConflict, err)
 		case !apierrors.IsConflict(err):
 			return err

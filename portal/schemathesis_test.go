@@ -11,7 +11,9 @@ import (
 )
 
 func TestSchemathesis(t *testing.T) {
-	h := newHarnessOfAccounts(t)
+	h := newHarness(t)
+	h.mayReview()
+	h.policy("research", "researchers")
 	_, maker := h.account("maker", "elastichub", rule("create", "jupyternotebooks"))
 	// They are the caller's own, so that nobody has to give a reason.
 	h.server("jupyter-root", "root", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady})

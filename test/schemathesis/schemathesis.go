@@ -22,7 +22,8 @@ const Program = "SCHEMATHESIS"
 
 // settings: what does not fit the document may be refused for its size, too, a
 // policy for the rules of its kind, and a reason in which nothing can be read, which the
-// document leaves to them. No version that is made up is that of a notebook.
+// document leaves to them. No version that is made up is a notebook's, and what was made for a user
+// wants a reason.
 const settings = `
 [checks.negative_data_rejection]
 expected-statuses = [400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 422, 428, 429]
@@ -34,10 +35,10 @@ include-operation-id = ["makePolicy", "changePolicy", "deletePolicy", "moveKerne
 expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
 
 [[operations]]
-include-operation-id = ["startNotebook", "stopNotebook", "deleteNotebook"]
+include-operation-id = ["startNotebook", "stopNotebook", "deleteNotebook", "stopServer", "snoozeServer"]
 
 [operations.checks.positive_data_acceptance]
-expected-statuses = ["2xx", 401, 403, 404, 409, 412, 429]
+expected-statuses = ["2xx", 401, 403, 404, 409, 412, 422, 429]
 `
 
 // Run tries every operation of document with 500 examples, or as many as
