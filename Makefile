@@ -173,6 +173,10 @@ smoke: $(LOCALCLUSTER) ## The local cluster itself: Pods, network, limits, volum
 docs-test: ## Type what README, the chart's notes and docs/ say, beside the running demo
 	@test/docs/run.sh
 
+.PHONY: operator-test
+operator-test: ## Type what README says of an operator without JupyterHub, beside the running demo; then several namespaces
+	@test/docs/run.sh TestWithoutJupyterHub
+
 .PHONY: bench
 bench: ## Benchmarks; prints what was measured, on what
 	@test/bench/run.sh
