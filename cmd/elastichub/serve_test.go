@@ -61,6 +61,7 @@ func TestServe(t *testing.T) {
 	config.Signing.SeedFile = writeConfig(t, base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	config.Hub.APIURL, config.Hub.TokenFile = hub.URL, config.HubAPI.TokenFile
 	config.Portal.Enabled, config.Portal.SignIn.KeyFile = true, config.HubAPI.TokenFile
+	config.Prometheus.URL = "http://127.0.0.1:9" // nobody: no server is idle
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- serve(ctx, config) }()
