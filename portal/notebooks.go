@@ -173,7 +173,12 @@ func (p *Portal) startNotebook(r *request) error {
 	if err != nil {
 		return err
 	}
-	return p.bring(r, nb, actionStart, w, acts.ErrRunning, acts.StartServer)
+	return p.bring(r, nb, actionStart, w, acts.ErrRunning, func(nb *v1alpha1.JupyterNotebook) (acts.Changes, error) {
+		if nb.IsOfHub() { // which alone starts it: the leader asks it to
+			return acts.StartAtHub(nb, p.deps.Now())
+		}
+		return acts.StartServer(nb)
+	})
 }
 
 // stopNotebook stops one: what has no user is stopped as by its owner, which ends its kernels.

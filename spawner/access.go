@@ -16,7 +16,7 @@ import (
 // gave it, or, of a server without a Hub, the token that is elastichub's own: it does
 // not matter what its users sign in with.
 func (c *controller) access(ctx context.Context, nb *v1alpha1.JupyterNotebook) (prefix, token string, err error) {
-	if prefix, token, err = c.given(ctx, nb); err != nil || token != "" || isOfHub(nb) {
+	if prefix, token, err = c.given(ctx, nb); err != nil || token != "" || hasHubsToken(nb) {
 		return prefix, token, err
 	}
 	var d appsv1.Deployment

@@ -67,14 +67,14 @@ func mustJSON(value any) []byte {
 	return data
 }
 
-// isOfHub reports whether the Hub starts the server, and so has given it a token.
-func isOfHub(nb *v1alpha1.JupyterNotebook) bool {
+// hasHubsToken reports whether the Hub starts the server, and so has given it a token.
+func hasHubsToken(nb *v1alpha1.JupyterNotebook) bool {
 	return nb.Spec.EnvSecret != "" && nb.Spec.Start != ""
 }
 
 // accessToken is what elastichub asks a server with that is of no Hub.
 func accessToken(issuer *tokens.Issuer, nb *v1alpha1.JupyterNotebook) string {
-	if isOfHub(nb) {
+	if hasHubsToken(nb) {
 		return ""
 	}
 	return issuer.Derive("access to a notebook server", nb.Namespace, nb.Name, string(nb.UID))
@@ -87,7 +87,7 @@ func authVersionPrefix(issuer *tokens.Issuer) string { return "1-" + issuer.Deri
 // authVersion changes when the credentials of a server do; nobody can learn them from it.
 // It is empty where there is no auth Secret.
 func authVersion(issuer *tokens.Issuer, nb *v1alpha1.JupyterNotebook, found credentials) string {
-	if isOfHub(nb) && found.token == nil && found.password == nil {
+	if hasHubsToken(nb) && found.token == nil && found.password == nil {
 		return ""
 	}
 	parts := []string{string(nb.UID)}

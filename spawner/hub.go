@@ -88,9 +88,6 @@ const (
 	hubLongestPause = time.Minute
 )
 
-// ofHub tells that only the Hub starts a notebook.
-func ofHub(nb *v1alpha1.JupyterNotebook) bool { return nb.Spec.Start != "" && nb.Spec.User != "" }
-
 // hubTries remember since when the Hub has been asked in vain. A new leader begins anew.
 type hubTries struct {
 	mu    sync.Mutex
@@ -173,7 +170,7 @@ func (c *controller) stopDue(ctx context.Context, nb *v1alpha1.JupyterNotebook, 
 
 // stopThroughHub returns nothing if the server is to be stopped without the Hub.
 func (c *controller) stopThroughHub(ctx context.Context, nb *v1alpha1.JupyterNotebook, cause v1alpha1.StopCause) (time.Duration, error) {
-	if c.hub == nil || !ofHub(nb) {
+	if c.hub == nil || !nb.IsOfHub() {
 		return 0, nil
 	}
 	since, wait := c.hubTries.begin(nb, HubStop, c.now())
@@ -238,7 +235,7 @@ func (c *controller) announce(ctx context.Context, nb *v1alpha1.JupyterNotebook,
 
 // startedAside tells that a start of the Hub that has ended, or is ending, is to run again.
 func startedAside(nb *v1alpha1.JupyterNotebook) bool {
-	return ofHub(nb) && !nb.Spec.Stopped && nb.Status.Start == nb.Spec.Start &&
+	return nb.IsOfHub() && !nb.Spec.Stopped && nb.Status.Start == nb.Spec.Start &&
 		(nb.Status.Phase == v1alpha1.NotebookStopped || nb.Status.Phase == v1alpha1.NotebookStopping)
 }
 
@@ -260,7 +257,7 @@ func (c *controller) startAsAsked(ctx context.Context, nb *v1alpha1.JupyterNoteb
 	switch {
 	case !asked:
 		return 0, false, nil
-	case !nb.Spec.Stopped || !ofHub(nb):
+	case !nb.Spec.Stopped || !nb.IsOfHub():
 		return 0, true, nil
 	case next.Phase != v1alpha1.NotebookStopped: // its Pod goes first
 		return 0, false, nil
