@@ -115,7 +115,7 @@ func notebookFrom(body []byte) (*v1alpha1.JupyterNotebook, []fault, error) {
 		nb.Spec.Template = templateOf(corev1.Container{})
 	}
 	if s := sent.IdleStopSeconds; s != nil {
-		if nb.Spec.IdleStop = (&v1alpha1.IdleStop{Seconds: *s}); *s < 1 || *s > maxSeconds {
+		if nb.Spec.IdleStop = (&v1alpha1.IdleStop{Seconds: s}); *s < 1 || *s > maxSeconds {
 			f.add("idle_stop_seconds", fmt.Sprintf("must be from 1 to %d", maxSeconds))
 		}
 	}

@@ -149,8 +149,11 @@ func (c *controller) lookAtServer(ctx context.Context, nb *v1alpha1.JupyterNoteb
 		if fresh, err = c.askServer(ctx, nb, next, decides); err != nil {
 			return d, 0, false, err
 		}
-		if wait == 0 {
-			wait = c.askSignals(ctx, nb, next)
+		if idle := c.withNotice(nb, deadlineOf(nb, *next, kernels)); fresh && idle.cause == v1alpha1.StopIdle && c.isNear(nb, idle) {
+			if again := c.askSignals(ctx, nb, next); again > 0 {
+				fresh = false // of the server alone, which is not enough
+				c.watched.note(nb, func(w *watchedServer) { w.askAt = c.now().Add(again) })
+			}
 		}
 		// The cache may not know a kernel that was asked for a moment ago.
 		label := client.MatchingLabels{v1alpha1.LabelNotebook: nb.Name}

@@ -27,10 +27,10 @@ func (b *Builder) GatherRunning(ctx context.Context, reader client.Reader, k *v1
 		return Parts{}, err
 	}
 	in = Parts{Kernel: derived, HubEnvironment: b.cfg.HubEnvironment, Gateway: &v1alpha1.JupyterGateway{}}
-	if err := gatherPolicies(ctx, reader, derived, &in); err != nil {
+	if err := gatherPolicies(ctx, b.cfg, reader, derived, &in); err != nil {
 		return Parts{}, err
 	}
-	if err := find(ctx, reader, k.Namespace, k.Spec.Gateway, in.Gateway, "GatewayMissing", "JupyterGateway"); err != nil {
+	if err := find(ctx, reader, k.GatewayKey().Namespace, k.Spec.Gateway, in.Gateway, "GatewayMissing", "JupyterGateway"); err != nil {
 		return Parts{}, err
 	}
 	if k.Spec.Notebook != "" {
@@ -40,7 +40,7 @@ func (b *Builder) GatherRunning(ctx context.Context, reader client.Reader, k *v1
 		}
 	}
 	in.Spec = &v1alpha1.JupyterKernelSpec{}
-	err = reader.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: k.Spec.KernelSpec}, in.Spec)
+	err = reader.Get(ctx, types.NamespacedName{Namespace: k.GatewayKey().Namespace, Name: k.Spec.KernelSpec}, in.Spec)
 	if client.IgnoreNotFound(err) != nil {
 		return Parts{}, err
 	}
@@ -53,7 +53,7 @@ func (b *Builder) GatherRunning(ctx context.Context, reader client.Reader, k *v1
 // remembered is a kernelspec that is gone, as far as a Pod of it knows.
 func remembered(k *v1alpha1.JupyterKernel, pod *corev1.Pod) *v1alpha1.JupyterKernelSpec {
 	ks := &v1alpha1.JupyterKernelSpec{}
-	ks.Name, ks.Namespace = k.Spec.KernelSpec, k.Namespace
+	ks.Name, ks.Namespace = k.Spec.KernelSpec, k.GatewayKey().Namespace
 	var rule IdleRule
 	if json.Unmarshal([]byte(pod.Annotations[v1alpha1.AnnotationIdle]), &rule) == nil && rule.ByKernelSpec {
 		ks.Spec.IdleTimeoutSeconds = ptr.To(rule.TimeoutSeconds)

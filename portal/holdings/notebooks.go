@@ -2,6 +2,7 @@ package holdings
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,9 +71,7 @@ func NotebookOf(nb *v1alpha1.JupyterNotebook, s Server) Notebook {
 	if nb.Spec.Gateway != nil {
 		n.Gateway = nb.Spec.Gateway.Name
 	}
-	if nb.Spec.IdleStop != nil {
-		n.IdleStopSeconds = max(nb.Spec.IdleStop.Seconds, 0)
-	}
+	n.IdleStopSeconds = int64(nb.Spec.IdleStop.Limit() / time.Second)
 	return n
 }
 
