@@ -59,7 +59,8 @@ func gatherDerived(ctx context.Context, cfg Config, reader client.Reader, k *v1a
 		return Parts{}, err
 	}
 	if !in.Gateway.Serves(k.Namespace) {
-		return Parts{}, invalid("spec.gatewayNamespace", "the gateway %s does not serve this namespace: its spec.allowedNamespaces does not name %s", at, k.Namespace).in(objectName(k))
+		return Parts{}, &MissingError{Reason: "GatewayRefused", Object: "JupyterGateway " + at.String(),
+			Problem: "does not serve this namespace: its spec.allowedNamespaces does not name " + k.Namespace}
 	}
 	in.Spec = &v1alpha1.JupyterKernelSpec{}
 	err := find(ctx, reader, at.Namespace, k.Spec.KernelSpec, in.Spec, "KernelSpecMissing", "JupyterKernelSpec")
