@@ -95,11 +95,10 @@ func TestSigningInToANotebook(t *testing.T) {
 	assert.Equal(t, pod.Metadata.UID, s.ready().Metadata.UID, "the same once more rolls nothing")
 	secretly()
 
-	s.applyAuth(image, map[string]any{
-		"auth": map[string]any{"passwordSecretRef": map[string]any{"name": "faults-auth-own", "key": "password"}}, "idleStop": map[string]any{"seconds": 5},
-	})
+	s.applyAuth(image, map[string]any{"auth": map[string]any{"passwordSecretRef": map[string]any{"name": "faults-auth-own", "key": "password"}}})
 	s.ready(pod)
 	require.Eventually(t, func() bool { return s.signsIn("s3cret-second") == http.StatusForbidden }, 2*time.Minute, 200*time.Millisecond)
+	d.must(t, "patch", "jupyternotebook", s.notebook, "--type=merge", "-p", `{"spec": {"idleStop": {"seconds": 5}}}`)
 	d.must(t, "wait", "--for=jsonpath={.spec.stopped}=true", "jupyternotebook/faults-auth", "--timeout=120s")
 	assert.Equal(t, "Idle", d.must(t, "get", "jupyternotebook", s.notebook, "-o", `jsonpath={.metadata.annotations.elastichub\.io/stop-cause}`))
 }
