@@ -516,3 +516,19 @@ func TestKernelsThatKeepAServer(t *testing.T) {
 	many := make([]v1alpha1.JupyterKernel, 99)
 	assert.Len(t, holding(many, nil, now), v1alpha1.MaxBusy)
 }
+
+// TestServersWhoseTimeDoesNotRun: only the longest run ends what is at something, or does not answer.
+func TestServersWhoseTimeDoesNotRun(t *testing.T) {
+	now := metav1.Time{Time: time.Unix(100000, 0)}
+	nb := &v1alpha1.JupyterNotebook{Spec: v1alpha1.JupyterNotebookSpec{IdleStop: &v1alpha1.IdleStop{}}}
+	ready := metav1.Condition{Type: ConditionReady, LastTransitionTime: now}
+	for name, status := range map[string]v1alpha1.JupyterNotebookStatus{
+		"busy":   {Busy: []v1alpha1.NotebookBusy{{Kind: v1alpha1.BusyTerminal}}, Conditions: []metav1.Condition{ready}},
+		"silent": {Conditions: []metav1.Condition{ready, {Type: ConditionAnswers, Status: metav1.ConditionFalse}}},
+	} {
+		status.Phase, status.StartTime, nb.Spec.MaxRunSeconds = v1alpha1.NotebookReady, &now, 0
+		assert.Equal(t, deadline{}, deadlineOf(nb, status, nil), name)
+		nb.Spec.MaxRunSeconds = 60
+		assert.Equal(t, deadline{at: now.Add(time.Minute), cause: v1alpha1.StopMaxRun}, deadlineOf(nb, status, nil), name)
+	}
+}
