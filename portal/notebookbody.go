@@ -91,7 +91,7 @@ func notebookFrom(body []byte) (*v1alpha1.JupyterNotebook, []fault, error) {
 	f := faultList{}
 	for _, err := range unknown {
 		one := fault{Detail: err.Error()}
-		if at, is := err.(kjson.FieldError); is {
+		if at := kjson.FieldError(nil); errors.As(err, &at) {
 			one = fault{at.FieldPath(), "is no field of a notebook here, or is there twice; a Pod template is applied with kubectl"}
 		}
 		f = append(f, one)

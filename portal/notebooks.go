@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -144,7 +145,7 @@ func (p *Portal) makeNotebook(r *request) error {
 	if len(faults) > 0 {
 		return &invalidNotebook{faults}
 	}
-	err = p.deps.Client.Create(r.Context(), nb, client.FieldOwner(fieldOwner), client.FieldValidation("Strict"))
+	err = p.deps.Client.Create(r.Context(), nb, client.FieldOwner(fieldOwner), client.FieldValidation(metav1.FieldValidationStrict))
 	if apierrors.IsAlreadyExists(err) {
 		err = errTaken
 	} else if told := faultsOf(err); told != nil {
