@@ -57,6 +57,7 @@ func (c *cluster) world(n int, alone bool) *fieldWorld {
 	w := &fieldWorld{cluster: c, name: fmt.Sprintf("w%d", n), ip: fmt.Sprintf("10.2.%d.%d", n/200, n%200+1)}
 	template := &v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: w.name}}
 	template.Spec.Template = &v1alpha1.PodTemplate{}
+	template.Spec.Template.Labels = map[string]string{"from": "template"}
 	template.Spec.Template.Spec.Containers = []corev1.Container{{Name: "kernel"}}
 	ks, other := kerneltest.GPUSpec(w.name, 0), kerneltest.GPUSpec(w.name+"-other", 0)
 	ks.Spec.Template, other.Spec.Image = &corev1.ObjectReference{Name: w.name}, "other:test"
