@@ -59,8 +59,11 @@ func TestServerSideApplyOfANotebookNeverConflicts(t *testing.T) {
 			met, err := newMetrics(prometheus.NewRegistry(), nil)
 			require.NoError(t, err)
 			controller := &controller{client: c.client, live: c.client, now: time.Now, met: met}
-			now := c.notebook(name, inPhase(v1alpha1.NotebookReady))
-			require.NoError(t, controller.keepAsServerSays(t.Context(), now, now.Status.DeepCopy(), time.Now().Add(time.Hour)))
+			now := &v1alpha1.JupyterNotebook{}
+			c.eventually("asked for", func() bool {
+				require.NoError(t, c.get(name, now))
+				return controller.keepAsServerSays(t.Context(), now, now.Status.DeepCopy(), time.Now().Add(time.Hour)) == nil
+			})
 			apply("put off")
 			now = c.notebook(name, inPhase(v1alpha1.NotebookReady))
 			assert.NotEmpty(t, now.Annotations[v1alpha1.AnnotationSnoozeUntil])

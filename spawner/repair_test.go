@@ -60,15 +60,12 @@ func TestWhatAServerHasIsRepaired(t *testing.T) {
 		assert.True(t, metav1.IsControlledBy(svc, nb))
 	})
 	t.Run("Service taken", func(t *testing.T) { // not ready, and its Pod stays
-		theirs := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "n1"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
-		c.eventually("taken", func() bool {
-			return client.IgnoreNotFound(c.client.Delete(t.Context(), svc)) == nil && c.client.Create(t.Context(), theirs.DeepCopy()) == nil
-		})
+		change(c, "n1", svc, func(s *corev1.Service) { s.OwnerReferences = nil })
 		now := c.notebook("n1", inPhase(v1alpha1.NotebookPending))
 		assert.Equal(t, string(ReasonNameTaken), now.Status.Reason)
 		require.NoError(t, c.get("n1", d))
 		assert.EqualValues(t, 1, *d.Spec.Replicas)
-		require.NoError(t, c.client.Delete(t.Context(), theirs))
+		require.NoError(t, c.client.Delete(t.Context(), svc))
 		c.notebook("n1", inPhase(v1alpha1.NotebookReady))
 	})
 	t.Run("Deployment edited", func(t *testing.T) {
