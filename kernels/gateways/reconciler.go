@@ -61,8 +61,8 @@ const (
 // deploymentConditions are carried along as the Deployment has them.
 var deploymentConditions = []appsv1.DeploymentConditionType{appsv1.DeploymentAvailable, appsv1.DeploymentProgressing, appsv1.DeploymentReplicaFailure}
 
-// told are the conditions that an Event tells of, as they stand then.
-var told = map[string]metav1.ConditionStatus{
+// warned are the conditions that an Event warns of, as they stand then.
+var warned = map[string]metav1.ConditionStatus{
 	ConditionImageReplaced: metav1.ConditionTrue, ConditionKernelSpecMissing: metav1.ConditionTrue, ConditionClusterRoleBound: metav1.ConditionFalse,
 	ConditionClientTokenMissing: metav1.ConditionTrue, ConditionClientPolicyMissing: metav1.ConditionTrue,
 }
@@ -122,7 +122,7 @@ func (r *gatewayReconciler) writeStatus(ctx context.Context, gw *v1alpha1.Jupyte
 	updated.Status = status
 	err := r.client.Status().Patch(ctx, updated, podrules.PatchOver(gw))
 	if err == nil {
-		r.events.Tell(gw, health.Changes(gw.Status.Conditions, status.Conditions, told)...)
+		r.events.Tell(gw, health.Changes(gw.Status.Conditions, status.Conditions, warned)...)
 	}
 	result, err := written(setaside.Tell(ctx, r.client, gw, err))
 	if result.IsZero() {
