@@ -63,7 +63,7 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 		return reconcile.Result{}, problem
 	}
 	if languages.IsLauncher(ks.Spec.Command) {
-		r.condition(&status, ks, ConditionCommandReplaced, true, ReasonLauncher, "The standard command of the language is used.")
+		podrules.SetCondition(&status.Conditions, ks.Generation, r.now(), ConditionCommandReplaced, true, string(ReasonLauncher), "The standard command of the language is used.")
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, ConditionCommandReplaced)
 	}
@@ -96,8 +96,4 @@ func written(err error) (reconcile.Result, error) {
 
 func (r *specReconciler) standing(status *v1alpha1.JupyterKernelSpecStatus, ks *v1alpha1.JupyterKernelSpec, is health.Standing, reason v1alpha1.Reason, message string) {
 	health.Set(&status.Conditions, ks.Generation, r.now(), is, string(reason), message)
-}
-
-func (r *specReconciler) condition(status *v1alpha1.JupyterKernelSpecStatus, ks *v1alpha1.JupyterKernelSpec, kind string, is bool, reason v1alpha1.Reason, message string) {
-	podrules.SetCondition(&status.Conditions, ks.Generation, r.now(), kind, is, string(reason), message)
 }
