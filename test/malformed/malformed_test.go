@@ -315,7 +315,7 @@ func (w *world) malformedEvents() map[string]int {
 	require.NoError(w, w.api.List(w.Context(), &events, client.InNamespace(w.namespace)))
 	of := map[string]int{}
 	for _, e := range events.Items {
-		if e.Reason == string(v1alpha1.ReasonMalformed) {
+		if e.Reason == string(v1alpha1.ReasonMalformed) && e.EventTime.IsZero() { // those of package health go with a status
 			of[e.InvolvedObject.Kind+" "+e.InvolvedObject.Name] += int(e.Count)
 		}
 	}
