@@ -225,7 +225,7 @@ func TestPrometheusHasASay(t *testing.T) {
 // startPrometheus has one read what the chart's PodMonitor names, and returns the token that it shows.
 func startPrometheus(t *testing.T, address string) (token string) {
 	t.Helper()
-	rendered, err := helm.Run(t, "template", "elastichub", chart, "--namespace", namespace, "--values", filepath.Join(chart, "testdata/smallest.yaml"),
+	rendered, err := helm.Run(t, "template", "elastichub", chart, "--namespace", namespace, "--kube-version", "1.34", "--values", filepath.Join(chart, "testdata/smallest.yaml"),
 		"--set", "notebookMonitor.enabled=true,notebookMonitor.interval=2s", "--show-only", "templates/monitoring.yaml")
 	require.NoError(t, err, rendered)
 	scrape, err := ScrapeConfig([]byte(rendered), namespace, need(t, "KUBECONFIG"), func(name, key string) (string, error) {
