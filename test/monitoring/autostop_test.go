@@ -33,7 +33,7 @@ const (
 	patience = 4 * time.Minute
 )
 
-// values are of a release of its own. Two kernels are somebody's work here.
+// values are of a release of its own. A terminal is somebody's work here.
 const values = `
 replicas: 1
 crds: {upgrade: false}
@@ -45,7 +45,7 @@ metrics: {notebooks: {enabled: true}}
 prometheus:
   required: true
   window: 30s
-  keepWhile: sum(kernel_currently_running_total{namespace="$namespace",pod="$pod"}) > 1
+  keepWhile: terminal_currently_running_total{namespace="$namespace",pod="$pod"}
 `
 
 // notebooks are idle for all that they know. Prometheus looks for the last one where nothing is.
@@ -154,7 +154,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 }
 
 // TestPrometheusHasASay: of three idle servers the one is stopped of which Prometheus agrees. The
-// one with two kernels is kept by what the administrator asks, and the one that Prometheus
+// one with a terminal is kept by what the administrator asks, and the one that Prometheus
 // cannot read because it is required.
 func TestPrometheusHasASay(t *testing.T) {
 	for _, name := range []string{"KUBECONFIG", "KUBECTL"} {
@@ -185,17 +185,15 @@ func TestPrometheusHasASay(t *testing.T) {
 	require.NoError(t, err)
 
 	server := map[string]string{}
-	for name, kernels := range map[string]int{"idle": 1, "held": 2, "unknown": 0} {
+	for _, name := range []string{"idle", "held", "unknown"} {
 		eventually(t, name+" is ready", func() bool { return look(t, name).Status.Phase == "Ready" })
 		server[name] = "http://" + run(t, "get", "pod", look(t, name).Status.PodName, "-o", "jsonpath={.status.podIP}") + ":8888"
-		for range kernels {
-			status, text := ask(t, http.MethodPost, server[name]+"/api/kernels", "token "+login, `{"name":"local-python"}`)
-			require.Equal(t, http.StatusCreated, status, text)
-		}
 	}
+	status, text := ask(t, http.MethodPost, server["held"]+"/api/terminals", "token "+login, "{}")
+	require.Equal(t, http.StatusOK, status, text)
 
 	// Prometheus' token is nobody's login, and the Pod has its hash alone.
-	status, text := ask(t, http.MethodGet, server["held"]+"/metrics", "Bearer "+token, "")
+	status, text = ask(t, http.MethodGet, server["held"]+"/metrics", "Bearer "+token, "")
 	assert.Equal(t, http.StatusOK, status)
 	assert.Contains(t, text, "jupyter_server_last_activity_timestamp_seconds")
 	for path, authorization := range map[string]string{"/metrics": "", "/api/kernels": "Bearer " + token, "/api/status": "Bearer " + token} {
@@ -206,7 +204,7 @@ func TestPrometheusHasASay(t *testing.T) {
 
 	began := time.Now()
 	eventually(t, "the idle one is stopped", func() bool { return look(t, "idle").Status.Phase == "Stopped" })
-	t.Logf("stopped %s after its kernel started", time.Since(began).Round(time.Second))
+	t.Logf("stopped %s after it was ready", time.Since(began).Round(time.Second))
 	reason, _ := look(t, "idle").says("PrometheusAgrees")
 	assert.Equal(t, "Agrees", reason)
 	reason, message := look(t, "idle").says("Ready")
