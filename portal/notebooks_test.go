@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -77,7 +78,7 @@ func TestLifeOfANotebook(t *testing.T) {
 	key := &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "token"}
 	want, err := json.Marshal(v1alpha1.JupyterNotebookSpec{
 		Auth:     &v1alpha1.JupyterAuth{TokenSecretRef: key},
-		Template: template, Gateway: &corev1.ObjectReference{Name: "default"}, IdleStop: &v1alpha1.IdleStop{Seconds: 1800},
+		Template: template, Gateway: &corev1.ObjectReference{Name: "default"}, IdleStop: &v1alpha1.IdleStop{Seconds: ptr.To[int64](1800)},
 		Storage: &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: resource.MustParse("1Gi"), StorageClassName: &fast, MountPath: "/home/me"}},
 	})
 	require.NoError(t, err)
@@ -355,7 +356,7 @@ func TestVersionsOfNotebooks(t *testing.T) {
 	// Somebody is faster.
 	h.afterRead = func() {
 		nb := h.notebook("n")
-		nb.Spec.IdleStop = &v1alpha1.IdleStop{Seconds: 60}
+		nb.Spec.IdleStop = &v1alpha1.IdleStop{Seconds: ptr.To[int64](60)}
 		require.NoError(t, h.api.Update(t.Context(), nb))
 	}
 	assert.Equal(t, "other-version", kindOf(t, do(http.MethodDelete, "", `"`+stopped.Version+`"`)))

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -28,7 +29,7 @@ func TestServerSideApplyOfANotebookNeverConflicts(t *testing.T) {
 			nb := fullNotebook(c.namespace, name)
 			nb.Spec.Start, nb.Spec.User, nb.Spec.Server, nb.Spec.KernelOptions, nb.Spec.ServiceAccountTokens = "", "", "", nil, nil
 			nb.Spec.Template.Spec.ServiceAccountName = ""
-			nb.Spec.IdleStop = &v1alpha1.IdleStop{Seconds: 3600}
+			nb.Spec.IdleStop = &v1alpha1.IdleStop{Seconds: ptr.To[int64](3600)}
 			nb.Annotations = map[string]string{"team": "blue"}
 			fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(nb)
 			require.NoError(t, err)

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -252,7 +253,7 @@ func TestServersAreAskedWithATokenOfOurs(t *testing.T) {
 	c.replica(true)
 	for name, auth := range map[string]*v1alpha1.JupyterAuth{"n1": {Password: text("s3cret")}, "n2": nil} {
 		nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: name}}
-		nb.Spec = v1alpha1.JupyterNotebookSpec{Auth: auth, Template: &v1alpha1.PodTemplate{}, IdleStop: &v1alpha1.IdleStop{Seconds: 1}}
+		nb.Spec = v1alpha1.JupyterNotebookSpec{Auth: auth, Template: &v1alpha1.PodTemplate{}, IdleStop: &v1alpha1.IdleStop{Seconds: ptr.To[int64](1)}}
 		nb.Spec.Template.Spec.Containers = []corev1.Container{{Name: "notebook", Image: "notebook:1"}}
 		require.NoError(t, c.client.Create(t.Context(), nb))
 		d := c.deployment(name, "", 1)

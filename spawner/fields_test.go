@@ -69,10 +69,10 @@ var notebookFields = map[string]fieldRow{
 	"storage.shared[].claim":     {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Shared[0].Claim = "other" }},
 	"storage.shared[].mountPath": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Shared[0].MountPath = "/other" }},
 	"storage.shared[].readOnly":  {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Shared[0].ReadOnly = true }},
-	"idleStop.seconds": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.IdleStop = &v1alpha1.IdleStop{Seconds: 7200} },
+	"idleStop.seconds": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.IdleStop = &v1alpha1.IdleStop{Seconds: ptr.To[int64](7200)} },
 		then: func(_ *cluster, nb *v1alpha1.JupyterNotebook) bool { return nb.Status.StopCause == v1alpha1.StopIdle }},
 	"idleStop.snoozeMaxSeconds": {edit: func(s *v1alpha1.JupyterNotebookSpec) {
-		s.IdleStop = &v1alpha1.IdleStop{Seconds: 7200, SnoozeMaxSeconds: ptr.To[int64](60)}
+		s.IdleStop = &v1alpha1.IdleStop{Seconds: ptr.To[int64](7200), SnoozeMaxSeconds: ptr.To[int64](60)}
 	}, then: func(_ *cluster, nb *v1alpha1.JupyterNotebook) bool { return nb.Status.SnoozedSeconds == 60 }},
 	"maxRunSeconds": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.MaxRunSeconds = 7200 },
 		then: func(_ *cluster, nb *v1alpha1.JupyterNotebook) bool { return nb.Status.StopCause == v1alpha1.StopMaxRun }},

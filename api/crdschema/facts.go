@@ -38,7 +38,7 @@ var facts = map[string]fact{
 	"auth.mode":                                {"", "enable", ""},
 	"auth.token":                               {"", "none", "a text of 64 hexadecimal digits"},
 	"auth.password":                            {"", "none", "argon2:$argon2id$v=19$m=10240,t=10,p=8$…"},
-	"idleStop.seconds":                         {seconds, "", "1800"},
+	"idleStop.seconds":                         {seconds, "1800", "1800"},
 	"idleStop.snoozeMaxSeconds":                {seconds, "14400, four hours", "7200"},
 	"kernelOptions.policies":                   {"", "", "[ml-research]"},
 	"kernelOptions.groups":                     {"", "", "[ml]"},

@@ -68,7 +68,7 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 		meta.RemoveStatusCondition(&status.Conditions, ConditionCommandReplaced)
 	}
 	if replaced != "" {
-		r.condition(&status, ks, podrules.ConditionImageReplaced, true, podrules.ReasonImageMap, replaced)
+		podrules.SetCondition(&status.Conditions, ks.Generation, r.now(), podrules.ConditionImageReplaced, true, podrules.ReasonImageMap, replaced)
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, podrules.ConditionImageReplaced)
 	}
@@ -80,7 +80,7 @@ func (r *specReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	updated.Status = status
 	err := r.client.Status().Patch(ctx, updated, podrules.PatchOver(ks))
 	if err == nil {
-		r.events.Tell(ks, health.Changes(ks.Status.Conditions, status.Conditions, map[string]metav1.ConditionStatus{ConditionCommandReplaced: metav1.ConditionTrue})...)
+		r.events.Tell(ks, health.Changes(ks.Status.Conditions, status.Conditions, map[string]metav1.ConditionStatus{ConditionCommandReplaced: metav1.ConditionTrue, podrules.ConditionImageReplaced: metav1.ConditionTrue})...)
 	}
 	return written(setaside.Tell(ctx, r.client, ks, err))
 }

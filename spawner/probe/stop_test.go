@@ -126,7 +126,7 @@ func controllers(t *testing.T, asker spawner.Asker) (client.Client, string) {
 	issuer, err := tokens.NewIssuer(make([]byte, 32))
 	require.NoError(t, err)
 	cfg := spawner.Config{Namespace: namespace, DefaultImage: "notebook"}
-	require.NoError(t, spawner.SetupWithManager(mgr, cfg, issuer, asker, prometheus.NewRegistry()))
+	require.NoError(t, spawner.SetupWithManager(mgr, cfg, issuer, asker, nil, prometheus.NewRegistry()))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
