@@ -141,8 +141,11 @@ hub-tests: cluster images ## JupyterHub's own tests, 5.x and 6.x, on ElasticSpaw
 	@test/hub/all.sh
 
 .PHONY: panels-test
-panels-test: $(LOCALCLUSTER) ## Every panel and alert asked of a real Prometheus, on the running demo; servers stopped or kept by it
+panels-test: $(LOCALCLUSTER) ## Every panel and alert asked of a real Prometheus, on the running demo
 	@test/panels/run.sh
+
+.PHONY: monitoring-test
+monitoring-test: $(LOCALCLUSTER) ## Servers stopped or kept by what a real Prometheus has measured, on the cluster that runs; builds Prometheus once
 	@test/monitoring/run.sh
 
 .PHONY: client-tests

@@ -101,6 +101,7 @@ var facts = map[string]fact{
 
 	// JupyterKernel
 	"JupyterKernel.spec.gateway":            {"", "none: a Pod that no gateway serves", "shared"},
+	"JupyterKernel.spec.gatewayNamespace":   {"", "empty: the kernel's own namespace", "shared"},
 	"JupyterKernel.spec.kernelSpec":         {"", "none: template is run", "python-gpu"},
 	"JupyterKernel.spec.notebook":           {"", "none", "jupyter-alice"},
 	"JupyterKernel.spec.user":               {"", "nobody", "alice"},
