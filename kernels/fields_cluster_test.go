@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,7 +125,7 @@ func (w *fieldWorld) next() *corev1.Pod {
 }
 
 // each edits the fields of a kind, one world for each, and looks at the kernel.
-func each[T client.Object](t *testing.T, kind string, spec any, made *int, c *cluster, rows map[string]fieldRow[T], empty func() T) {
+func each[T client.Object](t *testing.T, kind string, spec any, made *atomic.Int32, c *cluster, rows map[string]fieldRow[T], empty func() T) {
 	documented := podrulestest.Documented(t, "..", kind, spec)
 	maps.DeleteFunc(documented, func(_ string, e podrulestest.Effect) bool { return e == podrulestest.NextStart }) // not the kernels'
 	podrulestest.EachField(t, documented, rows, func(t *testing.T, field string, effect podrulestest.Effect, row fieldRow[T]) {
@@ -133,8 +134,7 @@ func each[T client.Object](t *testing.T, kind string, spec any, made *int, c *cl
 		}
 		here := *c
 		here.T, here.ctx = t, t.Context()
-		*made++
-		w := here.world(*made, row.alone)
+		w := here.world(int(made.Add(1)), row.alone)
 		object := empty()
 		require.True(t, w.get(w.name, object))
 		var deployment appsv1.Deployment
@@ -198,8 +198,9 @@ func specSeen(w *fieldWorld) bool {
 func TestEveryFieldOfKernelsIsLive(t *testing.T) {
 	t.Parallel()
 	c := fieldCluster(t)
-	made := 0
+	var made atomic.Int32
 	t.Run("JupyterKernelSpec", func(t *testing.T) {
+		t.Parallel()
 		type ks = v1alpha1.JupyterKernelSpec
 		each(t, "JupyterKernelSpec", v1alpha1.JupyterKernelSpecSpec{}, &made, c, map[string]fieldRow[*ks]{
 			"language":    {edit: func(k *ks) { k.Spec.Language = "R" }},
@@ -220,12 +221,14 @@ func TestEveryFieldOfKernelsIsLive(t *testing.T) {
 		}, func() *ks { return &ks{} })
 	})
 	t.Run("JupyterKernelTemplate", func(t *testing.T) {
+		t.Parallel()
 		type kt = v1alpha1.JupyterKernelTemplate
 		each(t, "JupyterKernelTemplate", v1alpha1.JupyterKernelTemplateSpec{}, &made, c, map[string]fieldRow[*kt]{
 			"template": {edit: func(k *kt) { k.Spec.Template.Labels = map[string]string{"team": "blue"} }},
 		}, func() *kt { return &kt{} })
 	})
 	t.Run("JupyterKernel", func(t *testing.T) {
+		t.Parallel()
 		type jk = v1alpha1.JupyterKernel
 		parked := func(w *fieldWorld) bool { return w.agents.state(w.ip).parkCalls > 0 }
 		gone := func(w *fieldWorld) bool { return !w.get(w.name, &jk{}) }
@@ -233,6 +236,7 @@ func TestEveryFieldOfKernelsIsLive(t *testing.T) {
 		each(t, "JupyterKernel", v1alpha1.JupyterKernelCRDSpec{}, &made, c, map[string]fieldRow[*jk]{
 			"template":           {seenBy: "TestATemplateOfABareKernelIsLive"},
 			"gateway":            {edit: func(k *jk) { k.Spec.Gateway = "other" }},
+			"gatewayNamespace":   {edit: func(k *jk) { k.Spec.GatewayNamespace = "other" }},
 			"notebook":           {edit: func(k *jk) { k.Spec.Notebook = "other" }},
 			"user":               {edit: func(k *jk) { k.Spec.User = "bob" }},
 			"kernelSpec":         {edit: func(k *jk) { k.Spec.KernelSpec += "-other"; k.Spec.Run = 2 }},
@@ -255,6 +259,7 @@ func TestEveryFieldOfKernelsIsLive(t *testing.T) {
 		}, func() *jk { return &jk{} })
 	})
 	t.Run("JupyterGateway", func(t *testing.T) {
+		t.Parallel()
 		type jg = v1alpha1.JupyterGateway
 		c.create(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}})
 		each(t, "JupyterGateway", v1alpha1.JupyterGatewaySpec{}, &made, c, map[string]fieldRow[*jg]{
@@ -298,10 +303,11 @@ func TestEveryFieldOfKernelsIsLive(t *testing.T) {
 			"keep.maxBytes":     {edit: func(g *jg) { g.Spec.Keep = &v1alpha1.GatewayKeep{MaxBytes: ptr.To(resource.MustParse("7Mi"))} }},
 			"keep.ttl":          {edit: func(g *jg) { g.Spec.Keep = &v1alpha1.GatewayKeep{TTL: &metav1.Duration{Duration: 7 * time.Hour}} }},
 			"keep.claim":        {edit: func(g *jg) { g.Spec.Keep = &v1alpha1.GatewayKeep{Claim: "other"} }},
-			"allowedNamespaces": {edit: func(g *jg) { g.Spec.AllowedNamespaces = []string{"other"} }},
+			"allowedNamespaces": {seenBy: "TestAGatewayServesTheNamespacesThatItNames"},
 		}, func() *jg { return &jg{} })
 	})
 	t.Run("GroupPolicy", func(t *testing.T) {
+		t.Parallel()
 		type gp = v1alpha1.GroupPolicy
 		quota, budget := fieldRow[*gp]{seenBy: "kernels/admission: TestDecide"}, fieldRow[*gp]{seenBy: "TestBudgets"}
 		rows := map[string]fieldRow[*gp]{
