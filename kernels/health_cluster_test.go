@@ -209,13 +209,12 @@ func (c *cluster) saidOf(o client.Object, want ...string) {
 // is no failure.
 func TestABareKernelThatFails(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
-	bare := func(name string) *v1alpha1.JupyterKernel {
+	bare := func(name string) {
 		k := &v1alpha1.JupyterKernel{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		k.Spec.Template = &v1alpha1.PodTemplate{PodTemplateSpec: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 			RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "kernel", Image: "kernel:test"}},
 		}}}
 		c.create(k)
-		return k
 	}
 	bare("bad")
 	bare("good")

@@ -12,7 +12,7 @@ import (
 // What the API server filled in stays.
 func RestoreService(have, want *corev1.ServiceSpec) {
 	have.Type, have.Selector, have.Ports = corev1.ServiceTypeClusterIP, want.Selector, slices.Clone(want.Ports)
-	have.ExternalIPs, have.ExternalName, have.LoadBalancerIP, have.LoadBalancerClass = nil, "", "", nil //nolint:staticcheck // old, and still obeyed
+	have.ExternalIPs, have.ExternalName, have.LoadBalancerIP, have.LoadBalancerClass = nil, "", "", nil // the third is old, and still obeyed
 	have.LoadBalancerSourceRanges, have.AllocateLoadBalancerNodePorts, have.HealthCheckNodePort, have.ExternalTrafficPolicy = nil, nil, 0, ""
 	have.SessionAffinity, have.SessionAffinityConfig = corev1.ServiceAffinityNone, nil
 	have.InternalTrafficPolicy = ptr.To(corev1.ServiceInternalTrafficPolicyCluster)

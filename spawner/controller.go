@@ -134,10 +134,7 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if due == nil && !nb.Spec.Stopped && (next.StopEligibleAt == nil || next.StopEligibleAt.After(c.now())) {
 		c.hubTries.forget(req.NamespacedName)
 	}
-	left, asked, err := c.startAsAsked(ctx, nb, &next)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
+	left, asked := c.startAsAsked(ctx, nb, &next)
 	if left > 0 && (wait == 0 || left < wait) {
 		wait = left
 	}

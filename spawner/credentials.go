@@ -247,10 +247,12 @@ func (c *controller) movedSecret(ctx context.Context, nb *v1alpha1.JupyterNotebo
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("read credentials: %w", err)
-	case ours(&secret, nb) != nil:
-		return nil, nil
 	}
-	return &secret, nil
+	var moved *corev1.Secret
+	if ours(&secret, nb) == nil {
+		moved = &secret
+	}
+	return moved, nil
 }
 
 // wasMoved reports whether status says that credentials were moved.

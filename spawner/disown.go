@@ -36,7 +36,7 @@ type managedFields struct {
 
 func hasStopped(m metav1.ManagedFieldsEntry) bool {
 	var fields managedFields
-	if m.FieldsV1 == nil || json.Unmarshal(m.FieldsV1.Raw, &fields) != nil {
+	if m.FieldsV1 == nil || json.Unmarshal(m.FieldsV1.GetRawBytes(), &fields) != nil {
 		return false
 	}
 	_, has := fields.Spec["f:stopped"]
@@ -51,7 +51,7 @@ func (c *controller) disownStopped(ctx context.Context, nb *v1alpha1.JupyterNote
 			continue
 		}
 		var fields map[string]json.RawMessage
-		if err := json.Unmarshal(m.FieldsV1.Raw, &fields); err != nil {
+		if err := json.Unmarshal(m.FieldsV1.GetRawBytes(), &fields); err != nil {
 			return fmt.Errorf("read managed fields: %w", err)
 		}
 		delete(fields, "f:spec") // there is nothing else of ours in it
@@ -59,7 +59,8 @@ func (c *controller) disownStopped(ctx context.Context, nb *v1alpha1.JupyterNote
 		if err != nil {
 			return fmt.Errorf("write managed fields: %w", err)
 		}
-		managed[i].FieldsV1 = &metav1.FieldsV1{Raw: rest}
+		managed[i].FieldsV1 = &metav1.FieldsV1{}
+		managed[i].FieldsV1.SetRawBytes(rest)
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid": nb.UID, "resourceVersion": nb.ResourceVersion, "managedFields": managed,

@@ -115,7 +115,7 @@ func TestHealth(t *testing.T) {
 	assert.Regexp(t, `^NAME +USER +PHASE +REASON +IDLE +STOP AT +CAUSE +AGE\nlab +alice +Ready +ServerReady +\d+s\n$`, kubectl("get", "jn", "lab"))
 
 	kubectl("patch", "jn", "lab", "--type=merge", "-p", `{"spec":{"stopped":true}}`)
-	d = c.deployment("lab", "", 0)
+	c.deployment("lab", "", 0)
 	judged("lab", "InProgress Progressing")
 	c.end(pod)
 	judged("lab", "Current Healthy")

@@ -252,41 +252,41 @@ func (c *controller) putBack(ctx context.Context, nb *v1alpha1.JupyterNotebook) 
 
 // startAsAsked has the Hub start a server that somebody wants to run. It returns when to go
 // on; done means that there is nothing more to be asked for.
-func (c *controller) startAsAsked(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) (wait time.Duration, done bool, err error) {
+func (c *controller) startAsAsked(ctx context.Context, nb *v1alpha1.JupyterNotebook, next *v1alpha1.JupyterNotebookStatus) (wait time.Duration, done bool) {
 	text, asked := nb.Annotations[v1alpha1.AnnotationStartAsked]
 	switch {
 	case !asked:
-		return 0, false, nil
+		return 0, false
 	case !nb.Spec.Stopped || !nb.IsOfHub():
-		return 0, true, nil
+		return 0, true
 	case next.Phase != v1alpha1.NotebookStopped: // its Pod goes first
-		return 0, false, nil
+		return 0, false
 	case c.hub == nil:
 		c.holdStart(nb, next, ReasonNoHubAPI, "Only the Hub starts this server, and elastichub may not ask it to: "+
 			"start it on the Hub's page, or have an administrator set hub.apiURL and hub.tokenSecret.")
-		return 0, true, nil
+		return 0, true
 	}
 	if _, wait := c.hubTries.begin(nb, HubStart, c.now()); wait > 0 {
-		return wait, false, nil
+		return wait, false
 	}
-	_, wait, err = c.askHub(ctx, nb, HubStart)
+	_, wait, err := c.askHub(ctx, nb, HubStart)
 	if wait > 0 {
-		return wait, false, nil
+		return wait, false
 	}
 	if err == nil {
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionHub)
 		c.recorder.Tell(nb, health.Normal(string(ReasonStartedByHub), "The Hub starts the server, as it was asked to."))
 		ctrl.LoggerFrom(ctx).Info("the Hub starts a server, as it was asked to", "user", nb.Spec.User, "server", nb.Spec.Server)
-		return 0, true, nil
+		return 0, true
 	}
 	since, _ := time.Parse(time.RFC3339, text) // what is no time is long ago
 	reason, message := whyNotStarted(err)
 	if !passing(err) || c.now().Sub(since) >= hubPatience {
 		c.holdStart(nb, next, reason, message+" The server stays stopped.")
-		return 0, true, nil
+		return 0, true
 	}
 	c.holdStart(nb, next, reason, message+" It is asked again for up to "+inWords(int64(hubPatience/time.Second))+".")
-	return c.hubTries.failed(nb, c.now()), false, nil
+	return c.hubTries.failed(nb, c.now()), false
 }
 
 // whyNotStarted is for whoever asked for the start.

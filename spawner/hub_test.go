@@ -144,7 +144,7 @@ func TestIdleServerOfTheHubIsStoppedThroughIt(t *testing.T) {
 	nb := c.notebook("jupyter-alice", inPhase(v1alpha1.NotebookStopped))
 	for _, m := range nb.ManagedFields {
 		if m.Manager == stopManager {
-			assert.NotContains(t, string(m.FieldsV1.Raw), "f:stopped", "the Hub's stop wrote it")
+			assert.NotContains(t, m.FieldsV1.GetRawString(), "f:stopped", "the Hub's stop wrote it")
 		}
 	}
 }

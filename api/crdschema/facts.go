@@ -249,25 +249,25 @@ func explain(kind string, root schema) error {
 func unusedFacts() []string {
 	unused := slices.Collect(maps.Keys(facts))
 	for _, f := range kindfields.All() {
-		end, _ := factEnd(f.Path)
+		end := factEnd(f.Path)
 		unused = slices.DeleteFunc(unused, func(known string) bool { return known == end })
 	}
 	return unused
 }
 
 func factOf(path string) fact {
-	end, _ := factEnd(path)
+	end := factEnd(path)
 	return facts[end]
 }
 
-// factEnd finds the longest end of a path that something is told of.
-func factEnd(path string) (end string, found bool) {
-	for end = path; end != ""; _, end, _ = strings.Cut(end, ".") {
-		if _, found = facts[end]; found {
-			return end, true
+// factEnd finds the longest end of a path that something is told of; empty: none.
+func factEnd(path string) string {
+	for end := path; end != ""; _, end, _ = strings.Cut(end, ".") {
+		if _, found := facts[end]; found {
+			return end
 		}
 	}
-	return "", false
+	return ""
 }
 
 // field is the schema of a path within a kind; items of lists have [].
