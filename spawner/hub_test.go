@@ -180,9 +180,10 @@ func TestStopThroughAHub(t *testing.T) {
 	met, err := newMetrics(prometheus.NewRegistry(), func() map[v1alpha1.NotebookPhase]int { return nil })
 	require.NoError(t, err)
 	told := events.NewFakeRecorder(10)
+	kept := fake.NewClientBuilder().WithScheme(scheme).WithObjects(nb).Build()
 	c := &controller{
-		client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(nb).Build(),
-		hub:    h, hubCalls: make(chan struct{}, hubCalls), met: met, recorder: health.RecorderTo(told, scheme), now: func() time.Time { return now },
+		client: kept, live: kept,
+		hub: h, hubCalls: make(chan struct{}, hubCalls), met: met, recorder: health.RecorderTo(told, scheme), now: func() time.Time { return now },
 	}
 	read := func() { require.NoError(t, c.client.Get(t.Context(), client.ObjectKeyFromObject(nb), nb)) }
 	stop := func() (time.Duration, error) {

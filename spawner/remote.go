@@ -40,10 +40,13 @@ func (c *controller) observeRemote(ctx context.Context, nb *v1alpha1.JupyterNote
 	if nb.Spec.Gateway == nil || nb.Spec.Stopped {
 		return remote{}, nil
 	}
-	gateway := &v1alpha1.JupyterGateway{}
 	at := nb.GatewayKey().Namespace
+	if !c.cfg.scope().Has(at) {
+		return remote{}, nil // refused
+	}
+	gateway := &v1alpha1.JupyterGateway{}
 	err := c.client.Get(ctx, nb.GatewayKey(), gateway)
-	if apierrors.IsNotFound(err) || !c.cfg.scope().Has(at) {
+	if apierrors.IsNotFound(err) {
 		return c.otherGateways(ctx, at)
 	}
 	if err != nil {

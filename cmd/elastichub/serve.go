@@ -282,8 +282,9 @@ func newManager(config serveConfig, scope *namespaces.Scope) (manager.Manager, e
 		return nil, err
 	}
 	return ctrl.NewManager(cluster, ctrl.Options{
-		Scheme: scheme,
-		Cache:  scope.Cache(),
+		Scheme:   scheme,
+		Cache:    scope.Cache(),
+		NewCache: scope.NewCache,
 		// Secrets are read by name, from the API server: those of a whole cluster may not be listed.
 		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 		Metrics:                       scraped,

@@ -13,6 +13,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
+	"github.com/elastichub/elastichub/namespaces"
 )
 
 // listed is a cache that holds these kernels and policies.
@@ -51,7 +52,7 @@ func giving(name, resource string, perKernel int32) v1alpha1.GroupPolicy {
 
 func TestHeldCountsByUserAndByPool(t *testing.T) {
 	gpus := func(n int64) map[string]int64 { return map[string]int64{wholeGPU: n} }
-	c := &Catalogue{reader: listed{
+	c := &Catalogue{scope: namespaces.Only("lab"), reader: listed{
 		policies: []v1alpha1.GroupPolicy{giving("ml", wholeGPU, 4), giving("vision", wholeGPU, 4), giving("slices", slice, 4), giving("none", wholeGPU, 0)},
 		kernels: []v1alpha1.JupyterKernel{
 			holding("a", v1alpha1.KernelReady, gpus(2), "ml"),
@@ -87,6 +88,7 @@ func TestCapacityCountsEveryResource(t *testing.T) {
 		return queue.Node{Node: admission.Node{Total: total, Free: free}}
 	}
 	c := &Catalogue{
+		scope: namespaces.Only("lab"),
 		cluster: room{
 			node(admission.Resources{wholeGPU: 4}, admission.Resources{wholeGPU: 3}),
 			node(admission.Resources{wholeGPU: 2, slice: 7}, admission.Resources{wholeGPU: 2, slice: 7}),

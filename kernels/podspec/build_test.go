@@ -573,7 +573,7 @@ func TestAKernelRunsAsTheAccountOfItsPolicy(t *testing.T) {
 		return parts, gatherAccount(t.Context(), testPods, objects.Build(), &parts)
 	}
 	marked := func(mark string) *corev1.ServiceAccount {
-		return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: "bucket", Annotations: map[string]string{v1alpha1.AnnotationForPolicies: mark}}}
+		return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: in.Kernel.Namespace, Name: "bucket", Annotations: map[string]string{v1alpha1.AnnotationForPolicies: mark}}}
 	}
 	var missing *MissingError
 	_, err := gather(nil)
@@ -602,7 +602,7 @@ func TestAKernelHasTokensForWhomTheOwnerNames(t *testing.T) {
 		parts := sample()
 		policy := &parts.Policies[0]
 		policy.Spec.ServiceAccountName, policy.Spec.ServiceAccountTokens = account, tokens
-		marked := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: "default", Annotations: map[string]string{
+		marked := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: parts.Kernel.Namespace, Name: "default", Annotations: map[string]string{
 			v1alpha1.AnnotationForPolicies: "research", v1alpha1.AnnotationTokenAudiences: audiences,
 		}}}
 		return parts, gatherAccount(t.Context(), cfg, fake.NewClientBuilder().WithObjects(marked).Build(), &parts)
