@@ -519,7 +519,7 @@ class ElasticSpawner(Spawner):
 
     def compare(self, servers):
         """Have the Hub poll at once if the server seems to have ended."""
-        if self._starting or self._telling is not None and not self._telling.done():
+        if self._starting or (self._telling is not None and not self._telling.done()):
             return
         state = servers.find(self._running_key, self._start_id)
         if state is None or state["phase"] in _ENDED:
