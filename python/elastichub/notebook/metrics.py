@@ -43,12 +43,12 @@ class Metrics(PrometheusMetricsHandler):
         self.monitoring = monitoring
         self.opened = False
 
-    async def prepare(self):
+    async def prepare(self, **redirecting):
         if self.request.method == "GET" and self.monitoring.opens(self.request.headers.get("Authorization")):
             self.opened = True
             self.current_user = self._jupyter_current_user = None
             return
-        await super().prepare()
+        await super().prepare(**redirecting)
 
     @allow_unauthenticated  # else who is unknown is sent to the page where people sign in
     def get(self):

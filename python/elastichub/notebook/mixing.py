@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import re
 import time
+from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_core.utils import ensure_async
@@ -163,7 +164,7 @@ class GatewayKernels(GatewayMappingKernelManager):
 
     async def kernel_model(self, kernel_id):
         """As the gateway has the kernel now; jupyter_server says what the last list of all said."""
-        kernel = self.get_kernel(str(kernel_id))
+        kernel: Any = self.get_kernel(str(kernel_id))  # the class with refresh_model, above
         known = kernel.kernel
         if not known or kernel.is_fresh():
             return known
