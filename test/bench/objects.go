@@ -155,6 +155,7 @@ func newObjectSite(ctx context.Context, b *bench) (_ *objectSite, _ *standIn, er
 	s := &objectSite{b: b}
 	s.env = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(b.source, "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
 	s.env.CRDInstallOptions.MaxTime = time.Minute
+	s.env.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16") // a Service for each notebook
 	config, err := s.env.Start()
 	if err != nil {
 		return nil, nil, fmt.Errorf("API server: %w", err)
