@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
 )
 
 // predecessors are manifests as elastic-jupyter-operator's examples have them, word for word.
@@ -51,18 +52,20 @@ spec: {gateway: {name: jupytergateway-elastic}, auth: {mode: disable}}
 func TestWithoutJupyterHub(t *testing.T) {
 	w := newWalk(t)
 	w.step("a copy of the checkout", w.Prepare)
-	w.tags = map[string]string{}
-	for _, name := range []string{"service", "notebook", "kernel"} {
-		out, err := w.Type(t.Context(), ". charts/demo/tools.sh && deployed "+name)
-		require.NoError(t, err, out)
-		w.tags[name] = strings.TrimSpace(out)
+	// The demo's images, which are on the node.
+	out, err := w.Type(t.Context(), `kubectl -n elastichub get configmap elastichub -o jsonpath='{.data.config\.yaml}'`)
+	require.NoError(t, err, out)
+	var demo struct {
+		Notebooks struct{ Image string }
+		Kernels   struct{ Image, ServiceImage string }
 	}
+	require.NoError(t, yaml.Unmarshal([]byte(out), &demo))
 	manifests := blockOf(t, use{page: "README.md", first: "# team.yaml"})
 	require.NoError(t, os.WriteFile(filepath.Join(w.Dir, "team.yaml"), []byte(manifests.Text), 0o600))
-	service, tag, _ := strings.Cut(w.tags["service"], ":")
+	service, tag, _ := strings.Cut(demo.Kernels.ServiceImage, ":")
 	typed := strings.NewReplacer("-n notebooks", "-n "+w.Namespace,
 		"image.registry=registry.example.org/elastichub,image.tag=1.0",
-		fmt.Sprintf("image.name=%s,image.tag=%s,notebooks.image=%s,kernels.image=%s", service, tag, w.tags["notebook"], w.tags["kernel"]),
+		fmt.Sprintf("image.name=%s,image.tag=%s,notebooks.image=%s,kernels.image=%s", service, tag, demo.Notebooks.Image, demo.Kernels.Image),
 	).Replace(blockOf(t, use{page: "README.md", first: "# An operator alone."}).Text)
 	w.step("README, without JupyterHub", func(ctx context.Context) error {
 		out, err := w.Type(ctx, typed)
