@@ -76,7 +76,9 @@ func (c *Cluster) Stop(ctx context.Context, name string, w Wish) (Done, error) {
 
 // Start starts a stopped server, or has the Hub asked to start one of its own.
 func (c *Cluster) Start(ctx context.Context, name string, w Wish) (Done, error) {
-	return c.server(ctx, name, w, acts.Start, "starts", acts.StartServer)
+	return c.server(ctx, name, w, acts.Start, "starts", func(nb *v1alpha1.JupyterNotebook) (acts.Changes, error) {
+		return acts.StartServer(nb, c.Now())
+	})
 }
 
 // startOfHub is for a server that only the Hub starts.
@@ -91,9 +93,8 @@ func (c *Cluster) server(ctx context.Context, name string, w Wish, what acts.Act
 	if what == acts.Start {
 		user = "" // nobody asks why something was started
 	}
-	if what == acts.Start && nb.Spec.Start != "" {
+	if what == acts.Start && nb.IsOfHub() {
 		done = startOfHub
-		changes = func(nb *v1alpha1.JupyterNotebook) (acts.Changes, error) { return acts.StartAtHub(nb, c.Now()) }
 	}
 	return c.ask(ctx, nb, asking{
 		kind: "JupyterNotebook", resource: "jupyternotebooks", user: user, what: what, done: done,

@@ -175,10 +175,7 @@ func (p *Portal) startNotebook(r *request) error {
 		return err
 	}
 	return p.bring(r, nb, actionStart, w, acts.ErrRunning, func(nb *v1alpha1.JupyterNotebook) (acts.Changes, error) {
-		if nb.IsOfHub() { // which alone starts it: the leader asks it to
-			return acts.StartAtHub(nb, p.deps.Now())
-		}
-		return acts.StartServer(nb)
+		return acts.StartServer(nb, p.deps.Now())
 	})
 }
 

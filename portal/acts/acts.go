@@ -47,8 +47,8 @@ var (
 	ErrNotRunning = errors.New("acts: it does not run")
 	// ErrRunning: a server is not stopped.
 	ErrRunning = errors.New("acts: it is not stopped")
-	// ErrOfHub: only the Hub starts its servers; it would not know of another start.
-	ErrOfHub = errors.New("acts: the Hub starts it")
+	// ErrOfHub: only the Hub makes and deletes its servers.
+	ErrOfHub = errors.New("acts: the Hub has it")
 )
 
 // Changes are fields of an object, as a JSON merge patch has them.
@@ -84,29 +84,21 @@ func StopServer(nb *v1alpha1.JupyterNotebook, asOwner bool, now time.Time) (Chan
 	return Changes{"metadata": map[string]any{"annotations": notes}, "spec": map[string]any{"stopped": true}}, nil
 }
 
-// StartServer asks to start a stopped server that no Hub starts. Errors: ErrRunning, ErrOfHub.
-func StartServer(nb *v1alpha1.JupyterNotebook) (Changes, error) {
+// StartServer asks to start a stopped server. One that only the Hub starts is asked of it by the
+// leader, or the condition HubInStep tells why it is not started. Error: ErrRunning.
+func StartServer(nb *v1alpha1.JupyterNotebook, now time.Time) (Changes, error) {
 	switch {
-	case nb.Spec.Start != "":
-		return nil, ErrOfHub
 	case !nb.Spec.Stopped:
 		return nil, ErrRunning
+	case nb.IsOfHub():
+		return Changes{"metadata": map[string]any{"annotations": map[string]any{
+			v1alpha1.AnnotationStartAsked: now.UTC().Format(time.RFC3339),
+		}}}, nil
 	}
 	return Changes{
 		"metadata": map[string]any{"annotations": map[string]any{v1alpha1.AnnotationStopCause: nil, v1alpha1.AnnotationStopTime: nil}},
 		"spec":     map[string]any{"stopped": false},
 	}, nil
-}
-
-// StartAtHub asks for the start of a stopped server that only the Hub starts: the leader asks
-// the Hub, or tells in the condition HubInStep why it is not started. Error: ErrRunning.
-func StartAtHub(nb *v1alpha1.JupyterNotebook, now time.Time) (Changes, error) {
-	if !nb.Spec.Stopped {
-		return nil, ErrRunning
-	}
-	return Changes{"metadata": map[string]any{"annotations": map[string]any{
-		v1alpha1.AnnotationStartAsked: now.UTC().Format(time.RFC3339),
-	}}}, nil
 }
 
 // Over makes the changes those of one version of the object, by its resourceVersion: written over
