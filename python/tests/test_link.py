@@ -123,6 +123,24 @@ async def test_what_has_arrived_is_acknowledged_at_the_end(peer, monkeypatch):
     await until("the agent was told that all arrived", lambda: not kernel.session("s").log)
 
 
+async def test_much_is_acknowledged_at_once(peer, monkeypatch):
+    """The kernel waits until large output is acknowledged."""
+    monkeypatch.setattr(links, "ACK_AFTER", 3600)
+    kernel = peer.add()
+    page = Page(peer, kernel)
+    await page.open()
+    run = page.run("count 3")
+    await until("it is answered", lambda: page.answered(run))
+    log = kernel.session("s").log
+    little = len(log)
+    assert little > 3
+    page.send(
+        message("shell", "comm_msg", {}, buffers=[bytes(links.ACK_BYTES)], session="page")
+    )
+    await until("what came before was acknowledged", lambda: len(kernel.session("s").log) < little)
+    await page.close()
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_every_message_once_and_in_order_whatever_is_cut(peer, seed):
     choice = random.Random(seed)

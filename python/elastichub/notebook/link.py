@@ -20,6 +20,7 @@ LONGEST_PAUSE = 3.0
 # The same after an answer that a new attempt will hardly change: no such kernel, no access.
 REFUSED_PAUSE = 10.0
 ACK_AFTER = 0.05  # seconds; the protocol wants it within 100 ms
+ACK_BYTES = 2 << 20  # of output; a kernel waits until what it wrote is acknowledged
 PING_EVERY = 5.0
 SILENCE = 15.0  # of a peer that was pinged, after which it is taken for gone
 
@@ -71,6 +72,8 @@ class Link:
         self.attempt = 0
         self._news = asyncio.Event()  # there is something to write
         self._arrived = asyncio.Event()  # there is something to acknowledge
+        self._much = asyncio.Event()  # that is not to wait for more
+        self._unacknowledged = 0  # bytes
         self._gone = False  # the gateway has no such kernel
         self._mode = ""  # no connection yet; None is the legacy framing
         self._idle, self._alive = True, 0.0  # waiting for the gateway; last sign of it
@@ -195,6 +198,9 @@ class Link:
             self.conversation.heard(message, number)
             if number:
                 self._arrived.set()
+                self._unacknowledged += len(frame)
+                if self._unacknowledged >= ACK_BYTES:
+                    self._much.set()
                 self.noted(message)
             elif _buries(message):
                 # Another replica of the gateway may have taken what this one has not answered.
@@ -237,8 +243,11 @@ class Link:
             await asyncio.Event().wait()
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(ACK_AFTER)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._much.wait(), ACK_AFTER)
             self._arrived.clear()
+            self._much.clear()
+            self._unacknowledged = 0
             await self._acknowledge(ws)
 
     def _leave(self, ws):
