@@ -98,7 +98,7 @@ func (k *kernel) options(routing []byte) zmtp.Options {
 func (k *kernel) keep(channel wire.Channel, port int, serve func(context.Context, *zmtp.Conn) error) {
 	socket, options := zmtp.Dealer, k.options([]byte("agent-"+channel))
 	if channel == wire.IOPub {
-		socket, options.ReadBuffer = zmtp.Sub, 256<<10
+		socket, options.ReadBuffer, options.Headroom = zmtp.Sub, 256<<10, wire.V1Headroom
 	}
 	for k.alive.Err() == nil {
 		c, err := zmtp.Dial(k.alive, k.a.conn.endpoint(port), socket, options)
@@ -173,10 +173,12 @@ func (k *kernel) readIOPub(ctx context.Context, c *zmtp.Conn) error {
 		if k.limited(rate, m, f, now) {
 			return
 		}
-		k.a.broadcast(encode(m, f))
-		if m.Size() >= largeOutput {
-			k.a.awaitRoom(ctx)
+		if m.Size() < largeOutput {
+			k.a.broadcast(encode(m, f))
+			return
 		}
+		k.a.broadcast(encodeLarge(m, f, c))
+		k.a.awaitRoom(ctx)
 	})
 }
 
@@ -214,6 +216,19 @@ func encode(m *wire.Message, f wire.Fields) frame {
 		data:      m.AppendV1(make([]byte, 0, m.SizeV1())),
 		droppable: droppable(m.Channel, f.Type),
 	}
+}
+
+// encodeLarge is encode without a copy, in the memory into which c received the message.
+func encodeLarge(m *wire.Message, f wire.Fields, c *zmtp.Conn) frame {
+	memory, ok := c.Keep()
+	if !ok {
+		return encode(m, f)
+	}
+	data, ok := m.V1InPlace(memory)
+	if !ok {
+		return encode(m, f)
+	}
+	return frame{data: data, droppable: droppable(m.Channel, f.Type)}
 }
 
 // askUntilReady asks for kernel_info until there is an answer and iopub is

@@ -77,6 +77,22 @@ func (m *Message) SizeV1() int {
 // With capacity of SizeV1 in dst it allocates nothing. The offsets count from
 // the end of the given dst, so the frame may follow a prefix.
 func (m *Message) AppendV1(dst []byte) []byte {
+	dst = m.appendHead(dst)
+	dst = append(dst, orEmpty(m.Header)...)
+	dst = append(dst, orEmpty(m.ParentHeader)...)
+	dst = append(dst, orEmpty(m.Metadata)...)
+	dst = append(dst, orEmpty(m.Content)...)
+	for _, b := range m.Buffers {
+		dst = append(dst, b...)
+	}
+	return dst
+}
+
+// headSize is the length of what appendHead appends.
+func (m *Message) headSize() int { return 8*(7+len(m.Buffers)) + len(m.Channel) }
+
+// appendHead appends what a v1 frame has before the header: the offsets and the channel.
+func (m *Message) appendHead(dst []byte) []byte {
 	offset := uint64(8 * (7 + len(m.Buffers)))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(6+len(m.Buffers)))
 	put := func(n int) {
@@ -92,13 +108,52 @@ func (m *Message) AppendV1(dst []byte) []byte {
 		put(len(b))
 	}
 	put(0)
-	dst = append(dst, m.Channel...)
-	dst = append(dst, orEmpty(m.Header)...)
-	dst = append(dst, orEmpty(m.ParentHeader)...)
-	dst = append(dst, orEmpty(m.Metadata)...)
-	dst = append(dst, orEmpty(m.Content)...)
-	for _, b := range m.Buffers {
-		dst = append(dst, b...)
+	return append(dst, m.Channel...)
+}
+
+// V1Headroom is enough memory before a message for V1InPlace, if it has no more than a dozen buffers.
+const V1Headroom = 160
+
+// V1InPlace makes a v1 frame of the message in the memory that it lies in,
+// without a copy: memory ends with its parts, one after the other, as they came
+// from ZMQ. What is before them there is overwritten. ok is false, and nothing
+// is changed, if they do not lie so, or if there is no room before them.
+func (m *Message) V1InPlace(memory []byte) (frame []byte, ok bool) {
+	at := len(memory) - m.Size()
+	from := at - m.headSize()
+	if from < 0 {
+		return nil, false
 	}
-	return dst
+	next := at
+	for _, part := range [][]byte{m.Header, m.ParentHeader, m.Metadata, m.Content} {
+		if len(part) == 0 || &part[0] != &memory[next] {
+			return nil, false
+		}
+		next += len(part)
+	}
+	for _, b := range m.Buffers {
+		if len(b) > 0 && &b[0] != &memory[next] {
+			return nil, false
+		}
+		next += len(b)
+	}
+	m.appendHead(memory[from:from:at])
+	return memory[from:], true
+}
+
+// FrameSizeV1 is the length of the v1 frame that begins with data, 0 if that
+// is too short to tell, or is no such frame.
+func FrameSizeV1(data []byte) int {
+	if len(data) < 8 {
+		return 0
+	}
+	count := binary.LittleEndian.Uint64(data)
+	if count < 6 || count > MaxParts+1 || uint64(len(data)) < 8*(count+1) {
+		return 0
+	}
+	size := binary.LittleEndian.Uint64(data[8*count:])
+	if size > MaxFrame {
+		return 0
+	}
+	return int(size)
 }

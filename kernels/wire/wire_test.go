@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -348,4 +349,70 @@ func TestANoticeShowsNamesAsCode(t *testing.T) {
 	n := wire.Notice("Not kept: `<b>` (generator), ` alone")
 	assert.Equal(t, "Not kept: `<b>` (generator), ` alone", n["text/plain"])
 	assert.Contains(t, n["text/html"], "Not kept: <code>&lt;b&gt;</code> (generator), ` alone</div>")
+}
+
+// TestV1InPlace: what came from ZMQ becomes the same frame without a copy as with one.
+func TestV1InPlace(t *testing.T) {
+	signer := wire.NewSigner([]byte("key"))
+	receive := func(headroom int, sent wire.Message) ([]byte, wire.Message) {
+		memory := make([]byte, headroom)
+		var parts [][]byte
+		for _, p := range signer.AppendZMQ(nil, [][]byte{[]byte("topic")}, &sent) {
+			memory = append(memory, p...)
+		}
+		from := headroom
+		for _, p := range signer.AppendZMQ(nil, [][]byte{[]byte("topic")}, &sent) {
+			parts = append(parts, memory[from:from+len(p):from+len(p)])
+			from += len(p)
+		}
+		_, m, err := signer.ParseZMQ(wire.IOPub, parts)
+		require.NoError(t, err)
+		return memory, m
+	}
+	whole := wire.Message{
+		Channel: wire.IOPub, Header: []byte(`{"msg_type":"stream"}`), ParentHeader: []byte(`{"msg_id":"p"}`), Metadata: []byte(`{}`), Content: []byte(`{"text":"x"}`),
+	}
+	buffers := whole
+	buffers.Buffers = [][]byte{[]byte("one"), {}, []byte("three")}
+	dozen := whole
+	for range 12 {
+		dozen.Buffers = append(dozen.Buffers, []byte("b"))
+	}
+	for name, sent := range map[string]wire.Message{"no buffers": whole, "buffers": buffers, "a dozen": dozen} {
+		memory, m := receive(wire.V1Headroom, sent)
+		want := sent.AppendV1(nil)
+		got, ok := m.V1InPlace(memory)
+		require.True(t, ok, name)
+		assert.Equal(t, want, got, name)
+		assert.Same(t, &memory[len(memory)-1], &got[len(got)-1], name)
+		assert.Equal(t, len(want), wire.FrameSizeV1(got), name)
+		assert.Equal(t, sent.Content, m.Content, name)
+	}
+
+	memory, m := receive(0, dozen)
+	before := slices.Clone(memory)
+	_, ok := m.V1InPlace(memory)
+	assert.False(t, ok, "no room")
+	memory, m = receive(wire.V1Headroom, whole)
+	m.ParentHeader = []byte(`{"msg_id":"q"}`)
+	_, ok = m.V1InPlace(memory)
+	assert.False(t, ok, "a part lies elsewhere")
+	m.ParentHeader = nil
+	_, ok = m.V1InPlace(memory)
+	assert.False(t, ok, "a part is empty")
+	_, m = receive(0, dozen)
+	_, ok = m.V1InPlace(before)
+	assert.False(t, ok, "another's memory")
+}
+
+func TestFrameSizeV1(t *testing.T) {
+	m := wire.Message{Channel: wire.Shell, Header: []byte(`{}`), Content: bytes.Repeat([]byte("x"), 1000)}
+	frame := m.AppendV1(nil)
+	assert.Equal(t, len(frame), wire.FrameSizeV1(frame[:56]))
+	for i := range 56 {
+		assert.Zero(t, wire.FrameSizeV1(frame[:i]), i)
+	}
+	assert.Zero(t, wire.FrameSizeV1([]byte(`{"hello": {"epoch": "a", "first": 1, "next": 2}}, and more of it, and more`)))
+	binary.LittleEndian.PutUint64(frame[48:], 1<<40)
+	assert.Zero(t, wire.FrameSizeV1(frame))
 }

@@ -40,6 +40,7 @@ const (
 	flagCommand = 4
 
 	maxCommand       = 4 << 10  // bytes of a command's body
+	smallMessage     = 4 << 10  // bytes of a receive buffer to begin with
 	coalesce         = 64 << 10 // messages up to this many bytes are copied into one write
 	keep             = 1 << 20  // bytes; receive and send buffers above this are not kept
 	handshakeTimeout = 5 * time.Second
@@ -57,6 +58,8 @@ type Options struct {
 	MaxFrames int
 	// ReadBuffer is the size of the read buffer in bytes.
 	ReadBuffer int
+	// Headroom is how many bytes are left free before the frames of a received message, for whom Keep hands them to.
+	Headroom int
 }
 
 // Conn is a connection to one peer. Send and Receive may be called
@@ -67,7 +70,7 @@ type Conn struct {
 	conn    net.Conn
 	reader  *bufio.Reader
 
-	body   []byte   // of the message received last
+	body   []byte   // of the message received last, behind the headroom
 	ends   []int    // of its frames in body
 	frames [][]byte // views into body
 

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-
-	"github.com/elastichub/elastichub/kernels/slab"
 )
 
 func appendHeader(dst []byte, flags byte, size int) []byte {
@@ -67,10 +65,12 @@ func (c *Conn) Send(parts [][]byte) error {
 // next call. Commands of the peer are answered or skipped.
 func (c *Conn) Receive() ([][]byte, error) {
 	if cap(c.body) > keep {
-		slab.Put(c.body)
 		c.body = nil
 	}
-	c.body, c.ends = c.body[:0], c.ends[:0]
+	if cap(c.body) < c.options.Headroom {
+		c.body = make([]byte, c.options.Headroom, c.options.Headroom+smallMessage)
+	}
+	c.body, c.ends = c.body[:c.options.Headroom], c.ends[:0]
 	var tooLarge uint64
 	for {
 		flags, size, err := c.readHeader()
@@ -83,7 +83,7 @@ func (c *Conn) Receive() ([][]byte, error) {
 			}
 			continue
 		}
-		if tooLarge > 0 || size > uint64(c.options.MaxMessage-len(c.body)) || len(c.ends) >= c.options.MaxFrames {
+		if tooLarge > 0 || size > uint64(c.options.MaxMessage-c.size()) || len(c.ends) >= c.options.MaxFrames {
 			tooLarge += max(size, 1)
 			if err := c.skip(size); err != nil {
 				return nil, err
@@ -96,9 +96,9 @@ func (c *Conn) Receive() ([][]byte, error) {
 		}
 	}
 	if tooLarge > 0 {
-		return nil, fmt.Errorf("%w: %d bytes", ErrTooLarge, tooLarge+uint64(len(c.body)))
+		return nil, fmt.Errorf("%w: %d bytes", ErrTooLarge, tooLarge+uint64(c.size()))
 	}
-	from := 0
+	from := c.options.Headroom
 	c.frames = c.frames[:0]
 	for _, to := range c.ends {
 		c.frames = append(c.frames, c.body[from:to:to])
@@ -108,6 +108,20 @@ func (c *Conn) Receive() ([][]byte, error) {
 		return c.frames[1:], nil
 	}
 	return c.frames, nil
+}
+
+// size is that of the message received last.
+func (c *Conn) size() int { return len(c.body) - c.options.Headroom }
+
+// Keep hands over the memory of the message received last: the headroom, and
+// its frames one after the other. It stays the caller's. ok is false, and
+// nothing is handed over, if that memory is much more than the message needs.
+func (c *Conn) Keep() (memory []byte, ok bool) {
+	if cap(c.body)-len(c.body) > len(c.body)/4 {
+		return nil, false
+	}
+	memory, c.body = c.body, nil
+	return memory, true
 }
 
 func (c *Conn) readHeader() (flags byte, size uint64, err error) {
@@ -132,12 +146,12 @@ func (c *Conn) readHeader() (flags byte, size uint64, err error) {
 }
 
 // readBody appends a frame to body. Memory grows with what has arrived, not
-// with what the peer announced.
+// with what the peer announced: a large frame gets all of it when its first
+// part is there.
 func (c *Conn) readBody(size int) error {
-	for size > 0 {
+	for n := min(size, keep); n > 0; n = size {
 		from := len(c.body)
-		n := min(size, max(keep, from))
-		c.body = slab.Grow(c.body, n)[:from+n]
+		c.body = grow(c.body, n)[:from+n]
 		if _, err := io.ReadFull(c.reader, c.body[from:]); err != nil {
 			return err
 		}
@@ -145,6 +159,19 @@ func (c *Conn) readBody(size int) error {
 	}
 	c.ends = append(c.ends, len(c.body))
 	return nil
+}
+
+// grow returns b with room for n more bytes: exactly that many for a frame that
+// is most of the message, so that the memory can be kept.
+func grow(b []byte, n int) []byte {
+	need := len(b) + n
+	switch {
+	case need <= cap(b):
+		return b
+	case n < len(b) || n < smallMessage:
+		need = max(need, 2*cap(b))
+	}
+	return append(make([]byte, 0, need), b...)
 }
 
 func (c *Conn) skip(size uint64) error {

@@ -164,6 +164,50 @@ func TestReceive(t *testing.T) {
 	assert.ErrorIs(t, err, io.EOF)
 }
 
+// TestKeep: a large message's memory is handed over, with room before it, and the next ones do not touch it.
+func TestKeep(t *testing.T) {
+	message := func(b []byte, size int, fill byte) []byte {
+		b = append(b, 1, 5)
+		b = append(b, "topic"...)
+		b = binary.BigEndian.AppendUint64(append(b, 2), uint64(size))
+		return append(b, bytes.Repeat([]byte{fill}, size)...)
+	}
+	const large = 3 << 20
+	endpoint := peer(t, func(c net.Conn) {
+		_, _ = c.Write(ready())
+		_, _ = io.ReadFull(c, make([]byte, clientOpening))
+		b := message(nil, large, 'a')
+		b = message(b, 1000, 'b')
+		b = message(b, large, 'c')
+		_, _ = c.Write(b)
+	})
+	o := options
+	o.MaxMessage, o.Headroom = 8<<20, 100
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	c, err := zmtp.Dial(ctx, endpoint, zmtp.Dealer, o)
+	require.NoError(t, err)
+	defer c.Close()
+
+	_, err = c.Receive()
+	require.NoError(t, err)
+	kept, ok := c.Keep()
+	require.True(t, ok)
+	require.Len(t, kept, 100+5+large)
+	frames, err := c.Receive()
+	require.NoError(t, err)
+	assert.Equal(t, [][]byte{[]byte("topic"), bytes.Repeat([]byte("b"), 1000)}, frames)
+	_, ok = c.Keep()
+	assert.False(t, ok, "its memory is that of many such messages")
+	frames, err = c.Receive()
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(bytes.Repeat([]byte("c"), large), frames[1]))
+	assert.True(t, bytes.Equal(bytes.Repeat([]byte("a"), large), kept[105:]))
+	again, ok := c.Keep()
+	require.True(t, ok)
+	assert.NotSame(t, &kept[0], &again[0])
+}
+
 func TestSendIsOneWrite(t *testing.T) {
 	big := bytes.Repeat([]byte("b"), 100_000)
 	got := make(chan []byte, 2)
