@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"io"
+	"math/bits"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -118,6 +119,9 @@ type share struct {
 	budget *budget
 	owner  string
 	bytes  int64
+	// sizeOf tells from the beginning of a frame how many bytes there will be, 0 if
+	// it cannot. Nil where the sender is not believed.
+	sizeOf func(beginning []byte) int
 }
 
 // grow takes n more bytes, or errNoRoom.
@@ -160,6 +164,9 @@ func (s *share) read(buffer []byte, r io.Reader) ([]byte, error) {
 	for {
 		if len(buffer) == cap(buffer) {
 			old, size := counted(buffer), max(4096, 2*cap(buffer))
+			if s.sizeOf != nil {
+				size = max(size, 1<<bits.Len(uint(s.sizeOf(buffer)))) // more than that, to find the end
+			}
 			if size > smallFrame {
 				if err := s.grow(int64(size)); err != nil {
 					return buffer, err

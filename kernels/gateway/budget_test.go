@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"io"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -58,4 +59,23 @@ func TestReadWithinABudget(t *testing.T) {
 	more.free()
 	s.free()
 	assert.Zero(t, b.taken)
+
+	told := &share{budget: b, owner: "alice", sizeOf: func([]byte) int { return 3 << 20 }}
+	reads := 0
+	whole, err := told.read(nil, readerFunc(func(p []byte) (int, error) {
+		if reads++; reads == 1 {
+			assert.Len(t, p, 4<<20, "all of it at once")
+			return 3 << 20, nil
+		}
+		return 0, io.EOF
+	}))
+	require.NoError(t, err)
+	assert.Len(t, whole, 3<<20)
+	assert.Equal(t, int64(cap(whole)), told.bytes)
+	told.free()
+	assert.Zero(t, b.taken)
 }
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

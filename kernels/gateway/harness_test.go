@@ -153,7 +153,7 @@ func newWorldWith(t *testing.T, adjust func(*Config)) *world {
 	adjust(&cfg)
 	w.server, err = New(cfg, Deps{Cache: w.api, API: w.api, Synced: w.synced.Load, Registry: prometheus.NewRegistry(), Log: testLog()})
 	require.NoError(t, err)
-	w.server.timing = timing{verify: 50 * time.Millisecond, infoPatience: 100 * time.Millisecond, quickInfo: 50 * time.Millisecond, grace: 100 * time.Millisecond, launch: 20 * time.Millisecond, drain: time.Second}
+	w.server.timing = timing{verify: 50 * time.Millisecond, infoPatience: 100 * time.Millisecond, quickInfo: 50 * time.Millisecond, grace: 100 * time.Millisecond, launch: 20 * time.Millisecond, drain: time.Second, ack: ackAfter}
 
 	ctx, cancel := context.WithCancel(context.Background())
 	events, err := w.api.Watch(ctx, &v1alpha1.JupyterKernelList{}, client.InNamespace(testNS))

@@ -19,8 +19,11 @@ import (
 )
 
 const (
-	// ackAfter is how long an acknowledgement may wait for more to acknowledge.
+	// ackAfter is within the 100 ms that the agent protocol allows.
 	ackAfter = 50 * time.Millisecond
+	// ackBytes is how much may be unacknowledged before that time is over: an agent
+	// takes no more large messages from its kernel while it keeps half of its bound.
+	ackBytes = 2 << 20
 	// lastAck is how long the last acknowledgement may take.
 	lastAck = time.Second
 	// agentWriteLimit is how long an agent may take to read one frame.
@@ -42,6 +45,7 @@ type link struct {
 	// acknowledges: the client itself tells what it has; else it has what was
 	// written to it.
 	acknowledges bool
+	ackAfter     time.Duration
 	room         *share // for large frames
 	maxFrame     int64  // of a message of the kernel's, in bytes
 	renders      bool   // delivering makes a copy
@@ -49,7 +53,9 @@ type link struct {
 
 	over <-chan struct{} // closed when the kernel is no longer the client's: nothing may pass any more
 
-	acks chan struct{} // capacity 1: there is something to acknowledge
+	acks   chan struct{} // capacity 1: there is something to acknowledge
+	hurry  chan struct{} // capacity 1: it is much
+	passed atomic.Int64  // bytes given to the client since the agent was told of any
 
 	mu   sync.Mutex
 	seen resume
@@ -66,7 +72,7 @@ type link struct {
 }
 
 func newLink(r dialResult, from resume) *link {
-	return &link{target: r.target, conn: r.conn, seen: from, offered: from.delivered, acks: make(chan struct{}, 1)}
+	return &link{target: r.target, conn: r.conn, seen: from, offered: from.delivered, acks: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
 }
 
 // from is where a next connection to the same run resumes.
@@ -88,9 +94,9 @@ func (l *link) acknowledge(epoch string, n uint64) {
 	if !news {
 		return
 	}
-	select {
-	case l.acks <- struct{}{}:
-	default:
+	signal(l.acks)
+	if l.passed.Load() >= ackBytes {
+		signal(l.hurry)
 	}
 }
 
@@ -176,6 +182,19 @@ func (l *link) read() error {
 	}
 }
 
+// sizeOf tells how long a frame of the agent's is that begins so, 0 if that
+// cannot be seen, or if it is too long to be taken.
+func (l *link) sizeOf(beginning []byte) int {
+	if len(beginning) < protocol.SequenceBytes {
+		return 0
+	}
+	size := wire.FrameSizeV1(beginning[protocol.SequenceBytes:])
+	if size == 0 || int64(size) > l.maxFrame {
+		return 0
+	}
+	return protocol.SequenceBytes + size
+}
+
 func (l *link) text(data []byte) error {
 	var h protocol.FromAgent
 	if json.Unmarshal(data, &h) != nil || h.Hello == nil {
@@ -215,6 +234,7 @@ func (l *link) binary(data []byte) error {
 	l.mu.Lock()
 	l.seen.delivered = seq
 	l.mu.Unlock()
+	l.passed.Add(int64(len(data)))
 	if !l.acknowledges {
 		l.acknowledge(epoch, seq)
 	}
@@ -229,6 +249,7 @@ func (l *link) write(ctx context.Context) error {
 	acked := uint64(0)
 	ack := func() error {
 		acks = l.acks
+		l.passed.Store(0)
 		if n := l.from().acked; n > acked {
 			acked = n
 			text, err := json.Marshal(protocol.FromGateway{Ack: n})
@@ -263,7 +284,12 @@ func (l *link) write(ctx context.Context) error {
 		case <-l.ready:
 		case <-acks:
 			acks = nil
-			timer.Reset(ackAfter)
+			timer.Reset(l.ackAfter)
+		case <-l.hurry:
+			timer.Stop()
+			if err := ack(); err != nil {
+				return err
+			}
 		case <-timer.C:
 			if err := ack(); err != nil {
 				return err

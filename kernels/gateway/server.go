@@ -41,9 +41,10 @@ type timing struct {
 	grace        time.Duration // how long a cell waits before it is told why
 	launch       time.Duration // how long a start waits for its kernel, for clients that are no notebooks
 	drain        time.Duration // how long requests may take to finish at the end
+	ack          time.Duration // how long an acknowledgement may wait for more to acknowledge
 }
 
-var defaultTiming = timing{verify: 20 * time.Second, infoPatience: 2 * time.Second, quickInfo: 500 * time.Millisecond, grace: 2 * time.Second, launch: launchTime, drain: 10 * time.Second}
+var defaultTiming = timing{verify: 20 * time.Second, infoPatience: 2 * time.Second, quickInfo: 500 * time.Millisecond, grace: 2 * time.Second, launch: launchTime, drain: 10 * time.Second, ack: ackAfter}
 
 // Server is one replica of a gateway.
 type Server struct {

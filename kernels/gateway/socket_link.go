@@ -56,7 +56,8 @@ func (s *socket) connected(ctx context.Context, wg *sync.WaitGroup, r dialResult
 	l := newLink(r, s.from)
 	l.pending, l.ready, l.metrics, l.over = s.pending, s.ready, s.srv.metrics, s.sub.over
 	l.deliver, l.greet, l.acknowledges = s.deliver, s.greet, s.client.framing == framingResume
-	l.room, l.maxFrame = &share{budget: s.srv.memory, owner: s.identity.owner()}, s.srv.cfg.maxFrame()
+	l.ackAfter, l.maxFrame = s.srv.timing.ack, s.srv.cfg.maxFrame()
+	l.room = &share{budget: s.srv.memory, owner: s.identity.owner(), sizeOf: l.sizeOf}
 	l.renders = s.client.framing == framingLegacy
 	s.link = l
 	s.mu.Lock()

@@ -431,6 +431,25 @@ func TestALostLinkIsResumedWithoutLossOrRepetition(t *testing.T) {
 	p.silent(100*time.Millisecond, wire.TypeStream)
 }
 
+// TestMuchIsAcknowledgedAtOnce: the kernel waits until large output is acknowledged.
+func TestMuchIsAcknowledgedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.server.timing.ack = time.Hour
+	_, agent, p := ready(t, w, "s", wire.SubprotocolV1)
+	p.execute("large")
+	request := agent.receive(wire.TypeExecuteRequest)
+	b := wire.Builder{Session: "kernel-session", Now: time.Now}
+	agent.publish("s", b.Stream(request.Header, "stdout", "small"))
+	p.next(wire.TypeStream)
+	p.silent(100*time.Millisecond, wire.TypeStream)
+	assert.Zero(t, agent.ackedBy("s"), "little waits for more")
+	for range 2 {
+		agent.publish("s", b.Stream(request.Header, "stdout", strings.Repeat("x", ackBytes/2)))
+		p.next(wire.TypeStream)
+	}
+	require.Eventually(t, func() bool { return agent.ackedBy("s") > 0 }, patience, 5*time.Millisecond)
+}
+
 func TestAClientThatReconnectsGetsWhatItMissed(t *testing.T) {
 	w := newWorld(t)
 	id, agent, p := ready(t, w, "s", wire.SubprotocolV1)
