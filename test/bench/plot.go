@@ -21,7 +21,7 @@ func draw(results, images string) error {
 		draw func(raw []byte) (string, error)
 	}{
 		{"roundtrip", drawRoundTrips}, {"throughput", drawThroughput}, {"memory", drawMemory}, {"restart", drawRestarts},
-		{"starts", drawStarts}, {"warm", drawWarm}, {"home", drawHome}, {"replaced", drawReplaced}, {"park", drawParked},
+		{"starts", drawStarts}, {"warm", drawWarm}, {"home", drawHome}, {"replaced", drawReplaced}, {"park", drawParked}, {"spawns", drawSpawns},
 	} {
 		raw, err := os.ReadFile(filepath.Join(results, picture.part+".json"))
 		if errors.Is(err, fs.ErrNotExist) {

@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 
 alone_parts="micro park store"                   # need nothing at all
 local_parts="roundtrip throughput memory restart objects" # need nothing that runs
-demo_parts="starts warm home replaced demo"                # need the demo: make run
+demo_parts="starts warm home replaced spawns demo"         # need the demo: make run
 read -ra wanted <<<"$* ${PART:-}"
 [ ${#wanted[@]} -gt 0 ] || read -ra wanted <<<"$alone_parts $local_parts $demo_parts"
 for part in "${wanted[@]}"; do
@@ -91,7 +91,9 @@ if [ ${#selected[@]} -gt 0 ]; then
   if exports=$(charts/demo/env.sh 2>/dev/null); then
     eval "$exports"
     for part in "${selected[@]}"; do
-      if [ "$part" = demo ]; then
+      if [ "$part" = spawns ]; then
+        test/hub/spawns.sh test/bench/results || status=1
+      elif [ "$part" = demo ]; then
         test/e2e/modules.sh
         node test/e2e/figures.mjs || status=1
       else

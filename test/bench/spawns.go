@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// spawns is how servers start and stop by way of one spawner, as test/hub/bench/spawns.py wrote it.
+type spawns struct {
+	Way     string    `json:"way"`
+	AtOnce  int       `json:"atOnce"`
+	P50     float64   `json:"p50"` // seconds from POST until the Hub says that the server is ready
+	P95     float64   `json:"p95"`
+	StopP50 float64   `json:"stopP50"`
+	Start   spawnCost `json:"start"` // of each
+	Stop    spawnCost `json:"stop"`
+}
+
+// spawnCost is what one start or stop costs.
+type spawnCost struct {
+	HubCPU     float64 `json:"hubCPU"` // seconds of processor
+	ServiceCPU float64 `json:"serviceCPU"`
+	APICPU     float64 `json:"apiCPU"`
+	Writes     float64 `json:"writes"` // requests of the spawner, or of its service
+	Reads      float64 `json:"reads"`
+	Requests   float64 `json:"requests"` // that the API server has answered, of everybody
+}
+
+func decodeSpawns(raw []byte) ([]spawns, string, error) {
+	var r struct {
+		Machine map[string]string
+		Figures []spawns
+	}
+	err := json.Unmarshal(raw, &r)
+	m := r.Machine
+	return r.Figures, fmt.Sprintf("elastichub %s, KubeSpawner %s, JupyterHub %s, Python %s, %s CPUs, load %s before, %s",
+		m["elastichub"], m["jupyterhub-kubespawner"], m["jupyterhub"], m["python"], m["cpus"], m["load"], m["date"]), err
+}
+
+// spawnRows compares each figure of ours with that of KubeSpawner, which follows it.
+func spawnRows(raw []byte) ([]row, string, error) {
+	all, versions, err := decodeSpawns(raw)
+	var rows []row
+	for i := 0; i+1 < len(all); i += 2 {
+		us, them := all[i], all[i+1]
+		of := fmt.Sprintf("%d at once", us.AtOnce)
+		rows = append(rows,
+			row{what: of + ": from POST until ready, p50 / p95", ours: fmt.Sprintf("%.2f / %.2f s", us.P50, us.P95),
+				theirs: fmt.Sprintf("KubeSpawner: %.2f / %.2f s, %s", them.P50, them.P95, ratio(them.P50, us.P50))},
+			row{what: of + ": CPU of a start, Hub + service", ours: fmt.Sprintf("%.1f + %.1f ms", 1e3*us.Start.HubCPU, 1e3*us.Start.ServiceCPU),
+				theirs: fmt.Sprintf("Hub: %.1f ms, %s", 1e3*them.Start.HubCPU, ratio(them.Start.HubCPU, us.Start.HubCPU)), wanted: "Hub: a third"},
+			row{what: of + ": CPU of a stop, Hub + service", ours: fmt.Sprintf("%.1f + %.1f ms", 1e3*us.Stop.HubCPU, 1e3*us.Stop.ServiceCPU),
+				theirs: fmt.Sprintf("Hub: %.1f ms, %s", 1e3*them.Stop.HubCPU, ratio(them.Stop.HubCPU, us.Stop.HubCPU)), wanted: "Hub: a third"},
+			row{what: of + ": writes and reads of a start", ours: fmt.Sprintf("%.1f, %.1f", us.Start.Writes, us.Start.Reads),
+				theirs: fmt.Sprintf("%.1f, %.1f", them.Start.Writes, them.Start.Reads), wanted: "≤ 15 writes"},
+			row{what: of + ": writes and reads of a stop", ours: fmt.Sprintf("%.1f, %.1f", us.Stop.Writes, us.Stop.Reads),
+				theirs: fmt.Sprintf("%.1f, %.1f", them.Stop.Writes, them.Stop.Reads)},
+			row{what: of + ": API server, a start: CPU, requests of everybody", ours: fmt.Sprintf("%.0f ms, %.0f", 1e3*us.Start.APICPU, us.Start.Requests),
+				theirs: fmt.Sprintf("%.0f ms, %.0f", 1e3*them.Start.APICPU, them.Start.Requests), wanted: "≤ KubeSpawner's CPU"},
+		)
+	}
+	return rows, versions, err
+}
+
+func drawSpawns(raw []byte) (string, error) {
+	all, versions, err := decodeSpawns(raw)
+	c := chart{title: "Start of a server by the Hub, until it is ready", unit: "seconds", versions: versions,
+		subtitle: "Bar: median, line: 95th percentile. Behind it: CPU of the Hub for one start."}
+	for i, s := range all {
+		if i == 0 || all[i-1].AtOnce != s.AtOnce {
+			c.groups = append(c.groups, group{title: fmt.Sprintf("%d at once", s.AtOnce)})
+		}
+		last := &c.groups[len(c.groups)-1]
+		last.bars = append(last.bars, bar{label: s.Way, value: s.P50, whisker: s.P95, tone: toneOf(s.Way),
+			text: fmt.Sprintf("%.2f, p95 %.2f; Hub %.0f ms", s.P50, s.P95, 1e3*s.Start.HubCPU)})
+	}
+	return c.svg(), err
+}
