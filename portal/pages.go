@@ -67,8 +67,8 @@ func (p *Portal) clusterPage(r *request) error {
 	if err != nil {
 		return err
 	}
-	cluster := p.capacity(r)
-	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.Cluster(c, h.Overview(cluster), h.Queue()) })
+	cluster, images := p.capacity(r), p.imagesOnPage(r)
+	return p.page(r, http.StatusOK, func(c web.Console) templ.Component { return web.Cluster(c, h.Overview(cluster), h.Queue(), images) })
 }
 
 func (p *Portal) kernelsPage(r *request) error {

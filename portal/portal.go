@@ -36,6 +36,8 @@ type Dependencies struct {
 	Logs LogReader
 	// Capacity is what the cluster has of extended resources; nil: nobody counts them.
 	Capacity func(context.Context) (holdings.Capacity, error)
+	// Images is nil where none are pulled before anybody needs them.
+	Images ImageLister
 	// Returns are the kernelspecs that a kernel may return as, by its name: none unless it is
 	// without a Pod.
 	Returns func(ctx context.Context, kernel string) ([]holdings.Choice, error)

@@ -43,6 +43,7 @@ var rights = map[string][]signin.Right{
 
 	"GET /api/v1/overview":                 {on("list", kernels), on("list", servers)},
 	"GET /api/v1/queue":                    {on("list", kernels)},
+	"GET /api/v1/images":                   {on("list", policies), on("list", kernelSpecs)},
 	"GET /api/v1/kernels":                  {on("list", kernels)},
 	"GET /api/v1/servers":                  {on("list", servers)},
 	"GET /api/v1/usage":                    {on("list", kernels), on("list", servers)},
@@ -65,6 +66,8 @@ const (
 	kernels  resource = "jupyterkernels"
 	servers  resource = "jupyternotebooks"
 	policies resource = "grouppolicies"
+
+	kernelSpecs resource = "jupyterkernelspecs"
 )
 
 func on(verb string, of resource) signin.Right {

@@ -118,6 +118,7 @@ func (p *Portal) apiRoutes() []route {
 		{post, apiPrefix + "/kernels/{name}/move", admin, asks(p.move)},
 		{get, apiPrefix + "/overview", admin, p.overview},
 		{get, apiPrefix + "/queue", admin, p.queue},
+		{get, apiPrefix + "/images", admin, p.images},
 		{get, apiPrefix + "/kernels", admin, p.kernels},
 		{get, apiPrefix + "/servers", admin, p.servers},
 		{get, apiPrefix + "/policies", admin, p.policies},

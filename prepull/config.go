@@ -27,6 +27,8 @@ type Config struct {
 	NodesAtOnce int
 	// PriorityClassName of the Pods that pull; empty: the cluster's default.
 	PriorityClassName string
+	// PullSecrets are those of the service's own image.
+	PullSecrets []string
 	// NotebookImages says which images of notebooks are replaced.
 	NotebookImages podrules.ImageMap
 	// Pods is what kernels' Pods are made with. Its Image, the service's, runs first in

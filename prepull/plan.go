@@ -118,7 +118,7 @@ func (p *planner) addKernels() {
 		specs = append(specs, *podspec.BuiltIn(p.cfg.Pods, p.cfg.Namespace))
 	}
 	for i := range specs {
-		if ks := &specs[i]; ks.Malformed() == nil && p.isServed(ks.Name) {
+		if ks := &specs[i]; ks.Malformed() == nil {
 			for _, policy := range p.users(ks.Name) {
 				p.addKernel(ks, policy)
 			}
@@ -126,34 +126,40 @@ func (p *planner) addKernels() {
 	}
 }
 
-// isServed reports whether a gateway offers a kernelspec.
-func (p *planner) isServed(name string) bool {
-	return slices.ContainsFunc(p.from.Gateways, func(gw v1alpha1.JupyterGateway) bool {
-		if len(gw.Spec.Kernels) == 0 {
-			return name == v1alpha1.DefaultKernelName
-		}
-		return slices.Contains(gw.Spec.Kernels, name)
-	})
-}
-
-// users are the policies under which a kernelspec may be used; nil among them stands for
-// none, under which clients of a gateway may use it and, where there are no policies at all,
-// everybody.
+// users are the policies under which a kernelspec may be used, if a gateway offers it; nil
+// among them stands for none, under which clients of that gateway may use it and, where
+// there are no policies at all, everybody.
 func (p *planner) users(name string) []*v1alpha1.GroupPolicy {
+	offered, free := false, len(p.from.Policies) == 0
+	for i := range p.from.Gateways {
+		if gw := &p.from.Gateways[i]; gw.Malformed() == nil && offers(gw, name) {
+			offered, free = true, free || hasFreeClient(gw)
+		}
+	}
+	if !offered {
+		return nil
+	}
 	var all []*v1alpha1.GroupPolicy
 	for i := range p.from.Policies {
 		if policy := &p.from.Policies[i]; policy.Malformed() == nil && slices.Contains(policy.Spec.Kernels.Allowed, name) {
 			all = append(all, policy)
 		}
 	}
-	if len(p.from.Policies) == 0 || slices.ContainsFunc(p.from.Gateways, hasFreeClient) {
+	if free {
 		all = append(all, nil)
 	}
 	return all
 }
 
+func offers(gw *v1alpha1.JupyterGateway, name string) bool {
+	if len(gw.Spec.Kernels) == 0 {
+		return name == v1alpha1.DefaultKernelName
+	}
+	return slices.Contains(gw.Spec.Kernels, name)
+}
+
 // hasFreeClient reports whether a client of a gateway is bound by no policy.
-func hasFreeClient(gw v1alpha1.JupyterGateway) bool {
+func hasFreeClient(gw *v1alpha1.JupyterGateway) bool {
 	return gw.Spec.Auth != nil && slices.ContainsFunc(gw.Spec.Auth.Clients, func(c v1alpha1.GatewayClient) bool { return len(c.Policies) == 0 })
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/policyedit"
+	"github.com/elastichub/elastichub/prepull/imagestate"
 	"github.com/elastichub/elastichub/usage"
 )
 
@@ -66,6 +67,16 @@ func sampleOverview() holdings.Overview {
 		Policies: []holdings.Sum{{Name: "", Servers: 1, CPU: 0.25, Memory: 1 << 30}, {Name: "ml-research", Servers: 1, Kernels: 2, CPU: 2.6666, Memory: 8 << 30, Devices: gpu}},
 		Nodes:    []holdings.Sum{{Name: "node-1", Servers: 2, Kernels: 1, CPU: 1.9, Memory: 5 << 30, Devices: map[string]int64{"nvidia.com/gpu": 1}}, {Name: "node-2", Kernels: 1, CPU: 1, Memory: 2 << 30, Devices: map[string]int64{"nvidia.com/gpu": 1}}},
 	}
+}
+
+func sampleImages() Images {
+	return Images{Wanted: true, Known: true, All: []imagestate.Image{
+		{Image: "registry.example.org/elastichub:1", UsedBy: []imagestate.Use{{Service: true}}, Nodes: imagestate.Nodes{Total: 4, Present: 4}, Bytes: 120 << 20},
+		{Image: "registry.example.org/lab:4", UsedBy: []imagestate.Use{{Policy: "analysts", Channel: "stable"}, {Policy: "ml-research", Channel: "stable"}}, Nodes: imagestate.Nodes{Total: 4, Present: 1, Pulling: 1, Waiting: 2}, Bytes: 3 << 30},
+		{Image: "registry.example.org/torch:2", UsedBy: []imagestate.Use{{KernelSpec: "python-gpu"}}, Nodes: imagestate.Nodes{Total: 2, Failing: 2},
+			Why: []string{"2 nodes, node-1 among them: It cannot be pulled (ImagePullBackOff): manifest <unknown>."}},
+		{Image: "registry.example.org/tpu:1", UsedBy: []imagestate.Use{{KernelSpec: "python-tpu"}}, Why: []string{"For the kernelspec python-tpu: no node has google.com/tpu."}},
+	}}
 }
 
 func samplePolicies() []holdings.Policy {
@@ -137,9 +148,9 @@ func samples() map[string]templ.Component {
 		"mine-ru":        Mine(sampleConsole("ru", false), sampleServers(), mine, sampleBudgets(true)),
 		"mine-zh":        Mine(sampleConsole("zh-CN", false), sampleServers(), mine, sampleBudgets(true)),
 		"mine-empty":     Mine(partial, nil, nil, nil),
-		"cluster":        Cluster(admin, sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}),
-		"cluster-ru":     Cluster(sampleConsole("ru", true), sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}),
-		"cluster-none":   Cluster(admin, holdings.Overview{}, nil),
+		"cluster":        Cluster(admin, sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}, sampleImages()),
+		"cluster-ru":     Cluster(sampleConsole("ru", true), sampleOverview(), []holdings.Kernel{sampleKernels()[2], sampleKernels()[5]}, sampleImages()),
+		"cluster-none":   Cluster(admin, holdings.Overview{}, nil, Images{Wanted: true}),
 		"kernels":        Kernels(admin, query, holdings.Page[holdings.Kernel]{Items: sampleKernels(), Total: 9, Next: "bmV4dA"}),
 		"kernels-none":   Kernels(admin, holdings.Query{Search: "x"}, holdings.Page[holdings.Kernel]{}),
 		"servers":        Servers(admin, holdings.Query{After: "eA"}, holdings.Page[holdings.Server]{Items: sampleServers(), Total: 3}),
@@ -282,7 +293,7 @@ func wordsOf(node *html.Node) string {
 func TestConsoleIsInEveryLanguage(t *testing.T) {
 	words := map[string]string{"ru": "Припаркованные ядра", "zh-CN": "休眠的内核"}
 	for language, word := range words {
-		page := rendered(t, Cluster(sampleConsole(language, true), sampleOverview(), nil))
+		page := rendered(t, Cluster(sampleConsole(language, true), sampleOverview(), nil, sampleImages()))
 		assert.Contains(t, page, word)
 		for _, page := range []string{rendered(t, EditPolicy(editing(language), samplePolicyForm())), rendered(t, ReviewPolicy(editing(language), samplePolicyReview()))} {
 			for _, english := range []string{"Show the change", "least", "Save", "Who is affected", "Priority", "in seconds"} {
@@ -324,7 +335,7 @@ func TestHostileNames(t *testing.T) {
 	o.Devices[0].Resource, o.Nodes[0].Name, o.Policies[1].Name = evil, evil, evil
 	query := holdings.Query{Search: evil, User: evil, Sort: evil, After: evil}
 	for _, page := range []templ.Component{
-		Mine(c, []holdings.Server{s}, []holdings.Kernel{k}, []Budget{{Standing: usage.Standing{Budget: usage.Budget{Policy: evil, Resource: evil, Limit: 1, Window: usage.Window{Zone: evil}}, Used: 1}}}), Cluster(c, o, []holdings.Kernel{k}), OneKernel(c, k, Events{true, []holdings.Event{{Message: evil, Reason: evil}}}, []holdings.Log{{Container: evil, Lines: []string{evil}}, {Container: evil, Missing: holdings.LogMissing(evil)}}, false), OneServer(c, s, Events{}, nil, false),
+		Mine(c, []holdings.Server{s}, []holdings.Kernel{k}, []Budget{{Standing: usage.Standing{Budget: usage.Budget{Policy: evil, Resource: evil, Limit: 1, Window: usage.Window{Zone: evil}}, Used: 1}}}), Cluster(c, o, []holdings.Kernel{k}, Images{true, true, []imagestate.Image{{Image: evil, UsedBy: []imagestate.Use{{Policy: evil, Channel: evil}, {KernelSpec: evil}}, Why: []string{evil}}}}), OneKernel(c, k, Events{true, []holdings.Event{{Message: evil, Reason: evil}}}, []holdings.Log{{Container: evil, Lines: []string{evil}}, {Container: evil, Missing: holdings.LogMissing(evil)}}, false), OneServer(c, s, Events{}, nil, false),
 		Kernels(c, query, holdings.Page[holdings.Kernel]{Items: []holdings.Kernel{k}, Next: evil}), Servers(c, query, holdings.Page[holdings.Server]{Items: []holdings.Server{s}, Next: evil}),
 		Policies(c, []holdings.Policy{p}), Failed(c, Fault(evil), evil),
 		OnePolicy(c, PolicyView{Policy: p, Manager: policyedit.Manager{Name: evil, Sign: evil}, YAML: evil, Affected: hostileAffected(evil)}),

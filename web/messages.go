@@ -437,6 +437,22 @@ type texts struct {
 	BudgetMost         message `json:"budgetMost"`
 	BudgetAgain        message `json:"budgetAgain"`
 	BudgetLow          message `json:"budgetLow"`
+	ImagesTitle        message `json:"imagesTitle"`
+	ImagesUnknown      message `json:"imagesUnknown"`
+	NoImages           message `json:"noImages"`
+	ColImage           message `json:"colImage"`
+	ColUsedBy          message `json:"colUsedBy"`
+	ColNodes           message `json:"colNodes"`
+	ImageSize          message `json:"imageSize"`
+	ImageChannel       message `json:"imageChannel"`
+	ImageKernel        message `json:"imageKernel"`
+	ImageService       message `json:"imageService"`
+	ImageNodes         message `json:"imageNodes"`
+	ImagePresent       message `json:"imagePresent"`
+	ImagePulling       message `json:"imagePulling"`
+	ImageWaiting       message `json:"imageWaiting"`
+	ImageFailing       message `json:"imageFailing"`
+	ImageNowhere       message `json:"imageNowhere"`
 	BudgetSpent        message `json:"budgetSpent"`
 	BudgetNote         message `json:"budgetNote"`
 	EditBudget         message `json:"editBudget"`

@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/hubclient"
 	"github.com/elastichub/elastichub/kernels/admission"
+	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
@@ -52,6 +53,7 @@ type serveConfig struct {
 	Portal portalConfig
 	// Prometheus is asked before a server is stopped for idleness.
 	Prometheus signals.Config
+	Prepull    prepullConfig
 }
 
 // usageConfig is of the ledger of hours.
@@ -207,6 +209,8 @@ func defaultServeConfig() serveConfig {
 		Hub:    hubclient.Config{Timeout: 3 * time.Second},
 		Portal: defaultPortalConfig(),
 
+		Prepull: prepullConfig{Name: "elastichub", Kernels: true, NodesAtOnce: 5},
+
 		Prometheus: signals.Config{Timeout: 5 * time.Second, Window: 2 * time.Minute},
 	}
 }
@@ -341,6 +345,7 @@ func (c serveConfig) validate() error {
 			faults = append(faults, fmt.Errorf("notebooks.metricsSecret: %s", reason))
 		}
 	}
+	faults = append(faults, prefixed("prepull.", c.prepull(podspec.Config{}).Validate())...)
 	faults = append(faults, prefixed("prometheus.", c.Prometheus.Validate())...)
 	if _, err := c.Notebooks.adoptBefore(); err != nil {
 		faults = append(faults, fmt.Errorf("notebooks.adoptHomesBefore: %q is not a time such as 2026-11-28T00:00:00Z", c.Notebooks.AdoptHomesBefore))

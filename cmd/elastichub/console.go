@@ -96,7 +96,7 @@ type console struct {
 }
 
 // newConsole opens the console. hub is nil where none is configured.
-func newConsole(config serveConfig, hub *hubclient.Client, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent catalogue, logs portal.LogReader, accounts *signin.Accounts, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
+func newConsole(config serveConfig, hub *hubclient.Client, members *directories, allowances *groups.Service, kubernetes client.Client, live client.Reader, lent catalogue, images portal.ImageLister, logs portal.LogReader, accounts *signin.Accounts, log *slog.Logger, registry prometheus.Registerer) (*console, error) {
 	c := &console{}
 	ledger := hours.Store{Reader: live, Namespace: config.Namespace, Name: config.Usage.ConfigMaps}
 	gate, err := signin.New(config.Portal.SignIn, hub, accounts, time.Now)
@@ -107,7 +107,7 @@ func newConsole(config serveConfig, hub *hubclient.Client, members *directories,
 	c.Portal, err = portal.New(config.Portal.handler(config.Namespace), portal.Dependencies{
 		Gate: gate, Members: members, Client: kubernetes, Live: live, Logs: logs, Log: log, Metrics: registry, Now: time.Now,
 		Directory: members.listers, Explain: allowances.Explain, Lender: lent,
-		Capacity: capacityOf(lent.kernels),
+		Capacity: capacityOf(lent.kernels), Images: images,
 		Returns: func(ctx context.Context, kernel string) ([]holdings.Choice, error) {
 			offers, err := lent.kernels.Returns(ctx, kernel)
 			choices := make([]holdings.Choice, len(offers))

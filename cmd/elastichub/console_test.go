@@ -79,7 +79,7 @@ func TestWhoServesWhat(t *testing.T) {
 		"/":                     {"/", "/api/v1/me", "/cluster", "/services/elastichub/"},
 	} {
 		config.Portal.SignIn.BasePath = base
-		people, err := newConsole(config, hub, &directories{}, nil, nil, nil, catalogue{}, nil, nil, slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry())
+		people, err := newConsole(config, hub, &directories{}, nil, nil, nil, catalogue{}, nil, nil, nil, slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry())
 		require.NoError(t, err)
 		t.Cleanup(people.close)
 		code := func(path string) int {

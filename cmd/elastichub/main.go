@@ -54,6 +54,7 @@ func command() *cobra.Command {
 		runCommand(),
 		logsCommand(),
 		runKernelCommand(),
+		holdCommand(),
 		policyCommand(),
 		versionCommand(),
 	)

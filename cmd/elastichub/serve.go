@@ -169,22 +169,23 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err != nil {
 		return err
 	}
+	pods := podspec.Config{
+		Image:           config.Kernels.ServiceImage,
+		ImagePullPolicy: corev1.PullPolicy(config.Kernels.PullPolicy),
+		KernelImage:     config.Kernels.Image,
+		Images:          imageMap(config.Kernels.ImageMap, config.Kernels.Image),
+		IdleSeconds:     config.Kernels.IdleTimeoutSeconds,
+		MaxRunSeconds:   config.Kernels.MaxRunSeconds,
+		BusyCPU:         config.Kernels.BusyCPU,
+		BusyGPU:         config.Kernels.BusyGPU,
+		DoNotDisrupt:    config.Kernels.DoNotDisrupt,
+		HubEnvironment:  config.Kernels.HubEnvironment,
+		APIAudiences:    audiences,
+		Keep:            config.Kernels.Keep.podspec(),
+	}
 	offers, err := kernels.SetupWithManager(mgr, kernels.Config{
 		Namespace: config.Namespace, Scope: scope, Owner: owner,
-		Pods: podspec.Config{
-			Image:           config.Kernels.ServiceImage,
-			ImagePullPolicy: corev1.PullPolicy(config.Kernels.PullPolicy),
-			KernelImage:     config.Kernels.Image,
-			Images:          imageMap(config.Kernels.ImageMap, config.Kernels.Image),
-			IdleSeconds:     config.Kernels.IdleTimeoutSeconds,
-			MaxRunSeconds:   config.Kernels.MaxRunSeconds,
-			BusyCPU:         config.Kernels.BusyCPU,
-			BusyGPU:         config.Kernels.BusyGPU,
-			DoNotDisrupt:    config.Kernels.DoNotDisrupt,
-			HubEnvironment:  config.Kernels.HubEnvironment,
-			APIAudiences:    audiences,
-			Keep:            config.Kernels.Keep.podspec(),
-		},
+		Pods:            pods,
 		KeepSeed:        keepSeed,
 		TokenPublicKey:  issuer.PublicKey(),
 		MetricsToken:    config.Metrics.TokenSecret,
@@ -197,6 +198,10 @@ func serve(ctx context.Context, config serveConfig) error {
 		return fmt.Errorf("kernels: %w", err)
 	}
 	if err := registerGauges(mgr, scope, offers, log, registry); err != nil {
+		return err
+	}
+	images, err := startPrepull(mgr, config.prepull(pods), config.Kernels.ClusterCapacity, offers, registry)
+	if err != nil {
 		return err
 	}
 	servers, err := spawner.NewService(ctx, spawnerConfig, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
@@ -233,7 +238,7 @@ func serve(ctx context.Context, config serveConfig) error {
 				return fmt.Errorf("portal: tokens of Kubernetes: %w", err)
 			}
 		}
-		people, err := newConsole(config, hub, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), lent, logs, accounts, log, registry)
+		people, err := newConsole(config, hub, members, allowances, mgr.GetClient(), mgr.GetAPIReader(), lent, images, logs, accounts, log, registry)
 		if err != nil {
 			return err
 		}

@@ -40,6 +40,15 @@ var needed = []struct {
 	{"coordination.k8s.io", []string{"leases"}, []string{"get", "create", "update", "patch"}},
 }
 
+// neededHere are rights in the release's own namespace alone.
+var neededHere = []doctor.Right{
+	{Verb: "get", Group: "apps", Resource: "daemonsets"},
+	{Verb: "list", Group: "apps", Resource: "daemonsets"},
+	{Verb: "create", Group: "apps", Resource: "daemonsets"},
+	{Verb: "patch", Group: "apps", Resource: "daemonsets"},
+	{Verb: "delete", Group: "apps", Resource: "daemonsets"},
+}
+
 var (
 	reads = []string{"get", "list", "watch"}
 	all   = append(slices.Clone(reads), "create", "update", "patch", "delete")
@@ -63,6 +72,7 @@ func wantedRights(capacity bool, watched []string) (wanted []doctor.Right) {
 		}
 	}
 	add(doctor.Right{})
+	wanted = append(wanted, neededHere...)
 	for _, namespace := range watched {
 		add(doctor.Right{Namespace: strings.TrimPrefix(namespace, namespaces.Everywhere), Everywhere: namespace == namespaces.Everywhere})
 	}

@@ -43,7 +43,9 @@ var mayImport = map[string][]string{
 	"groups/policystatus":    {"api/v1alpha1", "groups", "setaside", "namespaces", "health"},
 	"groups/sourcetest":      {"groups"},
 	"podrules/podrulestest":  {},
-	"portal":                 {"api/v1alpha1", "groups", "podrules", "portal/acts", "portal/holdings", "portal/policyedit", "portal/signin", "usage", "usage/budgets", "web", "forms"},
+	"prepull":                {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec", "podrules", "prepull/imagestate"},
+	"prepull/imagestate":     {},
+	"portal":                 {"api/v1alpha1", "groups", "podrules", "portal/acts", "portal/holdings", "portal/policyedit", "portal/signin", "prepull/imagestate", "usage", "usage/budgets", "web", "forms"},
 	"portal/acts":            {"api/v1alpha1"},
 	"portal/gauges":          {"api/v1alpha1", "podrules", "portal/holdings", "namespaces"},
 	"portal/holdings":        {"api/v1alpha1", "podrules"},
@@ -57,7 +59,7 @@ var mayImport = map[string][]string{
 	"doctor":                 {"api/v1alpha1", "groups", "kernels/devices", "podrules"},
 	"doctor/gather":          {"api/v1alpha1", "charts/elastichub", "doctor", "groups", "groups/ldap", "hubclient", "outbound", "namespaces"},
 	"forms":                  {"api/v1alpha1", "groups"},
-	"web":                    {"api/v1alpha1", "forms", "groups", "portal/holdings", "portal/policyedit", "usage"},
+	"web":                    {"api/v1alpha1", "forms", "groups", "portal/holdings", "portal/policyedit", "prepull/imagestate", "usage"},
 	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside", "namespaces", "health"},
 	"spawner/probe":          {"outbound", "spawner", "api/v1alpha1"},
 	"spawner/signals":        {"outbound", "spawner"},
@@ -77,7 +79,7 @@ var mayImport = map[string][]string{
 	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/devices", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "kernels/queue/warm", "podrules", "setaside", "usage", "usage/budgets", "namespaces", "health"},
 	"kernels/queue/warm":     {},
 	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/languages", "kernels/podspec", "podrules", "setaside", "namespaces", "health"},
-	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/languages", "kernels/lifecycle", "kernels/podspec", "kernels/queue", "namespaces"},
+	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/languages", "kernels/lifecycle", "kernels/podspec", "kernels/queue", "namespaces", "podrules"},
 	"kernels/agent":          {"kernels/agent/keep/keeper", "kernels/agent/keep/store", "kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/ports", "kernels/wire"},
 	"kernels/ports":          {},
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/ports", "kernels/slab", "kernels/wire", "podrules", "tokens", "tokens/bearer", "kernels/languages"},
@@ -96,7 +98,7 @@ var mayImport = map[string][]string{
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "namespaces", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/devices", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "usage/budgets", "kernels/booking", "plugin", "portal/acts", "portal/holdings", "portal/policyedit", "doctor", "nbformat"}
+var httpFree = []string{"api/v1alpha1", "namespaces", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/devices", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "usage/budgets", "kernels/booking", "plugin", "portal/acts", "portal/holdings", "portal/policyedit", "doctor", "nbformat", "prepull", "prepull/imagestate"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()

@@ -357,4 +357,16 @@ kernels:
     maxBytes: {{ .Values.kernels.keep.maxBytes | quote }}
     ttl: {{ .Values.kernels.keep.ttl }}
     seedFile: /etc/elastichub/keep/seed
+prepull:
+  name: {{ include "elastichub.name" . | quote }}
+  enabled: {{ .Values.prepull.enabled }}
+  kernels: {{ .Values.prepull.kernels }}
+  nodesAtOnce: {{ int .Values.prepull.nodesAtOnce }}
+  priorityClassName: {{ .Values.prepull.priorityClassName | quote }}
+  {{- with .Values.imagePullSecrets }}
+  pullSecrets:
+  {{- range . }}
+    - {{ .name | quote }}
+  {{- end }}
+  {{- end }}
 {{- end }}
