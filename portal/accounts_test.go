@@ -150,7 +150,7 @@ func TestRightsOfEachRoute(t *testing.T) {
 	h := newHarnessOfAccounts(t)
 	core := rbacv1.PolicyRule{APIGroups: []string{""}, Verbs: []string{"get", "list"}, Resources: []string{"pods/log", "events"}}
 	_, nothing := h.account("nothing", "elastichub")
-	_, reads := h.account("reads", "elastichub", rule("get list", "jupyterkernels jupyternotebooks grouppolicies"), core)
+	_, reads := h.account("reads", "elastichub", rule("get list", "jupyterkernels jupyternotebooks grouppolicies jupyterkernelspecs"), core)
 	_, writes := h.account("writes", "elastichub", rule("create patch delete", "jupyterkernels jupyternotebooks grouppolicies"), core)
 	_, kinds := h.account("kinds", "elastichub", rule("*", "*"))
 	for _, route := range h.portal.Routes() {

@@ -20,3 +20,6 @@ func ProblemKinds() []string {
 	}
 	return kinds
 }
+
+// ShowImages has a portal show images that are pulled beforehand.
+func (p *Portal) ShowImages(list ImageLister) { p.deps.Images = list }

@@ -94,6 +94,7 @@ var allowed = map[string]string{
 	"GET /api/v1/kernels/{name}/events":    owner,
 	"GET /api/v1/overview":                 admins,
 	"GET /api/v1/queue":                    admins,
+	"GET /api/v1/images":                   admins,
 	"GET /api/v1/kernels":                  admins,
 	"GET /api/v1/servers":                  admins,
 	"GET /api/v1/policies":                 admins,
