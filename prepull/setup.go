@@ -24,7 +24,7 @@ import (
 )
 
 // gathering is how long changes are gathered before they are looked at: Pods tell of many.
-const gathering = time.Second
+const gathering = time.Second / 2
 
 // SetupWithManager adds the controller, which runs on the leader. Without cfg.Enabled it
 // removes what was made before, and ends.
