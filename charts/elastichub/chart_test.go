@@ -42,7 +42,7 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"everything": {
-			"ConfigMap": 2, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "NetworkPolicy": 4, "Job": 1, "FlowSchema": 1,
+			"ConfigMap": 2, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "NetworkPolicy": 5, "Job": 1, "FlowSchema": 1,
 			"ServiceMonitor": 1, "PodMonitor": 2, "PrometheusRule": 1,
 			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 3, "ClusterRoleBinding": 3,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
@@ -447,6 +447,32 @@ func TestTheImageByDigest(t *testing.T) {
 		out, err = render(wrong)
 		assert.Error(t, err, wrong)
 		assert.Contains(t, out, "image/digest", wrong)
+	}
+}
+
+// TestImagesBeforeTheUser: what the values say of them reaches the service, under the name
+// of its Deployment; the schema knows the bounds.
+func TestImagesBeforeTheUser(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]map[string]any{
+		"smallest":   {"name": "elastichub", "enabled": false, "kernels": true, "nodesAtOnce": 5.0, "priorityClassName": ""},
+		"everything": {"name": "elastichub", "enabled": true, "kernels": false, "nodesAtOnce": 2.0, "priorityClassName": "last", "pullSecrets": []any{"registry"}},
+	} {
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/"+file+".yaml", "--show-only", "templates/configmap.yaml")
+		require.NoError(t, err, out)
+		var config corev1.ConfigMap
+		require.NoError(t, yaml.Unmarshal([]byte(strings.Split(out, "\n---\n")[0]), &config))
+		var parsed struct{ Prepull map[string]any }
+		require.NoError(t, yaml.Unmarshal([]byte(config.Data["config.yaml"]), &parsed))
+		assert.Equal(t, want, parsed.Prepull)
+		out, err = helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/"+file+".yaml", "--show-only", "templates/networkpolicy.yaml")
+		require.NoError(t, err, out)
+		assert.Equal(t, want["enabled"], strings.Contains(out, "name: elastichub-prepull"))
+	}
+	for _, wrong := range []string{"nodesAtOnce=0", "nodesAtOnce=1001", "priorityClassName=Last", "nodes=1"} {
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", "prepull."+wrong)
+		assert.Error(t, err, wrong)
+		assert.Contains(t, out, "/prepull", wrong)
 	}
 }
 

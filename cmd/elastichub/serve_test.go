@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,6 +63,7 @@ func TestServe(t *testing.T) {
 	config.Hub.APIURL, config.Hub.TokenFile = hub.URL, config.HubAPI.TokenFile
 	config.Portal.Enabled, config.Portal.SignIn.KeyFile = true, config.HubAPI.TokenFile
 	config.Prometheus.URL = "http://127.0.0.1:9" // nobody: no server is idle
+	config.Prepull.Enabled = true
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- serve(ctx, config) }()
@@ -119,6 +121,14 @@ func TestServe(t *testing.T) {
 	var events corev1.EventList
 	require.NoError(t, api.List(t.Context(), &events, client.InNamespace("hub")))
 	assert.Contains(t, fmt.Sprint(events.Items), "Asked for by alice: Lunch")
+	gateway := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Namespace: "hub", Name: "default"}}
+	require.NoError(t, api.Create(t.Context(), gateway))
+	require.Eventually(t, func() bool { // for the images of its built-in kernel
+		var all appsv1.DaemonSetList
+		return api.List(t.Context(), &all, client.InNamespace("hub")) == nil && len(all.Items) == 1
+	}, time.Minute, 50*time.Millisecond)
+	code, _ = ask(http.MethodGet, console+"api/v1/images", "alices-token", "")
+	assert.Equal(t, http.StatusForbidden, code)
 	// The leader carries out what was asked for: an owner's stop ends the kernels.
 	require.Eventually(t, func() bool {
 		return apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(k), k))
