@@ -126,9 +126,9 @@ func (p *planner) addKernels() {
 	}
 }
 
-// users are the policies under which a kernelspec may be used, if a gateway offers it; nil
-// among them stands for none, under which clients of that gateway may use it and, where
-// there are no policies at all, everybody.
+// users are the policies under which a kernelspec may be used, if a gateway offers it, as
+// placing has them; nil among them stands for none, under which clients of that gateway may
+// use it and, where there are no policies at all, everybody.
 func (p *planner) users(name string) []*v1alpha1.GroupPolicy {
 	offered, free := false, len(p.from.Policies) == 0
 	for i := range p.from.Gateways {
@@ -140,15 +140,30 @@ func (p *planner) users(name string) []*v1alpha1.GroupPolicy {
 		return nil
 	}
 	var all []*v1alpha1.GroupPolicy
+	seen := map[string]bool{}
 	for i := range p.from.Policies {
-		if policy := &p.from.Policies[i]; policy.Malformed() == nil && slices.Contains(policy.Spec.Kernels.Allowed, name) {
-			all = append(all, policy)
+		policy := &p.from.Policies[i]
+		if policy.Malformed() != nil || !slices.Contains(policy.Spec.Kernels.Allowed, name) {
+			continue
+		}
+		where := placing(policy)
+		if key := string(encoded(where.Spec)); !seen[key] {
+			seen[key] = true
+			all = append(all, where)
 		}
 	}
 	if free {
 		all = append(all, nil)
 	}
 	return all
+}
+
+// placing is what of a policy has a say in where a kernel's images are: most policies agree.
+func placing(policy *v1alpha1.GroupPolicy) *v1alpha1.GroupPolicy {
+	from := &policy.Spec
+	return &v1alpha1.GroupPolicy{Spec: v1alpha1.GroupPolicySpec{
+		NodeSelector: from.NodeSelector, Tolerations: from.Tolerations, Affinity: from.Affinity, ImagePullSecrets: from.ImagePullSecrets,
+	}}
 }
 
 func offers(gw *v1alpha1.JupyterGateway, name string) bool {
