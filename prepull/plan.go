@@ -46,6 +46,7 @@ func PlanOf(cfg Config, from Sources) Plan {
 	p := planner{cfg: cfg, from: from, wanted: map[string]*imagestate.Wanted{}, placements: map[string]*Placement{}}
 	for i := range from.Policies {
 		if policy := &from.Policies[i]; policy.Malformed() == nil {
+			p.policies = append(p.policies, placing{policy, placingKey(policy)})
 			p.addChannels(policy)
 		}
 	}
@@ -60,6 +61,19 @@ type planner struct {
 	from       Sources
 	wanted     map[string]*imagestate.Wanted
 	placements map[string]*Placement
+	policies   []placing
+}
+
+// placing is a policy and, as text, what of it has a say in where a kernel runs and how its
+// images are pulled, in which most policies agree.
+type placing struct {
+	policy *v1alpha1.GroupPolicy
+	key    string
+}
+
+func placingKey(policy *v1alpha1.GroupPolicy) string {
+	s := &policy.Spec
+	return string(encoded([]any{s.NodeSelector, s.Tolerations, s.Affinity, s.ImagePullSecrets}))
 }
 
 // want notes that somebody runs an image.
@@ -126,8 +140,8 @@ func (p *planner) addKernels() {
 	}
 }
 
-// users are the policies under which a kernelspec may be used, if a gateway offers it, as
-// placing has them; nil among them stands for none, under which clients of that gateway may
+// users are the policies under which a kernelspec may be used, if a gateway offers it: one
+// of those that agree on where it runs. nil among them stands for none, under which clients of that gateway may
 // use it and, where there are no policies at all, everybody.
 func (p *planner) users(name string) []*v1alpha1.GroupPolicy {
 	offered, free := false, len(p.from.Policies) == 0
@@ -141,15 +155,10 @@ func (p *planner) users(name string) []*v1alpha1.GroupPolicy {
 	}
 	var all []*v1alpha1.GroupPolicy
 	seen := map[string]bool{}
-	for i := range p.from.Policies {
-		policy := &p.from.Policies[i]
-		if policy.Malformed() != nil || !slices.Contains(policy.Spec.Kernels.Allowed, name) {
-			continue
-		}
-		where := placing(policy)
-		if key := string(encoded(where.Spec)); !seen[key] {
-			seen[key] = true
-			all = append(all, where)
+	for _, one := range p.policies {
+		if !seen[one.key] && slices.Contains(one.policy.Spec.Kernels.Allowed, name) {
+			seen[one.key] = true
+			all = append(all, placer(one.policy))
 		}
 	}
 	if free {
@@ -158,8 +167,8 @@ func (p *planner) users(name string) []*v1alpha1.GroupPolicy {
 	return all
 }
 
-// placing is what of a policy has a say in where a kernel's images are: most policies agree.
-func placing(policy *v1alpha1.GroupPolicy) *v1alpha1.GroupPolicy {
+// placer is a policy that says nothing but where kernels run and how their images are pulled.
+func placer(policy *v1alpha1.GroupPolicy) *v1alpha1.GroupPolicy {
 	from := &policy.Spec
 	return &v1alpha1.GroupPolicy{Spec: v1alpha1.GroupPolicySpec{
 		NodeSelector: from.NodeSelector, Tolerations: from.Tolerations, Affinity: from.Affinity, ImagePullSecrets: from.ImagePullSecrets,
