@@ -23,4 +23,6 @@ func Specimen(cfg Config, ks *v1alpha1.JupyterKernelSpec, template *v1alpha1.Jup
 func TemplateOf(ks *v1alpha1.JupyterKernelSpec) (string, error) { return templateRef(ks) }
 
 // BuiltIn is the kernelspec python_kubernetes, used unless an object of that name exists.
-func BuiltIn(cfg Config, namespace string) *v1alpha1.JupyterKernelSpec { return builtinSpec(cfg, namespace) }
+func BuiltIn(cfg Config, namespace string) *v1alpha1.JupyterKernelSpec {
+	return builtinSpec(cfg, namespace)
+}
