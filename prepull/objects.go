@@ -1,6 +1,7 @@
 package prepull
 
 import (
+	"maps"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -76,10 +77,7 @@ func podTemplate(cfg Config, p Placement, labels map[string]string) corev1.PodTe
 		spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 	}
 	podrules.Harden(&spec)
-	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{}}, Spec: spec}
-	for key, value := range labels {
-		template.Labels[key] = value
-	}
+	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(labels)}, Spec: spec}
 	template.Labels[labelImages] = podrules.Digest(keyDigits, string(encoded(template)))
 	// After the digest: when nodes come and go, the others' Pods stay.
 	if p.Nodes != nil {

@@ -2,7 +2,6 @@ package prepull
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -96,7 +95,7 @@ func nodesWith(devices []string, counted map[string][]string) []string {
 			all = append(all, node)
 		}
 	}
-	slices.SortFunc(all, cmp.Compare[string])
+	slices.Sort(all)
 	return all
 }
 

@@ -47,14 +47,14 @@ type reconciler struct {
 // Reconcile implements reconcile.Reconciler.
 func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	var existing appsv1.DaemonSetList
-	if err := r.live.List(ctx, &existing, client.InNamespace(r.cfg.Namespace), client.MatchingLabels(selector())); err != nil {
-		if apierrors.IsForbidden(err) && !r.cfg.Enabled {
-			log.FromContext(ctx).Info("what was made to pull images is not looked for: DaemonSets may not be listed")
-			return reconcile.Result{}, nil
-		}
+	err := r.live.List(ctx, &existing, client.InNamespace(r.cfg.Namespace), client.MatchingLabels(selector()))
+	switch {
+	case apierrors.IsForbidden(err) && !r.cfg.Enabled: // the Role is a former release's, and nothing was made
+		log.FromContext(ctx).Info("what was made to pull images is not looked for: DaemonSets may not be listed")
+		return reconcile.Result{}, nil
+	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("prepull: list DaemonSets: %w", err)
-	}
-	if !r.cfg.Enabled {
+	case !r.cfg.Enabled:
 		return reconcile.Result{}, r.remove(ctx, existing.Items, nil)
 	}
 	from, pods, err := gather(ctx, r.cfg, r.client, r.devices)
