@@ -170,6 +170,9 @@ func expect(now time.Time, nb Notebook, kernelSpec string, later func(time.Time)
 			continue
 		}
 		later(since.Add(lasts))
+		if ran := nb.Ran[kernelSpec]; reason == ReasonPage && !ran.IsZero() {
+			since = ran // gateways say again and again that a page is open, used or not
+		}
 		return candidate{notebook: nb.ID, reason: reason, rank: rank, since: since}, true
 	}
 	return candidate{}, false

@@ -68,6 +68,15 @@ func TestPlan(t *testing.T) {
 			want:  []Choice{{0, 1, "z", ReasonStarted}, {0, 1, "x", ReasonStarted}, {0, 1, "y", ReasonStarted}},
 			again: 11 * time.Minute,
 		},
+		"of open pages, that whose kernel ran last": {
+			budgets: []Budget{a(2)},
+			notebooks: []Notebook{
+				notebook("seen", open("a", 0), ran("a", 3*time.Hour)), notebook("used", open("a", 9*time.Minute), ran("a", 10*time.Minute)),
+				notebook("of a leader before", open("a", time.Hour/4)),
+			},
+			want:  []Choice{{0, 1, "used", ReasonPage}, {0, 1, "of a leader before", ReasonPage}},
+			again: 10 * time.Minute,
+		},
 		"what was just made stays, but not for a weaker reason": {
 			budgets: []Budget{a(2)},
 			notebooks: []Notebook{
