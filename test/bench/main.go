@@ -58,6 +58,7 @@ var parts = []part{
 	{"memory", 2 * time.Minute, memory},
 	{"restart", 3 * time.Minute, restarts},
 	{"objects", 20 * time.Minute, objects},
+	{"economy", time.Hour, lending},      // needs nothing at all
 	{"starts", 10 * time.Minute, starts}, // these need the cluster of the demo
 	{"warm", 5 * time.Minute, warm},
 	{"home", 15 * time.Minute, home},

@@ -87,6 +87,9 @@ func (b *bench) versions() (map[string]string, error) {
 		b.egPython: {"jupyter_enterprise_gateway", "jupyter_server", "jupyter_client", "pyzmq", "tornado"},
 		b.python:   {"ipykernel", "jupyter_server", "jupyter_client", "pyzmq"},
 	} {
+		if python == "" { // nothing of it is measured
+			continue
+		}
 		code := "import json, sys, platform, importlib.metadata as m; print(json.dumps({**{n: m.version(n) for n in sys.argv[1:]}, 'python': platform.python_version()}))"
 		out, err := exec.Command(python, append([]string{"-c", code}, names...)...).Output()
 		if err != nil {

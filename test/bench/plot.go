@@ -21,9 +21,11 @@ func draw(results, images string) error {
 		draw func(raw []byte) (string, error)
 	}{
 		{"roundtrip", drawRoundTrips}, {"throughput", drawThroughput}, {"memory", drawMemory}, {"restart", drawRestarts},
-		{"starts", drawStarts}, {"warm", drawWarm}, {"home", drawHome}, {"replaced", drawReplaced}, {"park", drawParked}, {"spawns", drawSpawns},
+		{"starts", drawStarts}, {"warm", drawWarm}, {"home", drawHome}, {"replaced", drawReplaced}, {"park", drawParked},
+		{"spawns", drawSpawns}, {"economy", drawEconomy}, {"economy-day", drawEconomyDay},
 	} {
-		raw, err := os.ReadFile(filepath.Join(results, picture.part+".json"))
+		part, _, _ := strings.Cut(picture.part, "-") // the rest says which picture of it
+		raw, err := os.ReadFile(filepath.Join(results, part+".json"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-alone_parts="micro park store"                   # need nothing at all
+alone_parts="micro park store economy"           # need nothing at all
 local_parts="roundtrip throughput memory restart objects" # need nothing that runs
 demo_parts="starts warm home replaced spawns demo"         # need the demo: make run
 read -ra wanted <<<"$* ${PART:-}"
@@ -54,6 +54,11 @@ go build -ldflags "-s -w -X main.version=bench" -o "$built/elastichub" ./cmd/ela
 go build -o "$built/bench" ./test/bench
 go build -ldflags "-s -w" -o "$built/kernel" ./test/bench/kernel
 status=0 kernel_image=
+
+if want economy; then
+  "$built/bench" -source . -results test/bench/results economy || status=1
+fi
+
 measure() {
   "$built/bench" -source . -results test/bench/results -elastichub "$built/elastichub" -kernel "$built/kernel" \
     -python "$(venv bench 'ipykernel==7.*' 'pyzmq==27.*' 'jupyter_server==2.*')" \

@@ -185,11 +185,14 @@ func (r *replay) stopIfOver(k *kernel) bool {
 	return true
 }
 
+// oneGPU is what every kernel holds.
+var oneGPU = usage.Amounts{gpu: 1000}
+
 // shown is what the ledger is shown.
 func (k *kernel) shown() usage.Kernel {
 	shown := usage.Kernel{
 		UID: k.User, Name: k.User, Run: k.status.Run, Key: usage.Key{User: k.User, Group: policyName, KernelSpec: kernelSpec},
-		Holds: lifecycle.Counted(k.status), Server: k.User, Amounts: usage.Amounts{gpu: 1000}, Asked: wall(k.since),
+		Holds: lifecycle.Counted(k.status), Server: k.User, Amounts: oneGPU, Asked: wall(k.since),
 	}
 	if k.status.Phase != v1alpha1.KernelQueued { // else what is known is of the run before
 		shown.Began, shown.Final, shown.FinalRun = wall(k.held), &k.final, k.status.Run
