@@ -13,8 +13,8 @@ import (
 
 const (
 	economySeeds  = 20 // days that are replayed
-	economyFew    = 5  // of those, by the ways that are only looked at besides
-	economyLeast  = 3  // of those, by ways that take long to replay
+	economyFew    = 3  // of those, in the tight pool
+	economyLeast  = 2  // of those, by the ways that are only looked at besides
 	economyUsers  = 100
 	economyAmple  = 104 // GPUs: one for everybody, on nodes of eight
 	economyTight  = 24
@@ -27,7 +27,7 @@ const (
 )
 
 // economySweep are the keep.idleSeconds that are tried.
-var economySweep = []int64{30, 60, 120, 180, economyTuned, 240, 600, 1800}
+var economySweep = []int64{30, 60, 120, economyTuned, 600}
 
 // spread is a figure of several days.
 type spread struct {
@@ -242,8 +242,7 @@ func lending(ctx context.Context, b *bench) (any, error) {
 		return nil, err
 	}
 	f.Shortage = all
-	if all, _, err = d.replay(ctx, economyLeast, economyAmple, own, culls, defaults.Importing(economyImport), tuned.Importing(economyImport), tuned.Losing(economyLossy),
-		tuned.Warm(economyWarm/2), tuned.Warm(economyWarm)); err != nil {
+	if all, _, err = d.replay(ctx, economyLeast, economyAmple, own, culls, defaults.Importing(economyImport), tuned.Importing(economyImport), tuned.Losing(economyLossy), tuned.Warm(economyWarm)); err != nil {
 		return nil, err
 	}
 	f.Others = all[2:]

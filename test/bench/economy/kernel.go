@@ -154,6 +154,7 @@ func (r *replay) park(k *kernel) {
 // end has the Pod go, and the GPU after it.
 func (r *replay) end(k *kernel, phase v1alpha1.KernelPhase) {
 	k.status.Phase, k.yields = phase, false
+	r.changed = true
 	k.plan = keeper.Plan{}
 	k.look++
 	r.after(podEnds, func() {

@@ -10,10 +10,10 @@ import (
 
 // Outcome is what came of a day.
 type Outcome struct {
-	// Held and Busy are GPU-hours of kernels, and Saved are those that their servers would have held
-	// besides, as the ledger has them. Ready are those of kernels that were kept ready: nobody's.
-	Held, Busy, Saved, Ready float64
-	Runs                     int64
+	// Held and Busy are GPU-hours of kernels, and Runs theirs, as the ledger has them. Ready are the GPU-hours of kernels
+	// that were kept ready: nobody's.
+	Held, Busy, Ready float64
+	Runs              int64
 	// Begins is when each cell of each session began.
 	Begins [][]time.Duration
 	// Parks and Returns count runs; Hurried are the parkings after which the kernel was wanted
@@ -65,7 +65,7 @@ func (o *Outcome) lose(k *kernel) {
 func (o *Outcome) total(r *replay) {
 	line := usage.Total(usage.Report(r.ledger.Books(), usage.Period{Days: 3}, usage.ByDate, nil, wall(max(r.now, 24*time.Hour))))
 	h := line.Resources[gpu]
-	o.Held, o.Busy, o.Saved, o.Runs = h.Held, h.Busy, h.Saved, line.Runs
+	o.Held, o.Busy, o.Runs = h.Held, h.Busy, line.Runs
 	o.Ready = hours(o.ready)
 }
 

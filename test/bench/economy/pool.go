@@ -87,7 +87,7 @@ func (p *pool) plan() {
 	}
 	if again > 0 && !p.later {
 		p.later = true
-		p.r.after(again, func() { p.later = false })
+		p.r.after(again, func() { p.later, p.r.changed = false, true })
 	}
 }
 
@@ -127,7 +127,7 @@ func (p *pool) carryOut(d admission.Decision) {
 		p.made++
 		pod := &warmPod{id: fmt.Sprintf("warm%04d", p.made), class: k.User, node: p.r.place(), since: p.r.now}
 		p.pods = append(p.pods, pod)
-		p.r.after(draw(p.r.rng, p.r.measured.Cold), func() { pod.ready = true })
+		p.r.after(draw(p.r.rng, p.r.measured.Cold), func() { pod.ready, p.r.changed = true, true })
 	}
 }
 
@@ -144,7 +144,7 @@ func (p *pool) take(id string) (node string) {
 
 func (p *pool) remove(pod *warmPod) {
 	if at := slices.Index(p.pods, pod); at >= 0 {
-		p.pods = slices.Delete(p.pods, at, at+1)
+		p.pods, p.r.changed = slices.Delete(p.pods, at, at+1), true
 		p.r.outcome.keptReady(pod.since, p.r.now)
 	}
 }

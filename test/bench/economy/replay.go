@@ -39,7 +39,9 @@ type replay struct {
 	byID     map[string]*kernel
 	pool     *pool
 	ledger   *usage.Ledger
+	shown    []usage.Kernel // to the ledger
 	outcome  *Outcome
+	changed  bool          // since the last decision
 	yieldDue time.Duration // the next round; 0: there is none
 	yielded  time.Duration // the last
 }
@@ -98,6 +100,7 @@ func (r *replay) ask(k *kernel) {
 
 // enqueue begins a run.
 func (r *replay) enqueue(k *kernel) {
+	r.changed = true
 	k.status.Phase, k.since = v1alpha1.KernelQueued, r.now
 	k.status.Run++
 }
@@ -121,6 +124,10 @@ func (r *replay) input() admission.Input {
 
 // decide is a pass of the leader.
 func (r *replay) decide() {
+	if !r.changed {
+		return
+	}
+	r.changed = false
 	waits := slices.ContainsFunc(r.kernels, func(k *kernel) bool { return k.status.Phase == v1alpha1.KernelQueued })
 	if !waits && !r.pool.wanted() {
 		return
@@ -163,6 +170,7 @@ func (r *replay) admit(k *kernel, warmPod string) {
 		}
 		k.status.Phase = v1alpha1.KernelReady
 		k.ready, k.used = r.now, r.now
+		r.changed = true
 		r.proceed(k)
 	})
 }
@@ -230,10 +238,12 @@ func (r *replay) yieldRound() {
 
 // book shows the ledger everything, as the leader does each second; here, whenever what is held changes.
 func (r *replay) book() {
-	kernels, servers := make([]usage.Kernel, len(r.kernels)), make([]usage.Server, len(r.kernels))
-	for i, k := range r.kernels {
-		kernels[i] = k.shown()
-		servers[i] = usage.Server{UID: k.User, Name: k.User, User: k.User, Group: policyName, Start: "1", Up: k.up}
+	r.changed = true
+	r.shown = r.shown[:0]
+	for _, k := range r.kernels {
+		if k.status.Run > 0 {
+			r.shown = append(r.shown, k.shown())
+		}
 	}
-	r.ledger.Look(usage.Now{Mono: r.now, API: wall(r.now)}, kernels, servers)
+	r.ledger.Look(usage.Now{Mono: r.now, API: wall(r.now)}, r.shown, nil)
 }
