@@ -13,8 +13,8 @@ import (
 
 const (
 	economySeeds  = 20 // days that are replayed
-	economyFew    = 3  // of those, in the tight pool
-	economyLeast  = 2  // of those, by the ways that are only looked at besides
+	economyFew    = 8  // of those, in the tight pool
+	economyLeast  = 4  // of those, by the ways that are only looked at besides
 	economyUsers  = 100
 	economyAmple  = 104 // GPUs: one for everybody, on nodes of eight
 	economyTight  = 24
@@ -101,13 +101,12 @@ type economyFigures struct {
 type days struct {
 	b        *bench
 	measured economy.Measured
-	shape    economy.Shape
 	sessions [][]economy.Session
 	base     []*economy.Outcome // a GPU of one's own for everybody
 }
 
 func (b *bench) days(ctx context.Context, count int, shape economy.Shape, measured economy.Measured) (*days, error) {
-	d := &days{b: b, measured: measured, shape: shape}
+	d := &days{b: b, measured: measured}
 	for seed := range uint64(count) {
 		sessions := economy.Day(seed, shape)
 		d.sessions = append(d.sessions, sessions)
@@ -160,9 +159,6 @@ func (d *days) lent(name string, outcomes, own, culled []*economy.Outcome) lent 
 	wait := func(q float64) spread {
 		return of(func(seed int, _ *economy.Outcome) float64 { return quantile(added[seed], q) })
 	}
-	share := func(of float64, list []float64) float64 {
-		return of / float64(len(list))
-	}
 	all := func(o *economy.Outcome) float64 { return o.Held + o.Ready }
 	return lent{
 		Way: name, Days: len(outcomes),
@@ -174,16 +170,16 @@ func (d *days) lent(name string, outcomes, own, culled []*economy.Outcome) lent 
 			for _, s := range added[seed] {
 				sum += s
 			}
-			return share(sum, added[seed])
+			return sum / float64(len(added[seed]))
 		}),
 		Late: of(func(seed int, _ *economy.Outcome) float64 {
-			late := 0.0
+			late := 0
 			for _, s := range added[seed] {
 				if s > 0 {
 					late++
 				}
 			}
-			return share(late, added[seed])
+			return float64(late) / float64(len(added[seed]))
 		}),
 		Saved:     of(func(seed int, o *economy.Outcome) float64 { return 1 - all(o)/all(own[seed]) }),
 		SavedCull: of(func(seed int, o *economy.Outcome) float64 { return 1 - all(o)/all(culled[seed]) }),

@@ -25,7 +25,7 @@ func (e entries) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
 func (e entries) Less(i, j int) bool {
 	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].order < e[j].order
 }
-func (e *entries) Push(x any) { *e = append(*e, x.(entry)) } //nolint:forcetypeassert // container/heap
+func (e *entries) Push(x any) { *e = append(*e, x.(entry)) }
 func (e *entries) Pop() any {
 	last := len(*e) - 1
 	x := (*e)[last]
@@ -46,7 +46,7 @@ func (a *agenda) run(then func()) {
 	for a.list.Len() > 0 {
 		a.now = a.list[0].at
 		for a.list.Len() > 0 && a.list[0].at == a.now {
-			heap.Pop(&a.list).(entry).do() //nolint:forcetypeassert // container/heap
+			heap.Pop(&a.list).(entry).do()
 		}
 		then()
 	}
