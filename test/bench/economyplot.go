@@ -42,9 +42,9 @@ func drawEconomy(raw []byte) (string, error) {
 	for tick := 0.0; tick <= longest; tick += 0.5 {
 		fmt.Fprintf(&out, `<text class="faint" x="%.1f" y="%d" text-anchor="middle" font-size="11">%s</text>`+"\n", left(tick), bottom+18, plain(tick))
 	}
-	point := func(l lent, t tone, name string) {
+	point := func(l lent, t tone, name string, below float64) {
 		fmt.Fprintf(&out, `<circle class="%s" cx="%.1f" cy="%.1f" r="5"/><text class="text" x="%.1f" y="%.1f" font-size="12">%s</text>`+"\n",
-			t, left(l.WaitMean.Median), up(l.Ratio.Median), left(l.WaitMean.Median)+9, up(l.Ratio.Median)-4, html.EscapeString(name))
+			t, left(l.WaitMean.Median), up(l.Ratio.Median), left(l.WaitMean.Median)+9, up(l.Ratio.Median)-4+below, html.EscapeString(name))
 	}
 	out.WriteString(`<path class="line ours" d="`)
 	for i, l := range f.Sweep {
@@ -52,7 +52,11 @@ func drawEconomy(raw []byte) (string, error) {
 	}
 	out.WriteString("\"/>\n")
 	for i, l := range f.Sweep {
-		point(l, toneOurs, fmt.Sprintf("%d s: %.2f, median wait %s s", f.Seconds[i], l.Ratio.Median, plain(round(l.WaitP50.Median, 1))))
+		below := 0.0
+		if i == 0 { // beside the next there is no room
+			below = 16
+		}
+		point(l, toneOurs, fmt.Sprintf("%d s: %.2f, median wait %s s", f.Seconds[i], l.Ratio.Median, plain(round(l.WaitP50.Median, 1))), below)
 	}
 	for i, l := range f.Pool {
 		t := []tone{toneReference, tonePeer, toneOurs}[i]
@@ -63,7 +67,7 @@ func drawEconomy(raw []byte) (string, error) {
 		if t == toneOurs {
 			name += fmt.Sprintf(", median wait %s s", plain(round(l.WaitP50.Median, 1)))
 		}
-		point(l, t, name)
+		point(l, t, name, 0)
 	}
 	fmt.Fprintf(&out, `<text class="faint" x="%d" y="%d" text-anchor="middle" font-size="12">mean added wait of a cell, seconds; the points of the curve are values of keep.idleSeconds</text>`+"\n</svg>\n", chartWidth/2, bottom+35)
 	return out.String(), nil
@@ -138,10 +142,10 @@ func economyRows(raw []byte) ([]row, string, error) {
 		return told
 	}
 	saves := func(l lent) string {
-		return fmt.Sprintf("; saves %.0f %% of a GPU of one's own, %.0f %% of the cull", 100*l.Saved.Median, 100*l.SavedCull.Median)
+		return fmt.Sprintf("; %.0f %% less than with GPUs of one's own, %.0f %% less than with the cull", 100*l.Saved.Median, 100*l.SavedCull.Median)
 	}
 	rows := []row{
-		{"a day: cells, busy GPU-hours, idle share of GPUs of one's own", fmt.Sprintf("%.0f, %.0f, %.0f %%", f.Cells.Median, f.Pool[0].Busy.Median, 100*f.Idle.Median), "", ""},
+		{"a day, medians: cells, busy GPU-hours, idle share of GPUs of one's own", fmt.Sprintf("%.0f, %.0f, %.0f %%", f.Cells.Median, f.Pool[0].Busy.Median, 100*f.Idle.Median), "", ""},
 	}
 	add := func(pool string, list []lent, wanted string) {
 		for _, l := range list {
