@@ -37,6 +37,7 @@ type Servers interface {
 	Running(ctx context.Context, key spawner.Key) (int, error)
 	// Stop keeps the volumes, Remove does not. Neither waits for the Pod to go.
 	Stop(ctx context.Context, key spawner.Key) error
+	StopStart(ctx context.Context, key spawner.Key, start string) error
 	Remove(ctx context.Context, key spawner.Key) error
 	// Rename gives a stopped server another name and keeps all that it has.
 	Rename(ctx context.Context, key spawner.Key, to string) error

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/spawner"
 )
@@ -207,6 +208,28 @@ func TestForever(t *testing.T) {
 		_, left := h.servers.Request(key)
 		assert.Equal(t, row.left, left, row.query)
 	}
+}
+
+func TestAStopMayNameItsStart(t *testing.T) {
+	h := newHarness(t)
+	key := spawner.Key{User: "researcher"}
+	running := func(start string) bool {
+		state, err := h.servers.State(t.Context(), key)
+		require.NoError(t, err)
+		return state.Start == start && state.Phase != v1alpha1.NotebookStopped
+	}
+	for _, start := range []string{"s1", "s2"} {
+		_, err := h.servers.Start(t.Context(), spawner.Request{Key: key, Start: start})
+		require.NoError(t, err)
+	}
+	for _, former := range []string{"s1", "s0"} {
+		assert.Equal(t, http.StatusAccepted, h.call("DELETE", researcher+"/server?name=&start="+former, "").Code)
+		assert.True(t, running("s2"), former)
+	}
+	assert.Equal(t, http.StatusBadRequest, h.call("DELETE", researcher+"/server?name=&start="+strings.Repeat("a", 129), "").Code)
+	assert.True(t, running("s2"))
+	assert.Equal(t, http.StatusAccepted, h.call("DELETE", researcher+"/server?name=&start=s2", "").Code)
+	assert.False(t, running("s2"))
 }
 
 func TestRequestIDs(t *testing.T) {

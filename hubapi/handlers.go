@@ -160,18 +160,23 @@ func (a *API) stop(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx := c.Request.Context()
-	if forever {
-		if err := a.deps.Servers.Remove(ctx, server); err != nil {
-			return err
-		}
-		c.Status(http.StatusNoContent)
-	} else {
-		if err := a.deps.Servers.Stop(ctx, server); err != nil {
-			return err
-		}
-		c.Status(http.StatusAccepted)
+	start, err := query(c, "start", maxStart)
+	if err != nil {
+		return err
 	}
+	ctx, status := c.Request.Context(), http.StatusAccepted
+	switch {
+	case forever:
+		status, err = http.StatusNoContent, a.deps.Servers.Remove(ctx, server)
+	case start != "":
+		err = a.deps.Servers.StopStart(ctx, server, start)
+	default:
+		err = a.deps.Servers.Stop(ctx, server)
+	}
+	if err != nil {
+		return err
+	}
+	c.Status(status)
 	c.Writer.WriteHeaderNow()
 	return nil
 }

@@ -69,7 +69,7 @@ func NewService(ctx context.Context, cfg Config, writer client.Client, live clie
 
 // Start makes a server exist and run, and returns at once; Events and State
 // tell how it goes on. A repeated request of the same Start changes nothing, also after
-// that start was stopped. Errors: ErrInvalid, ErrTooManyServers, ErrNameTaken,
+// that start was stopped or a newer one has taken over. Errors: ErrInvalid, ErrTooManyServers, ErrNameTaken,
 // ErrRemoving, or what the API server said.
 func (s *Service) Start(ctx context.Context, req Request) (State, error) {
 	if err := check(req); err != nil {
@@ -99,6 +99,8 @@ func (s *Service) start(ctx context.Context, req Request) (State, error) {
 				return State{}, err
 			}
 		}
+		return s.snapshot.put(nb), nil
+	case isFormerStart(nb, req.Start):
 		return s.snapshot.put(nb), nil
 	}
 	home, err := s.homeClaim(ctx, req, nb, name)
@@ -257,6 +259,9 @@ func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.J
 	if req.Options != nil {
 		annotations[v1alpha1.AnnotationOptions] = string(req.Options)
 	}
+	if former != nil && former.Spec.Start != "" {
+		annotations[v1alpha1.AnnotationFormerStarts] = formerStarts(former, former.Spec.Start)
+	}
 	nb.Annotations = merged(nb.Annotations, annotations)
 	delete(nb.Annotations, v1alpha1.AnnotationStopCause)
 	delete(nb.Annotations, v1alpha1.AnnotationStopTime)
@@ -304,10 +309,37 @@ func (s *Service) Stop(ctx context.Context, k Key) error {
 	if err != nil {
 		return err
 	}
+	return s.stop(ctx, nb, "")
+}
+
+// StopStart is Stop for one start: another one runs on, and that one, which has perhaps not
+// been asked for yet, will not begin any more.
+func (s *Service) StopStart(ctx context.Context, k Key, start string) error {
+	for attempt := 1; ; attempt++ {
+		nb, err := s.get(ctx, k)
+		switch {
+		case err != nil:
+			return err
+		case start != nb.Spec.Start:
+			return s.noteFormerStart(ctx, nb, start)
+		}
+		if err = s.stop(ctx, nb, nb.ResourceVersion); attempt < attempts && apierrors.IsConflict(err) {
+			continue
+		}
+		return err
+	}
+}
+
+// stop writes over that version of the notebook alone, or over any if it is empty.
+func (s *Service) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, version string) error {
 	if !nb.Spec.Stopped {
-		patch := `{"metadata":{"annotations":{"` + v1alpha1.AnnotationStopCause + `":null,"` + v1alpha1.AnnotationStopTime + `":null}},"spec":{"stopped":true}}`
+		of := `"metadata":{"resourceVersion":"` + version + `"`
+		if version == "" {
+			of = `"metadata":{"name":"` + nb.Name + `"`
+		}
+		patch := "{" + of + `,"annotations":{"` + v1alpha1.AnnotationStopCause + `":null,"` + v1alpha1.AnnotationStopTime + `":null}},"spec":{"stopped":true}}`
 		if announced(nb, s.now()) > 0 {
-			patch = `{"spec":{"stopped":true}}`
+			patch = "{" + of + `},"spec":{"stopped":true}}`
 		}
 		if err := s.client.Patch(ctx, nb, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
 			if apierrors.IsNotFound(err) {

@@ -36,6 +36,9 @@ const (
 	AnnotationPolicies = "elastichub.io/policies"
 	// AnnotationStart names the start that a notebook Pod belongs to.
 	AnnotationStart = "elastichub.io/start"
+	// AnnotationFormerStarts lists, on a notebook of a Hub, the starts before its own, newest
+	// first: a request for one of them is late.
+	AnnotationFormerStarts = "elastichub.io/former-starts"
 	// AnnotationHubUser tells whose an object is by what a Hub never changes of a
 	// user: "<id>@<when the user was made, RFC 3339>". It outlives every rename.
 	AnnotationHubUser = "elastichub.io/hub-user"

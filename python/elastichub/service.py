@@ -30,6 +30,8 @@ STREAM_SECONDS = 25
 SNAPSHOT_INTERVAL = 1.0
 # How often it is looked for servers that have ended, for all of a Hub's at once.
 WATCH_SECONDS = 3
+# How long a start that was given up is looked for: its request may be carried out late.
+GIVEN_UP_SECONDS = 120
 MAX_EVENT_BYTES = 64 << 10
 
 # What is read of a server's state.
@@ -59,6 +61,7 @@ class Service:
         self._servers_began = float("-inf")
         self._refreshing = None
         self._running = set()
+        self._given_up = {}  # start → (key, until when it is looked for)
         self._watching = None
 
     # --- choices
@@ -115,8 +118,10 @@ class Service:
                 return None
             raise
 
-    async def stop(self, key):
-        await self._delete(key, {"name": key.server})
+    async def stop(self, key, start=""):
+        """With a start, another one runs on."""
+        query = {"name": key.server, **({"start": start} if start else {})}
+        await self._delete(key, query)
 
     async def remove(self, key):
         await self._delete(key, {"name": key.server, "forever": "true"})
@@ -191,19 +196,39 @@ class Service:
     def watch(self, spawner):
         """Call spawner.compare(snapshot) every few seconds until unwatch."""
         self._running.add(spawner)
-        if self._watching is None or self._watching.done():
-            self._watching = asyncio.ensure_future(self._watch())
+        self._go_on_watching()
 
     def unwatch(self, spawner):
         self._running.discard(spawner)
 
+    def give_up(self, key, start):
+        """Have a start end that begins after all, some time after nobody waits for it."""
+        self._given_up[start] = key, _now() + GIVEN_UP_SECONDS
+        self._go_on_watching()
+
+    def _go_on_watching(self):
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.ensure_future(self._watch())
+
     async def _watch(self):
-        while self._running:
+        while self._running or self._given_up:
             await asyncio.sleep(WATCH_SECONDS)
             servers = await self.snapshot()
             if servers is not None:
                 for spawner in list(self._running):
                     spawner.compare(servers)
+                await self._end_given_up(servers)
+
+    async def _end_given_up(self, servers):
+        for start, (key, until) in list(self._given_up.items()):
+            state = servers.find(key, start)
+            if state is not None and not state["stopped"] and state["phase"] != "Stopping":
+                try:
+                    await self.stop(key, start)
+                except (Problem, ServiceDown):
+                    continue  # once more at the next look
+            elif _now() > until:
+                del self._given_up[start]
 
     # --- HTTP
 

@@ -468,9 +468,10 @@ class ElasticSpawner(Spawner):
 
     async def _clean_up(self):
         await self._answered()
+        self._service.give_up(self._running_key, self._start_id)
         try:
             await asyncio.wait_for(
-                self._service.stop(self._running_key), CLEANUP_SECONDS
+                self._service.stop(self._running_key, self._start_id), CLEANUP_SECONDS
             )
         except (Problem, ServiceDown, asyncio.TimeoutError) as error:
             self.log.error("%s was not stopped: %s", self._log_name, error)
@@ -546,18 +547,18 @@ class ElasticSpawner(Spawner):
         loop = asyncio.get_running_loop()
         began = loop.time()
         deadline = began + self.stop_timeout
-        asked = False
+        asked, start = False, self._start_id
         pause = 0.25
         while True:
             try:
                 if not asked:
-                    await self._service.stop(self._running_key)
+                    await self._service.stop(self._running_key, start)
                     asked = True
                 state = await self._service.state(self._running_key)
                 if state is None or state["stopped"]:
                     break
                 # Somebody else may have started it meanwhile.
-                asked = state["phase"] in _STOPPED
+                asked, start = state["phase"] in _STOPPED, state["start"]
             except (Problem, ServiceDown) as error:
                 self.log.warning("Stopping %s: %s", self._log_name, error)
                 if isinstance(error, Problem) and not error.transient:

@@ -163,6 +163,10 @@ CALLS = {
     ),
     "stop": (lambda s: s.stop(
             K("researcher", "")), lambda r: r is None),
+    "stop of a former start": (
+        lambda s: s.stop(K("researcher", ""), "s0"),
+        lambda r: r is None,
+    ),
     "stop of no server": (lambda s: s.stop(
             K("researcher", "")), lambda r: r is None),
     "remove": (lambda s: s.remove(

@@ -804,6 +804,39 @@ async def test_a_start_that_was_perhaps_delivered_is_taken_back(monkeypatch):
         assert await s.poll() == 1
 
 
+async def test_a_start_that_begins_after_it_was_given_up_is_ended(monkeypatch):
+    monkeypatch.setattr(elastichub.spawner, "START_RETRY_SECONDS", 0)
+    monkeypatch.setattr(elastichub.service, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(elastichub.service, "GIVEN_UP_SECONDS", 1)
+    async with double() as d:
+        late = [answer({"servers": []}), lambda: answer({"servers": [state(d.start, "Starting")]})]
+        gone = lambda: answer({"servers": [state(d.start, "Stopped")]})  # noqa: E731
+        d.will(
+            start=(500, {}, ""),
+            stop=["stop of no server", (502, {}, ""), "stop"],
+            servers=[*late, late[1], gone],
+        )
+        s = spawner_at(d.url)
+        with pytest.raises(web.HTTPError):
+            await s.start()
+        while s._service._given_up:
+            await asyncio.sleep(0.05)
+        assert [r.arguments["start"] for r in d.of("stop")] == [[d.start.encode()]] * 3
+
+
+async def test_a_stop_names_the_start_that_it_ends():
+    """A request of it that comes late does not end the next one."""
+    async with double() as d:
+        d.will(
+            stop="stop",
+            state=[answer(state("s2", "Starting")), answer(state("s2", "Stopped"))],
+        )
+        s = spawner_at(d.url)
+        s.load_state({"start": "s1", "url": "http://nb:8888"})
+        await s.stop()
+        assert [r.arguments.get("start") for r in d.of("stop")] == [[b"s1"], [b"s2"]]
+
+
 async def test_a_stop_that_is_refused_is_not_asked_for_until_the_end(monkeypatch):
     monkeypatch.setattr(elastichub.spawner, "STOP_REFUSED_SECONDS", 0.5)
     async with double() as d:

@@ -35,6 +35,8 @@ type server struct {
 	grown    chan struct{}
 	end      func()
 	finished bool
+	// former are the starts before its own.
+	former []string
 }
 
 // New returns no servers. With a nil Runner nothing advances by itself: the
@@ -106,7 +108,7 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 		return spawner.State{}, s.refusal
 	}
 	old := s.servers[s.id(request.Key)]
-	if old != nil && old.request.Start == request.Start {
+	if old != nil && (old.request.Start == request.Start || slices.Contains(old.former, request.Start)) {
 		return old.state, nil
 	}
 	if request.ServersPerUser > 0 && s.running(request.Key) >= int(request.ServersPerUser) {
@@ -118,6 +120,9 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 	sv := &server{request: request, grown: make(chan struct{}), state: spawner.State{
 		Key: request.Key, Start: request.Start, Phase: v1alpha1.NotebookPending, Options: request.Options, LastActivity: s.now(),
 	}}
+	if old != nil {
+		sv.former = append(old.former, old.request.Start)
+	}
 	s.servers[s.id(request.Key)] = sv
 	s.advance(sv, v1alpha1.NotebookPending, "", "Server requested.")
 	if s.run != nil {
@@ -249,6 +254,19 @@ func (s *Servers) Stop(_ context.Context, key spawner.Key) error {
 	}
 	s.advance(sv, v1alpha1.NotebookStopped, "", "The server has stopped.")
 	return nil
+}
+
+// StopStart implements hubapi.Servers.
+func (s *Servers) StopStart(ctx context.Context, key spawner.Key, start string) error {
+	s.mu.Lock()
+	sv, found := s.servers[s.id(key)]
+	if found && sv.request.Start != start {
+		sv.former = append(sv.former, start)
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
+	return s.Stop(ctx, key)
 }
 
 // Remove implements hubapi.Servers.
