@@ -2,8 +2,8 @@ package hubapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -33,6 +33,8 @@ var (
 // maxWords bounds cmd and args together.
 const maxWords = 256
 
+const codeAboveMax = string(forms.AboveMax)
+
 // checkStart returns every fault of the parts that no allowance decides.
 func checkStart(b startBody) error {
 	var faults []fieldFault
@@ -42,34 +44,30 @@ func checkStart(b startBody) error {
 	if !startPattern.MatchString(b.Start) {
 		add("start", "malformed", "must be 1 to 128 letters, digits, dots, dashes or underscores", "start")
 	}
-	names := make([]string, 0, len(b.Env))
-	for name := range b.Env {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	for _, name := range names {
-		if !envPattern.MatchString(name) {
-			add("env", "malformed", "the name of a variable must be a letter or underscore, then letters, digits, dots, dashes or underscores", "env", name)
-		}
-		if strings.ContainsRune(b.Env[name], 0) {
-			add("env", "malformed", "a value must not contain NUL", "env", name)
-		}
-	}
+	faults = append(faults, envFaults(b.Env)...)
 	if len(b.Command) == 0 {
 		add("cmd", "missing", "must name a command", "cmd")
 	}
 	if len(b.Command)+len(b.Args) > maxWords {
-		add("args", "above_max", "cmd and args may have at most 256 words", "args")
+		add("args", codeAboveMax, "cmd and args may have at most 256 words", "args")
 	}
+	size := 0
 	for _, list := range []struct {
 		name  string
 		words []string
 	}{{"cmd", b.Command}, {"args", b.Args}} {
 		for i, word := range list.words {
+			size += len(word)
 			if strings.ContainsRune(word, 0) {
 				add(list.name, "malformed", "a word must not contain NUL", list.name, strconv.Itoa(i))
 			}
+			if len(word) > spawner.MaxStringBytes {
+				add(list.name, codeAboveMax, fmt.Sprintf("word %d has %d bytes; Linux gives a program at most %d in one word", i+1, len(word), spawner.MaxStringBytes), list.name, strconv.Itoa(i))
+			}
 		}
+	}
+	if size > spawner.MaxWordsBytes {
+		add("args", codeAboveMax, fmt.Sprintf("cmd and args have %d bytes together, the most is %d", size, spawner.MaxWordsBytes), "args")
 	}
 	if faults != nil {
 		return &invalidStart{faults}
@@ -90,6 +88,9 @@ func startRequest(key spawner.Key, b startBody, a groups.Allowance, o forms.Opti
 	}
 	cpuRequest, memoryRequest := forms.Requests(a, o)
 	env, secretEnv := environment(b.Env, a.Env, key.User)
+	if faults := envSizeFaults(env); faults != nil {
+		return spawner.Request{}, &invalidStart{faults}
+	}
 	return spawner.Request{
 		Key:                  key,
 		Start:                b.Start,

@@ -2,7 +2,11 @@ package hubapi
 
 import (
 	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -82,10 +86,19 @@ func TestCheckStart(t *testing.T) {
 		"start with line": {func(b *startBody) { b.Start = "a\n" }, "/start", "malformed"},
 		"env name":        {func(b *startBody) { b.Env["A/~="] = "" }, "/env/A~1~0=", "malformed"},
 		"env NUL":         {func(b *startBody) { b.Env["A"] = "x\x00" }, "/env/A", "malformed"},
-		"no command":      {func(b *startBody) { b.Command = nil }, "/cmd", "missing"},
-		"command NUL":     {func(b *startBody) { b.Command[0] = "\x00" }, "/cmd/0", "malformed"},
-		"argument NUL":    {func(b *startBody) { b.Args[0] = "\x00" }, "/args/0", "malformed"},
-		"many arguments":  {func(b *startBody) { b.Args = make([]string, maxWords) }, "/args", "above_max"},
+		"env name digit":  {func(b *startBody) { b.Env["1X"] = "" }, "/env/1X", "malformed"},
+		"variable":        {func(b *startBody) { b.Env["A"] = strings.Repeat("a", spawner.MaxStringBytes-1) }, "/env/A", "above_max"},
+		"variables": {func(b *startBody) {
+			for _, name := range []string{"A", "B", "C", "D", "E"} {
+				b.Env[name] = strings.Repeat("a", spawner.MaxStringBytes-2)
+			}
+		}, "/env", "above_max"},
+		"word":           {func(b *startBody) { b.Command[0], b.Args[0] = "", strings.Repeat("a", spawner.MaxStringBytes+1) }, "/args/0", "above_max"},
+		"words":          {func(b *startBody) { b.Args = []string{strings.Repeat("a", spawner.MaxStringBytes), "bb"} }, "/args", "above_max"},
+		"no command":     {func(b *startBody) { b.Command = nil }, "/cmd", "missing"},
+		"command NUL":    {func(b *startBody) { b.Command[0] = "\x00" }, "/cmd/0", "malformed"},
+		"argument NUL":   {func(b *startBody) { b.Args[0] = "\x00" }, "/args/0", "malformed"},
+		"many arguments": {func(b *startBody) { b.Args = make([]string, maxWords) }, "/args", "above_max"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -98,6 +111,48 @@ func TestCheckStart(t *testing.T) {
 			assert.Equal(t, row.code, invalid.faults[0].Code)
 			assert.NotEmpty(t, invalid.faults[0].Message)
 		})
+	}
+}
+
+// TestRefusalsNameTheVariable: who reads them has not seen the request.
+func TestRefusalsNameTheVariable(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", spawner.MaxStringBytes-len("HUGE="))
+	require.Empty(t, envFaults(map[string]string{"HUGE": long, "QUOTED": "it's \"$(so)\"\n$HOME\t\\"}))
+	for _, row := range []struct {
+		env  map[string]string
+		said []string
+	}{
+		{map[string]string{"HUGE": long + "a"}, []string{"HUGE: has 131072 bytes with its name; Linux gives a program at most 131071 in one variable"}},
+		{map[string]string{"A\n=": "\x00"}, []string{`"A\n=": the name`, `"A\n=": a value must not contain NUL`}},
+		{map[string]string{"A": long, "B": long, "C": long, "D": long, "HUGE": long}, []string{"the variables have 655338 bytes together, the most is 524288; the largest is HUGE with 131071"}},
+		{map[string]string{strings.Repeat("é", 60): ""}, []string{`"` + strings.Repeat("é", 50) + `…": the name`}},
+	} {
+		faults := envFaults(row.env)
+		require.Len(t, faults, len(row.said))
+		for i, said := range row.said {
+			assert.Contains(t, faults[i].Message, said)
+		}
+	}
+}
+
+// TestTheLongestVariableStartsAProgram holds the bound against the kernel that runs this.
+func TestTheLongestVariableStartsAProgram(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" || os.Getpagesize() != 4096 {
+		t.Skip("the bound is Linux's with pages of 4 KiB")
+	}
+	for _, longer := range []int{0, 1} {
+		text := strings.Repeat("a", spawner.MaxStringBytes+longer)
+		variable, word := exec.Command("/bin/true"), exec.Command("/bin/true", text)
+		variable.Env = []string{"A=" + text[len("A="):]}
+		for _, command := range []*exec.Cmd{variable, word} {
+			if err := command.Run(); longer == 0 {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorIs(t, err, syscall.E2BIG)
+			}
+		}
 	}
 }
 

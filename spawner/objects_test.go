@@ -245,7 +245,7 @@ func TestCheckRequest(t *testing.T) {
 		"no start":         func(r *Request) { r.Start = "" },
 		"bad variable":     func(r *Request) { r.Env["A B"] = "" },
 		"NUL in value":     func(r *Request) { r.Env["A"] = "\x00" },
-		"huge environment": func(r *Request) { r.Env["A"] = string(make([]byte, maxEnvBytes)) },
+		"huge environment": func(r *Request) { r.Env["A"] = string(make([]byte, MaxEnvBytes)) },
 		"NUL in argument":  func(r *Request) { r.Args = []string{"\x00"} },
 		"no memory limit":  func(r *Request) { r.MemoryLimit = resource.Quantity{} },
 		"negative cpu":     func(r *Request) { r.CPULimit = resource.MustParse("-1") },

@@ -22,9 +22,16 @@ var ErrInvalid = errors.New("spawner: invalid request")
 
 // Bounds of one request. A Secret holds 1 MiB at most, annotations 256 KiB.
 const (
+	// MaxEnvBytes is of all variables together, names and values. Linux gives a program 2 MiB
+	// for these and its arguments.
+	MaxEnvBytes = 512 << 10
+	// MaxWordsBytes is of command and arguments together.
+	MaxWordsBytes = 128 << 10
+	// MaxStringBytes is of one argument, or of NAME=value: Linux's MAX_ARG_STRLEN, 32 pages
+	// of 4 KiB, without the NUL. A program with a longer one cannot be started.
+	MaxStringBytes = 128<<10 - 1
+
 	maxStartBytes   = 128
-	maxEnvBytes     = 512 << 10
-	maxWordBytes    = 128 << 10
 	maxOptionsBytes = 64 << 10
 )
 
@@ -50,9 +57,12 @@ func check(req Request) error {
 		if strings.ContainsRune(value, 0) {
 			fault("env: %s contains NUL", name)
 		}
+		if length := len(name) + len("=") + len(value); length > MaxStringBytes {
+			fault("env: %s has %d bytes with its name, the most is %d", name, length, MaxStringBytes)
+		}
 	}
-	if size > maxEnvBytes {
-		fault("env has %d bytes, the most is %d", size, maxEnvBytes)
+	if size > MaxEnvBytes {
+		fault("env has %d bytes, the most is %d", size, MaxEnvBytes)
 	}
 	words := 0
 	for _, word := range append(append([]string{}, req.Command...), req.Args...) {
@@ -60,9 +70,12 @@ func check(req Request) error {
 		if strings.ContainsRune(word, 0) || !utf8.ValidString(word) {
 			fault("command and args must be UTF-8 without NUL")
 		}
+		if len(word) > MaxStringBytes {
+			fault("a word of command and args has %d bytes, the most is %d", len(word), MaxStringBytes)
+		}
 	}
-	if words > maxWordBytes {
-		fault("command and args have %d bytes, the most is %d", words, maxWordBytes)
+	if words > MaxWordsBytes {
+		fault("command and args have %d bytes, the most is %d", words, MaxWordsBytes)
 	}
 	if len(req.Options) > maxOptionsBytes {
 		fault("options have %d bytes, the most is %d", len(req.Options), maxOptionsBytes)

@@ -236,7 +236,9 @@ class Service:
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
-            body = json.dumps(body)
+            # The service bounds bytes: what needs no escape has none. Halves of surrogate
+            # pairs, as a client may send them in options, are for it to refuse.
+            body = json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass")
         elif method == "POST":
             body = b""
         return await self._fetch(

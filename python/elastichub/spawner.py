@@ -366,6 +366,7 @@ class ElasticSpawner(Spawner):
                 )
             )
         env = {name: str(value) for name, value in env.items()}
+        self._refuse_bytes({**env, **dict(enumerate([*self.cmd, *self.get_args()]))})
 
         def value(reference):
             text, name = reference[0], reference[1]
@@ -375,6 +376,26 @@ class ElasticSpawner(Spawner):
             name: _REFERENCE.sub(value, env[name]) for name in self.environment if name in env
         }
         return {**env, **configured}
+
+    def _refuse_bytes(self, texts):
+        """What Python has read of bytes that are no text could not be sent as it is."""
+        odd = [
+            {
+                "field": name if isinstance(name, str) else "cmd and args",
+                "message": "is not UTF-8.",
+            }
+            for name, text in texts.items()
+            if any("\ud800" <= character <= "\udfff" for character in text)
+        ]
+        if odd:
+            raise self._refuse(
+                Problem(
+                    400,
+                    "invalid-request",
+                    detail="Variables and arguments of servers must be UTF-8.",
+                    errors=odd,
+                )
+            )
 
     async def _request_start(self):
         """Ask for the start. Refused, `_nothing_runs` says whether that is certain."""
@@ -405,6 +426,8 @@ class ElasticSpawner(Spawner):
             except (Problem, ServiceDown) as error:
                 if self._may_ignore(error, others):
                     continue
+                if getattr(error, "kind", "") == "too-large":
+                    _name_the_largest(error, request["env"])
                 if _perhaps_done(error):
                     self._nothing_runs = False
                 again = isinstance(error, ServiceDown) or error.transient
@@ -756,6 +779,15 @@ def _perhaps_done(error):
     if isinstance(error, ServiceDown):
         return error.perhaps_delivered
     return error.status >= 500
+
+
+def _name_the_largest(problem, env):
+    """The service has not read a request that is too large, so it cannot say what is."""
+    name = max(env, key=lambda n: len(n) + len(env[n]))
+    size = len(env[name].encode())
+    problem.errors = [
+        {"field": name, "message": f"has {size} bytes, more than any other variable."}
+    ]
 
 
 _warned: set[tuple[str, str]] = set()

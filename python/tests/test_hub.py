@@ -4,6 +4,7 @@ import json
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
@@ -225,6 +226,71 @@ def test_what_is_asked_for_now_is_refused_and_not_the_next_starts(patient_hub):
     assert status in (201, 202), text
     until(lambda: (hub.server("analyst") or {}).get("ready"), 120, lambda: hub.log)
     assert hub.server("analyst")["user_options"]["memory"] == "1Gi"
+
+
+ODD_ENVIRONMENT = {
+    "LINES": "one\ntwo\r\n\ttabbed",
+    "QUOTES": "it's \"$(so)\" `$HOME` \\\\",
+    "EMPTY": "",
+    "dotted.na-me": "=a=b ü 名",
+    "LONG": "é" * 60_000,
+}
+
+ENVIRONMENT = f"""
+odd = {ODD_ENVIRONMENT!r}
+too_much = {{
+    "five": {{"LONG": "a" * 131_072}},
+    "one": {{f"A{{n}}": "a" * 100_000 for n in range(6)}},
+    "two": {{"HUGE": "\\x01" * 1_000_000}},
+    "three": {{"NUL": "a\\x00b"}},
+    "four": {{"1X": "a"}},
+}}
+
+def whose(spawner):
+    spawner.environment = too_much.get(spawner.name, odd)
+
+c.ElasticSpawner.pre_spawn_hook = whose
+c.ElasticSpawner.args = ["--allow-root", "--ServerApp.extra=$(HOME) 'a' \\"b\\"\\n", "ü"]
+"""
+
+
+def test_environment_and_arguments_arrive_whole_or_are_refused_by_name(service, tmp_path):
+    hub = Hub(tmp_path, service.url, TOKEN, more=ENVIRONMENT)
+    hub.start()
+    try:
+        hub.user("researcher")
+        for server, said in (
+            ("five", "LONG: has 131077 bytes with its name; Linux gives a program at most"),
+            ("one", " bytes together, the most is 524288; the largest is A0 with 100003"),
+            ("two", "HUGE: has 1000000 bytes, more than any other variable."),
+            ("three", "NUL: a value must not contain NUL"),
+            ("four", '"1X": the name of a variable must be'),
+        ):
+            path = f"/users/researcher/servers/{server}"
+            status, answer = hub.api("POST", path, hub.options({}))
+            assert said in answer["message"], (status, answer)
+            assert 400 <= status < 500, answer
+            assert hub.server("researcher", server) is None, server
+        hub.user("analyst")
+        assert hub.api("POST", "/users/analyst/server", hub.options({}))[0] in (201, 202)
+        environment, arguments = until(lambda: process_of("analyst"), 60, lambda: hub.log)
+        assert ODD_ENVIRONMENT.items() <= environment.items()
+        assert arguments[-2:] == ["--ServerApp.extra=$(HOME) 'a' \"b\"\n", "ü"]
+    finally:
+        hub.kill()
+
+
+def process_of(user):
+    """(environment, arguments) of a user's server, None for none."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (process / "environ").read_bytes().decode().split("\0")
+            arguments = (process / "cmdline").read_bytes().decode().split("\0")[:-1]
+        except (OSError, UnicodeDecodeError):
+            continue
+        if f"JUPYTERHUB_USER={user}" in variables:
+            return dict(v.split("=", 1) for v in variables if v), arguments
+    return None
 
 
 def test_a_renamed_user_keeps_the_server(hub):

@@ -441,6 +441,34 @@ async def test_a_variable_that_is_no_text_is_refused_by_its_name():
         assert await s.poll() == 1, "nothing was started"
 
 
+@pytest.mark.parametrize("where", ["environment", "args"])
+async def test_what_is_no_text_is_refused(where):
+    """As os.environ has what is no UTF-8. JSON would make another value of it."""
+    async with double() as d:
+        s = asks(spawner_at(d.url), {})
+        setattr(s, where, {"ODD": "a\udcff"} if where == "environment" else ["a\udcff"])
+        d.will(check="no options mean the defaults")
+        with pytest.raises(web.HTTPError) as raised:
+            await s.start()
+        named = "ODD" if where == "environment" else "cmd and args"
+        assert f"{named}: is not UTF-8." in raised.value.jupyterhub_message
+        assert raised.value.status_code == 400
+        assert not d.of("start") and await s.poll() == 1
+
+
+async def test_a_request_that_is_too_large_names_the_variable():
+    problem = {"type": "urn:elastichub:problem:too-large", "detail": "At most 1 MiB."}
+    async with double() as d:
+        s = spawner_at(d.url)
+        s.environment = {"SMALL": "1", "HUGE": "ü" * (1 << 19)}
+        d.will(start=answer(problem, 413))
+        with pytest.raises(web.HTTPError) as raised:
+            await s.start()
+        assert raised.value.status_code == 413
+        said = raised.value.jupyterhub_message
+        assert said == "At most 1 MiB. HUGE: has 1048576 bytes, more than any other variable."
+
+
 def test_variables_may_refer_to_each_other():
     s = spawner_at("http://x")
     s.environment = {
