@@ -232,6 +232,18 @@ func TestAStopMayNameItsStart(t *testing.T) {
 	assert.False(t, running("s2"))
 }
 
+func TestAStartSaysWhatTheServerIsCalled(t *testing.T) {
+	h := newHarness(t)
+	key := spawner.Key{User: "researcher", Server: "one"}
+	body := `{"start":"s1","cmd":["c"]}`
+	long := "&display_name=" + strings.Repeat("%C3%BC", 256)
+	assert.Equal(t, http.StatusBadRequest, h.call("PUT", researcher+"/server?name=one"+long, body).Code)
+	assert.Equal(t, http.StatusOK, h.call("PUT", researcher+"/server?name=one&display_name=My%20%E2%9C%93", body).Code)
+	request, found := h.servers.Request(key)
+	require.True(t, found)
+	assert.Equal(t, "My ✓", request.DisplayName)
+}
+
 func TestRequestIDs(t *testing.T) {
 	h := newHarness(t)
 	r := httptest.NewRequest("GET", "http://hub/api/spawner/v1/servers", nil)

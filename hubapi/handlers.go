@@ -90,6 +90,9 @@ func (a *API) start(c *gin.Context) error {
 	if request.Others, err = hubUsers(c, "others", maxOthers); err != nil {
 		return err
 	}
+	if request.DisplayName, err = query(c, "display_name", maxServer); err != nil {
+		return err
+	}
 	state, err := a.deps.Servers.Start(ctx, request)
 	if err != nil {
 		return err

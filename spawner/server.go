@@ -41,6 +41,8 @@ type Request struct {
 	// Start identifies this start; a repeated request with the same Start
 	// changes nothing.
 	Start string
+	// DisplayName is how the user calls the server, empty if by its name.
+	DisplayName string
 	// Env is the Hub's environment for the server, whole; Command and Args what it runs.
 	Env map[string]string
 	// SecretEnv are variables whose values Secrets of the namespace hold.

@@ -259,6 +259,10 @@ func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.J
 	if req.Options != nil {
 		annotations[v1alpha1.AnnotationOptions] = string(req.Options)
 	}
+	delete(nb.Annotations, v1alpha1.AnnotationDisplayName)
+	if req.DisplayName != "" {
+		annotations[v1alpha1.AnnotationDisplayName] = req.DisplayName
+	}
 	if former != nil && former.Spec.Start != "" {
 		annotations[v1alpha1.AnnotationFormerStarts] = formerStarts(former, former.Spec.Start)
 	}

@@ -190,6 +190,14 @@ func rendered(t *testing.T, page templ.Component) string {
 	return b.String()
 }
 
+func TestAServerHasTheNameThatItsUserGaveIt(t *testing.T) {
+	t.Parallel()
+	m := English()
+	assert.Equal(t, "thesis", serverTitle(holdings.Server{Server: "thesis"}, m))
+	assert.Equal(t, "My <thesis>", serverTitle(holdings.Server{Server: "thesis", DisplayName: "My <thesis>"}, m))
+	assert.NotEmpty(t, serverTitle(holdings.Server{}, m))
+}
+
 func TestConsolePages(t *testing.T) {
 	for name, page := range samples() {
 		got := rendered(t, page)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/url"
 	"strconv"
 
@@ -83,7 +84,7 @@ func serverTitle(s holdings.Server, m *Messages) string {
 	if s.Server == "" {
 		return m.DefaultServer.plain()
 	}
-	return s.Server
+	return cmp.Or(s.DisplayName, s.Server)
 }
 
 func (c Console) serverURL(s holdings.Server) templ.SafeURL {

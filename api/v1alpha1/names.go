@@ -36,6 +36,8 @@ const (
 	AnnotationPolicies = "elastichub.io/policies"
 	// AnnotationStart names the start that a notebook Pod belongs to.
 	AnnotationStart = "elastichub.io/start"
+	// AnnotationDisplayName is, on a notebook of a Hub, how its user calls the server.
+	AnnotationDisplayName = "elastichub.io/display-name"
 	// AnnotationFormerStarts lists, on a notebook of a Hub, the starts before its own, newest
 	// first: a request for one of them is late.
 	AnnotationFormerStarts = "elastichub.io/former-starts"

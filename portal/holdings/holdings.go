@@ -127,13 +127,15 @@ type Server struct {
 	Name string `json:"name"`
 	User string `json:"user"`
 	// Server is the Hub's name of it, empty for the default one.
-	Server  string                 `json:"server"`
-	Phase   v1alpha1.NotebookPhase `json:"phase"`
-	Reason  string                 `json:"reason,omitempty"`
-	Message string                 `json:"message,omitempty"`
-	Policy  string                 `json:"policy,omitempty"`
-	Node    string                 `json:"node,omitempty"`
-	Image   string                 `json:"image,omitempty"`
+	Server string `json:"server"`
+	// DisplayName is how its user calls it, empty if by its name.
+	DisplayName string                 `json:"display_name,omitempty"`
+	Phase       v1alpha1.NotebookPhase `json:"phase"`
+	Reason      string                 `json:"reason,omitempty"`
+	Message     string                 `json:"message,omitempty"`
+	Policy      string                 `json:"policy,omitempty"`
+	Node        string                 `json:"node,omitempty"`
+	Image       string                 `json:"image,omitempty"`
 	// CPU and Memory are its limits, in cores and bytes.
 	CPU          float64            `json:"cpu,omitempty"`
 	Memory       int64              `json:"memory,omitempty"`
@@ -248,7 +250,7 @@ const (
 func (h Holdings) server(nb *v1alpha1.JupyterNotebook) Server {
 	s := nb.Status
 	v := Server{
-		Name: nb.Name, User: nb.Spec.User, Server: nb.Spec.Server, Phase: cmp.Or(s.Phase, v1alpha1.NotebookPending),
+		Name: nb.Name, User: nb.Spec.User, Server: nb.Spec.Server, DisplayName: nb.Annotations[v1alpha1.AnnotationDisplayName], Phase: cmp.Or(s.Phase, v1alpha1.NotebookPending),
 		Reason: s.Reason, Message: s.Message, Created: nb.CreationTimestamp.Time, Stopped: nb.Spec.Stopped,
 		StartedAt: at(s.StartTime), StopAt: at(s.StopEligibleAt), StopCause: s.StopCause, SnoozedUntil: at(s.SnoozedUntil),
 		isOfHub: nb.IsOfHub(),

@@ -102,9 +102,11 @@ class Service:
 
     # --- servers
 
-    async def start(self, key, request, others=()):
+    async def start(self, key, request, others=(), display_name=""):
         """others are Hub users who are known to be somebody else."""
         query = {"name": key.server, **({"others": ",".join(others)} if others else {})}
+        if display_name:
+            query["display_name"] = display_name
         answer = await self._call("PUT", key, "server", query, request)
         return _parsed(answer, *STATE)
 

@@ -143,6 +143,7 @@ class ElasticSpawner(Spawner):
         if self._options_unreadable:
             self._forget_options()
         self._names = None
+        self._size = ""
         self._start_id = ""
         self._url = ""
         self._starting = False
@@ -234,14 +235,18 @@ class ElasticSpawner(Spawner):
     # --- what the Hub keeps
 
     def load_state(self, state):
+        """Whatever a release or another spawner has left there: what is no text of ours is
+        as if it were not there, and the server is found by who its user is."""
         super().load_state(state)
-        self._start_id = state.get("start", "")
-        self._url = state.get("url", "")
+        kept = {name: text for name, text in state.items() if isinstance(text, str)}
+        self._start_id = kept.get("start", "")
+        self._url = kept.get("url", "")
         # A former release has kept no names: they are those of now, whatever comes.
         self._names = (
-            state.get("user", self.user.name if self.user else ""),
-            state.get("server", self.name),
+            kept.get("user", self.user.name if self.user else ""),
+            kept.get("server", self.name),
         )
+        self._show_size(kept.get("size", ""))
 
     def get_state(self):
         state = super().get_state()
@@ -249,6 +254,8 @@ class ElasticSpawner(Spawner):
             state["start"] = self._start_id
             state["url"] = self._url
             state["user"], state["server"] = self._names or (self.user.name, self.name)
+            if self._size:
+                state["size"] = self._size
         return state
 
     def clear_state(self):
@@ -256,6 +263,7 @@ class ElasticSpawner(Spawner):
         self._start_id = ""
         self._url = ""
         self._names = None
+        self._hide_size()
         # The Hub clears it when a server has stopped, and before a start, of which
         # nothing has been asked for yet: should that fail, there is nothing to stop.
         self._nothing_runs = True
@@ -319,6 +327,17 @@ class ElasticSpawner(Spawner):
         return SpawnRefused(error)
 
     # --- start
+
+    async def create_certs(self):
+        """JupyterHub asks for certificates, before a start, where internal_ssl is on."""
+        raise self._refuse(
+            Problem(
+                400,
+                "invalid-request",
+                detail="c.JupyterHub.internal_ssl is not supported by ElasticSpawner: the servers of "
+                "elastichub speak HTTP inside the cluster. An administrator must switch it off.",
+            )
+        )
 
     async def start(self):
         self._handed_over.set()
@@ -415,13 +434,15 @@ class ElasticSpawner(Spawner):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_RETRY_SECONDS
         others: list[str] = []
+        named = [self.display_name] if self._has_display_name() else []
         while True:
             try:
                 # Repeating it is safe: the start id stays the same.
-                asking = self._service.start(self._key, request, others)
+                asking = self._service.start(self._key, request, others, *named)
                 self._asking = asyncio.ensure_future(asking)
-                await asyncio.shield(self._asking)
+                state = await asyncio.shield(self._asking)
                 self._nothing_runs = False
+                self._show_size(_size(state.get("options")))
                 return
             except (Problem, ServiceDown) as error:
                 if self._may_ignore(error, others):
@@ -435,6 +456,24 @@ class ElasticSpawner(Spawner):
                     raise self._refuse(error) from error
                 self.log.warning("Repeating the start of %s: %s", self._log_name, error)
                 await asyncio.sleep(1)
+
+    def _has_display_name(self):
+        """Named servers of JupyterHub 6 may be called something else than their name."""
+        return self.name and getattr(self, "display_name", None) not in (None, "", self.name)
+
+    def _show_size(self, size):
+        """JupyterHub 6's admin page has a column for what user_options call `profile`. What
+        is set here is shown, and never stored with the user's choices."""
+        self._size = size
+        if size:
+            self.user_options = {**self.user_options, "profile": size}
+
+    def _hide_size(self):
+        if self._size and self.user_options.get("profile") == self._size:
+            options = dict(self.user_options)
+            del options["profile"]
+            self.user_options = options
+        self._size = ""
 
     def _may_ignore(self, error, others):
         """Whether it asks for nothing but whose a home is, and that is known: then it is
@@ -556,6 +595,7 @@ class ElasticSpawner(Spawner):
                 state = await self._service.state(self._running_key)
                 if state is not None:
                     self._start_id = state["start"]
+                    self._show_size(_size(state.get("options")))
                     self._url = state.get("url") or await asyncio.wait_for(
                         self._until_ready(), self.start_timeout
                     )
@@ -762,6 +802,13 @@ async def _check_options(spawner, user_options):
         if isinstance(error, Problem) and error.kind == "invalid-options":
             spawner._forget_options()
         raise spawner._refuse(error) from error
+
+
+def _size(options):
+    """What was chosen, in a few words; "" if that is not known."""
+    options = options if isinstance(options, dict) else {}
+    cpu, others = options.get("cpu"), (options.get("memory"), options.get("image"))
+    return ", ".join([*([f"{cpu} CPU"] if cpu else []), *(str(text) for text in others if text)])
 
 
 def _person(row, off=0):

@@ -54,8 +54,10 @@ def test_start_progress_running_stop(hub):
 
     server = until(lambda: hub.server("researcher"), 60)
     assert server["ready"] is True
-    assert server["user_options"] == options
-    assert set(server["state"]) == {"start", "url", "user", "server"}
+    # What the admin page of JupyterHub 6 shows of them, and the database has not.
+    assert server["user_options"] == {**options, "profile": "2 CPU, 2Gi, next"}
+    assert stored_options(hub, "researcher") == options
+    assert set(server["state"]) == {"start", "url", "user", "server", "size"}
     with urlopen(server["state"]["url"] + "/user/researcher/api") as answer:
         assert answer.status == 200 and b"version" in answer.read()
 
@@ -189,6 +191,15 @@ def test_no_body_keeps_the_hub_from_starting_again(patient_hub):
         assert status == 204, answer
 
 
+def stored_options(hub, user):
+    with closing(sqlite3.connect(hub.directory / "hub.sqlite")) as db:
+        (found,) = db.execute(
+            "SELECT user_options FROM spawners, users WHERE user_id = users.id AND users.name = ?",
+            (user,),
+        ).fetchone()
+    return json.loads(found)
+
+
 def store_options(hub, user, options):
     """As a Hub of another spawner has left them in its database."""
     hub.kill()
@@ -214,7 +225,12 @@ def test_options_of_a_former_spawner_are_nobodys_wish(hub):
     assert any("no longer count: image, profile" in message for message in told), told
     server = until(lambda: hub.server("analyst"), 60, lambda: hub.log)
     assert server["ready"] is True
-    assert server["user_options"] == {"cpu": "1", "memory": "1Gi", "image": "stable"}
+    assert server["user_options"] == {
+        "cpu": "1",
+        "memory": "1Gi",
+        "image": "stable",
+        "profile": "1 CPU, 1Gi, stable",
+    }
 
 
 def test_what_is_asked_for_now_is_refused_and_not_the_next_starts(patient_hub):
@@ -226,6 +242,38 @@ def test_what_is_asked_for_now_is_refused_and_not_the_next_starts(patient_hub):
     assert status in (201, 202), text
     until(lambda: (hub.server("analyst") or {}).get("ready"), 120, lambda: hub.log)
     assert hub.server("analyst")["user_options"]["memory"] == "1Gi"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        {},
+        # Of KubeSpawner, of a release that kept no names, and what is none.
+        {"pod_name": "jupyter-analyst", "pvc_name": "claim-analyst", "namespace": "hub"},
+        "former",
+        {"start": 5, "url": None, "user": [], "server": {}, "size": 1},
+    ],
+    ids=["none", "empty", "kubespawner", "former", "unreadable"],
+)
+def test_a_running_server_is_found_whatever_the_state_says(hub, state):
+    start(hub, "analyst")
+    before = hub.server("analyst")["state"]
+    if state == "former":
+        state = {name: before[name] for name in ("start", "url")}
+    hub.kill()
+    with closing(sqlite3.connect(hub.directory / "hub.sqlite")) as db, db:
+        db.execute("UPDATE spawners SET state = ?", (json.dumps(state),))
+    hub.start()
+    time.sleep(4)  # several polls
+    server = until(lambda: hub.server("analyst"), 30, lambda: hub.log)
+    assert server["ready"] is True, hub.log
+    with urlopen(before["url"] + "/user/analyst/api") as answer:
+        assert answer.status == 200
+    assert hub.api("DELETE", "/users/analyst/server")[0] in (202, 204)
+    until(lambda: hub.server("analyst") is None, 60, lambda: hub.log)
+    with pytest.raises(OSError):
+        urlopen(before["url"] + "/user/analyst/api", timeout=2)
 
 
 ODD_ENVIRONMENT = {

@@ -242,6 +242,7 @@ async def test_start_sends_everything_and_returns_the_url():
             "url": "http://nb:8888",
             "user": "researcher",
             "server": "",
+            "size": "2 CPU, 2Gi, next",
         }
         events = await viewer
         assert [e["message"] for e in events] == [
@@ -255,6 +256,49 @@ async def test_start_sends_everything_and_returns_the_url():
 
 async def _all(generator):
     return [item async for item in generator]
+
+
+async def test_internal_ssl_is_refused_in_a_sentence():
+    async with double() as d:
+        with pytest.raises(web.HTTPError) as raised:
+            await spawner_at(d.url).create_certs()
+        assert raised.value.status_code == 400
+        assert "c.JupyterHub.internal_ssl is not supported" in raised.value.jupyterhub_message
+        assert not d.requests
+
+
+async def test_the_size_is_shown_while_the_server_runs_and_is_no_option():
+    async with double() as d:
+        options = {"cpu": "2", "memory": "2Gi", "image": "next"}
+        begun = lambda: answer(state(d.start, "Starting", options=options))  # noqa: E731
+        d.will(start=begun, events="events of a start", state=lambda: answer(state(d.start)))
+        s = spawner_at(d.url)
+        s.user_options = {"cpu": "2"}
+        await s.start()
+        shown = {"cpu": "2", "profile": "2 CPU, 2Gi, next"}
+        assert s.user_options == shown and "profile" not in str(d.of("start")[0].body)
+        again = spawner_at(d.url)
+        again.user_options = {"cpu": "2"}
+        again.load_state(s.get_state())
+        assert again.user_options == shown
+        again.clear_state()
+        assert again.user_options == {"cpu": "2"}
+        again.user_options = {"profile": "somebody's own"}
+        again.clear_state()
+        assert again.user_options == {"profile": "somebody's own"}, "for the service to refuse"
+
+
+@pytest.mark.parametrize("name, display, sent", [
+    ("one", "My own ✓ server", "My own ✓ server"), ("one", "one", None), ("", "x", None), ("one", None, None)
+])  # fmt: skip
+async def test_what_a_named_server_is_called_is_told(monkeypatch, name, display, sent):
+    async with double() as d:
+        d.will(start="start", events="events of a start", state=lambda: answer(state(d.start)))
+        monkeypatch.setattr(Spawner, "name", name, raising=False)
+        monkeypatch.setattr(Spawner, "display_name", display, raising=False)
+        await spawner_at(d.url).start()
+        given = d.of("start")[0].arguments.get("display_name")
+        assert given == (sent and [sent.encode()])
 
 
 async def test_bind_address_is_the_pods():
