@@ -202,6 +202,9 @@ func validateStorage(s *v1alpha1.NotebookStorage, at *field.Path) field.ErrorLis
 		if h.Claim != "" {
 			faults = append(faults, validateClaim(h.Claim, here.Child("claim"))...)
 		}
+		if h.OnRemoval != "" && !slices.Contains(homeRemovals, h.OnRemoval) {
+			faults = append(faults, field.NotSupported(here.Child("onRemoval"), h.OnRemoval, homeRemovals))
+		}
 		for i, mode := range h.AccessModes {
 			if !slices.Contains(accessModes, mode) {
 				faults = append(faults, field.NotSupported(here.Child("accessModes").Index(i), mode, accessModes))
@@ -229,6 +232,8 @@ func validateStorage(s *v1alpha1.NotebookStorage, at *field.Path) field.ErrorLis
 	}
 	return faults
 }
+
+var homeRemovals = []string{v1alpha1.HomeKeep, v1alpha1.HomeDelete}
 
 var accessModes = []corev1.PersistentVolumeAccessMode{
 	corev1.ReadWriteOnce, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOncePod,

@@ -85,7 +85,30 @@ func (c *controller) ensureClaim(ctx context.Context, o *observed) error {
 	if isOthersHome(o.claim, nb) {
 		return failed(ReasonVolumeTaken, "The volume %s belongs to another user.", o.claim.Name)
 	}
+	if err := c.noteOnRemoval(ctx, o); err != nil {
+		return err
+	}
 	return c.growClaim(ctx, o)
+}
+
+// noteOnRemoval keeps what spec says on the claim, which may outlive its notebook. It does so
+// once for each change of spec: notebooks that share a claim may say different things, and the
+// last one counts.
+func (c *controller) noteOnRemoval(ctx context.Context, o *observed) error {
+	want := o.notebook.Spec.Storage.Home.OnRemoval
+	if o.claim.Annotations[v1alpha1.AnnotationOnRemoval] == want || o.notebook.Status.ObservedGeneration == o.notebook.Generation {
+		return nil
+	}
+	noted := o.claim.DeepCopy()
+	metav1.SetMetaDataAnnotation(&noted.ObjectMeta, v1alpha1.AnnotationOnRemoval, want)
+	if want == "" {
+		delete(noted.Annotations, v1alpha1.AnnotationOnRemoval)
+	}
+	if err := c.client.Patch(ctx, noted, podrules.PatchOver(o.claim)); err != nil {
+		return fmt.Errorf("note on the home volume what becomes of it: %w", err)
+	}
+	o.claim = noted
+	return nil
 }
 
 // growClaim has a claim that was made for a notebook grow as spec does. What the cluster

@@ -69,6 +69,11 @@ var notebookFields = map[string]fieldRow{
 	"storage.home.accessModes": {edit: func(s *v1alpha1.JupyterNotebookSpec) {
 		s.Storage.Home.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
 	}, then: conditionIs(ConditionHome, metav1.ConditionFalse, ReasonClaimDiffers)},
+	"storage.home.onRemoval": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Home.OnRemoval = v1alpha1.HomeKeep },
+		then: func(c *cluster, nb *v1alpha1.JupyterNotebook) bool {
+			var claim corev1.PersistentVolumeClaim
+			return c.get(nb.HomeClaim(), &claim) == nil && claim.Annotations[v1alpha1.AnnotationOnRemoval] == v1alpha1.HomeKeep
+		}},
 	"storage.shared[].name":      {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Shared[0].Name = "other" }},
 	"storage.shared[].claim":     {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Shared[0].Claim = "other" }},
 	"storage.shared[].mountPath": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Shared[0].MountPath = "/other" }},

@@ -263,26 +263,52 @@ func (s *Service) patchClaim(ctx context.Context, before, after *corev1.Persiste
 	return nil
 }
 
-// removeClaims deletes the claims that were made for one server. With the default
-// server, the person is leaving the Hub: claims of all their servers stay, and say so.
-func (s *Service) removeClaims(ctx context.Context, k Key, notebook string) error {
+// removalOf is what becomes of a claim that a person has, when a server of theirs is
+// removed. With the default server, the person is leaving the Hub. onRemoval is the
+// policy's, empty if it says nothing.
+func removalOf(claim *corev1.PersistentVolumeClaim, k Key, onRemoval string) claimRemoval {
+	ours := claim.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy
+	leaving := k.Server == ""
+	switch {
+	case isFor(claim, k, "") && ours && onRemoval != v1alpha1.HomeKeep:
+		return removalDeletes
+	case leaving && ours && onRemoval == v1alpha1.HomeDelete && claim.Annotations[v1alpha1.AnnotationClaimTemplate] != "":
+		return removalDeletes
+	case leaving, isFor(claim, k, ""):
+		return removalKeeps
+	}
+	return removalOthers
+}
+
+type claimRemoval int
+
+const (
+	// removalOthers: it is another server's.
+	removalOthers claimRemoval = iota
+	removalKeeps
+	removalDeletes
+)
+
+// removeClaims deletes the claims that were made for one server, or, with the default server,
+// those that go with the person; those that stay say that their owner left. nb is nil if
+// there is none.
+func (s *Service) removeClaims(ctx context.Context, k Key, nb *v1alpha1.JupyterNotebook, notebook string) error {
 	claims, err := s.claimsOf(ctx, k)
 	if err != nil {
 		return err
 	}
 	for i := range claims {
 		claim := &claims[i]
-		switch {
-		case isFor(claim, k, "") && claim.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy:
+		switch removalOf(claim, k, onRemovalOf(claim, nb)) {
+		case removalDeletes:
 			if err := s.deleteClaim(ctx, claim); err != nil {
 				return err
 			}
-		case k.Server == "" && claim.Annotations[v1alpha1.AnnotationOwnerLeft] == "":
-			before := claim.DeepCopy()
-			claim.Annotations[v1alpha1.AnnotationOwnerLeft] = s.now().UTC().Format(time.RFC3339)
-			if err := s.patchClaim(ctx, before, claim); err != nil {
+		case removalKeeps:
+			if err := s.noteOwnerLeft(ctx, claim); err != nil {
 				return err
 			}
+		case removalOthers:
 		}
 	}
 	// One of a release that did not note its owner.
@@ -296,8 +322,27 @@ func (s *Service) removeClaims(ctx context.Context, k Key, notebook string) erro
 	case claim.Labels[v1alpha1.LabelNotebook] != notebook || claim.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy,
 		ownershipOf(claim.Annotations, claim.CreationTimestamp.Time, s.requester(Request{Key: k})) != ownershipOwn:
 		return nil
+	case onRemovalOf(&claim, nb) == v1alpha1.HomeKeep:
+		return s.noteOwnerLeft(ctx, &claim)
 	}
 	return s.deleteClaim(ctx, &claim)
+}
+
+// onRemovalOf is what the last start has said: the claim may not have heard of it yet.
+func onRemovalOf(claim *corev1.PersistentVolumeClaim, nb *v1alpha1.JupyterNotebook) string {
+	if nb != nil && nb.HomeClaim() == claim.Name {
+		return nb.Spec.Storage.Home.OnRemoval
+	}
+	return claim.Annotations[v1alpha1.AnnotationOnRemoval]
+}
+
+func (s *Service) noteOwnerLeft(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	if claim.Annotations[v1alpha1.AnnotationOwnerLeft] != "" {
+		return nil
+	}
+	before := claim.DeepCopy()
+	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, v1alpha1.AnnotationOwnerLeft, s.now().UTC().Format(time.RFC3339))
+	return s.patchClaim(ctx, before, claim)
 }
 
 func (s *Service) deleteClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {

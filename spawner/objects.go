@@ -56,6 +56,9 @@ func claim(nb *v1alpha1.JupyterNotebook) *corev1.PersistentVolumeClaim {
 	if template, ok := nb.Annotations[v1alpha1.AnnotationClaimTemplate]; ok && object.Annotations != nil {
 		object.Annotations[v1alpha1.AnnotationClaimTemplate] = template
 	}
+	if home.OnRemoval != "" {
+		metav1.SetMetaDataAnnotation(&object, v1alpha1.AnnotationOnRemoval, home.OnRemoval)
+	}
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: object,
 		Spec: corev1.PersistentVolumeClaimSpec{

@@ -357,7 +357,8 @@ func (s *Service) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, versio
 }
 
 // Remove deletes the server, its environment and the home volume made for it.
-// A claim that spec names, or that was there before, may be shared and stays.
+// A claim that spec names, or that was there before, may be shared and stays; storage.home.onRemoval
+// may say otherwise.
 // It does not wait, and removing what is not there does nothing.
 func (s *Service) Remove(ctx context.Context, k Key) error {
 	nb, name, err := s.locate(ctx, s.requester(Request{Key: k}))
@@ -372,7 +373,7 @@ func (s *Service) Remove(ctx context.Context, k Key) error {
 		}
 		s.snapshot.drop(nb)
 	}
-	if err := s.removeClaims(ctx, k, name); err != nil {
+	if err := s.removeClaims(ctx, k, nb, name); err != nil {
 		return err
 	}
 	if err := s.removeEnv(ctx, name, k); err != nil {

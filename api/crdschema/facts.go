@@ -47,6 +47,7 @@ var facts = map[string]fact{
 	"storage.home.size":                        {bytes, "", "10Gi"},
 	"storage.home.storageClassName":            {"", "the cluster's default class", "standard"},
 	"storage.home.accessModes":                 {"", "[ReadWriteOnce]", "[ReadWriteMany]"},
+	"storage.home.onRemoval":                   {"", "that of one server is deleted, others are kept", "keep"},
 	"storage.home.mountPath":                   {"", "/home/jovyan", "/home/jovyan"},
 	"storage.shared[].name":                    {"", "", "datasets"},
 	"storage.shared[].claim":                   {"", "", "datasets"},

@@ -57,6 +57,8 @@ const (
 	AnnotationAdopt = "elastichub.io/adopt"
 	// AnnotationOwnerLeft is when the Hub user of a home claim was deleted.
 	AnnotationOwnerLeft = "elastichub.io/owner-left"
+	// AnnotationOnRemoval on a home claim is HomeVolume.OnRemoval of the last start.
+	AnnotationOnRemoval = "elastichub.io/on-removal"
 	// AnnotationForPolicies is set by the owner of a ServiceAccount: which GroupPolicies
 	// may have servers and kernels run as it, names with commas between them, or * for all.
 	AnnotationForPolicies = "elastichub.io/for-policies"

@@ -150,7 +150,18 @@ type HomeVolume struct {
 	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
 	// MountPath defaults to /home/jovyan.
 	MountPath string `json:"mountPath,omitempty"`
+	// OnRemoval is what becomes of the volume once the Hub removes its server or deletes
+	// its user: keep, or delete if elastichub has made it. Absent: one that is one server's
+	// is deleted, one that claim names for all of a user's is kept.
+	// +kubebuilder:validation:Enum=keep;delete
+	OnRemoval string `json:"onRemoval,omitempty"`
 }
+
+// Values of HomeVolume.OnRemoval.
+const (
+	HomeKeep   = "keep"
+	HomeDelete = "delete"
+)
 
 // SharedVolume is an existing claim.
 type SharedVolume struct {

@@ -111,7 +111,8 @@ def test_a_refused_form_returns_as_it_was_entered_in_its_language(hub):
     refused.fields["cpu"] = "3"
     assert browser.post(refused.action, refused.fields).status == 302
     server = until(lambda: hub.server("researcher"), 60, lambda: hub.log)
-    assert server["user_options"] == {"cpu": "3", "memory": "2Gi", "image": "next"}
+    options = {"cpu": "3", "memory": "2Gi", "image": "next"}
+    assert server["user_options"] == {**options, "profile": "3 CPU, 2Gi, next"}
 
 
 def test_a_refused_form_of_a_named_server_is_that_servers(hub):
@@ -144,7 +145,8 @@ def test_a_link_of_anybodys_starts_nothing_and_fills_the_form(hub, server):
     page = browser.get(f"{at}?cpu=3&image=next")
     assert browser.post(page.action, page.fields).status == 302
     started = until(lambda: hub.server("researcher", server[1:]), 60, lambda: hub.log)
-    assert started["user_options"] == {"cpu": "3", "memory": "2Gi", "image": "next"}
+    options = {"cpu": "3", "memory": "2Gi", "image": "next"}
+    assert started["user_options"] == {**options, "profile": "3 CPU, 2Gi, next"}
 
 
 def test_two_people_get_their_own_faults(hub):

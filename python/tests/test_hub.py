@@ -244,36 +244,39 @@ def test_what_is_asked_for_now_is_refused_and_not_the_next_starts(patient_hub):
     assert hub.server("analyst")["user_options"]["memory"] == "1Gi"
 
 
-@pytest.mark.parametrize(
-    "state",
-    [
-        None,
-        {},
-        # Of KubeSpawner, of a release that kept no names, and what is none.
-        {"pod_name": "jupyter-analyst", "pvc_name": "claim-analyst", "namespace": "hub"},
-        "former",
-        {"start": 5, "url": None, "user": [], "server": {}, "size": 1},
-    ],
-    ids=["none", "empty", "kubespawner", "former", "unreadable"],
-)
-def test_a_running_server_is_found_whatever_the_state_says(hub, state):
-    start(hub, "analyst")
-    before = hub.server("analyst")["state"]
-    if state == "former":
-        state = {name: before[name] for name in ("start", "url")}
+def test_running_servers_are_found_whatever_the_state_says(hub):
+    """That of no release, of KubeSpawner, of a release that kept no names, and what is none."""
+    servers = {}
+    for user, name, kept in (
+        ("researcher", "", None),
+        ("researcher", "one", {"pod_name": "jupyter-researcher", "pvc_name": "claim-researcher"}),
+        ("analyst", "", {"start": 5, "url": None, "user": [], "server": {}, "size": 1}),
+    ):
+        hub.user(user)
+        path = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
+        assert hub.api("POST", path, hub.options({}))[0] in (201, 202)
+        ready = lambda: (hub.server(user, name) or {}).get("ready")  # noqa: B023, E731
+        until(ready, 120, lambda: hub.log)
+        servers[user, name] = path, hub.server(user, name)["state"]["url"], kept
     hub.kill()
     with closing(sqlite3.connect(hub.directory / "hub.sqlite")) as db, db:
-        db.execute("UPDATE spawners SET state = ?", (json.dumps(state),))
+        for (user, name), (_, _, kept) in servers.items():
+            db.execute(
+                "UPDATE spawners SET state = ? WHERE name = ? AND user_id ="
+                " (SELECT id FROM users WHERE name = ?)",
+                (json.dumps(kept), name, user),
+            )
     hub.start()
     time.sleep(4)  # several polls
-    server = until(lambda: hub.server("analyst"), 30, lambda: hub.log)
-    assert server["ready"] is True, hub.log
-    with urlopen(before["url"] + "/user/analyst/api") as answer:
-        assert answer.status == 200
-    assert hub.api("DELETE", "/users/analyst/server")[0] in (202, 204)
-    until(lambda: hub.server("analyst") is None, 60, lambda: hub.log)
-    with pytest.raises(OSError):
-        urlopen(before["url"] + "/user/analyst/api", timeout=2)
+    for (user, name), (path, url, _) in servers.items():
+        assert hub.server(user, name)["ready"] is True, hub.log
+        at = f"{url}/user/{user}/{name}".rstrip("/") + "/api"
+        with urlopen(at) as answer:
+            assert answer.status == 200
+        assert hub.api("DELETE", path)[0] in (202, 204)
+        until(lambda: hub.server(user, name) is None, 60, lambda: hub.log)  # noqa: B023
+        with pytest.raises(OSError):
+            urlopen(at, timeout=2)
 
 
 ODD_ENVIRONMENT = {
