@@ -255,7 +255,7 @@ def test_running_servers_are_found_whatever_the_state_says(hub):
         hub.user(user)
         path = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
         assert hub.api("POST", path, hub.options({}))[0] in (201, 202)
-        ready = lambda: (hub.server(user, name) or {}).get("ready")  # noqa: B023, E731
+        ready = lambda: (hub.server(user, name) or {}).get("ready")  # noqa: E731
         until(ready, 120, lambda: hub.log)
         servers[user, name] = path, hub.server(user, name)["state"]["url"], kept
     hub.kill()
@@ -274,7 +274,7 @@ def test_running_servers_are_found_whatever_the_state_says(hub):
         with urlopen(at) as answer:
             assert answer.status == 200
         assert hub.api("DELETE", path)[0] in (202, 204)
-        until(lambda: hub.server(user, name) is None, 60, lambda: hub.log)  # noqa: B023
+        until(lambda: hub.server(user, name) is None, 60, lambda: hub.log)
         with pytest.raises(OSError):
             urlopen(at, timeout=2)
 
