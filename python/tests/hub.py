@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -110,16 +111,27 @@ class Hub:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(timeout=20)
 
+    def _tls(self):
+        """The Hub's own certificate, of one with internal_ssl; None for others."""
+        own = self.directory / "internal-ssl" / "hub-internal" / "hub-internal"
+        if not own.with_suffix(".crt").exists():
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.load_cert_chain(own.with_suffix(".crt"), own.with_suffix(".key"))
+        return context
+
     def api(self, method, path, body=None):
         """(status, parsed JSON or text)"""
+        tls = self._tls()
         request = Request(
-            f"http://127.0.0.1:{self.port}/hub/api{path}",
+            f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/hub/api{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"token {API_TOKEN}"},
         )
         try:
-            with urlopen(request, timeout=60) as answer:
+            with urlopen(request, timeout=60, context=tls) as answer:
                 return answer.status, _parse(answer.read())
         except HTTPError as error:
             return error.code, _parse(error.read())

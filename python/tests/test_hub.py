@@ -344,6 +344,20 @@ def process_of(user):
     return None
 
 
+def test_internal_ssl_is_refused_and_the_hub_lives(service, tmp_path):
+    hub = Hub(tmp_path, service.url, TOKEN, more="\nc.JupyterHub.internal_ssl = True\n")
+    hub.start()
+    try:
+        hub.user("analyst")
+        for _ in range(4):  # one more than the limit at which the Hub would exit
+            status, answer = hub.api("POST", "/users/analyst/server", hub.options({}))
+            assert (status, "internal_ssl is not supported" in answer["message"]) == (400, True)
+        assert hub.server("analyst") is None
+        assert "Aborting due to" not in hub.log
+    finally:
+        hub.kill()
+
+
 def test_a_renamed_user_keeps_the_server(hub):
     start(hub, "analyst")
     before = hub.server("analyst")["state"]
