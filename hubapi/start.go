@@ -33,7 +33,7 @@ var (
 // maxWords bounds cmd and args together.
 const maxWords = 256
 
-const codeAboveMax = string(forms.AboveMax)
+const codeAboveMax = forms.AboveMax
 
 // checkStart returns every fault of the parts that no allowance decides.
 func checkStart(b startBody) error {
