@@ -85,6 +85,8 @@ type Allowance struct {
 	ImagePullSecrets     []v1alpha1.PullSecret
 	Storage              *v1alpha1.NotebookStorage
 	Env                  []v1alpha1.PolicyEnv
+	// Pod is what the Pods of servers have besides, nil for nothing.
+	Pod *v1alpha1.PolicyPod
 
 	// Kernels bounds kernels; its GPU fields are those of GPUs[0].
 	Kernels v1alpha1.PolicyKernels

@@ -194,6 +194,7 @@ func origins(u Allowance, parts []Allowance) map[string][]string {
 		})
 	}
 	storageOrigins(u, from)
+	from("pod", func(a Allowance) bool { return a.Pod != nil })
 	from("serversPerUser", func(a Allowance) bool { return a.ServersPerUser == u.ServersPerUser })
 	from("serverIdleSeconds", func(a Allowance) bool { return a.ServerIdleSeconds == u.ServerIdleSeconds })
 	from("maxRunSeconds", func(a Allowance) bool { return a.MaxRunSeconds == u.MaxRunSeconds })

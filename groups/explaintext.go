@@ -122,6 +122,9 @@ func (t text) write() {
 	t.line("snooze", "snoozeMaxSeconds", "automatic stops are %s", after(snoozeSeconds(t.a), "put off by hand for %s of a run at most", "not put off by hand"))
 	t.placement()
 	t.storage()
+	if t.a.Pod != nil {
+		t.line("pod", "pod", "%s", podText(t.a.Pod))
+	}
 	for _, e := range t.a.Env {
 		t.line("env", "env."+e.Name, "%s", e.Name)
 	}

@@ -32,8 +32,8 @@ func (m Matching) Validate() error {
 
 // Resolve turns a membership into an allowance. Policies that are declared as
 // default count only when none names a group of the user. The errors are
-// ErrNoPolicy and, when a policy that decides has faults, ErrInvalidPolicy:
-// what a broken policy gave, and what it was meant to give, nobody knows.
+// ErrNoPolicy and, when a policy that decides has faults or contradicts another,
+// ErrInvalidPolicy: what a broken policy gave, and what it was meant to give, nobody knows.
 func Resolve(m Membership, policies []v1alpha1.GroupPolicy, matching Matching) (Allowance, error) {
 	decisive := deciding(rank(m, policies), matching)
 	if len(decisive) == 0 {
@@ -51,7 +51,11 @@ func Resolve(m Membership, policies []v1alpha1.GroupPolicy, matching Matching) (
 	if len(faults) > 0 {
 		return Allowance{}, errors.Join(faults...)
 	}
-	return union(single), nil
+	together := union(single)
+	if err := podContradiction(single, together); err != nil {
+		return Allowance{}, err
+	}
+	return together, nil
 }
 
 // deciding are the first of those ranked, as many as count.
@@ -170,6 +174,7 @@ func allow(m Membership, policy v1alpha1.GroupPolicy) Allowance {
 		ImagePullSecrets:     spec.ImagePullSecrets,
 		Storage:              spec.Storage,
 		Env:                  spec.Env,
+		Pod:                  spec.Pod,
 		Kernels:              spec.Kernels,
 		ServersPerUser:       cmp.Or(spec.ServersPerUser, 1),
 		ServerIdleSeconds:    spec.ServerIdleSeconds,

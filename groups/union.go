@@ -24,6 +24,7 @@ import (
 //     hidden one;
 //   - volumes: the first home; every shared volume, the first where two have
 //     one path; writable if one policy lets write the same claim there;
+//   - Pods: all of what they have besides, see unionPod;
 //   - quotas and times: the most generous, never their sum. No limit is more
 //     generous than any, but a policy that allows no kernel has no say in the
 //     limits of kernels;
@@ -53,6 +54,7 @@ func union(parts []Allowance) Allowance {
 	u.Env = named(concat(parts, func(a Allowance) []v1alpha1.PolicyEnv { return a.Env }), func(e v1alpha1.PolicyEnv) string { return e.Name })
 	u.ImagePullSecrets = named(concat(parts, func(a Allowance) []v1alpha1.PullSecret { return a.ImagePullSecrets }), func(s v1alpha1.PullSecret) string { return s.Name })
 	u.Storage = unionStorage(parts)
+	u.Pod = unionPod(parts)
 	u.GPUs = unionGPUs(parts)
 	u.Kernels = unionKernels(parts, u.GPUs)
 	u.ServersPerUser = most(parts, func(a Allowance) int32 { return a.ServersPerUser })

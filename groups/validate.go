@@ -16,6 +16,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups/naming"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // Bounds that the CRD's schema has too.
@@ -66,6 +67,7 @@ func ValidatePolicy(p v1alpha1.GroupPolicy) field.ErrorList {
 	faults = append(faults, validatePresets(spec, at)...)
 	faults = append(faults, validatePlacement(spec, at)...)
 	faults = append(faults, validateStorage(spec.Storage, at.Child("storage"))...)
+	faults = append(faults, validatePod(spec, at.Child("pod"))...)
 	faults = append(faults, validateEnv(spec.Env, at.Child("env"))...)
 	faults = append(faults, validateKernels(spec.Kernels, at.Child("kernels"))...)
 	faults = append(faults, notNegative(int64(spec.ServersPerUser), at.Child("serversPerUser"))...)
@@ -210,6 +212,7 @@ func validateStorage(s *v1alpha1.NotebookStorage, at *field.Path) field.ErrorLis
 				faults = append(faults, field.NotSupported(here.Child("accessModes").Index(i), mode, accessModes))
 			}
 		}
+		faults = append(faults, podFaults(podrules.HomeTemplateFaults(h, true), here)...)
 	}
 	faults = append(faults, atMost(len(s.Shared), maxShared, at.Child("shared"))...)
 	names := map[string]bool{}

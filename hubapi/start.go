@@ -111,6 +111,7 @@ func startRequest(key spawner.Key, b startBody, a groups.Allowance, o forms.Opti
 		ServiceAccountName:   a.ServiceAccountName,
 		ServiceAccountTokens: a.ServiceAccountTokens,
 		ImagePullSecrets:     a.ImagePullSecrets,
+		Pod:                  a.Pod,
 		Storage:              a.Storage,
 		KernelOptions:        kernelOptions(a),
 		ServersPerUser:       a.ServersPerUser,

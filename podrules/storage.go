@@ -7,13 +7,17 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
+// HomeVolume is the name of a home's volume in Pods.
+const HomeVolume = "home"
+
 const (
-	homeVolume         = "home"
 	sharedVolumePrefix = "shared-"
 	maxVolumeName      = 63
 )
@@ -36,7 +40,7 @@ func Claims(nb *v1alpha1.JupyterNotebook) []Claim {
 	}
 	var claims []Claim
 	if storage.Home != nil {
-		claims = append(claims, Claim{Volume: homeVolume, Name: nb.HomeClaim(), Path: storage.Home.Path()})
+		claims = append(claims, Claim{Volume: HomeVolume, Name: nb.HomeClaim(), Path: storage.Home.Path()})
 	}
 	for _, shared := range storage.Shared {
 		claims = append(claims, Claim{
@@ -61,6 +65,19 @@ func Mount(pod *corev1.PodSpec, c *corev1.Container, claims []Claim) {
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim.Name, ReadOnly: claim.ReadOnly},
 		}})
 	}
+}
+
+// HomeTemplateFaults are about what a claim that is made for a home has besides; their paths
+// are below the home.
+func HomeTemplateFaults(home *v1alpha1.HomeVolume, ofPolicy bool) []Fault {
+	faults := MetadataFaults(home.Labels, home.Annotations, ofPolicy)
+	if home.Selector == nil {
+		return faults
+	}
+	for _, f := range metavalidation.ValidateLabelSelector(home.Selector, metavalidation.LabelSelectorValidationOptions{}, field.NewPath("selector")) {
+		faults = append(faults, Fault{Path: f.Field, Problem: f.ErrorBody()})
+	}
+	return faults
 }
 
 // StorageFault returns the first reason to refuse a notebook's storage, nil if
@@ -89,6 +106,10 @@ func StorageFault(storage *v1alpha1.NotebookStorage) *Fault {
 		}
 		if f := pathFault("home.mountPath", home.Path()); f != nil {
 			return f
+		}
+		for _, f := range HomeTemplateFaults(home, false) {
+			f.Path = "home." + f.Path
+			return &f
 		}
 	}
 	names := map[string]bool{}

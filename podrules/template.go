@@ -158,6 +158,9 @@ func volumeFault(at string, s *corev1.VolumeSource) *Fault {
 			if source.ServiceAccountToken != nil {
 				return fault(fmt.Sprintf("%s.projected.sources[%d].serviceAccountToken", at, i), "service accounts are not available")
 			}
+			if source.PodCertificate != nil {
+				return fault(fmt.Sprintf("%s.projected.sources[%d].podCertificate", at, i), "identities of Pods are not available")
+			}
 		}
 		return nil
 	case s.ConfigMap != nil, s.CSI != nil, s.DownwardAPI != nil, s.EmptyDir != nil, s.Ephemeral != nil, s.Image != nil,

@@ -144,6 +144,18 @@ func claimDiffers(nb *v1alpha1.JupyterNotebook, claim *corev1.PersistentVolumeCl
 		return fmt.Sprintf("The home volume %s has the storage class %s and not %s: that counts for a volume that is made anew.", claim.Name, *have.StorageClassName, *home.StorageClassName)
 	case len(home.AccessModes) > 0 && !slices.Equal(home.AccessModes, have.AccessModes):
 		return fmt.Sprintf("The home volume %s has the access modes %v and not %v: those count for a volume that is made anew.", claim.Name, have.AccessModes, home.AccessModes)
+	case home.Selector != nil && !equality.Semantic.DeepEqual(home.Selector, have.Selector):
+		return fmt.Sprintf("The home volume %s has another selector: that counts for a volume that is made anew.", claim.Name)
+	}
+	for _, key := range slices.Sorted(maps.Keys(home.Labels)) {
+		if value := home.Labels[key]; claim.Labels[key] != value {
+			return fmt.Sprintf("The home volume %s has not the label %s=%s: that counts for a volume that is made anew.", claim.Name, key, value)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(home.Annotations)) {
+		if claim.Annotations[key] != home.Annotations[key] {
+			return fmt.Sprintf("The home volume %s has not the annotation %s: that counts for a volume that is made anew.", claim.Name, key)
+		}
 	}
 	return ""
 }

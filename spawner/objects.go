@@ -52,8 +52,9 @@ func claim(nb *v1alpha1.JupyterNotebook) *corev1.PersistentVolumeClaim {
 	}
 	object := meta(nb, nb.HomeClaim())
 	object.OwnerReferences = nil
-	object.Annotations = rawNames(keyOf(nb))
-	if template, ok := nb.Annotations[v1alpha1.AnnotationClaimTemplate]; ok && object.Annotations != nil {
+	object.Labels = merged(home.Labels, object.Labels)
+	object.Annotations = merged(home.Annotations, rawNames(keyOf(nb)))
+	if template, ok := nb.Annotations[v1alpha1.AnnotationClaimTemplate]; ok && nb.Spec.User != "" {
 		object.Annotations[v1alpha1.AnnotationClaimTemplate] = template
 	}
 	if home.OnRemoval != "" {
@@ -64,6 +65,7 @@ func claim(nb *v1alpha1.JupyterNotebook) *corev1.PersistentVolumeClaim {
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes:      modes,
 			StorageClassName: home.StorageClassName,
+			Selector:         home.Selector,
 			Resources: corev1.VolumeResourceRequirements{
 				Requests: corev1.ResourceList{corev1.ResourceStorage: home.Size.DeepCopy()},
 			},

@@ -14,9 +14,6 @@ import (
 const (
 	authVolume = "auth"
 	authPath   = "/etc/elastichub/auth"
-
-	// A notebook server has nothing to hand over: its kernels are elsewhere.
-	graceSeconds = 10
 )
 
 // Options of jupyter_server's gateway client (gateway_client.py). It gives up
@@ -50,7 +47,7 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) c
 	if len(pod.Containers) == 0 {
 		pod.Containers = []corev1.Container{standalone()}
 	}
-	grace := int64(graceSeconds)
+	grace := int64(podrules.NotebookGraceSeconds)
 	pod.RestartPolicy = corev1.RestartPolicyAlways // the only one of Deployments
 	if pod.TerminationGracePeriodSeconds == nil {
 		pod.TerminationGracePeriodSeconds = &grace

@@ -26,7 +26,7 @@ func phaseOfPod(pod *corev1.Pod) phaseStatus {
 	}
 	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range statuses {
-			if v := phaseOfContainer(&statuses[i]); v != nil {
+			if v := phaseOfContainer(&statuses[i], subject(pod, statuses[i].Name)); v != nil {
 				return *v
 			}
 		}
@@ -36,7 +36,7 @@ func phaseOfPod(pod *corev1.Pod) phaseStatus {
 
 // phaseOfContainer knows the kubelet's waiting reasons (pkg/kubelet/container
 // and pkg/kubelet/images of Kubernetes); nil means no trouble.
-func phaseOfContainer(status *corev1.ContainerStatus) *phaseStatus {
+func phaseOfContainer(status *corev1.ContainerStatus, who string) *phaseStatus {
 	waiting := status.State.Waiting
 	if waiting == nil {
 		return nil
@@ -50,22 +50,30 @@ func phaseOfContainer(status *corev1.ContainerStatus) *phaseStatus {
 		return &phaseStatus{reason: ReasonContainerConfig, message: "The container cannot be started: " + shorten(waiting.Message), trouble: &trouble{troubleGrace}}
 	case "CrashLoopBackOff":
 		// The kubelet restarts once without a pause: it has ended twice by now.
-		reason, message := crash(status)
+		reason, message := crash(status, who)
 		return &phaseStatus{reason: reason, message: message, trouble: &trouble{}}
 	default:
 		return nil // ContainerCreating, PodInitializing, or new
 	}
 }
 
-func crash(status *corev1.ContainerStatus) (Reason, string) {
+// subject is what a container of a server's Pod is called.
+func subject(pod *corev1.Pod, container string) string {
+	if len(pod.Spec.Containers) == 0 || container == notebookContainer(&pod.Spec).Name {
+		return "The server"
+	}
+	return "The container " + container + " of the server's Pod"
+}
+
+func crash(status *corev1.ContainerStatus, who string) (Reason, string) {
 	last := status.LastTerminationState.Terminated
 	if last == nil {
-		return ReasonCrashed, "The server ended again and again."
+		return ReasonCrashed, who + " ended again and again."
 	}
 	if last.Reason == "OOMKilled" {
-		return ReasonOutOfMemory, "The server ended again and again: it used more memory than its limit."
+		return ReasonOutOfMemory, who + " ended again and again: it used more memory than its limit."
 	}
-	message := fmt.Sprintf("The server ended again and again, with exit code %d", last.ExitCode)
+	message := fmt.Sprintf("%s ended again and again, with exit code %d", who, last.ExitCode)
 	if text := lastLines(last.Message); text != "" {
 		return ReasonCrashed, message + ": " + text
 	}

@@ -115,7 +115,9 @@ func notebookSpec(cfg Config, req Request, name, home string) v1alpha1.JupyterNo
 		spec.Gateway = &corev1.ObjectReference{Name: cfg.GatewayName}
 	}
 	if spec.Storage != nil && spec.Storage.Home != nil {
-		spec.Storage.Home.Claim = home
+		made := spec.Storage.Home
+		made.Claim = home
+		made.Labels, made.Annotations = podrules.WriteOut(made.Labels, made.Annotations, person(req.Key))
 	}
 	if req.ServerIdleSeconds > 0 {
 		spec.IdleStop = &v1alpha1.IdleStop{Seconds: &req.ServerIdleSeconds, SnoozeMaxSeconds: req.SnoozeMaxSeconds}
@@ -128,7 +130,7 @@ func requestTemplate(cfg Config, req Request) corev1.PodTemplateSpec {
 	if image == "" {
 		image = cfg.DefaultImage
 	}
-	return corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+	template := corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 		Containers: []corev1.Container{{
 			Name:  v1alpha1.NotebookContainer,
 			Image: image,
@@ -148,6 +150,17 @@ func requestTemplate(cfg Config, req Request) corev1.PodTemplateSpec {
 		ServiceAccountName: req.ServiceAccountName,
 		ImagePullSecrets:   pullSecrets(req.ImagePullSecrets),
 	}}
+	podrules.Shape(&template, req.Pod, person(req.Key))
+	return template
+}
+
+// person is whom the texts of a policy are written out for.
+func person(k Key) podrules.Person {
+	who := podrules.Person{User: k.User, Server: k.Server, UserSlug: userSlug(k.User)}
+	if k.Server != "" {
+		who.ServerSlug = userSlug(k.Server)
+	}
+	return who
 }
 
 func pullSecrets(names []v1alpha1.PullSecret) []corev1.LocalObjectReference {

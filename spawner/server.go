@@ -64,6 +64,8 @@ type Request struct {
 	// ServiceAccountTokens are tokens of that account.
 	ServiceAccountTokens []v1alpha1.ServiceAccountToken
 	ImagePullSecrets     []v1alpha1.PullSecret
+	// Pod is what the Pod has besides; podrules finds no fault with it.
+	Pod *v1alpha1.PolicyPod
 	// Storage may have {username} in the name of the home claim.
 	Storage       *v1alpha1.NotebookStorage
 	KernelOptions v1alpha1.KernelOptions

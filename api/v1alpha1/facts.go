@@ -96,6 +96,9 @@ func (nb *JupyterNotebook) CountsAsRunning() bool {
 // slug, in the value of a variable as it is.
 const UsernameMark = "{username}"
 
+// ServernameMark in a policy stands for the server, whose name is empty for the default one.
+const ServernameMark = "{servername}"
+
 // Personal reports whether the value of the variable is another for each user.
 func (e *PolicyEnv) Personal() bool { return strings.Contains(e.Value, UsernameMark) }
 

@@ -148,46 +148,49 @@ type GroupPolicySpec struct {
 	// +listType=map
 	// +listMapKey=path
 	ServiceAccountTokens []ServiceAccountToken `json:"serviceAccountTokens,omitempty"`
-	// Pod is what is put over the Pods of servers.
-	// This field is not read yet.
+	// Pod is what the Pods of servers have besides, from their next start on. Those of
+	// kernels have nothing of it.
 	Pod *PolicyPod `json:"pod,omitempty"`
 }
 
-// PolicyPod is what is put over the Pods of a policy's servers. Nothing of it
-// is read yet.
+// PolicyPod is what the Pods of a policy's servers have besides. In its texts {username} and
+// {servername} stand for the user and the server: as they are in the values of annotations
+// and variables; elsewhere as slugs, of which no two users have one.
+// podrules.PolicyPodFaults says what is refused of it.
 type PolicyPod struct {
-	// Labels and Annotations of the Pod.
-	// This field is not read yet.
+	// Labels of the Pod. Those of elastichub.io, hub.jupyter.org and app.kubernetes.io, and
+	// component, are elastichub's.
+	// +kubebuilder:validation:MaxProperties=64
 	Labels map[string]string `json:"labels,omitempty"`
-	// This field is not read yet.
+	// Annotations of the Pod, with the same exceptions.
+	// +kubebuilder:validation:MaxProperties=64
 	Annotations map[string]string `json:"annotations,omitempty"`
-	// InitContainers run before the server starts.
-	// This field is not read yet.
+	// InitContainers run before the server starts, one after the other, each to its end. One with
+	// restartPolicy: Always goes on beside it. Without limits of their own they
+	// have 500m of cpu and 512Mi of memory; none may have more than a server by cpu.max
+	// and memory.max.
 	// +kubebuilder:validation:MaxItems=16
 	InitContainers []corev1.Container `json:"initContainers,omitempty"`
-	// Containers run beside the server.
-	// This field is not read yet.
+	// Containers run beside the server, with the same limits; together they may not have
+	// more than a server by cpu.max and memory.max.
 	// +kubebuilder:validation:MaxItems=16
 	Containers []corev1.Container `json:"containers,omitempty"`
-	// Volumes of the Pod.
-	// This field is not read yet.
+	// Volumes of the Pod, beside those of storage, which are called home and
+	// shared-NAME. An emptyDir without sizeLimit has 1Gi.
 	// +kubebuilder:validation:MaxItems=64
 	Volumes []corev1.Volume `json:"volumes,omitempty"`
 	// VolumeMounts of the server's container.
-	// This field is not read yet.
 	// +kubebuilder:validation:MaxItems=64
 	VolumeMounts []corev1.VolumeMount `json:"volumeMounts,omitempty"`
-	// SecurityContext of the server's container.
-	// This field is not read yet.
+	// SecurityContext of the server's container, within Pod Security "restricted".
 	SecurityContext *corev1.SecurityContext `json:"securityContext,omitempty"`
-	// PodSecurityContext of the Pod.
-	// This field is not read yet.
+	// PodSecurityContext of the Pod, within Pod Security "restricted".
 	PodSecurityContext *corev1.PodSecurityContext `json:"podSecurityContext,omitempty"`
-	// Lifecycle hooks of the server's container.
-	// This field is not read yet.
+	// Lifecycle hooks of the server's container. Of a stop, preStop may take 10 seconds.
 	Lifecycle *corev1.Lifecycle `json:"lifecycle,omitempty"`
-	// ExtraResources of the server's container, beside CPU and memory.
-	// This field is not read yet.
+	// ExtraResources of the server's container, beside CPU and memory: request and limit.
+	// GPUs are none of them: kernels borrow those.
+	// +kubebuilder:validation:MaxProperties=16
 	ExtraResources corev1.ResourceList `json:"extraResources,omitempty"`
 }
 

@@ -155,6 +155,17 @@ type HomeVolume struct {
 	// is deleted, one that claim names for all of a user's is kept.
 	// +kubebuilder:validation:Enum=keep;delete
 	OnRemoval string `json:"onRemoval,omitempty"`
+	// Labels that a claim which is made has besides. Those of elastichub.io,
+	// hub.jupyter.org and app.kubernetes.io, and component, are elastichub's. In a policy,
+	// {username} and {servername} in their values stand for slugs of the names.
+	// +kubebuilder:validation:MaxProperties=64
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations that it has besides, with the same exceptions. In a policy, {username}
+	// and {servername} in their values stand for the names as they are.
+	// +kubebuilder:validation:MaxProperties=64
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Selector of the volumes that a claim which is made may be bound to.
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
 // Values of HomeVolume.OnRemoval.

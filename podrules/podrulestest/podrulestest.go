@@ -159,6 +159,8 @@ func volumes() map[string]Row {
 	}
 	rows["volume of a token"] = Row{Path: "spec.volumes[1].projected.sources[0].serviceAccountToken", Unasked: true, Change: volume(corev1.VolumeSource{
 		Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "t"}}}}})}
+	rows["volume of a certificate"] = Row{Path: "spec.volumes[1].projected.sources[0].podCertificate", Unasked: true, Change: volume(corev1.VolumeSource{
+		Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{PodCertificate: &corev1.PodCertificateProjection{SignerName: "kubernetes.io/kube-apiserver-client-pod", KeyType: "ED25519"}}}}})}
 	return rows
 }
 

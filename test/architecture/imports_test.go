@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"health":                 {"api/v1alpha1", "podrules"},
 	"health/healthtest":      {"api/v1alpha1"},
 	"setaside":               {"api/v1alpha1"},
-	"groups":                 {"api/v1alpha1", "groups/naming"},
+	"groups":                 {"api/v1alpha1", "groups/naming", "podrules"},
 	"groups/naming":          {},
 	"groups/file":            {"groups", "groups/naming"},
 	"groups/hub":             {"groups", "hubclient"},

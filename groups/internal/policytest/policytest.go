@@ -116,6 +116,25 @@ func Rows() []Row {
 				{Name: "data", Claim: "data", MountPath: "/data"}, {Name: "data", Claim: "", MountPath: "/data"}, {Name: "x", Claim: "x", MountPath: "relative"}}}
 		}, []string{"FieldValueInvalid spec.storage.home.size", "FieldValueInvalid spec.storage.home.mountPath", "FieldValueDuplicate spec.storage.shared[1].name",
 			"FieldValueInvalid spec.storage.shared[1].claim", "FieldValueDuplicate spec.storage.shared[1].mountPath", "FieldValueInvalid spec.storage.shared[2].mountPath"}},
+		{"a Pod", false, func(s *spec) {
+			s.Pod = &v1alpha1.PolicyPod{
+				Labels: map[string]string{"team": "ml", "app.kubernetes.io/name": "x"}, Annotations: map[string]string{"elastichub.io/adopt": "bob"},
+				InitContainers: []corev1.Container{{Name: "first", Image: "i"}, {Name: "first", Image: "i"}},
+				Volumes:        []corev1.Volume{{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}},
+				ExtraResources: corev1.ResourceList{"nvidia.com/gpu": *quantity("1")},
+			}
+		}, []string{"FieldValueForbidden spec.pod.labels[app.kubernetes.io/name]", "FieldValueForbidden spec.pod.annotations[elastichub.io/adopt]",
+			"FieldValueForbidden spec.pod.volumes[0]", "FieldValueForbidden spec.pod.initContainers[1].name", "FieldValueForbidden spec.pod.extraResources[nvidia.com/gpu]"}},
+		{"too many containers in a Pod", true, func(s *spec) {
+			s.Pod = &v1alpha1.PolicyPod{}
+			for i := range 17 {
+				s.Pod.InitContainers = append(s.Pod.InitContainers, corev1.Container{Name: fmt.Sprintf("c%d", i), Image: "i"})
+			}
+		}, []string{"FieldValueForbidden spec.pod.initContainers"}},
+		{"a home with others' labels", false, func(s *spec) {
+			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: *quantity("1Gi"), Labels: map[string]string{"component": "x", "team": "ml"},
+				Selector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Maybe"}}}}}
+		}, []string{"FieldValueForbidden spec.storage.home.labels[component]", "FieldValueForbidden spec.storage.home.selector.matchExpressions[0].operator"}},
 		{"env from nowhere", false, func(s *spec) {
 			from := func(name, key string) *v1alpha1.PolicyEnvSource {
 				return &v1alpha1.PolicyEnvSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: key}}
