@@ -28,6 +28,7 @@ func TestStartRequest(t *testing.T) {
 	tokens := []v1alpha1.ServiceAccountToken{{Audience: "sts.amazonaws.com", Path: "aws"}}
 	secrets := []v1alpha1.PullSecret{{Name: "registry"}}
 	mlflow := &v1alpha1.PolicyEnvSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "mlflow"}, Key: "token"}}
+	pod := &v1alpha1.PolicyPod{Labels: map[string]string{"team": "ml"}}
 	a := groups.Allowance{
 		Affinity: affinity, ImagePullSecrets: secrets, ServiceAccountName: "bucket", ServiceAccountTokens: tokens,
 		Policies: []string{"research", "everyone"}, Groups: []groups.Group{{Name: "ml", DN: "cn=ml,dc=x"}, {Name: "staff"}},
@@ -37,6 +38,7 @@ func TestStartRequest(t *testing.T) {
 		Env: []v1alpha1.PolicyEnv{{Name: "HF_HOME", Value: "/data"}, {Name: "JUPYTERHUB_API_TOKEN", Value: "of the policy"},
 			{Name: "SCRATCH", Value: "/scratch/{username}/{x}"}, {Name: "MLFLOW_TOKEN", ValueFrom: mlflow}, {Name: "JUPYTERHUB_USER", ValueFrom: mlflow}},
 		Kernels:        v1alpha1.PolicyKernels{IdleSeconds: 60},
+		Pod:            pod,
 		ServersPerUser: 3, ServerIdleSeconds: 3600, MaxRunSeconds: 7200,
 	}
 	idle := int64(60)
@@ -58,6 +60,7 @@ func TestStartRequest(t *testing.T) {
 		Image:     "r/nb:0", ImageChannel: "old", CPULimit: resource.MustParse("2"), MemoryLimit: resource.MustParse("4Gi"),
 		NodeSelector: map[string]string{"pool": "n"}, Tolerations: tolerations, PriorityClassName: "low", Storage: storage,
 		Affinity: affinity, ImagePullSecrets: secrets, ServiceAccountName: "bucket", ServiceAccountTokens: tokens,
+		Pod:            pod,
 		KernelOptions:  v1alpha1.KernelOptions{Policies: []string{"research", "everyone"}, Groups: []string{"ml", "staff"}, IdleTimeoutSeconds: &idle},
 		ServersPerUser: 3, ServerIdleSeconds: 3600, MaxRunSeconds: 7200,
 		Options: []byte(`{"cpu":"2","memory":"4Gi","image":"old"}`),

@@ -131,6 +131,7 @@ func (c *policyPodCheck) volumes() {
 		}
 		if n := sources(&v.VolumeSource); n > 1 {
 			c.add(at, "is of %d kinds: a volume is of one", n)
+			continue
 		}
 		c.objectNames(at, volumeObjects(&v.VolumeSource))
 		if e := v.Ephemeral; e != nil && e.VolumeClaimTemplate != nil {

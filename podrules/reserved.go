@@ -55,10 +55,6 @@ func MetadataFaults(labels, annotations map[string]string, ofPolicy bool) []Faul
 	for _, key := range keys("labels", labels) {
 		value := labels[key]
 		if ofPolicy {
-			if problem := marksProblem(value, "--"); problem != "" {
-				add("labels", key, problem)
-				continue
-			}
 			value = example(value)
 		}
 		for _, text := range validation.IsValidLabelValue(value) {

@@ -74,6 +74,13 @@ var notebookFields = map[string]fieldRow{
 			var claim corev1.PersistentVolumeClaim
 			return c.get(nb.HomeClaim(), &claim) == nil && claim.Annotations[v1alpha1.AnnotationOnRemoval] == v1alpha1.HomeKeep
 		}},
+	"storage.home.labels": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Home.Labels = map[string]string{"team": "blue"} },
+		then: conditionIs(ConditionHome, metav1.ConditionFalse, ReasonClaimDiffers)},
+	"storage.home.annotations": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Home.Annotations = map[string]string{"team": "blue"} },
+		then: conditionIs(ConditionHome, metav1.ConditionFalse, ReasonClaimDiffers)},
+	"storage.home.selector": {edit: func(s *v1alpha1.JupyterNotebookSpec) {
+		s.Storage.Home.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "blue"}}
+	}, then: conditionIs(ConditionHome, metav1.ConditionFalse, ReasonClaimDiffers)},
 	"storage.shared[].name":      {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Shared[0].Name = "other" }},
 	"storage.shared[].claim":     {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Shared[0].Claim = "other" }},
 	"storage.shared[].mountPath": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Shared[0].MountPath = "/other" }},
