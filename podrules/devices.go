@@ -13,6 +13,8 @@ import (
 // every GPU of its node without having asked for one.
 const EnvNvidiaDevices = "NVIDIA_VISIBLE_DEVICES"
 
+var noDevices = corev1.EnvVar{Name: EnvNvidiaDevices, Value: "void"}
+
 // IsExtendedResource reports whether a resource is an extended one, such as
 // nvidia.com/gpu: of a domain that is not Kubernetes' own.
 func IsExtendedResource(name corev1.ResourceName) bool {
@@ -27,9 +29,10 @@ func OnlyOwnDevices(pod *corev1.PodSpec) {
 	for _, list := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
 		for i := range list {
 			c := &list[i]
+			none := slices.Contains(c.Env, noDevices)
 			c.Env = slices.DeleteFunc(c.Env, func(v corev1.EnvVar) bool { return v.Name == EnvNvidiaDevices })
-			if !asksForDevices(c.Resources) {
-				c.Env = append(c.Env, corev1.EnvVar{Name: EnvNvidiaDevices, Value: "void"})
+			if none || !asksForDevices(c.Resources) {
+				c.Env = append(c.Env, noDevices)
 			}
 		}
 	}

@@ -46,3 +46,12 @@ func TestOnlyOwnDevices(t *testing.T) {
 		}
 	}
 }
+
+func TestNoDevicesIsKept(t *testing.T) {
+	pod := corev1.PodSpec{Containers: []corev1.Container{{
+		Env:       []corev1.EnvVar{{Name: podrules.EnvNvidiaDevices, Value: "all"}, {Name: podrules.EnvNvidiaDevices, Value: "void"}},
+		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"example.org/nic": resource.MustParse("1")}},
+	}}}
+	podrules.OnlyOwnDevices(&pod)
+	assert.Equal(t, []corev1.EnvVar{{Name: podrules.EnvNvidiaDevices, Value: "void"}}, pod.Containers[0].Env, "a network card is no GPU")
+}

@@ -2,6 +2,7 @@ package podrules
 
 import (
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -54,6 +55,9 @@ func Shape(t *corev1.PodTemplateSpec, pod *v1alpha1.PolicyPod, who Person) {
 	t.Spec.SecurityContext = pod.PodSecurityContext
 	shapeLifecycle(server.Lifecycle, who)
 	server.VolumeMounts = shapeMounts(pod.VolumeMounts, who)
+	if len(pod.ExtraResources) > 0 { // none of which is a GPU, as OnlyOwnDevices cannot know
+		server.Env = append(slices.Clone(server.Env), noDevices)
+	}
 	for name, q := range pod.ExtraResources {
 		server.Resources.Limits[name] = q
 		server.Resources.Requests[name] = q
