@@ -399,11 +399,8 @@ func (c *policyPodCheck) lifecycle(at string, hooks *corev1.Lifecycle) {
 	}
 }
 
-// isGPU tells a GPU by its resource: those of NVIDIA, AMD and Intel and their parts are called so.
-func (c *policyPodCheck) isGPU(name corev1.ResourceName) bool {
-	if slices.Contains(c.bounds.GPUResources, string(name)) {
-		return true
-	}
+// IsGPU tells a GPU by its resource: those of NVIDIA, AMD and Intel and their parts are called so.
+func IsGPU(name corev1.ResourceName) bool {
 	domain, device, _ := strings.Cut(string(name), "/")
 	return strings.Contains(device, "gpu") || strings.HasPrefix(device, "mig-") || strings.HasPrefix(domain, "gpu.")
 }
@@ -415,7 +412,7 @@ func (c *policyPodCheck) extraResources() {
 		switch {
 		case name == corev1.ResourceCPU, name == corev1.ResourceMemory:
 			c.add(at, "is what members choose, within spec.%s", name)
-		case c.isGPU(name):
+		case IsGPU(name), slices.Contains(c.bounds.GPUResources, string(name)):
 			c.add(at, "GPUs are not given to servers: kernels borrow them while they compute. Set spec.kernels.allowed, spec.kernels.gpuResource and spec.kernels.gpusPerKernel instead")
 		case !IsExtendedResource(name) && name != corev1.ResourceEphemeralStorage && !strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix):
 			c.add(at, "must be ephemeral-storage, hugepages-SIZE or an extended resource such as example.org/fpga")

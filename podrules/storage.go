@@ -22,6 +22,9 @@ const (
 	maxVolumeName      = 63
 )
 
+// SharedVolume is the name in Pods of a shared volume of storage.
+func SharedVolume(name string) string { return sharedVolumePrefix + name }
+
 // Claim is a volume of a notebook, mounted at the same path in its Pod and in
 // those of its kernels.
 type Claim struct {
@@ -44,7 +47,7 @@ func Claims(nb *v1alpha1.JupyterNotebook) []Claim {
 	}
 	for _, shared := range storage.Shared {
 		claims = append(claims, Claim{
-			Volume: sharedVolumePrefix + shared.Name, Name: shared.Claim, Path: path.Clean(shared.MountPath), ReadOnly: shared.ReadOnly,
+			Volume: SharedVolume(shared.Name), Name: shared.Claim, Path: path.Clean(shared.MountPath), ReadOnly: shared.ReadOnly,
 		})
 	}
 	return claims

@@ -10,9 +10,11 @@ import (
 	"strings"
 
 	yamlv3 "go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // profile reads one profile and multiplies it by the choices of its options:
@@ -272,9 +274,12 @@ func (r *Result) override(path string, v any, p *profile) error {
 				r.addLost("%s.%s: without volumes", path, key)
 			}
 		default:
-			r.addLost("%s.%s: no field of a policy holds it", path, key)
+			if !r.podPart(path, key, fields[key], p) {
+				r.addLost("%s.%s: no field of a policy holds it", path, key)
+			}
 		}
 	}
+	namedVolumes(p)
 	return errors.Join(faults...)
 }
 
@@ -298,6 +303,11 @@ func (r *Result) gpus(path string, v any, p *profile) error {
 			faults = append(faults, fmt.Errorf("%s[%s]: not a whole number", path, name))
 		case !strings.Contains(name, "/"):
 			r.addLost("%s[%s]: no field of a policy holds it", path, name)
+		case q.Value() > 0 && !podrules.IsGPU(corev1.ResourceName(name)):
+			if pod(p).ExtraResources == nil {
+				pod(p).ExtraResources = corev1.ResourceList{}
+			}
+			pod(p).ExtraResources[corev1.ResourceName(name)] = q
 		case q.Value() > 0:
 			p.gpus[name] = int32(q.Value())
 		}
@@ -369,58 +379,45 @@ func (r *Result) claim(template string) string {
 	return template
 }
 
-// volumes carries over claims that are mounted whole at one path.
+// volumes carries over claims that are mounted whole at one path as shared volumes, which
+// kernels have, too, and all others as volumes of servers.
 func (r *Result) volumes(path string, fields map[string]any, p *profile) {
-	var volumes []struct {
-		Name                  string `json:"name"`
-		PersistentVolumeClaim *struct {
-			ClaimName string `json:"claimName"`
-			ReadOnly  bool   `json:"readOnly"`
-		} `json:"persistentVolumeClaim"`
-	}
-	var mounts []struct {
-		Name      string `json:"name"`
-		MountPath string `json:"mountPath"`
-		ReadOnly  bool   `json:"readOnly"`
-		SubPath   string `json:"subPath"`
-	}
+	var volumes []corev1.Volume
+	var mounts []corev1.VolumeMount
 	if p.shared.Storage != nil {
 		p.shared.Storage.Shared = nil // an override stands in the place of what every server has
 	}
+	if p.shared.Pod != nil {
+		p.shared.Pod.Volumes, p.shared.Pod.VolumeMounts = nil, nil
+	}
 	for key, into := range map[string]any{"volumes": &volumes, "volume_mounts": &mounts} {
-		list := fields[key]
-		if m, ok := list.(map[string]any); ok { // KubeSpawner takes both
-			var values []any
-			for _, name := range slices.Sorted(maps.Keys(m)) {
-				values = append(values, m[name])
-			}
-			list = values
+		if fields[key] == nil {
+			continue
 		}
-		if text := encoded(list); decodeLoose(text, into) != nil {
+		list := listed(fields[key])
+		if list == nil {
 			r.addLost("%s.%s: not a list of %s", path, key, key)
+			return
+		}
+		if err := decodeInto(r.texts(path+"."+key, list), into); err != nil {
+			r.addLost("%s.%s: %v", path, key, err)
 			return
 		}
 	}
 	for _, v := range volumes {
-		if v.PersistentVolumeClaim == nil || strings.Contains(v.PersistentVolumeClaim.ClaimName, "{") {
-			r.addLost("%s.volumes[%s]: only claims with plain names are carried over", path, v.Name)
-			continue
-		}
-		used := 0
-		for _, m := range mounts {
-			if m.Name != v.Name {
-				continue
-			}
-			used++
-			if m.SubPath != "" || used > 1 {
-				r.addLost("%s.volume_mounts[%s]: a claim is mounted whole, at one path", path, m.MountPath)
-				continue
-			}
+		own := slices.DeleteFunc(slices.Clone(mounts), func(m corev1.VolumeMount) bool { return m.Name != v.Name })
+		claim := v.PersistentVolumeClaim
+		if claim != nil && !strings.Contains(claim.ClaimName, "{") && len(own) == 1 && own[0].SubPath == "" {
 			s := storage(p)
 			s.Shared = append(s.Shared, v1alpha1.SharedVolume{
-				Name: slug(v.Name), Claim: v.PersistentVolumeClaim.ClaimName, MountPath: m.MountPath,
-				ReadOnly: m.ReadOnly || v.PersistentVolumeClaim.ReadOnly,
+				Name: slug(v.Name), Claim: claim.ClaimName, MountPath: own[0].MountPath, ReadOnly: own[0].ReadOnly || claim.ReadOnly,
 			})
+			continue
 		}
+		if len(own) > 0 {
+			r.addLost("%s.volumes[%s]: servers have it by spec.pod.volumes, and kernels have not", path, v.Name)
+		}
+		to := pod(p)
+		to.Volumes, to.VolumeMounts = append(to.Volumes, v), append(to.VolumeMounts, own...)
 	}
 }

@@ -83,6 +83,9 @@ func Import(text []byte, o Options) (Result, error) {
 		return Result{}, err
 	}
 	var faults []error
+	for i := range r.Policies {
+		r.prunePod(&r.Policies[i])
+	}
 	for _, p := range r.Policies {
 		if found := groups.ValidatePolicy(p); len(found) > 0 {
 			faults = append(faults, fmt.Errorf("%s: %w", p.Name, found.ToAggregate()))

@@ -83,6 +83,15 @@ func TestProfileList(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// TestPodsOfZeroToJupyterHub: what has a field is in it, and what would be refused is listed.
+func TestPodsOfZeroToJupyterHub(t *testing.T) {
+	text, err := os.ReadFile("testdata/pods.yaml")
+	require.NoError(t, err)
+	r, err := Import(text, options())
+	require.NoError(t, err)
+	golden(t, "pods.golden.yaml", r)
+}
+
 func TestValuesOfZeroToJupyterHub(t *testing.T) {
 	text, err := os.ReadFile("testdata/values.yaml")
 	require.NoError(t, err)

@@ -36,6 +36,8 @@ type profile struct {
 	sets struct{ cpu, memory, image bool }
 	// shared is what a policy has once: it is carried over if all profiles agree.
 	shared v1alpha1.GroupPolicySpec
+	// homeLabels and homeAnnotations are those of the claim of a home, if there is one.
+	homeLabels, homeAnnotations map[string]string
 }
 
 // profiles makes a policy for every set of allowed_groups, and one for everybody.
@@ -252,11 +254,40 @@ func (r *Result) share(spec *v1alpha1.GroupPolicySpec, title string, members []p
 		return ptr.Deref(s.Storage, v1alpha1.NotebookStorage{})
 	}
 	var kept v1alpha1.NotebookStorage
+	r.sharePod(spec, agree)
 	agree("the home volume", func(s *v1alpha1.GroupPolicySpec) any { return had(s).Home }, func(s *v1alpha1.GroupPolicySpec) { kept.Home = had(s).Home })
 	agree("shared volumes", func(s *v1alpha1.GroupPolicySpec) any { return had(s).Shared }, func(s *v1alpha1.GroupPolicySpec) { kept.Shared = had(s).Shared })
 	if kept.Home != nil || len(kept.Shared) > 0 {
 		spec.Storage = &kept
 	}
+	if kept.Home != nil {
+		kept.Home = kept.Home.DeepCopy()
+		kept.Home.Labels, kept.Home.Annotations = maps.Clone(members[0].homeLabels), maps.Clone(members[0].homeAnnotations)
+	}
+}
+
+// sharePod carries over what all profiles put into Pods.
+func (r *Result) sharePod(spec *v1alpha1.GroupPolicySpec, agree func(string, func(*v1alpha1.GroupPolicySpec) any, func(*v1alpha1.GroupPolicySpec))) {
+	var kept v1alpha1.PolicyPod
+	of := func(s *v1alpha1.GroupPolicySpec) v1alpha1.PolicyPod { return ptr.Deref(s.Pod, v1alpha1.PolicyPod{}) }
+	for _, part := range []struct {
+		what string
+		of   func(v1alpha1.PolicyPod) any
+		take func(v1alpha1.PolicyPod)
+	}{
+		{"extra_labels", func(p v1alpha1.PolicyPod) any { return p.Labels }, func(p v1alpha1.PolicyPod) { kept.Labels = p.Labels }},
+		{"extra_annotations", func(p v1alpha1.PolicyPod) any { return p.Annotations }, func(p v1alpha1.PolicyPod) { kept.Annotations = p.Annotations }},
+		{"init_containers", func(p v1alpha1.PolicyPod) any { return p.InitContainers }, func(p v1alpha1.PolicyPod) { kept.InitContainers = p.InitContainers }},
+		{"extra_containers", func(p v1alpha1.PolicyPod) any { return p.Containers }, func(p v1alpha1.PolicyPod) { kept.Containers = p.Containers }},
+		{"volumes", func(p v1alpha1.PolicyPod) any { return [2]any{p.Volumes, p.VolumeMounts} }, func(p v1alpha1.PolicyPod) { kept.Volumes, kept.VolumeMounts = p.Volumes, p.VolumeMounts }},
+		{"container_security_context", func(p v1alpha1.PolicyPod) any { return p.SecurityContext }, func(p v1alpha1.PolicyPod) { kept.SecurityContext = p.SecurityContext }},
+		{"pod_security_context", func(p v1alpha1.PolicyPod) any { return p.PodSecurityContext }, func(p v1alpha1.PolicyPod) { kept.PodSecurityContext = p.PodSecurityContext }},
+		{"lifecycle_hooks", func(p v1alpha1.PolicyPod) any { return p.Lifecycle }, func(p v1alpha1.PolicyPod) { kept.Lifecycle = p.Lifecycle }},
+		{"extra_resource_limits", func(p v1alpha1.PolicyPod) any { return p.ExtraResources }, func(p v1alpha1.PolicyPod) { kept.ExtraResources = p.ExtraResources }},
+	} {
+		agree(part.what, func(s *v1alpha1.GroupPolicySpec) any { return part.of(of(s)) }, func(s *v1alpha1.GroupPolicySpec) { part.take(of(s)) })
+	}
+	spec.Pod = kept.DeepCopy() // prunePod takes an empty one away
 }
 
 func encoded(v any) string {

@@ -90,6 +90,15 @@ func (r *Result) everyServer(values map[string]any) (profile, error) {
 	take("environment", "extraEnv")
 	take("extra_resource_limits", "extraResource", "limits")
 	take("extra_resource_guarantees", "extraResource", "guarantees")
+	take("init_containers", "initContainers")
+	take("extra_containers", "extraContainers")
+	take("lifecycle_hooks", "lifecycleHooks")
+	take("extra_labels", "extraLabels")
+	take("extra_annotations", "extraAnnotations")
+	take("storage_extra_labels", "storage", "extraLabels")
+	take("storage_extra_annotations", "storage", "extraAnnotations")
+	take("uid", "uid")
+	take("fs_gid", "fsGid")
 	take("volumes", "storage", "extraVolumes")
 	take("volume_mounts", "storage", "extraVolumeMounts")
 	if name, ok := lookup(values, "image", "name").(string); ok && name != "" {
@@ -110,7 +119,12 @@ func (r *Result) everyServer(values map[string]any) (profile, error) {
 	r.home(values, &base)
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		switch key {
-		case "profileList", "cpu", "memory", "nodeSelector", "extraTolerations", "extraEnv", "extraResource", "storage", "image":
+		case "profileList", "cpu", "memory", "nodeSelector", "extraTolerations", "extraEnv", "extraResource", "storage", "image",
+			"initContainers", "extraContainers", "lifecycleHooks", "extraLabels", "extraAnnotations", "uid", "fsGid":
+		case "extraFiles":
+			if !empty(values[key]) {
+				r.addLost("singleuser.extraFiles: put them into a ConfigMap or a Secret, and that into spec.pod.volumes")
+			}
 		case "cmd", "defaultUrl", "startTimeout", "allowPrivilegeEscalation":
 			r.addLost("singleuser.%s: belongs to the Hub's configuration, c.ElasticSpawner", key)
 		default:
@@ -182,7 +196,7 @@ func (r *Result) home(values map[string]any, base *profile) {
 	storage(base).Home = home
 	for _, key := range slices.Sorted(maps.Keys(storageValues)) {
 		switch key {
-		case "type", "capacity", "homeMountPath", "extraVolumes", "extraVolumeMounts", "dynamic", "static":
+		case "type", "capacity", "homeMountPath", "extraVolumes", "extraVolumeMounts", "dynamic", "static", "extraLabels", "extraAnnotations":
 		default:
 			r.addLost("singleuser.storage.%s: no field of a policy holds it", key)
 		}

@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"groups/hub":             {"groups", "hubclient"},
 	"groups/ldap":            {"groups", "groups/naming", "outbound"},
 	"groups/openid":          {"groups", "groups/naming", "outbound"},
-	"groups/policyimport":    {"api/v1alpha1", "groups"},
+	"groups/policyimport":    {"api/v1alpha1", "groups", "podrules"},
 	"groups/policystatus":    {"api/v1alpha1", "groups", "setaside", "namespaces", "health"},
 	"groups/sourcetest":      {"groups"},
 	"podrules/podrulestest":  {},
