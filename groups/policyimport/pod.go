@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
@@ -20,6 +21,69 @@ func pod(p *profile) *v1alpha1.PolicyPod {
 		p.shared.Pod = &v1alpha1.PolicyPod{}
 	}
 	return p.shared.Pod
+}
+
+// homePart reads a trait of KubeSpawner's about the claim of a home that storage_capacity, or
+// zero-to-jupyterhub, makes; known is false for any other.
+func (r *Result) homePart(path, key string, v any, p *profile) (known bool) {
+	var into any
+	switch key {
+	case "storage_extra_labels":
+		p.home.Labels = r.metadata(path+"."+key, v)
+		return true
+	case "storage_extra_annotations":
+		p.home.Annotations = r.metadata(path+"."+key, v)
+		return true
+	case "storage_class":
+		into = &p.home.StorageClassName
+	case "storage_access_modes":
+		into = &p.home.AccessModes
+	case "storage_selector":
+		into = &p.home.Selector
+	default:
+		return false
+	}
+	if err := decodeInto(v, into); err != nil {
+		r.addLost("%s.%s: %v", path, key, err)
+	}
+	return true
+}
+
+// affinity reads the six traits that are parts of a Pod's affinity.
+func (r *Result) affinity(path, key string, v any, p *profile) {
+	if p.shared.Affinity == nil {
+		p.shared.Affinity = &corev1.Affinity{}
+	}
+	a := p.shared.Affinity
+	nodes, pods, apart := ptr.To(ptr.Deref(a.NodeAffinity, corev1.NodeAffinity{})), ptr.To(ptr.Deref(a.PodAffinity, corev1.PodAffinity{})), ptr.To(ptr.Deref(a.PodAntiAffinity, corev1.PodAntiAffinity{}))
+	var into any
+	switch key {
+	case "node_affinity_preferred":
+		into = &nodes.PreferredDuringSchedulingIgnoredDuringExecution
+	case "node_affinity_required":
+		nodes.RequiredDuringSchedulingIgnoredDuringExecution = &corev1.NodeSelector{}
+		into = &nodes.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	case "pod_affinity_preferred":
+		into = &pods.PreferredDuringSchedulingIgnoredDuringExecution
+	case "pod_affinity_required":
+		into = &pods.RequiredDuringSchedulingIgnoredDuringExecution
+	case "pod_anti_affinity_preferred":
+		into = &apart.PreferredDuringSchedulingIgnoredDuringExecution
+	case "pod_anti_affinity_required":
+		into = &apart.RequiredDuringSchedulingIgnoredDuringExecution
+	}
+	if err := decodeInto(listed(v), into); err != nil {
+		r.addLost("%s.%s: %v", path, key, err)
+		return
+	}
+	switch {
+	case strings.HasPrefix(key, "node"):
+		a.NodeAffinity = nodes
+	case strings.HasPrefix(key, "pod_anti"):
+		a.PodAntiAffinity = apart
+	default:
+		a.PodAffinity = pods
+	}
 }
 
 // podPart reads a trait of KubeSpawner's that shapes Pods; known is false for any other.
@@ -51,10 +115,6 @@ func (r *Result) podPart(path, key string, v any, p *profile) (known bool) {
 		pod(p).Labels = r.metadata(path+"."+key, v)
 	case "extra_annotations":
 		pod(p).Annotations = r.metadata(path+"."+key, v)
-	case "storage_extra_labels":
-		p.homeLabels = r.metadata(path+"."+key, v)
-	case "storage_extra_annotations":
-		p.homeAnnotations = r.metadata(path+"."+key, v)
 	case "uid":
 		decode(v, &podContext().RunAsUser)
 	case "gid":
@@ -77,8 +137,12 @@ func (r *Result) podPart(path, key string, v any, p *profile) (known bool) {
 		if v != false {
 			r.addLost("%s.%s: Pod Security \"restricted\" allows it to nobody", path, key)
 		}
+	case "node_affinity_preferred", "node_affinity_required", "pod_affinity_preferred", "pod_affinity_required", "pod_anti_affinity_preferred", "pod_anti_affinity_required":
+		r.affinity(path, key, v, p)
+	case "service_account":
+		r.addLost("%s.%s: name it in spec.serviceAccountName, once its owner has named the policy in the annotation %s", path, key, v1alpha1.AnnotationForPolicies)
 	default:
-		return false
+		return r.homePart(path, key, v, p)
 	}
 	return true
 }

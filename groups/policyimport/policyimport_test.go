@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	yamlv3 "go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -90,6 +91,44 @@ func TestPodsOfZeroToJupyterHub(t *testing.T) {
 	r, err := Import(text, options())
 	require.NoError(t, err)
 	golden(t, "pods.golden.yaml", r)
+}
+
+// TestPodsOfProfiles: what all profiles agree on, of a home's claim, too.
+func TestPodsOfProfiles(t *testing.T) {
+	r, err := Import([]byte(`
+- display_name: Small
+  kubespawner_override:
+    image: a:1
+    cpu_limit: 1
+    mem_limit: 1G
+    storage_capacity: 1Gi
+    storage_class: fast
+    storage_access_modes: [ReadWriteMany]
+    storage_selector: {matchLabels: {tier: ssd}}
+    storage_extra_labels: {team: ml}
+    pod_anti_affinity_preferred: [{weight: 1, podAffinityTerm: {topologyKey: zone}}]
+    container_security_context: {readOnlyRootFilesystem: true}
+    pod_security_context: {supplementalGroups: [3000]}
+    privileged: false
+    allow_privilege_escalation: true
+    modify_pod_hook: x
+`), Options{})
+	require.NoError(t, err)
+	require.Len(t, r.Policies, 1)
+	spec := r.Policies[0].Spec
+	home := spec.Storage.Home
+	assert.Equal(t, "fast", *home.StorageClassName)
+	assert.Equal(t, []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}, home.AccessModes)
+	assert.Equal(t, map[string]string{"tier": "ssd"}, home.Selector.MatchLabels)
+	assert.Equal(t, map[string]string{"team": "ml"}, home.Labels)
+	assert.Equal(t, "zone", spec.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution[0].PodAffinityTerm.TopologyKey)
+	assert.Nil(t, spec.Affinity.NodeAffinity)
+	assert.True(t, *spec.Pod.SecurityContext.ReadOnlyRootFilesystem)
+	assert.Equal(t, []int64{3000}, spec.Pod.PodSecurityContext.SupplementalGroups)
+	assert.Equal(t, []string{
+		"profile_list[0].kubespawner_override.allow_privilege_escalation: Pod Security \"restricted\" allows it to nobody",
+		"profile_list[0].kubespawner_override.modify_pod_hook: no field of a policy holds it",
+	}, r.Lost)
 }
 
 func TestValuesOfZeroToJupyterHub(t *testing.T) {

@@ -36,8 +36,8 @@ type profile struct {
 	sets struct{ cpu, memory, image bool }
 	// shared is what a policy has once: it is carried over if all profiles agree.
 	shared v1alpha1.GroupPolicySpec
-	// homeLabels and homeAnnotations are those of the claim of a home, if there is one.
-	homeLabels, homeAnnotations map[string]string
+	// home is what the claim of a home has besides, if there is one.
+	home v1alpha1.HomeVolume
 }
 
 // profiles makes a policy for every set of allowed_groups, and one for everybody.
@@ -246,6 +246,7 @@ func (r *Result) share(spec *v1alpha1.GroupPolicySpec, title string, members []p
 		apply(&members[0].shared)
 	}
 	agree("node_selector", func(s *v1alpha1.GroupPolicySpec) any { return s.NodeSelector }, func(s *v1alpha1.GroupPolicySpec) { spec.NodeSelector = s.NodeSelector })
+	agree("affinity", func(s *v1alpha1.GroupPolicySpec) any { return s.Affinity }, func(s *v1alpha1.GroupPolicySpec) { spec.Affinity = s.Affinity })
 	agree("tolerations", func(s *v1alpha1.GroupPolicySpec) any { return s.Tolerations }, func(s *v1alpha1.GroupPolicySpec) { spec.Tolerations = s.Tolerations })
 	agree("priority_class_name", func(s *v1alpha1.GroupPolicySpec) any { return s.PriorityClassName }, func(s *v1alpha1.GroupPolicySpec) { spec.PriorityClassName = s.PriorityClassName })
 	agree("image_pull_secrets", func(s *v1alpha1.GroupPolicySpec) any { return s.ImagePullSecrets }, func(s *v1alpha1.GroupPolicySpec) { spec.ImagePullSecrets = s.ImagePullSecrets })
@@ -261,9 +262,27 @@ func (r *Result) share(spec *v1alpha1.GroupPolicySpec, title string, members []p
 		spec.Storage = &kept
 	}
 	if kept.Home != nil {
-		kept.Home = kept.Home.DeepCopy()
-		kept.Home.Labels, kept.Home.Annotations = maps.Clone(members[0].homeLabels), maps.Clone(members[0].homeAnnotations)
+		kept.Home = dressed(kept.Home, &members[0].home)
+		for i := range members {
+			if encoded(members[i].home) != encoded(members[0].home) {
+				r.addLost("%s: claims of homes differ between profiles: those of %s are made", title, members[0].path)
+				break
+			}
+		}
 	}
+}
+
+// dressed is a home with what its claim has besides.
+func dressed(home, besides *v1alpha1.HomeVolume) *v1alpha1.HomeVolume {
+	home, besides = home.DeepCopy(), besides.DeepCopy()
+	home.Labels, home.Annotations, home.Selector = besides.Labels, besides.Annotations, besides.Selector
+	if besides.StorageClassName != nil {
+		home.StorageClassName = besides.StorageClassName
+	}
+	if len(besides.AccessModes) > 0 {
+		home.AccessModes = besides.AccessModes
+	}
+	return home
 }
 
 // sharePod carries over what all profiles put into Pods.

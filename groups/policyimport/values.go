@@ -97,6 +97,13 @@ func (r *Result) everyServer(values map[string]any) (profile, error) {
 	take("extra_annotations", "extraAnnotations")
 	take("storage_extra_labels", "storage", "extraLabels")
 	take("storage_extra_annotations", "storage", "extraAnnotations")
+	take("service_account", "serviceAccountName")
+	take("node_affinity_required", "extraNodeAffinity", "required")
+	take("node_affinity_preferred", "extraNodeAffinity", "preferred")
+	take("pod_affinity_required", "extraPodAffinity", "required")
+	take("pod_affinity_preferred", "extraPodAffinity", "preferred")
+	take("pod_anti_affinity_required", "extraPodAntiAffinity", "required")
+	take("pod_anti_affinity_preferred", "extraPodAntiAffinity", "preferred")
 	take("uid", "uid")
 	take("fs_gid", "fsGid")
 	take("volumes", "storage", "extraVolumes")
@@ -120,7 +127,8 @@ func (r *Result) everyServer(values map[string]any) (profile, error) {
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		switch key {
 		case "profileList", "cpu", "memory", "nodeSelector", "extraTolerations", "extraEnv", "extraResource", "storage", "image",
-			"initContainers", "extraContainers", "lifecycleHooks", "extraLabels", "extraAnnotations", "uid", "fsGid":
+			"initContainers", "extraContainers", "lifecycleHooks", "extraLabels", "extraAnnotations", "uid", "fsGid",
+			"serviceAccountName", "extraNodeAffinity", "extraPodAffinity", "extraPodAntiAffinity":
 		case "extraFiles":
 			if !empty(values[key]) {
 				r.addLost("singleuser.extraFiles: put them into a ConfigMap or a Secret, and that into spec.pod.volumes")
