@@ -101,6 +101,7 @@ var uses = []use{
 	{"docs/clusters.md", "apiVersion: resource.k8s.io/v1", Shown, "the class of somebody's driver; make e2e lends devices of one (test/faults)"},
 	{"docs/clusters.md", "make run KUBECONFIG=$HOME/.kube/config REGISTRY=registry.example.org/elastichub", Elsewhere, "make existing-test types them, with other names"},
 	{"docs/policies.md", "apiVersion: kubeflow.tkestack.io/v1alpha1", Objects, ""},
+	{"docs/policies.md", "# geo.yaml", Objects, ""},
 	{"docs/kernels.md", "kind: JupyterGateway", Objects, ""},
 	{"docs/kernels.md", "kernels:", Values, ""},
 	{"docs/environments.md", "uv venv ~/envs/price", Shown, "fetches packages; make e2e makes one with those of the image"},
