@@ -88,14 +88,15 @@ func TestHomesOfKubeSpawnerAreFoundAndTakenOnce(t *testing.T) {
 		assert.Equal(t, who.String(), claim.Annotations[v1alpha1.AnnotationHubUser], row.name)
 	}
 	// Whoever gets the name next has a home of their own.
-	_, err := c.start(s, "frank", "", "n1", hubUser(99), "")
+	newcomer := hubUser(99) // who is made but once
+	_, err := c.start(s, "frank", "", "n1", newcomer, "")
 	var unclear *UnclearOwnerError
 	if err != nil {
 		require.ErrorAs(t, err, &unclear)
 	} else {
 		c.eventually("another home", func() bool {
 			nb := &v1alpha1.JupyterNotebook{}
-			return c.get(ownName(Key{User: "frank", HubUser: hubUser(99)}), nb) == nil && nb.HomeClaim() != "claim-frank"
+			return c.get(ownName(Key{User: "frank", HubUser: newcomer}), nb) == nil && nb.HomeClaim() != "claim-frank"
 		})
 	}
 }
