@@ -290,9 +290,9 @@ func without(pod *v1alpha1.PolicyPod, at string) bool {
 	one := err == nil
 	switch found[1] {
 	case "labels":
-		return cut(pod.Labels, found[2])
+		cut(pod.Labels, found[2])
 	case "annotations":
-		return cut(pod.Annotations, found[2])
+		cut(pod.Annotations, found[2])
 	case "initContainers":
 		pod.InitContainers = deleted(pod.InitContainers, i, one)
 	case "containers":
@@ -311,20 +311,19 @@ func without(pod *v1alpha1.PolicyPod, at string) bool {
 	case "lifecycle":
 		pod.Lifecycle = nil
 	case "extraResources":
-		return cut(pod.ExtraResources, corev1.ResourceName(found[2]))
+		cut(pod.ExtraResources, corev1.ResourceName(found[2]))
 	default:
 		return false
 	}
 	return true
 }
 
-func cut[M ~map[K]V, K comparable, V any](m M, key K) bool {
+func cut[M ~map[K]V, K comparable, V any](m M, key K) {
 	if _, has := m[key]; has {
 		delete(m, key)
 	} else {
 		clear(m) // it is about all of them
 	}
-	return true
 }
 
 func deleted[T any](list []T, i int, one bool) []T {
