@@ -325,5 +325,3 @@ func decodeInto(v, into any) error {
 	}
 	return yaml.UnmarshalStrict(text, into)
 }
-
-func decodeLoose(text string, into any) error { return yaml.Unmarshal([]byte(text), into) }
