@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podtrouble"
 	"github.com/elastichub/elastichub/portal/acts"
 	"github.com/elastichub/elastichub/portal/holdings"
 )
@@ -171,11 +172,16 @@ func (c *Cluster) explain(ctx context.Context, s subject) (Answer, string, error
 	} else {
 		told.kernel(s.kernel, s.row)
 	}
-	told.pod(pod)
+	if s.server == nil || !saysOfPod[s.server.Status.Reason] {
+		told.pod(pod)
+	}
 	told.happened(events)
 	a.Sentences = told.sentences
 	return a, missing, nil
 }
+
+// saysOfPod are the reasons of servers whose message is what the Pod says, with figures.
+var saysOfPod = map[string]bool{"Unschedulable": true, "ImagePullFailed": true, "ContainerConfigInvalid": true}
 
 // telling gathers sentences, none twice.
 type telling struct {
@@ -374,12 +380,14 @@ func (t *telling) pod(pod *corev1.Pod) {
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			t.say("No node takes its Pod %s: %s", pod.Name, c.Message)
+			clause, _ := podtrouble.Unplaced(c.Message, podtrouble.Placement{Spec: &pod.Spec})
+			t.say("No node takes its Pod %s: %s", pod.Name, clause)
 		}
 	}
 	for _, c := range pod.Status.ContainerStatuses {
 		if w := c.State.Waiting; w != nil && w.Message != "" {
-			t.say("Its container %s waits (%s): %s", c.Name, w.Reason, w.Message)
+			clause, _ := podtrouble.Unpulled(c.Image, w.Message)
+			t.say("Its container %s waits (%s): %s", c.Name, w.Reason, clause)
 		}
 	}
 }

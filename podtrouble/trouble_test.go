@@ -124,3 +124,19 @@ func TestSentence(t *testing.T) {
 	assert.Equal(t, "No node has room.", podtrouble.Sentence("no node has room."))
 	assert.Empty(t, podtrouble.Sentence(""))
 }
+
+func TestOfEvent(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ reason, message, want string }{
+		{"FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu.", "The only node has too little cpu free."},
+		{"FailedScheduling", "new", "new"},
+		{"FailedCreate", `Error creating: pods "a-" is forbidden: no PriorityClass with name high was found`, "The Pod is refused: there is no priority class high: an administrator makes it, or has the policy name another."},
+		{"FailedAttachVolume", `Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) a`, "A volume is not ready: it can be in use on one node at a time, and is in use on another, by a. It comes when that has ended."},
+		{"ProvisioningFailed", `storageclass.storage.k8s.io "fast" not found`, "The volume is not made: there is no storage class fast. An administrator makes it, or has the policy name another."},
+		{"Failed", `Failed to pull image "lab:1": rpc error: code = NotFound desc = failed to pull and unpack image "docker.io/library/lab:1": not found`, "Image lab:1 cannot be pulled: the registry docker.io has no such image. Choose another image, or have an administrator correct its name or tag."},
+		{"Failed", "Error: ErrImagePull", "Error: ErrImagePull"},
+		{"Killing", "0/1 nodes are available: 1 Insufficient cpu.", "0/1 nodes are available: 1 Insufficient cpu."},
+	} {
+		assert.Equal(t, row.want, podtrouble.OfEvent(row.reason, row.message))
+	}
+}

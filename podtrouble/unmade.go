@@ -8,7 +8,7 @@ import (
 
 // Texts of the API server's admission plugins, as a ReplicaSet hands them on.
 var (
-	forbidden     = regexp.MustCompile(`(?s)^(?:Error creating: )?pods "[^"]*" is forbidden: (.+)$`)
+	forbidden     = regexp.MustCompile(`(?s)^(?:Error creating: )?[a-z.]+ "[^"]*" is forbidden: (.+)$`)
 	exceededQuota = regexp.MustCompile(`^exceeded quota: (\S+), requested: (\S+), used: (\S+), limited: (\S+)$`)
 	failedQuota   = regexp.MustCompile(`^failed quota: (\S+): must specify (.+)$`)
 	limitRange    = regexp.MustCompile(`^(minimum|maximum) (\S+) usage per (\S+) is ([^\s,]+?)(?:, but (request|limit) is (\S+)|\.\s+No (?:request|limit) is specified)$`)
@@ -22,8 +22,9 @@ var (
 	webhookFailed = regexp.MustCompile(`(?s)^(?:Error creating: )?Internal error occurred: failed calling webhook "([^"]+)": (.+)$`)
 )
 
-// Unmade translates why the API server does not let a Pod be created: a Deployment's
-// condition ReplicaFailure, or an Event FailedCreate of its ReplicaSet.
+// Unmade translates why the API server does not let a Pod, or what goes with one, be
+// created: its own words, a Deployment's condition ReplicaFailure, or an Event FailedCreate
+// of its ReplicaSet.
 func Unmade(message string) (string, bool) {
 	if m := webhookDenied.FindStringSubmatch(message); m != nil {
 		why := m[2]

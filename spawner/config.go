@@ -1,6 +1,7 @@
 package spawner
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/podtrouble"
 )
 
 // Config is what an installation decides about notebook servers.
@@ -39,11 +41,19 @@ type Config struct {
 	APIAudiences []string
 	// Signals are asked before a server is stopped for idleness; nil: none are.
 	Signals Signals
+	// Nodes tells what room a Pod could have; nil: nodes may not be read.
+	Nodes Nodes
 	// SignalsRequired: a server of which they know nothing is not stopped for idleness.
 	SignalsRequired bool
 	// MetricsSecret names the Secret whose key sha256 is the hash of the token by which
 	// servers show their metrics; empty: no token opens them.
 	MetricsSecret string
+}
+
+// Nodes are those of the cluster.
+type Nodes interface {
+	// RoomFor counts what is free on those that a Pod may be on.
+	RoomFor(ctx context.Context, pod *corev1.PodSpec) (podtrouble.Room, error)
 }
 
 // scope is that of the configuration.

@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/podtrouble"
 	"github.com/elastichub/elastichub/setaside"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -45,6 +46,7 @@ type controller struct {
 	asking  chan struct{}
 	watched watched
 	looked  looked
+	pulls   pulls
 	hub     Hub // nil: there is none that may be asked
 	// hubCalls holds a place for each call of the Hub.
 	hubCalls chan struct{}
@@ -241,7 +243,17 @@ func (c *controller) observe(ctx context.Context, nb *v1alpha1.JupyterNotebook) 
 			}
 		}
 	}
-	o.events = c.events(about...)
+	o.events, o.pulls = c.events(about...), &c.pulls
+	if pod := current(nb, o.pods); pod != nil && c.cfg.Nodes != nil && isUnplaced(pod) {
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		switch room, err := c.cfg.Nodes.RoomFor(short, &pod.Spec); {
+		case err != nil: // the reason is told without figures
+			ctrl.LoggerFrom(ctx).Info("the room on the nodes is not known", "error", err.Error())
+		default:
+			o.room = &room
+		}
+		cancel()
+	}
 	var err error
 	o.remote, err = c.observeRemote(ctx, nb)
 	return o, err
@@ -363,7 +375,7 @@ func (c *controller) scale(ctx context.Context, d *appsv1.Deployment, replicas i
 // into a state; anything else stays an error.
 func refusedBy(err error, what string) error {
 	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
-		return failed(ReasonRefused, "The cluster refuses the %s: %s", what, shorten(strings.TrimSpace(err.Error())))
+		return failed(ReasonRefused, "The cluster refuses the %s: %s", what, translated(podtrouble.Unmade(strings.TrimSpace(err.Error()))))
 	}
 	return fmt.Errorf("write %s: %w", what, err)
 }

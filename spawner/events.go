@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
@@ -61,6 +62,9 @@ func (s *Service) stream(ctx context.Context, name, start string, last int64, kn
 		case nb == nil || known:
 			batch, ended = s.overtaken(nb, last), true
 		}
+		if len(batch) == 0 && named && !ended {
+			batch = s.movement(nb, last, progress)
+		}
 		for _, event := range batch {
 			progress = max(progress, event.Progress)
 			event.Progress = progress
@@ -74,12 +78,42 @@ func (s *Service) stream(ctx context.Context, name, start string, last int64, kn
 		if ended {
 			return
 		}
+		wait := s.moves(nb, last, named)
 		select {
 		case <-changed:
+		case <-wait:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// moveEvery is how often a percentage may move between two entries of the log.
+const moveEvery = 2 * time.Second
+
+// moves tells when the percentage may have moved: never, unless the last entry, which the
+// reader has, is one of which it is known how long it takes.
+func (s *Service) moves(nb *v1alpha1.JupyterNotebook, last int64, named bool) <-chan time.Time {
+	if named && len(nb.Status.Progress) > 0 {
+		if entry := nb.Status.Progress[len(nb.Status.Progress)-1]; entry.ID == last && entry.ExpectedSeconds > 0 {
+			return time.After(moveEvery)
+		}
+	}
+	return nil
+}
+
+// movement is the last entry once more, without its message, if its percentage has moved
+// beyond what was told. Nobody writes it down: who does not look at it costs nothing.
+func (s *Service) movement(nb *v1alpha1.JupyterNotebook, last int64, told int) []Event {
+	if nb.Status.Start != nb.Spec.Start || len(nb.Status.Progress) == 0 {
+		return nil
+	}
+	entry := nb.Status.Progress[len(nb.Status.Progress)-1]
+	now := s.now()
+	if percent := moved(entry, now); entry.ID == last && percent > max(told, int(entry.Percent)) {
+		return []Event{{ID: strconv.FormatInt(entry.ID, 10), Progress: percent, Time: now}}
+	}
+	return nil
 }
 
 // overtaken is the end of a start that its object no longer names.

@@ -2,6 +2,7 @@ package spawner
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -9,24 +10,25 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podtrouble"
 )
 
 // trouble becomes a failure when it has lasted for grace; 0 means at once.
 type trouble struct{ grace time.Duration }
 
 // phaseOfPod says where a living Pod is.
-func phaseOfPod(pod *corev1.Pod) phaseStatus {
+func phaseOfPod(o observed, pod *corev1.Pod) phaseStatus {
 	for _, condition := range pod.Status.Conditions {
 		switch {
 		case condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue:
 			return phaseStatus{phase: v1alpha1.NotebookReady, reason: ReasonReady, message: "The server answers."}
 		case condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse && condition.Reason == corev1.PodReasonUnschedulable:
-			return phaseStatus{phase: v1alpha1.NotebookStarting, reason: ReasonUnschedulable, message: "Waiting for a node: " + shorten(condition.Message)}
+			return phaseStatus{phase: v1alpha1.NotebookStarting, reason: ReasonUnschedulable, message: unplaced(o, pod, condition.Message)}
 		}
 	}
 	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range statuses {
-			if v := phaseOfContainer(&statuses[i], subject(pod, statuses[i].Name)); v != nil {
+			if v := phaseOfContainer(o, pod, &statuses[i]); v != nil {
 				return *v
 			}
 		}
@@ -36,21 +38,21 @@ func phaseOfPod(pod *corev1.Pod) phaseStatus {
 
 // phaseOfContainer knows the kubelet's waiting reasons (pkg/kubelet/container
 // and pkg/kubelet/images of Kubernetes); nil means no trouble.
-func phaseOfContainer(status *corev1.ContainerStatus, who string) *phaseStatus {
+func phaseOfContainer(o observed, pod *corev1.Pod, status *corev1.ContainerStatus) *phaseStatus {
 	waiting := status.State.Waiting
 	if waiting == nil {
 		return nil
 	}
 	switch waiting.Reason {
 	case "InvalidImageName", "ErrImageNeverPull":
-		return &phaseStatus{reason: ReasonImagePullFailed, message: fmt.Sprintf("Image %s cannot be used: %s", status.Image, shorten(waiting.Message)), trouble: &trouble{}}
+		return &phaseStatus{reason: ReasonImagePullFailed, message: fmt.Sprintf("Image %s cannot be used: %s", status.Image, translated(podtrouble.Unpulled(status.Image, waiting.Message))), trouble: &trouble{}}
 	case "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-		return &phaseStatus{reason: ReasonImagePullFailed, message: fmt.Sprintf("Image %s cannot be pulled: %s", status.Image, shorten(waiting.Message)), trouble: &trouble{troubleGrace}}
+		return &phaseStatus{reason: ReasonImagePullFailed, message: unpulled(status.Image, whyUnpulled(o, pod, waiting.Message)), trouble: &trouble{troubleGrace}}
 	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError":
 		return &phaseStatus{reason: ReasonContainerConfig, message: "The container cannot be started: " + shorten(waiting.Message), trouble: &trouble{troubleGrace}}
 	case "CrashLoopBackOff":
 		// The kubelet restarts once without a pause: it has ended twice by now.
-		reason, message := crash(status, who)
+		reason, message := crash(status, subject(pod, status.Name))
 		return &phaseStatus{reason: reason, message: message, trouble: &trouble{}}
 	default:
 		return nil // ContainerCreating, PodInitializing, or new
@@ -78,6 +80,57 @@ func crash(status *corev1.ContainerStatus, who string) (Reason, string) {
 		return ReasonCrashed, message + ": " + text
 	}
 	return ReasonCrashed, message + "."
+}
+
+// isUnplaced tells that the scheduler has found no node for a Pod.
+func isUnplaced(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
+	})
+}
+
+// unplaced tells why no node takes a Pod.
+func unplaced(o observed, pod *corev1.Pod, message string) string {
+	placement := podtrouble.Placement{Spec: &pod.Spec, Room: o.room}
+	if policies := policiesOf(o.notebook); len(policies) > 0 {
+		placement.Policy = "the policy " + policies[0] // where servers run is what the first says
+	}
+	clause, known := podtrouble.Unplaced(message, placement)
+	if !known {
+		return "Waiting for a node: " + shorten(message)
+	}
+	return podtrouble.Sentence(clause)
+}
+
+func unpulled(image, message string) string {
+	return fmt.Sprintf("Image %s cannot be pulled: %s", image, translated(podtrouble.Unpulled(image, message)))
+}
+
+// whyUnpulled takes the cause from the last Event where the kubelet, before it tries again,
+// does not repeat it.
+func whyUnpulled(o observed, pod *corev1.Pod, message string) string {
+	if podtrouble.SaysWhy(message) {
+		return message
+	}
+	var last *corev1.Event
+	for i := range o.events {
+		e := &o.events[i]
+		if e.InvolvedObject.UID == pod.UID && e.Reason == "Failed" && failedPull.MatchString(e.Message) && (last == nil || happened(e).After(happened(last))) {
+			last = e
+		}
+	}
+	if last == nil {
+		return message
+	}
+	return last.Message
+}
+
+// translated shortens what is not ours.
+func translated(clause string, known bool) string {
+	if known {
+		return strings.Join(strings.Fields(clause), " ")
+	}
+	return shorten(clause)
 }
 
 // maxMessageBytes bounds what a status or an event says.

@@ -2,6 +2,8 @@ package spawner
 
 import (
 	"fmt"
+	"math"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podtrouble"
 )
 
 // progressEntry is something to tell the person who waits.
@@ -20,6 +23,8 @@ type progressEntry struct {
 	percent int32
 	message string
 	outcome v1alpha1.StartOutcome
+	// expected is how long it took elsewhere; 0: nobody knows.
+	expected time.Duration
 }
 
 // maxProgress bounds the log; the CRD allows 64. The oldest entries go first.
@@ -41,7 +46,7 @@ func advance(log []v1alpha1.NotebookProgress, todo []progressEntry, now time.Tim
 		}
 		log = append(log, v1alpha1.NotebookProgress{
 			ID: last.ID + 1, Percent: max(last.Percent, s.percent), Message: s.message,
-			Time: metav1.NewMicroTime(now), Outcome: s.outcome,
+			Time: metav1.NewMicroTime(now), Outcome: s.outcome, ExpectedSeconds: int32(math.Ceil(min(s.expected, time.Hour).Seconds())),
 		})
 	}
 	if surplus := len(log) - maxProgress; surplus > 0 {
@@ -135,6 +140,9 @@ func eventProgress(o observed, log []v1alpha1.NotebookProgress) []progressEntry 
 		switch about := event.InvolvedObject; {
 		case pod != nil && about.UID == pod.UID:
 			if s := podEventProgress(event); s != nil {
+				if event.Reason == "Pulling" {
+					o.pulls.foretell(s, event, events, log)
+				}
 				all = append(all, *s)
 			}
 		case o.claim != nil && about.UID == o.claim.UID:
@@ -177,8 +185,10 @@ func cutLast(text, separator string) (string, string, bool) {
 }
 
 var (
-	quoted    = regexp.MustCompile(`"([^"]{1,400})"`)
-	pulledIn  = regexp.MustCompile(` in ([0-9]+(?:\.[0-9]+)?(?:ms|s|m[0-9.]+s))`)
+	quoted     = regexp.MustCompile(`"([^"]{1,400})"`)
+	failedPull = regexp.MustCompile(`^Failed to pull image "([^"]{1,400})": `)
+	// A container that waits says the same better.
+	echo      = regexp.MustCompile(`^Error: (?:ErrImagePull|ImagePullBackOff)$`)
 	onNode    = regexp.MustCompile(`Successfully assigned \S+ to (\S+)`)
 	container = regexp.MustCompile(`^spec\.(initContainers|containers)\{([^}]*)\}$`)
 )
@@ -191,6 +201,9 @@ func podEventProgress(event *corev1.Event) *progressEntry {
 	text := shorten(event.Message)
 	switch event.Reason {
 	case "FailedScheduling":
+		if _, known := podtrouble.Unplaced(event.Message, podtrouble.Placement{}); known {
+			return nil // the Pod's condition says so, with figures
+		}
 		return &progressEntry{percent: 20, message: "Waiting for a node: " + text}
 	case "TriggeredScaleUp":
 		return &progressEntry{percent: 22, message: "Waiting for a node: the cluster is adding one"}
@@ -198,27 +211,41 @@ func podEventProgress(event *corev1.Event) *progressEntry {
 		return &progressEntry{percent: 20, message: "Waiting for a node: the cluster adds none: " + text}
 	case "Scheduled":
 		if m := onNode.FindStringSubmatch(event.Message); m != nil {
-			return &progressEntry{percent: 30, message: "Placed on node " + m[1]}
+			return &progressEntry{percent: 30, message: "Placed on node " + shortNode(m[1])}
 		}
 		return &progressEntry{percent: 30, message: "Placed on a node"}
 	case "SuccessfulAttachVolume":
 		return &progressEntry{percent: 35, message: "Volume attached"}
 	case "FailedAttachVolume", "FailedMount", "FailedMapVolume":
-		return &progressEntry{percent: 32, message: "Volume not ready yet: " + text}
+		return &progressEntry{percent: 32, message: "Volume not ready yet: " + translated(podtrouble.Unmounted(event.Message))}
 	case "Pulling":
 		if m := quoted.FindStringSubmatch(event.Message); m != nil {
-			return &progressEntry{percent: 45, message: "Pulling image " + m[1] + of}
+			return &progressEntry{percent: pullingPercent, message: "Pulling image " + m[1] + of}
 		}
-		return &progressEntry{percent: 45, message: "Pulling image" + of}
+		return &progressEntry{percent: pullingPercent, message: "Pulling image" + of}
 	case "Pulled":
-		if m := pulledIn.FindStringSubmatch(event.Message); m != nil {
-			return &progressEntry{percent: 65, message: "Image pulled in " + duration(m[1]) + of}
+		if took, size, ok := pullOf(event.Message); ok {
+			return &progressEntry{percent: pulledPercent, message: "Image pulled in " + seconds(took) + inBytes(size) + of}
 		}
-		return &progressEntry{percent: 65, message: "Image is already on the node" + of}
+		return &progressEntry{percent: pulledPercent, message: "Image is already on the node" + of}
 	case "Created":
 		return &progressEntry{percent: 70, message: "Container created" + of}
 	case "Started":
-		return &progressEntry{percent: 80, message: "Container started" + of}
+		if of == "" {
+			return &progressEntry{percent: 80, message: "Container started: waiting for the server to answer"}
+		}
+		return &progressEntry{percent: 70, message: "Container started" + of}
+	case "Failed":
+		if m := failedPull.FindStringSubmatch(event.Message); m != nil {
+			return &progressEntry{percent: pullingPercent, message: unpulled(m[1], event.Message) + of}
+		}
+		if echo.MatchString(event.Message) {
+			return nil
+		}
+	case "BackOff":
+		if strings.HasPrefix(event.Message, "Back-off pulling image ") {
+			return nil // what failed was said
+		}
 	case "Unhealthy":
 		return nil // the server does not answer yet
 	}
@@ -237,6 +264,11 @@ func claimEventProgress(event *corev1.Event, name string) *progressEntry {
 	case "WaitForFirstConsumer", "WaitForPodScheduled":
 		return nil
 	}
+	if event.Reason == "ProvisioningFailed" {
+		if clause, known := podtrouble.Unprovisioned(event.Message); known {
+			return &progressEntry{percent: 10, message: fmt.Sprintf("Volume %s: %s", name, translated(clause, known))}
+		}
+	}
 	if event.Type == corev1.EventTypeWarning {
 		return &progressEntry{percent: 10, message: fmt.Sprintf("Volume %s: %s: %s", name, event.Reason, shorten(event.Message))}
 	}
@@ -252,11 +284,11 @@ func ofContainer(fieldPath string) string {
 	return " (" + m[2] + ")"
 }
 
-// duration writes the kubelet's "3.104s" as "3.1 s".
-func duration(text string) string {
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		return text
+// shortNode is the first part of a node's name, as its console and kubectl's users call it.
+func shortNode(name string) string {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return name
 	}
-	return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
+	short, _, _ := strings.Cut(name, ".")
+	return short
 }

@@ -119,7 +119,8 @@ type AutoStop struct {
 // Event is one step of a start, in words for the person who waits.
 type Event struct {
 	// ID orders the events of one start; a reader resumes after the last one
-	// it saw. Any replica gives the same event the same ID.
+	// it saw. Any replica gives the same event the same ID. One that only moves the
+	// percentage has that of the event before, and no message.
 	ID string
 	// Progress is 0 to 100 and never falls within a start.
 	Progress int

@@ -78,6 +78,9 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 		Watches(&v1alpha1.GroupPolicy{}, handler.EnqueueRequestsFromMapFunc(c.byPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(runtimecontroller.Options{MaxConcurrentReconciles: workers})
 	for _, informer := range events {
+		if err := c.pulls.follow(informer); err != nil {
+			return fmt.Errorf("spawner: %w", err)
+		}
 		build = build.WatchesRawSource(eventSource(informer, mgr.GetClient()))
 	}
 	return build.Complete(cfg.Owner.Guard(c))

@@ -13,6 +13,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/podtrouble"
 )
 
 // troubleGrace is how long a Pod may be in a trouble that sometimes passes,
@@ -36,6 +37,10 @@ type observed struct {
 	// blocked is why nothing is built for this generation, nil if it is.
 	blocked *blocked
 	remote  remote
+	// room is what the nodes have that the Pod may be on, if it has none; nil: not known.
+	room *podtrouble.Room
+	// pulls are how long images took; nil: nothing is known of any.
+	pulls *pulls
 	// credentials are looked for unless the server is stopped.
 	credentials credentials
 	now         time.Time
@@ -191,7 +196,7 @@ func phaseOf(o observed) phaseStatus {
 	if pod == nil {
 		return phaseWithoutPod(o)
 	}
-	v := phaseOfPod(pod)
+	v := phaseOfPod(o, pod)
 	v.pod = pod.Name
 	return v
 }
@@ -238,7 +243,7 @@ func phaseWithoutPod(o observed) phaseStatus {
 	for _, condition := range o.deployment.Status.Conditions {
 		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue &&
 			o.deployment.Status.ObservedGeneration >= o.deployment.Generation {
-			return phaseStatus{reason: ReasonPodRefused, message: "The cluster refuses the server's Pod: " + shorten(condition.Message), trouble: &trouble{troubleGrace}}
+			return phaseStatus{reason: ReasonPodRefused, message: "The cluster refuses the server's Pod: " + translated(podtrouble.Unmade(condition.Message)), trouble: &trouble{troubleGrace}}
 		}
 	}
 	for i := range o.pods {

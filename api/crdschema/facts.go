@@ -61,6 +61,7 @@ var facts = map[string]fact{
 	"JupyterNotebook.status.snoozedSeconds":    {seconds, "", ""},
 	"status.progress[].id":                     {"number of the entry", "", ""},
 	"status.progress[].percent":                {"percent", "", ""},
+	"status.progress[].expectedSeconds":        {seconds, "", ""},
 
 	// JupyterGateway
 	"JupyterGateway.spec.kernels":               {"", "[python_kubernetes], which is built in", "[python-cpu, python-gpu]"},

@@ -325,6 +325,9 @@ type NotebookProgress struct {
 	Message string `json:"message"`
 	// Time is when it was reached.
 	Time metav1.MicroTime `json:"time"`
+	// ExpectedSeconds is how long it took elsewhere, such as an image on another node;
+	// where it is served, the percentage moves on meanwhile.
+	ExpectedSeconds int32 `json:"expectedSeconds,omitempty"`
 	// Outcome is set on the last entry.
 	// +kubebuilder:validation:Enum=ready;failed;stopped
 	Outcome StartOutcome `json:"outcome,omitempty"`

@@ -150,13 +150,6 @@ func serve(ctx context.Context, config serveConfig) error {
 		defer hub.Close()
 		throughHub = hubservers.New(hub)
 	}
-	asker, err := probe.New()
-	if err != nil {
-		return err
-	}
-	if err := spawner.SetupWithManager(mgr, spawnerConfig, issuer, asker, throughHub, registry); err != nil {
-		return fmt.Errorf("notebooks: %w", err)
-	}
 	if err := policystatus.SetupWithManager(mgr, scope); err != nil {
 		return err
 	}
@@ -196,6 +189,14 @@ func serve(ctx context.Context, config serveConfig) error {
 	}, remote.NewCaller(protocol.Port), registry)
 	if err != nil {
 		return fmt.Errorf("kernels: %w", err)
+	}
+	spawnerConfig.Nodes = offers
+	asker, err := probe.New()
+	if err != nil {
+		return err
+	}
+	if err := spawner.SetupWithManager(mgr, spawnerConfig, issuer, asker, throughHub, registry); err != nil {
+		return fmt.Errorf("notebooks: %w", err)
 	}
 	if err := registerGauges(mgr, scope, offers, log, registry); err != nil {
 		return err

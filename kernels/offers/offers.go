@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,6 +18,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/namespaces"
+	"github.com/elastichub/elastichub/podtrouble"
 )
 
 // Offer is a kernelspec as somebody who chooses sees it.
@@ -87,6 +89,15 @@ func (c *Catalogue) Uses(ctx context.Context) ([]queue.NodeUse, error) {
 		return nil, nil
 	}
 	return c.cluster.Uses(ctx)
+}
+
+// RoomFor counts what is on the nodes that a Pod may be on; without Config.ClusterCapacity there
+// is nothing known of any.
+func (c *Catalogue) RoomFor(ctx context.Context, pod *corev1.PodSpec) (podtrouble.Room, error) {
+	if c.cluster == nil {
+		return podtrouble.Room{}, nil
+	}
+	return c.cluster.RoomFor(ctx, pod)
 }
 
 // Offers lists what a gateway has to offer under some policies, in the

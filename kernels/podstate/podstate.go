@@ -12,6 +12,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/podtrouble"
 )
 
 // exitKilled is the exit code of SIGKILL.
@@ -257,7 +258,7 @@ type Trouble struct {
 func TroubleOf(pod *corev1.Pod) *Trouble {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return &Trouble{Reason: c.Reason, Message: Sentence("No node can take the kernel's Pod", Clip(c.Message))}
+			return &Trouble{Reason: c.Reason, Message: Sentence("No node can take the kernel's Pod", unplaced(pod, c.Message))}
 		}
 	}
 	images := map[string]string{}
@@ -279,7 +280,7 @@ func TroubleOf(pod *corev1.Pod) *Trouble {
 					grace = 0 // trying again cannot help
 				}
 				return &Trouble{Reason: w.Reason, Cause: v1alpha1.CauseImage, Grace: grace,
-					Message: Sentence(fmt.Sprintf("The image %s cannot be had (%s)", images[s.Name], w.Reason), Clip(w.Message))}
+					Message: Sentence(fmt.Sprintf("The image %s cannot be had (%s)", images[s.Name], w.Reason), translated(podtrouble.Unpulled(images[s.Name], w.Message)))}
 			case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff":
 				if w.Reason == "CrashLoopBackOff" && pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
 					continue // the template wants it restarted
@@ -290,6 +291,19 @@ func TroubleOf(pod *corev1.Pod) *Trouble {
 		}
 	}
 	return nil
+}
+
+// unplaced translates what the scheduler says.
+func unplaced(pod *corev1.Pod, message string) string {
+	return translated(podtrouble.Unplaced(message, podtrouble.Placement{Spec: &pod.Spec}))
+}
+
+// translated bounds what others wrote.
+func translated(clause string, known bool) string {
+	if known {
+		return clause
+	}
+	return Clip(clause)
 }
 
 // Alive reports whether a Pod can still use what it was given: a Pod's devices

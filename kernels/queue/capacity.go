@@ -22,6 +22,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/podstate"
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/podtrouble"
 )
 
 // Capacity tells what extended resources there are for kernels.
@@ -32,6 +33,8 @@ type Capacity interface {
 	Nodes(ctx context.Context) ([]Node, error)
 	// Uses lists all nodes with what is requested of them, by everybody.
 	Uses(ctx context.Context) ([]NodeUse, error)
+	// RoomFor counts what is on the nodes that a Pod may be on.
+	RoomFor(ctx context.Context, pod *corev1.PodSpec) (podtrouble.Room, error)
 }
 
 // Node is one that offers extended resources.

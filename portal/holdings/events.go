@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podtrouble"
 )
 
 // Event is something that happened to a kernel or a server.
@@ -36,12 +37,12 @@ func EventSelectors(o metav1.Object, pod string) []fields.Selector {
 }
 
 // EventsOf lists what happened, the latest first, at most so many: what the cluster
-// tells, and the steps of a server's start.
+// tells, in words for people where they are known, and the steps of a server's start.
 func EventsOf(told []corev1.Event, start []v1alpha1.NotebookProgress, most int) []Event {
 	all := make([]Event, 0, len(told)+len(start))
 	for i := range told {
 		e := &told[i]
-		all = append(all, Event{Time: happened(e), Reason: e.Reason, Message: e.Message, Warning: e.Type == corev1.EventTypeWarning, Count: countOf(e)})
+		all = append(all, Event{Time: happened(e), Reason: e.Reason, Message: podtrouble.OfEvent(e.Reason, e.Message), Warning: e.Type == corev1.EventTypeWarning, Count: countOf(e)})
 	}
 	for _, step := range start {
 		all = append(all, Event{Time: step.Time.Time, Message: step.Message, Warning: step.Outcome == v1alpha1.OutcomeFailed, Count: 1})

@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"outbound":               {},
 	"hubclient":              {"outbound"},
 	"podrules":               {"api/v1alpha1"},
+	"podtrouble":             {},
 	"health":                 {"api/v1alpha1", "podrules"},
 	"health/healthtest":      {"api/v1alpha1"},
 	"setaside":               {"api/v1alpha1"},
@@ -48,10 +49,10 @@ var mayImport = map[string][]string{
 	"portal":                 {"api/v1alpha1", "groups", "podrules", "portal/acts", "portal/holdings", "portal/policyedit", "portal/signin", "prepull/imagestate", "usage", "usage/budgets", "web", "forms"},
 	"portal/acts":            {"api/v1alpha1"},
 	"portal/gauges":          {"api/v1alpha1", "podrules", "portal/holdings", "namespaces"},
-	"portal/holdings":        {"api/v1alpha1", "podrules"},
+	"portal/holdings":        {"api/v1alpha1", "podrules", "podtrouble"},
 	"portal/policyedit":      {"api/v1alpha1", "groups", "portal/holdings"},
 	"portal/signin":          {"hubclient", "outbound"},
-	"plugin":                 {"api/v1alpha1", "portal/acts", "portal/holdings"},
+	"plugin":                 {"api/v1alpha1", "podtrouble", "portal/acts", "portal/holdings"},
 	"plugin/consoleapi":      {},
 	"python/keep":            {},
 	"nbformat":               {},
@@ -60,7 +61,7 @@ var mayImport = map[string][]string{
 	"doctor/gather":          {"api/v1alpha1", "charts/elastichub", "doctor", "groups", "groups/ldap", "hubclient", "outbound", "namespaces"},
 	"forms":                  {"api/v1alpha1", "groups"},
 	"web":                    {"api/v1alpha1", "forms", "groups", "portal/holdings", "portal/policyedit", "prepull/imagestate", "usage"},
-	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside", "namespaces", "health"},
+	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside", "namespaces", "health", "podtrouble"},
 	"spawner/probe":          {"outbound", "spawner", "api/v1alpha1"},
 	"spawner/signals":        {"outbound", "spawner"},
 	"spawner/hubservers":     {"hubclient", "outbound", "spawner"},
@@ -73,13 +74,13 @@ var mayImport = map[string][]string{
 	"kernels":                {"kernels/agent/keys", "kernels/booking", "kernels/gateways", "kernels/lifecycle", "kernels/offers", "kernels/podspec", "kernels/queue", "podrules", "tokens", "usage", "namespaces"},
 	"kernels/languages":      {"kernels/agent/protocol"},
 	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules", "kernels/languages"},
-	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec", "podrules"},
+	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec", "podrules", "podtrouble"},
 	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules", "setaside", "usage", "usage/budgets", "namespaces", "health"},
 	"kernels/devices":        {},
-	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/devices", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "kernels/queue/warm", "podrules", "setaside", "usage", "usage/budgets", "namespaces", "health"},
+	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/devices", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "kernels/queue/warm", "podrules", "podtrouble", "setaside", "usage", "usage/budgets", "namespaces", "health"},
 	"kernels/queue/warm":     {},
 	"kernels/gateways":       {"api/v1alpha1", "kernels/agent/keys", "kernels/languages", "kernels/podspec", "podrules", "setaside", "namespaces", "health"},
-	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/languages", "kernels/lifecycle", "kernels/podspec", "kernels/queue", "namespaces", "podrules"},
+	"kernels/offers":         {"api/v1alpha1", "kernels/admission", "kernels/languages", "kernels/lifecycle", "kernels/podspec", "kernels/queue", "namespaces", "podrules", "podtrouble"},
 	"kernels/agent":          {"kernels/agent/keep/keeper", "kernels/agent/keep/store", "kernels/agent/keys", "kernels/agent/protocol", "kernels/agent/zmtp", "kernels/ports", "kernels/wire"},
 	"kernels/ports":          {},
 	"kernels/gateway":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/ports", "kernels/slab", "kernels/wire", "podrules", "tokens", "tokens/bearer", "kernels/languages"},
@@ -98,7 +99,7 @@ var mayImport = map[string][]string{
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "namespaces", "podrules", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/devices", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "usage/budgets", "kernels/booking", "plugin", "portal/acts", "portal/holdings", "portal/policyedit", "doctor", "nbformat", "prepull", "prepull/imagestate"}
+var httpFree = []string{"api/v1alpha1", "namespaces", "podrules", "podtrouble", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/devices", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "usage/budgets", "kernels/booking", "plugin", "portal/acts", "portal/holdings", "portal/policyedit", "doctor", "nbformat", "prepull", "prepull/imagestate"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()
