@@ -91,14 +91,14 @@ func TestLifeOfAServer(t *testing.T) {
 	require.NotEmpty(t, first)
 	for range stream { // closes when ctx ends
 	}
-	c.event(pod, "Pod", normal, "Pulled", `Successfully pulled image "registry.example/lab:stable" in 3.104s (3.104s including waiting). Image size: 1 bytes.`, notebook)
+	c.event(pod, "Pod", normal, "Pulled", `Successfully pulled image "registry.example/lab:stable" in 3.104s (3.104s including waiting). Image size: 1000000 bytes.`, notebook)
 	c.event(pod, "Pod", normal, "Created", "Container created", notebook)
 	c.event(pod, "Pod", normal, "Started", "Container started", notebook)
 	c.event(pod, "Pod", corev1.EventTypeWarning, "Unhealthy", "Readiness probe failed: connection refused", notebook)
 	c.eventually("started told", func() bool {
 		require.NoError(t, c.get(name, &after))
 		log := after.Status.Progress
-		return len(log) > 0 && log[len(log)-1].Message == "Container started"
+		return len(log) > 0 && log[len(log)-1].Message == "Container started: waiting for the server to answer"
 	})
 	c.ready(pod)
 	state = c.phase(one, req.Key, v1alpha1.NotebookReady)
@@ -122,8 +122,8 @@ func TestLifeOfAServer(t *testing.T) {
 	assert.Equal(t, whole, append(first, rest...), "another replica goes on with the same ids")
 	assert.Subset(t, messages(whole), []string{
 		"Request accepted", "Volume home-jupyter-alice is being created",
-		"Waiting for a node: 0/1 nodes are available: 1 Insufficient memory.", "Placed on node node-1",
-		"Pulling image registry.example/lab:stable", "Image pulled in 3.1 s", "Container created", "Container started", "Server answers",
+		"Placed on node node-1",
+		"Pulling image registry.example/lab:stable", "Image pulled in 3.1 s (1 MB)", "Container created", "Container started: waiting for the server to answer", "Server answers",
 	})
 	assert.NotContains(t, messages(whole), "Unhealthy")
 	for i, event := range whole {

@@ -245,7 +245,7 @@ func TestPodSteps(t *testing.T) {
 		{"Normal", "Pulling", `Pulling image "lab:1"`, "spec.containers{notebook}", "Pulling image lab:1"},
 		{"Normal", "Pulling", `Pulling image "fix:1"`, "spec.initContainers{fix}", "Pulling image fix:1 (fix)"},
 		{"Normal", "Pulled", `Successfully pulled image "lab:1" in 850ms (850ms including waiting)`, "spec.containers{notebook}", "Image pulled in 0.8 s"},
-		{"Normal", "Pulled", `Successfully pulled image "lab:1" in 1m3.2s (1m4s including waiting)`, "spec.containers{notebook}", "Image pulled in 63.2 s"},
+		{"Normal", "Pulled", `Successfully pulled image "lab:1" in 1m3.2s (1m4s including waiting)`, "spec.containers{notebook}", "Image pulled in 1 min 3 s"},
 		{"Normal", "Pulled", `Container image "lab:1" already present on machine`, "spec.containers{notebook}", "Image is already on the node"},
 		{"Warning", "FailedMount", "MountVolume.SetUp failed\nfor volume", "", "Volume not ready yet: MountVolume.SetUp failed for volume"},
 		{"Warning", "Brand-New", "text", "", "Brand-New: text"},

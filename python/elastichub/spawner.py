@@ -718,16 +718,24 @@ class StartLog:
         self._grown = asyncio.Event()
 
     def note(self, event_id, kind, data):
+        progress, message = data.get("progress"), data.get("message")
         if event_id == self.last_id and event_id:
+            if isinstance(progress, int) and not message:
+                self._move(min(progress, 99))
             return
         self.last_id = event_id
-        progress, message = data.get("progress"), data.get("message")
         event: dict[str, object] = {"message": str(message or "")}
         # 100 is the Hub's to say, when the server has answered.
         if isinstance(progress, int):
             event["progress"] = max(0, min(progress, 99))
         self._events.append(event)
         self._wake()
+
+    def _move(self, progress):
+        """The bar moves on, by an event without a message, of which the page shows none."""
+        if self._events and progress > self._events[-1].get("progress", 0):
+            self._events.append({"progress": progress})
+            self._wake()
 
     def close(self):
         self._closed = True

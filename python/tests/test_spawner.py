@@ -18,6 +18,7 @@ import elastichub.spawner
 from double import PROBLEMS, answer, double, recorded
 from elastichub import ElasticSpawner
 from elastichub.service import EventParser
+from elastichub.spawner import StartLog
 
 
 class Spawner(ElasticSpawner):
@@ -1062,3 +1063,20 @@ async def test_a_rename_that_is_refused_is_prevented():
         assert "name=one&to=two" in d.requests[0].uri
         d.will(rename="rename")
         await s.rename("one", "two")
+
+
+async def test_the_bar_moves_between_two_events():
+    log = StartLog()
+    log.note("1", "progress", {"progress": 45, "message": "Pulling image lab:1"})
+    log.note("1", "progress", {"progress": 45, "message": "Pulling image lab:1"})
+    for percent in (50, 49, 50, 54):
+        log.note("1", "progress", {"progress": percent, "message": ""})
+    log.note("2", "progress", {"progress": 65, "message": "Image pulled in 40.0 s"})
+    log.close()
+    assert [event async for event in log.follow()] == [
+        {"message": "Pulling image lab:1", "progress": 45},
+        {"progress": 50},
+        {"progress": 54},
+        {"message": "Image pulled in 40.0 s", "progress": 65},
+    ]
+    assert log.last_id == "2"
