@@ -330,6 +330,7 @@ var stopped = map[v1alpha1.StopCause]string{
 	v1alpha1.StopMaxRun: "it had run for as long as it may",
 	v1alpha1.StopBudget: "its budget was used up",
 	v1alpha1.StopAdmin:  "an administrator asked for it",
+	v1alpha1.StopOrphan: "the Hub does not know it any more",
 }
 
 func (t *telling) server(nb *v1alpha1.JupyterNotebook, row holdings.Server) {
@@ -367,7 +368,7 @@ func (t *telling) server(nb *v1alpha1.JupyterNotebook, row holdings.Server) {
 // conditions says what is not as it should be.
 func (t *telling) conditions(all []metav1.Condition) {
 	for _, c := range all {
-		if c.Status == metav1.ConditionFalse && c.Type == v1alpha1.ConditionReady {
+		if c.Status == metav1.ConditionFalse && c.Type == v1alpha1.ConditionReady || c.Status == metav1.ConditionTrue && c.Type == v1alpha1.ConditionOrphan {
 			t.tell(c.Message)
 		}
 	}

@@ -82,6 +82,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionSignals)
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionTrouble)
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionHub)
+		apimeta.RemoveStatusCondition(&next.Conditions, v1alpha1.ConditionOrphan) // the Hub has started it
 	}
 	next.Start = nb.Spec.Start
 	next.ObservedGeneration = nb.Generation

@@ -7,6 +7,9 @@ const (
 	// ConditionReady comes first. It is true while the object is what it was made for. An
 	// object that rests has none: it neither is ready nor becomes so by itself.
 	ConditionReady = "Ready"
+	// ConditionOrphan is true on a JupyterNotebook of the Hub whose user or server the Hub
+	// does not know; its transition time is since when. The next start removes it.
+	ConditionOrphan = "Orphan"
 	// ConditionStalled is true while the object will not become ready by itself, and
 	// absent otherwise.
 	ConditionStalled = "Stalled"

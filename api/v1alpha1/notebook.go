@@ -304,7 +304,7 @@ const (
 const MaxBusy = 64
 
 // StopCause is why elastichub stops a server, or is going to.
-// +kubebuilder:validation:Enum=Idle;MaxRun;Budget;Admin
+// +kubebuilder:validation:Enum=Idle;MaxRun;Budget;Admin;Orphan
 type StopCause string
 
 // Why a server is stopped without its owner's asking.
@@ -313,6 +313,7 @@ const (
 	StopMaxRun StopCause = "MaxRun" // spec.maxRunSeconds
 	StopBudget StopCause = "Budget" // what may be used is used up
 	StopAdmin  StopCause = "Admin"  // an administrator asked
+	StopOrphan StopCause = "Orphan" // the Hub does not know it any more
 )
 
 // NotebookProgress is one step of a start.

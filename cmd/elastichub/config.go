@@ -24,6 +24,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/spawner/orphans"
 	"github.com/elastichub/elastichub/spawner/signals"
 )
 
@@ -51,9 +52,22 @@ type serveConfig struct {
 	// are stopped and started through it.
 	Hub    hubclient.Config
 	Portal portalConfig
+	// Orphans are servers that the Hub does not know.
+	Orphans orphansConfig
 	// Prometheus is asked before a server is stopped for idleness.
 	Prometheus signals.Config
 	Prepull    prepullConfig
+}
+
+// orphansConfig says what becomes of servers that the Hub does not know.
+type orphansConfig struct {
+	Mode  orphans.Mode
+	Grace time.Duration
+}
+
+// in is what the orphans of a namespace are looked for by.
+func (c orphansConfig) in(namespace string) orphans.Config {
+	return orphans.Config{Namespace: namespace, Mode: c.Mode, Grace: c.Grace}
 }
 
 // usageConfig is of the ledger of hours.
@@ -205,9 +219,10 @@ func defaultServeConfig() serveConfig {
 		Notebooks: notebooksConfig{Gateway: "default"},
 		Kernels: kernelsConfig{IdleTimeoutSeconds: 3600, BusyCPU: 0.05, BusyGPU: 5, MaxRunSeconds: 7 * 24 * 3600, ClusterCapacity: true, DoNotDisrupt: true,
 			Keep: keepConfig{IdleSeconds: 300, MaxBytes: "8Gi", TTL: 7 * 24 * time.Hour}},
-		Usage:  usageConfig{ConfigMaps: "elastichub-usage"},
-		Hub:    hubclient.Config{Timeout: 3 * time.Second},
-		Portal: defaultPortalConfig(),
+		Usage:   usageConfig{ConfigMaps: "elastichub-usage"},
+		Hub:     hubclient.Config{Timeout: 3 * time.Second},
+		Portal:  defaultPortalConfig(),
+		Orphans: orphansConfig{Mode: orphans.Report, Grace: 24 * time.Hour},
 
 		Prepull: prepullConfig{Name: "elastichub", Kernels: true, NodesAtOnce: 5},
 
@@ -319,6 +334,9 @@ func (c serveConfig) validate() error {
 	require("kernels.image", c.Kernels.Image)
 	if found := append(validation.IsDNS1123Subdomain(c.Usage.ConfigMaps), validation.IsValidLabelValue(c.Usage.ConfigMaps)...); len(found) > 0 {
 		faults = append(faults, fmt.Errorf("usage.configMaps: %q begins no name: %s", c.Usage.ConfigMaps, strings.Join(found, "; ")))
+	}
+	if err := c.Orphans.in(c.Namespace).Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("orphans.%w", err))
 	}
 	if q, err := resource.ParseQuantity(c.Kernels.Keep.MaxBytes); err != nil || q.Sign() < 0 {
 		faults = append(faults, fmt.Errorf("kernels.keep.maxBytes: %q is no amount of bytes", c.Kernels.Keep.MaxBytes))

@@ -51,6 +51,7 @@ func command() *cobra.Command {
 		installAgentCommand(),
 		crdsCommand(),
 		doctorCommand(),
+		orphansCommand(),
 		runCommand(),
 		logsCommand(),
 		runKernelCommand(),

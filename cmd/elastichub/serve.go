@@ -40,6 +40,7 @@ import (
 	"github.com/elastichub/elastichub/portal/signin"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/hubservers"
+	"github.com/elastichub/elastichub/spawner/orphans"
 	"github.com/elastichub/elastichub/spawner/probe"
 	"github.com/elastichub/elastichub/spawner/signals"
 	"github.com/elastichub/elastichub/tokens"
@@ -149,6 +150,13 @@ func serve(ctx context.Context, config serveConfig) error {
 	if hub != nil {
 		defer hub.Close()
 		throughHub = hubservers.New(hub)
+	}
+	var listing orphans.Hub
+	if hub != nil {
+		listing = hubservers.New(hub)
+	}
+	if err := orphans.SetupWithManager(mgr, config.Orphans.in(config.Namespace), listing, registry); err != nil {
+		return err
 	}
 	if err := policystatus.SetupWithManager(mgr, scope); err != nil {
 		return err

@@ -40,6 +40,8 @@ const (
 	Console = "66666666666666666666666666666666"
 	// Steward may read users, and start and stop their servers.
 	Steward = "77777777777777777777777777777777"
+	// Warden may do that, and list all users.
+	Warden = "88888888888888888888888888888888"
 )
 
 // Callback is where the Hub sends those who sign in to the service console.
@@ -61,8 +63,8 @@ c.Authenticator.allow_all = True
 c.JupyterHub.db_url = "sqlite:///hub.sqlite"
 c.JupyterHub.bind_url = "http://127.0.0.1:%[1]d"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:%[2]d"
-tokens = {"reader": "` + Reader + `", "namer": "` + Namer + `", "nobody": "` + Nobody + `", "some": "` + Some + `", "tester": "` + tester + `", "steward": "` + Steward + `", "console": "` + Console + `"}
-scopes = {"reader": ["read:users:groups"], "namer": ["read:users:name"], "some": ["read:users:groups!group=staff"], "steward": ["read:users", "servers"], "tester": ["admin:users", "admin:groups", "tokens", "access:services", "read:users", "servers"]}
+tokens = {"reader": "` + Reader + `", "namer": "` + Namer + `", "nobody": "` + Nobody + `", "some": "` + Some + `", "tester": "` + tester + `", "steward": "` + Steward + `", "warden": "` + Warden + `", "console": "` + Console + `"}
+scopes = {"reader": ["read:users:groups"], "namer": ["read:users:name"], "some": ["read:users:groups!group=staff"], "steward": ["read:users", "servers"], "warden": ["list:users", "read:users", "servers"], "tester": ["admin:users", "admin:groups", "tokens", "access:services", "read:users", "servers"]}
 c.JupyterHub.services = [{"name": n, "api_token": t} for n, t in tokens.items()]
 c.JupyterHub.services[-1].update(oauth_redirect_uri="` + Callback + `", oauth_no_confirm=True,
     oauth_client_allowed_scopes=["read:users!user", "access:services!service=console"])

@@ -279,6 +279,9 @@ hub:
   caFile: {{ .caFile | quote }}
 {{- end }}
 {{- end }}
+orphans:
+  mode: {{ .Values.orphans.mode | quote }}
+  grace: {{ int64 .Values.orphans.graceSeconds }}s
 {{- if .Values.portal.enabled }}
 {{- with .Values.portal }}
 portal:
