@@ -73,7 +73,9 @@ func (c *Client) Do(ctx context.Context, r *http.Request) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	r = r.WithContext(ctx)
-	r.Header.Set("Accept", "application/json")
+	if r.Header.Get("Accept") == "" {
+		r.Header.Set("Accept", "application/json")
+	}
 	answer, err := c.RoundTrip(r)
 	if err != nil {
 		return nil, err

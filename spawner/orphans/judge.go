@@ -50,9 +50,9 @@ type Orphan struct {
 	Message string
 }
 
-// skew is how far clocks may differ, and how long the Hub and we may take to tell each
-// other of a start.
-const skew = time.Minute
+// skew is how far clocks may differ. A notebook that is younger than a listing, or nearly
+// so, was not there to be listed.
+const skew = 10 * time.Second
 
 // judge looks for every notebook of the Hub among the Hub's people, who were listed since
 // asked. Error: ErrImplausible.
