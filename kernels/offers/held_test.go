@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -14,6 +15,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/namespaces"
+	"github.com/elastichub/elastichub/podtrouble"
 )
 
 // listed is a cache that holds these kernels and policies.
@@ -82,6 +84,10 @@ type room []queue.Node
 func (r room) Nodes(context.Context) ([]queue.Node, error) { return r, nil }
 
 func (r room) Uses(context.Context) ([]queue.NodeUse, error) { return nil, nil }
+
+func (r room) RoomFor(context.Context, *corev1.PodSpec) (podtrouble.Room, error) {
+	return podtrouble.Room{Nodes: len(r)}, nil
+}
 
 func TestCapacityCountsEveryResource(t *testing.T) {
 	node := func(total, free admission.Resources) queue.Node {
