@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,10 +12,13 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
+from elastichub.notebook import terminal
 from elastichub.notebook.mixing import stand_in
 from elastichub.notebook.terminal import TerminalKernelSpecs
 from notebookserver import Server
 from peer import SPECS, Peer, until
+
+LOG = logging.getLogger(__name__)
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def specs(tmp_path, monkeypatch, peer):
     monkeypatch.setenv("JUPYTER_GATEWAY_URL", peer.url)
     monkeypatch.setenv("JUPYTER_GATEWAY_AUTH_TOKEN", "secret")
     monkeypatch.delenv("JUPYTER_PATH", raising=False)
-    written = TerminalKernelSpecs()
+    written = TerminalKernelSpecs(LOG)
     written.announce()
     written.write(SPECS)
     yield written
@@ -76,7 +80,7 @@ async def test_a_program_runs_code_at_the_gateway(client, peer):
 
 
 async def test_a_notebook_made_elsewhere_runs_in_a_terminal(specs, peer, capfd):
-    elsewhere = TerminalKernelSpecs(usual=[("python", "python3"), ("r", "ir")])
+    elsewhere = TerminalKernelSpecs(LOG, usual=[("python", "python3"), ("r", "ir")])
     elsewhere.write(SPECS)
     assert {"python-gpu", "python3"} <= names()
     assert not (elsewhere.path / "kernels" / "ir").exists(), "nobody speaks R here"
@@ -169,6 +173,59 @@ async def test_a_servers_terminals_find_them(tmp_path, peer, local, monkeypatch)
         assert not any("bridge" in word for word in argv), "the server's own go the direct way"
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["gateway", "mixed"])
+async def test_programs_that_the_server_did_not_start_find_them(tmp_path, peer, local):
+    """As kubectl exec starts them, with the variables of image and Pod. Nobody has opened a page."""
+    place = tmp_path / "elastichub"
+    (place / "kernels" / "removed-meanwhile").mkdir(parents=True)
+    server = Server(tmp_path, peer, local=local)
+    server.env["JUPYTER_PATH"] = f"{place}:/nowhere"
+    await server.start()
+    try:
+        there = {"python-gpu"} if local else {"python-gpu", "python3"}
+        await until("they are written", lambda: {file.name for file in (place / "kernels").iterdir()} == there)
+        code = "from jupyter_client.manager import KernelManager\nKernelManager(kernel_name='python-gpu').start_kernel()"
+        program = subprocess.Popen([sys.executable, "-c", f"{code}\ninput()"], stdin=subprocess.PIPE, env=server.env)
+        await until("it runs", lambda: [kernel.name for kernel in peer.kernels.values()] == ["python-gpu"])
+        program.communicate(b"\n")
+        _, listed = await server.api("GET", "/api/kernelspecs")
+        argv = [word for found in listed["kernelspecs"].values() for word in found["spec"]["argv"]]
+        assert "elastichub.notebook.bridge" not in argv, "none is a kernel of the server's own"
+    finally:
+        await server.stop()
+
+
+async def test_a_gateway_that_comes_later_is_asked_again(specs, monkeypatch):
+    specs.write({})
+    answers, waited = [OSError("refused"), {}, {}, SPECS, SPECS], []
+
+    async def list_all():
+        if isinstance(answers[0], OSError):
+            raise answers.pop(0)
+        specs.write(answers.pop(0))
+
+    async def sleep(seconds):
+        waited.append(seconds)
+        if not answers:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(terminal.asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await specs.keep_written(list_all)
+    assert waited == [1, 2, 4, terminal.EVERY, terminal.EVERY]
+
+
+async def test_a_directory_that_cannot_be_written_costs_no_page_its_kernels(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    (tmp_path / "file").write_text("")
+    written = TerminalKernelSpecs(LOG, environ={"JUPYTER_PATH": f"{tmp_path}/file/elastichub"})
+    assert "do not find the gateway's kernels" in caplog.text
+    assert written.path.is_relative_to(tmp_path / "runtime"), "terminals do"
+    (tmp_path / "runtime").write_text("")
+    written.write(SPECS)
+    assert "cannot be written for programs" in caplog.text
 
 
 @pytest.mark.parametrize("local", [False, True], ids=["gateway", "mixed"])

@@ -95,15 +95,8 @@ def _load_for_gateway(app):
 
     specs = getattr(app.kernel_spec_manager, "remote", app.kernel_spec_manager)
     # A server that has kernels of its own has a python3 among them.
-    specs.terminal = TerminalKernelSpecs(usual=USUAL if specs is app.kernel_spec_manager else ())
+    specs.terminal = TerminalKernelSpecs(app.log, usual=USUAL if specs is app.kernel_spec_manager else ())
     specs.terminal.announce()
-
-    async def list_specs():
-        # jupyter_server tells the default kernel before it asks for the kernelspecs.
-        try:
-            await app.kernel_spec_manager.get_all_specs()
-        except Exception as error:  # noqa: BLE001 - the next page asks again
-            app.log.info("the gateway's kernelspecs are not known yet: %r", error)
 
     sessions = app.session_manager
     lasting = isinstance(sessions, LastingSessions)  # an image may have configured its own
@@ -127,7 +120,10 @@ def _load_for_gateway(app):
         # Held by the application: the loop itself keeps weak references to tasks only.
         app.elastichub_states = asyncio.ensure_future(states.run())
         app.elastichub_watch = asyncio.ensure_future(watch.run())
-        app.elastichub_specs = asyncio.ensure_future(list_specs())
+        # Also since jupyter_server tells the default kernel before it asks for the kernelspecs.
+        app.elastichub_specs = asyncio.ensure_future(
+            specs.terminal.keep_written(app.kernel_spec_manager.get_all_specs)
+        )
         if lasting and not sessions.adopted:
             app.elastichub_sessions = asyncio.ensure_future(sessions.keep_adopting())
 

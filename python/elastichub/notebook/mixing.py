@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import time
 from typing import Any
@@ -32,7 +33,7 @@ from traitlets import default
 from .connection import GatewayConnection
 from .environments import VARIABLE, Environments, LocalKernelSpecs, is_own
 from .frames import text
-from .terminal import TerminalKernelSpecs
+from .terminal import TerminalKernelSpecs, is_ours
 
 SUFFIX = " (this server)"  # of the names of kernels that run here
 FRESH = 1.0  # seconds for which what the gateway said of a kernel is passed on
@@ -266,8 +267,9 @@ class MixedKernelSpecs(KernelSpecManager):
         self.remote = GatewayKernelSpecs(**kwargs)
         self.remote.tells_faults = False  # the local ones do
         self.local = LocalKernelSpecs(self.remote.environments, **kwargs)
-        # They are read now: what is announced to terminals later is no kernel of this server.
-        self.log.debug("this server's kernelspecs are in %s", self.local.kernel_dirs)
+        # They are read now: what is written for programs is no kernel of this server, neither where
+        # the image names its directory nor where it is announced later.
+        self.local.kernel_dirs = [there for there in self.local.kernel_dirs if not is_ours(os.path.dirname(there))]
         self._offered = None  # by the gateway when it last answered
         self._hidden = set()
 
