@@ -132,6 +132,14 @@ func TestObjectsOfGatewayOnlySample(t *testing.T) {
 	golden(t, "ejo-gateway-only.golden.yaml", service(nb), authSecret(nb, credentials{token: &empty, password: &empty}, ""), deployment(testConfig(), nb, "17"))
 }
 
+// TestAuthSecretsWithoutHub keeps what a test of kernels/gateway configures servers with.
+func TestAuthSecretsWithoutHub(t *testing.T) {
+	nb := sample(t, "ejo-gateway-only.yaml")
+	for name, found := range map[string]credentials{"disabled": {token: text(""), password: text("")}, "token": {token: text("right")}, "password": {password: text("geheim")}} {
+		golden(t, "auth-"+name+".golden.yaml", authSecret(nb, found, "elastichub-own"))
+	}
+}
+
 func TestObjectsOfTemplateSample(t *testing.T) {
 	nb := sample(t, "ejo-template.yaml")
 	require.Nil(t, refuse(nb))
