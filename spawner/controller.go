@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -20,7 +19,6 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/podrules"
-	"github.com/elastichub/elastichub/podtrouble"
 	"github.com/elastichub/elastichub/setaside"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -110,11 +108,8 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	}
 	switch err := c.act(ctx, &o); {
 	case isStop(err, &o.blocked):
-		switch {
-		case o.blocked.reason == ReasonWaitingForEnvironment, o.blocked.reason == ReasonWaitingForCredentials, o.blocked.reason == ReasonWaitingForRemoval:
-			wait = secretRetry
-		case built(o.deployment, nb):
-			wait = repairRetry
+		if again := retryAfter(o); again > 0 {
+			wait = again
 		}
 	case err != nil:
 		return ctrl.Result{}, err
@@ -271,6 +266,9 @@ func madeBy(pod *corev1.Pod, deployment string) bool {
 func (c *controller) act(ctx context.Context, o *observed) error {
 	nb := o.notebook
 	if err := c.takeOutLiterals(ctx, o); err != nil {
+		if built(o.deployment, nb) {
+			return whileRunning(err)
+		}
 		return err
 	}
 	if nb.Spec.Stopped || nb.StartHasFailed() {
@@ -365,17 +363,8 @@ func (c *controller) scale(ctx context.Context, d *appsv1.Deployment, replicas i
 	changed := d.DeepCopy()
 	changed.Spec.Replicas = &replicas
 	if err := c.client.Patch(ctx, changed, podrules.PatchOver(d)); err != nil {
-		return fmt.Errorf("scale deployment: %w", err)
+		return writeFault(err, "Deployment")
 	}
 	*d = *changed
 	return nil
-}
-
-// refusedBy turns the API server's refusals, which retrying does not cure,
-// into a state; anything else stays an error.
-func refusedBy(err error, what string) error {
-	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
-		return failed(ReasonRefused, "The cluster refuses the %s: %s", what, translated(podtrouble.Unmade(strings.TrimSpace(err.Error()))))
-	}
-	return fmt.Errorf("write %s: %w", what, err)
 }

@@ -82,7 +82,7 @@ func (c *controller) takeOutLiterals(ctx context.Context, o *observed) error {
 		nb.Annotations[lastApplied] = withoutLiterals(text)
 	}
 	if err := c.client.Patch(ctx, nb, podrules.PatchOver(before), client.FieldOwner(authManager)); err != nil {
-		return fmt.Errorf("take credentials out of the notebook: %w", err)
+		return writeFault(err, "spec.auth without the literal credentials")
 	}
 	if !wasBuilt {
 		return nil
@@ -99,7 +99,7 @@ func (c *controller) patchDeployment(ctx context.Context, o *observed, change fu
 	change(changed)
 	remark(changed, o.deployment, change)
 	if err := c.client.Patch(ctx, changed, podrules.PatchOver(o.deployment)); err != nil {
-		return fmt.Errorf("change deployment: %w", err)
+		return writeFault(err, "Deployment")
 	}
 	o.deployment = changed
 	return nil

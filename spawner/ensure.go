@@ -2,7 +2,6 @@ package spawner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -49,7 +48,7 @@ func (c *controller) environment(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	owned := secret.DeepCopy()
 	owned.OwnerReferences = meta(nb, "").OwnerReferences
 	if err := c.client.Patch(ctx, owned, podrules.PatchOver(&secret)); err != nil {
-		return fmt.Errorf("own environment: %w", err)
+		return writeFault(err, "Secret")
 	}
 	return nil
 }
@@ -73,10 +72,8 @@ func (c *controller) ensureClaim(ctx context.Context, o *observed) error {
 		switch err := c.client.Create(ctx, made); {
 		case err == nil:
 			o.claim = made
-		case apierrors.IsAlreadyExists(err):
-			return fmt.Errorf("claim appeared meanwhile: %w", err)
 		default:
-			return refusedBy(err, "home volume")
+			return writeFault(err, "home volume")
 		}
 	}
 	if o.claim.DeletionTimestamp != nil {
@@ -224,7 +221,7 @@ func (c *controller) ensureSecret(ctx context.Context, nb *v1alpha1.JupyterNoteb
 	err := c.live.Get(ctx, client.ObjectKeyFromObject(want), &have)
 	if apierrors.IsNotFound(err) {
 		if err := c.client.Create(ctx, want); err != nil {
-			return refusedBy(err, "Secret")
+			return writeFault(err, "Secret")
 		}
 		return nil
 	}
@@ -240,7 +237,7 @@ func (c *controller) ensureSecret(ctx context.Context, nb *v1alpha1.JupyterNoteb
 	changed := have.DeepCopy()
 	changed.Data, changed.Labels, changed.Annotations = want.Data, want.Labels, want.Annotations
 	if err := c.client.Patch(ctx, changed, podrules.PatchOver(&have)); err != nil {
-		return refusedBy(err, "Secret")
+		return writeFault(err, "Secret")
 	}
 	return nil
 }
@@ -320,14 +317,6 @@ func (c *controller) createOrPatch(ctx context.Context, object client.Object, ch
 	default:
 		return c.client.Patch(ctx, object, podrules.PatchOver(before))
 	}
-}
-
-func writeFault(err error, what string) error {
-	var stop *stopError
-	if err == nil || errors.As(err, &stop) {
-		return err
-	}
-	return refusedBy(err, what)
 }
 
 func merged(have, want map[string]string) map[string]string {

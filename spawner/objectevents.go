@@ -23,6 +23,9 @@ func objectEvents(before, next v1alpha1.JupyterNotebookStatus) []health.Event {
 		reason = string(next.Phase)
 	}
 	told := besides(before, next)
+	if next.Reason == string(ReasonClusterError) && before.Reason != next.Reason {
+		told = append(told, health.Warning(reason, next.Message))
+	}
 	switch again := next.Start != before.Start; next.Phase {
 	case v1alpha1.NotebookReady:
 		if again || before.Phase != next.Phase {
@@ -40,7 +43,7 @@ func objectEvents(before, next v1alpha1.JupyterNotebookStatus) []health.Event {
 		switch {
 		case again, before.Phase == "", before.Phase == v1alpha1.NotebookStopped, before.Phase == v1alpha1.NotebookStopping, before.Phase == v1alpha1.NotebookFailed:
 			told = append(told, health.Normal(eventStarting, next.Message))
-		case before.Phase == v1alpha1.NotebookReady: // it answered, and does not any more
+		case before.Phase == v1alpha1.NotebookReady && reason != string(ReasonClusterError): // it answered, and does not any more
 			told = append(told, health.Warning(reason, next.Message))
 		}
 	case v1alpha1.NotebookStopping: // Stopped follows

@@ -12,6 +12,8 @@ const (
 	ReasonWaitingForCredentials Reason = "WaitingForCredentials"
 	ReasonWaitingForVolume      Reason = "WaitingForVolume"
 	ReasonWaitingForRemoval     Reason = "WaitingForRemoval"
+	// ReasonClusterError: the API server failed to write something that the server needs.
+	ReasonClusterError Reason = "ClusterError"
 
 	// Starting.
 	ReasonCreating      Reason = "Creating"

@@ -3,7 +3,6 @@ package spawner
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -103,7 +102,7 @@ func (c *controller) restore(ctx context.Context, d *appsv1.Deployment) error {
 	keepRestart(&d.Spec, &changed.Spec)
 	mark(changed, d.Generation+1, *want)
 	if err := c.client.Patch(ctx, changed, podrules.PatchOver(d)); err != nil {
-		return refusedBy(err, "Deployment")
+		return writeFault(err, "Deployment")
 	}
 	*d = *changed
 	return nil
@@ -124,11 +123,7 @@ func (c *controller) repair(ctx context.Context, o *observed) error {
 	if err == nil && ready {
 		err = c.renewAuth(ctx, o)
 	}
-	var stop *stopError
-	if errors.As(err, &stop) {
-		return pending(stop.reason, "%s", stop.message)
-	}
-	return err
+	return whileRunning(err)
 }
 
 // looked is when the Secrets of servers were looked at; a new leader begins anew, and

@@ -88,6 +88,9 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	next.ObservedGeneration = nb.Generation
 
 	v := phaseOf(o)
+	if next.Phase == v1alpha1.NotebookFailed && v.phase != v1alpha1.NotebookFailed && v.trouble == nil {
+		next.Progress = nil // what had failed is tried again
+	}
 	wait := holdBack(o, &next, &v)
 	next.Phase, next.Reason, next.Message, next.PodName = v.phase, string(v.reason), v.message, v.pod
 	next.URL = ""
@@ -183,6 +186,8 @@ func phaseOf(o observed) phaseStatus {
 	case nb.Spec.Stopped && noPodLeft(o):
 		reason, message := stopReason(nb)
 		return phaseStatus{phase: v1alpha1.NotebookStopped, reason: reason, message: message}
+	case nb.Spec.Stopped && o.blocked != nil:
+		return phaseStatus{phase: v1alpha1.NotebookStopping, reason: o.blocked.reason, message: o.blocked.message}
 	case nb.Spec.Stopped:
 		return phaseStatus{phase: v1alpha1.NotebookStopping, reason: ReasonStopping, message: "The server is being stopped."}
 	case o.blocked != nil:
