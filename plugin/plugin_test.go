@@ -75,7 +75,9 @@ func (l *lab) fill() {
 	spec.Spec.DisplayName = "Python GPU"
 	spec.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")}}
 	l.create(spec)
-	l.server("jupyter-alice", "alice", "start-1", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady, StartTime: l.before(time.Hour)})
+	l.server("jupyter-alice", "alice", "start-1", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady, StartTime: l.before(time.Hour), Busy: []v1alpha1.NotebookBusy{
+		{Kind: v1alpha1.BusyTerminal, Name: "1 (make)", Since: l.before(20 * time.Minute)}, {Kind: v1alpha1.BusyKernel, Name: ready}, {Kind: "download"},
+	}})
 	l.server("plain", "", "", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookFailed, Reason: "ImagePullBackOff", Message: "The image cannot be had"})
 	queued := metav1.NewMicroTime(l.now.Add(-3 * time.Minute))
 	l.kernel(waiting, "bob", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelQueued, QueuedSince: &queued,

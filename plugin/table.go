@@ -194,11 +194,24 @@ func (p Printer) Servers(rows []Server) error {
 		{"MEMORY", false, func(s Server) string { return bytes(s.Memory) }},
 		{"STARTED", false, func(s Server) string { return p.ago(s.StartedAt) }},
 		{"ACTIVE", false, func(s Server) string { return p.ago(s.LastActivity) }},
+		{"KEPT BY", true, func(s Server) string { return keptBy(s.Busy) }},
 		{"NODE", true, func(s Server) string { return s.Node }},
 		{"POLICY", true, func(s Server) string { return s.Policy }},
 		{"IMAGE", true, func(s Server) string { return s.Image }},
 		{"REASON", true, func(s Server) string { return s.Reason }},
 	})
+}
+
+// keptBy is what keeps a server, the first of it by name.
+func keptBy(all []holdings.Busy) string {
+	if len(all) == 0 {
+		return ""
+	}
+	text := strings.TrimPrefix(busyThing(all[0]), "the ")
+	if more := len(all) - 1; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // Top writes sums.

@@ -342,6 +342,9 @@ func (t *telling) server(nb *v1alpha1.JupyterNotebook, row holdings.Server) {
 		t.say("%s has been starting%s", name, t.ago(row.StartedAt))
 	case v1alpha1.NotebookReady:
 		t.say("%s has run on %s%s", name, cmp.Or(row.Node, "a node that is not known"), t.ago(row.StartedAt))
+		for _, b := range row.Busy {
+			t.say("It is kept by %s%s", busyThing(b), t.ago(b.Since))
+		}
 		if row.StopAt != nil {
 			t.say("It is stopped %s (%s), or looked at again then", t.in(*row.StopAt), row.StopCause)
 		}
@@ -363,6 +366,11 @@ func (t *telling) server(nb *v1alpha1.JupyterNotebook, row holdings.Server) {
 	}
 	t.tell(row.Message)
 	t.conditions(nb.Status.Conditions)
+}
+
+// busyThing is what keeps a server: the terminal 1 (make).
+func busyThing(b holdings.Busy) string {
+	return strings.TrimRight(fmt.Sprintf("the %s %s", b.Kind, cmp.Or(b.Title, b.Name)), " ")
 }
 
 // conditions says what is not as it should be.

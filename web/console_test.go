@@ -33,7 +33,9 @@ func ago(d time.Duration) *time.Time { t := consoleNow.Add(-d); return &t }
 func sampleServers() []holdings.Server {
 	return []holdings.Server{
 		{Name: "jupyter-researcher", User: "researcher", Phase: v1alpha1.NotebookReady, Policy: "ml-research", Node: "node-1", Image: "registry.example.org/lab:4", CPU: 2, Memory: 4 << 30,
-			Created: *ago(30 * 24 * time.Hour), StartedAt: ago(3 * time.Hour), LastActivity: ago(25 * time.Minute), StopAt: ago(-35 * time.Minute), StopCause: v1alpha1.StopIdle},
+			Created: *ago(30 * 24 * time.Hour), StartedAt: ago(3 * time.Hour), LastActivity: ago(25 * time.Minute), StopAt: ago(-35 * time.Minute), StopCause: v1alpha1.StopIdle,
+			Busy: []holdings.Busy{{Kind: v1alpha1.BusyTerminal, Name: "1 (make <all>)", Since: ago(40 * time.Minute)}, {Kind: v1alpha1.BusyKernel, Name: "0b7c", Title: "Python 3 (GPU)"},
+				{Kind: "download"}, {Kind: v1alpha1.BusyProcess, Name: "rsync"}, {Kind: v1alpha1.BusyProcess, Name: "ssh"}}},
 		{Name: "jupyter-researcher--thesis", User: "researcher", Server: "thesis", Phase: v1alpha1.NotebookStopped, CPU: 0.5, Memory: 512 << 20, Created: *ago(90 * 24 * time.Hour),
 			Stopped: true, Message: "The server was stopped: nobody used it for 1 hour. Files are kept."},
 		{Name: "jupyter-researcher--long", User: "researcher", Server: "a-server-with-quite-a-long-name-that-has-to-break-somewhere", Phase: v1alpha1.NotebookStarting, CPU: 1, Memory: 1 << 30, Created: *ago(time.Minute)},

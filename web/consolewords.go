@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -171,6 +172,7 @@ func (c Console) serverLines(s holdings.Server) []string {
 	if until := s.SnoozedUntil; until != nil && until.After(c.Now) && !s.Stopped {
 		say(c.Msg.SnoozedFor, until.Sub(c.Now))
 	}
+	lines = append(lines, c.keptLines(s.Busy)...)
 	if s.LastActivity != nil && s.Phase == v1alpha1.NotebookReady {
 		say(c.Msg.LastUsed, c.Now.Sub(*s.LastActivity))
 	}
@@ -185,6 +187,35 @@ func (c Console) serverLines(s holdings.Server) []string {
 	}
 	if s.Message != "" {
 		lines = append(lines, s.Message)
+	}
+	return lines
+}
+
+// mostKept is how many of the things that keep a server have a line.
+const mostKept = 3
+
+// keptLines say what keeps a server, and for how long it has.
+func (c Console) keptLines(all []holdings.Busy) []string {
+	var lines []string
+	for _, b := range all[:min(len(all), mostKept)] {
+		what := b.Name
+		switch b.Kind {
+		case v1alpha1.BusyKernel:
+			what = c.Msg.say(c.Msg.BusyKernel, "name", cmp.Or(b.Title, b.Name))
+		case v1alpha1.BusyTerminal:
+			what = c.Msg.say(c.Msg.BusyTerminal, "name", b.Name)
+		case v1alpha1.BusyProcess:
+			what = c.Msg.say(c.Msg.BusyProcess, "name", b.Name)
+		}
+		what = cmp.Or(what, b.Kind)
+		if b.Since == nil {
+			lines = append(lines, c.Msg.say(c.Msg.KeptBy, "what", what))
+			continue
+		}
+		lines = append(lines, c.Msg.say(c.Msg.KeptBySince, "what", what, "time", c.Msg.about(c.Now.Sub(*b.Since))))
+	}
+	if more := len(all) - len(lines); more > 0 {
+		lines = append(lines, c.Msg.count(c.Msg.KeptByMore, strconv.Itoa(more)))
 	}
 	return lines
 }

@@ -188,6 +188,12 @@ type texts struct {
 	StopIfIdle        message `json:"stopIfIdle"`
 	StopAtMax         message `json:"stopAtMax"`
 	LastUsed          message `json:"lastUsed"`
+	KeptBy            message `json:"keptBy"`
+	KeptBySince       message `json:"keptBySince"`
+	KeptByMore        message `json:"keptByMore"`
+	BusyKernel        message `json:"busyKernel"`
+	BusyTerminal      message `json:"busyTerminal"`
+	BusyProcess       message `json:"busyProcess"`
 	KeptWhole         message `json:"keptWhole"`
 	KeptPart          message `json:"keptPart"`
 	Releasing         message `json:"releasing"`

@@ -148,12 +148,25 @@ type Server struct {
 	SnoozedUntil *time.Time `json:"snoozed_until,omitempty"`
 	// Stopped: it is stopped, or was asked to stop.
 	Stopped bool `json:"stopped"`
+	// Busy is what keeps a server that runs from being idle.
+	Busy []Busy `json:"busy,omitempty"`
 
 	// What is requested for it.
 	cpuRequest    float64
 	memoryRequest int64
 
 	isOfHub bool
+}
+
+// Busy is something that keeps a server.
+type Busy struct {
+	// Kind is one of v1alpha1.BusyKernel and its kin, or another.
+	Kind string `json:"kind"`
+	// Name of it; of a kernel, its id.
+	Name string `json:"name,omitempty"`
+	// Title of a kernel for people; absent if it is one of the server's own.
+	Title string     `json:"title,omitempty"`
+	Since *time.Time `json:"since,omitempty"`
 }
 
 // Holdings are all that there is.
@@ -178,8 +191,12 @@ func Of(o Objects) Holdings {
 	for i := range o.Kernels {
 		h.Kernels = append(h.Kernels, h.kernel(&o.Kernels[i], specs[types.NamespacedName{Namespace: o.Kernels[i].GatewayKey().Namespace, Name: o.Kernels[i].Spec.KernelSpec}]))
 	}
+	titles := make(map[types.NamespacedName]string, len(o.Kernels))
+	for i := range h.Kernels {
+		titles[client.ObjectKeyFromObject(&o.Kernels[i])] = h.Kernels[i].Title
+	}
 	for i := range o.Notebooks {
-		h.Servers = append(h.Servers, h.server(&o.Notebooks[i]))
+		h.Servers = append(h.Servers, h.server(&o.Notebooks[i], titles))
 		h.notebooks[o.Notebooks[i].Name] = &o.Notebooks[i]
 	}
 	return h
@@ -247,7 +264,8 @@ const (
 	keptPart  = "part"
 )
 
-func (h Holdings) server(nb *v1alpha1.JupyterNotebook) Server {
+// server is one; titles are those of kernels.
+func (h Holdings) server(nb *v1alpha1.JupyterNotebook, titles map[types.NamespacedName]string) Server {
 	s := nb.Status
 	v := Server{
 		Name: nb.Name, User: nb.Spec.User, Server: nb.Spec.Server, DisplayName: nb.Annotations[v1alpha1.AnnotationDisplayName], Phase: cmp.Or(s.Phase, v1alpha1.NotebookPending),
@@ -260,6 +278,11 @@ func (h Holdings) server(nb *v1alpha1.JupyterNotebook) Server {
 	}
 	if s.LastActivity != nil {
 		v.LastActivity = &s.LastActivity.Time
+	}
+	if v.Phase == v1alpha1.NotebookReady {
+		for _, b := range s.Busy {
+			v.Busy = append(v.Busy, Busy{Kind: b.Kind, Name: b.Name, Title: titles[types.NamespacedName{Namespace: nb.Namespace, Name: b.Name}], Since: at(b.Since)})
+		}
 	}
 	if nb.Spec.KernelOptions != nil {
 		v.Policy = first(nb.Spec.KernelOptions.Policies)
