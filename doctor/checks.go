@@ -160,7 +160,14 @@ func secrets(p *Picture) (found []Problem) {
 func hubToken(p *Picture) (found []Problem) {
 	for _, hub := range p.Hubs {
 		switch hub.Answer {
-		case AnswerGood, AnswerNotAsked:
+		case AnswerNotAsked:
+		case AnswerGood:
+			if len(hub.Lacks) > 0 {
+				found = append(found, Problem{
+					What: fmt.Sprintf("the token of %s lacks %s of the Hub at %s: %s", hub.Value, scopes(hub.Lacks), hub.URL, withoutScopes[hub.Value]),
+					Fix:  "give the token's service a role with them in JupyterHub.load_roles",
+				})
+			}
 		case AnswerRefused:
 			found = append(found, Problem{
 				What: fmt.Sprintf("the Hub at %s refuses the token of %s (%s)", hub.URL, hub.Value, hub.Detail),
@@ -174,6 +181,20 @@ func hubToken(p *Picture) (found []Problem) {
 		}
 	}
 	return found
+}
+
+// withoutScopes is what does not work without what the token of a value should be able to.
+var withoutScopes = map[string]string{
+	"hub.tokenSecret":        "servers are stopped without the Hub, and one of the Hub's that somebody else starts does not run",
+	"groups.hub.tokenSecret": "nobody's groups are known, and who has none gets no server",
+}
+
+func scopes(names []string) string {
+	word := "the scope "
+	if len(names) > 1 {
+		word = "the scopes "
+	}
+	return word + strings.Join(names, " and ")
 }
 
 func directory(p *Picture) (found []Problem) {

@@ -131,6 +131,8 @@ type Asked struct {
 	Value, URL string
 	Answer     Answer
 	Detail     string
+	// Lacks are the Hub's scopes that the token should have and has not.
+	Lacks []string
 }
 
 // Answer is what came of asking somebody.

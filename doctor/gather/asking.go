@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,36 +60,51 @@ func (a *asker) hubs(ctx context.Context) (all []doctor.Asked) {
 		}
 		asked.Answer, asked.Detail = a.behind(ctx, address)
 		if asked.Answer == "" {
-			asked.Answer, asked.Detail = a.hub(ctx, address, at("caFile"), token)
+			a.hub(ctx, &asked, at("caFile"), token)
 		}
 		all = append(all, asked)
 	}
 	return all
 }
 
-func (a *asker) hub(ctx context.Context, address, caFile, token string) (doctor.Answer, string) {
+// wantedScopes are those that the service makes use of, by the value that names the token.
+var wantedScopes = map[string][]string{
+	"hub.tokenSecret":        {"read:users", "servers"},
+	"groups.hub.tokenSecret": {"read:users:groups"},
+}
+
+func (a *asker) hub(ctx context.Context, asked *doctor.Asked, caFile, token string) {
+	say := func(answer doctor.Answer, err error) { asked.Answer, asked.Detail = answer, err.Error() }
 	file, err := a.keep("hub-token", token)
 	if err != nil {
-		return doctor.AnswerNotAsked, err.Error()
+		say(doctor.AnswerNotAsked, err)
+		return
 	}
 	ca, err := a.authority(ctx, caFile)
 	if err != nil {
-		return doctor.AnswerNotAsked, err.Error()
+		say(doctor.AnswerNotAsked, err)
+		return
 	}
-	hub, err := hubclient.New(hubclient.Config{APIURL: address, TokenFile: file, CAFile: ca, Timeout: askTime})
+	hub, err := hubclient.New(hubclient.Config{APIURL: asked.URL, TokenFile: file, CAFile: ca, Timeout: askTime})
 	if err != nil {
-		return doctor.AnswerNone, err.Error()
+		say(doctor.AnswerNone, err)
+		return
 	}
 	defer hub.Close()
-	_, err = hub.Self(ctx)
+	owner, err := hub.Self(ctx)
 	var status *outbound.StatusError
 	switch {
 	case err == nil:
-		return doctor.AnswerGood, ""
+		asked.Answer = doctor.AnswerGood
+		for _, scope := range wantedScopes[asked.Value] {
+			if !slices.Contains(owner.Scopes, scope) { // wider ones are given with all that they include
+				asked.Lacks = append(asked.Lacks, scope)
+			}
+		}
 	case errors.As(err, &status) && (status.Code == http.StatusUnauthorized || status.Code == http.StatusForbidden):
-		return doctor.AnswerRefused, err.Error()
+		say(doctor.AnswerRefused, err)
 	default:
-		return doctor.AnswerNone, err.Error()
+		say(doctor.AnswerNone, err)
 	}
 }
 

@@ -149,7 +149,7 @@ func hubOf(t *testing.T, token string) string {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
-		_, _ = io.WriteString(w, `{"kind": "service", "name": "elastichub"}`)
+		_, _ = io.WriteString(w, `{"kind": "service", "name": "elastichub", "scopes": ["read:users", "read:users:groups", "servers"]}`)
 	}))
 	t.Cleanup(server.Close)
 	return server.URL + "/hub/api"

@@ -55,8 +55,8 @@ var (
 )
 
 // wantedRights are those of the chart's Roles, of those in other namespaces, too, and of its
-// ClusterRoles if it has any.
-func wantedRights(capacity bool, watched []string) (wanted []doctor.Right) {
+// ClusterRoles if it has any, for an installation with these values.
+func wantedRights(values map[string]any, own string) (wanted []doctor.Right) {
 	add := func(in doctor.Right) {
 		for _, n := range needed {
 			for _, resource := range n.resources {
@@ -73,10 +73,11 @@ func wantedRights(capacity bool, watched []string) (wanted []doctor.Right) {
 	}
 	add(doctor.Right{})
 	wanted = append(wanted, neededHere...)
-	for _, namespace := range watched {
+	for _, namespace := range watched(values, own) {
 		add(doctor.Right{Namespace: strings.TrimPrefix(namespace, namespaces.Everywhere), Everywhere: namespace == namespaces.Everywhere})
 	}
-	if capacity {
+	wanted = append(wanted, consoleRights(values)...)
+	if isSet(values, "kernels", "clusterCapacity") {
 		for group, resources := range map[string][]string{"": {"nodes", "pods"}, "resource.k8s.io": {"deviceclasses", "resourceslices", "resourceclaims"}} {
 			for _, resource := range resources {
 				for _, verb := range reads {
@@ -88,9 +89,27 @@ func wantedRights(capacity bool, watched []string) (wanted []doctor.Right) {
 	return wanted
 }
 
+// consoleRights are those that the console needs beside.
+func consoleRights(values map[string]any) (wanted []doctor.Right) {
+	if !isSet(values, "portal", "enabled") {
+		return nil
+	}
+	wanted = append(wanted, doctor.Right{Verb: "get", Resource: "pods/log"})
+	if isSet(values, "portal", "policies", "edit") {
+		for _, verb := range []string{"create", "patch", "delete"} {
+			wanted = append(wanted, doctor.Right{Verb: verb, Group: "kubeflow.tkestack.io", Resource: "grouppolicies"})
+		}
+	}
+	if isSet(values, "portal", "kubernetesTokens") {
+		wanted = append(wanted, doctor.Right{Verb: "create", Group: "authorization.k8s.io", Resource: "localsubjectaccessreviews"},
+			doctor.Right{Verb: "create", Group: "authentication.k8s.io", Resource: "tokenreviews", Everywhere: true})
+	}
+	return wanted
+}
+
 // rights asks the API server what the service's account may do.
 func (g *gatherer) rights(ctx context.Context) {
-	wanted := wantedRights(isSet(g.values, "kernels", "clusterCapacity"), watched(g.values, g.picture.Namespace))
+	wanted := wantedRights(g.values, g.picture.Namespace)
 	free := make(chan struct{}, reviews)
 	var wg sync.WaitGroup
 	for i := range wanted {

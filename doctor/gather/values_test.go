@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -63,9 +65,15 @@ func TestWhatHelmKeeps(t *testing.T) {
 // for, and nothing else, whatever namespaces are watched.
 func TestRightsAreThoseOfTheChart(t *testing.T) {
 	t.Parallel()
-	for _, watch := range []string{`"own"`, `["team-a", "jupyterhub", "team-b"]`, `"all"`} {
+	for _, over := range []string{
+		`{"watchNamespaces": "own", "kernels": {"clusterCapacity": true}, "portal": {"enabled": false}}`,
+		`{"watchNamespaces": ["team-a", "jupyterhub", "team-b"], "kernels": {"clusterCapacity": false}, "portal": {"enabled": true, "policies": {"edit": false}, "kubernetesTokens": false}}`,
+		`{"watchNamespaces": "all", "kernels": {"clusterCapacity": true}, "portal": {"enabled": true, "policies": {"edit": true}, "kubernetesTokens": true}}`,
+	} {
+		file := filepath.Join(t.TempDir(), "values.json")
+		require.NoError(t, os.WriteFile(file, []byte(over), 0o600))
 		rendered, err := helm.Run(t, "template", "elastichub", "../../charts/elastichub", "--namespace", namespace, "--kube-version", "1.34",
-			"--values", "../../charts/elastichub/testdata/smallest.yaml", "--set-json", "watchNamespaces="+watch, "--show-only", "templates/rbac.yaml")
+			"--values", "../../charts/elastichub/testdata/smallest.yaml", "--values", file, "--set-json", `hub={"apiURL": "http://hub:8081/hub/api", "tokenSecret": "hub-api"}`, "--show-only", "templates/rbac.yaml")
 		require.NoError(t, err, rendered)
 		var want []doctor.Right
 		for _, document := range bytes.Split([]byte(rendered), []byte("\n---\n")) {
@@ -87,7 +95,7 @@ func TestRightsAreThoseOfTheChart(t *testing.T) {
 		}
 		require.NotEmpty(t, want)
 		values := map[string]any{}
-		require.NoError(t, yaml.Unmarshal([]byte("watchNamespaces: "+watch), &values))
-		assert.ElementsMatch(t, want, wantedRights(true, watched(values, namespace)), watch)
+		require.NoError(t, yaml.Unmarshal([]byte(over), &values))
+		assert.ElementsMatch(t, want, wantedRights(values, namespace), over)
 	}
 }
