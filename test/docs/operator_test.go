@@ -102,12 +102,17 @@ kubectl -n %[1]s rollout status deployment/team --timeout=1m`, w.Namespace, team
 	w.execute(team, "guest", "python_kubernetes")
 }
 
-// execute runs a notebook with one cell in a server's Pod, on a remote kernel.
+// execute runs a notebook with one cell in a server's Pod, on a remote kernel, once the server
+// knows what its gateway offers, which may be ready after it.
 func (w *walk) execute(namespace, notebook, kernel string) {
 	w.t.Helper()
 	const document = `{"cells": [{"cell_type": "code", "execution_count": null, "id": "a", "metadata": {}, "outputs": [], "source": "print(6*7)"}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}`
 	w.step("a cell of "+notebook, func(ctx context.Context) error {
-		out, err := w.Type(ctx, fmt.Sprintf(`kubectl -n %s exec -i deploy/%s -- sh -c 'cat >/tmp/a.ipynb && jupyter execute --inplace --kernel_name=%s /tmp/a.ipynb && cat /tmp/a.ipynb' <<<'%s'`, namespace, notebook, kernel, document))
+		out, err := w.Type(ctx, fmt.Sprintf(`kubectl -n %[1]s exec -i deploy/%[2]s -- sh -c '
+cat >/tmp/a.ipynb
+seconds=0
+until [ -e /tmp/elastichub/kernels/%[3]s ] || [ $((seconds += 1)) -gt 40 ]; do sleep 1; done
+jupyter execute --inplace --kernel_name=%[3]s /tmp/a.ipynb && cat /tmp/a.ipynb' <<<'%[4]s'`, namespace, notebook, kernel, document))
 		if err == nil && !strings.Contains(out, "42") {
 			err = fmt.Errorf("the cell put out %s", out)
 		}

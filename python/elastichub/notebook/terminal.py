@@ -18,7 +18,7 @@ from pathlib import Path
 from jupyter_core.paths import jupyter_runtime_dir
 
 OURS = "elastichub"  # the name of a directory in JUPYTER_PATH that this server writes
-SOON = 15.0  # seconds at most until a gateway that has offered nothing yet is asked again
+SOON = 5.0  # seconds at most until a gateway that has offered nothing yet is asked again
 EVERY = 300.0  # seconds between questions while no page asks
 
 
