@@ -19,6 +19,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/recheck"
 	"github.com/elastichub/elastichub/setaside"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -118,23 +119,17 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 		wait = credentialsCheck
 	}
 	next, left := decide(o)
-	if left > 0 && (wait == 0 || left < wait) {
-		wait = left
-	}
+	wait = recheck.Sooner(wait, left)
 	left, due, err := c.watchTime(ctx, nb, &next)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if left > 0 && (wait == 0 || left < wait) {
-		wait = left
-	}
+	wait = recheck.Sooner(wait, left)
 	if due == nil && !nb.Spec.Stopped && (next.StopEligibleAt == nil || next.StopEligibleAt.After(c.now())) {
 		c.hubTries.forget(req.NamespacedName)
 	}
 	left, asked := c.startAsAsked(ctx, nb, &next)
-	if left > 0 && (wait == 0 || left < wait) {
-		wait = left
-	}
+	wait = recheck.Sooner(wait, left)
 	if err := c.noteChannel(ctx, nb, &next); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -161,10 +156,7 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 			return ctrl.Result{}, err
 		}
 	}
-	if again := c.looked.left(req.NamespacedName, c.now()); again > 0 && (wait == 0 || again < wait) {
-		wait = again
-	}
-	return ctrl.Result{RequeueAfter: wait}, nil
+	return ctrl.Result{RequeueAfter: recheck.Sooner(wait, c.looked.left(req.NamespacedName, c.now()))}, nil
 }
 
 // setAside tells that a notebook's spec cannot be read. What runs for it goes on.

@@ -1,7 +1,6 @@
 package gateways
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -199,12 +198,4 @@ func byRoleElsewhere(_ context.Context, o client.Object) []reconcile.Request {
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: at}}
-}
-
-// sooner is the earlier of two times to look again; zero means never.
-func sooner(a, b time.Duration) time.Duration {
-	if a == 0 || b == 0 {
-		return cmp.Or(a, b)
-	}
-	return min(a, b)
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/recheck"
 	"github.com/elastichub/elastichub/setaside"
 )
 
@@ -161,7 +162,7 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 		return 0, err
 	}
 	if len(gw.Spec.AllowedNamespaces) > 0 {
-		again = sooner(again, elsewhereRecheck) // namespaces are not watched
+		again = recheck.Sooner(again, elsewhereRecheck) // namespaces are not watched
 	}
 	deployment := gatewayDeployment(r.cfg, gw, selector, key, served)
 	if err := r.put(ctx, gw, deployment); err != nil {
@@ -185,8 +186,8 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 	if err != nil {
 		return 0, err
 	}
-	if missing && (again == 0 || again > clientTokenRecheck) {
-		again = clientTokenRecheck // Secrets are not watched
+	if missing {
+		again = recheck.Sooner(again, clientTokenRecheck) // Secrets are not watched
 	}
 	r.checkReady(gw, status)
 	if again == 0 {

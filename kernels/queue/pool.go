@@ -13,6 +13,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/recheck"
 )
 
 const (
@@ -64,7 +65,7 @@ func (p *pool) supply(nodes []Node) (warmPods []admission.WarmPod, targets []adm
 			continue
 		}
 		at, left := locate(p.now, pod, nodes)
-		again = sooner(again, left)
+		again = recheck.Sooner(again, left)
 		warmPod := admission.WarmPod{
 			ID: id, Class: pod.Annotations[v1alpha1.AnnotationWarm], Ready: podstate.Ready(pod), Going: p.leaving[id] || pod.DeletionTimestamp != nil,
 			Holds: podspec.Extended(&pod.Spec), Node: at.node, Eligible: at.eligible, Unschedulable: at.unschedulable || podstate.Unschedulable(pod),
@@ -83,7 +84,7 @@ func (p *pool) supply(nodes []Node) (warmPods []admission.WarmPod, targets []adm
 			continue
 		}
 		if pause := max(p.pausedUntil[st.class].Sub(p.now), p.restingUntil[st.class].Sub(p.now)); pause > 0 {
-			again = sooner(again, pause)
+			again = recheck.Sooner(again, pause)
 			continue
 		}
 		target := admission.WarmTarget{ID: st.class, Order: i, Missing: min(n, madeAtOnce), Wants: podspec.Extended(&st.sample.Spec)}
@@ -93,14 +94,6 @@ func (p *pool) supply(nodes []Node) (warmPods []admission.WarmPod, targets []adm
 		targets = append(targets, target)
 	}
 	return warmPods, targets, again
-}
-
-// sooner is the earlier of two times to look again; zero means never.
-func sooner(a, b time.Duration) time.Duration {
-	if b <= 0 || a > 0 && a < b {
-		return a
-	}
-	return max(b, time.Second)
 }
 
 type verb int
@@ -157,7 +150,7 @@ func (p *pool) plan(warmPods []admission.WarmPod, d admission.Decision) (actions
 			actions = append(actions, action{verb: endPod, pod: pod})
 		default:
 			left[warmPod.Class]--
-			again = sooner(again, wait)
+			again = recheck.Sooner(again, wait)
 		}
 	}
 	for _, st := range p.targets {

@@ -18,6 +18,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/recheck"
 	"github.com/elastichub/elastichub/usage"
 )
 
@@ -390,7 +391,11 @@ func (s *survey) locate(h *admission.Holder, pod *corev1.Pod, nodes []Node) {
 }
 
 // lookAgain asks for a pass after a time at the latest; zero asks for none.
-func (s *survey) lookAgain(after time.Duration) { s.again = sooner(s.again, after) }
+func (s *survey) lookAgain(after time.Duration) {
+	if after > 0 {
+		s.again = recheck.Sooner(s.again, max(after, time.Second))
+	}
+}
 
 // nameOfWarmPod is the name of the Pod of a warm Pod; empty for none.
 func (s *survey) nameOfWarmPod(id string) string {

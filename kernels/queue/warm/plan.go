@@ -9,6 +9,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/elastichub/elastichub/recheck"
 )
 
 const (
@@ -86,9 +88,7 @@ type Choice struct {
 // notebooks. again is after what time alone something changes; zero means never.
 func Plan(s Snapshot) (choices []Choice, again time.Duration) {
 	later := func(at time.Time) {
-		if left := at.Sub(s.Now); left > 0 && (again == 0 || left < again) {
-			again = left
-		}
+		again = recheck.Sooner(again, at.Sub(s.Now))
 	}
 	type taken struct{ notebook, kernelSpec string }
 	has := map[taken]bool{}
