@@ -62,7 +62,7 @@ func TestBudgets(t *testing.T) {
 		kerneltest.Kernel("k4", "gw", "gpu", kerneltest.Owned("ben", "lab")))
 	k := c.phase("k2", 1, v1alpha1.KernelDead)
 	assert.Equal(t, v1alpha1.CauseRefused, k.Status.Cause)
-	assert.Contains(t, k.Status.Message, "The budget of policy lab is spent: 0.001 hours of nvidia.com/gpu of each user per 15s.")
+	assert.Contains(t, k.Status.Message, "The budget of policy lab is spent: 0.001 hours of nvidia.com/gpu of each user per 15 seconds.")
 	c.ready("k3", 1, "")
 	c.ready("k4", 1, "")
 

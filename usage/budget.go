@@ -2,6 +2,7 @@ package usage
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"sort"
 	"strconv"
@@ -47,6 +48,26 @@ func (w Window) String() string {
 		return strconv.Itoa(int(w.Rolling/time.Hour)) + "h"
 	}
 	return w.Rolling.String()
+}
+
+// InWords is the window for a sentence, after "per": day, 7 days, 10 minutes.
+func (w Window) InWords() string {
+	if w.Rolling <= 0 {
+		return string(w.Calendar)
+	}
+	for _, unit := range []struct {
+		name string
+		long time.Duration
+	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}} {
+		switch n := w.Rolling / unit.long; {
+		case w.Rolling%unit.long != 0, n == 1 && unit.name == "day": // per day is the calendar's
+		case n == 1:
+			return unit.name
+		default:
+			return fmt.Sprintf("%d %ss", n, unit.name)
+		}
+	}
+	return fmt.Sprintf("%d seconds", w.Rolling/time.Second)
 }
 
 // Begin is when the window began that now is in.

@@ -237,3 +237,13 @@ func TestABudgetOutlivesItsLeaders(t *testing.T) {
 	done, _ := NewStandings(l.books[:], []Budget{budget}, clock(now).API).Of(budget, "alice", false)
 	assert.InDelta(t, budget.Limit, done.Used, 1000*1000, "and when it is over")
 }
+
+func TestWindowsInWords(t *testing.T) {
+	t.Parallel()
+	for want, w := range map[string]Window{
+		"month": {Calendar: Month}, "7 days": {Rolling: 168 * time.Hour}, "24 hours": {Rolling: 24 * time.Hour}, "36 hours": {Rolling: 36 * time.Hour},
+		"hour": {Rolling: time.Hour}, "10 minutes": {Rolling: 10 * time.Minute}, "minute": {Rolling: time.Minute}, "90 seconds": {Rolling: 90 * time.Second},
+	} {
+		assert.Equal(t, want, w.InWords())
+	}
+}

@@ -329,13 +329,13 @@ func TestWhoseGroupsAreUnknownWaitsAndWhoseAreGoneIsRefused(t *testing.T) {
 
 // TestASpentBudget refuses whoever it bounds, and nobody else; while it is not known how it stands they wait.
 func TestASpentBudget(t *testing.T) {
-	spent := Reason{Code: BudgetSpent, Policy: "ml", Resource: "nvidia.com/gpu", Hours: "40", Window: "168h", PerUser: true, Again: "15:04:05 on 2 January 2026 (UTC)"}
+	spent := Reason{Code: BudgetSpent, Policy: "ml", Resource: "nvidia.com/gpu", Hours: "40", Window: "7 days", PerUser: true, Again: "15:04:05 on 2 January 2026 (UTC)"}
 	unknown := Reason{Code: BudgetUnknown, Policy: "ml"}
 	in := Input{Requests: []Request{{ID: "a", User: "a", Budget: spent}, {ID: "b", User: "b", Budget: unknown}, {ID: "c", User: "c"}}}
 	d := Decide(in)
 	assert.Equal(t, map[string]Reason{"a": spent}, d.Refuse)
 	assert.Equal(t, map[string]QueuePosition{"b": {Position: 1, Length: 1, Reason: unknown}}, d.Wait)
 	assert.Equal(t, []string{"c"}, d.Admit)
-	assert.Equal(t, "The budget of policy ml is spent: 40 hours of nvidia.com/gpu of each user per 168h. Kernels are started again from 15:04:05 on 2 January 2026 (UTC).", spent.String())
+	assert.Equal(t, "The budget of policy ml is spent: 40 hours of nvidia.com/gpu of each user per 7 days. Kernels are started again from 15:04:05 on 2 January 2026 (UTC).", spent.String())
 	assert.Equal(t, []bool{false, false, true}, Unbounded(Input{}, in.Requests), "nothing is kept ready for them")
 }

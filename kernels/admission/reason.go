@@ -19,7 +19,7 @@ type Reason struct {
 	// Before and Now are the policies that the user had at the server's start, and
 	// has now, if these are others.
 	Before, Now string
-	// Hours are those of a budget, Window is where they count, e.g. 168h or month, and PerUser
+	// Hours are those of a budget, Window is where they count, e.g. 7 days or month, and PerUser
 	// whose they are. Again is when it allows something again, as people are told it.
 	Hours, Window string
 	PerUser       bool

@@ -124,7 +124,7 @@ func TestACellReadsThatABudgetIsSpent(t *testing.T) {
 	p := w.open("nb-alice", id, "s1")
 	p.execute("1")
 	require.Eventually(t, func() bool { return w.kernel(id).Spec.Run == 2 }, patience, 10*time.Millisecond)
-	const spent = "The budget of policy lab is spent: 40 hours of nvidia.com/gpu of each user per 168h. Kernels are started again from 15:04:05 on 2 January 2026 (Europe/Berlin)."
+	const spent = "The budget of policy lab is spent: 40 hours of nvidia.com/gpu of each user per 7 days. Kernels are started again from 15:04:05 on 2 January 2026 (Europe/Berlin)."
 	w.status(id, func(s *v1alpha1.JupyterKernelStatus) {
 		s.Phase, s.Run, s.ReadyTime, s.Cause, s.Message = v1alpha1.KernelParked, 2, nil, v1alpha1.CauseBudget, spent
 	})

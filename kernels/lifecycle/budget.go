@@ -122,7 +122,7 @@ func (f budgetFinding) what() string {
 	if f.standing.PerUser {
 		whose = "of each user"
 	}
-	return fmt.Sprintf("the budget of policy %s, %s hours of %s %s per %s", f.standing.Policy, f.standing.LimitText(), f.standing.Resource, whose, f.standing.Window)
+	return fmt.Sprintf("the budget of policy %s, %s hours of %s %s per %s", f.standing.Policy, f.standing.LimitText(), f.standing.Resource, whose, f.standing.Window.InWords())
 }
 
 // notice is what people read in a cell.

@@ -45,6 +45,6 @@ func (a *admitter) budgetOf(s *survey, k *v1alpha1.JupyterKernel, wants admissio
 	longest := usage.Longest(spent)
 	return admission.Reason{
 		Code: admission.BudgetSpent, Policy: longest.Policy, Resource: longest.Resource, PerUser: longest.PerUser,
-		Hours: longest.LimitText(), Window: longest.Window.String(), Again: usage.ToldTime(longest.Again),
+		Hours: longest.LimitText(), Window: longest.Window.InWords(), Again: usage.ToldTime(longest.Again),
 	}
 }
