@@ -1,7 +1,6 @@
 package policystatus
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,21 +17,17 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	runtimeconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/internal/policytest"
 	"github.com/elastichub/elastichub/health/healthtest"
 	"github.com/elastichub/elastichub/namespaces"
+	"github.com/elastichub/elastichub/test/apiserver"
 )
 
 func TestMain(m *testing.M) {
@@ -40,29 +35,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// apiServer starts a real one with the kinds.
-func apiServer(t *testing.T) (*rest.Config, client.Client) {
-	t.Helper()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("KUBEBUILDER_ASSETS is not set: a kube-apiserver is needed")
-		}
-		t.Skip("KUBEBUILDER_ASSETS is not set: no kube-apiserver")
-	}
-	env := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
-	config, err := env.Start()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Stop()) })
-	scheme := runtime.NewScheme()
-	require.NoError(t, clientgoscheme.AddToScheme(scheme))
-	require.NoError(t, v1alpha1.AddToScheme(scheme))
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	require.NoError(t, err)
-	return config, c
-}
-
 func TestRealAPIServer(t *testing.T) {
-	config, c := apiServer(t)
+	config, c := apiserver.Start(t)
 	t.Run("schema", func(t *testing.T) { schemaRefuses(t, c) })
 	t.Run("examples", func(t *testing.T) { examplesAreAccepted(t, c) })
 	t.Run("controller", func(t *testing.T) { statusIsWritten(t, config, c) })
@@ -130,17 +104,9 @@ func examplesAreAccepted(t *testing.T, c client.Client) {
 func statusIsWritten(t *testing.T, config *rest.Config, c client.Client) {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "policies-"}}
 	require.NoError(t, c.Create(t.Context(), namespace))
-	skip := true // a process may run the test again
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: c.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"}, Logger: logr.Discard(),
-		Controller: runtimeconfig.Controller{SkipNameValidation: &skip},
+	apiserver.Run(t, config, c.Scheme(), namespace.Name, func(mgr ctrl.Manager) error {
+		return SetupWithManager(mgr, namespaces.Only(namespace.Name))
 	})
-	require.NoError(t, err)
-	require.NoError(t, SetupWithManager(mgr, namespaces.Only(namespace.Name)))
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	t.Cleanup(func() { cancel(); assert.NoError(t, <-ended) })
 
 	p := policytest.Policy("research", 0, "a")
 	p.Namespace, p.Spec.ServersPerUser = namespace.Name, 2

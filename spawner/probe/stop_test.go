@@ -4,31 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/probe"
+	"github.com/elastichub/elastichub/test/apiserver"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -102,37 +95,13 @@ const patience = time.Minute
 // controllers run against a real API server.
 func controllers(t *testing.T, asker spawner.Asker) (client.Client, string) {
 	t.Helper()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("KUBEBUILDER_ASSETS is not set: a kube-apiserver is needed")
-		}
-		t.Skip("KUBEBUILDER_ASSETS is not set: no kube-apiserver")
-	}
-	env := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
-	config, err := env.Start()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, env.Stop()) })
-	scheme := runtime.NewScheme()
-	require.NoError(t, clientgoscheme.AddToScheme(scheme))
-	require.NoError(t, v1alpha1.AddToScheme(scheme))
-	api, err := client.New(config, client.Options{Scheme: scheme})
-	require.NoError(t, err)
+	config, api := apiserver.Start(t)
 	const namespace = "default"
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Logger: logr.Discard(),
-		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}},
-	})
-	require.NoError(t, err)
 	issuer, err := tokens.NewIssuer(make([]byte, 32))
 	require.NoError(t, err)
 	cfg := spawner.Config{Namespace: namespace, DefaultImage: "notebook"}
-	require.NoError(t, spawner.SetupWithManager(mgr, cfg, issuer, asker, nil, prometheus.NewRegistry()))
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		assert.NoError(t, <-ended)
+	apiserver.Run(t, config, api.Scheme(), namespace, func(mgr ctrl.Manager) error {
+		return spawner.SetupWithManager(mgr, cfg, issuer, asker, nil, prometheus.NewRegistry())
 	})
 	return api, namespace
 }
