@@ -88,8 +88,8 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	next.ObservedGeneration = nb.Generation
 
 	v := phaseOf(o)
-	if next.Phase == v1alpha1.NotebookFailed && v.phase != v1alpha1.NotebookFailed && v.trouble == nil {
-		next.Progress = nil // what had failed is tried again
+	if next.Phase == v1alpha1.NotebookFailed && v.phase != v1alpha1.NotebookFailed && v.trouble == nil && nb.Spec.Start == "" && !nb.Spec.Stopped {
+		next.Progress = nil // what had failed has become possible; a start of the Hub stays failed
 	}
 	wait := holdBack(o, &next, &v)
 	next.Phase, next.Reason, next.Message, next.PodName = v.phase, string(v.reason), v.message, v.pod
