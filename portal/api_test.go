@@ -47,6 +47,29 @@ func TestOwnThings(t *testing.T) {
 	assert.Equal(t, true, decode(t, h.call("root", http.MethodGet, "api/v1/me", ""))["admin"])
 }
 
+// TestWhatKeepsAServer is told to its owner and to administrators, in the API and on its pages.
+func TestWhatKeepsAServer(t *testing.T) {
+	h := newHarnessOfAlice(t)
+	since := metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second))
+	h.kernel("k-bob", "bob", "jupyter-bob", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady})
+	h.server("jupyter-bob", "bob", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady, Busy: []v1alpha1.NotebookBusy{
+		{Kind: v1alpha1.BusyTerminal, Name: "1 (make)", Since: &since}, {Kind: v1alpha1.BusyKernel, Name: "k-bob"},
+	}})
+	own := rowsOf[holdings.Server](t, h.call("bob", http.MethodGet, "api/v1/me/servers", "").Body.Bytes())
+	require.Len(t, own, 1)
+	require.Len(t, own[0].Busy, 2)
+	assert.Equal(t, "1 (make)", own[0].Busy[0].Name)
+	assert.True(t, own[0].Busy[0].Since.Equal(since.Time))
+	assert.Equal(t, holdings.Busy{Kind: v1alpha1.BusyKernel, Name: "k-bob", Title: own[0].Busy[1].Title}, own[0].Busy[1])
+	assert.NotEmpty(t, own[0].Busy[1].Title)
+	for user, path := range map[string]string{"bob": "", "root": "servers/jupyter-bob"} {
+		assert.Contains(t, h.signIn(user).open(path).Body.String(), "Kept by the terminal 1 (make), for 60 minutes.", user)
+	}
+	for _, s := range rowsOf[holdings.Server](t, h.call("root", http.MethodGet, "api/v1/servers", "").Body.Bytes()) {
+		assert.Equal(t, s.Name == "jupyter-bob", len(s.Busy) == 2, s.Name)
+	}
+}
+
 func TestRelease(t *testing.T) {
 	h := newHarnessOfAlice(t)
 	w := h.call("alice", http.MethodPost, "api/v1/kernels/k-alice/release", `{}`)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/assert"
@@ -39,6 +40,7 @@ func Start(t testing.TB) (*rest.Config, client.Client) {
 	require.NoError(t, err)
 	kinds := filepath.Join(filepath.Dir(strings.TrimSpace(string(out))), "charts", "elastichub", "crds")
 	env := &envtest.Environment{CRDDirectoryPaths: []string{kinds}, ErrorIfCRDPathMissing: true}
+	env.CRDInstallOptions.MaxTime = time.Minute // others may need the machine
 	config, err := env.Start()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, env.Stop()) })
