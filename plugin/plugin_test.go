@@ -191,7 +191,7 @@ func (l *lab) tables(t *testing.T) {
 func (l *lab) why(t *testing.T) {
 	c := l.as("")
 	var out bytes.Buffer
-	for _, name := range []string{"bob", "2222", "pod/kernel-pod", "kernel/" + parked, "plain"} {
+	for _, name := range []string{"bob", "2222", "pod/kernel-pod", "kernel/" + parked, "plain", "jupyter-alice"} {
 		answers, missing, err := c.Why(t.Context(), name)
 		require.NoError(t, err, name)
 		require.Empty(t, missing)
