@@ -186,8 +186,10 @@ async def test_programs_that_the_server_did_not_start_find_them(tmp_path, peer, 
     try:
         there = {"python-gpu"} if local else {"python-gpu", "python3"}
         await until("they are written", lambda: {file.name for file in (place / "kernels").iterdir()} == there)
-        code = "from jupyter_client.manager import KernelManager\nKernelManager(kernel_name='python-gpu').start_kernel()"
-        program = subprocess.Popen([sys.executable, "-c", f"{code}\ninput()"], stdin=subprocess.PIPE, env=server.env)
+        lines = ["from jupyter_client.manager import KernelManager"]
+        lines += ["KernelManager(kernel_name='python-gpu').start_kernel()", "input()"]
+        code = "\n".join(lines)
+        program = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=server.env)
         await until("it runs", lambda: [kernel.name for kernel in peer.kernels.values()] == ["python-gpu"])
         program.communicate(b"\n")
         _, listed = await server.api("GET", "/api/kernelspecs")
