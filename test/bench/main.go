@@ -35,6 +35,7 @@ type bench struct {
 	egPython string // with Enterprise Gateway
 	kernel   string // the synthetic kernel
 	image    string // of the synthetic kernel, on the cluster
+	objects  int    // notebooks, and as many kernels, that do nothing
 	profiles string // where CPU profiles of gateway and agents go; empty for none
 
 	dir       string // of this run
@@ -89,6 +90,7 @@ func run() error {
 	flag.StringVar(&b.egPython, "eg-python", "", "interpreter with Enterprise Gateway")
 	flag.StringVar(&b.kernel, "kernel", "", "the synthetic kernel")
 	flag.StringVar(&b.image, "kernel-image", "", "image of the synthetic kernel on the cluster")
+	flag.IntVar(&b.objects, "objects", 1000, "how many notebooks, and how many kernels, do nothing in the part objects")
 	flag.StringVar(&b.profiles, "profiles", "", "directory for CPU profiles of gateway and agents; figures are then those of a profiled program")
 	images := flag.String("images", "", "draw the pictures from the results into this directory, and measure nothing")
 	page := flag.String("page", "", "with -images: write the figures into this page, too")

@@ -26,9 +26,8 @@ import (
 )
 
 const (
-	objectsCount = 1000 // of notebooks, and of kernels
-	// objectsMissed of each kind of change are made while no controller leads.
-	objectsMissed = 100
+	// objectsMissed: one of so many notebooks sees each kind of change while no controller leads.
+	objectsMissed = 10
 	objectsRest   = 3 * time.Minute
 	objectsSettle = 40 * time.Second // until what follows a change has been written
 )
@@ -39,6 +38,8 @@ type spent struct {
 	CPU     float64 `json:"cpu"` // seconds of processor
 	Reads   float64 `json:"reads"`
 	Writes  float64 `json:"writes"` // requests to the API server
+	// Asked are those requests, as the API server has noted them.
+	Asked []asked `json:"asked,omitempty"`
 }
 
 // objectFigures are what notebooks and kernels cost the controllers, as objects.
@@ -61,6 +62,7 @@ type objectSite struct {
 	env    *envtest.Environment
 	api    client.Client // writes, and reads from the API server
 	cached cache.Cache
+	notes  *audit
 	theirs *process // Kubernetes' own controllers
 	config []string // of the service
 }
@@ -85,7 +87,7 @@ func objects(ctx context.Context, b *bench) (_ any, err error) {
 		s.theirs.stop()
 		err = errors.Join(err, s.env.Stop())
 	}()
-	figures := &objectFigures{Count: objectsCount, Missed: objectsMissed}
+	figures := &objectFigures{Count: b.objects, Missed: b.objects / objectsMissed}
 	leader, err := s.replica(ctx)
 	if err != nil {
 		return nil, err
@@ -98,15 +100,15 @@ func objects(ctx context.Context, b *bench) (_ any, err error) {
 		return nil, err
 	}
 
-	b.say("  %d notebooks", objectsCount)
+	b.say("  %d notebooks", b.objects)
 	if figures.Notebooks, err = s.spend(ctx, leader, func() error {
-		return parallel(8, objectsCount, func(i int) error { return s.api.Create(ctx, s.notebook(i)) })
-	}, s.notebooksIn(v1alpha1.NotebookReady, objectsCount)); err != nil {
+		return parallel(8, b.objects, func(i int) error { return s.api.Create(ctx, s.notebook(i)) })
+	}, s.notebooksIn(v1alpha1.NotebookReady, b.objects)); err != nil {
 		return nil, err
 	}
-	b.say("  %d kernels", objectsCount)
+	b.say("  %d kernels", b.objects)
 	if figures.Kernels, err = s.spend(ctx, leader, func() error {
-		return parallel(8, objectsCount, func(i int) error { return s.api.Create(ctx, s.kernel(i)) })
+		return parallel(8, b.objects, func(i int) error { return s.api.Create(ctx, s.kernel(i)) })
 	}, s.kernelsReady); err != nil {
 		return nil, err
 	}
@@ -123,14 +125,14 @@ func objects(ctx context.Context, b *bench) (_ any, err error) {
 		return nil, err
 	}
 	defer next.stop()
-	b.say("  the leader is killed; %d notebooks are stopped, and %d lose their Services, before another leads", objectsMissed, objectsMissed)
+	b.say("  the leader is killed; %d notebooks are stopped, and %d lose their Services, before another leads", figures.Missed, figures.Missed)
 	if figures.Restart, err = s.spend(ctx, next, func() error { return s.kill(ctx, leader) }, s.missedRight); err != nil {
 		return nil, err
 	}
 	b.say("  all are stopped")
 	if figures.Stop, err = s.spend(ctx, next, func() error {
-		return parallel(8, objectsCount, func(i int) error { return s.stop(ctx, i) })
-	}, s.notebooksIn(v1alpha1.NotebookStopped, objectsCount)); err != nil {
+		return parallel(8, b.objects, func(i int) error { return s.stop(ctx, i) })
+	}, s.notebooksIn(v1alpha1.NotebookStopped, b.objects)); err != nil {
 		return nil, err
 	}
 	figures.print(b)
@@ -146,6 +148,9 @@ func (f *objectFigures) print(b *bench) {
 		{"after the leader's end", f.Restart}, {"until all are Stopped", f.Stop},
 	} {
 		b.say("  %-30s %6.1f s, CPU %6.2f s, %6.0f reads, %6.0f writes", one.what, one.Seconds, one.CPU, one.Reads, one.Writes)
+		for _, a := range one.Asked {
+			b.say("    %6.0f %s %s", a.Count, a.Verb, a.Resource)
+		}
 	}
 	b.say("  resident %.0f MB empty, %.0f MB full", f.Empty.RSS/1e6, f.Full.RSS/1e6)
 }
@@ -155,7 +160,11 @@ func newObjectSite(ctx context.Context, b *bench) (_ *objectSite, _ *standIn, er
 	s := &objectSite{b: b}
 	s.env = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(b.source, "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
 	s.env.CRDInstallOptions.MaxTime = time.Minute
-	s.env.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16") // a Service for each notebook
+	flags := s.env.ControlPlane.GetAPIServer().Configure()
+	flags.Set("service-cluster-ip-range", "10.0.0.0/16") // a Service for each notebook
+	if s.notes, err = newAudit(filepath.Join(b.dir, "audit"), func(flag, value string) { flags.Set(flag, value) }); err != nil {
+		return nil, nil, err
+	}
 	config, err := s.env.Start()
 	if err != nil {
 		return nil, nil, fmt.Errorf("API server: %w", err)
@@ -272,6 +281,10 @@ func (s *objectSite) spend(ctx context.Context, r *replica, do func() error, is 
 	if err != nil {
 		return spent{}, err
 	}
+	end, err := s.notes.end()
+	if err != nil {
+		return spent{}, err
+	}
 	began := time.Now()
 	if err := do(); err != nil {
 		return spent{}, err
@@ -279,7 +292,12 @@ func (s *objectSite) spend(ctx context.Context, r *replica, do func() error, is 
 	if err := r.until(5*time.Minute, func() error { return is(ctx) }); err != nil {
 		return spent{}, err
 	}
-	return r.since(ctx, before, began)
+	all, err := r.since(ctx, before, began)
+	if err != nil {
+		return spent{}, err
+	}
+	all.Asked, err = s.notes.since(end, "elastichub")
+	return all, err
 }
 
 // rest tells what a replica spends on nothing.
@@ -364,8 +382,8 @@ func (s *objectSite) kernelsReady(ctx context.Context) error {
 			other = string(all.Items[i].Status.Phase) + ": " + all.Items[i].Status.Message
 		}
 	}
-	if found < objectsCount {
-		return fmt.Errorf("%d of %d kernels are Ready; another is %s", found, objectsCount, other)
+	if found < s.b.objects {
+		return fmt.Errorf("%d of %d kernels are Ready; another is %s", found, s.b.objects, other)
 	}
 	return nil
 }
@@ -376,20 +394,22 @@ func (s *objectSite) kill(ctx context.Context, leader *replica) error {
 		return err
 	}
 	<-leader.done
-	return parallel(8, objectsMissed, func(i int) error {
-		lost := &corev1.Service{ObjectMeta: meta(s.notebook(objectsMissed + i).Name)}
+	missed := s.b.objects / objectsMissed
+	return parallel(8, missed, func(i int) error {
+		lost := &corev1.Service{ObjectMeta: meta(s.notebook(missed + i).Name)}
 		return errors.Join(s.stop(ctx, i), s.api.Delete(ctx, lost))
 	})
 }
 
 // missedRight is satisfied when what kill has changed has its consequences.
 func (s *objectSite) missedRight(ctx context.Context) error {
-	if err := s.notebooksIn(v1alpha1.NotebookStopped, objectsMissed)(ctx); err != nil {
+	missed := s.b.objects / objectsMissed
+	if err := s.notebooksIn(v1alpha1.NotebookStopped, missed)(ctx); err != nil {
 		return err
 	}
-	for i := range objectsMissed {
+	for i := range missed {
 		var made corev1.Service
-		name := types.NamespacedName{Namespace: siteNamespace, Name: s.notebook(objectsMissed + i).Name}
+		name := types.NamespacedName{Namespace: siteNamespace, Name: s.notebook(missed + i).Name}
 		if err := s.cached.Get(ctx, name, &made); apierrors.IsNotFound(err) {
 			return fmt.Errorf("there is no Service %s", name.Name)
 		} else if err != nil {

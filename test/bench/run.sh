@@ -6,7 +6,8 @@
 #   make bench PART="roundtrip restart"
 #   test/bench/run.sh throughput
 #
-# BENCH_PROFILES=<directory> has gateway and agents write CPU profiles there.
+# BENCH_PROFILES=<directory> has gateway and agents write CPU profiles there;
+# BENCH_OBJECTS=<number> is another number of notebooks and kernels for objects than 1,000.
 # Shared machines are noisy: medians and ratios, never a pass or fail.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -64,6 +65,7 @@ measure() {
     -python "$(venv bench 'ipykernel==7.*' 'pyzmq==27.*' 'jupyter_server==2.*')" \
     -eg-python "$(venv bench-eg jupyter_enterprise_gateway)" \
     ${kernel_image:+-kernel-image "$kernel_image"} \
+    ${BENCH_OBJECTS:+-objects "$BENCH_OBJECTS"} \
     ${BENCH_PROFILES:+-profiles "$(realpath -m "$BENCH_PROFILES")"} "$@" || status=1
 }
 
