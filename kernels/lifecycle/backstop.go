@@ -56,6 +56,7 @@ type backstop struct {
 
 	silent map[runID]time.Time // since when; round's own
 	kept   map[runID]time.Time // until when by hand, of all that ask; round's own
+	untold map[runID]bool      // for whom changed had no room; round's own
 
 	mu       sync.Mutex
 	findings map[runID]finding
@@ -67,7 +68,7 @@ type Metered func(kernel types.UID, run int64, meter protocol.Meter)
 func newBackstop(pods *podspec.Builder, c client.Client, live client.Reader, agents Agents) *backstop {
 	return &backstop{
 		pods: pods, client: c, live: live, agents: agents, now: time.Now, every: agentsAskedEvery,
-		changed: make(chan event.GenericEvent, 64), silent: map[runID]time.Time{}, kept: map[runID]time.Time{}, findings: map[runID]finding{},
+		changed: make(chan event.GenericEvent, 64), silent: map[runID]time.Time{}, kept: map[runID]time.Time{}, untold: map[runID]bool{}, findings: map[runID]finding{},
 	}
 }
 
@@ -134,6 +135,7 @@ type inquiry struct {
 	culled   bool          // also while a client is connected, so that the limit holds
 	answered bool
 	idle     time.Duration
+	heard    time.Time // when it answered
 }
 
 // parkAt is when a kernel that has been idle since then will be parked, in Unix
@@ -184,7 +186,7 @@ func conclude(now time.Time, round []inquiry, silent map[runID]time.Time) map[ru
 		case q.answered:
 			f := finding{answers: agentReachable}
 			if q.idle > 0 {
-				f.idle = now.Add(-q.idle).Unix()
+				f.idle = q.heard.Add(-q.idle).Unix()
 				f.park = q.parkAt(f.idle)
 			}
 			if q.isOverdue(now) {
@@ -253,7 +255,7 @@ func (b *backstop) round(ctx context.Context) error {
 			calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 			defer cancel()
 			report, err := b.agents.Report(calling, inquiries[i].kernel.Status.PodIP, secrets[i])
-			inquiries[i].answered, inquiries[i].idle = err == nil, report.Idle
+			inquiries[i].answered, inquiries[i].idle, inquiries[i].heard = err == nil, report.Idle, b.now()
 			if err == nil && report.Meter != nil && b.metered != nil {
 				b.metered(inquiries[i].kernel.UID, inquiries[i].kernel.Status.Run, *report.Meter)
 			}
@@ -281,16 +283,19 @@ func (b *backstop) note(inquiries []inquiry, findings map[runID]finding) {
 	}
 	b.findings = findings
 	b.mu.Unlock()
+	untold := map[runID]bool{}
 	for _, q := range inquiries {
-		f := findings[runOf(q.kernel)]
-		if f == former[runOf(q.kernel)] && f.overdue == "" {
+		id := runOf(q.kernel)
+		if f := findings[id]; f == former[id] && f.overdue == "" && !b.untold[id] {
 			continue
 		}
 		select {
 		case b.changed <- event.GenericEvent{Object: q.kernel}:
-		default: // the next round says it again if it matters
+		default: // the next round says it again
+			untold[id] = true
 		}
 	}
+	b.untold = untold
 }
 
 // keptUntil is until when a kernel is kept by hand. It is remembered for a while: when that

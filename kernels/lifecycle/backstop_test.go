@@ -3,6 +3,8 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -34,7 +36,9 @@ func TestSinceWhenIdle(t *testing.T) {
 	t.Parallel()
 	begin := time.Unix(1_800_000_000, 600_000_000)
 	of := func(after time.Duration, change func(*inquiry)) finding {
-		return conclude(begin.Add(after), []inquiry{asked("k", "n", change)}, map[runID]time.Time{})[runID{"k", 1}]
+		q := asked("k", "n", change)
+		q.heard = begin.Add(after)
+		return conclude(q.heard.Add(25*time.Second), []inquiry{q}, map[runID]time.Time{})[runID{"k", 1}] // the round goes on
 	}
 	idle := func(d time.Duration) func(*inquiry) { return func(q *inquiry) { q.idle = d } }
 	f := of(0, idle(90*time.Second))
@@ -57,6 +61,43 @@ func TestSinceWhenIdle(t *testing.T) {
 	assert.NotEqual(t, f.idle, of(30*time.Second, idle(time.Second)).steady(f).idle, "it has worked in between")
 }
 
+// TestNothingIsWrittenAtRest: kernels that stay idle are not looked at again, in whatever
+// order their agents are asked, and those for whom there was no room are looked at later.
+func TestNothingIsWrittenAtRest(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_800_000_000, 0)
+	b := newBackstop(nil, nil, nil, nil)
+	b.now = func() time.Time { return now }
+	const many = 100 // more than the channel has room for
+	var round []inquiry
+	for i := range many {
+		round = append(round, asked(fmt.Sprint(i), "n", func(*inquiry) {}))
+	}
+	told := func() int {
+		n := 0
+		for ; len(b.changed) > 0; n++ {
+			<-b.changed
+		}
+		return n
+	}
+	play := func() int {
+		rand.Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
+		for i := range round {
+			now = now.Add(agentsAskedEvery / many)
+			round[i].heard = now
+			round[i].idle = now.Sub(time.Unix(1_800_000_000, 0)) + time.Duration(len(round[i].kernel.Name))*time.Minute
+		}
+		b.note(round, conclude(now, round, b.silent))
+		return told()
+	}
+	first := play()
+	assert.Less(t, first, many)
+	assert.Equal(t, many-first, play())
+	for range 10 {
+		assert.Zero(t, play())
+	}
+}
+
 // TestKeptByHand: a kernel that somebody keeps is not parked before that is over, and its
 // agent not suspected before it has had the time to park it then.
 func TestKeptByHand(t *testing.T) {
@@ -64,7 +105,7 @@ func TestKeptByHand(t *testing.T) {
 	begin := time.Unix(1_800_000_000, 0)
 	until := begin.Add(2 * time.Hour)
 	at := func(after, idle, short time.Duration) finding {
-		return conclude(begin.Add(after), []inquiry{asked("k", "n", func(q *inquiry) { q.idle, q.short, q.until = idle, short, until })}, map[runID]time.Time{})[runID{"k", 1}]
+		return conclude(begin.Add(after), []inquiry{asked("k", "n", func(q *inquiry) { q.idle, q.short, q.until, q.heard = idle, short, until, begin.Add(after) })}, map[runID]time.Time{})[runID{"k", 1}]
 	}
 	assert.Equal(t, until.Unix(), at(time.Minute, time.Minute, 0).park)
 	assert.Equal(t, until.Unix(), at(time.Minute, time.Minute, 5*time.Minute).park)
