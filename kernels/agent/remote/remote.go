@@ -5,12 +5,16 @@ package remote
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/agent/keys"
@@ -23,14 +27,48 @@ const dialTimeout = 2 * time.Second
 // mostIdleSeconds is more than any kernel is idle; it fits a time.Duration.
 const mostIdleSeconds = 1e9
 
-// Caller makes one call at a time to agents that listen on one port. It keeps
-// no connections: an agent is called once in many minutes.
+// keptFor is how long a connection is kept after a call: longer than it takes until every
+// agent is asked again how it is. To make one costs both sides more than all else of a call.
+const keptFor = 90 * time.Second
+
+// Caller calls agents that listen on one port. It is safe for concurrent use.
 type Caller struct {
-	port int
+	port  int
+	calls *http.Client
 }
 
 // NewCaller makes a caller of agents on that port.
-func NewCaller(port int) *Caller { return &Caller{port: port} }
+func NewCaller(port int) *Caller {
+	return &Caller{port: port, calls: &http.Client{
+		Transport: &http.Transport{DialTLSContext: dial, MaxIdleConnsPerHost: 1, IdleConnTimeout: keptFor},
+	}}
+}
+
+// peer is the agent of one run: an address may be another Pod's later.
+type peer struct {
+	address string
+	secret  keys.Secret
+}
+
+// host stands for a peer in URLs, by which connections are kept: none is used for another
+// run, which would be shown this one's secret.
+func (p peer) host() string {
+	sum := sha256.Sum256([]byte(p.secret.Bearer() + " " + p.address))
+	return hex.EncodeToString(sum[:])
+}
+
+type peerKey struct{}
+
+// dial connects to the peer of a call, which has to be the agent that holds its secret.
+func dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	p, known := ctx.Value(peerKey{}).(peer)
+	if !known {
+		return nil, errors.New("remote: a call of nobody")
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return (&tls.Dialer{Config: p.secret.ClientTLS()}).DialContext(ctx, network, p.address)
+}
 
 // SetIdle sets when the kernel is parked. An agent of a former release is told what
 // it knows.
@@ -161,17 +199,23 @@ func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method
 		}
 		content = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, protocol.URL("https", ip, c.port, path, nil), content)
+	to := peer{address: net.JoinHostPort(ip, strconv.Itoa(c.port)), secret: secret}
+	req, err := http.NewRequestWithContext(context.WithValue(ctx, peerKey{}, to), method, "https://"+to.host()+path, content)
 	if err != nil {
 		return 0, fmt.Errorf("remote: %w", err)
 	}
-	req.Header = protocol.Header(secret)
-	client := protocol.Client(secret, (&net.Dialer{Timeout: dialTimeout}).DialContext, dialTimeout)
-	resp, err := client.Do(req)
+	req.Header, req.Host = protocol.Header(secret), to.address
+	resp, err := c.calls.Do(req)
 	if err != nil {
-		return 0, fmt.Errorf("remote: %w", err)
+		if cause := errors.Unwrap(err); cause != nil { // it names the host, which means nothing to anybody
+			err = cause
+		}
+		return 0, fmt.Errorf("remote: %s %s of %s: %w", method, path, to.address, err)
 	}
-	defer resp.Body.Close()
+	defer func() {
+		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, protocol.MaxBody)) // what is left keeps a connection from being kept
+		_ = resp.Body.Close()
+	}()
 	for _, status := range expected {
 		if resp.StatusCode != status {
 			continue

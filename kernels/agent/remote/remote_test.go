@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +60,60 @@ func TestShutdownOfARealAgent(t *testing.T) {
 	assert.Error(t, c.Shutdown(t.Context(), ip, secret(t, "run-2")))
 	require.NoError(t, c.Shutdown(t.Context(), ip, run))
 	assert.Equal(t, protocol.ReasonShutdown, (<-ended).Reason)
+}
+
+// TestAConnectionIsKept: for the next call of the same run, and never for that of another one
+// at the same address, which would be shown the secret of the latter.
+func TestAConnectionIsKept(t *testing.T) {
+	t.Parallel()
+	ip, run := loopback.IP(), secret(t, "run-1")
+	serve := func(run keys.Secret) (made, seen *atomic.Int32, stop func()) {
+		config, err := run.ServerTLS()
+		require.NoError(t, err)
+		l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(protocol.Port)))
+		require.NoError(t, err)
+		made, seen = &atomic.Int32{}, &atomic.Int32{}
+		server := &http.Server{
+			TLSConfig: config, ReadHeaderTimeout: time.Second, ErrorLog: log.New(io.Discard, "", 0),
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				seen.Add(1)
+				assert.True(t, run.Accepts(r.Header.Get("Authorization")))
+				assert.Equal(t, l.Addr().String(), r.Host)
+				for range 10 { // of no length that is told before
+					_, _ = io.WriteString(w, strings.Repeat(" ", 1024))
+				}
+				_, _ = io.WriteString(w, `{"protocol":5,"idleSeconds":60}`+strings.Repeat("\n", 4096))
+			}),
+			ConnState: func(_ net.Conn, state http.ConnState) {
+				if state == http.StateNew {
+					made.Add(1)
+				}
+			},
+		}
+		go func() { _ = server.ServeTLS(l, "", "") }()
+		return made, seen, func() { _ = server.Close() }
+	}
+	made, seen, stop := serve(run)
+	c := remote.NewCaller(protocol.Port)
+	for range 5 {
+		idle, err := c.Idle(t.Context(), ip, run)
+		require.NoError(t, err)
+		assert.Equal(t, time.Minute, idle)
+	}
+	assert.EqualValues(t, 1, made.Load())
+	_, err := c.Idle(t.Context(), ip, secret(t, "run-2"))
+	assert.ErrorIs(t, err, keys.ErrPeer)
+	assert.EqualValues(t, 5, seen.Load())
+
+	stop()
+	next := secret(t, "run-2")
+	made, _, stop = serve(next)
+	defer stop()
+	_, err = c.Idle(t.Context(), ip, run)
+	assert.ErrorIs(t, err, keys.ErrPeer, "the address is another Pod's by now")
+	_, err = c.Idle(t.Context(), ip, next)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, made.Load())
 }
 
 func TestCallsOfARealAgent(t *testing.T) {
