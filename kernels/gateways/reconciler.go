@@ -79,6 +79,8 @@ type gatewayReconciler struct {
 	live   client.Reader
 	events health.Recorder
 	now    func() time.Time
+	// settled are the Deployments that are as they should be.
+	settled settled
 }
 
 // Reconcile implements reconcile.Reconciler; requests name gateways.
@@ -86,6 +88,7 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request
 	gw := &v1alpha1.JupyterGateway{}
 	err := r.client.Get(ctx, req.NamespacedName, gw)
 	if apierrors.IsNotFound(err) || err == nil && gw.DeletionTimestamp != nil {
+		r.settled.forget(req.NamespacedName)
 		return reconcile.Result{}, r.revoke(ctx, req.NamespacedName, func(string) bool { return false })
 	}
 	if err != nil {
@@ -253,10 +256,12 @@ func (r *gatewayReconciler) put(ctx context.Context, gw *v1alpha1.JupyterGateway
 	}
 	keepRestart(existing, desired)
 	before := existing.DeepCopyObject().(client.Object)
-	if overlayObject(existing, desired) {
+	if overlayObject(existing, desired) && !r.settled.is(before, existing) {
+		wanted := existing.DeepCopyObject().(client.Object)
 		if err := r.client.Patch(ctx, existing, podrules.PatchOver(before)); err != nil {
 			return wrap(err, "write", desired)
 		}
+		r.settled.note(existing, wanted)
 	}
 	if d, ok := desired.(*appsv1.Deployment); ok {
 		*d = *existing.(*appsv1.Deployment)
@@ -288,7 +293,7 @@ func wrap(err error, verb string, o client.Object) error {
 
 // overlayObject puts what is desired over what exists, and reports whether an
 // update is called for. Of Deployments that cannot be told from here, since
-// the API server fills in defaults: it is asked each time.
+// the API server fills in defaults: it is asked unless that is settled.
 func overlayObject(existing, desired client.Object) bool {
 	before := existing.DeepCopyObject()
 	all := existing.GetLabels()

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,7 +20,10 @@ import (
 )
 
 const (
+	// sweepEvery is how often the caches are looked through, and everything is read if they
+	// have an orphan; it is read in any case once in so many times, since Secrets are in no cache.
 	sweepEvery = time.Minute
+	sweepAll   = 10
 	// sweepAge spares what is just being made.
 	sweepAge = 30 * time.Second
 )
@@ -42,8 +46,12 @@ func (s *sweeper) NeedLeaderElection() bool { return true }
 func (s *sweeper) Start(ctx context.Context) error {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
-	for {
-		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+	for turn := 0; ; turn++ {
+		suspicious, err := s.suspects(ctx)
+		if err == nil && (suspicious || turn%sweepAll == 0) {
+			err = s.sweep(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			log.FromContext(ctx).Error(err, "sweep failed")
 		}
 		select {
@@ -52,6 +60,28 @@ func (s *sweeper) Start(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// suspects reports whether the caches have a Pod without a kernel.
+func (s *sweeper) suspects(ctx context.Context) (bool, error) {
+	var pods corev1.PodList
+	if err := s.scope.List(ctx, s.client, &pods, podspec.Selector, client.UnsafeDisableDeepCopy); err != nil {
+		return false, fmt.Errorf("kernels: list Pods: %w", err)
+	}
+	var kernels v1alpha1.JupyterKernelList
+	if err := s.scope.List(ctx, s.client, &kernels, client.UnsafeDisableDeepCopy); err != nil {
+		return false, fmt.Errorf("kernels: list kernels: %w", err)
+	}
+	uids := uidsOf(kernels.Items)
+	return slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return s.isOrphan(&pod, uids) }), nil
+}
+
+func uidsOf(kernels []v1alpha1.JupyterKernel) map[types.UID]bool {
+	uids := map[types.UID]bool{}
+	for i := range kernels {
+		uids[kernels[i].UID] = true
+	}
+	return uids
 }
 
 // sweep reads everything from the API server itself, kernels last: whatever
@@ -78,10 +108,7 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	if err := s.scope.List(ctx, s.live, &kernels); err != nil {
 		return fmt.Errorf("kernels: list kernels: %w", err)
 	}
-	uids := map[types.UID]bool{}
-	for i := range kernels.Items {
-		uids[kernels.Items[i].UID] = true
-	}
+	uids := uidsOf(kernels.Items)
 	for i := range pods.Items {
 		if err := s.remove(ctx, &pods.Items[i], "Pod", uids); err != nil {
 			return err
@@ -96,9 +123,15 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	return nil
 }
 
-func (s *sweeper) remove(ctx context.Context, o client.Object, kind string, kernels map[types.UID]bool) error {
+// isOrphan reports whether an object of a kernel has none, and will have none.
+func (s *sweeper) isOrphan(o client.Object, kernels map[types.UID]bool) bool {
 	owner := metav1.GetControllerOf(o)
-	if owner != nil && (owner.Kind != "JupyterKernel" || kernels[owner.UID]) || o.GetDeletionTimestamp() != nil || s.now().Sub(o.GetCreationTimestamp().Time) < sweepAge {
+	return (owner == nil || owner.Kind == "JupyterKernel" && !kernels[owner.UID]) &&
+		o.GetDeletionTimestamp() == nil && s.now().Sub(o.GetCreationTimestamp().Time) >= sweepAge
+}
+
+func (s *sweeper) remove(ctx context.Context, o client.Object, kind string, kernels map[types.UID]bool) error {
+	if !s.isOrphan(o, kernels) {
 		return nil
 	}
 	log.FromContext(ctx).Info("removing an orphan", "kind", kind, "name", o.GetName())

@@ -40,8 +40,18 @@ func TestSweep(t *testing.T) {
 	require.NoError(t, s.sweep(t.Context()))
 	assert.True(t, c.Find("unowned", unowned), "what is young is spared")
 
+	suspicious, err := s.suspects(t.Context())
+	require.NoError(t, err)
+	assert.False(t, suspicious)
+
 	s.now = func() time.Time { return time.Now().Add(time.Hour) }
+	suspicious, err = s.suspects(t.Context())
+	require.NoError(t, err)
+	assert.True(t, suspicious)
 	require.NoError(t, s.sweep(t.Context()))
+	suspicious, err = s.suspects(t.Context())
+	require.NoError(t, err)
+	assert.False(t, suspicious, "what has a kernel is none")
 	assert.False(t, c.Find("unowned", unowned))
 	assert.False(t, c.Find("lost-1", secret))
 	assert.True(t, c.Find("foreign", foreign))
