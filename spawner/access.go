@@ -40,15 +40,20 @@ func (c *controller) access(ctx context.Context, nb *v1alpha1.JupyterNotebook) (
 // given is the path of a server's API, and the token that its environment gives it, if any.
 func (c *controller) given(ctx context.Context, nb *v1alpha1.JupyterNotebook) (prefix, token string, err error) {
 	if nb.Spec.EnvSecret == "" {
-		return "/", "", nil
+		return prefixIn(nil), "", nil
 	}
 	var secret corev1.Secret
 	if err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.EnvSecret}, &secret); err != nil {
 		return "", "", fmt.Errorf("read environment: %w", err)
 	}
-	prefix = string(secret.Data[envPrefix])
+	return prefixIn(secret.Data), string(secret.Data[envToken]), nil
+}
+
+// prefixIn is the path of a server's API as its environment has it.
+func prefixIn(env map[string][]byte) string {
+	prefix := string(env[envPrefix])
 	if !strings.HasPrefix(prefix, "/") { // it must not become part of the host
 		prefix = "/" + prefix
 	}
-	return prefix, string(secret.Data[envToken]), nil
+	return prefix
 }

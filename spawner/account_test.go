@@ -74,7 +74,7 @@ func TestAServerRunsAsTheAccountOfItsPolicy(t *testing.T) {
 	nb := requested(testRequest("bob", "", "s1"))
 	nb.Spec.Template.Spec.ServiceAccountName, nb.Spec.KernelOptions = "bucket", nil
 	require.NotNil(t, refuse(nb))
-	assert.Empty(t, podTemplate(c.cfg, nb, "").Spec.ServiceAccountName)
+	assert.Empty(t, podTemplate(c.cfg, nb, "", tokenAlone(nb)).Spec.ServiceAccountName)
 	nb.Spec.Template.Spec.ServiceAccountName, nb.Spec.ServiceAccountTokens = "", []v1alpha1.ServiceAccountToken{{Audience: "vault", Path: "vault"}}
 	why, err := accountRefusal(t.Context(), c.cfg, c.client, nb)
 	require.NoError(t, err)

@@ -37,7 +37,7 @@ func TestAuthSecret(t *testing.T) {
 			assert.Len(t, secret.Data, 2, "the Hub has given it a token")
 			assert.Equal(t, nb.UID, secret.OwnerReferences[0].UID)
 			// Nothing of it is where anyone who may read Pods could see it.
-			pod, err := yaml.Marshal(deployment(testConfig(), nb, "5"))
+			pod, err := yaml.Marshal(deployment(testConfig(), nb, "5", tokenAlone(nb)))
 			require.NoError(t, err)
 			assert.NotContains(t, string(pod), "argon2")
 		})

@@ -142,6 +142,9 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if unreadable != nil {
 		health.Set(&next.Conditions, nb.Generation, o.now, health.Stalled, string(v1alpha1.ReasonMalformed), unreadable.Error())
 	}
+	if left := untilTold(nb.Status, next, o.now); left > 0 && due == nil && !asked {
+		return ctrl.Result{RequeueAfter: shorter(wait, left)}, nil
+	}
 	if err := c.writeStatus(ctx, nb, next, current(nb, o.pods)); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -294,7 +297,8 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 		}
 		return failed(why.reason, "%s", why.message)
 	}
-	if err := c.environment(ctx, nb); err != nil {
+	tokenIn, prefix, err := c.environment(ctx, nb)
+	if err != nil {
 		return err
 	}
 	if err := c.confirmSlot(ctx, nb); err != nil {
@@ -312,18 +316,27 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 	if missing := o.credentials.missing; missing != nil {
 		return pending(ReasonWaitingForCredentials, "%s", missing.message)
 	}
-	version, err := c.secrets(ctx, nb, o.credentials)
+	if tokenIn == tokenAlone(nb) {
+		if err := c.putToken(ctx, nb, tokenIn); err != nil {
+			return err
+		}
+	}
+	version, err := c.authFiles(ctx, nb, o.credentials)
 	if err != nil {
 		return err
 	}
 	if err := c.ensureService(ctx, nb); err != nil {
 		return err
 	}
-	want := deployment(c.cfg, nb, version)
-	if err := c.showMetrics(ctx, nb, &want.Spec.Template); err != nil {
+	want := deployment(c.cfg, nb, version, tokenIn)
+	if c.cfg.MetricsSecret != "" {
+		mountMetricsHash(c.cfg.MetricsSecret, prefix, &want.Spec.Template)
+	}
+	if err := c.ensureDeployment(ctx, o, want); err != nil {
 		return err
 	}
-	return c.ensureDeployment(ctx, o, want)
+	c.looked.note(nb, "", c.now())
+	return nil
 }
 
 // confirmSlot holds a server of the Hub against the user's limit once more.

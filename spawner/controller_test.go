@@ -105,7 +105,7 @@ func TestRunningPodIsLeftAlone(t *testing.T) {
 	nb.Spec.Template.Spec.Containers = []corev1.Container{{Name: "notebook"}}
 	require.NoError(t, c.client.Create(t.Context(), nb))
 	for _, marked := range []bool{true, false} { // by the release before, or by one that made no mark
-		built := deployment(c.cfg, nb, "")
+		built := deployment(c.cfg, nb, "", tokenAlone(nb))
 		built.Name, built.Spec.Template.Annotations["from"] = nb.Name, "another version"
 		if marked {
 			mark(built, 1, built.Spec)
@@ -133,7 +133,7 @@ func TestRefusalTakesNoRunningServerAway(t *testing.T) {
 	nb.Spec.Template.Spec.Containers = []corev1.Container{{Name: "notebook", Image: "notebook:1"}}
 	nb.Spec.Template.Spec.Volumes = []corev1.Volume{nfs}
 	require.NoError(t, c.client.Create(t.Context(), nb))
-	built := deployment(c.cfg, nb, "")
+	built := deployment(c.cfg, nb, "", tokenAlone(nb))
 	require.NoError(t, c.client.Create(t.Context(), built))
 	c.ready(c.pod(built))
 	c.replica(true)

@@ -289,7 +289,7 @@ func (c *controller) renewAuth(ctx context.Context, o *observed) error {
 	if has == want || !strings.HasPrefix(has, authVersionPrefix(c.issuer)) {
 		return nil
 	}
-	if _, err := c.secrets(ctx, o.notebook, found); err != nil {
+	if _, err := c.authFiles(ctx, o.notebook, found); err != nil {
 		return err
 	}
 	return c.patchDeployment(ctx, o, func(d *appsv1.Deployment) {

@@ -229,7 +229,7 @@ func TestLiteralsOfAFormerRelease(t *testing.T) {
 	c.kubectl("apply", "-f", c.manifest(`{token: s3cret}`))
 	nb := &v1alpha1.JupyterNotebook{}
 	require.NoError(t, c.get("n1", nb))
-	former := deployment(c.cfg, nb, "17")
+	former := deployment(c.cfg, nb, "17", tokenAlone(nb))
 	require.NoError(t, c.client.Create(t.Context(), former))
 	c.ready(c.pod(former))
 	require.NoError(t, c.get("n1", former))

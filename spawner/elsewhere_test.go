@@ -50,5 +50,5 @@ func TestAGatewayOfAnotherNamespace(t *testing.T) {
 	}
 	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "nb"}}
 	nb.Spec.Gateway = &corev1.ObjectReference{Namespace: "shared", Name: "open"}
-	assert.Equal(t, "http://open.shared.svc:8888", gatewayEnv(nb)[0].Value)
+	assert.Equal(t, "http://open.shared.svc:8888", gatewayEnv(nb, tokenAlone(nb))[0].Value)
 }

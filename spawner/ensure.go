@@ -16,38 +16,58 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
-	"github.com/elastichub/elastichub/tokens"
 )
 
 // environment checks that spec.envSecret is there and, when the Service wrote
-// it, that it is of this very start; then makes the notebook its owner.
-func (c *controller) environment(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
+// it, that it is of this very start; then makes the notebook its owner and adds the
+// gateway's token. It returns where that is to be, and the path of the server's API.
+func (c *controller) environment(ctx context.Context, nb *v1alpha1.JupyterNotebook) (tokenIn corev1.SecretKeySelector, prefix string, err error) {
+	tokenIn = tokenAlone(nb)
 	if nb.Spec.EnvSecret == "" {
-		return nil
+		return tokenIn, prefixIn(nil), nil
 	}
 	var secret corev1.Secret
-	err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.EnvSecret}, &secret)
+	err = c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.EnvSecret}, &secret)
 	if apierrors.IsNotFound(err) {
 		if nb.Spec.Start != "" && nb.Status.Start == nb.Spec.Start {
-			return pending(ReasonWaitingForEnvironment, "What JupyterHub had given this server was removed when it stopped. Start it in JupyterHub.")
+			return tokenIn, "", pending(ReasonWaitingForEnvironment, "What JupyterHub had given this server was removed when it stopped. Start it in JupyterHub.")
 		}
-		return pending(ReasonWaitingForEnvironment, "Waiting for the Secret %s.", nb.Spec.EnvSecret)
+		return tokenIn, "", pending(ReasonWaitingForEnvironment, "Waiting for the Secret %s.", nb.Spec.EnvSecret)
 	}
 	if err != nil {
-		return fmt.Errorf("read environment: %w", err)
+		return tokenIn, "", fmt.Errorf("read environment: %w", err)
 	}
+	prefix = prefixIn(secret.Data)
 	if !isEnvOf(&secret, nb.Name) {
-		return nil // somebody's own
+		return tokenIn, prefix, nil // somebody's own
 	}
 	if secret.Annotations[v1alpha1.AnnotationStart] != nb.Spec.Start {
-		return pending(ReasonWaitingForEnvironment, "Waiting for the environment of this start.")
+		return tokenIn, "", pending(ReasonWaitingForEnvironment, "Waiting for the environment of this start.")
 	}
-	if metav1.IsControlledBy(&secret, nb) {
+	return tokenWith(&secret), prefix, c.ownEnvironment(ctx, nb, &secret)
+}
+
+// ownEnvironment makes the notebook the owner of the Secret that the Service wrote for its
+// start, and adds the gateway's token, by one write.
+func (c *controller) ownEnvironment(ctx context.Context, nb *v1alpha1.JupyterNotebook, env *corev1.Secret) error {
+	owned := env.DeepCopy()
+	if !metav1.IsControlledBy(env, nb) {
+		owned.OwnerReferences = meta(nb, "").OwnerReferences
+	}
+	if nb.Spec.Gateway != nil {
+		token, err := c.issueToken(nb)
+		if err != nil {
+			return err
+		}
+		if owned.Data == nil {
+			owned.Data = map[string][]byte{}
+		}
+		owned.Data[envGatewayToken] = []byte(token)
+	}
+	if equality.Semantic.DeepEqual(env, owned) {
 		return nil
 	}
-	owned := secret.DeepCopy()
-	owned.OwnerReferences = meta(nb, "").OwnerReferences
-	if err := c.client.Patch(ctx, owned, podrules.PatchOver(&secret)); err != nil {
+	if err := c.client.Patch(ctx, owned, podrules.PatchOver(env)); err != nil {
 		return writeFault(err, "Secret")
 	}
 	return nil
@@ -195,19 +215,8 @@ func (c *controller) forgetEnvironment(ctx context.Context, nb *v1alpha1.Jupyter
 	return nil
 }
 
-// secrets makes the gateway and auth Secrets and returns the version of the credentials.
-func (c *controller) secrets(ctx context.Context, nb *v1alpha1.JupyterNotebook, found credentials) (string, error) {
-	if nb.Spec.Gateway != nil {
-		token, err := c.issuer.Issue(tokens.Notebook{
-			Namespace: nb.Namespace, Name: nb.Name, UID: string(nb.UID), Start: nb.Spec.Start, User: nb.Spec.User,
-		})
-		if err != nil {
-			return "", fmt.Errorf("issue gateway token: %w", err)
-		}
-		if err := c.ensureSecret(ctx, nb, gatewaySecret(nb, token)); err != nil {
-			return "", err
-		}
-	}
+// authFiles makes the auth Secret and returns the version of the credentials.
+func (c *controller) authFiles(ctx context.Context, nb *v1alpha1.JupyterNotebook, found credentials) (string, error) {
 	if secret := authSecret(nb, found, accessToken(c.issuer, nb)); secret != nil {
 		if err := c.ensureSecret(ctx, nb, secret); err != nil {
 			return "", err
@@ -292,10 +301,15 @@ func (c *controller) ensureDeployment(ctx context.Context, o *observed, want *ap
 		have.Spec.Selector = kept
 		return nil
 	})
-	if err == nil {
-		o.deployment = have
+	if err != nil {
+		return writeFault(err, "Deployment")
 	}
-	return writeFault(err, "Deployment")
+	former := o.deployment
+	o.deployment = have
+	if former != nil && tokenOf(former, o.notebook) != tokenOf(have, o.notebook) {
+		return c.forgetToken(ctx, o.notebook)
+	}
+	return nil
 }
 
 // createOrPatch brings an object, of which the name is given, to where change

@@ -1,7 +1,6 @@
 package spawner
 
 import (
-	"context"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,19 +21,7 @@ const (
 	envMetricsHash = "ELASTICHUB_METRICS_HASH_FILE"
 )
 
-// showMetrics completes the template of a server's Pod.
-func (c *controller) showMetrics(ctx context.Context, nb *v1alpha1.JupyterNotebook, template *corev1.PodTemplateSpec) error {
-	if c.cfg.MetricsSecret == "" {
-		return nil
-	}
-	prefix, _, err := c.given(ctx, nb)
-	if err != nil {
-		return err
-	}
-	mountMetricsHash(c.cfg.MetricsSecret, prefix, template)
-	return nil
-}
-
+// mountMetricsHash completes the template of the Pod of a server whose API has that path.
 func mountMetricsHash(secret, prefix string, template *corev1.PodTemplateSpec) {
 	if template.Annotations[v1alpha1.AnnotationMetricsPath] == "" { // a template may know better
 		template.Annotations = merged(template.Annotations, map[string]string{v1alpha1.AnnotationMetricsPath: strings.TrimSuffix(prefix, "/") + "/metrics"})

@@ -117,8 +117,8 @@ func gatewaySecret(nb *v1alpha1.JupyterNotebook, token string) *corev1.Secret {
 }
 
 // deployment is built anew for each generation of a notebook. authVersion is
-// the auth Secret's resource version, empty without one.
-func deployment(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) *appsv1.Deployment {
+// the auth Secret's resource version, empty without one; tokenIn is where the gateway's token is.
+func deployment(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string, tokenIn corev1.SecretKeySelector) *appsv1.Deployment {
 	replicas, revisions, deadline := int32(1), int32(0), int32(progressDeadlineSeconds)
 	object := meta(nb, nb.Name)
 	object.Annotations = map[string]string{
@@ -134,7 +134,7 @@ func deployment(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) *a
 			Selector:                &metav1.LabelSelector{MatchLabels: selector(nb)},
 			RevisionHistoryLimit:    &revisions,
 			ProgressDeadlineSeconds: &deadline,
-			Template:                podTemplate(cfg, nb, authVersion),
+			Template:                podTemplate(cfg, nb, authVersion, tokenIn),
 		},
 	}
 }

@@ -102,8 +102,9 @@ func TestObjectsOfHubServer(t *testing.T) {
 	req := testRequest("Анна", "work", "s1")
 	req.ServiceAccountName, req.ServiceAccountTokens = "bucket", []v1alpha1.ServiceAccountToken{{Audience: "sts.amazonaws.com", Path: "aws"}}
 	nb := requested(req)
-	golden(t, "hub-server.golden.yaml", nb.Spec, claim(nb), service(nb), gatewaySecret(nb, "signed"), deployment(testConfig(), nb, ""))
-	assert.Equal(t, deployment(testConfig(), nb, ""), deployment(testConfig(), nb, ""), "deterministic")
+	token := tokenWith(envSecret(testConfig(), req, nb.Name))
+	golden(t, "hub-server.golden.yaml", nb.Spec, claim(nb), service(nb), deployment(testConfig(), nb, "", token))
+	assert.Equal(t, deployment(testConfig(), nb, "", token), deployment(testConfig(), nb, "", token), "deterministic")
 	assert.Nil(t, authSecret(nb, credentials{}, ""), "the Hub's OAuth applies")
 }
 
@@ -129,7 +130,7 @@ func TestObjectsOfGatewayOnlySample(t *testing.T) {
 	nb := sample(t, "ejo-gateway-only.yaml")
 	require.Nil(t, refuse(nb))
 	empty := ""
-	golden(t, "ejo-gateway-only.golden.yaml", service(nb), authSecret(nb, credentials{token: &empty, password: &empty}, ""), deployment(testConfig(), nb, "17"))
+	golden(t, "ejo-gateway-only.golden.yaml", service(nb), gatewaySecret(nb, "signed"), authSecret(nb, credentials{token: &empty, password: &empty}, ""), deployment(testConfig(), nb, "17", tokenAlone(nb)))
 }
 
 // TestAuthSecretsWithoutHub keeps what a test of kernels/gateway configures servers with.
@@ -143,14 +144,14 @@ func TestAuthSecretsWithoutHub(t *testing.T) {
 func TestObjectsOfTemplateSample(t *testing.T) {
 	nb := sample(t, "ejo-template.yaml")
 	require.Nil(t, refuse(nb))
-	golden(t, "ejo-template.golden.yaml", service(nb), deployment(testConfig(), nb, ""))
+	golden(t, "ejo-template.golden.yaml", service(nb), deployment(testConfig(), nb, "", tokenAlone(nb)))
 }
 
 func TestSelectorIgnoresKernelsAndTemplateLabels(t *testing.T) {
 	nb := requested(testRequest("alice", "", "s1"))
 	assert.Equal(t, map[string]string{"elastichub.io/notebook": "jupyter-alice", "app.kubernetes.io/component": "singleuser-server"}, selector(nb))
 	nb.Spec.Template.Labels = map[string]string{"notebook": "simple", "elastichub.io/notebook": "jupyter-bob", "component": "mine"}
-	labels := deployment(testConfig(), nb, "").Spec.Template.Labels
+	labels := deployment(testConfig(), nb, "", tokenAlone(nb)).Spec.Template.Labels
 	assert.Equal(t, "simple", labels["notebook"])
 	assert.Equal(t, "jupyter-alice", labels["elastichub.io/notebook"])
 	assert.Equal(t, "singleuser-server", labels["component"])
@@ -160,7 +161,7 @@ func TestTemplateMayOverrideVariables(t *testing.T) {
 	nb := requested(testRequest("alice", "", "s1"))
 	nb.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "JUPYTER_GATEWAY_RETRY_MAX", Value: "3"}}
 	var values []string
-	for _, variable := range deployment(testConfig(), nb, "").Spec.Template.Spec.Containers[0].Env {
+	for _, variable := range deployment(testConfig(), nb, "", tokenAlone(nb)).Spec.Template.Spec.Containers[0].Env {
 		if variable.Name == "JUPYTER_GATEWAY_RETRY_MAX" {
 			values = append(values, variable.Value)
 		}
@@ -171,7 +172,7 @@ func TestTemplateMayOverrideVariables(t *testing.T) {
 func TestNotebookContainerIsFoundByName(t *testing.T) {
 	nb := requested(testRequest("alice", "", "s1"))
 	nb.Spec.Template.Spec.Containers = []corev1.Container{{Name: "sidecar", Image: "s"}, {Name: "notebook"}}
-	containers := deployment(testConfig(), nb, "").Spec.Template.Spec.Containers
+	containers := deployment(testConfig(), nb, "", tokenAlone(nb)).Spec.Template.Spec.Containers
 	assert.Nil(t, containers[0].ReadinessProbe)
 	assert.NotNil(t, containers[1].ReadinessProbe)
 	assert.Equal(t, "registry.example/notebook:1", containers[1].Image)
@@ -239,7 +240,7 @@ func TestRefusedTemplates(t *testing.T) {
 // TestLabelsOfUsers: those of a user's notebooks are those of their kernels.
 func TestLabelsOfUsers(t *testing.T) {
 	for user, label := range podrulestest.Users() {
-		template := deployment(testConfig(), requested(testRequest(user, "", "s1")), "").Spec.Template
+		template := deployment(testConfig(), requested(testRequest(user, "", "s1")), "", corev1.SecretKeySelector{}).Spec.Template
 		assert.Equal(t, label, template.Labels[v1alpha1.LabelHubUsername], user)
 		assert.Equal(t, user, template.Annotations[v1alpha1.LabelHubUsername])
 	}

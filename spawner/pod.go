@@ -33,7 +33,7 @@ func clusterURL(service, namespace string, port int) string {
 
 // podTemplate completes a notebook's template: whatever it sets stays, except
 // labels, annotations and switches that others rely on.
-func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) corev1.PodTemplateSpec {
+func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string, tokenIn corev1.SecretKeySelector) corev1.PodTemplateSpec {
 	var template corev1.PodTemplateSpec
 	if nb.Spec.Template != nil {
 		nb.Spec.Template.PodTemplateSpec.DeepCopyInto(&template)
@@ -56,7 +56,7 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string) c
 	podrules.RunAs(pod, accountOf(nb))
 
 	container := notebookContainer(pod)
-	completeContainer(cfg, nb, container)
+	completeContainer(cfg, nb, container, tokenIn)
 	podrules.Mount(pod, container, podrules.Claims(nb))
 	podrules.KeepTogether(nb, template.Labels, pod)
 	podrules.ShareMemory(pod, container, nil)
@@ -90,7 +90,7 @@ func notebookContainer(pod *corev1.PodSpec) *corev1.Container {
 	return &pod.Containers[0]
 }
 
-func completeContainer(cfg Config, nb *v1alpha1.JupyterNotebook, c *corev1.Container) {
+func completeContainer(cfg Config, nb *v1alpha1.JupyterNotebook, c *corev1.Container, tokenIn corev1.SecretKeySelector) {
 	if c.Image == "" {
 		c.Image = cfg.DefaultImage
 	}
@@ -119,7 +119,7 @@ func completeContainer(cfg Config, nb *v1alpha1.JupyterNotebook, c *corev1.Conta
 	}
 	addEnv(c, podrules.LimitVariables(c.Resources)...)
 	if nb.Spec.Gateway != nil {
-		addEnv(c, gatewayEnv(nb)...)
+		addEnv(c, gatewayEnv(nb, tokenIn)...)
 	}
 }
 
@@ -145,12 +145,10 @@ func addEnv(c *corev1.Container, variables ...corev1.EnvVar) {
 	}
 }
 
-func gatewayEnv(nb *v1alpha1.JupyterNotebook) []corev1.EnvVar {
+func gatewayEnv(nb *v1alpha1.JupyterNotebook, tokenIn corev1.SecretKeySelector) []corev1.EnvVar {
 	return []corev1.EnvVar{
 		{Name: "JUPYTER_GATEWAY_URL", Value: clusterURL(nb.Spec.Gateway.Name, nb.GatewayKey().Namespace, v1alpha1.GatewayPort)},
-		{Name: "JUPYTER_GATEWAY_AUTH_TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-			LocalObjectReference: corev1.LocalObjectReference{Name: nb.Name + gatewaySecretSuffix}, Key: tokenKey,
-		}}},
+		{Name: envGatewayToken, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &tokenIn}},
 		{Name: "JUPYTER_GATEWAY_ALLOWED_ENVS", Value: podrules.EnvSession}, // what it sends with a start beside KERNEL_…
 		{Name: "JUPYTER_GATEWAY_CONNECT_TIMEOUT", Value: gatewayConnectTimeout},
 		{Name: "JUPYTER_GATEWAY_REQUEST_TIMEOUT", Value: gatewayRequestTimeout},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,8 +24,10 @@ const (
 	// repairRetry is when to try again what the cluster has refused for a server that runs.
 	repairRetry = 10 * time.Second
 	// secretsEvery is how often the Secrets of a server that runs are looked at: they are not
-	// watched, and matter when its Pod is made anew, which is another occasion.
+	// watched, and matter when its Pod is made anew, which is another occasion. While that does
+	// not answer, they are looked at secretsAgain at most.
 	secretsEvery = time.Hour
+	secretsAgain = 10 * time.Second
 	// maxMark bounds, in bytes, what is written into an annotation; an object may have 256 KiB
 	// of them. A Deployment with a larger spec is not repaired.
 	maxMark = 192 << 10
@@ -117,8 +120,10 @@ func (c *controller) repair(ctx context.Context, o *observed) error {
 		err = c.restore(ctx, o.deployment)
 	}
 	ready := nb.Status.Phase == v1alpha1.NotebookReady
-	if err == nil && o.credentials.missing == nil && (!ready || c.looked.due(client.ObjectKeyFromObject(nb), c.now())) {
-		_, err = c.secrets(ctx, nb, o.credentials)
+	if err == nil && o.credentials.missing == nil && c.looked.due(nb, current(nb, o.pods), c.now()) {
+		if err = c.putToken(ctx, nb, tokenOf(o.deployment, nb)); err == nil {
+			_, err = c.authFiles(ctx, nb, o.credentials)
+		}
 	}
 	if err == nil && ready {
 		err = c.renewAuth(ctx, o)
@@ -128,25 +133,53 @@ func (c *controller) repair(ctx context.Context, o *observed) error {
 
 // looked is when the Secrets of servers were looked at; a new leader begins anew, and
 // spreads that.
-type looked struct{ at sync.Map } // types.NamespacedName → time.Time
+type looked struct{ of sync.Map } // types.NamespacedName → lookedAt
 
-func (l *looked) due(nb types.NamespacedName, now time.Time) bool {
-	spread := time.Duration(rand.Int64N(int64(secretsEvery))) //nolint:gosec // no secret
-	last, known := l.at.LoadOrStore(nb, now.Add(-spread))
-	if !known || now.Sub(last.(time.Time)) < secretsEvery {
+type lookedAt struct {
+	at time.Time
+	// pod was the server's, empty if there was none.
+	pod types.UID
+}
+
+// due reports whether they are to be looked at now, and takes it that they are. pod is the
+// server's, nil if there is none.
+func (l *looked) due(nb *v1alpha1.JupyterNotebook, pod *corev1.Pod, now time.Time) bool {
+	name, present := client.ObjectKeyFromObject(nb), types.UID("")
+	if pod != nil {
+		present = pod.UID
+	}
+	known, found := l.of.Load(name)
+	ready := nb.Status.Phase == v1alpha1.NotebookReady
+	if !found && ready {
+		spread := time.Duration(rand.Int64N(int64(secretsEvery))) //nolint:gosec // no secret
+		l.of.Store(name, lookedAt{now.Add(-spread), present})
 		return false
 	}
-	l.at.Store(nb, now)
+	if found {
+		last, every := known.(lookedAt), secretsEvery
+		if !ready {
+			every = secretsAgain
+		}
+		if now.Sub(last.at) < every && (ready || last.pod == present) {
+			return false
+		}
+	}
+	l.note(nb, present, now)
 	return true
+}
+
+// note is told that they are as they should be for a Pod.
+func (l *looked) note(nb *v1alpha1.JupyterNotebook, pod types.UID, now time.Time) {
+	l.of.Store(client.ObjectKeyFromObject(nb), lookedAt{now, pod})
 }
 
 // left is until they are to be looked at; zero: they are not.
 func (l *looked) left(nb types.NamespacedName, now time.Time) time.Duration {
-	last, known := l.at.Load(nb)
+	last, known := l.of.Load(nb)
 	if !known {
 		return 0
 	}
-	return max(last.(time.Time).Add(secretsEvery).Sub(now), time.Second)
+	return max(last.(lookedAt).at.Add(secretsEvery).Sub(now), time.Second)
 }
 
-func (l *looked) forget(nb types.NamespacedName) { l.at.Delete(nb) }
+func (l *looked) forget(nb types.NamespacedName) { l.of.Delete(nb) }

@@ -53,12 +53,11 @@ func TestLifeOfAServer(t *testing.T) {
 	assert.Equal(t, before.Generation, after.Generation)
 
 	// What was made.
-	var env, token corev1.Secret
+	var env corev1.Secret
 	require.NoError(t, c.get(name+"-env", &env))
 	assert.Equal(t, "secret-of-s1", string(env.Data["JUPYTERHUB_API_TOKEN"]))
 	assert.True(t, metav1.IsControlledBy(&env, &before))
-	require.NoError(t, c.get(name+"-gateway", &token))
-	identity, err := publicVerifier(t, c.issuer).Verify(string(token.Data["token"]))
+	identity, err := publicVerifier(t, c.issuer).Verify(string(env.Data[envGatewayToken]))
 	require.NoError(t, err)
 	assert.Equal(t, []string{c.namespace, name, string(before.UID), "s1", "alice"},
 		[]string{identity.Namespace, identity.Name, identity.UID, identity.Start, identity.User})
@@ -164,8 +163,7 @@ func TestLifeOfAServer(t *testing.T) {
 	assert.Equal(t, "registry.example/lab:next", d.Spec.Template.Spec.Containers[0].Image)
 	require.NoError(t, c.get(name+"-env", &env))
 	assert.Equal(t, "secret-of-s2", string(env.Data["JUPYTERHUB_API_TOKEN"]))
-	require.NoError(t, c.get(name+"-gateway", &token))
-	identity, err = publicVerifier(t, c.issuer).Verify(string(token.Data["token"]))
+	identity, err = publicVerifier(t, c.issuer).Verify(string(env.Data[envGatewayToken]))
 	require.NoError(t, err)
 	assert.Equal(t, "s2", identity.Start)
 	ended := c.all(one, req.Key, "s1", whole[2].ID)

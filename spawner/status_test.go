@@ -27,7 +27,7 @@ func readyGateway() remote {
 // starting is a server whose Pod of the current start exists.
 func starting(change ...func(*observed)) observed {
 	nb := requested(testRequest("alice", "", "s1"))
-	d := deployment(testConfig(), nb, "")
+	d := deployment(testConfig(), nb, "", tokenAlone(nb))
 	pod := corev1.Pod{ObjectMeta: *d.Spec.Template.ObjectMeta.DeepCopy()}
 	pod.Name, pod.UID = "jupyter-alice-1-2", "pod"
 	o := observed{notebook: nb, deployment: d, pods: []corev1.Pod{pod}, remote: readyGateway(), now: noon}
