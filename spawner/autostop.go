@@ -40,14 +40,14 @@ type deadline struct {
 func deadlineOf(nb *v1alpha1.JupyterNotebook, status v1alpha1.JupyterNotebookStatus, kernels []v1alpha1.JupyterKernel) deadline {
 	var d deadline
 	if limit := nb.Spec.MaxRunSeconds; limit > 0 && status.StartTime != nil {
-		d.at, d.cause = status.StartTime.Add(time.Duration(limit)*time.Second), v1alpha1.StopMaxRun
+		d.at, d.cause = asWritten(*status.StartTime).Add(time.Duration(limit)*time.Second), v1alpha1.StopMaxRun
 	}
 	limit := nb.Spec.IdleStop.Limit()
 	if limit <= 0 || status.Phase != v1alpha1.NotebookReady || len(status.Busy) > 0 || isSilent(status) {
 		return d
 	}
 	if ready := apimeta.FindStatusCondition(status.Conditions, ConditionReady); ready != nil {
-		d.idleSince = ready.LastTransitionTime.Time
+		d.idleSince = asWritten(ready.LastTransitionTime)
 	}
 	if last := status.LastActivity; last != nil && last.After(d.idleSince) {
 		d.idleSince = last.Time
@@ -70,6 +70,9 @@ func deadlineOf(nb *v1alpha1.JupyterNotebook, status v1alpha1.JupyterNotebookSta
 	}
 	return d
 }
+
+// asWritten is a time as it is read back: what follows from it is the same then.
+func asWritten(t metav1.Time) time.Time { return t.Truncate(time.Second) }
 
 // watchTime completes a status by what the server is at and by the time of the next automatic
 // stop, and carries the stop out when it is due. It returns when time alone will change

@@ -46,6 +46,7 @@ type controller struct {
 	watched watched
 	looked  looked
 	pulls   pulls
+	written written
 	hub     Hub // nil: there is none that may be asked
 	// hubCalls holds a place for each call of the Hub.
 	hubCalls chan struct{}
@@ -84,8 +85,12 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if err := c.client.Get(ctx, req.NamespacedName, nb); err != nil {
 		c.watched.forget(req.NamespacedName)
 		c.looked.forget(req.NamespacedName)
+		c.written.forget(req.NamespacedName)
 		c.hubTries.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if c.written.isAheadOf(nb) {
+		return ctrl.Result{RequeueAfter: conflictRetry}, nil
 	}
 	if nb.DeletionTimestamp != nil {
 		return ctrl.Result{}, nil // owner references do the rest
@@ -142,7 +147,7 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if unreadable != nil {
 		health.Set(&next.Conditions, nb.Generation, o.now, health.Stalled, string(v1alpha1.ReasonMalformed), unreadable.Error())
 	}
-	if left := untilTold(nb.Status, next, o.now); left > 0 && due == nil && !asked {
+	if left := c.untilTold(nb, next); left > 0 && due == nil && !asked {
 		return ctrl.Result{RequeueAfter: shorter(wait, left)}, nil
 	}
 	if err := c.writeStatus(ctx, nb, next, current(nb, o.pods)); err != nil {
@@ -196,6 +201,7 @@ func (c *controller) writeStatus(ctx context.Context, nb *v1alpha1.JupyterNotebo
 		return client.IgnoreNotFound(setaside.Tell(ctx, c.client, nb, err))
 	}
 	nb.ResourceVersion = changed.ResourceVersion
+	c.written.note(changed, c.now())
 	c.recorder.Tell(nb, objectEvents(before, next)...)
 	c.met.observe(before, next, pod)
 	return nil

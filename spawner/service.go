@@ -218,6 +218,14 @@ func (s *Service) writeEnv(ctx context.Context, req Request, nb *v1alpha1.Jupyte
 	if nb != nil {
 		want.OwnerReferences = meta(nb, "").OwnerReferences
 	}
+	if nb == nil || nb.Spec.Stopped { // that of the former start is gone, as a rule
+		switch err := s.client.Create(ctx, want); {
+		case err == nil:
+			return want, nil
+		case !apierrors.IsAlreadyExists(err):
+			return nil, fmt.Errorf("write environment: %w", err)
+		}
+	}
 	var have corev1.Secret
 	err := s.live.Get(ctx, client.ObjectKeyFromObject(want), &have)
 	if apierrors.IsNotFound(err) {

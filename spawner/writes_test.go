@@ -79,6 +79,20 @@ func (a *asked) take() (writes, reads requests) {
 	return writes, reads
 }
 
+// rest waits until nothing more is asked.
+func (a *asked) rest(t *testing.T) {
+	t.Helper()
+	n := func() int {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return requests(a.count).all()
+	}
+	for before := -1; before != n(); {
+		before = n()
+		time.Sleep(tellEvery + 200*time.Millisecond)
+	}
+}
+
 func (a *asked) of(what string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -103,39 +117,71 @@ func (r requests) String() string {
 	return lines.String()
 }
 
+// mostWrites is what a start may cost the API server in writes of ours.
+const mostWrites = 15
+
+// TestWritesOfAStart counts what a start and a stop ask the API server for, whatever
+// Kubernetes itself writes beside: docs/hub.md has the table.
 func TestWritesOfAStart(t *testing.T) {
 	c := newCluster(t)
 	c.gateway("default")
 	counts := counted(c)
 	s := c.replica(true)
-	req := testRequest("alice", "", "s1")
-	for _, start := range []string{"s1", "s2"} {
+	for _, row := range []struct {
+		start  string
+		writes requests
+	}{
+		{"first", requests{
+			"POST configmaps": 1, "PATCH configmaps": 1, // the slot, and that it is confirmed
+			"POST secrets": 1, "PATCH secrets": 1, // the environment; its owner and the gateway's token
+			"POST jupyternotebooks": 1, "POST persistentvolumeclaims": 1, "POST services": 1, "POST deployments": 1,
+			"POST events": 2, // that it begins, and that it is over
+		}},
+		{"second", requests{
+			"PATCH configmaps": 2, "POST secrets": 1, "PATCH secrets": 1, "PATCH jupyternotebooks": 1, "PATCH deployments": 1,
+			"PATCH events": 2,
+		}},
+	} {
 		counts.take()
-		req.Start = start
+		req := testRequest("alice", "", row.start)
 		_, err := s.Start(t.Context(), req)
 		require.NoError(t, err)
-		d := c.deployment("jupyter-alice", start, 1)
+		d := c.deployment("jupyter-alice", row.start, 1)
 		pod := c.pod(d)
 		const normal, notebook = corev1.EventTypeNormal, "spec.containers{notebook}"
 		c.event(pod, "Pod", normal, "Scheduled", "Successfully assigned "+c.namespace+"/"+pod.Name+" to node-1", "")
 		c.event(pod, "Pod", normal, "Pulling", `Pulling image "registry.example/lab:stable"`, notebook)
-		time.Sleep(2 * time.Second)
 		c.event(pod, "Pod", normal, "Pulled", `Successfully pulled image "registry.example/lab:stable" in 3.104s (3.104s including waiting). Image size: 1 bytes.`, notebook)
 		c.event(pod, "Pod", normal, "Created", "Container created", notebook)
 		c.event(pod, "Pod", normal, "Started", "Container started", notebook)
 		c.ready(pod)
 		c.phase(s, req.Key, v1alpha1.NotebookReady)
-		time.Sleep(2 * time.Second)
+		c.eventually("told", func() bool { return counts.of("POST events")+counts.of("PATCH events") >= 2 })
+		counts.rest(t)
 		writes, reads := counts.take()
-		t.Logf("start: %d writes:%s\n%d reads:%s", writes.all(), writes, reads.all(), reads)
+		assert.LessOrEqual(t, writes.all(), mostWrites, "the %s start:%s", row.start, writes)
+		assert.LessOrEqual(t, reads.all(), 12, "the %s start:%s", row.start, reads)
+		for _, status := range []string{"PATCH jupyternotebooks/status"} {
+			assert.GreaterOrEqual(t, writes[status], 2, "it begins, and is over")
+			delete(writes, status) // how many come between depends on how long that takes
+		}
+		assert.Equal(t, row.writes, writes, "the %s start", row.start)
 
 		require.NoError(t, s.Stop(t.Context(), req.Key))
-		c.deployment("jupyter-alice", start, 0)
+		c.deployment("jupyter-alice", row.start, 0)
 		c.end(pod)
 		c.phase(s, req.Key, v1alpha1.NotebookStopped)
-		time.Sleep(2 * time.Second)
+		c.eventually("told", func() bool { return counts.of("POST events")+counts.of("PATCH events") >= 1 })
+		counts.rest(t)
 		writes, reads = counts.take()
-		t.Logf("stop: %d writes:%s\n%d reads:%s", writes.all(), writes, reads.all(), reads)
+		told := "POST events"
+		if row.start == "second" {
+			told = "PATCH events"
+		}
+		assert.Equal(t, requests{
+			"PATCH jupyternotebooks": 1, "PATCH deployments": 1, "DELETE secrets": 1,
+			"PATCH jupyternotebooks/status": 2, told: 1,
+		}, writes, "the %s stop", row.start)
+		assert.LessOrEqual(t, reads.all(), 2, "the %s stop:%s", row.start, reads)
 	}
-	assert.Zero(t, 0)
 }
