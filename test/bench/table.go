@@ -159,10 +159,15 @@ func objectRows(raw []byte) ([]row, string, error) {
 		return fmt.Sprintf("%.0f s; each %.1f ms of CPU, %.1f reads, %.1f writes", s.Seconds, s.CPU/n*1e3, s.Reads/n, s.Writes/n)
 	}
 	minutes := f.Rest.Seconds / 60
+	var kinds []string
+	for _, a := range f.Rest.Asked {
+		kinds = append(kinds, fmt.Sprintf("%.1f `%s %s`", a.Count/minutes, a.Verb, a.Resource))
+	}
 	return []row{
 		{fmt.Sprintf("%d notebooks, until all are Ready", f.Count), each(f.Notebooks, n), "", ""},
 		{fmt.Sprintf("%d kernels beside them, until all are Ready", f.Count), each(f.Kernels, n), "", ""},
 		{"at rest with both, each minute", fmt.Sprintf("%.2f s of CPU, %.0f reads, %.0f writes", f.Rest.CPU/minutes, f.Rest.Reads/minutes, f.Rest.Writes/minutes), "", "near zero"},
+		{"these requests, by verb and resource, each minute", strings.Join(kinds, ", "), "", ""},
 		{"resident memory without any / with both", fmt.Sprintf("%.0f / %.0f MB", f.Empty.RSS/1e6, f.Full.RSS/1e6), "", ""},
 		{fmt.Sprintf("leader killed, %d stops and %d lost Services unseen, until all are right", f.Missed, f.Missed), fmt.Sprintf("%.0f s", f.Restart.Seconds), "", ""},
 		{fmt.Sprintf("%d notebooks stopped at once, until all are Stopped", f.Count), each(f.Stop, n), "", ""},
