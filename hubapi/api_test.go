@@ -72,6 +72,39 @@ func TestEveryRouteWantsAToken(t *testing.T) {
 	assert.Equal(t, http.StatusOK, w.Code, "the second token, and the scheme in any case")
 }
 
+// TestAListThatIsTheSameIsNotSentAgain, in whatever order the servers are kept.
+func TestAListThatIsTheSameIsNotSentAgain(t *testing.T) {
+	h := newHarness(t)
+	ask := func(tag string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("GET", "http://hub/api/spawner/v1/servers", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("If-None-Match", tag)
+		w := httptest.NewRecorder()
+		h.api.ServeHTTP(w, r)
+		return w
+	}
+	for _, user := range []string{"a", "b", "c"} {
+		for _, server := range []string{"", "x", "y"} {
+			_, err := h.servers.Start(t.Context(), spawner.Request{Key: spawner.Key{User: user, Server: server}, Start: user + server})
+			require.NoError(t, err)
+		}
+	}
+	w := ask("")
+	require.Equal(t, http.StatusOK, w.Code)
+	tag := w.Header().Get("ETag")
+	require.NotEmpty(t, tag)
+	for range 10 {
+		w = ask(tag)
+		assert.Equal(t, http.StatusNotModified, w.Code)
+		assert.Empty(t, w.Body.String())
+	}
+	require.NoError(t, h.servers.Stop(t.Context(), spawner.Key{User: "b", Server: "x"}))
+	w = ask(tag)
+	assert.Equal(t, http.StatusOK, w.Code)
+	assert.NotEqual(t, tag, w.Header().Get("ETag"))
+	assert.Len(t, parsed(t, w)["servers"], 9)
+}
+
 func TestUserNamesOfAnyCharacters(t *testing.T) {
 	h := newHarness(t)
 	for _, user := range []string{"a", "org/team/x", "..", ".", "a b", "a+b", "a%2Fb", "ü", "<script>", "a?b#c", "%", "a\x00b", strings.Repeat("u", 1024)} {

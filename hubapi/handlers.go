@@ -2,8 +2,12 @@ package hubapi
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 
@@ -122,6 +126,8 @@ func (a *API) state(c *gin.Context) error {
 	return nil
 }
 
+// states lists all servers. A Hub asks every few seconds, and mostly for what it has: then it
+// is told so, and has nothing to parse.
 func (a *API) states(c *gin.Context) error {
 	states, err := a.deps.Servers.States(c.Request.Context())
 	if err != nil {
@@ -131,7 +137,22 @@ func (a *API) states(c *gin.Context) error {
 	for i, state := range states {
 		list.Servers[i] = wireState(state)
 	}
-	c.JSON(http.StatusOK, list)
+	slices.SortFunc(list.Servers, func(a, b serverState) int { // so that the same is the same
+		return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Server, b.Server), cmp.Compare(a.HubUser, b.HubUser))
+	})
+	page, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(page)
+	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
+	c.Header("ETag", tag)
+	if c.GetHeader("If-None-Match") == tag {
+		c.Status(http.StatusNotModified)
+		c.Writer.WriteHeaderNow()
+		return nil
+	}
+	c.Data(http.StatusOK, "application/json; charset=utf-8", page)
 	return nil
 }
 

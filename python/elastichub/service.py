@@ -58,6 +58,7 @@ class Service:
         self._calls = SimpleAsyncHTTPClient(force_instance=True, max_clients=256)
         self._streams = SimpleAsyncHTTPClient(force_instance=True, max_clients=4096)
         self._servers = None
+        self._last = (None, "")  # the last Snapshot that was read, and its ETag
         self._servers_began = float("-inf")
         self._refreshing = None
         self._running = set()
@@ -183,15 +184,31 @@ class Service:
             await asyncio.sleep(self._servers_began + SNAPSHOT_INTERVAL - _now())
             began = _now()
             try:
-                answer = await self._fetch(
-                    self._calls, "GET", f"{PREFIX}/servers", seconds=SNAPSHOT_SECONDS
-                )
-                servers = Snapshot(_parsed(answer, "servers")["servers"])
+                servers = await self._read_servers()
             except (Problem, ServiceDown, KeyError, TypeError):
                 servers = None
             self._servers, self._servers_began = servers, began
         finally:
             self._refreshing = None
+
+    async def _read_servers(self):
+        """What is as it was is not read again: there may be thousands of servers."""
+        known, tag = self._last
+        try:
+            answer = await self._respond(
+                self._calls,
+                "GET",
+                f"{PREFIX}/servers",
+                seconds=SNAPSHOT_SECONDS,
+                headers={"If-None-Match": tag} if tag else {},
+            )
+        except Problem as problem:
+            if problem.status == 304 and known is not None:
+                return known
+            raise
+        servers = Snapshot(_parsed(answer.body, "servers")["servers"])
+        self._last = (servers, answer.headers.get("ETag", ""))
+        return servers
 
     # --- what ends without the Hub
 
@@ -252,8 +269,12 @@ class Service:
             body=body,
         )
 
-    async def _fetch(self, client, method, path, *, seconds, headers=None, **more):
+    async def _fetch(self, client, method, path, **more):
         """The body of a successful answer. Raises Problem or ServiceDown, nothing else."""
+        return (await self._respond(client, method, path, **more)).body
+
+    async def _respond(self, client, method, path, *, seconds, headers=None, **more):
+        """As _fetch, the answer itself."""
         try:
             token = self._token()
         except OSError as error:
@@ -270,7 +291,7 @@ class Service:
                 ca_certs=self._ca_file,
                 **more,
             )
-            return (await client.fetch(request)).body
+            return await client.fetch(request)
         except HTTPTimeoutError as error:
             raise ServiceDown(_why_late(error), str(error)) from None
         except HTTPClientError as error:

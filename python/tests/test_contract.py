@@ -1,10 +1,12 @@
 """The client says and understands exactly what the Go handler's tests have recorded."""
 
+import asyncio
 import json
 
 import pytest
 
-from double import EXCHANGES, PROBLEMS, double
+import elastichub.service
+from double import EXCHANGES, PROBLEMS, answer, double
 from elastichub import errors
 from elastichub.errors import Problem, ServiceDown, SpawnRefused
 from elastichub.service import ServerKey as K
@@ -297,6 +299,29 @@ async def test_a_bulk_answer_that_is_none_says_nothing(body):
         with pytest.raises(Problem):
             await Service(d.url, lambda: "t").state(K("u", ""))
         assert await Service(d.url, lambda: "t").snapshot() is None
+
+
+async def test_a_list_that_is_the_same_is_not_read_again(monkeypatch):
+    monkeypatch.setattr(elastichub.service, "SNAPSHOT_INTERVAL", 0)
+    state = {"user": "u", "server": "", "start": "s", "phase": "Ready", "ready": True, "stopped": False}
+    same = answer({"servers": [state]})
+    async with double() as d:  # which sends ETags, as every server of tornado's
+        d.will(servers=[same, same, same, (503, {}, ""), same, answer({"servers": []})])
+        service = Service(d.url, lambda: "t")
+        first = await service.snapshot(newer_than=_later())
+        assert first.find(K("u", ""))["start"] == "s"
+        assert await service.snapshot(newer_than=_later()) is first
+        assert await service.snapshot(newer_than=_later()) is first
+        assert await service.snapshot(newer_than=_later()) is None
+        assert await service.snapshot(newer_than=_later()) is first
+        now = await service.snapshot(newer_than=_later())
+        assert now is not first and now.find(K("u", "")) is None
+        tags = [r.headers.get("If-None-Match") for r in d.of("servers")]
+        assert tags[0] is None and tags[1] and len(set(tags[1:])) == 1
+
+
+def _later():
+    return asyncio.get_running_loop().time()
 
 
 async def test_nobody_there():
