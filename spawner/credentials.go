@@ -166,6 +166,7 @@ func (c *controller) findCredentials(ctx context.Context, nb *v1alpha1.JupyterNo
 		return found, err
 	}
 	found.live = true
+	read := map[string]readSecret{} // both may be in one Secret, which changes as a whole
 	for _, r := range []struct {
 		field string
 		ref   *corev1.SecretKeySelector
@@ -174,7 +175,12 @@ func (c *controller) findCredentials(ctx context.Context, nb *v1alpha1.JupyterNo
 		if r.ref == nil {
 			continue
 		}
-		value, missing, err := c.readReference(ctx, nb.Namespace, r.field, r.ref)
+		secret, known := read[r.ref.Name]
+		if !known {
+			secret.err = c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: r.ref.Name}, &secret.Secret)
+			read[r.ref.Name] = secret
+		}
+		value, missing, err := readReference(secret, r.field, r.ref)
 		if err != nil {
 			return found, err
 		}
@@ -188,10 +194,15 @@ func (c *controller) findCredentials(ctx context.Context, nb *v1alpha1.JupyterNo
 	return found, nil
 }
 
+// readSecret is a Secret, or why it could not be read.
+type readSecret struct {
+	corev1.Secret
+	err error
+}
+
 // readReference gives nil, and nothing that is missing, where an optional one is not there.
-func (c *controller) readReference(ctx context.Context, namespace, field string, ref *corev1.SecretKeySelector) (*string, *missingCredentials, error) {
-	var secret corev1.Secret
-	err := c.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret)
+func readReference(secret readSecret, field string, ref *corev1.SecretKeySelector) (*string, *missingCredentials, error) {
+	err := secret.err
 	if client.IgnoreNotFound(err) != nil {
 		return nil, nil, fmt.Errorf("read spec.auth.%s: %w", field, err)
 	}

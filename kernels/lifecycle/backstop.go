@@ -100,10 +100,10 @@ func atSecond(s int64) *metav1.Time {
 	return &metav1.Time{Time: time.Unix(s, 0)}
 }
 
-// steady keeps the former times where they differ only by how long two calls took:
-// each difference is a write.
-func (f finding) steady(former finding) finding {
-	if f.idle != 0 && former.idle != 0 && abs(f.idle-former.idle) <= idleJitter {
+// steady keeps the former times where they differ only by how long two calls took, the last
+// of them as long as is told: each difference is a write.
+func (f finding) steady(former finding, took time.Duration) finding {
+	if f.idle != 0 && former.idle != 0 && abs(f.idle-former.idle) <= idleJitter+int64(took/time.Second) {
 		if f.park-f.idle == former.park-former.idle {
 			f.park = former.park
 		}
@@ -136,6 +136,7 @@ type inquiry struct {
 	answered bool
 	idle     time.Duration
 	heard    time.Time // when it answered
+	took     time.Duration
 }
 
 // parkAt is when a kernel that has been idle since then will be parked, in Unix
@@ -254,8 +255,10 @@ func (b *backstop) round(ctx context.Context) error {
 		calls.Go(func() error {
 			calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 			defer cancel()
+			begun := b.now()
 			report, err := b.agents.Report(calling, inquiries[i].kernel.Status.PodIP, secrets[i])
 			inquiries[i].answered, inquiries[i].idle, inquiries[i].heard = err == nil, report.Idle, b.now()
+			inquiries[i].took = inquiries[i].heard.Sub(begun)
 			if err == nil && report.Meter != nil && b.metered != nil {
 				b.metered(inquiries[i].kernel.UID, inquiries[i].kernel.Status.Run, *report.Meter)
 			}
@@ -278,8 +281,9 @@ func (b *backstop) round(ctx context.Context) error {
 func (b *backstop) note(inquiries []inquiry, findings map[runID]finding) {
 	b.mu.Lock()
 	former := b.findings
-	for id, f := range findings {
-		findings[id] = f.steady(former[id])
+	for _, q := range inquiries {
+		id := runOf(q.kernel)
+		findings[id] = findings[id].steady(former[id], q.took)
 	}
 	b.findings = findings
 	b.mu.Unlock()

@@ -54,11 +54,11 @@ func TestSinceWhenIdle(t *testing.T) {
 
 	slow := of(30*time.Second, idle(118*time.Second)) // the answer took 2 s
 	assert.NotEqual(t, f, slow)
-	assert.Equal(t, f, slow.steady(f), "no write for that")
-	longer := of(30*time.Second, func(q *inquiry) { q.idle, q.limit = 120*time.Second, 2*time.Hour }).steady(f)
+	assert.Equal(t, f, slow.steady(f, 2*time.Second), "no write for that")
+	longer := of(30*time.Second, func(q *inquiry) { q.idle, q.limit = 120*time.Second, 2*time.Hour }).steady(f, 0)
 	assert.Equal(t, f.idle, longer.idle)
 	assert.Equal(t, f.idle+7200, longer.park, "another limit counts")
-	assert.NotEqual(t, f.idle, of(30*time.Second, idle(time.Second)).steady(f).idle, "it has worked in between")
+	assert.NotEqual(t, f.idle, of(30*time.Second, idle(time.Second)).steady(f, 0).idle, "it has worked in between")
 }
 
 // TestNothingIsWrittenAtRest: kernels that stay idle are not looked at again, in whatever
