@@ -64,10 +64,10 @@ func (c *controller) putToken(ctx context.Context, nb *v1alpha1.JupyterNotebook,
 	}
 	if tokenIn.Name == nb.Spec.EnvSecret {
 		var env corev1.Secret
-		switch err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: tokenIn.Name}, &env); {
-		case client.IgnoreNotFound(err) != nil:
+		if err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: tokenIn.Name}, &env); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("read environment: %w", err)
-		case err != nil, !isEnvOf(&env, nb.Name), env.Annotations[v1alpha1.AnnotationStart] != nb.Spec.Start:
+		}
+		if !isEnvOf(&env, nb.Name) || env.Annotations[v1alpha1.AnnotationStart] != nb.Spec.Start { // or there is none
 			return nil
 		}
 		return c.ownEnvironment(ctx, nb, &env)
