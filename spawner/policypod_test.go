@@ -74,14 +74,14 @@ func shapedRequest(t *testing.T, user, server string) Request {
 func TestObjectsOfAServerWithAPolicysPod(t *testing.T) {
 	nb := requested(shapedRequest(t, "Анна", "work"))
 	require.Nil(t, refuse(nb))
-	golden(t, "policy-pod.golden.yaml", claim(nb), deployment(testConfig(), nb, ""))
+	golden(t, "policy-pod.golden.yaml", claim(nb), deployment(testConfig(), nb, "", tokenAlone(nb)))
 }
 
 // TestTheConventionalLabelsOfAServersPod are those that dashboards, network policies and tools
 // of JupyterHub look for, whatever a policy adds to them.
 func TestTheConventionalLabelsOfAServersPod(t *testing.T) {
 	for _, server := range []string{"", "my work"} {
-		template := deployment(testConfig(), requested(shapedRequest(t, "Анна", server)), "").Spec.Template
+		template := deployment(testConfig(), requested(shapedRequest(t, "Анна", server)), "", corev1.SecretKeySelector{}).Spec.Template
 		for key, want := range map[string]string{
 			"app.kubernetes.io/name": "jupyterhub", "app.kubernetes.io/managed-by": "elastichub", "app.kubernetes.io/component": "singleuser-server",
 			"component": "singleuser-server", "hub.jupyter.org/network-access-hub": "true",
@@ -171,7 +171,7 @@ func TestAContainerThatAPolicyAddsAndThatEnds(t *testing.T) {
 		"notebook": "The server ended again and again, with exit code 3: no such bucket",
 	} {
 		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: name, State: waiting, LastTerminationState: ended}}
-		assert.Equal(t, want, phaseOfPod(pod).message)
+		assert.Equal(t, want, phaseOfPod(observed{}, pod).message)
 	}
 }
 
