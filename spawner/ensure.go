@@ -89,12 +89,10 @@ func (c *controller) ensureClaim(ctx context.Context, o *observed) error {
 			return pending(ReasonWaitingForRemoval, "The server is being removed.")
 		}
 		made := claim(nb)
-		switch err := c.client.Create(ctx, made); {
-		case err == nil:
-			o.claim = made
-		default:
+		if err := c.client.Create(ctx, made); err != nil {
 			return writeFault(err, "home volume")
 		}
+		o.claim = made
 	}
 	if o.claim.DeletionTimestamp != nil {
 		return pending(ReasonWaitingForVolume, "The former volume %s is being removed.", o.claim.Name)
