@@ -58,7 +58,7 @@ class Service:
         self._calls = SimpleAsyncHTTPClient(force_instance=True, max_clients=256)
         self._streams = SimpleAsyncHTTPClient(force_instance=True, max_clients=4096)
         self._servers = None
-        self._last = (None, "")  # the last Snapshot that was read, and its ETag
+        self._last: tuple[Snapshot | None, str] = (None, "")  # the last Snapshot that was read, and its ETag
         self._servers_began = float("-inf")
         self._refreshing = None
         self._running = set()

@@ -1,10 +1,12 @@
 # Sourced by run.sh and spawns.sh: a namespace with this tree's chart, and a Hub on this
-# machine that spawns there. Wants $work, a directory, and $venv, whose programs Hubs
-# are run with.
+# machine that spawns there. Whoever sources it sets $venv, whose programs Hubs are run
+# with, and perhaps $proxy, where Node's are, and removes $work.
 # shellcheck shell=bash
 # shellcheck source=charts/demo/tools.sh
 . charts/demo/tools.sh
 export CGO_ENABLED=0 GOFLAGS=-trimpath
+work=$(mktemp -d)
+venv='' proxy=''
 
 # build_server makes the image of servers that stand for Jupyter's, $server_image.
 build_server() {

@@ -18,7 +18,6 @@ declare -A modules=(
   [spawner]="test_spawner test_user"
 )
 [ $# -gt 0 ] || set -- api named pages spawner scenarios
-work=$(mktemp -d)
 namespace() { printf 'hubsuite-%s-%s' "${version//./-}" "$1"; }
 # shellcheck disable=SC2329 # by the trap below
 finish() {

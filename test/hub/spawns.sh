@@ -8,7 +8,6 @@ cd "$(dirname "$0")/../.."
 
 results=$(realpath "${1:?usage: spawns.sh RESULTS}")
 namespace=hub-spawns
-work=$(mktemp -d)
 finish() {
   "$KUBECTL" delete namespace "$namespace" --ignore-not-found --wait=false >/dev/null || true
   rm -rf "$work"
