@@ -32,7 +32,7 @@ type metrics struct {
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		orphans: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "elastichub_orphans",
+			Name: "elastichub_orphan_servers",
 			Help: "JupyterNotebooks whose user or server the Hub does not know: waiting (for their grace), due, unclear (the user may have been renamed).",
 		}, []string{"state"}),
 		looks: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -40,7 +40,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Help: "Listings of the Hub's users by what came of them: concluded, refused, unavailable, implausible (the Hub knows less than half of the notebooks' users).",
 		}, []string{"result"}),
 		removed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "elastichub_orphans_removed_total",
+			Name: "elastichub_orphan_servers_removed_total",
 			Help: "JupyterNotebooks that were deleted because the Hub did not know them.",
 		}),
 	}

@@ -206,8 +206,11 @@ func Rows() []Row {
 			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: *quantity("1Gi"), Claim: "homes"}}
 		}, []string{"FieldValueInvalid spec.storage.home.claim"}},
 		{"a claim that cannot be", false, func(s *spec) {
-			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: *quantity("1Gi"), Claim: "Home {username}", OnRemoval: "ask", AccessModes: []corev1.PersistentVolumeAccessMode{"ReadWriteSometimes"}}}
-		}, []string{"FieldValueInvalid spec.storage.home.claim", "FieldValueNotSupported spec.storage.home.onRemoval", "FieldValueNotSupported spec.storage.home.accessModes[0]"}},
+			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: *quantity("1Gi"), Claim: "Home {username}", AccessModes: []corev1.PersistentVolumeAccessMode{"ReadWriteSometimes"}}}
+		}, []string{"FieldValueInvalid spec.storage.home.claim", "FieldValueNotSupported spec.storage.home.accessModes[0]"}},
+		{"an unknown end of the home", true, func(s *spec) {
+			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: *quantity("1Gi"), OnRemoval: "ask"}}
+		}, []string{"FieldValueNotSupported spec.storage.home.onRemoval"}},
 		{"a shared volume over the home", false, func(s *spec) {
 			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: *quantity("1Gi")}, Shared: []v1alpha1.SharedVolume{{Name: "x", Claim: "x", MountPath: "/home/jovyan"}}}
 		}, []string{"FieldValueDuplicate spec.storage.shared[0].mountPath"}},
