@@ -123,7 +123,7 @@ func TestABudgetOfAGroup(t *testing.T) {
 	c.start()
 	c.create(kerneltest.Kernel("cat", "gw", "gpu", kerneltest.Owned("cat", "lab")))
 	k := c.phase("cat", 1, v1alpha1.KernelDead)
-	assert.Contains(t, k.Status.Message, "of all members per 1h.")
+	assert.Contains(t, k.Status.Message, "of all members per hour.")
 	assert.WithinDuration(t, time.Now().Add(time.Hour), toldAgain(t, k.Status.Message), time.Minute)
 
 	// force: the one that is busy, too
