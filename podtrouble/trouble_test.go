@@ -47,7 +47,7 @@ func TestUnmade(t *testing.T) {
 		pod + "unable to create new content in namespace hub because it is being terminated":                                             "the namespace hub is being deleted.",
 		`admission webhook "validate.kyverno.svc-fail" denied the request: no latest tag`:                                                "the cluster's admission webhook validate.kyverno.svc-fail does not allow it: no latest tag.",
 		`admission webhook "w.example.org" denied the request without explanation`:                                                       "the cluster's admission webhook w.example.org does not allow it: it does not say why.",
-		`Internal error occurred: failed calling webhook "w.example.org": failed to call webhook: Post "https://w.policy.svc:443/validate?timeout=10s": context deadline exceeded`: "the cluster's admission webhook w.example.org does not answer, and no Pod is made without it: an administrator looks at it " +
+		`Internal error occurred: failed calling webhook "w.example.org": failed to call webhook: Post "https://w.policy.svc:443/validate?timeout=10s": context deadline exceeded`: "the cluster's admission webhook w.example.org does not answer, and nothing is made without it: an administrator looks at it " +
 			`(failed to call webhook: Post "https://w.policy.svc:443/validate?timeout=10s": context deadline exceeded).`,
 		pod + "something new": "",
 		pod + "[maximum cpu usage per Container is 4, but limit is 8, something new]": "",

@@ -34,7 +34,7 @@ func Unmade(message string) (string, bool) {
 		return fmt.Sprintf("the cluster's admission webhook %s does not allow it: %s", m[1], stop(why)), true
 	}
 	if m := webhookFailed.FindStringSubmatch(message); m != nil {
-		return fmt.Sprintf("the cluster's admission webhook %s does not answer, and no Pod is made without it: an administrator looks at it (%s).", m[1], m[2]), true
+		return fmt.Sprintf("the cluster's admission webhook %s does not answer, and nothing is made without it: an administrator looks at it (%s).", m[1], m[2]), true
 	}
 	m := forbidden.FindStringSubmatch(message)
 	if m == nil {

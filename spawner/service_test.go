@@ -233,7 +233,7 @@ func TestImageFailureEndsTheStart(t *testing.T) {
 	state := c.phase(s, req.Key, v1alpha1.NotebookFailed)
 	assert.Greater(t, time.Since(began), troubleGrace-2*time.Second, "a registry may recover")
 	assert.Equal(t, "ImagePullFailed", state.Reason)
-	assert.Equal(t, "Image registry.example/lab:stable cannot be pulled: not found", state.Message)
+	assert.Equal(t, "Image registry.example/lab:stable cannot be pulled: the registry registry.example has no such image. Choose another image, or have an administrator correct its name or tag.", state.Message)
 	events := c.all(s, req.Key, "s1", "")
 	last := events[len(events)-1]
 	assert.True(t, last.Final)

@@ -3,7 +3,6 @@ package spawner
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -18,6 +17,9 @@ import (
 // may have become free.
 const refusedRetryMost = 2 * time.Minute
 
+// serverError is the least status code with which a server says that the fault is its own.
+const serverError = 500
+
 // writeFault turns what the API server answers to a write into a state that says it. What
 // another pass cures, and what does not come from the API server, stays an error. what is the
 // object in words.
@@ -29,7 +31,7 @@ func writeFault(err error, what string) error {
 		return err
 	case !errors.As(err, &answer), passes(err):
 		return fmt.Errorf("write %s: %w", what, err)
-	case answer.Status().Code >= http.StatusInternalServerError:
+	case answer.Status().Code >= serverError:
 		return pending(ReasonClusterError, "The cluster could not make the server's %s, and is asked again: %s.", what, inSentence(err))
 	default:
 		return failed(ReasonRefused, "The cluster refuses the server's %s: %s.", what, inSentence(err))

@@ -71,7 +71,7 @@ func TestWhatTheClusterDoesNotTakeIsToldAndTriedAgain(t *testing.T) {
 		says   string
 	}{
 		"a policy refuses it": {false, v1alpha1.NotebookFailed, ReasonRefused, "The cluster refuses the server's Service: ", "no more Services in this namespace."},
-		"an error":            {true, v1alpha1.NotebookPending, ReasonClusterError, "The cluster could not make the server's Service, and is asked again: ", "failed calling webhook"},
+		"an error":            {true, v1alpha1.NotebookPending, ReasonClusterError, "The cluster could not make the server's Service, and is asked again: ", "the cluster's admission webhook services.test.elastichub.io does not answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

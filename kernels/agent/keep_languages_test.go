@@ -118,7 +118,7 @@ func TestWhatIsLostOfR(t *testing.T) {
 	t.Parallel()
 	argv, home := irkernel(t), t.TempDir()
 	r := startLanguage(t, home, argv, 1, func(c *agent.Config) { c.IdleTimeout = 5 * time.Second })
-	r.connect("s1").run(`con <- file("log.txt", "w"); e <- new.env(); e$con <- con; e$n <- 3; left <- 1; x <- 4
+	r.connect("s1").run(`con <- file(tempfile(), "w"); e <- new.env(); e$con <- con; e$n <- 3; left <- 1; x <- 4
 ` + "`__elastichub_skip__` <- \"left\"")
 	message := r.parkedWith()
 	assert.Contains(t, message, "Kernel parked after 5 s without work. ")
@@ -196,7 +196,7 @@ func TestWhatIsLostOfBash(t *testing.T) {
 	argv, home := bashkernel(t), t.TempDir()
 	r := startLanguage(t, home, argv, 1, func(c *agent.Config) { c.IdleTimeout = 6 * time.Second })
 	begun := time.Now()
-	r.connect("s1").run("exec 9>out.txt; x=5; left=1; __elastichub_skip__=(left); sleep 60 & :")
+	r.connect("s1").run("exec 9>$(mktemp); x=5; left=1; __elastichub_skip__=(left); sleep 60 & :")
 	message := r.parkedWith()
 	assert.GreaterOrEqual(t, time.Since(begun), 6*time.Second)
 	assert.Contains(t, message, "`9` (descriptor: it is open in a process that is gone: ")

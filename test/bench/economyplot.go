@@ -34,7 +34,7 @@ func drawEconomy(raw []byte) (string, error) {
 	for _, tick := range []float64{1, economyGoal, 1.5, 2, 3, 4, 5} {
 		label := plain(tick)
 		if tick == economyGoal {
-			label = "wanted: " + label
+			label = "≤ " + label
 		}
 		fmt.Fprintf(&out, `<line class="grid" x1="70" x2="%d" y1="%.1f" y2="%.1f"/><text class="faint" x="64" y="%.1f" text-anchor="end" font-size="11">%s</text>`+"\n",
 			chartWidth-20, up(tick), up(tick), up(tick)+4, label)
