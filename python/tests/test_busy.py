@@ -209,7 +209,7 @@ async def test_terminals(server):
     terminal.type("\x03")
     await is_at(server)
 
-    terminal.type("touch log; tail -f log\r")
+    terminal.type("tail -f $(mktemp)\r")
     await stays_at(server, ("terminal", f"{name} (tail)"))
     terminal.type("\x03")
     await terminal.prompt()
@@ -261,6 +261,7 @@ async def test_terminals(server):
             terminal.type("q")
             await asyncio.sleep(0.5)
         terminal.type(end)
+        await asyncio.sleep(0.5)  # top takes what comes in one piece for one key
         await terminal.prompt()
     if shutil.which("tmux"):  # which gives its programs terminals of their own
         terminal.type("tmux new sleep\\ 300\r")
