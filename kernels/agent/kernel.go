@@ -220,15 +220,12 @@ func encode(m *wire.Message, f wire.Fields) frame {
 
 // encodeLarge is encode without a copy, in the memory into which c received the message.
 func encodeLarge(m *wire.Message, f wire.Fields, c *zmtp.Conn) frame {
-	memory, ok := c.Keep()
-	if !ok {
-		return encode(m, f)
+	if memory, ok := c.Keep(); ok {
+		if data, ok := m.V1InPlace(memory); ok {
+			return frame{data: data, droppable: droppable(m.Channel, f.Type)}
+		}
 	}
-	data, ok := m.V1InPlace(memory)
-	if !ok {
-		return encode(m, f)
-	}
-	return frame{data: data, droppable: droppable(m.Channel, f.Type)}
+	return encode(m, f)
 }
 
 // askUntilReady asks for kernel_info until there is an answer and iopub is

@@ -65,7 +65,7 @@ func parseV1(data []byte, size uint64) (Message, error) {
 
 // SizeV1 is the length of what AppendV1 appends.
 func (m *Message) SizeV1() int {
-	size := 8*(7+len(m.Buffers)) + len(m.Channel) +
+	size := m.headSize() +
 		len(orEmpty(m.Header)) + len(orEmpty(m.ParentHeader)) + len(orEmpty(m.Metadata)) + len(orEmpty(m.Content))
 	for _, b := range m.Buffers {
 		size += len(b)

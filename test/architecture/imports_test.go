@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"tokens":                 {},
 	"tokens/bearer":          {},
 	"kernels/agent/keys":     {},
-	"kernels/agent/zmtp":     {"kernels/slab"},
+	"kernels/agent/zmtp":     {},
 	"kernels/slab":           {},
 	"kernels/agent/remote":   {"kernels/agent/keys", "kernels/agent/protocol", "kernels/wire"},
 	"kernels/wire":           {},
