@@ -254,9 +254,10 @@ func TestAHomeWhoseOwnerCannotBeToldIsNeitherGivenNorPassedBy(t *testing.T) {
 	}
 	// One that names somebody else was never this user's.
 	c.claimOf("claim-dave", map[string]string{v1alpha1.LabelHubUsername: "da_ve"})
-	_, err = c.start(s, "dave", "", "s1", hubUser(9), template)
+	dave := hubUser(9)
+	_, err = c.start(s, "dave", "", "s1", dave, template)
 	require.NoError(t, err)
-	assert.Equal(t, "claim-dave---"+podrules.Digest(hashDigits, hubUser(9).String()), c.home("jupyter-dave", "s1"))
+	assert.Equal(t, "claim-dave---"+podrules.Digest(hashDigits, dave.String()), c.home("jupyter-dave", "s1"))
 }
 
 func TestARenamedServerKeepsItsObjectAndHome(t *testing.T) {

@@ -301,7 +301,7 @@ def whose(spawner):
     spawner.environment = too_much.get(spawner.name, odd)
 
 c.ElasticSpawner.pre_spawn_hook = whose
-c.ElasticSpawner.args = ["--allow-root", "--ServerApp.extra=$(HOME) 'a' \\"b\\"\\n", "ü"]
+c.ElasticSpawner.args = ["--allow-root", "--ServerApp.extra=$(HOME) 'a' \\"b\\"\\n", "--ServerApp.more=ü"]
 """
 
 
@@ -326,7 +326,7 @@ def test_environment_and_arguments_arrive_whole_or_are_refused_by_name(service, 
         assert hub.api("POST", "/users/analyst/server", hub.options({}))[0] in (201, 202)
         environment, arguments = until(lambda: process_of("analyst"), 60, lambda: hub.log)
         assert ODD_ENVIRONMENT.items() <= environment.items()
-        assert arguments[-2:] == ["--ServerApp.extra=$(HOME) 'a' \"b\"\n", "ü"]
+        assert arguments[-2:] == ["--ServerApp.extra=$(HOME) 'a' \"b\"\n", "--ServerApp.more=ü"]
     finally:
         hub.kill()
 

@@ -293,6 +293,8 @@ const scenarios = {
     await put({ stopAt, cause: 'Idle', idleSince: lastActivity, keepSeconds: 5400 });
     await lookAgain();
     await toast('since nothing runs').waitFor();
+    // The page's clock was moved on and the server's was not, which tells a use by a second from what was before.
+    await until('the last use is a while ago', () => Date.now() > Date.parse(lastActivity) + 5_000);
     await page.keyboard.press('Escape');
     await page.clock.fastForward(1500);
     await toast('since nothing runs').waitFor({ state: 'detached' });
