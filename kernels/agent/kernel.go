@@ -20,7 +20,8 @@ import (
 const (
 	redialAfter   = 50 * time.Millisecond  // when a kernel closed a socket
 	askAgain      = 100 * time.Millisecond // kernel_info, while the kernel starts
-	iopubPatience = 2 * time.Second        // for a sign that the subscription is live
+	iopubPatience = 2 * time.Second        // for a sign that a subscription is live
+	subscriptions = 4                      // that are tried before a kernel counts as one that publishes nothing
 )
 
 // kernel is one process of the kernel and everything that is connected to it.
@@ -40,8 +41,8 @@ type kernel struct {
 	iopubOnce sync.Once
 	up        time.Time // when it became ready, or zero; the supervisor's
 
-	shell, control atomic.Pointer[zmtp.Conn] // the agent's own
-	asked          atomic.Pointer[time.Time] // when the last question was sent, for activity
+	shell, control, iopub atomic.Pointer[zmtp.Conn] // the agent's own
+	asked                 atomic.Pointer[time.Time] // when the last question was sent, for activity
 
 	mu         sync.Mutex
 	interrupts []chan struct{}          // to be closed with the next interrupt_reply
@@ -147,6 +148,7 @@ func (k *kernel) read(channel wire.Channel, c *zmtp.Conn, handle func(m *wire.Me
 }
 
 func (k *kernel) readIOPub(ctx context.Context, c *zmtp.Conn) error {
+	k.iopub.Store(c)
 	rate := newRate(k.a.cfg.IOPubMessages, k.a.cfg.IOPubBytes)
 	return k.read(wire.IOPub, c, func(m *wire.Message, f, parent wire.Fields) {
 		k.iopubOnce.Do(func() { close(k.iopubLive) })
@@ -267,13 +269,19 @@ func (k *kernel) askUntilReady(ctx context.Context, c *zmtp.Conn) error {
 		}
 		patience := time.NewTimer(iopubPatience)
 		defer patience.Stop()
-		for live := false; !live; {
+		for live, tried := false, 1; !live; {
 			select {
 			case <-k.iopubLive:
 				live = true
 			case <-patience.C:
-				k.a.log.Warn("no sign of life on iopub")
-				live = true
+				if tried == subscriptions {
+					k.a.log.Warn("no sign of life on iopub")
+					live = true
+					break
+				}
+				tried++
+				k.subscribeAgain()
+				patience.Reset(iopubPatience)
 			case <-time.After(askAgain):
 				if err := k.ask(); err != nil {
 					return err
@@ -286,6 +294,15 @@ func (k *kernel) askUntilReady(ctx context.Context, c *zmtp.Conn) error {
 		return nil
 	})
 	return group.Wait()
+}
+
+// subscribeAgain makes the connection to iopub anew. A subscription that a kernel
+// has lost would keep all its output from everybody.
+func (k *kernel) subscribeAgain() {
+	k.a.log.Info("no sign of life on iopub: subscribing again")
+	if c := k.iopub.Load(); c != nil {
+		_ = c.Close()
+	}
 }
 
 // ask sends a kernel_info_request over the agent's own shell connection.

@@ -33,6 +33,15 @@ func TestKernelThatClosesItsSockets(t *testing.T) {
 	assert.Equal(t, "ok", o.status())
 }
 
+func TestASubscriptionThatTheKernelLost(t *testing.T) {
+	t.Parallel()
+	r := start(t, append(stub(t), "deaf"), nil)
+	g := r.connect("s1")
+	o := g.result(g.execute("flood 3 1"))
+	assert.Equal(t, "ok", o.status())
+	assert.Equal(t, "xxx", o.stdout)
+}
+
 func TestNothingOfABurstIsLost(t *testing.T) {
 	t.Parallel()
 	r := start(t, stub(t), nil)

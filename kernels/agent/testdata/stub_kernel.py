@@ -5,6 +5,7 @@ The code of an execute_request is a line of words:
   forge               publish and reply with wrong signatures, then answer properly
   rebind              close the sockets and bind them again, then answer properly
   anything else       answer
+With "deaf" after the connection file it takes no notice of its first subscription.
 """
 import hashlib
 import hmac
@@ -20,16 +21,20 @@ with open(sys.argv[1]) as f:
 key = info["key"].encode()
 ctx = zmq.Context()
 session = uuid.uuid4().hex
+deaf = "deaf" in sys.argv
 
 
 def bind():
     sockets = {}
-    kinds = {"shell": zmq.ROUTER, "control": zmq.ROUTER, "stdin": zmq.ROUTER, "iopub": zmq.PUB, "hb": zmq.REP}
+    iopub = zmq.XPUB if deaf else zmq.PUB
+    kinds = {"shell": zmq.ROUTER, "control": zmq.ROUTER, "stdin": zmq.ROUTER, "iopub": iopub, "hb": zmq.REP}
     for name, kind in kinds.items():
         s = ctx.socket(kind)
         s.linger = 1000
-        if kind == zmq.PUB:
+        if name == "iopub":
             s.sndhwm = 0
+        if kind == zmq.XPUB:
+            s.xpub_manual = True
         if kind == zmq.ROUTER:
             s.setsockopt(zmq.ROUTER_HANDOVER, 1)
         while True:
@@ -59,12 +64,20 @@ def parts(msg_type, parent, content):
 
 
 sockets = bind()
+subscriptions = 0
 while True:
     poller = zmq.Poller()
-    for name in ("shell", "control"):
+    for name in ("shell", "control") + (("iopub",) if deaf else ()):
         poller.register(sockets[name], zmq.POLLIN)
     for asked, _ in poller.poll():
         s = asked
+        if s is sockets["iopub"]:
+            wish = s.recv()
+            if wish[:1] == b"\1":
+                subscriptions += 1
+                if subscriptions > 1:
+                    s.subscribe(wish[1:])
+            continue
         message = s.recv_multipart()
         at = message.index(b"<IDS|MSG>")
         identities, (header, _, _, content) = message[:at], message[at + 2:at + 6]
