@@ -7,14 +7,15 @@
 #   test/bench/run.sh throughput
 #
 # BENCH_PROFILES=<directory> has gateway and agents write CPU profiles there;
-# BENCH_OBJECTS=<number> is another number of notebooks and kernels for objects than 1,000.
+# BENCH_OBJECTS=<number> is another number of notebooks and kernels for objects than 1,000,
+# FLEET_SERVERS=<number> one of servers for fleet than 2,000.
 # Shared machines are noisy: medians and ratios, never a pass or fail.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 alone_parts="micro park store economy"           # need nothing at all
 local_parts="roundtrip throughput memory restart objects" # need nothing that runs
-demo_parts="starts warm home replaced spawns demo"         # need the demo: make run
+demo_parts="starts warm home replaced spawns fleet demo"         # need the demo: make run
 read -ra wanted <<<"$* ${PART:-}"
 [ ${#wanted[@]} -gt 0 ] || read -ra wanted <<<"$alone_parts $local_parts $demo_parts"
 for part in "${wanted[@]}"; do
@@ -98,8 +99,8 @@ if [ ${#selected[@]} -gt 0 ]; then
   if exports=$(charts/demo/env.sh 2>/dev/null); then
     eval "$exports"
     for part in "${selected[@]}"; do
-      if [ "$part" = spawns ]; then
-        test/hub/spawns.sh test/bench/results || status=1
+      if [ "$part" = spawns ] || [ "$part" = fleet ]; then
+        "test/hub/$part.sh" test/bench/results || status=1
       elif [ "$part" = demo ]; then
         test/e2e/modules.sh
         node test/e2e/figures.mjs || status=1

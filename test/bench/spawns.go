@@ -32,9 +32,13 @@ func decodeSpawns(raw []byte) ([]spawns, string, error) {
 		Figures []spawns
 	}
 	err := json.Unmarshal(raw, &r)
-	m := r.Machine
-	return r.Figures, fmt.Sprintf("elastichub %s, KubeSpawner %s, JupyterHub %s, Python %s, %s CPUs, load %s before, %s",
-		m["elastichub"], m["jupyterhub-kubespawner"], m["jupyterhub"], m["python"], m["cpus"], m["load"], m["date"]), err
+	return r.Figures, spawnerVersions(r.Machine), err
+}
+
+// spawnerVersions says what test/hub/bench measured, on what.
+func spawnerVersions(m map[string]string) string {
+	return fmt.Sprintf("elastichub %s, KubeSpawner %s, JupyterHub %s, Python %s, %s CPUs, load %s before, %s",
+		m["elastichub"], m["jupyterhub-kubespawner"], m["jupyterhub"], m["python"], m["cpus"], m["load"], m["date"])
 }
 
 // spawnRows compares each figure of ours with that of KubeSpawner, which follows it.

@@ -34,7 +34,7 @@ func tabulate(results, page string) error {
 		name string
 		rows func(raw []byte) ([]row, string, error)
 	}{
-		{"roundtrip", tripRows}, {"throughput", flowRows}, {"memory", memoryRows}, {"restart", restartRows}, {"objects", objectRows}, {"starts", startRows}, {"warm", warmRows}, {"home", homeRows}, {"replaced", replacedRows}, {"park", parkRows}, {"spawns", spawnRows}, {"economy", economyRows},
+		{"roundtrip", tripRows}, {"throughput", flowRows}, {"memory", memoryRows}, {"restart", restartRows}, {"objects", objectRows}, {"starts", startRows}, {"warm", warmRows}, {"home", homeRows}, {"replaced", replacedRows}, {"park", parkRows}, {"spawns", spawnRows}, {"fleet", fleetRows}, {"economy", economyRows},
 	} {
 		raw, err := os.ReadFile(filepath.Join(results, part.name+".json"))
 		if errors.Is(err, fs.ErrNotExist) {

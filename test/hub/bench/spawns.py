@@ -10,177 +10,19 @@ SETTLE after the last answer, less what the same time costs when nothing is star
 
 import concurrent.futures
 import contextlib
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.request import urlopen
 
-from hub import Hub, until
+from hub import until
+from ways import Elastic, Kube, directory, kubectl, less, machine, quantile
 
-NAMESPACE = os.environ["HUB_NAMESPACE"]
-URL = os.environ["ELASTICHUB_URL"]
-TOKEN = Path(os.environ["ELASTICHUB_TOKEN_FILE"]).read_text()
-KUBECTL = (os.environ["KUBECTL"], "--namespace", NAMESPACE)
-TICK = os.sysconf("SC_CLK_TCK")
 SETTLE = 5.0  # seconds, until what follows an answer has been done
 REST = 20.0  # seconds in which it is seen what nothing costs
 # How many at once, how often.
 ROUNDS = ((1, 10), (20, 3), (100, 1))
-OURS, THEIRS = "elastichub", "KubeSpawner"
-
-COMMON = """
-c.JupyterHub.concurrent_spawn_limit = 0
-c.Spawner.poll_interval = 30
-"""
-ELASTIC = (
-    COMMON
-    + """
-c.ElasticSpawner.send_groups = True
-c.ElasticSpawner.cmd = ["/server"]
-c.ElasticSpawner.args = []
-c.ElasticSpawner.poll_interval = 30
-"""
-)
-# As much of CPU and memory as the policy gives. Its requests are noted in a file, one line each.
-KUBE = (
-    COMMON
-    + """
-c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
-c.KubeSpawner.namespace = {namespace!r}
-c.KubeSpawner.image = {image!r}
-c.KubeSpawner.cmd = ["/server"]
-c.KubeSpawner.http_timeout = 60
-c.KubeSpawner.cpu_limit, c.KubeSpawner.cpu_guarantee = 0.5, 0.005
-c.KubeSpawner.mem_limit, c.KubeSpawner.mem_guarantee = "64M", "7M"
-c.KubeSpawner.uid, c.KubeSpawner.gid, c.KubeSpawner.allow_privilege_escalation = 1000, 100, False
-
-from kubernetes_asyncio.client import rest
-_request = rest.RESTClientObject.request
-_noted = open({noted!r}, "a", buffering=1)
-async def _note(self, method, url, *arguments, **named):
-    _noted.write(method + "\\n")
-    return await _request(self, method, url, *arguments, **named)
-rest.RESTClientObject.request = _note
-"""
-)
-
-
-class Way:
-    """A Hub with its spawner."""
-
-    def __init__(self, name, hub):
-        self.name, self.hub = name, hub
-        hub.start()
-        for n in range(max(count for count, _ in ROUNDS)):
-            hub.user(person(n))
-
-    def hub_cpu(self):
-        fields = Path(f"/proc/{self.hub.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
-
-    def start(self, n):
-        """Seconds until the Hub says that the server is ready."""
-        began = time.monotonic()
-        status, answer = self.hub.api("POST", f"/users/{person(n)}/server")
-        if status != 201:
-            raise SystemExit(f"{self.name}: a start was answered {status} {answer}\n{self.hub.log}")
-        return time.monotonic() - began
-
-    def stop(self, n):
-        began = time.monotonic()
-        status, answer = self.hub.api("DELETE", f"/users/{person(n)}/server")
-        if status not in (202, 204):
-            raise SystemExit(f"{self.name}: a stop was answered {status} {answer}")
-        until(lambda: self.hub.server(person(n)) is None, 120)
-        return time.monotonic() - began
-
-    def spent(self):
-        """Seconds of CPU, and requests, up to now."""
-        cluster, own = metrics(cluster_metrics()), self.requests()
-        return {
-            "hubCPU": self.hub_cpu(),
-            "apiCPU": cluster["process_cpu_seconds_total"],
-            "requests": cluster["requests"],
-            **own,
-        }
-
-
-class Elastic(Way):
-    def __init__(self, directory):
-        super().__init__(OURS, Hub(directory, URL, TOKEN, slow_spawn_timeout=300, more=ELASTIC))
-        (pod,) = json.loads(
-            kubectl("get", "pods", "-l", "app.kubernetes.io/component=service", "--output=json")
-        )["items"]
-        self.service = f"http://{pod['status']['podIP']}:9090/metrics"
-
-    def requests(self):
-        with urlopen(self.service, timeout=10) as answer:
-            found = metrics(answer.read().decode())
-        return {
-            "serviceCPU": found["process_cpu_seconds_total"],
-            "writes": found["client writes"],
-            "reads": found["client reads"],
-        }
-
-
-class Kube(Way):
-    def __init__(self, directory):
-        self.noted = directory / "requests"
-        more = KUBE.format(
-            namespace=NAMESPACE, image=os.environ["SERVER_IMAGE"], noted=str(self.noted)
-        )
-        super().__init__(THEIRS, Hub(directory, URL, TOKEN, slow_spawn_timeout=300, more=more))
-
-    def requests(self):
-        methods = self.noted.read_text().split()
-        reads = sum(method in READS for method in methods)
-        return {"serviceCPU": 0.0, "writes": len(methods) - reads, "reads": reads}
-
-
-READS = ("GET", "HEAD")
-
-
-def person(n):
-    return f"bench-{n}"
-
-
-def kubectl(*arguments):
-    return subprocess.run(
-        [*KUBECTL, *arguments], stdout=subprocess.PIPE, text=True, timeout=120, check=True
-    ).stdout
-
-
-def cluster_metrics():
-    return kubectl("get", "--raw", "/metrics")
-
-
-def metrics(text):
-    """Those that are wanted: all requests that the API server has answered, those that a client
-    has sent, CPU."""
-    found = {"requests": 0.0, "client writes": 0.0, "client reads": 0.0}
-    for line in text.splitlines():
-        name, _, value = line.rpartition(" ")
-        if name == "process_cpu_seconds_total":
-            found[name] = float(value)
-        elif name.startswith("apiserver_request_total{"):
-            found["requests"] += float(value)
-        elif name.startswith("rest_client_requests_total{"):
-            method = name.split('method="')[1].split('"')[0]
-            found["client reads" if method in READS else "client writes"] += float(value)
-    return found
-
-
-def less(after, before, idle=None, seconds=0.0):
-    """What was spent between the two, less what that time costs at rest."""
-    return {
-        key: after[key] - before[key] - (idle[key] * seconds if idle else 0.0) for key in before
-    }
 
 
 def at_rest(way):
@@ -208,25 +50,10 @@ def gone():
     )
 
 
-def quantile(samples, q):
-    ordered = sorted(samples)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
-
-
 def main(results):
-    ways = [Elastic(directory("elastic")), Kube(directory("kube"))]
-    machine = {
-        **{
-            name: importlib.metadata.version(name)
-            for name in ("jupyterhub", "jupyterhub-kubespawner")
-        },
-        "python": platform.python_version(),
-        "elastichub": os.environ["VERSION"],
-        "cpus": str(os.cpu_count()),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "load": f"{os.getloadavg()[0]:.1f}",
-    }
-    print("# " + ", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
+    people = max(count for count, _ in ROUNDS)
+    ways = [Elastic(directory("elastic"), people), Kube(directory("kube"), people)]
+    about = machine()
     for way in ways:  # the first start imports, connects, and fills caches
         way.start(0)
         way.stop(0)
@@ -262,14 +89,8 @@ def main(results):
     for way in ways:
         with contextlib.suppress(OSError):
             way.hub.kill()
-    text = json.dumps({"machine": machine, "figures": figures}, indent=2)
+    text = json.dumps({"machine": about, "figures": figures}, indent=2)
     Path(results, "spawns.json").write_text(text + "\n")
-
-
-def directory(name):
-    made = Path.cwd() / name
-    made.mkdir()
-    return made
 
 
 def middle(samples):
