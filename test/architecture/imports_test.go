@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 	"runner":                 {"kernels/wire", "nbformat"},
 	"doctor":                 {"api/v1alpha1", "groups", "kernels/devices", "podrules"},
 	"doctor/gather":          {"api/v1alpha1", "charts/elastichub", "doctor", "groups", "groups/ldap", "hubclient", "outbound", "namespaces"},
+	"support":                {"api/v1alpha1", "doctor", "doctor/gather", "podrules"},
 	"forms":                  {"api/v1alpha1", "groups"},
 	"web":                    {"api/v1alpha1", "forms", "groups", "portal/holdings", "portal/policyedit", "prepull/imagestate", "usage"},
 	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside", "namespaces", "health", "podtrouble", "recheck"},

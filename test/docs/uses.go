@@ -115,6 +115,8 @@ var uses = []use{
 	{"docs/kubectl.md", "kubectl elastichub top                      # by user; top policies, top nodes", Elsewhere, "the tests of plugin and cmd/elastichub run the commands"},
 	{"docs/run.md", "export JUPYTERHUB_API_TOKEN=…     # of the Hub's token page", Elsewhere, "test/faults does it on the demo's Hub"},
 	{"docs/run.md", "elastichub run --server https://hub.example.org --detach train.ipynb", Elsewhere, "test/faults does it on the demo's Hub"},
+	{"docs/support.md", "make dist/elastichub", Typed, ""},
+	{"docs/support.md", "! tar -xzOf support.tar.gz | grep --ignore-case --word-regexp alice", Typed, ""},
 	{"docs/architecture.md", "            ┌───────────── JupyterHub ─────────────┐", Shown, "a drawing"},
 	{"docs/benchmarks.md", "make bench                          # all; the last parts need the demo: make run", Shown, "takes an hour, and measures what runs beside it"},
 
