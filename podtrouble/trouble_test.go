@@ -21,6 +21,21 @@ func translations(t *testing.T, translate func(string) (string, bool), table map
 	}
 }
 
+func TestPassing(t *testing.T) {
+	t.Parallel()
+	const pod = `pods "k-1" is forbidden: `
+	for message, want := range map[string]string{
+		pod + "exceeded quota: team, requested: pods=1, used: pods=4, limited: pods=4":                                "QuotaExceeded",
+		`secrets "k-1" is forbidden: exceeded quota: team, requested: secrets=1, used: secrets=4, limited: secrets=4`: "QuotaExceeded",
+		`Internal error occurred: failed calling webhook "w.example.org": context deadline exceeded`:                  "WebhookUnavailable",
+		pod + "failed quota: q: must specify limits.cpu for: notebook":                                                "",
+		`admission webhook "w.example.org" denied the request: no`:                                                    "",
+		`pods "k-1" already exists`: "",
+	} {
+		assert.Equal(t, want, podtrouble.Passing(message), message)
+	}
+}
+
 // The texts are those of the API server's admission plugins (ResourceQuota, LimitRanger,
 // PodSecurity, webhooks, ValidatingAdmissionPolicy, ServiceAccount, Priority, NamespaceLifecycle).
 func TestUnmade(t *testing.T) {

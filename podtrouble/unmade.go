@@ -46,6 +46,18 @@ func Unmade(message string) (string, bool) {
 	return message, false
 }
 
+// Passing says in a CamelCase word what keeps the API server from making something now and may let it
+// later, although nobody changes what is asked for; empty for what stays refused.
+func Passing(message string) string {
+	if webhookFailed.MatchString(message) {
+		return "WebhookUnavailable"
+	}
+	if m := forbidden.FindStringSubmatch(message); m != nil && exceededQuota.MatchString(m[1]) {
+		return "QuotaExceeded"
+	}
+	return ""
+}
+
 // forbiddenBy is empty for what is not known.
 func forbiddenBy(why string) string {
 	if m := exceededQuota.FindStringSubmatch(why); m != nil {

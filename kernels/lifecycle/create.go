@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -19,6 +21,8 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/podtrouble"
+	"github.com/elastichub/elastichub/recheck"
 )
 
 // errChanged means that an object is no longer what the cache showed.
@@ -53,16 +57,60 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 		}
 		return err
 	}
-	if secret != nil {
-		if err := r.client.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("kernels: create Secret: %w", err)
-		}
-	}
 	pod := built.Pod.DeepCopy()
 	if secret != nil {
+		if err := r.client.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
+			if p.notTaken(r.now(), err) {
+				return nil
+			}
+			return fmt.Errorf("kernels: create Secret: %w", err)
+		}
 		podspec.IntroduceKubelet(pod, agent)
 	}
 	return r.createPod(ctx, k, pod, p)
+}
+
+// notTaken takes an admitted run back to the queue, in its old place, if the cluster may take its Pod
+// later. It reports whether that is so.
+func (p *plan) notTaken(now time.Time, err error) bool {
+	reason := podtrouble.Passing(err.Error())
+	if reason == "" {
+		return false
+	}
+	clause, _ := podtrouble.Unmade(err.Error())
+	p.status.Phase, p.status.Held, p.status.Queue, p.status.Warm = v1alpha1.KernelQueued, nil, nil, ""
+	p.status.Message = podstate.Sentence("Waiting", podstate.Clip(clause))
+	p.setCondition(now, ConditionTaken, false, reason, podstate.Clip(clause))
+	p.lookAgain = recheck.Sooner(p.lookAgain, askAgain)
+	return true
+}
+
+// askWhetherTaken asks the cluster whether it would take the Pod that it has not taken, and makes nothing.
+func (r *kernelReconciler) askWhetherTaken(ctx context.Context, k *v1alpha1.JupyterKernel, built *podspec.Built, p *plan) error {
+	if !meta.IsStatusConditionFalse(p.status.Conditions, ConditionTaken) {
+		return nil
+	}
+	made := []client.Object{built.Pod.DeepCopy()}
+	if built.Gateway != nil {
+		secret, _, err := r.runSecret(ctx, k, built)
+		if err != nil {
+			return err
+		}
+		made = append(made, secret)
+	}
+	for _, o := range made {
+		err := r.client.Create(ctx, o, client.DryRunAll)
+		switch {
+		case err == nil || apierrors.IsAlreadyExists(err):
+		case p.notTaken(r.now(), err):
+			return nil
+		case apierrors.ReasonForError(err) == metav1.StatusReasonUnknown:
+			return fmt.Errorf("kernels: ask whether a Pod is taken: %w", err)
+		}
+	}
+	p.status.Message = ""
+	p.setCondition(r.now(), ConditionTaken, true, "Room", "")
+	return nil
 }
 
 // runSecret is the Secret that the Pod of a run mounts, and the agent's secret in it.
@@ -119,8 +167,11 @@ func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKer
 			return nil
 		}
 		pod = &existing
+	case p.notTaken(r.now(), err):
+		return nil
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err):
-		p.end(observed{kernel: k, now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's Pod", podstate.Clip(err.Error()))})
+		clause, _ := podtrouble.Unmade(err.Error())
+		p.end(observed{kernel: k, now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's Pod", podstate.Clip(clause))})
 		return nil
 	default:
 		return fmt.Errorf("kernels: create Pod: %w", err)
@@ -165,7 +216,12 @@ func (r *kernelReconciler) unchanged(ctx context.Context, k *v1alpha1.JupyterKer
 func (r *kernelReconciler) checkBuildable(ctx context.Context, k *v1alpha1.JupyterKernel, p *plan) error {
 	queued := k.DeepCopy()
 	queued.Status = p.status
-	_, err := r.pods.Build(ctx, r.client, queued)
+	built, err := r.pods.Build(ctx, r.client, queued)
+	if err == nil {
+		if err := podspec.IgnoreUnbuildable(r.askWhetherTaken(ctx, queued, built, p)); err != nil {
+			return err
+		}
+	}
 	if t := k.Spec.Template; t != nil && k.Spec.KernelSpec == "" { // of a kernelspec that says so itself
 		if told := r.pods.Config().Images.Told(podrules.Images(&t.Spec)...); told != "" {
 			p.setCondition(r.now(), podrules.ConditionImageReplaced, true, podrules.ReasonImageMap, told)

@@ -52,6 +52,9 @@ func reasonOf(s *v1alpha1.JupyterKernelStatus) string {
 		return string(s.Cause)
 	case v1alpha1.KernelQueued:
 		kind = ConditionResolved
+		if meta.IsStatusConditionFalse(s.Conditions, ConditionTaken) {
+			kind = ConditionTaken
+		}
 	case v1alpha1.KernelStarting:
 		kind = ConditionStartable
 	case v1alpha1.KernelReady:

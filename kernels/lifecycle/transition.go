@@ -21,6 +21,9 @@ const (
 	ConditionFailed    = "Failed"
 	// ConditionResolved is false while something the kernel refers to does not exist.
 	ConditionResolved = "Resolved"
+	// ConditionTaken is false while the cluster does not take the Pod for a reason that may pass:
+	// a quota of the namespace, a webhook that does not answer.
+	ConditionTaken = "Taken"
 	// ConditionStartable is false while something keeps the Pod from starting.
 	ConditionStartable = "Startable"
 	// ConditionTemplateApplied is there once the template of a bare kernel has changed: false
@@ -40,6 +43,8 @@ const (
 	// askGrowth is how often an autoscaler's events are looked for, and askGrowthLater how
 	// often once the Pod has waited for growthSlow.
 	askGrowth, askGrowthLater, growthSlow = 4 * time.Second, time.Minute, 15 * time.Minute
+	// askAgain is how often the cluster is asked whether it would take a Pod by now.
+	askAgain = 5 * time.Second
 	// hintAfter is when a Pod that does not start is asked for its events.
 	hintAfter = 8 * time.Second
 )
@@ -363,6 +368,7 @@ func (p *plan) end(v observed, e podstate.Ending) {
 	}
 	p.status.Cause, p.status.Message = e.Cause, e.Message
 	p.status.CompletionTime = &metav1.Time{Time: v.now}
+	meta.RemoveStatusCondition(&p.status.Conditions, ConditionTaken)
 	meta.RemoveStatusCondition(&p.status.Conditions, ConditionStartable)
 	meta.RemoveStatusCondition(&p.status.Conditions, ConditionAgentReachable)
 	meta.RemoveStatusCondition(&p.status.Conditions, ConditionBudgetLeft)

@@ -152,8 +152,13 @@ func kernelMatters(e event.UpdateEvent) bool {
 	return old.Generation != current.Generation || old.Status.Phase != current.Status.Phase || old.Status.Run != current.Status.Run ||
 		(old.DeletionTimestamp == nil) != (current.DeletionTimestamp == nil) ||
 		old.Annotations[v1alpha1.AnnotationPageOpen] != current.Annotations[v1alpha1.AnnotationPageOpen] ||
-		meta.IsStatusConditionFalse(old.Status.Conditions, lifecycle.ConditionResolved) != meta.IsStatusConditionFalse(current.Status.Conditions, lifecycle.ConditionResolved) ||
+		held(old) != held(current) ||
 		!equality.Semantic.DeepEqual(old.Status.Held, current.Status.Held)
+}
+
+// held reports whether a waiting kernel is kept from admission by what is not there, or by the cluster.
+func held(k *v1alpha1.JupyterKernel) bool {
+	return meta.IsStatusConditionFalse(k.Status.Conditions, lifecycle.ConditionResolved) || meta.IsStatusConditionFalse(k.Status.Conditions, lifecycle.ConditionTaken)
 }
 
 // notebookMatters reports whether a change of a notebook can change for whom kernels

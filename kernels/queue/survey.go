@@ -227,6 +227,9 @@ func (a *admitter) sort(ctx context.Context, s *survey, k *v1alpha1.JupyterKerne
 		s.lookAgain(t.Sub(a.now()))
 		return nil
 	}
+	if meta.IsStatusConditionFalse(k.Status.Conditions, lifecycle.ConditionTaken) {
+		return nil // its reconciler asks the cluster now and then
+	}
 	k, member, err := a.standing(ctx, s, k)
 	if err != nil {
 		return podspec.IgnoreUnbuildable(err) // the reconciler tells the user

@@ -78,7 +78,7 @@ var mayImport = map[string][]string{
 	"kernels/languages":      {"kernels/agent/protocol"},
 	"kernels/podspec":        {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "podrules", "kernels/languages"},
 	"kernels/podstate":       {"api/v1alpha1", "kernels/agent/protocol", "kernels/podspec", "podrules", "podtrouble"},
-	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules", "setaside", "usage", "usage/budgets", "namespaces", "health"},
+	"kernels/lifecycle":      {"api/v1alpha1", "kernels/agent/keys", "kernels/agent/protocol", "kernels/podspec", "kernels/podstate", "podrules", "podtrouble", "recheck", "setaside", "usage", "usage/budgets", "namespaces", "health"},
 	"kernels/devices":        {},
 	"kernels/queue":          {"api/v1alpha1", "groups", "kernels/admission", "kernels/agent/keys", "kernels/agent/protocol", "kernels/devices", "kernels/lifecycle", "kernels/podspec", "kernels/podstate", "kernels/queue/warm", "podrules", "podtrouble", "setaside", "usage", "usage/budgets", "namespaces", "health", "recheck"},
 	"kernels/queue/warm":     {"recheck"},
