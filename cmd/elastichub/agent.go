@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -21,7 +20,7 @@ see docs/agent-protocol.md.`,
 			if err != nil {
 				return err
 			}
-			config.Log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
+			config.Log = logConfig{Level: "info", Format: "json"}.logger(cmd.Context(), os.Stderr)
 			result, err := agent.Run(cmd.Context(), config)
 			if err != nil {
 				return err

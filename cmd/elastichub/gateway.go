@@ -32,7 +32,7 @@ ELASTICHUB_GATEWAY_* variables; what concerns its kernels is in the JupyterGatew
 			if err != nil {
 				return err
 			}
-			return runGateway(cmd.Context(), config, logging.logger(os.Stdout))
+			return runGateway(cmd.Context(), config, logging.logger(cmd.Context(), os.Stdout))
 		},
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -29,12 +30,17 @@ func (c logConfig) level() (slog.Level, error) {
 	return level, err
 }
 
-// logger needs a valid configuration.
-func (c logConfig) logger(w io.Writer) *slog.Logger {
-	level, _ := c.level()
+// logger needs a valid configuration. Until ctx ends, signals change its level, see log-level.
+func (c logConfig) logger(ctx context.Context, w io.Writer) *slog.Logger {
+	configured, _ := c.level()
+	level := &slog.LevelVar{}
+	level.Set(configured)
 	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewJSONHandler(w, options)
 	if c.Format == "text" {
-		return slog.New(slog.NewTextHandler(w, options))
+		handler = slog.NewTextHandler(w, options)
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	log := slog.New(handler)
+	heedSignals(ctx, level, log)
+	return log
 }

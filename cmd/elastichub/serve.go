@@ -70,7 +70,7 @@ func serveCommand() *cobra.Command {
 }
 
 func serve(ctx context.Context, config serveConfig) error {
-	log := config.Log.logger(os.Stdout)
+	log := config.Log.logger(ctx, os.Stdout)
 	slog.SetDefault(log)
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	log.Info("starting", "version", buildVersion(), "namespace", config.Namespace)

@@ -117,6 +117,7 @@ var uses = []use{
 	{"docs/run.md", "elastichub run --server https://hub.example.org --detach train.ipynb", Elsewhere, "test/faults does it on the demo's Hub"},
 	{"docs/support.md", "make dist/elastichub", Typed, ""},
 	{"docs/support.md", "! tar -xzOf support.tar.gz | grep --ignore-case --word-regexp alice", Typed, ""},
+	{"docs/support.md", "kubectl -n jupyterhub exec deploy/elastichub -- /elastichub log-level debug", Typed, ""},
 	{"docs/architecture.md", "            ┌───────────── JupyterHub ─────────────┐", Shown, "a drawing"},
 	{"docs/benchmarks.md", "make bench                          # all; the last parts need the demo: make run", Shown, "takes an hour, and measures what runs beside it"},
 
