@@ -21,11 +21,13 @@ export async function newNotebook(page, kernel) {
   await connected(page);
 }
 
-/** Waits until the notebook in front has a session: JupyterLab drops a cell that is run before, without a word. */
+/** Waits until the notebook in front has a session: JupyterLab drops a cell that is run before, without a word. Its
+ * own toolbar says so; the status bar may still speak of the one that was in front. */
 export async function connected(page) {
   await page.locator('.jp-NotebookPanel:visible .jp-Cell').first().waitFor();
+  const indicator = page.locator('.jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator');
   await until('the notebook has a session', async () =>
-    /\| (Idle|Busy|Connecting|Starting|Restarting)/.test(await page.locator('#jp-main-statusbar').innerText()));
+    /^(idle|busy|connecting|starting|restarting)$/.test(await indicator.first().getAttribute('data-status')));
 }
 
 const panel = (page) => page.locator('.jp-NotebookPanel:visible');
