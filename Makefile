@@ -129,6 +129,10 @@ race: $(LOCALCLUSTER) ## The same with the race detector; needs a C compiler
 .PHONY: python
 python: ## Tests of the Python distribution against a real JupyterHub, and of a parked kernel's state
 	@python/test.sh
+	@$(MAKE) --no-print-directory python-beside
+
+.PHONY: python-beside
+python-beside:
 	@python/keep/test.sh
 	@python/test.sh 'jupyterhub>=6,<7' tests/test_spawner.py tests/test_contract.py tests/test_signin.py
 

@@ -17,23 +17,28 @@ step() {
 step make --no-print-directory lint
 step make --no-print-directory verify
 step make --no-print-directory unit
-step make --no-print-directory python
+step python/test.sh
 
-clients=$(mktemp)
-trap 'make --no-print-directory stop; rm -f "$SECOND_ATTEMPTS" "$clients"' EXIT
+besides=$(mktemp)
+trap 'make --no-print-directory stop; rm -f "$SECOND_ATTEMPTS" "$besides"' EXIT
 step make --no-print-directory run
 step make --no-print-directory smoke
 step release/release_test.sh
-# The Hub's tests wait for Pods most of the time, and clients' tests need no cluster.
-echo "== make client-tests, beside the next"
-SCHEMATHESIS_EXAMPLES=100 ELASTICHUB_CACHE=${ELASTICHUB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/elastichub} \
-  test/clients/run.sh >"$clients" 2>&1 &
+# The Hub's tests wait for Pods most of the time, and what is beside them needs no cluster.
+beside() {
+  set -e
+  SCHEMATHESIS_EXAMPLES=100 ELASTICHUB_CACHE=${ELASTICHUB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/elastichub} \
+    step test/clients/run.sh
+  step make --no-print-directory python-beside
+}
+echo "== make client-tests python-beside, beside the next"
+beside >"$besides" 2>&1 &
 beside=$!
 step make --no-print-directory hub-tests
 step make --no-print-directory panels-test
 passed=true
 wait "$beside" || passed=false
-cat "$clients"
+cat "$besides"
 $passed
 TAMPER_AWAYS=true step make --no-print-directory tamper
 step make --no-print-directory docs-test
