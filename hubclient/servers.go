@@ -21,11 +21,21 @@ const (
 	maxMessage = 500
 )
 
-// Server is one that the Hub starts, knows to run, or stops.
+// Server is one that the Hub starts, knows to run, or stops; of AllUsers also one that is stopped.
 type Server struct {
 	Ready bool `json:"ready"`
 	// Pending is PendingSpawn, PendingStop, another of the Hub's words, or empty.
 	Pending string `json:"pending"`
+	// Stopped is what the process that answers remembers.
+	Stopped bool `json:"stopped"`
+	// Started is when it was started, null in the Hub's database once it is stopped.
+	Started json.RawMessage `json:"started"`
+}
+
+// IsStopped tells that both the Hub and its database say so. Any doubt, such as another process
+// of the same Hub that has started it, or a Hub that does not tell one of the two, is a no.
+func (s Server) IsStopped() bool {
+	return s.Stopped && !s.Ready && s.Pending == "" && string(s.Started) == "null"
 }
 
 // What a server may be on its way to.

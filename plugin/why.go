@@ -330,7 +330,7 @@ var stopped = map[v1alpha1.StopCause]string{
 	v1alpha1.StopMaxRun: "it had run for as long as it may",
 	v1alpha1.StopBudget: "its budget was used up",
 	v1alpha1.StopAdmin:  "an administrator asked for it",
-	v1alpha1.StopOrphan: "the Hub does not know it any more",
+	v1alpha1.StopOrphan: "the Hub did not know that it ran",
 }
 
 func (t *telling) server(nb *v1alpha1.JupyterNotebook, row holdings.Server) {

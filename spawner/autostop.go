@@ -285,7 +285,7 @@ func stopReason(nb *v1alpha1.JupyterNotebook) (Reason, string) {
 	case stop == nil && v1alpha1.StopCause(nb.Annotations[v1alpha1.AnnotationStopCause]) == v1alpha1.StopAdmin:
 		return ReasonStopped, "The server was stopped by an administrator."
 	case stop == nil && v1alpha1.StopCause(nb.Annotations[v1alpha1.AnnotationStopCause]) == v1alpha1.StopOrphan:
-		return ReasonStopped, "The server was stopped: the Hub does not know it any more."
+		return ReasonStopped, "The server was stopped: the Hub did not know that it ran."
 	case stop == nil:
 		return ReasonStopped, "The server is stopped."
 	}

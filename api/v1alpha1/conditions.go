@@ -8,7 +8,8 @@ const (
 	// object that rests has none: it neither is ready nor becomes so by itself.
 	ConditionReady = "Ready"
 	// ConditionOrphan is true on a JupyterNotebook of the Hub whose user or server the Hub
-	// does not know; its transition time is since when. The next start removes it.
+	// does not know, or that runs and is stopped by the Hub; its transition time is since
+	// when. The next start removes it.
 	ConditionOrphan = "Orphan"
 	// ConditionStalled is true while the object will not become ready by itself, and
 	// absent otherwise.

@@ -313,7 +313,7 @@ const (
 	StopMaxRun StopCause = "MaxRun" // spec.maxRunSeconds
 	StopBudget StopCause = "Budget" // what may be used is used up
 	StopAdmin  StopCause = "Admin"  // an administrator asked
-	StopOrphan StopCause = "Orphan" // the Hub does not know it any more
+	StopOrphan StopCause = "Orphan" // the Hub does not know it, or not that it runs
 )
 
 // NotebookProgress is one step of a start.

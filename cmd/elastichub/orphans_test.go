@@ -21,14 +21,15 @@ func TestOrphansAreListed(t *testing.T) {
 		return orphans.Orphan{Notebook: nb, Reason: reason}
 	}
 	noted := metav1.Condition{Type: v1alpha1.ConditionOrphan, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))}
-	found := []orphans.Orphan{of("jupyter-ann", "ann", "", orphans.UserGone, noted), of("jupyter-bob--gpu", "bob", "gpu", orphans.ServerGone), of("jupyter-cy", "cy", "", orphans.Unclear)}
+	found := []orphans.Orphan{of("jupyter-ann", "ann", "", orphans.UserGone, noted), of("jupyter-bob--gpu", "bob", "gpu", orphans.ServerGone), of("jupyter-cy", "cy", "", orphans.Unclear), of("jupyter-di", "di", "", orphans.ServerStopped, noted)}
 	var out bytes.Buffer
 	require.NoError(t, writeOrphans(&out, orphans.Remove, 9, found))
-	assert.Equal(t, `NAME               USER   SERVER   PHASE   REASON           REMOVED
-jupyter-ann        ann             Ready   HubUserGone      noted since 2026-01-02T03:04:05Z
-jupyter-bob--gpu   bob    gpu      Ready   HubServerGone    not yet noted
-jupyter-cy         cy              Ready   HubUserUnclear   never: decide by hand
-3 of 9 notebooks; orphans.mode is remove. Homes stay.
+	assert.Equal(t, `NAME               USER   SERVER   PHASE   REASON             REMOVED
+jupyter-ann        ann             Ready   HubUserGone        noted since 2026-01-02T03:04:05Z
+jupyter-bob--gpu   bob    gpu      Ready   HubServerGone      not yet noted
+jupyter-cy         cy              Ready   HubUserUnclear     never: decide by hand
+jupyter-di         di              Ready   HubServerStopped   stopped only, noted since 2026-01-02T03:04:05Z
+4 of 9 notebooks; orphans.mode is remove. Homes stay.
 `, out.String())
 	out.Reset()
 	require.NoError(t, writeOrphans(&out, orphans.Report, 9, found[:1]))

@@ -26,9 +26,12 @@ func (h Hub) People(ctx context.Context) ([]orphans.Person, error) {
 		if err != nil {
 			return nil, err
 		}
-		people[i] = orphans.Person{Name: user.Name, Created: created.Unix(), Servers: map[string]bool{}}
-		for name := range user.Servers {
-			people[i].Servers[name] = true
+		people[i] = orphans.Person{Name: user.Name, Created: created.Unix(), Servers: map[string]orphans.ServerState{}}
+		for name, server := range user.Servers {
+			people[i].Servers[name] = orphans.Active
+			if server.IsStopped() {
+				people[i].Servers[name] = orphans.Stopped
+			}
 		}
 	}
 	return people, nil

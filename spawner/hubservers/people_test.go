@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/spawner"
+	"github.com/elastichub/elastichub/spawner/orphans"
 	"github.com/elastichub/elastichub/test/hubtest"
 )
 
@@ -21,17 +22,23 @@ func TestPeopleOfARealHub(t *testing.T) {
 	alice := spawner.Key{User: "user-7", Server: "gpu"}
 	_, err := newHub(t, hub.API, hubtest.Steward).Ask(t.Context(), spawner.HubStart, alice)
 	require.NoError(t, err)
+	people, err := warden.People(t.Context())
+	require.NoError(t, err)
+	for _, p := range people {
+		if p.Name == "user-7" {
+			assert.Equal(t, orphans.Active, p.Servers["gpu"])
+		}
+	}
 	_, err = newHub(t, hub.API, hubtest.Steward).Ask(t.Context(), spawner.HubStop, alice)
 	require.NoError(t, err)
 
-	people, err := warden.People(t.Context())
+	people, err = warden.People(t.Context())
 	require.NoError(t, err)
 	found := map[string]bool{}
 	for _, p := range people {
 		found[p.Name] = true
 		if p.Name == "user-7" {
-			assert.True(t, p.Servers["gpu"], "it is stopped, and known")
-			assert.False(t, p.Servers["other"])
+			assert.Equal(t, map[string]orphans.ServerState{"": orphans.Stopped, "gpu": orphans.Stopped}, p.Servers)
 			assert.Equal(t, hub.Created("user-7").Unix(), p.Created)
 		}
 	}

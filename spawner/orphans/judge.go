@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/spawner"
 )
@@ -16,8 +18,18 @@ type Person struct {
 	// Created is when the Hub made them, in seconds since 1970.
 	Created int64
 	// Servers are all that the Hub knows of theirs, stopped ones included.
-	Servers map[string]bool
+	Servers map[string]ServerState
 }
+
+// ServerState is what the Hub says of a server that it knows.
+type ServerState string
+
+// What the Hub says.
+const (
+	// Active: it starts, runs, stops, is looked at, or nobody can tell.
+	Active  ServerState = "active"
+	Stopped ServerState = "stopped"
+)
 
 // Hub is asked about its users.
 type Hub interface {
@@ -38,6 +50,9 @@ type Reason string
 const (
 	UserGone   Reason = "HubUserGone"
 	ServerGone Reason = "HubServerGone"
+	// ServerStopped: it runs, and by the Hub it does not. The Hub has given its stop up, or was
+	// ended before it asked for one.
+	ServerStopped Reason = "HubServerStopped"
 	// Unclear: its user was deleted, or renamed, and nothing tells which.
 	Unclear Reason = "HubUserUnclear"
 )
@@ -71,7 +86,7 @@ func judge(notebooks []v1alpha1.JupyterNotebook, people []Person, asked time.Tim
 		}
 		person := nb.Spec.User + "\n" + nb.Annotations[v1alpha1.AnnotationHubUser]
 		users[person] = true
-		reason, message := unknown(nb, people, byName, noted)
+		reason, message := unknown(nb, people, byName, noted, asked)
 		if reason == UserGone {
 			gone[person] = true
 		}
@@ -105,8 +120,8 @@ func hubUserOf(nb *v1alpha1.JupyterNotebook) spawner.HubUser {
 	return user
 }
 
-// unknown tells why the Hub does not know a notebook; no reason: it does.
-func unknown(nb *v1alpha1.JupyterNotebook, people []Person, byName map[string]Person, noted map[string][]spawner.HubUser) (Reason, string) {
+// unknown tells why the Hub does not know a notebook, or not that it runs; no reason: it does.
+func unknown(nb *v1alpha1.JupyterNotebook, people []Person, byName map[string]Person, noted map[string][]spawner.HubUser, asked time.Time) (Reason, string) {
 	user, name := hubUserOf(nb), nb.Spec.User
 	userGone := fmt.Sprintf("The Hub does not know the server's user %s any more.", name)
 	namesake, there := byName[name]
@@ -114,10 +129,10 @@ func unknown(nb *v1alpha1.JupyterNotebook, people []Person, byName map[string]Pe
 		if !there {
 			return UserGone, userGone
 		}
-		return ofPerson(nb, namesake)
+		return ofPerson(nb, namesake, asked)
 	}
 	if there && isPerson(user, namesake) {
-		return ofPerson(nb, namesake)
+		return ofPerson(nb, namesake, asked)
 	}
 	// Renamed, perhaps: who was made at that time and is not noted as somebody else.
 	var renamed []Person
@@ -130,19 +145,33 @@ func unknown(nb *v1alpha1.JupyterNotebook, people []Person, byName map[string]Pe
 	case len(renamed) == 0:
 		return UserGone, userGone
 	case len(renamed) == 1:
-		return ofPerson(nb, renamed[0])
+		return ofPerson(nb, renamed[0], asked)
 	}
 	return Unclear, fmt.Sprintf("The Hub does not know the server's user %s any more. They may have been renamed, since the Hub made %d others in the same second: "+
 		"an administrator decides whether the notebook is to be deleted.", name, len(renamed))
 }
 
-// ofPerson tells whether the Hub knows a server of somebody whom it knows. The default
-// server is theirs as long as they are there.
-func ofPerson(nb *v1alpha1.JupyterNotebook, p Person) (Reason, string) {
-	if nb.Spec.Server == "" || p.Servers[nb.Spec.Server] {
-		return "", ""
+// ofPerson tells whether the Hub knows a server of somebody whom it knows, and that it runs. The
+// default server is theirs as long as they are there.
+func ofPerson(nb *v1alpha1.JupyterNotebook, p Person, asked time.Time) (Reason, string) {
+	state, listed := p.Servers[nb.Spec.Server]
+	switch {
+	case !listed && nb.Spec.Server != "":
+		return ServerGone, fmt.Sprintf("The Hub does not know a server %s of %s any more.", nb.Spec.Server, p.Name)
+	case runsSince(nb, before(asked)) && (!listed || state == Stopped):
+		return ServerStopped, "The server runs, and the Hub says that it is stopped: nobody comes to it through the Hub."
 	}
-	return ServerGone, fmt.Sprintf("The Hub does not know a server %s of %s any more.", nb.Spec.Server, p.Name)
+	return "", ""
+}
+
+// runsSince tells that the notebook's last start was begun before that time, and has not ended.
+func runsSince(nb *v1alpha1.JupyterNotebook, when *metav1.Time) bool {
+	switch nb.Status.Phase {
+	case v1alpha1.NotebookPending, v1alpha1.NotebookStarting, v1alpha1.NotebookReady:
+		return !nb.Spec.Stopped && nb.Status.Start == nb.Spec.Start && nb.Status.StartTime.Before(when)
+	case v1alpha1.NotebookStopping, v1alpha1.NotebookStopped, v1alpha1.NotebookFailed:
+	}
+	return false
 }
 
 func isPerson(user spawner.HubUser, p Person) bool {

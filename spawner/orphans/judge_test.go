@@ -28,14 +28,33 @@ func notebook(name, user, server string, noted spawner.HubUser) v1alpha1.Jupyter
 	return nb
 }
 
+// running is a notebook whose last start was begun half an hour before noon.
+func running(nb v1alpha1.JupyterNotebook, change ...func(*v1alpha1.JupyterNotebook)) v1alpha1.JupyterNotebook {
+	began := metav1.NewTime(noon.Add(-30 * time.Minute))
+	nb.Status.Phase, nb.Status.Start, nb.Status.StartTime = v1alpha1.NotebookReady, nb.Spec.Start, &began
+	for _, c := range change {
+		c(&nb)
+	}
+	return nb
+}
+
+// stoppedByHub is somebody whose servers the Hub says are stopped.
+func stoppedByHub(name string, after time.Duration, servers ...string) Person {
+	p := Person{Name: name, Created: made.Add(after).Unix(), Servers: map[string]ServerState{"": Stopped}}
+	for _, server := range servers {
+		p.Servers[server] = Stopped
+	}
+	return p
+}
+
 func hubUser(id int64, after time.Duration) spawner.HubUser {
 	return spawner.HubUser{ID: id, Created: made.Add(after).Unix()}
 }
 
 func person(name string, after time.Duration, servers ...string) Person {
-	p := Person{Name: name, Created: made.Add(after).Unix(), Servers: map[string]bool{}}
+	p := Person{Name: name, Created: made.Add(after).Unix(), Servers: map[string]ServerState{"": Active}}
 	for _, server := range servers {
-		p.Servers[server] = true
+		p.Servers[server] = Active
 	}
 	return p
 }
@@ -63,9 +82,26 @@ func TestJudge(t *testing.T) {
 		"renamed, and the server gone":   {notebook("n", "ann", "gpu", hubUser(1, 0)), nil, []Person{person("anna", 0)}, ServerGone},
 		"made with others, who have notebooks": {notebook("n", "ann", "", hubUser(1, 0)), []v1alpha1.JupyterNotebook{notebook("b", "bob", "", hubUser(2, 0))},
 			[]Person{person("bob", 0)}, UserGone},
-		"made with others":    {notebook("n", "ann", "", hubUser(1, 0)), nil, []Person{person("bob", 0), person("cy", 0)}, Unclear},
-		"a name alone":        {notebook("n", "ann", "", spawner.HubUser{}), nil, []Person{person("ann", time.Minute)}, ""},
-		"a name that is gone": {notebook("n", "ann", "", spawner.HubUser{}), nil, nil, UserGone},
+		"made with others":                   {notebook("n", "ann", "", hubUser(1, 0)), nil, []Person{person("bob", 0), person("cy", 0)}, Unclear},
+		"a name alone":                       {notebook("n", "ann", "", spawner.HubUser{}), nil, []Person{person("ann", time.Minute)}, ""},
+		"a name that is gone":                {notebook("n", "ann", "", spawner.HubUser{}), nil, nil, UserGone},
+		"runs, and does by the Hub":          {running(notebook("n", "ann", "", hubUser(1, 0))), nil, []Person{person("ann", 0)}, ""},
+		"runs, and is stopped by the Hub":    {running(notebook("n", "ann", "", hubUser(1, 0))), nil, []Person{stoppedByHub("ann", 0)}, ServerStopped},
+		"a named one does":                   {running(notebook("n", "ann", "gpu", hubUser(1, 0))), nil, []Person{stoppedByHub("ann", 0, "gpu")}, ServerStopped},
+		"its other one is stopped":           {running(notebook("n", "ann", "gpu", hubUser(1, 0))), nil, []Person{{Name: "ann", Created: made.Unix(), Servers: map[string]ServerState{"": Stopped, "gpu": Active}}}, ""},
+		"the default one is not listed":      {running(notebook("n", "ann", "", hubUser(1, 0))), nil, []Person{{Name: "ann", Created: made.Unix()}}, ServerStopped},
+		"renamed, runs and is stopped there": {running(notebook("n", "ann", "", hubUser(1, 0))), nil, []Person{stoppedByHub("anna", 0)}, ServerStopped},
+		"a name alone, and it is stopped":    {running(notebook("n", "ann", "", spawner.HubUser{})), nil, []Person{stoppedByHub("ann", 0)}, ServerStopped},
+		"it starts, and is stopped by the Hub": {running(notebook("n", "ann", "", hubUser(1, 0)), func(nb *v1alpha1.JupyterNotebook) { nb.Status.Phase = v1alpha1.NotebookStarting }), nil,
+			[]Person{stoppedByHub("ann", 0)}, ServerStopped},
+		"it is being stopped": {running(notebook("n", "ann", "", hubUser(1, 0)), func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Stopped = true }), nil, []Person{stoppedByHub("ann", 0)}, ""},
+		"it has failed": {running(notebook("n", "ann", "", hubUser(1, 0)), func(nb *v1alpha1.JupyterNotebook) { nb.Status.Phase = v1alpha1.NotebookFailed }), nil,
+			[]Person{stoppedByHub("ann", 0)}, ""},
+		"it was started anew a moment ago": {running(notebook("n", "ann", "", hubUser(1, 0)), func(nb *v1alpha1.JupyterNotebook) { nb.Spec.Start = "s2" }), nil, []Person{stoppedByHub("ann", 0)}, ""},
+		"it was started after the question": {running(notebook("n", "ann", "", hubUser(1, 0)), func(nb *v1alpha1.JupyterNotebook) {
+			began := metav1.NewTime(noon.Add(-time.Second))
+			nb.Status.StartTime = &began
+		}), nil, []Person{stoppedByHub("ann", 0)}, ""},
 		"not of the Hub": {func() v1alpha1.JupyterNotebook {
 			nb := notebook("n", "ann", "", spawner.HubUser{})
 			nb.Spec.Start = ""

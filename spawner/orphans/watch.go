@@ -37,6 +37,7 @@ const (
 // Reasons of Events, beside those of Reason.
 const (
 	eventRemoved = "OrphanRemoved"
+	eventStopped = "OrphanStopped"
 	eventTooFew  = "HubKnowsTooFew"
 )
 
@@ -44,6 +45,8 @@ const (
 type sighting struct {
 	since time.Time
 	times int
+	// start is the one of which it did not know that it runs; empty: it did not know more.
+	start string
 }
 
 // watch looks for orphans on the leader.
@@ -197,14 +200,7 @@ func (w *watch) note(ctx context.Context, found []Orphan) (due map[types.UID]boo
 	due = map[types.UID]bool{}
 	counts := map[string]int{stateWaiting: 0, stateDue: 0, stateUnclear: 0}
 	for _, f := range found {
-		s := w.seen[f.Notebook.UID]
-		s.times++
-		if s.since.IsZero() {
-			s.since = w.now()
-			if was := apimeta.FindStatusCondition(f.Notebook.Status.Conditions, v1alpha1.ConditionOrphan); was != nil && was.Status == metav1.ConditionTrue {
-				s.since = was.LastTransitionTime.Time // a former leader's
-			}
-		}
+		s := w.sighted(f)
 		w.seen[f.Notebook.UID] = s
 		over := s.times >= 2 && w.now().Sub(s.since) >= w.cfg.Grace
 		switch {
@@ -228,6 +224,25 @@ func (w *watch) note(ctx context.Context, found []Orphan) (due map[types.UID]boo
 	return due, nil
 }
 
+// sighted counts a sighting. Of a server that the Hub says is stopped each start counts by
+// itself: another one is another server to the Hub.
+func (w *watch) sighted(f Orphan) sighting {
+	start := ""
+	if f.Reason == ServerStopped {
+		start = f.Notebook.Spec.Start
+	}
+	s, known := w.seen[f.Notebook.UID]
+	if !known || s.start != start {
+		s = sighting{since: w.now(), start: start}
+		was := apimeta.FindStatusCondition(f.Notebook.Status.Conditions, v1alpha1.ConditionOrphan)
+		if was != nil && was.Status == metav1.ConditionTrue && (was.Reason == string(ServerStopped)) == (f.Reason == ServerStopped) {
+			s.since = was.LastTransitionTime.Time // a former leader's, of this start: the next removes it
+		}
+	}
+	s.times++
+	return s
+}
+
 // accuse writes the condition, once.
 func (w *watch) accuse(ctx context.Context, f Orphan, since time.Time) error {
 	nb, before := f.Notebook, f.Notebook.DeepCopy()
@@ -235,6 +250,10 @@ func (w *watch) accuse(ctx context.Context, f Orphan, since time.Time) error {
 	until := since.Add(w.cfg.Grace).UTC().Format(time.RFC3339)
 	switch {
 	case f.Reason == Unclear:
+	case f.Reason == ServerStopped && w.cfg.Mode == Remove:
+		message += " It is stopped after " + until + ", if that stays so."
+	case f.Reason == ServerStopped:
+		message += " With orphans.mode: remove it would be stopped after " + until + "."
 	case w.cfg.Mode == Remove:
 		message += " It is stopped and removed after " + until + ", if that stays so. Its home volume stays."
 	default:
@@ -273,27 +292,27 @@ func (w *watch) write(ctx context.Context, nb, before *v1alpha1.JupyterNotebook)
 	return nil
 }
 
-// remove stops a server that runs, and deletes one that does not. Nothing is done to one
-// that has changed since it was read, nor to one whose token the Hub takes.
+// remove stops a server that runs, and deletes one that does not, unless the Hub knows it.
+// Nothing is done to one that has changed since it was read. One that the Hub does not know is
+// not touched as long as the Hub takes its token; of one whose stop was given up it may.
 func (w *watch) remove(ctx context.Context, f Orphan) (stopped bool, err error) {
 	nb := f.Notebook
 	log := ctrl.LoggerFrom(ctx).WithValues("notebook", nb.Name, "user", nb.Spec.User, "server", nb.Spec.Server, "reason", f.Reason)
+	if f.Reason == ServerStopped {
+		if stopped, err = w.stop(ctx, nb); stopped {
+			w.recorder.Tell(nb, health.Warning(eventStopped, f.Message+" The server is stopped; its notebook and home stay."))
+			log.Info("a server that does not run by the Hub is stopped")
+		}
+		return false, err
+	}
 	if !nb.Spec.Stopped && nb.Status.Phase != v1alpha1.NotebookFailed {
 		if works, err := w.tokenWorks(ctx, nb); err != nil || works {
 			return false, err
 		}
-		before := nb.DeepCopy()
-		nb.Spec.Stopped = true
-		if nb.Annotations == nil {
-			nb.Annotations = map[string]string{}
+		if stopped, err = w.stop(ctx, nb); stopped {
+			log.Info("a server that the Hub does not know is stopped")
 		}
-		nb.Annotations[v1alpha1.AnnotationStopCause] = string(v1alpha1.StopOrphan)
-		nb.Annotations[v1alpha1.AnnotationStopTime] = w.now().UTC().Format(time.RFC3339)
-		if err := w.client.Patch(ctx, nb, podrules.PatchOver(before), client.FieldOwner(orphanManager)); err != nil {
-			return false, ignoreChanged(fmt.Errorf("stop notebook: %w", err))
-		}
-		log.Info("a server that the Hub does not know is stopped")
-		return true, nil
+		return stopped, err
 	}
 	if nb.Spec.Stopped && nb.Status.Phase != v1alpha1.NotebookStopped {
 		return true, nil // its Pod goes first
@@ -307,6 +326,22 @@ func (w *watch) remove(ctx context.Context, f Orphan) (stopped bool, err error) 
 	w.recorder.Tell(nb, health.Warning(eventRemoved, f.Message+" The notebook is deleted; its home volume stays."))
 	log.Info("a server that the Hub does not know is removed")
 	return false, nil
+}
+
+// stop has a notebook's Pod end, unless the notebook has changed since it was read.
+func (w *watch) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook) (stopped bool, err error) {
+	before := nb.DeepCopy()
+	nb.Spec.Stopped = true
+	if nb.Annotations == nil {
+		nb.Annotations = map[string]string{}
+	}
+	nb.Annotations[v1alpha1.AnnotationStopCause] = string(v1alpha1.StopOrphan)
+	nb.Annotations[v1alpha1.AnnotationStopTime] = w.now().UTC().Format(time.RFC3339)
+	if err := w.client.Patch(ctx, nb, podrules.PatchOver(before), client.FieldOwner(orphanManager)); err != nil {
+		return false, ignoreChanged(fmt.Errorf("stop notebook: %w", err))
+	}
+	w.met.stopped.Inc()
+	return true, nil
 }
 
 // tokenWorks tells whether the Hub still takes the token that a server was started with: then
@@ -340,7 +375,7 @@ func ignoreChanged(err error) error {
 // before is the time that an object must have been made before to be in a listing.
 func before(asked time.Time) *metav1.Time { return &metav1.Time{Time: asked.Add(-skew)} }
 
-// Fate tells in a word or two when an orphan is removed, as far as its condition says.
+// Fate tells in some words when an orphan is removed, as far as its condition says.
 func Fate(o Orphan, mode Mode) string {
 	is := apimeta.FindStatusCondition(o.Notebook.Status.Conditions, v1alpha1.ConditionOrphan)
 	switch {
@@ -351,5 +386,9 @@ func Fate(o Orphan, mode Mode) string {
 	case is == nil || is.Status != metav1.ConditionTrue:
 		return "not yet noted"
 	}
-	return "noted since " + is.LastTransitionTime.UTC().Format(time.RFC3339)
+	noted := "noted since " + is.LastTransitionTime.UTC().Format(time.RFC3339)
+	if o.Reason == ServerStopped {
+		return "stopped only, " + noted
+	}
+	return noted
 }

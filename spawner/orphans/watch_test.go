@@ -3,6 +3,7 @@ package orphans
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -165,6 +166,109 @@ func TestAnOrphanIsOnlyReported(t *testing.T) {
 	assert.InDelta(t, 0, testutil.ToFloat64(s.w.met.orphans.WithLabelValues(stateDue)), 0)
 }
 
+// gaveUp has the Hub say that ann's server, which runs, is stopped.
+func (s *scene) gaveUp() {
+	s.t.Helper()
+	nb := s.ann()
+	nb.Status.Start, nb.Status.StartTime = nb.Spec.Start, &metav1.Time{Time: noon.Add(-30 * time.Minute)}
+	require.NoError(s.t, s.w.client.Status().Update(s.t.Context(), nb))
+	s.hub.people = append(s.hub.people, stoppedByHub("ann", 0))
+	s.hub.tokens = map[string]bool{"t0": true} // a stop that failed leaves it
+}
+
+func TestAServerThatTheHubGaveUpIsStoppedAndStays(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, Remove)
+	s.gaveUp()
+	for after := range 24 {
+		again, err := s.pass(time.Duration(after) * time.Hour)
+		require.NoError(t, err)
+		assert.False(t, again)
+	}
+	assert.False(t, s.ann().Spec.Stopped)
+	is := s.condition()
+	require.NotNil(t, is)
+	assert.Equal(t, string(ServerStopped), is.Reason)
+	assert.Equal(t, "The server runs, and the Hub says that it is stopped: nobody comes to it through the Hub. It is stopped after 2026-01-03T12:00:00Z, if that stays so.", is.Message)
+	again, err := s.pass(24 * time.Hour)
+	require.NoError(t, err)
+	assert.False(t, again, "there is nothing more to be done")
+	assert.True(t, s.ann().Spec.Stopped)
+	assert.Equal(t, string(v1alpha1.StopOrphan), s.ann().Annotations[v1alpha1.AnnotationStopCause])
+	assert.InDelta(t, 1, testutil.ToFloat64(s.w.met.stopped), 0)
+	s.stopped()
+	for after := range 100 {
+		_, err = s.pass(time.Duration(25+after) * time.Hour)
+		require.NoError(t, err)
+	}
+	require.NotNil(t, s.ann(), "it is not removed")
+	assert.Nil(t, s.condition())
+	assert.InDelta(t, 0, testutil.ToFloat64(s.w.met.removed), 0)
+}
+
+func TestAServerThatTheHubGaveUpIsOnlyReported(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, Report)
+	s.gaveUp()
+	for after := range 100 {
+		_, err := s.pass(time.Duration(after) * time.Hour)
+		require.NoError(t, err)
+	}
+	assert.False(t, s.ann().Spec.Stopped)
+	assert.Contains(t, s.condition().Message, " With orphans.mode: remove it would be stopped after 2026-01-03T12:00:00Z.")
+	assert.InDelta(t, 1, testutil.ToFloat64(s.w.met.orphans.WithLabelValues(stateDue)), 0)
+}
+
+// TestEachStartCountsByItself: one that the Hub may have begun since is not stopped for what was
+// seen of the one before, by whichever leader.
+func TestEachStartCountsByItself(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, Remove)
+	s.gaveUp()
+	for after := range 23 {
+		_, err := s.pass(time.Duration(after) * time.Hour)
+		require.NoError(t, err)
+	}
+	nb := s.ann()
+	nb.Spec.Start = "s2"
+	require.NoError(t, s.w.client.Update(t.Context(), nb))
+	nb.Status.Start, nb.Status.StartTime, nb.Status.Conditions = "s2", &metav1.Time{Time: noon.Add(25 * time.Hour)}, nil
+	require.NoError(t, s.w.client.Status().Update(t.Context(), nb))
+	for after := range 24 {
+		_, err := s.pass(time.Duration(26+after) * time.Hour)
+		require.NoError(t, err)
+	}
+	assert.False(t, s.ann().Spec.Stopped, "its own grace is not over")
+	s.w.seen = map[types.UID]sighting{}
+	_, err := s.pass(50 * time.Hour)
+	require.NoError(t, err)
+	assert.False(t, s.ann().Spec.Stopped, "a new leader has looked once")
+	_, err = s.pass(51 * time.Hour)
+	require.NoError(t, err)
+	assert.True(t, s.ann().Spec.Stopped)
+}
+
+// TestAServerThatIsGivenUpAndThenForgotten waits the whole grace before it is removed.
+func TestAServerThatIsGivenUpAndThenForgotten(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, Remove)
+	s.gaveUp()
+	for after := range 23 {
+		_, err := s.pass(time.Duration(after) * time.Hour)
+		require.NoError(t, err)
+	}
+	s.hub.people, s.hub.tokens = s.hub.people[:2], nil
+	for after := range 24 {
+		_, err := s.pass(time.Duration(23+after) * time.Hour)
+		require.NoError(t, err)
+	}
+	assert.False(t, s.ann().Spec.Stopped)
+	assert.Equal(t, string(UserGone), s.condition().Reason)
+	_, err := s.pass(47 * time.Hour)
+	require.NoError(t, err)
+	assert.True(t, s.ann().Spec.Stopped)
+}
+
 // TestNothingIsConcluded from a Hub that is not sure, however long.
 func TestNothingIsConcluded(t *testing.T) {
 	t.Parallel()
@@ -207,6 +311,21 @@ func TestWhatIsSureAtTheLastMoment(t *testing.T) {
 	assert.False(t, s.ann().Spec.Stopped, "it is there in the second listing")
 }
 
+// TestTheHubStartsItAtTheLastMoment: the same for a server that was given up.
+func TestTheHubStartsItAtTheLastMoment(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, Remove)
+	s.gaveUp()
+	for after := range 20 {
+		_, err := s.pass(time.Duration(after) * time.Hour)
+		require.NoError(t, err)
+	}
+	s.w.hub = &turning{listing: s.hub}
+	_, err := s.pass(30 * time.Hour)
+	require.NoError(t, err)
+	assert.False(t, s.ann().Spec.Stopped)
+}
+
 // turning is a Hub that knows ann in every second listing.
 type turning struct {
 	*listing
@@ -216,7 +335,7 @@ type turning struct {
 func (h *turning) People(ctx context.Context) ([]Person, error) {
 	people, err := h.listing.People(ctx)
 	if h.n++; h.n%2 == 0 {
-		people = append([]Person{person("ann", 0)}, people...)
+		people = append(slices.Clone(people), person("ann", 0)) // a later one of a name counts
 	}
 	return people, err
 }
