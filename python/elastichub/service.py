@@ -30,7 +30,8 @@ STREAM_SECONDS = 25
 SNAPSHOT_INTERVAL = 1.0
 # How often it is looked for servers that have ended, for all of a Hub's at once.
 WATCH_SECONDS = 3
-# How long a start that was given up is looked for: its request may be carried out late.
+# How long a start that was given up is looked for while there is none: its request may be
+# carried out late. One that runs is asked to stop until it does.
 GIVEN_UP_SECONDS = 120
 MAX_EVENT_BYTES = 64 << 10
 
@@ -221,7 +222,7 @@ class Service:
         self._running.discard(spawner)
 
     def give_up(self, key, start):
-        """Have a start end that begins after all, some time after nobody waits for it."""
+        """Have a start end that begins after all, or runs on, some time after nobody waits for it."""
         self._given_up[start] = key, _now() + GIVEN_UP_SECONDS
         self._go_on_watching()
 

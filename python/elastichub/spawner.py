@@ -627,6 +627,7 @@ class ElasticSpawner(Spawner):
                 if isinstance(error, Problem) and not error.transient:
                     deadline = min(deadline, began + STOP_REFUSED_SECONDS)
             if loop.time() > deadline:
+                self._stop_later(start)
                 raise TimeoutError(
                     f"{self._log_name} did not stop in {deadline - began:.0f} seconds"
                 )
@@ -634,6 +635,22 @@ class ElasticSpawner(Spawner):
             pause = min(2 * pause, 0.5)
         self._nothing_runs = True
         self._changed_at = loop.time()
+
+    def _stop_later(self, start):
+        """The Hub gives a stop up and forgets the server, which may run on: then it is asked for
+        until that start has ended, and the server is nobody to the Hub.
+
+        JupyterHub itself takes the token after a stop that succeeds.
+        """
+        self.log.error("%s did not stop in time; it is asked to as long as it runs", self._log_name)
+        if start:
+            self._service.give_up(self._running_key, start)
+        db = self.user.db
+        clients = db.query(orm.OAuthClient).filter_by(identifier=self.oauth_client_id)
+        for row in (orm.APIToken.find(db, self.api_token), *clients):
+            if row is not None:
+                db.delete(row)
+        db.commit()
 
     async def delete_forever(self):
         """The home volume goes too. The Hub swallows what is raised here, so it is logged."""

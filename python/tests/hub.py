@@ -121,14 +121,14 @@ class Hub:
         context.load_cert_chain(own.with_suffix(".crt"), own.with_suffix(".key"))
         return context
 
-    def api(self, method, path, body=None):
+    def api(self, method, path, body=None, token=API_TOKEN):
         """(status, parsed JSON or text)"""
         tls = self._tls()
         request = Request(
             f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/hub/api{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"token {API_TOKEN}"},
+            headers={"Authorization": f"token {token}"},
         )
         try:
             with urlopen(request, timeout=60, context=tls) as answer:

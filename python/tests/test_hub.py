@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import jupyterhub
 import pytest
 
 from conftest import TOKEN
@@ -134,6 +135,117 @@ def test_a_server_that_ended_is_noticed(hub, service):
     with urlopen(request) as answer:
         assert answer.status == 202
     until(lambda: hub.server("analyst") is None, 60, lambda: hub.log)
+
+
+@pytest.fixture
+def hasty_hub(service, tmp_path):
+    """Does not wait long for a server to stop."""
+    more = "\nc.ElasticSpawner.stop_timeout = 1\n"
+    running = Hub(tmp_path, service.url, TOKEN, more=more)
+    running.start()
+    yield running
+    running.kill()
+
+
+def tokens_of_servers(hub):
+    with closing(sqlite3.connect(hub.directory / "hub.sqlite")) as db:
+        found = db.execute("SELECT count(*) FROM api_tokens WHERE note LIKE 'Server at %'")
+        return found.fetchone()[0]
+
+
+def runs(url, user):
+    try:
+        with urlopen(f"{url}/user/{user}/api", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def test_a_server_whose_stop_was_given_up_is_stopped_later(hasty_hub):
+    hub = hasty_hub
+    start(hub, "analyst")
+    url = hub.server("analyst")["state"]["url"]
+    assert tokens_of_servers(hub) == 1
+    token = hub.directory / "token"
+    token.write_text("wrong\n")  # the service refuses whatever it is asked for
+    assert hub.api("DELETE", "/users/analyst/server")[0] in (202, 204)
+    until(lambda: hub.server("analyst") is None, 30, lambda: hub.log)
+    assert "did not stop in time" in hub.log and runs(url, "analyst")
+    # By this spawner/orphans tells that the Hub has given it up.
+    _, person = hub.api("GET", "/users/analyst?include_stopped_servers=1")
+    listed = {k: person["servers"][""][k] for k in ("stopped", "ready", "pending", "started")}
+    assert listed == {"stopped": True, "ready": False, "pending": None, "started": None}
+    assert tokens_of_servers(hub) == 0
+
+    token.write_text(TOKEN + "\n")
+    until(lambda: not runs(url, "analyst"), 4 * WATCH_SECONDS, lambda: hub.log)
+    start(hub, "analyst")  # the next start is none of that stop's
+    time.sleep(2 * WATCH_SECONDS)
+    assert hub.server("analyst")["ready"] is True, hub.log
+
+
+def test_a_server_that_is_started_again_after_its_stop_was_given_up_runs(hasty_hub, service):
+    hub = hasty_hub
+    start(hub, "analyst")
+    service.turn("synced/no")  # nothing is known of servers, so that none is looked for
+    token = hub.directory / "token"
+    token.write_text("wrong\n")
+    assert hub.api("DELETE", "/users/analyst/server")[0] in (202, 204)
+    until(lambda: hub.server("analyst") is None, 30, lambda: hub.log)
+    token.write_text(TOKEN + "\n")
+    service.turn("synced/yes")
+    start(hub, "analyst")
+    time.sleep(3 * WATCH_SECONDS)
+    assert hub.server("analyst")["ready"] is True, hub.log
+    assert runs(hub.server("analyst")["state"]["url"], "analyst")
+
+
+# What a role of JupyterHub 6 may give one by one.
+SCOPES = """
+scopes = {
+    "starter": ["start:servers!user=analyst"],
+    "stopper": ["delete:servers!user=analyst"],
+    "reader": ["read:servers!user=analyst"],
+}
+c.JupyterHub.services += [{"name": n, "api_token": n * 8} for n in scopes]
+c.JupyterHub.load_roles += [
+    {"name": n, "services": [n], "scopes": s} for n, s in scopes.items()
+]
+"""
+
+
+@pytest.mark.skipif(jupyterhub.version_info[0] < 6, reason="start:servers is new in JupyterHub 6")
+def test_who_may_start_servers_and_nothing_else(service, tmp_path):
+    """In JupyterHub 6 start:servers is a scope of its own: it starts what a policy allows."""
+    hub = Hub(tmp_path, service.url, TOKEN, more=SCOPES)
+    hub.start()
+    try:
+        for user in ("analyst", "researcher"):
+            hub.user(user)
+
+        def by(who, method, path, body=None):
+            return hub.api(method, path, body, token=who * 8)
+
+        own, others = "/users/analyst/server", "/users/researcher/server"
+        for who in ("stopper", "reader"):
+            assert by(who, "POST", own, hub.options({}))[0] in (403, 404)
+        status, answer = by("starter", "POST", own, hub.options({"cpu": "99"}))
+        assert (status, "cpu: At most 1" in str(answer)) == (422, True), answer
+        assert by("starter", "POST", others, hub.options({}))[0] in (403, 404)
+        assert hub.server("analyst") is None and hub.server("researcher") is None
+
+        status, answer = by("starter", "POST", own, hub.options({"cpu": "1"}))
+        assert status in (201, 202), answer
+        until(lambda: (hub.server("analyst") or {}).get("ready"), 120, lambda: hub.log)
+        assert hub.server("analyst")["user_options"]["cpu"] == "1"
+        for who in ("starter", "reader"):
+            assert by(who, "DELETE", own)[0] in (403, 404)
+        assert by("starter", "GET", "/users/analyst")[0] in (403, 404)
+        assert by("reader", "GET", "/users/analyst")[1]["servers"][""]["ready"] is True
+        assert by("stopper", "DELETE", own)[0] in (202, 204)
+        until(lambda: hub.server("analyst") is None, 60, lambda: hub.log)
+    finally:
+        hub.kill()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
+from jupyterhub import orm
 from jupyterhub.spawner import Spawner as HubSpawner
 from tornado import web
 from traitlets.config import Config
@@ -37,6 +38,12 @@ def spawner_at(url, user="researcher"):
             headers={"Accept-Language": "de"}, method="GET", query_arguments={}
         ),
     )
+    return s
+
+
+def in_database(s):
+    """With a database of the Hub's that holds nothing."""
+    s.user.db = orm.new_session_factory("sqlite:///:memory:")()
     return s
 
 
@@ -720,10 +727,29 @@ async def test_stop_outlasts_an_outage_and_gives_up_in_time():
         assert (len(d.of("stop")), len(d.of("state"))) == (2, 2)
     async with double() as d:
         d.will(stop="stop", state=answer(state("s1")))
-        s = spawner_at(d.url)
+        s = in_database(spawner_at(d.url))
         s.stop_timeout = 1
         with pytest.raises(TimeoutError):
             await s.stop()
+
+
+async def test_a_stop_that_was_given_up_is_asked_for_until_that_start_has_ended(monkeypatch):
+    monkeypatch.setattr(elastichub.service, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(elastichub.service, "GIVEN_UP_SECONDS", 0)
+    async with double() as d:
+        runs = answer({"servers": [state("s1")]})
+        d.will(
+            stop=[(502, {}, "")] * 3 + ["stop"],
+            servers=[(502, {}, ""), runs, runs, runs, answer({"servers": [state("s2")]})],
+        )
+        s = in_database(spawner_at(d.url))
+        s.load_state({"start": "s1"})
+        s.stop_timeout = 0
+        with pytest.raises(TimeoutError):
+            await s.stop()
+        while s._service._given_up:
+            await asyncio.sleep(0.05)
+        assert [r.arguments["start"] for r in d.of("stop")] == [[b"s1"]] * 4
 
 
 async def test_delete_forever_removes_the_volumes():
@@ -915,9 +941,10 @@ async def test_a_stop_that_is_refused_is_not_asked_for_until_the_end(monkeypatch
     async with double() as d:
         problem = {"type": "urn:elastichub:problem:unauthenticated", "status": 401}
         d.will(stop=answer(problem, 401))
+        s = in_database(spawner_at(d.url))
         began = time.monotonic()
         with pytest.raises(TimeoutError):
-            await spawner_at(d.url).stop()
+            await s.stop()
         assert time.monotonic() - began < 9
 
 
