@@ -78,6 +78,10 @@ func (l *lab) fill() {
 	l.server("jupyter-alice", "alice", "start-1", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady, StartTime: l.before(time.Hour), Busy: []v1alpha1.NotebookBusy{
 		{Kind: v1alpha1.BusyTerminal, Name: "1 (make)", Since: l.before(20 * time.Minute)}, {Kind: v1alpha1.BusyKernel, Name: ready}, {Kind: "download"},
 	}})
+	l.server("jupyter-zoe", "zoe", "start-1", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady, StartTime: l.before(24 * time.Hour), Conditions: []metav1.Condition{{
+		Type: v1alpha1.ConditionOrphan, Status: metav1.ConditionTrue, Reason: "HubServerStopped", LastTransitionTime: *l.before(time.Hour),
+		Message: "The server runs, and the Hub says that it is stopped: nobody comes to it through the Hub.",
+	}}})
 	l.server("plain", "", "", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookFailed, Reason: "ImagePullBackOff", Message: "The image cannot be had"})
 	queued := metav1.NewMicroTime(l.now.Add(-3 * time.Minute))
 	l.kernel(waiting, "bob", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelQueued, QueuedSince: &queued,
@@ -183,8 +187,8 @@ func (l *lab) tables(t *testing.T) {
 	out.Reset()
 	require.NoError(t, plugin.Printer{Out: &out, Format: plugin.YAML}.Top(plugin.Users, seen.Top(plugin.Users)))
 	golden(t, "top.yaml", out.String())
-	assert.Equal(t, map[string]string{"jupyter-alice": "server, Ready", "plain": "server, Failed"}, seen.Names("server"))
-	assert.Equal(t, map[string]string{"alice": "user", "bob": "user"}, seen.Names("user"))
+	assert.Equal(t, map[string]string{"jupyter-alice": "server, Ready", "jupyter-zoe": "server, Ready", "plain": "server, Failed"}, seen.Names("server"))
+	assert.Equal(t, map[string]string{"alice": "user", "bob": "user", "zoe": "user"}, seen.Names("user"))
 	assert.Contains(t, seen.Names("kernel"), waiting)
 }
 

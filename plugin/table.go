@@ -186,6 +186,7 @@ func (p Printer) Queue(rows []Kernel) error {
 
 // Servers writes servers.
 func (p Printer) Servers(rows []Server) error {
+	found := slices.ContainsFunc(rows, func(s Server) bool { return s.Orphan != nil })
 	return write(p, rows, func(s Server) string { return s.Namespace }, []column[Server]{
 		{"SERVER", false, func(s Server) string { return s.Name }},
 		{"USER", false, func(s Server) string { return s.User }},
@@ -194,12 +195,21 @@ func (p Printer) Servers(rows []Server) error {
 		{"MEMORY", false, func(s Server) string { return bytes(s.Memory) }},
 		{"STARTED", false, func(s Server) string { return p.ago(s.StartedAt) }},
 		{"ACTIVE", false, func(s Server) string { return p.ago(s.LastActivity) }},
+		{"ORPHAN", !found, orphanReason},
 		{"KEPT BY", true, func(s Server) string { return keptBy(s.Busy) }},
 		{"NODE", true, func(s Server) string { return s.Node }},
 		{"POLICY", true, func(s Server) string { return s.Policy }},
 		{"IMAGE", true, func(s Server) string { return s.Image }},
 		{"REASON", true, func(s Server) string { return s.Reason }},
 	})
+}
+
+// orphanReason is why a server is an orphan of the Hub's, if it is one.
+func orphanReason(s Server) string {
+	if s.Orphan == nil {
+		return ""
+	}
+	return s.Orphan.Reason
 }
 
 // keptBy is what keeps a server, the first of it by name.

@@ -38,6 +38,8 @@ func sampleServers() []holdings.Server {
 				{Kind: "download"}, {Kind: v1alpha1.BusyProcess, Name: "rsync"}, {Kind: v1alpha1.BusyProcess, Name: "ssh"}}},
 		{Name: "jupyter-researcher--thesis", User: "researcher", Server: "thesis", Phase: v1alpha1.NotebookStopped, CPU: 0.5, Memory: 512 << 20, Created: *ago(90 * 24 * time.Hour),
 			Stopped: true, Message: "The server was stopped: nobody used it for 1 hour. Files are kept."},
+		{Name: "jupyter-researcher--lost", User: "researcher", Server: "lost", Phase: v1alpha1.NotebookReady, CPU: 1, Memory: 1 << 30, Created: *ago(90 * 24 * time.Hour),
+			Orphan: &holdings.Orphan{Reason: "HubServerStopped", Message: "The server runs, and the Hub says that it is <stopped>.", Since: *ago(time.Hour)}},
 		{Name: "jupyter-researcher--long", User: "researcher", Server: "a-server-with-quite-a-long-name-that-has-to-break-somewhere", Phase: v1alpha1.NotebookStarting, CPU: 1, Memory: 1 << 30, Created: *ago(time.Minute)},
 	}
 }
@@ -155,10 +157,11 @@ func samples() map[string]templ.Component {
 		"cluster-none":   Cluster(admin, holdings.Overview{}, nil, Images{Wanted: true}),
 		"kernels":        Kernels(admin, query, holdings.Page[holdings.Kernel]{Items: sampleKernels(), Total: 9, Next: "bmV4dA"}),
 		"kernels-none":   Kernels(admin, holdings.Query{Search: "x"}, holdings.Page[holdings.Kernel]{}),
-		"servers":        Servers(admin, holdings.Query{After: "eA"}, holdings.Page[holdings.Server]{Items: sampleServers(), Total: 3}),
+		"servers":        Servers(admin, holdings.Query{After: "eA"}, holdings.Page[holdings.Server]{Items: sampleServers(), Total: 4}),
 		"kernel":         OneKernel(user, sampleKernels()[1], Events{Known: true}, sampleLogs()[:1], true),
 		"kernel-admin":   OneKernel(admin, sampleKernels()[1], sampleEvents(), sampleLogs(), false),
 		"kernel-queued":  OneKernel(admin, sampleKernels()[5], Events{Known: true}, []holdings.Log{{Missing: holdings.LogGone}}, false),
+		"server-orphan":  OneServer(admin, sampleServers()[2], Events{}, nil, false),
 		"server-admin":   OneServer(admin, sampleServers()[0], Events{}, []holdings.Log{{Container: "notebook", Missing: holdings.LogSilent}}, false),
 		"policies":       Policies(admin, samplePolicies()),
 		"policy":         OnePolicy(admin, samplePolicyView()),

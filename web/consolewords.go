@@ -188,6 +188,9 @@ func (c Console) serverLines(s holdings.Server) []string {
 	if s.Message != "" {
 		lines = append(lines, s.Message)
 	}
+	if s.Orphan != nil {
+		lines = append(lines, s.Orphan.Message)
+	}
 	return lines
 }
 

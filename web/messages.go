@@ -179,6 +179,7 @@ type texts struct {
 	ServerStopping    message `json:"serverStopping"`
 	ServerStopped     message `json:"serverStopped"`
 	ServerFailed      message `json:"serverFailed"`
+	ServerOrphan      message `json:"serverOrphan"`
 	IdleFor           message `json:"idleFor"`
 	ParkIn            message `json:"parkIn"`
 	ParkSoon          message `json:"parkSoon"`

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -150,12 +151,23 @@ type Server struct {
 	Stopped bool `json:"stopped"`
 	// Busy is what keeps a server that runs from being idle.
 	Busy []Busy `json:"busy,omitempty"`
+	// Orphan is set when the Hub does not know the server, or not that it runs.
+	Orphan *Orphan `json:"orphan,omitempty"`
 
 	// What is requested for it.
 	cpuRequest    float64
 	memoryRequest int64
 
 	isOfHub bool
+}
+
+// Orphan is what v1alpha1.ConditionOrphan says.
+type Orphan struct {
+	// Reason is one of spawner/orphans.
+	Reason string `json:"reason"`
+	// Message is a sentence for people, which says what becomes of the server.
+	Message string    `json:"message"`
+	Since   time.Time `json:"since"`
 }
 
 // Busy is something that keeps a server.
@@ -278,6 +290,9 @@ func (h Holdings) server(nb *v1alpha1.JupyterNotebook, titles map[types.Namespac
 	}
 	if s.LastActivity != nil {
 		v.LastActivity = &s.LastActivity.Time
+	}
+	if c := apimeta.FindStatusCondition(s.Conditions, v1alpha1.ConditionOrphan); c != nil && c.Status == metav1.ConditionTrue {
+		v.Orphan = &Orphan{Reason: c.Reason, Message: c.Message, Since: c.LastTransitionTime.Time}
 	}
 	if v.Phase == v1alpha1.NotebookReady {
 		for _, b := range s.Busy {
