@@ -72,8 +72,9 @@ func (r *kernelReconciler) Reconcile(ctx context.Context, req reconcile.Request)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if len(strangers) > 0 {
-		// on the word of the API server: the cache of kernels may be behind that of Pods
+	if slices.ContainsFunc(strangers, func(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil }) {
+		// on the word of the API server: the cache of kernels may be behind that of Pods. Those
+		// that end already are left alone, whoever's they are.
 		if same, err := r.isCurrent(ctx, req.NamespacedName, k.UID); err != nil || !same {
 			return reconcile.Result{RequeueAfter: Shortly}, err
 		}
