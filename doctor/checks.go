@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -30,6 +32,7 @@ var checks = []check{
 	{"hub-token", hubToken},
 	{"directory", directory},
 	{"malformed", malformed},
+	{"orphans", orphans},
 	{"policies", policies},
 	{"kernel-names", kernelNames},
 	{"storage-class", storageClass},
@@ -235,6 +238,35 @@ func malformed(p *Picture) (found []Problem) {
 		add("JupyterGateway", p.Gateways[i].Name, p.Gateways[i].Malformed())
 	}
 	return found
+}
+
+// mostOrphans bounds how many are named.
+const mostOrphans = 10
+
+// orphans are those that only an administrator ends.
+func orphans(p *Picture) []Problem {
+	var names []string
+	reported := p.Values.Orphans.Mode == "report"
+	for i := range p.Notebooks {
+		nb := &p.Notebooks[i]
+		c := apimeta.FindStatusCondition(nb.Status.Conditions, v1alpha1.ConditionOrphan)
+		if c != nil && c.Status == metav1.ConditionTrue && (reported || c.Reason == string(v1alpha1.ReasonHubUserUnclear)) {
+			names = append(names, fmt.Sprintf("%s (%s)", nb.Name, c.Reason))
+		}
+	}
+	if len(names) == 0 || p.Values.Orphans.Mode == "off" { // then nobody looks, and what was seen is old
+		return nil
+	}
+	slices.Sort(names)
+	list := strings.Join(names[:min(len(names), mostOrphans)], ", ")
+	if more := len(names) - mostOrphans; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	fix := "stop or delete the JupyterNotebooks whose servers nobody needs (docs/hub.md); homes stay"
+	if reported {
+		fix += ". With orphans.mode: remove the leader does so for all but HubUserUnclear"
+	}
+	return []Problem{{What: "the Hub does not know these servers, or not that they run: " + list, Fix: fix}}
 }
 
 func policies(p *Picture) (found []Problem) {

@@ -24,6 +24,12 @@ func sound() Picture {
 	return p
 }
 
+func orphaned(reason string, is metav1.ConditionStatus) []v1alpha1.JupyterNotebook {
+	nb := v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: "jupyter-zoe"}}
+	nb.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionOrphan, Status: is, Reason: reason}}
+	return []v1alpha1.JupyterNotebook{nb}
+}
+
 // TestProblems are those that a real API server does not let one make, or not so soon;
 // the others are in package gather.
 func TestProblems(t *testing.T) {
@@ -33,6 +39,7 @@ func TestProblems(t *testing.T) {
 	claims := v1alpha1.JupyterKernelTemplate{ObjectMeta: metav1.ObjectMeta{Name: "t"}}
 	claims.Spec.Template = &v1alpha1.PodTemplate{}
 	claims.Spec.Template.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu"}}
+	orphans := orphaned("HubServerStopped", metav1.ConditionTrue)
 	invalid := v1alpha1.GroupPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
 	for name, row := range map[string]struct {
 		spoil func(*Picture)
@@ -43,7 +50,16 @@ func TestProblems(t *testing.T) {
 		"as old as may":                    {func(p *Picture) { p.Kubernetes = "v1.30.0-eks-1" }, nil},
 		"older":                            {func(p *Picture) { p.Kubernetes = "v1.29.14-gke.1" }, []string{"kubernetes-version"}},
 		"a kernelspec that cannot be read": {func(p *Picture) { p.KernelSpecs = append(p.KernelSpecs, badKernel) }, []string{"malformed"}},
-		"claims in a template":             {func(p *Picture) { p.Templates = append(p.Templates, claims) }, []string{"dynamic-allocation"}},
+		"an orphan that is reported":       {func(p *Picture) { p.Values.Orphans.Mode, p.Notebooks = "report", orphans }, []string{"orphans"}},
+		"one that will be removed":         {func(p *Picture) { p.Values.Orphans.Mode, p.Notebooks = "remove", orphans }, nil},
+		"one that never will": {func(p *Picture) {
+			p.Values.Orphans.Mode, p.Notebooks = "remove", orphaned("HubUserUnclear", metav1.ConditionTrue)
+		}, []string{"orphans"}},
+		"one that was": {func(p *Picture) {
+			p.Values.Orphans.Mode, p.Notebooks = "report", orphaned("HubUserGone", metav1.ConditionFalse)
+		}, nil},
+		"nobody looks for them": {func(p *Picture) { p.Values.Orphans.Mode, p.Notebooks = "off", orphans }, nil},
+		"claims in a template":  {func(p *Picture) { p.Templates = append(p.Templates, claims) }, []string{"dynamic-allocation"}},
 		"a policy with faults": {func(p *Picture) { p.Policies = append(p.Policies, invalid) },
 			[]string{"policies", "policies", "policies", "policies", "policies", "policies"}},
 		"a kind that is missing": {func(p *Picture) {

@@ -40,6 +40,7 @@ type Picture struct {
 	KernelSpecs []v1alpha1.JupyterKernelSpec
 	Templates   []v1alpha1.JupyterKernelTemplate
 	Gateways    []v1alpha1.JupyterGateway
+	Notebooks   []v1alpha1.JupyterNotebook
 
 	// Elsewhere are namespaces of watchNamespaces that another release looks after, and the
 	// one that it is in. Absent are those that do not exist.
@@ -71,6 +72,9 @@ type Values struct {
 	}
 	NetworkPolicy struct {
 		Enabled bool
+	}
+	Orphans struct {
+		Mode string
 	}
 }
 

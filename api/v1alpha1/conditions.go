@@ -33,3 +33,7 @@ const (
 	// ReasonMalformed: its spec cannot be read; nothing is done for it until it is mended.
 	ReasonMalformed Reason = "Malformed"
 )
+
+// ReasonHubUserUnclear is that of ConditionOrphan whose user was deleted, or renamed, and
+// nothing tells which: only an administrator ends such a server.
+const ReasonHubUserUnclear Reason = "HubUserUnclear"

@@ -316,6 +316,13 @@ func TestBrokenInstallations(t *testing.T) {
 			s.config = rest.CopyConfig(s.config)
 			s.config.Wrap(func(next http.RoundTripper) http.RoundTripper { return older{next} })
 		}},
+		{name: "a server that the Hub does not know to run", check: "orphans", says: "jupyter-zoe (HubServerStopped)", spoil: func(s *site) {
+			nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: "jupyter-zoe", Namespace: namespace}}
+			nb.Spec.Gateway = &corev1.ObjectReference{Name: "default"}
+			s.make(nb)
+			nb.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionOrphan, Status: metav1.ConditionTrue, Reason: "HubServerStopped", LastTransitionTime: metav1.Now()}}
+			require.NoError(s.t, s.api.Status().Update(s.t.Context(), nb))
+		}},
 		{name: "a value that does not exist", check: "values", says: "idleTimeout'", over: "kernels: {idleTimeout: 5}"},
 		{name: "a value that is required", check: "values", says: "notebooks.image", over: `notebooks: {image: ""}`},
 		{name: "kinds of another version", check: "kinds", says: "grouppolicies.kubeflow.tkestack.io", spoil: func(s *site) {

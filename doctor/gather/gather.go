@@ -185,6 +185,9 @@ func (g *gatherer) all(ctx context.Context) {
 			list(ctx, g, "jupyterkerneltemplates", &v1alpha1.JupyterKernelTemplateList{}, &p.Templates, here)
 		},
 		func() { list(ctx, g, "jupytergateways", &v1alpha1.JupyterGatewayList{}, &p.Gateways, here) },
+		func() {
+			list(ctx, g, "jupyternotebooks", &v1alpha1.JupyterNotebookList{}, &p.Notebooks, here)
+		},
 		func() { g.drivers(ctx) },
 		func() { g.daemonSets(ctx) },
 		func() { list(ctx, g, "deviceclasses", &resourcev1.DeviceClassList{}, &p.DeviceClasses) },

@@ -54,7 +54,7 @@ const (
 	// ended before it asked for one.
 	ServerStopped Reason = "HubServerStopped"
 	// Unclear: its user was deleted, or renamed, and nothing tells which.
-	Unclear Reason = "HubUserUnclear"
+	Unclear = Reason(v1alpha1.ReasonHubUserUnclear)
 )
 
 // Orphan is a notebook that the Hub does not know.
