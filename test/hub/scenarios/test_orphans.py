@@ -68,6 +68,37 @@ def test_a_user_that_the_hub_has_deleted_meanwhile(admin):
     assert "HubUserGone" in events and "OrphanRemoved" in events, events
 
 
+def test_a_server_whose_stop_the_hub_has_given_up(admin):
+    """The Hub forgets the stop, too, since it restarts: only the leader ends the server."""
+    stays, lost = admin.person("stays"), admin.person("lost")
+    admin.start(stays)
+    admin.start(lost)
+    name = name_of(notebook(lost))
+    homes = [name_of(c) for c in objects("persistentvolumeclaims", lost)]
+    away()
+    orphans("remove")
+    assert admin.delete(lost)[0] in (202, 204)
+    admin.gone(lost)
+    assert len(pods(lost)) == 1
+    admin.hub.kill()
+    admin.hub.start()
+    back()
+
+    until(lambda: not pods(lost), 60, admin.log)
+    spec = of_server(lost, "")["spec"]
+    assert spec["stopped"] is True
+    assert [name_of(c) for c in objects("persistentvolumeclaims", lost)] == homes
+    assert admin.model(stays)["ready"] is True and len(pods(stays)) == 1
+    events = kubectl("events", "--for", f"jupyternotebook/{name}")
+    assert "HubServerStopped" in events and "OrphanStopped" in events, events
+    admin.start(lost)
+    assert name_of(of_server(lost, "")) == name and len(pods(lost)) == 1
+    time.sleep(GRACE_SECONDS)
+    assert admin.model(lost)["ready"] is True, "its next start is none"
+    admin.stop(lost)
+    admin.stop(stays)
+
+
 def test_a_hub_that_is_away_removes_nothing(admin):
     user = admin.person("away")
     admin.start(user, "one")
