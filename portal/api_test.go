@@ -70,6 +70,21 @@ func TestWhatKeepsAServer(t *testing.T) {
 	}
 }
 
+func TestAServerThatTheHubDoesNotKnowToRun(t *testing.T) {
+	h := newHarness(t)
+	said := "The server runs, and the Hub says that it is stopped."
+	h.server("jupyter-alice", "alice", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady, Conditions: []metav1.Condition{{
+		Type: v1alpha1.ConditionOrphan, Status: metav1.ConditionTrue, Reason: "HubServerStopped", Message: said, LastTransitionTime: metav1.Now(),
+	}}})
+	rows := rowsOf[holdings.Server](t, h.call("root", http.MethodGet, "api/v1/servers", "").Body.Bytes())
+	require.Len(t, rows, 1)
+	require.NotNil(t, rows[0].Orphan)
+	assert.Equal(t, "HubServerStopped", rows[0].Orphan.Reason)
+	root := h.signIn("root")
+	assert.Contains(t, root.open("servers").Body.String(), "unknown to the Hub")
+	assert.Contains(t, root.open("servers/jupyter-alice").Body.String(), said)
+}
+
 func TestRelease(t *testing.T) {
 	h := newHarnessOfAlice(t)
 	w := h.call("alice", http.MethodPost, "api/v1/kernels/k-alice/release", `{}`)

@@ -47,6 +47,20 @@ func pod(name, node, cpu, memory string) corev1.Pod {
 	return p
 }
 
+// TestOrphansAreTold as their condition tells of them, as long as it is true.
+func TestOrphansAreTold(t *testing.T) {
+	t.Parallel()
+	since := metav1.NewTime(now)
+	of := func(is metav1.ConditionStatus) *Orphan {
+		nb := v1alpha1.JupyterNotebook{}
+		nb.Name, nb.Spec.User = "jupyter-alice", "alice"
+		nb.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionOrphan, Status: is, Reason: "HubServerStopped", Message: "It runs.", LastTransitionTime: since}}
+		return Of(Objects{Notebooks: []v1alpha1.JupyterNotebook{nb}}).Servers[0].Orphan
+	}
+	assert.Equal(t, &Orphan{Reason: "HubServerStopped", Message: "It runs.", Since: since.Time}, of(metav1.ConditionTrue))
+	assert.Nil(t, of(metav1.ConditionFalse))
+}
+
 func objects() Objects {
 	spec := v1alpha1.JupyterKernelSpec{}
 	spec.Name, spec.Spec.DisplayName = "python-gpu", "Python 3 (GPU)"
