@@ -50,7 +50,7 @@ func TestOwnThings(t *testing.T) {
 // TestWhatKeepsAServer is told to its owner and to administrators, in the API and on its pages.
 func TestWhatKeepsAServer(t *testing.T) {
 	h := newHarnessOfAlice(t)
-	since := metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second))
+	since := metav1.NewTime(h.now.Add(-time.Hour).Truncate(time.Second))
 	h.kernel("k-bob", "bob", "jupyter-bob", v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady})
 	h.server("jupyter-bob", "bob", v1alpha1.JupyterNotebookStatus{Phase: v1alpha1.NotebookReady, Busy: []v1alpha1.NotebookBusy{
 		{Kind: v1alpha1.BusyTerminal, Name: "1 (make)", Since: &since}, {Kind: v1alpha1.BusyKernel, Name: "k-bob"},
