@@ -10,9 +10,7 @@ import ssl
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
-from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
-
+from .connections import Connections, Interrupted, NoAnswer, NotConnected
 from .errors import Down, Problem, ServiceDown
 
 PREFIX = "/api/spawner/v1"
@@ -54,10 +52,8 @@ class Service:
         """token is a callable, so that a token file can change under a running Hub."""
         self.url = url.rstrip("/")
         self._token = token
-        self._ca_file = ca_file or None
-        # The Hub's shared client allows ten requests at once, or is curl.
-        self._calls = SimpleAsyncHTTPClient(force_instance=True, max_clients=256)
-        self._streams = SimpleAsyncHTTPClient(force_instance=True, max_clients=4096)
+        self._calls = Connections(self.url, ca_file or None, 256)
+        self._streams = Connections(self.url, ca_file or None, 4096)
         self._servers = None
         self._last: tuple[Snapshot | None, str] = (None, "")  # the last Snapshot that was read, and its ETag
         self._servers_began = float("-inf")
@@ -139,7 +135,7 @@ class Service:
 
     async def rename(self, key, to):
         """Give a stopped server another name; it keeps all that it has."""
-        await self._call("POST", key, "server/rename", {"name": key.server, "to": to})
+        await self._call("POST", key, "server/rename", {"name": key.server, "to": to}, once=True)
 
     async def events(self, key, start, after, note):
         """Call note(id, type, data) for each event of a start, for a while.
@@ -157,14 +153,11 @@ class Service:
                 _path(key, "server/events", {"name": key.server, "start": start}),
                 headers=headers,
                 seconds=STREAM_SECONDS,
-                streaming_callback=parser.feed,
+                feed=parser.feed,
             )
         except ServiceDown:
             if not parser.fed:
                 raise
-        except Problem as problem:
-            # What a refusal says has gone to the parser, as a line without an end.
-            raise Problem.parse(problem.status, parser.rest) from None
 
     # --- all servers at once
 
@@ -208,7 +201,7 @@ class Service:
                 return known
             raise
         servers = Snapshot(_parsed(answer.body, "servers")["servers"])
-        self._last = (servers, answer.headers.get("ETag", ""))
+        self._last = (servers, answer.headers.get("etag", ""))
         return servers
 
     # --- what ends without the Hub
@@ -252,7 +245,7 @@ class Service:
 
     # --- HTTP
 
-    async def _call(self, method, key, path, query, body=None, seconds=None):
+    async def _call(self, method, key, path, query, body=None, seconds=None, once=False):
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -268,60 +261,54 @@ class Service:
             seconds=seconds or REQUEST_SECONDS,
             headers=headers,
             body=body,
+            once=once,
         )
 
-    async def _fetch(self, client, method, path, **more):
+    async def _fetch(self, connections, method, path, **more):
         """The body of a successful answer. Raises Problem or ServiceDown, nothing else."""
-        return (await self._respond(client, method, path, **more)).body
+        return (await self._respond(connections, method, path, **more)).body
 
-    async def _respond(self, client, method, path, *, seconds, headers=None, **more):
+    async def _respond(self, connections, method, path, *, seconds, headers=None, **more):
         """As _fetch, the answer itself."""
         try:
             token = self._token()
         except OSError as error:
             raise ServiceDown(Down.TOKEN, str(error)) from None
         try:
-            request = HTTPRequest(
-                self.url + path,
-                method=method,
-                headers={"Authorization": f"Bearer {token}", **(headers or {})},
-                connect_timeout=min(CONNECT_SECONDS, seconds),
-                request_timeout=seconds,
-                follow_redirects=False,
-                decompress_response=False,
-                ca_certs=self._ca_file,
+            answer = await connections.ask(
+                method,
+                path,
+                {"Authorization": f"Bearer {token}", **(headers or {})},
+                connect_seconds=CONNECT_SECONDS,
+                seconds=seconds,
                 **more,
             )
-            return await client.fetch(request)
-        except HTTPTimeoutError as error:
-            raise ServiceDown(_why_late(error), str(error)) from None
-        except HTTPClientError as error:
-            if error.code == 599 or error.response is None:
-                raise ServiceDown(Down.BROKEN, str(error)) from None
-            raise Problem.parse(error.code, error.response.body) from None
-        except OSError as error:
-            cause = getattr(error, "real_error", None) or error
-            raise ServiceDown(_why(cause), str(cause)) from None
+        except NotConnected as error:
+            why = Down.ADDRESS if error.late else _why(error.cause)
+            raise ServiceDown(why, str(error)) from None
+        except NoAnswer as error:
+            raise ServiceDown(Down.SILENT, str(error)) from None
+        except Interrupted as error:
+            raise ServiceDown(Down.BROKEN, str(error)) from None
+        if not 200 <= answer.status < 300:
+            raise Problem.parse(answer.status, answer.body)
+        return answer
 
 
 def _why(error):
-    """Of an error from a connection, before or while it was open."""
+    """Of an error from a connection that was not made."""
     if isinstance(error, ssl.SSLError):
         return Down.CERTIFICATE
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):
         return Down.NAME
     if isinstance(error, FileNotFoundError):  # the CA file: the token has been read
         return Down.CERTIFICATE
     if isinstance(error, ConnectionRefusedError):
         return Down.ADDRESS
-    if getattr(error, "errno", None) in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+    # asyncio has no number for several addresses of which none answers.
+    if error.errno in (None, errno.EHOSTUNREACH, errno.ENETUNREACH):
         return Down.ADDRESS
     return Down.BROKEN
-
-
-def _why_late(error):
-    """Tornado says in words alone which of its time-outs it was (simple_httpclient.py)."""
-    return Down.ADDRESS if "connect" in str(error) else Down.SILENT
 
 
 class Snapshot:
