@@ -34,7 +34,7 @@ GIVEN_UP_SECONDS = 120
 MAX_EVENT_BYTES = 64 << 10
 
 # What is read of a server's state.
-STATE = ("start", "phase", "ready", "stopped")
+STATE = frozenset(("start", "phase", "ready", "stopped"))
 
 
 class ServerKey(NamedTuple):
@@ -59,6 +59,9 @@ class Service:
         self._servers_began = float("-inf")
         self._refreshing = None
         self._running = set()
+        # Of those the ones that may have ended: they are looked at whether anything changed or not.
+        self._doubtful = set()
+        self._compared: Snapshot | None = None
         self._given_up = {}  # start → (key, until when it is looked for)
         self._watching = None
 
@@ -96,7 +99,7 @@ class Service:
 
     async def _options(self, key, path, query, body):
         answer = await self._call("POST", key, path, query, body, CHOICE_SECONDS)
-        return _parsed(answer, "options")
+        return _parsed(answer, {"options"})
 
     # --- servers
 
@@ -106,13 +109,13 @@ class Service:
         if display_name:
             query["display_name"] = display_name
         answer = await self._call("PUT", key, "server", query, request)
-        return _parsed(answer, *STATE)
+        return _parsed(answer, STATE)
 
     async def state(self, key):
         """The state as of now, None when there is no such server."""
         try:
             answer = await self._call("GET", key, "server", {"name": key.server})
-            return _parsed(answer, *STATE)
+            return _parsed(answer, STATE)
         except Problem as problem:
             if problem.kind == "no-server":
                 return None
@@ -165,8 +168,9 @@ class Service:
         """A Snapshot as of a request begun after newer_than (loop time).
 
         None when the service is down or does not know yet: nothing may be concluded.
+        Whoever asks while the servers are watched gets what was seen of them then.
         """
-        fresh = max(newer_than, _now() - SNAPSHOT_INTERVAL)
+        fresh = max(newer_than, _now() - SNAPSHOT_INTERVAL - (WATCH_SECONDS if self._watches() else 0))
         while self._servers_began < fresh:
             if self._refreshing is None:
                 self._refreshing = asyncio.ensure_future(self._refresh())
@@ -200,41 +204,52 @@ class Service:
             if problem.status == 304 and known is not None:
                 return known
             raise
-        servers = Snapshot(_parsed(answer.body, "servers")["servers"])
+        servers = Snapshot(_parsed(answer.body, {"servers"})["servers"])
         self._last = (servers, answer.headers.get("etag", ""))
         return servers
 
     # --- what ends without the Hub
 
     def watch(self, spawner):
-        """Call spawner.compare(snapshot) every few seconds until unwatch."""
+        """Call spawner.compare(snapshot), which says whether it is to be looked at again
+        though nothing changes, until unwatch: now and whenever something has changed."""
         self._running.add(spawner)
+        self._doubtful.add(spawner)
         self._go_on_watching()
 
     def unwatch(self, spawner):
         self._running.discard(spawner)
+        self._doubtful.discard(spawner)
 
     def give_up(self, key, start):
         """Have a start end that begins after all, or runs on, some time after nobody waits for it."""
         self._given_up[start] = key, _now() + GIVEN_UP_SECONDS
         self._go_on_watching()
 
+    def _watches(self):
+        return self._watching is not None and not self._watching.done()
+
     def _go_on_watching(self):
-        if self._watching is None or self._watching.done():
+        if not self._watches():
             self._watching = asyncio.ensure_future(self._watch())
 
     async def _watch(self):
         while self._running or self._given_up:
             await asyncio.sleep(WATCH_SECONDS)
-            servers = await self.snapshot()
+            servers = await self.snapshot(newer_than=_now() - SNAPSHOT_INTERVAL)
             if servers is not None:
-                for spawner in list(self._running):
-                    spawner.compare(servers)
+                self._compare(servers)
                 await self._end_given_up(servers)
+
+    def _compare(self, servers):
+        """What the service has not changed since is as it was."""
+        some = self._running if servers is not self._compared else self._doubtful
+        self._doubtful = {spawner for spawner in list(some) if spawner.compare(servers)}
+        self._compared = servers
 
     async def _end_given_up(self, servers):
         for start, (key, until) in list(self._given_up.items()):
-            state = servers.find(key, start)
+            state = servers.of(start)
             if state is not None and not state["stopped"] and state["phase"] != "Stopping":
                 try:
                     await self.stop(key, start)
@@ -317,15 +332,17 @@ class Snapshot:
     def __init__(self, states):
         self._by_start, self._by_person, self._by_name = {}, {}, {}
         for state in states:
-            _has(state, *STATE)
+            _has(state, STATE)
             self._by_start[state["start"]] = state
             self._by_person[state.get("hub_user") or None, state["server"]] = state
             self._by_name[state["user"], state["server"]] = state
 
-    def find(self, key, start=""):
-        """The state of a start, or of a server whose start is not known; None for none."""
-        if start:
-            return self._by_start.get(start)
+    def of(self, start):
+        """The state of a start, None for none."""
+        return self._by_start.get(start)
+
+    def find(self, key):
+        """The state of a server whose start is not known, None for none."""
         found = self._by_person.get((key.hub_user, key.server))
         if found is None:
             found = self._by_name.get((key.user, key.server))
@@ -380,16 +397,16 @@ def _path(key, path, query):
     return f"{PREFIX}/users/{segment}/{path}?{urlencode(query)}"
 
 
-def _parsed(answer, *keys):
+def _parsed(answer, keys):
     """An object with these keys. Anything else came from somebody else."""
     try:
-        return _has(json.loads(answer), *keys)
+        return _has(json.loads(answer), keys)
     except ValueError:
         raise Problem(502) from None
 
 
-def _has(value, *keys):
-    if not isinstance(value, dict) or not value.keys() >= set(keys):
+def _has(value, keys):
+    if not isinstance(value, dict) or not value.keys() >= keys:
         raise Problem(502)
     return value
 

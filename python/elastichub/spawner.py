@@ -559,7 +559,7 @@ class ElasticSpawner(Spawner):
             return None
         if servers is None:
             return None
-        state = servers.find(self._running_key, self._start_id)
+        state = self._state_in(servers)
         if state is None:
             settled = asyncio.get_running_loop().time() - self._changed_at
             return 0 if settled > SETTLE_SECONDS else None
@@ -581,12 +581,19 @@ class ElasticSpawner(Spawner):
             self._watched_by = None
 
     def compare(self, servers):
-        """Have the Hub poll at once if the server seems to have ended."""
+        """Have the Hub poll at once if the server seems to have ended. Returns whether it does."""
         if self._starting or (self._telling is not None and not self._telling.done()):
-            return
-        state = servers.find(self._running_key, self._start_id)
-        if state is None or state["phase"] in _ENDED:
-            self._telling = asyncio.ensure_future(self.poll_and_notify())
+            return True
+        state = self._state_in(servers)
+        if state is not None and state["phase"] not in _ENDED:
+            return False
+        self._telling = asyncio.ensure_future(self.poll_and_notify())
+        return True
+
+    def _state_in(self, servers):
+        if self._start_id:
+            return servers.of(self._start_id)
+        return servers.find(self._running_key)
 
     async def get_url(self):
         """Asked when the Hub has restarted. A start that was in flight is waited for."""

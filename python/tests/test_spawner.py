@@ -666,6 +666,63 @@ async def test_a_thousand_servers_are_one_request(monkeypatch):
         assert len(d.requests) == 2
 
 
+class Watched:
+    """A spawner as Service.watch knows one."""
+
+    def __init__(self, doubtful=False):
+        self.compared = []
+        self.doubtful = doubtful
+
+    def compare(self, servers):
+        self.compared.append(servers)
+        return self.doubtful
+
+
+async def test_what_has_not_changed_is_not_compared_again(monkeypatch):
+    monkeypatch.setattr(elastichub.service, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(elastichub.service, "SNAPSHOT_INTERVAL", 0.01)
+    async with double() as d:
+        same = answer({"servers": [state("s1")]})
+        d.will(servers=same)
+        service = spawner_at(d.url)._service
+        sure, doubtful = Watched(), Watched(doubtful=True)
+        service.watch(sure)
+        service.watch(doubtful)
+        await _until(lambda: len(doubtful.compared) > 3)
+        assert len(sure.compared) == 1
+        late = Watched()
+        service.watch(late)
+        await _until(lambda: late.compared)
+        d.will(servers=answer({"servers": [state("s1", "Stopped")]}))
+        await _until(lambda: len(sure.compared) == 2)
+        assert sure.compared[1].of("s1")["phase"] == "Stopped"
+        for one in (sure, doubtful, late):
+            service.unwatch(one)
+        await _until(lambda: not service._watches())
+
+
+async def test_polls_ask_for_nothing_while_the_servers_are_watched(monkeypatch):
+    monkeypatch.setattr(elastichub.service, "SNAPSHOT_INTERVAL", 0)
+    async with double() as d:
+        d.will(servers=answer({"servers": [state("s1")]}))
+        s = spawner_at(d.url)
+        s.load_state({"start": "s1"})
+        s._service.watch(Watched())
+        assert await s.poll() is None
+        assert [await s.poll() for _ in range(9)] == [None] * 9
+        assert len(d.requests) == 1
+        s._changed_at = asyncio.get_running_loop().time()  # what was seen before says nothing
+        assert await s.poll() is None
+        assert len(d.requests) == 2
+
+
+async def _until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
 # --- after a restart of the Hub
 
 
