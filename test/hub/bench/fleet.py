@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 from urllib.request import urlopen
 
-from hub import until
 from ways import Elastic, Kube, directory, kubectl, less, machine, metrics, person, quantile
+
+from hub import until
 
 FIRST = 500  # that are started first, and timed
 AT_ONCE = 100  # of them, which is the Hub's own limit

@@ -5,7 +5,8 @@ a start takes, with ElasticSpawner and with KubeSpawner.
 
 Two Hubs on this machine, each with its spawner, start the same image in the same namespace of the
 cluster, in turns. The server in it answers at once. What is counted is from the first request until
-SETTLE after the last answer, less what the same time costs when nothing is started.
+SETTLE after the last answer, less what the same time costs when nothing is started. A third Hub
+has a spawner that only waits as long.
 """
 
 import concurrent.futures
@@ -16,18 +17,21 @@ import sys
 import time
 from pathlib import Path
 
+from ways import Bare, Elastic, Kube, directory, kubectl, less, machine, quantile
+
 from hub import until
-from ways import Elastic, Kube, directory, kubectl, less, machine, quantile
 
 SETTLE = 5.0  # seconds, until what follows an answer has been done
 REST = 20.0  # seconds in which it is seen what nothing costs
+RUNNING = 60.0  # seconds in which it is seen what the most servers cost while they run
 # How many at once, how often.
 ROUNDS = ((1, 10), (20, 3), (100, 1))
 
 
-def at_rest(way):
+def at_rest(way, seconds=REST):
+    """What a second costs."""
     before, began = way.spent(), time.monotonic()
-    time.sleep(REST)
+    time.sleep(seconds)
     took = time.monotonic() - began
     return {key: value / took for key, value in less(way.spent(), before).items()}
 
@@ -52,19 +56,26 @@ def gone():
 
 def main(results):
     people = max(count for count, _ in ROUNDS)
-    ways = [Elastic(directory("elastic"), people), Kube(directory("kube"), people)]
+    ways = [
+        Elastic(directory("elastic"), people),
+        Kube(directory("kube"), people),
+        Bare(directory("bare"), people),
+    ]
     about = machine()
     for way in ways:  # the first start imports, connects, and fills caches
         way.start(0)
         way.stop(0)
     gone()
     idle = {way.name: at_rest(way) for way in ways}
-    figures = []
+    figures, running = [], {}
     for count, rounds in ROUNDS:
         samples = {way.name: ([], [], [], []) for way in ways}
         for _ in range(rounds):
             for way in ways:
                 seconds, start = measured(way, idle[way.name], way.start, count)
+                if (count, rounds) == ROUNDS[-1]:
+                    spent = less(at_rest(way, RUNNING), idle[way.name])
+                    running[way.name] = {key: 60 * value / count for key, value in spent.items()}
                 stopped, stop = measured(way, idle[way.name], way.stop, count)
                 gone()
                 times, starts, stop_times, stops = samples[way.name]
@@ -83,6 +94,7 @@ def main(results):
                     "stopP50": round(statistics.median(stop_times), 3),
                     "start": middle(starts),
                     "stop": middle(stops),
+                    **({"minute": middle([running[name]])} if name in running else {}),
                 }
             )
             print(f"{name:12} {count:3} at once: {json.dumps(figures[-1])}", flush=True)
@@ -94,7 +106,7 @@ def main(results):
 
 
 def middle(samples):
-    return {key: round(statistics.median(each[key] for each in samples), 4) for key in samples[0]}
+    return {key: round(statistics.median(each[key] for each in samples), 6) for key in samples[0]}
 
 
 if __name__ == "__main__":

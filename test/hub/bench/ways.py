@@ -1,11 +1,14 @@
-"""A Hub with ElasticSpawner and one with KubeSpawner, and what they and the API server have spent."""
+"""A Hub with ElasticSpawner, one with KubeSpawner, one whose spawner only waits as long as a Pod
+takes, and what they and the API server have spent."""
 
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -16,10 +19,12 @@ URL = os.environ["ELASTICHUB_URL"]
 TOKEN = Path(os.environ["ELASTICHUB_TOKEN_FILE"]).read_text()
 KUBECTL = (os.environ["KUBECTL"], "--namespace", NAMESPACE)
 TICK = os.sysconf("SC_CLK_TCK")
-OURS, THEIRS = "elastichub", "KubeSpawner"
+OURS, THEIRS, BARE = "elastichub", "KubeSpawner", "the Hub alone"
 
+# The Hub would hash a configured token 16,384 times for every request that comes with it.
 COMMON = """
 c.JupyterHub.concurrent_spawn_limit = 0
+c.JupyterHub.trust_user_provided_tokens = True
 c.Spawner.poll_interval = 30
 """
 ELASTIC = (
@@ -51,6 +56,27 @@ async def _note(self, method, url, *arguments, **named):
     _noted.write(method + "\\n")
     return await _request(self, method, url, *arguments, **named)
 rest.RESTClientObject.request = _note
+"""
+)
+
+NONE = (
+    COMMON
+    + """
+import asyncio
+from jupyterhub.spawner import Spawner
+class NoSpawner(Spawner):
+    runs = False
+    async def start(self):
+        self.get_env(), self.get_args()
+        await asyncio.sleep(1.5)
+        self.runs = True
+        return {url!r}
+    async def poll(self):
+        return None if self.runs else 0
+    async def stop(self, now=False):
+        await asyncio.sleep(1)
+        self.runs = False
+c.JupyterHub.spawner_class = NoSpawner
 """
 )
 
@@ -142,6 +168,31 @@ class Kube(Way):
         methods = self.noted.read_text().split()
         reads = sum(method in READS for method in methods)
         return {"serviceCPU": 0.0, "writes": len(methods) - reads, "reads": reads}
+
+
+class Bare(Way):
+    """What it spends, a Hub spends with any spawner."""
+
+    def __init__(self, directory, people, more=""):
+        answering = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        threading.Thread(target=answering.serve_forever, daemon=True).start()
+        own = NONE.format(url=f"http://127.0.0.1:{answering.server_port}")
+        hub = Hub(directory, URL, TOKEN, slow_spawn_timeout=300, more=own)
+        super().__init__(BARE, hub, people, more)
+
+    def requests(self):
+        return {"serviceCPU": 0.0, "writes": 0.0, "reads": 0.0}
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Of the one server that all of Bare's are."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
 
 
 READS = ("GET", "HEAD")
