@@ -312,15 +312,16 @@ class Service:
 
 def _why(error):
     """Of an error from a connection that was not made."""
+    # Closed before the certificate came: nothing is known of it.
+    if isinstance(error, (ConnectionError, ssl.SSLEOFError)):
+        return Down.ADDRESS
     if isinstance(error, ssl.SSLError):
         return Down.CERTIFICATE
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return Down.NAME
     if isinstance(error, FileNotFoundError):  # the CA file: the token has been read
         return Down.CERTIFICATE
-    if isinstance(error, ConnectionRefusedError):
-        return Down.ADDRESS
-    # asyncio has no number for several addresses of which none answers.
+    # tornado has no number for a connection of which it knows only that it is closed.
     if error.errno in (None, errno.EHOSTUNREACH, errno.ENETUNREACH):
         return Down.ADDRESS
     return Down.BROKEN

@@ -914,6 +914,7 @@ async def refusal_of(s):
         ("wrong certificate", "c.ElasticSpawner.ca_file"),
         ("no CA file", "c.ElasticSpawner.ca_file"),
         ("plain HTTP", "c.ElasticSpawner.ca_file"),
+        ("closed at once", "c.ElasticSpawner.api_url"),
     ],
 )
 async def test_a_start_names_what_is_wrong_and_leaves_nothing(fault, named, tls, tmp_path):
@@ -922,7 +923,10 @@ async def test_a_start_names_what_is_wrong_and_leaves_nothing(fault, named, tls,
         writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         writer.close()
 
-    other = await asyncio.start_server(plain, "127.0.0.1", 0)
+    async def shut(_, writer):
+        writer.close()
+
+    other = await asyncio.start_server(shut if fault == "closed at once" else plain, "127.0.0.1", 0)
     port = other.sockets[0].getsockname()[1]
     async with double() as d, double(tls) as secure, other:
         d.will(check=(404, {"Content-Type": "text/html"}, "<h1>Not found</h1>"))
@@ -932,6 +936,7 @@ async def test_a_start_names_what_is_wrong_and_leaves_nothing(fault, named, tls,
             "wrong certificate": secure.url,
             "no CA file": secure.url,
             "plain HTTP": f"https://127.0.0.1:{port}",
+            "closed at once": f"https://127.0.0.1:{port}",
         }.get(fault, d.url)
         s = spawner_at(url)
         if fault == "wrong token":
