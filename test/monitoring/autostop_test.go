@@ -111,7 +111,8 @@ func run(t *testing.T, args ...string) string {
 type notebook struct {
 	Spec   struct{ Stopped bool }
 	Status struct {
-		Phase, PodName string
+		Phase, PodName  string
+		Reason, Message string
 		Conditions     []metav1.Condition
 	}
 }
@@ -207,8 +208,8 @@ func TestPrometheusHasASay(t *testing.T) {
 	t.Logf("stopped %s after it was ready", time.Since(began).Round(time.Second))
 	reason, _ := look(t, "idle").says("PrometheusAgrees")
 	assert.Equal(t, "Agrees", reason)
-	reason, message := look(t, "idle").says("Ready")
-	assert.Equal(t, "StoppedIdle", reason, message)
+	stopped := look(t, "idle").Status
+	assert.Equal(t, "StoppedIdle", stopped.Reason, stopped.Message)
 	for name, want := range map[string]string{"held": "KeptByQuery", "unknown": "NotMeasured"} {
 		eventually(t, name+" is kept", func() bool {
 			reason, _ := look(t, name).says("PrometheusAgrees")
