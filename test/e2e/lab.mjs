@@ -16,18 +16,19 @@ export async function newNotebook(page, kernel) {
   const card = page.locator(`.jp-LauncherCard[data-category="Notebook"][title*="${kernel}"]:visible`).first();
   await card.waitFor({ timeout: 30_000 });
   const before = await page.locator('.jp-NotebookPanel').count();
+  // The status bar may speak for a while of the notebook that was in front.
+  const session = page.waitForResponse((r) => r.request().method() === 'POST' && /\/api\/sessions\b/.test(r.url()), { timeout: 60_000 });
   await card.click();
   await until('a notebook opens', async () => (await page.locator('.jp-NotebookPanel').count()) > before);
+  await session;
   await connected(page);
 }
 
-/** Waits until the notebook in front has a session: JupyterLab drops a cell that is run before, without a word. Its
- * own toolbar says so; the status bar may still speak of the one that was in front. */
+/** Waits until the notebook in front has a session: JupyterLab drops a cell that is run before, without a word. */
 export async function connected(page) {
   await page.locator('.jp-NotebookPanel:visible .jp-Cell').first().waitFor();
-  const indicator = page.locator('.jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator');
   await until('the notebook has a session', async () =>
-    /^(idle|busy|connecting|starting|restarting)$/.test(await indicator.first().getAttribute('data-status')));
+    /\| (Idle|Busy|Connecting|Starting|Restarting)/.test(await page.locator('#jp-main-statusbar').innerText()));
 }
 
 const panel = (page) => page.locator('.jp-NotebookPanel:visible');
