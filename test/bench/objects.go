@@ -29,7 +29,9 @@ const (
 	// objectsMissed: one of so many notebooks sees each kind of change while no controller leads.
 	objectsMissed = 10
 	objectsRest   = 3 * time.Minute
-	objectsSettle = 40 * time.Second // until what follows a change has been written
+	// objectsSettle is until what follows a change has been written. Four minutes after a kernel became idle
+	// its status says another time of parking, since the stand-in does not park what an agent would have.
+	objectsSettle = 5 * time.Minute
 )
 
 // spent is what the service spent until something was so.
