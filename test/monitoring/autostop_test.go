@@ -113,7 +113,7 @@ type notebook struct {
 	Status struct {
 		Phase, PodName  string
 		Reason, Message string
-		Conditions     []metav1.Condition
+		Conditions      []metav1.Condition
 	}
 }
 
