@@ -20,10 +20,11 @@ func lastBytes(from io.Reader, limit int64) ([]byte, error) {
 	for {
 		n, err := from.Read(block)
 		kept = append(kept, block[:n]...)
-		if over := int64(len(kept)) - limit; over > 0 {
+		done := err == io.EOF
+		if over := int64(len(kept)) - limit; over > limit || done && over > 0 { // not for each block
 			kept, cut = append(kept[:0], kept[over:]...), true
 		}
-		if err == io.EOF {
+		if done {
 			break
 		}
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/elastichub/elastichub/doctor"
@@ -38,13 +39,7 @@ func doctorCommand() *cobra.Command {
 			if output != "text" && output != "json" {
 				return fmt.Errorf("--output: %q is not one of text, json", output)
 			}
-			rules := clientcmd.NewDefaultClientConfigLoadingRules()
-			rules.ExplicitPath = kubeconfig
-			loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{})
-			if options.Namespace == "" {
-				options.Namespace, _, _ = loaded.Namespace() // its fault is ClientConfig's
-			}
-			config, err := loaded.ClientConfig()
+			config, err := clusterConfig(kubeconfig, &options.Namespace)
 			if err != nil {
 				fmt.Fprintln(cmd.ErrOrStderr(), "elastichub: the cluster cannot be asked:", err)
 				return exitUnreachable
@@ -83,4 +78,15 @@ func doctorCommand() *cobra.Command {
 	flags.StringSliceVarP(&options.ValuesFiles, "values", "f", nil, "values of the chart, YAML; several are put over each other")
 	flags.StringVar(&output, "output", "text", "text or json")
 	return command
+}
+
+// clusterConfig reads which cluster is meant, and as whom it is asked. It fills in the namespace, unless one is named.
+func clusterConfig(kubeconfig string, namespace *string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{})
+	if *namespace == "" {
+		*namespace, _, _ = loaded.Namespace() // its fault is ClientConfig's
+	}
+	return loaded.ClientConfig()
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/elastichub/elastichub/doctor/gather"
 	"github.com/elastichub/elastichub/support"
@@ -32,13 +31,7 @@ func supportCommand() *cobra.Command {
 		Example: "  elastichub support -n jupyterhub -o support.tar.gz",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			rules := clientcmd.NewDefaultClientConfigLoadingRules()
-			rules.ExplicitPath = kubeconfig
-			loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{})
-			if options.Namespace == "" {
-				options.Namespace, _, _ = loaded.Namespace() // its fault is ClientConfig's
-			}
-			config, err := loaded.ClientConfig()
+			config, err := clusterConfig(kubeconfig, &options.Namespace)
 			if err != nil {
 				return fmt.Errorf("the cluster cannot be asked: %w", err)
 			}
