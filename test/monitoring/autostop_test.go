@@ -124,13 +124,13 @@ func look(t *testing.T, name string) (nb notebook) {
 }
 
 // says is the reason of a condition.
-func (n notebook) says(kind string) (reason string, message string) {
+func (n notebook) says(kind string) string {
 	for _, c := range n.Status.Conditions {
 		if c.Type == kind {
-			return c.Reason, c.Message
+			return c.Reason
 		}
 	}
-	return "", ""
+	return ""
 }
 
 // ask asks a server and returns the status and the text.
@@ -206,16 +206,16 @@ func TestPrometheusHasASay(t *testing.T) {
 	began := time.Now()
 	eventually(t, "the idle one is stopped", func() bool { return look(t, "idle").Status.Phase == "Stopped" })
 	t.Logf("stopped %s after it was ready", time.Since(began).Round(time.Second))
-	reason, _ := look(t, "idle").says("PrometheusAgrees")
+	reason := look(t, "idle").says("PrometheusAgrees")
 	assert.Equal(t, "Agrees", reason)
 	stopped := look(t, "idle").Status
 	assert.Equal(t, "StoppedIdle", stopped.Reason, stopped.Message)
 	for name, want := range map[string]string{"held": "KeptByQuery", "unknown": "NotMeasured"} {
 		eventually(t, name+" is kept", func() bool {
-			reason, _ := look(t, name).says("PrometheusAgrees")
+			reason := look(t, name).says("PrometheusAgrees")
 			return reason == want
 		})
-		answers, _ := look(t, name).says("Answers")
+		answers := look(t, name).says("Answers")
 		assert.Equal(t, "Answers", answers, "%s: it said itself that it is idle", name)
 		assert.False(t, look(t, name).Spec.Stopped, name)
 	}
