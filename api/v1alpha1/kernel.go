@@ -258,6 +258,10 @@ type JupyterKernelStatus struct {
 
 	// Kept is what was saved of the kernel when it was parked or told to end.
 	Kept *KeptState `json:"kept,omitempty"`
+	// KeptAs is the UID that the kept state goes by, if it is not the kernel's own: that of the
+	// kernel of which this one was restored from a backup.
+	// +kubebuilder:validation:MaxLength=63
+	KeptAs string `json:"keptAs,omitempty"`
 	// IdleSince is when the kernel became idle, absent while it is busy. Its agent is
 	// asked every 30 s.
 	IdleSince *metav1.Time `json:"idleSince,omitempty"`

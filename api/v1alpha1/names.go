@@ -110,6 +110,9 @@ const (
 	// was not running: every replica of its gateway then gives up the cells that
 	// wait for it.
 	AnnotationInterrupted = "elastichub.io/interrupted"
+	// AnnotationRestoreAs on a kernel that had a Pod is what a copy of it needs that is made
+	// from a backup, as JSON; see RestoreAs.
+	AnnotationRestoreAs = "elastichub.io/restore-as"
 	// AnnotationTokenPublicKey on a gateway's Pod is the key that it checks
 	// tokens with.
 	AnnotationTokenPublicKey = "elastichub.io/token-public-key"

@@ -16,7 +16,7 @@ type states struct {
 	// Holder names this notebook at this gateway, as long as both are the same objects:
 	// what is told at another time of the same holder is of the same kernels.
 	Holder string `json:"holder"`
-	// Kernels are the UIDs of those that exist, also of those that are to end.
+	// Kernels are the UIDs that the states of those go by that exist, also of those that are to end.
 	Kernels []string `json:"kernels"`
 }
 
@@ -35,7 +35,7 @@ func (s *Server) listStates(w http.ResponseWriter, c *call) error {
 	answer := states{Holder: string(gw.UID) + "/" + string(c.id.NotebookUID), Kernels: []string{}}
 	for i := range list.Items {
 		if k := &list.Items[i]; s.store.made(k) && c.id.made(k) {
-			answer.Kernels = append(answer.Kernels, string(k.UID))
+			answer.Kernels = append(answer.Kernels, k.StateUID())
 		}
 	}
 	slices.Sort(answer.Kernels)

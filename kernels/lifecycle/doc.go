@@ -20,6 +20,7 @@
 //
 // Who asks in spec.park that a run be parked has its agent asked first; see park.go.
 // A kernel that is a template of its own has another run when that changes; see bare.go.
+// A kernel that was restored from a backup begins Parked; see restore.go.
 // What ends a kernel for good, and what becomes of a wish that it ends, is in ends.go.
 //
 // The agents of running kernels are told of idle times that change by the

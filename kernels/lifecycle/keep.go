@@ -14,7 +14,7 @@ func (r *kernelReconciler) keepKeys(k *v1alpha1.JupyterKernel, built *podspec.Bu
 	if !r.pods.StateOf(built.Parts).Enabled {
 		return nil, nil
 	}
-	key, err := keys.DeriveKeep(r.keepSeed, k.Namespace, string(k.UID))
+	key, err := keys.DeriveKeep(r.keepSeed, k.Namespace, k.StateUID())
 	return []keys.KeepKey{key}, err
 }
 

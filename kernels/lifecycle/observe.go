@@ -32,11 +32,16 @@ func (r *kernelReconciler) observe(ctx context.Context, k *v1alpha1.JupyterKerne
 	if err != nil {
 		return observed{}, err
 	}
+	copied, err := r.restoredOf(ctx, k)
+	if err != nil {
+		return observed{}, err
+	}
 	pod, others := splitByName(pods, podspec.CurrentPodName(k.Name, k.Status))
 	return observed{
 		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), growth: r.growthOf(ctx, k, pod), now: r.now(),
 		onIdle: gateway.Spec.OnIdle, gatewayMade: gateway.CreationTimestamp.Time, keyMade: keyMade(&gateway),
 		snoozeBound: bound, agent: r.backstop.of(k), nodes: r.nodesOf(ctx, pods), park: r.askToPark(ctx, k, pod, budget), budget: budget,
+		restored: copied,
 	}, nil
 }
 

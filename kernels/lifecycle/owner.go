@@ -28,7 +28,7 @@ func (r *kernelReconciler) ensureOwner(ctx context.Context, k *v1alpha1.JupyterK
 		if err != nil || over {
 			return r.deleted(ctx, k, over, "its notebook is gone, or was stopped by its owner", err)
 		}
-		if owner {
+		if owner && !isStranger(k, notebook) {
 			if err := r.addOwner(ctx, k, notebook, "JupyterNotebook"); err != nil {
 				return false, err
 			}
@@ -60,7 +60,7 @@ func (r *kernelReconciler) deleted(ctx context.Context, k *v1alpha1.JupyterKerne
 func (r *kernelReconciler) ownerState(ctx context.Context, k *v1alpha1.JupyterKernel, key types.NamespacedName, kind string, owner client.Object, ended func() bool) (over, exists bool, err error) {
 	bound := ownerUID(k, kind)
 	// a kernel that was admitted once had a gateway, even if another owns it
-	had := bound != "" || kind == "JupyterGateway" && k.Status.Phase != "" && k.Status.Phase != v1alpha1.KernelQueued
+	had := bound != "" || kind == "JupyterGateway" && k.Status.Phase != "" && k.Status.Phase != v1alpha1.KernelQueued && !awaitsGateway(k)
 	for _, reader := range []client.Reader{r.client, r.live} {
 		err = reader.Get(ctx, key, owner)
 		switch {

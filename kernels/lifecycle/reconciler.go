@@ -84,7 +84,7 @@ func (r *kernelReconciler) Reconcile(ctx context.Context, req reconcile.Request)
 		r.pods.Forget(k.UID)
 		return reconcile.Result{}, r.removeAll(ctx, append(pods, strangers...))
 	}
-	for _, step := range []func(context.Context, *v1alpha1.JupyterKernel) (gone bool, err error){r.ensureOwner, r.answer} {
+	for _, step := range []func(context.Context, *v1alpha1.JupyterKernel) (gone bool, err error){r.ensureOwner, r.answer, r.noteRestoreAs} {
 		if gone, err := step(ctx, k); gone || err != nil {
 			return reconcile.Result{}, err
 		}

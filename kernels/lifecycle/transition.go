@@ -80,6 +80,8 @@ type observed struct {
 	// nodes are those of Pods whose deletion takes too long.
 	nodes map[string]nodeState
 	now   time.Time
+	// restored is what is known of a kernel that may be a copy, made from a backup.
+	restored restored
 }
 
 // plan is what follows from a view.
@@ -105,6 +107,8 @@ func next(v observed) plan {
 	p := plan{status: *v.kernel.Status.DeepCopy()}
 	wanted := v.kernel.WantedRun()
 	switch {
+	case p.status.Phase == "" && v.restored.is:
+		p.restore(v)
 	case p.status.Phase == "" || p.status.Run < wanted:
 		p.enqueue(wanted, v)
 	case p.templateChanged(v.kernel):
@@ -121,7 +125,9 @@ func next(v observed) plan {
 		p.waitOut(v.now)
 	case v1alpha1.KernelParked, v1alpha1.KernelDead:
 		p.removePods(v, v.pods)
+		p.noteGateway(v)
 	}
+	p.status.KeptAs = v.restored.keptAs
 	p.noteTemplate(v)
 	p.noteKernelSpec(v.kernel)
 	p.snooze(v)
@@ -169,7 +175,7 @@ func (p *plan) goesBack(k *v1alpha1.JupyterKernel, e podstate.Ending) bool {
 func (p *plan) enqueue(run int64, v observed) {
 	former := p.status
 	p.status = v1alpha1.JupyterKernelStatus{
-		Phase: v1alpha1.KernelQueued, Run: run, KernelSpec: former.KernelSpec, Held: former.Held, Kept: former.Kept,
+		Phase: v1alpha1.KernelQueued, Run: run, KernelSpec: former.KernelSpec, Held: former.Held, Kept: former.Kept, KeptAs: former.KeptAs,
 		QueuedSince: &metav1.MicroTime{Time: v.now}, Conditions: former.Conditions,
 	}
 	p.setCondition(v.now, ConditionRunning, false, "Queued", "")

@@ -187,7 +187,7 @@ func (r *kernelReconciler) tellKeep(ctx context.Context, k *v1alpha1.JupyterKern
 	if !is {
 		return nil
 	}
-	key, err := keys.DeriveKeep(r.keepSeed, k.Namespace, string(k.UID))
+	key, err := keys.DeriveKeep(r.keepSeed, k.Namespace, k.StateUID())
 	if err != nil {
 		return err
 	}

@@ -126,7 +126,7 @@ func (in Parts) agentEnvironment(cfg Config, gpus int64) []corev1.EnvVar {
 		e.set(protocol.EnvKeepLater, "true")
 	case keep.Enabled:
 		e.set(protocol.EnvKeepKeyFile, keyDir+"/"+KeepKeyName)
-		e.set(protocol.EnvKeepKernel, string(in.Kernel.UID))
+		e.set(protocol.EnvKeepKernel, in.Kernel.StateUID())
 		e.set(protocol.EnvKeepRun, strconv.FormatInt(runOf(in.Kernel), 10))
 		e.set(protocol.EnvKeepLoads, strconv.FormatInt(in.loads(), 10))
 		e.set(protocol.EnvKeepIdle, strconv.FormatInt(idle.ShortSeconds, 10))

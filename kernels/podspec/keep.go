@@ -102,7 +102,7 @@ func keepOf(cfg Config, in Parts) Keep {
 func (b *Builder) KeepTold(in Parts) (protocol.KeepState, bool) {
 	keep := KeepOf(b.cfg, in)
 	return protocol.KeepState{
-		Kernel: string(in.Kernel.UID), Run: runOf(in.Kernel), Loads: in.loads(),
+		Kernel: in.Kernel.StateUID(), Run: runOf(in.Kernel), Loads: in.loads(),
 		TTLSeconds: keep.TTL.Seconds(), MaxBytes: max(keep.MaxBytes, 0), YieldWhole: keep.yieldsWhole(),
 	}, keep.Enabled
 }
