@@ -331,6 +331,8 @@ var stopped = map[v1alpha1.StopCause]string{
 	v1alpha1.StopBudget: "its budget was used up",
 	v1alpha1.StopAdmin:  "an administrator asked for it",
 	v1alpha1.StopOrphan: "the Hub did not know that it ran",
+
+	v1alpha1.StopEnvironment: "what the Hub had given it was gone; the Hub can start it again",
 }
 
 func (t *telling) server(nb *v1alpha1.JupyterNotebook, row holdings.Server) {

@@ -286,6 +286,8 @@ func stopReason(nb *v1alpha1.JupyterNotebook) (Reason, string) {
 		return ReasonStopped, "The server was stopped by an administrator."
 	case stop == nil && v1alpha1.StopCause(nb.Annotations[v1alpha1.AnnotationStopCause]) == v1alpha1.StopOrphan:
 		return ReasonStopped, "The server was stopped: the Hub did not know that it ran."
+	case stop == nil && v1alpha1.StopCause(nb.Annotations[v1alpha1.AnnotationStopCause]) == v1alpha1.StopEnvironment:
+		return ReasonStopped, "The server was stopped: what JupyterHub had given it is gone. Start it in JupyterHub."
 	case stop == nil:
 		return ReasonStopped, "The server is stopped."
 	}

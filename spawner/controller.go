@@ -159,6 +159,9 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 			return ctrl.Result{}, err
 		}
 	}
+	if due == nil && environmentLost(nb, next, c.now()) {
+		return ctrl.Result{}, c.stop(ctx, nb, v1alpha1.StopEnvironment)
+	}
 	if due != nil {
 		if wait, err = c.stopDue(ctx, nb, *due); err != nil {
 			return ctrl.Result{}, err

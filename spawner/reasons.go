@@ -105,6 +105,9 @@ const (
 	// while the server starts, whether it is ready. A notebook that names none
 	// does not have it.
 	ConditionGateway = "GatewayFound"
+	// ConditionEnvironment is false while a server of the Hub waits for the Secret with what
+	// the Hub gives it; its transition time is since when.
+	ConditionEnvironment = "EnvironmentFound"
 	// ConditionCredentials says whether the token and the password that spec.auth
 	// speaks of are there. A notebook without any does not have it.
 	ConditionCredentials = "CredentialsFound"

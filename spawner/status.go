@@ -101,6 +101,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 	setGatewayCondition(o, &next)
 	setHomeCondition(o, &next)
 	setCredentialsCondition(o, &next)
+	setEnvironmentCondition(o, &next)
 	next.Progress = advance(next.Progress, progressEntries(o, v, next.Progress), o.now)
 	return next, wait
 }

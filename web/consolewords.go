@@ -182,7 +182,7 @@ func (c Console) serverLines(s holdings.Server) []string {
 			say(c.Msg.StopIfIdle, s.StopAt.Sub(c.Now))
 		case v1alpha1.StopMaxRun:
 			say(c.Msg.StopAtMax, s.StopAt.Sub(c.Now))
-		case v1alpha1.StopBudget, v1alpha1.StopAdmin, v1alpha1.StopOrphan:
+		case v1alpha1.StopBudget, v1alpha1.StopAdmin, v1alpha1.StopOrphan, v1alpha1.StopEnvironment:
 		}
 	}
 	if s.Message != "" {

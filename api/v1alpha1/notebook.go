@@ -314,6 +314,8 @@ const (
 	StopBudget StopCause = "Budget" // what may be used is used up
 	StopAdmin  StopCause = "Admin"  // an administrator asked
 	StopOrphan StopCause = "Orphan" // the Hub does not know it, or not that it runs
+	// StopEnvironment: what the Hub had given it is gone, as after a restore without Secrets.
+	StopEnvironment StopCause = "Environment"
 )
 
 // NotebookProgress is one step of a start.
