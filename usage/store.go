@@ -117,3 +117,16 @@ func (s *Saved) All() []*Book {
 	}
 	return all
 }
+
+// IsEmpty reports whether a ConfigMap of a ledger has no hours, as one that was just begun.
+func IsEmpty(m *corev1.ConfigMap) (bool, error) {
+	packed, has := m.BinaryData[bookKey]
+	if !has {
+		return true, nil
+	}
+	b, err := decode(packed)
+	if err != nil {
+		return false, fmt.Errorf("ConfigMap %s: %w", m.Name, err)
+	}
+	return len(b.Runs)+len(b.Days)+len(b.Months)+len(b.Spans) == 0, nil
+}

@@ -54,6 +54,8 @@ func command() *cobra.Command {
 		orphansCommand(),
 		logLevelCommand(),
 		supportCommand(),
+		backupCommand(),
+		restoreCommand(),
 		runCommand(),
 		logsCommand(),
 		runKernelCommand(),

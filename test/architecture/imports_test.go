@@ -70,6 +70,7 @@ var mayImport = map[string][]string{
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web"},
 	"namespaces":             {"api/v1alpha1"},
 	"recheck":                {},
+	"backup":                 {"api/v1alpha1", "usage"},
 	"kernels/admission":      {"api/v1alpha1"},
 	"usage":                  {},
 	"usage/budgets":          {"api/v1alpha1", "usage"},
