@@ -188,8 +188,14 @@ func (r *restorer) meet(ctx context.Context, o *unstructured.Unstructured) error
 			if err != nil {
 				return err
 			}
-			overwrites = empty
-			why = "it has hours already"
+			nothing, err := isEmptyLedger(o)
+			if err != nil {
+				return err
+			}
+			overwrites, why = empty && !nothing, "it has hours already"
+			if empty {
+				why = "neither has hours"
+			}
 		}
 		if !overwrites {
 			return nil

@@ -107,6 +107,27 @@ func (s *Store) Write(ctx context.Context, saved *Saved, shard int, b *Book) (at
 	return writtenAt(m), dropped, nil
 }
 
+// IsReplaced reports whether somebody else has written a book since it was read or written last,
+// as a cache shows it: somebody who has restored it from a backup.
+func (s *Store) IsReplaced(ctx context.Context, cached client.Reader, saved *Saved) (bool, error) {
+	var found corev1.ConfigMapList
+	if err := cached.List(ctx, &found, client.InNamespace(s.Namespace), client.MatchingLabels{Label: s.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return false, fmt.Errorf("usage: look at the ledger: %w", err)
+	}
+	for i := range found.Items {
+		m := &found.Items[i]
+		for shard := range Shards {
+			if m.Name == s.nameOf(shard) && (saved.maps[shard] == nil || isLater(m.ResourceVersion, saved.maps[shard].ResourceVersion)) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// isLater compares resource versions, which are numbers that grow.
+func isLater(a, b string) bool { return len(a) > len(b) || len(a) == len(b) && a > b }
+
 // All are the books, for who reads them.
 func (s *Saved) All() []*Book {
 	all := make([]*Book, 0, Shards)

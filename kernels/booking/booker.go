@@ -158,6 +158,11 @@ func (b *Booker) lead(ctx context.Context) error {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {
+		if replaced, err := b.store.IsReplaced(ctx, b.client, b.saved); err != nil {
+			log.FromContext(ctx).Error(err, "whether somebody has replaced the ledger of hours is not known")
+		} else if replaced {
+			return usage.ErrTaken
+		}
 		if err := b.look(ctx); err != nil && ctx.Err() == nil {
 			log.FromContext(ctx).Error(err, "what is held cannot be booked yet") // the next look books it
 		}
