@@ -111,6 +111,8 @@ var uses = []use{
 	{"docs/notebook-image.md", "# jupyter_server_config.py", ServerConfig, ""},
 	{"docs/notebook-image.md", "c.DocumentKeeper.max_cell_bytes = 32 << 20  # of each cell", ServerConfig, ""},
 	{"docs/notebook-image.md", "jupyter execute --kernel_name=python-gpu analysis.ipynb", Elsewhere, "make e2e types it in a notebook server, with python-cpu"},
+	{"docs/backup.md", "(umask 077; openssl rand -hex 32 > passphrase.txt)", Elsewhere, "test/faults types it, beside the demo"},
+	{"docs/backup.md", "elastichub restore jupyterhub.tar.gz --passphrase-file passphrase.txt --dry-run", Elsewhere, "test/faults types it, after the block before"},
 	{"docs/kubectl.md", "make dist/elastichub", Elsewhere, "the names of the binary are those of cmd/elastichub's tests"},
 	{"docs/kubectl.md", "kubectl elastichub top                      # by user; top policies, top nodes", Elsewhere, "the tests of plugin and cmd/elastichub run the commands"},
 	{"docs/run.md", "export JUPYTERHUB_API_TOKEN=…     # of the Hub's token page", Elsewhere, "test/faults does it on the demo's Hub"},
