@@ -48,7 +48,7 @@ func repack(t *testing.T, archive []byte, change func(name string, data []byte) 
 	to := tar.NewWriter(packed)
 	for {
 		header, err := from.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)

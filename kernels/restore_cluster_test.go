@@ -191,12 +191,11 @@ func TestRestoreForged(t *testing.T) {
 	other.Spec.User, other.Spec.Storage = "eve", &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Size: resource.MustParse("1Gi")}}
 	other.Spec.Gateway = &corev1.ObjectReference{Name: "gw"}
 	c.create(other)
-	forge := func(name string, change func(k *v1alpha1.JupyterKernel)) *v1alpha1.JupyterKernel {
+	forge := func(name string, change func(k *v1alpha1.JupyterKernel)) {
 		k := parked.DeepCopy()
 		k.Name, k.ResourceVersion = name, ""
 		change(k)
 		c.create(k)
-		return k
 	}
 	unsealed := func(as v1alpha1.RestoreAs) map[string]string {
 		text, err := json.Marshal(as)

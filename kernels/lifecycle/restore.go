@@ -111,8 +111,8 @@ func (p *plan) noteGateway(v observed) {
 
 // noteRestoreAs has a kernel that has had a Pod keep what a copy of it needs.
 func (r *kernelReconciler) noteRestoreAs(ctx context.Context, k *v1alpha1.JupyterKernel) (gone bool, err error) {
-	ready := k.Status.Phase == v1alpha1.KernelReady
-	if k.Spec.KernelSpec == "" || k.Malformed() != nil || !ready && !k.Status.Phase.IsOver() {
+	ready, unreadable := k.Status.Phase == v1alpha1.KernelReady, k.Malformed() != nil
+	if k.Spec.KernelSpec == "" || unreadable || !ready && !k.Status.Phase.IsOver() {
 		return false, nil
 	}
 	had, _ := k.RestoreAs()
