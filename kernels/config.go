@@ -21,11 +21,11 @@ type Config struct {
 	// Owner keeps other releases away from them; nil: there are none.
 	Owner *namespaces.Owner
 	Pods  podspec.Config
-	// KeepSeed is what the keys of kernels' states follow from, keys.Size bytes. Without
+	// KeepSeeds are what the keys of kernels' states follow from, keys.Size bytes. Without
 	// it no state is kept.
-	KeepSeed []byte
-	// TokenPublicKey verifies notebook tokens (tokens.Issuer.PublicKey).
-	TokenPublicKey string
+	KeepSeeds keys.KeepSeeds
+	// Tokens tells by which keys tokens of notebooks count.
+	Tokens *tokens.Issuer
 	// MetricsToken names a Secret whose key token whoever reads a gateway's metrics
 	// has to show. Empty: nothing.
 	MetricsToken string
@@ -54,14 +54,18 @@ func (c Config) Validate() error {
 	if !podrules.IsPullPolicy(c.Pods.ImagePullPolicy) {
 		faults = append(faults, fmt.Errorf("kernels.imagePullPolicy: %q is none of Always, IfNotPresent, Never, and not empty", c.Pods.ImagePullPolicy))
 	}
-	if _, err := tokens.NewVerifier(c.TokenPublicKey); err != nil {
-		faults = append(faults, fmt.Errorf("kernels.tokenPublicKey: %w", err))
+	if c.Tokens == nil {
+		faults = append(faults, errors.New("kernels.tokens: must be set"))
 	}
 	if err := queue.ValidatePools("kernels.nodePools", c.NodePools); err != nil {
 		faults = append(faults, err)
 	}
-	if n := len(c.KeepSeed); n != 0 && n != keys.Size {
-		faults = append(faults, fmt.Errorf("kernels.keepSeed: %d bytes, want %d", n, keys.Size))
+	if c.KeepSeeds != nil {
+		for _, seed := range c.KeepSeeds() {
+			if n := len(seed); n != keys.Size {
+				faults = append(faults, fmt.Errorf("kernels.keepSeeds: %d bytes, want %d", n, keys.Size))
+			}
+		}
 	}
 	return errors.Join(faults...)
 }

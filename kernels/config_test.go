@@ -11,7 +11,7 @@ import (
 func TestConfigValidate(t *testing.T) {
 	assert.NoError(t, testConfig("ns").Validate())
 	err := Config{Pods: podspec.Config{ImagePullPolicy: "Sometimes"}}.Validate()
-	for _, path := range []string{"kernels.namespace", "kernels.image", "kernels.kernelImage", "kernels.imagePullPolicy", "kernels.tokenPublicKey"} {
+	for _, path := range []string{"kernels.namespace", "kernels.image", "kernels.kernelImage", "kernels.imagePullPolicy", "kernels.tokens"} {
 		assert.ErrorContains(t, err, path)
 	}
 }

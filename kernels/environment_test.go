@@ -2,7 +2,6 @@ package kernels
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"os"
 	"testing"
@@ -26,6 +25,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/namespaces"
+	"github.com/elastichub/elastichub/tokens"
 )
 
 func TestMain(m *testing.M) { os.Exit(kerneltest.Main(m, "..")) }
@@ -35,7 +35,11 @@ var testPods = podspec.Config{Image: "elastichub:test", ImagePullPolicy: corev1.
 
 func testConfig(namespace string) Config {
 	cfg := Config{Namespace: namespace, Pods: testPods, ClusterCapacity: true}
-	cfg.TokenPublicKey = base64.StdEncoding.EncodeToString(make([]byte, 32))
+	issuer, err := tokens.NewIssuer(make([]byte, 32))
+	if err != nil {
+		panic(err) // 32 bytes are a seed
+	}
+	cfg.Tokens = issuer
 	return cfg
 }
 

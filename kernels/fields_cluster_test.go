@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/gateways"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/podrules/podrulestest"
@@ -47,7 +48,7 @@ type fieldRow[T client.Object] struct {
 
 func fieldCluster(t *testing.T) *cluster {
 	return startCluster(t, func(cfg *Config) {
-		cfg.ClusterCapacity, cfg.KeepSeed = false, make([]byte, 32)
+		cfg.ClusterCapacity, cfg.KeepSeeds = false, keys.FixedKeepSeeds(make([]byte, 32))
 		cfg.Pods.Keep.TTL, cfg.Pods.Keep.IdleSeconds = time.Hour, 300
 	})
 }

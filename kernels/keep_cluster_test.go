@@ -24,7 +24,7 @@ import (
 func TestKeyOfAKeptKernel(t *testing.T) {
 	seed := bytes.Repeat([]byte{5}, keys.Size)
 	c := startCluster(t, func(cfg *Config) {
-		cfg.ClusterCapacity, cfg.KeepSeed = false, seed
+		cfg.ClusterCapacity, cfg.KeepSeeds = false, keys.FixedKeepSeeds(seed)
 		cfg.Pods.Keep = podspec.Keep{IdleSeconds: 300, TTL: time.Hour}
 	})
 	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
@@ -71,7 +71,7 @@ func TestKeyOfAKeptKernel(t *testing.T) {
 // goes; that of another, as ever, not.
 func TestAShutdownKeepsNothing(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) {
-		cfg.ClusterCapacity, cfg.KeepSeed = false, bytes.Repeat([]byte{5}, keys.Size)
+		cfg.ClusterCapacity, cfg.KeepSeeds = false, keys.FixedKeepSeeds(bytes.Repeat([]byte{5}, keys.Size))
 		cfg.Pods.Keep = podspec.Keep{Enabled: true, IdleSeconds: 300, TTL: time.Hour}
 	})
 	c.gateway("gw")

@@ -41,7 +41,7 @@ func (c *cluster) asBefore(name, kernelSpec string, run int64) *v1alpha1.Jupyter
 // cannot be it is parked as it was.
 func TestAKernelReturnsAsAnother(t *testing.T) {
 	c := startCluster(t, func(cfg *Config) {
-		cfg.KeepSeed = bytes.Repeat([]byte{5}, keys.Size)
+		cfg.KeepSeeds = keys.FixedKeepSeeds(bytes.Repeat([]byte{5}, keys.Size))
 		cfg.Pods.Keep = podspec.Keep{Enabled: true, IdleSeconds: 300, TTL: time.Hour}
 	})
 	c.node("return", 2)

@@ -32,7 +32,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	if scope == nil {
 		scope = namespaces.Only(cfg.Namespace)
 	}
-	cfg.Pods.Keeps, cfg.Pods.PolicyNamespace = len(cfg.KeepSeed) > 0, cfg.Namespace
+	cfg.Pods.Keeps, cfg.Pods.PolicyNamespace = cfg.KeepSeeds != nil, cfg.Namespace
 	pods := podspec.NewBuilder(cfg.Pods)
 	var metered lifecycle.Metered
 	var standings func() *usage.Standings
@@ -49,11 +49,11 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	}
 	for _, setup := range []func() error{
 		func() error {
-			return lifecycle.SetupWithManager(mgr, scope, cfg.Owner, pods, cfg.KeepSeed, agents, admission.Expect, metered, standings, life)
+			return lifecycle.SetupWithManager(mgr, scope, cfg.Owner, pods, cfg.KeepSeeds, agents, admission.Expect, metered, standings, life)
 		},
 		func() error { return admission.SetupWithManager(mgr) },
 		func() error {
-			return gateways.SetupWithManager(mgr, gateways.Config{Scope: scope, Owner: cfg.Owner, Pods: cfg.Pods, TokenPublicKey: cfg.TokenPublicKey, MetricsToken: cfg.MetricsToken})
+			return gateways.SetupWithManager(mgr, gateways.Config{Scope: scope, Owner: cfg.Owner, Pods: cfg.Pods, Tokens: cfg.Tokens, MetricsToken: cfg.MetricsToken})
 		},
 	} {
 		if err := setup(); err != nil {

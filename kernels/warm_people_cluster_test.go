@@ -278,7 +278,7 @@ func TestWarmPodsOfPeopleGiveWay(t *testing.T) {
 func TestAWarmPodTakesAState(t *testing.T) {
 	seed := bytes.Repeat([]byte{5}, keys.Size)
 	c := startCluster(t, func(cfg *Config) {
-		cfg.ClusterCapacity, cfg.KeepSeed = false, seed
+		cfg.ClusterCapacity, cfg.KeepSeeds = false, keys.FixedKeepSeeds(seed)
 		cfg.Pods.Keep = podspec.Keep{Enabled: true, IdleSeconds: 300, TTL: time.Hour, MaxBytes: 1 << 30}
 	})
 	c.create(kerneltest.Policy("all", func(k *v1alpha1.PolicyKernels) { k.Allowed = []string{v1alpha1.DefaultKernelName} }))

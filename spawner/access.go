@@ -23,8 +23,8 @@ func (c *controller) access(ctx context.Context, nb *v1alpha1.JupyterNotebook) (
 	if err := c.client.Get(ctx, client.ObjectKeyFromObject(nb), &d); err != nil {
 		return "", "", fmt.Errorf("read deployment: %w", err)
 	}
-	if strings.HasPrefix(d.Spec.Template.Annotations[v1alpha1.AnnotationAuthVersion], authVersionPrefix(c.issuer)) {
-		return prefix, accessToken(c.issuer, nb), nil
+	if by := deriver(c.issuer, d.Spec.Template.Annotations[v1alpha1.AnnotationAuthVersion]); by != nil {
+		return prefix, accessToken(by, nb), nil
 	}
 	// A Pod that a former release has made: it knows its users' token alone.
 	found, err := c.findCredentials(ctx, nb)

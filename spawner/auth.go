@@ -84,6 +84,17 @@ func accessToken(issuer *tokens.Issuer, nb *v1alpha1.JupyterNotebook) string {
 // others are of Pods whose credentials it cannot compare.
 func authVersionPrefix(issuer *tokens.Issuer) string { return "1-" + issuer.Derive("key")[:8] + "-" }
 
+// deriver is the issuer with the key by which a Pod's access token and version of credentials
+// were derived: a former one, if it was made before that was changed. nil: by none that we have.
+func deriver(issuer *tokens.Issuer, version string) *tokens.Issuer {
+	for _, each := range issuer.Each() {
+		if strings.HasPrefix(version, authVersionPrefix(each)) {
+			return each
+		}
+	}
+	return nil
+}
+
 // authVersion changes when the credentials of a server do; nobody can learn them from it.
 // It is empty where there is no auth Secret.
 func authVersion(issuer *tokens.Issuer, nb *v1alpha1.JupyterNotebook, found credentials) string {

@@ -330,7 +330,7 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 			return err
 		}
 	}
-	version, err := c.authFiles(ctx, nb, o.credentials)
+	version, err := c.authFiles(ctx, c.issuer, nb, o.credentials)
 	if err != nil {
 		return err
 	}

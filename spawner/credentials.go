@@ -296,11 +296,13 @@ func (c *controller) renewAuth(ctx context.Context, o *observed) error {
 	if !found.live || found.missing != nil {
 		return nil
 	}
-	has, want := o.deployment.Spec.Template.Annotations[v1alpha1.AnnotationAuthVersion], authVersion(c.issuer, o.notebook, found)
-	if has == want || !strings.HasPrefix(has, authVersionPrefix(c.issuer)) {
+	has := o.deployment.Spec.Template.Annotations[v1alpha1.AnnotationAuthVersion]
+	by := deriver(c.issuer, has)
+	if by == nil || has == authVersion(by, o.notebook, found) {
 		return nil
 	}
-	if _, err := c.authFiles(ctx, o.notebook, found); err != nil {
+	want, err := c.authFiles(ctx, c.issuer, o.notebook, found)
+	if err != nil {
 		return err
 	}
 	return c.patchDeployment(ctx, o, func(d *appsv1.Deployment) {

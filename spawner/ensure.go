@@ -16,6 +16,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/tokens"
 )
 
 // environment checks that spec.envSecret is there and, when the Service wrote
@@ -213,14 +214,14 @@ func (c *controller) forgetEnvironment(ctx context.Context, nb *v1alpha1.Jupyter
 	return nil
 }
 
-// authFiles makes the auth Secret and returns the version of the credentials.
-func (c *controller) authFiles(ctx context.Context, nb *v1alpha1.JupyterNotebook, found credentials) (string, error) {
-	if secret := authSecret(nb, found, accessToken(c.issuer, nb)); secret != nil {
+// authFiles makes the auth Secret by an issuer's key and returns the version of the credentials.
+func (c *controller) authFiles(ctx context.Context, by *tokens.Issuer, nb *v1alpha1.JupyterNotebook, found credentials) (string, error) {
+	if secret := authSecret(nb, found, accessToken(by, nb)); secret != nil {
 		if err := c.ensureSecret(ctx, nb, secret); err != nil {
 			return "", err
 		}
 	}
-	return authVersion(c.issuer, nb, found), nil
+	return authVersion(by, nb, found), nil
 }
 
 func (c *controller) ensureSecret(ctx context.Context, nb *v1alpha1.JupyterNotebook, want *corev1.Secret) error {

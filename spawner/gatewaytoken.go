@@ -19,6 +19,25 @@ import (
 // envGatewayToken is what jupyter_server reads it from, and its key beside the environment.
 const envGatewayToken = "JUPYTER_GATEWAY_AUTH_TOKEN" //nolint:gosec // the name of a variable
 
+const (
+	// envTokenFile is what the extension in the Pod looks for (python/elastichub/notebook/token.py):
+	// a variable stays as it was when the process began, and a file follows the Secret.
+	envTokenFile = "ELASTICHUB_GATEWAY_TOKEN_FILE" //nolint:gosec // the name of a variable
+	tokenVolume  = "elastichub-gateway-token"
+	tokenPath    = "/etc/elastichub/gateway"
+)
+
+// mountToken has a Pod's container find the gateway's token in a file, too.
+func mountToken(pod *corev1.PodSpec, c *corev1.Container, tokenIn corev1.SecretKeySelector) {
+	absent := true // the variable says what is missing
+	pod.Volumes = append(pod.Volumes, corev1.Volume{Name: tokenVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+		SecretName: tokenIn.Name, Optional: &absent,
+		Items: []corev1.KeyToPath{{Key: tokenIn.Key, Path: tokenKey}},
+	}}})
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: tokenVolume, MountPath: tokenPath, ReadOnly: true})
+	addEnv(c, corev1.EnvVar{Name: envTokenFile, Value: tokenPath + "/" + tokenKey})
+}
+
 // tokenWith is where the token is if the environment of a start has it.
 func tokenWith(env *corev1.Secret) corev1.SecretKeySelector {
 	return secretKey(env.Name, envGatewayToken)

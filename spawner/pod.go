@@ -57,6 +57,9 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string, t
 
 	container := notebookContainer(pod)
 	completeContainer(cfg, nb, container, tokenIn)
+	if nb.Spec.Gateway != nil {
+		mountToken(pod, container, tokenIn)
+	}
 	podrules.Mount(pod, container, podrules.Claims(nb))
 	podrules.KeepTogether(nb, template.Labels, pod)
 	podrules.ShareMemory(pod, container, nil)

@@ -1,6 +1,7 @@
 package spawner
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"math/rand/v2"
@@ -122,7 +123,8 @@ func (c *controller) repair(ctx context.Context, o *observed) error {
 	ready := nb.Status.Phase == v1alpha1.NotebookReady
 	if err == nil && o.credentials.missing == nil && c.looked.due(nb, current(nb, o.pods), c.now()) {
 		if err = c.putToken(ctx, nb, tokenOf(o.deployment, nb)); err == nil {
-			_, err = c.authFiles(ctx, nb, o.credentials)
+			by := cmp.Or(deriver(c.issuer, o.deployment.Spec.Template.Annotations[v1alpha1.AnnotationAuthVersion]), c.issuer)
+			_, err = c.authFiles(ctx, by, nb, o.credentials)
 		}
 	}
 	if err == nil && ready {
@@ -181,5 +183,8 @@ func (l *looked) left(nb types.NamespacedName, now time.Time) time.Duration {
 	}
 	return max(last.(lookedAt).at.Add(secretsEvery).Sub(now), time.Second)
 }
+
+// soon has them looked at in the next pass.
+func (l *looked) soon(nb types.NamespacedName) { l.of.Store(nb, lookedAt{}) }
 
 func (l *looked) forget(nb types.NamespacedName) { l.of.Delete(nb) }

@@ -27,6 +27,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/namespaces"
+	"github.com/elastichub/elastichub/recheck"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -77,6 +78,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 		Watches(&v1alpha1.JupyterKernel{}, handler.EnqueueRequestsFromMapFunc(byNotebook), builder.WithPredicates(predicate.Funcs{UpdateFunc: holdingChanged})).
 		Watches(&v1alpha1.GroupPolicy{}, handler.EnqueueRequestsFromMapFunc(c.byPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(runtimecontroller.Options{MaxConcurrentReconciles: workers})
+	build = build.WatchesRawSource(recheck.On(issuer.Changed(), c.signAnew))
 	for _, informer := range events {
 		if err := c.pulls.follow(informer); err != nil {
 			return fmt.Errorf("spawner: %w", err)
@@ -137,6 +139,15 @@ func (c *controller) byPolicy(ctx context.Context, policy client.Object) []recon
 		return policy.GetNamespace() == c.cfg.Namespace && nb.Spec.ImageChannel != "" && !nb.Spec.Stopped && nb.Spec.KernelOptions != nil &&
 			slices.Contains(nb.Spec.KernelOptions.Policies, policy.GetName())
 	})
+}
+
+// signAnew leads to the notebooks that run, whose Secrets have tokens of another key now.
+func (c *controller) signAnew(ctx context.Context) []reconcile.Request {
+	requests := c.notebooksWhere(ctx, func(nb *v1alpha1.JupyterNotebook) bool { return !nb.Spec.Stopped })
+	for _, request := range requests {
+		c.looked.soon(request.NamespacedName)
+	}
+	return requests
 }
 
 // byGateway leads from a gateway to the notebooks whose status speaks of it.

@@ -2,7 +2,7 @@
 // come to a kernel gateway.
 //
 // A token is a JWT signed with Ed25519 (EdDSA). The controllers hold the
-// private key; gateways hold the public one and can issue nothing. A token
+// private keys; gateways hold the public ones and can issue nothing. A token
 // says who; whether that notebook still exists, and still runs the start the
 // token was made for, is for the gateway to check.
 package tokens
@@ -47,48 +47,79 @@ type claims struct {
 	User      string `json:"user,omitempty"`
 }
 
-// Issuer signs tokens.
-type Issuer struct {
-	signer jose.Signer
-	public ed25519.PublicKey
-	derive []byte // the key of Derive
-}
-
-// NewIssuer takes the 32-byte Ed25519 seed.
-func NewIssuer(seed []byte) (*Issuer, error) {
-	if len(seed) != ed25519.SeedSize {
-		return nil, fmt.Errorf("tokens: signing seed has %d bytes, want %d", len(seed), ed25519.SeedSize)
-	}
-	key := ed25519.NewKeyFromSeed(seed)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: key}, (&jose.SignerOptions{}).WithType("JWT"))
-	if err != nil {
-		return nil, fmt.Errorf("tokens: signer: %w", err)
-	}
-	return &Issuer{signer: signer, public: key.Public().(ed25519.PublicKey), derive: derivingKey(seed)}, nil
-}
-
 // Issue signs a token for a notebook. The same notebook and start always give
 // the same token: nothing in it depends on the time.
 func (i *Issuer) Issue(n Notebook) (string, error) {
-	return jwt.Signed(i.signer).Claims(claims{
+	return jwt.Signed(i.current().signer).Claims(claims{
 		Claims:    jwt.Claims{Issuer: issuerName, Audience: jwt.Audience{audience}, Subject: n.User},
 		Namespace: n.Namespace, Name: n.Name, UID: n.UID, Start: n.Start, User: n.User,
 	}).Serialize()
 }
 
-// PublicKey is the key for a Verifier, in base64.
-func (i *Issuer) PublicKey() string { return base64.StdEncoding.EncodeToString(i.public) }
+// PublicKey is that of the key that signs, for a Verifier, in base64.
+func (i *Issuer) PublicKey() string { return i.current().public }
 
 // Verifier checks tokens.
-type Verifier struct{ public ed25519.PublicKey }
+type Verifier struct {
+	keys []verifying
+	now  func() time.Time
+}
 
-// NewVerifier takes what PublicKey returned; surrounding white space is ignored.
-func NewVerifier(publicKey string) (*Verifier, error) {
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(publicKey))
-	if err != nil || len(raw) != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("tokens: the public key must be %d bytes in base64", ed25519.PublicKeySize)
+// verifying is a public key, which counts until a time, or for ever if that is zero.
+type verifying struct {
+	public ed25519.PublicKey
+	until  time.Time
+}
+
+// NewVerifier takes what PublicKey or PublicKeys returned; surrounding white space is ignored.
+func NewVerifier(publicKeys string) (*Verifier, error) {
+	v := &Verifier{now: time.Now}
+	for line := range strings.Lines(strings.TrimSpace(publicKeys)) {
+		key, err := parseKey(line)
+		if err != nil {
+			return nil, err
+		}
+		v.keys = append(v.keys, key)
 	}
-	return &Verifier{public: raw}, nil
+	if len(v.keys) == 0 {
+		return nil, errKey
+	}
+	return v, nil
+}
+
+var errKey = fmt.Errorf("tokens: a public key must be %d bytes in base64, alone or with the time until which it counts", ed25519.PublicKeySize)
+
+func parseKey(line string) (verifying, error) {
+	words := strings.Fields(line)
+	if len(words) != 1 && len(words) != 2 {
+		return verifying{}, errKey
+	}
+	raw, err := base64.StdEncoding.DecodeString(words[0])
+	if err != nil || len(raw) != ed25519.PublicKeySize {
+		return verifying{}, errKey
+	}
+	key := verifying{public: raw}
+	if len(words) == 2 {
+		if key.until, err = time.Parse(time.RFC3339, words[1]); err != nil {
+			return verifying{}, errKey
+		}
+	}
+	return key, nil
+}
+
+// signedBy returns the claims of a token that a key which counts now has signed.
+func (v *Verifier) signedBy(parsed *jwt.JSONWebToken) (c claims, err error) {
+	err = errors.New("no key counts")
+	now := v.now()
+	for _, key := range v.keys {
+		if !key.until.IsZero() && !now.Before(key.until) {
+			continue
+		}
+		if err = parsed.Claims(key.public, &c); err == nil {
+			return c, nil
+		}
+	}
+	return claims{}, err
 }
 
 // Verify returns the notebook that a token names. Every failure is
@@ -98,8 +129,8 @@ func (v *Verifier) Verify(token string) (Notebook, error) {
 	if err != nil {
 		return Notebook{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	var c claims
-	if err := parsed.Claims(v.public, &c); err != nil {
+	c, err := v.signedBy(parsed)
+	if err != nil {
 		return Notebook{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if err := c.ValidateWithLeeway(jwt.Expected{Issuer: issuerName, AnyAudience: jwt.Audience{audience}, Time: time.Now()}, 0); err != nil {

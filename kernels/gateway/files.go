@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/rotation"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -73,12 +74,48 @@ func loadKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-func loadVerifier(path string) (*tokens.Verifier, error) {
-	raw, err := readSecret(path)
+// publicKeysFile is beside the file with the key that signs tokens, and has all that count.
+const publicKeysFile = "public-keys"
+
+// tokenKeys are by what tokens of notebooks count.
+type tokenKeys struct {
+	verifier *tokens.Verifier
+	mark     string
+}
+
+// loadTokenKeys reads the keys beside path, all of one moment (see rotation.Read). Where there
+// are none, or not the one in path, a former release of the service has written that, and it
+// alone counts.
+func loadTokenKeys(path string) (tokenKeys, error) {
+	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		return nil, fmt.Errorf("gateway: token key file: %w", err)
+		return tokenKeys{}, fmt.Errorf("gateway: token key file: %w", err)
 	}
-	return tokens.NewVerifier(string(raw))
+	signing, err := readSecret(real)
+	if err != nil {
+		return tokenKeys{}, fmt.Errorf("gateway: token key file: %w", err)
+	}
+	beside := func(name string) (string, error) {
+		raw, err := readSecret(filepath.Join(filepath.Dir(real), name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("gateway: token key file: %w", err)
+		}
+		return string(raw), nil
+	}
+	all, err := beside(publicKeysFile)
+	if err != nil {
+		return tokenKeys{}, err
+	}
+	mark, err := beside(rotation.KeyMark)
+	if err != nil {
+		return tokenKeys{}, err
+	}
+	current := strings.TrimSpace(string(signing))
+	if words := strings.Fields(all); len(words) == 0 || words[0] != current {
+		all, mark = current, ""
+	}
+	verifier, err := tokens.NewVerifier(all)
+	return tokenKeys{verifier, strings.TrimSpace(mark)}, err
 }
 
 // clientTokens are the digests of client tokens by client name.

@@ -138,15 +138,15 @@ type authenticator struct {
 	namespace, gateway string
 	others             []string // namespaces that are served, too
 	reader             client.Reader
-	verifier           *reread[*tokens.Verifier]
+	keys               *reread[tokenKeys]
 	clients            *reread[clientTokens]
 }
 
 func newAuthenticator(cfg Config, reader client.Reader, now func() time.Time) *authenticator {
 	return &authenticator{
 		namespace: cfg.Namespace, gateway: cfg.Name, others: cfg.AlsoServes, reader: reader,
-		verifier: &reread[*tokens.Verifier]{now: now, load: func() (*tokens.Verifier, error) { return loadVerifier(cfg.TokenKeyFile) }},
-		clients:  &reread[clientTokens]{now: now, load: func() (clientTokens, error) { return loadClients(cfg.ClientsDir) }},
+		keys:    &reread[tokenKeys]{now: now, load: func() (tokenKeys, error) { return loadTokenKeys(cfg.TokenKeyFile) }},
+		clients: &reread[clientTokens]{now: now, load: func() (clientTokens, error) { return loadClients(cfg.ClientsDir) }},
 	}
 }
 
@@ -160,11 +160,11 @@ func (a *authenticator) identify(ctx context.Context, token string) (Identity, e
 	if name, ok := clients.match(token); ok {
 		return a.client(ctx, name)
 	}
-	verifier, err := a.verifier.get()
+	keys, err := a.keys.get()
 	if err != nil {
 		return Identity{}, failBecause(kindUnavailable, "Tokens cannot be checked now.", err)
 	}
-	claim, err := verifier.Verify(token)
+	claim, err := keys.verifier.Verify(token)
 	if err != nil {
 		return Identity{}, failBecause(kindUnauthenticated, "The token is not valid here.", err)
 	}

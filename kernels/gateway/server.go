@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/elastichub/elastichub/rotation"
 	"github.com/elastichub/elastichub/tokens/bearer"
 )
 
@@ -99,7 +100,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.left = newLeftovers(now, s.memory)
 	s.serving, s.stop = context.WithCancel(context.Background())
 	_, keyErr := s.agents.key.get()
-	_, verifierErr := s.auth.verifier.get()
+	_, verifierErr := s.auth.keys.get()
 	_, clientsErr := s.auth.clients.get()
 	if err := errors.Join(keyErr, verifierErr, clientsErr); err != nil {
 		return nil, err
@@ -201,5 +202,15 @@ func (s *Server) health() http.Handler {
 		metrics = bearer.Require(s.cfg.MetricsTokenFile, metrics)
 	}
 	mux.Handle("GET /metrics", metrics)
+	mux.Handle(rotation.Path, rotation.Marks(map[string]func() string{"signing": s.tokenMark}))
 	return mux
+}
+
+// tokenMark is that of the keys of tokens.
+func (s *Server) tokenMark() string {
+	keys, err := s.auth.keys.get()
+	if err != nil {
+		return ""
+	}
+	return keys.mark
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/rotation"
 )
 
 const (
@@ -26,7 +27,8 @@ const (
 	gatewayTokensDir  = "/etc/elastichub/tokens"
 	gatewayClientsDir = "/etc/elastichub/clients"
 	gatewayMetricsDir = "/etc/elastichub/metrics"
-	publicKeyName     = "public-key"
+	publicKeyName     = "public-key"  // that of the key that signs; gateways of former releases know no other
+	publicKeysName    = "public-keys" // all that count, a line each
 	metricsTokenKey   = "token"
 	metricsPort       = 9090
 )
@@ -145,8 +147,7 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 	if cfg.MetricsToken != "" {
 		closeMetrics(&pod.Spec, cfg.MetricsToken)
 	}
-	// A changed public key takes a new process: tokens of the old one must not live on.
-	pod.Annotations = map[string]string{v1alpha1.AnnotationTokenPublicKey: cfg.TokenPublicKey}
+	pod.Annotations = map[string]string{}
 	maps.Copy(pod.Labels, selector)
 	return &appsv1.Deployment{
 		ObjectMeta: gatewayMeta(gw, gw.Name),
@@ -211,6 +212,16 @@ func clientTokens(gw *v1alpha1.JupyterGateway) corev1.VolumeSource {
 
 // gatewayAccount names the ServiceAccount, its Role and binding, and the ConfigMap.
 func gatewayAccount(gw *v1alpha1.JupyterGateway) string { return gw.Name + "-gateway" }
+
+// tokenKeys is what a gateway mounts to tell whose tokens are ours. Its processes read it while
+// they run: another key takes no new one.
+func tokenKeys(cfg Config, gw *v1alpha1.JupyterGateway) *corev1.ConfigMap {
+	data := map[string]string{publicKeyName: cfg.Tokens.PublicKey(), publicKeysName: cfg.Tokens.PublicKeys()}
+	if mark := cfg.Tokens.Mark(); mark != "" {
+		data[rotation.KeyMark] = mark
+	}
+	return &corev1.ConfigMap{ObjectMeta: gatewayMeta(gw, gatewayAccount(gw)), Data: data}
+}
 
 func gatewayService(gw *v1alpha1.JupyterGateway, selector map[string]string) *corev1.Service {
 	return &corev1.Service{

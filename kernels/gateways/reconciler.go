@@ -149,7 +149,7 @@ func (r *gatewayReconciler) apply(ctx context.Context, gw *v1alpha1.JupyterGatew
 		&corev1.ServiceAccount{ObjectMeta: gatewayMeta(gw, account)},
 		&rbacv1.Role{ObjectMeta: gatewayMeta(gw, account), Rules: gatewayRules()},
 		gatewayBinding(gw, account, roleRef("Role", account)),
-		&corev1.ConfigMap{ObjectMeta: gatewayMeta(gw, account), Data: map[string]string{publicKeyName: r.cfg.TokenPublicKey}},
+		tokenKeys(r.cfg, gw),
 		gatewayService(gw, selector),
 	} {
 		if err := r.put(ctx, gw, desired); err != nil {
@@ -279,8 +279,10 @@ func keepRestart(existing, desired client.Object) {
 	if !ok || !same {
 		return
 	}
-	if at, restarted := from.Spec.Template.Annotations[restartedAt]; restarted {
-		to.Spec.Template.Annotations[restartedAt] = at
+	for _, kept := range []string{restartedAt, v1alpha1.AnnotationTokenPublicKey} {
+		if value, is := from.Spec.Template.Annotations[kept]; is {
+			to.Spec.Template.Annotations[kept] = value
+		}
 	}
 }
 

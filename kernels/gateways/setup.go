@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/namespaces"
+	"github.com/elastichub/elastichub/recheck"
 )
 
 // Config is what the controllers of gateways and kernelspecs need to know.
@@ -30,10 +31,22 @@ type Config struct {
 	Owner *namespaces.Owner
 	// Pods says how kernels are made; gateways run the same image.
 	Pods podspec.Config
-	// TokenPublicKey verifies notebook tokens (tokens.Issuer.PublicKey).
-	TokenPublicKey string
+	// Tokens tells by which keys tokens of notebooks count.
+	Tokens TokenKeys
 	// MetricsToken names the Secret with the token for the metrics, key token; empty: none.
 	MetricsToken string
+}
+
+// TokenKeys are the public keys of notebooks' tokens, as tokens.Issuer has them.
+type TokenKeys interface {
+	// PublicKey is that of the key that signs.
+	PublicKey() string
+	// PublicKeys are all that count, a line each.
+	PublicKeys() string
+	// Mark changes with them.
+	Mark() string
+	// Changed gives a channel on which something comes after they have changed.
+	Changed() <-chan struct{}
 }
 
 // soon is when to look again at something that changed under our hands:
@@ -65,7 +78,7 @@ func setupGateways(mgr manager.Manager, cfg Config) error {
 		}
 		return requests
 	})
-	ofAll := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+	listAll := func(ctx context.Context) []reconcile.Request {
 		var list v1alpha1.JupyterGatewayList
 		if err := cfg.Scope.List(ctx, r.client, &list); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "cannot list gateways")
@@ -76,7 +89,8 @@ func setupGateways(mgr manager.Manager, cfg Config) error {
 			requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
 		}
 		return requests
-	})
+	}
+	ofAll := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request { return listAll(ctx) })
 	existence := builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})
 	return ctrl.NewControllerManagedBy(mgr).Named("kernel-gateway").
 		For(&v1alpha1.JupyterGateway{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -90,6 +104,7 @@ func setupGateways(mgr manager.Manager, cfg Config) error {
 		Watches(&v1alpha1.GroupPolicy{}, ofAll, existence).
 		Watches(&rbacv1.Role{}, handler.EnqueueRequestsFromMapFunc(byRoleElsewhere)).
 		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(byRoleElsewhere)).
+		WatchesRawSource(recheck.On(cfg.Tokens.Changed(), listAll)).
 		Complete(cfg.Owner.Guard(r))
 }
 

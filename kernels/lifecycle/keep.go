@@ -14,8 +14,7 @@ func (r *kernelReconciler) keepKeys(k *v1alpha1.JupyterKernel, built *podspec.Bu
 	if !r.pods.StateOf(built.Parts).Enabled {
 		return nil, nil
 	}
-	key, err := keys.DeriveKeep(r.keepSeed, k.Namespace, k.StateUID())
-	return []keys.KeepKey{key}, err
+	return r.keepSeeds.Derive(k.Namespace, k.StateUID())
 }
 
 // discardState has a kernel that is about to be deleted end by its agent, if its state

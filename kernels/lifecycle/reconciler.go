@@ -19,6 +19,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/health"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
@@ -48,8 +49,8 @@ type kernelReconciler struct {
 	// expect is told of every Pod that is about to be created.
 	expect func(pod *corev1.Pod)
 	agents Agents
-	// keepSeed is what the keys of kernels' states follow from; empty: none is kept.
-	keepSeed []byte
+	// keepSeeds are what the keys of kernels' states follow from; nil: none is kept.
+	keepSeeds keys.KeepSeeds
 	// backstop knows how the agents are.
 	backstop *backstop
 	// standings tells how budgets stand; nil: nobody keeps the hours.

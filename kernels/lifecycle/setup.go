@@ -21,6 +21,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/health"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/namespaces"
 )
@@ -29,11 +30,11 @@ import (
 const kernelsAtOnce = 16
 
 // SetupWithManager adds the controllers of kernels' lives in the namespaces of a scope that
-// are owner's, and the sweep of those, to a manager. expect is told of every Pod that is about to be created. keepSeed is
+// are owner's, and the sweep of those, to a manager. expect is told of every Pod that is about to be created. keepSeeds are
 // what the keys of kernels' states follow from, if states are kept. metered is told what
 // agents count, and standings tells how budgets stand.
-func SetupWithManager(mgr manager.Manager, scope *namespaces.Scope, owner *namespaces.Owner, pods *podspec.Builder, keepSeed []byte, agents Agents, expect func(*corev1.Pod), metered Metered, standings Standings, meters *Metrics) error {
-	kernels := &kernelReconciler{scope: scope, pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents, keepSeed: keepSeed, standings: standings, events: health.NewRecorder(mgr)}
+func SetupWithManager(mgr manager.Manager, scope *namespaces.Scope, owner *namespaces.Owner, pods *podspec.Builder, keepSeeds keys.KeepSeeds, agents Agents, expect func(*corev1.Pod), metered Metered, standings Standings, meters *Metrics) error {
+	kernels := &kernelReconciler{scope: scope, pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents, keepSeeds: keepSeeds, standings: standings, events: health.NewRecorder(mgr)}
 	kernels.backstop = newBackstop(pods, mgr.GetClient(), mgr.GetAPIReader(), agents)
 	kernels.backstop.metered = metered
 	if err := mgr.Add(kernels.backstop); err != nil {

@@ -187,11 +187,13 @@ func (r *kernelReconciler) tellKeep(ctx context.Context, k *v1alpha1.JupyterKern
 	if !is {
 		return nil
 	}
-	key, err := keys.DeriveKeep(r.keepSeed, k.Namespace, k.StateUID())
+	found, err := r.keepSeeds.Derive(k.Namespace, k.StateUID())
 	if err != nil {
 		return err
 	}
-	state.Keys = []string{key.Hex()}
+	for _, key := range found {
+		state.Keys = append(state.Keys, key.Hex())
+	}
 	told, err := r.agents.SetKeep(ctx, pod.Status.PodIP, secret, state)
 	if err != nil {
 		return fmt.Errorf("kernels: tell agent how the state is kept: %w", err)

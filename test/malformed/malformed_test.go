@@ -215,7 +215,7 @@ func (w *world) serve() (known readers, stop func()) {
 	require.NoError(w, spawner.SetupWithManager(mgr, servers, issuer, nobody{}, nil, registry))
 	require.NoError(w, policystatus.SetupWithManager(mgr, namespaces.Only(w.namespace)))
 	_, err = kernels.SetupWithManager(mgr, kernels.Config{
-		Namespace: w.namespace, TokenPublicKey: issuer.PublicKey(),
+		Namespace: w.namespace, Tokens: issuer,
 		Pods: podspec.Config{Image: "elastichub:1", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:1", IdleSeconds: 3600},
 	}, remote.NewCaller(protocol.Port), registry)
 	require.NoError(w, err)

@@ -19,6 +19,33 @@ func DeriveKeep(seed []byte, namespace, kernelUID string) (KeepKey, error) {
 	return KeepKey(mac(seed, "elastichub keep v1\n"+namespace+"\n"+kernelUID)), nil
 }
 
+// KeepSeeds gives the seeds of now, the first of them that which seals. There are several
+// while it is changed, so that states which a former one has sealed can be opened.
+type KeepSeeds func() [][]byte
+
+// FixedKeepSeeds are seeds that do not change.
+func FixedKeepSeeds(seeds ...[]byte) KeepSeeds { return func() [][]byte { return seeds } }
+
+// Derive returns the keys of a kernel's state, the first of them that which seals. Without
+// seeds there are none.
+func (s KeepSeeds) Derive(namespace, kernelUID string) ([]KeepKey, error) {
+	if s == nil {
+		return nil, errors.New("keys: there is no keep seed")
+	}
+	var all []KeepKey
+	for _, seed := range s() {
+		key, err := DeriveKeep(seed, namespace, kernelUID)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, key)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("keys: there is no keep seed")
+	}
+	return all, nil
+}
+
 // ParseKeep reads keys, one a line in hexadecimal digits, of which the first is that
 // of today. There are several while a seed changes.
 func ParseKeep(text string) ([]KeepKey, error) {

@@ -44,6 +44,8 @@ def configure(c, environ=os.environ):
         # An open page goes on when the server is replaced: the Hub's token is that of one start,
         # and jupyter_server's own secret that of one container.
         app.cookie_secret = hmac.digest(token.encode(), b"cookies of the notebook server", "sha256")
+    if environ.get("ELASTICHUB_GATEWAY_TOKEN_FILE") and "gateway_token_renewer_class" not in c.GatewayClient:
+        c.GatewayClient.gateway_token_renewer_class = f"{here}.token.FileToken"
     if local == "false":
         app.kernel_spec_manager_class = f"{here}.mixing.GatewayKernelSpecs"
         app.kernel_manager_class = f"{here}.mixing.GatewayKernels"
@@ -88,7 +90,9 @@ def _load_for_gateway(app):
     from .sessions import PATIENCE, LastingSessions, list_states
     from .states import States
     from .terminal import TerminalKernelSpecs
+    from .token import explain
 
+    explain()
     manager = getattr(app.kernel_manager, "remote", app.kernel_manager)
     ports.add_handlers(app, manager)
     watch = Watch(manager, app.log)

@@ -25,6 +25,14 @@ PING_EVERY = 5.0
 SILENCE = 15.0  # of a peer that was pinged, after which it is taken for gone
 
 _REFUSALS = (401, 403, 404)
+# How long the gateway may not know this server before pages are told. A token that was changed is in
+# the server's file within that time.
+UNKNOWN = 150.0
+NOT_KNOWN = (
+    "ServerNotKnown",
+    "The gateway does not know this server any more: the key of its access was replaced. "
+    "Save your work and restart your server: File > Hub Control Panel, Stop My Server, Start My Server. Your files stay.",
+)
 GONE = ("KernelDeleted", "The kernel was deleted. Its variables are gone; run this again in a new kernel.")
 _POLICY, _TOO_BIG, _REPLACED = 1008, 1009, 4001
 
@@ -75,6 +83,7 @@ class Link:
         self._much = asyncio.Event()  # that is not to wait for more
         self._unacknowledged = 0  # bytes
         self._gone = False  # the gateway has no such kernel
+        self._unknown: float | None = None  # since when it has not known this server
         self._mode = ""  # no connection yet; None is the legacy framing
         self._idle, self._alive = True, 0.0  # waiting for the gateway; last sign of it
 
@@ -111,8 +120,9 @@ class Link:
             level("the gateway cannot be reached: %s: %r", self.what, error)
             if _is_gone(error):
                 await self._bury()
+            await self._tell_unknown(isinstance(error, HTTPClientError) and error.code == 401)
             return refused
-        self._gone = False
+        self._gone, self._unknown = False, None
         self._speak(ws.selected_subprotocol)
         talk.reconnected()
         self._news.set()
@@ -165,6 +175,16 @@ class Link:
             answers.append(self.conversation.buried())
         self._gone = True
         await self.outlet.put(answers)
+
+    async def _tell_unknown(self, unknown):
+        """Answers what is open, once the gateway has long refused this server's token."""
+        now = asyncio.get_running_loop().time()
+        if not unknown:
+            self._unknown = None
+        elif self._unknown is None:
+            self._unknown = now
+        elif now - self._unknown >= UNKNOWN:
+            await self.outlet.put(self.conversation.bury(*NOT_KNOWN))
 
     # ------------------------------------------------------------------------------- in
 
