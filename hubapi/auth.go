@@ -9,15 +9,11 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// bearer accepts requests that carry one of the tokens. Digests are compared,
+// bearer accepts requests that carry one of the tokens of now. Digests are compared,
 // every one of them, so that the time taken tells neither length nor index.
-func bearer(tokens []string) gin.HandlerFunc {
-	digests := make([][sha256.Size]byte, len(tokens))
-	for i, token := range tokens {
-		digests[i] = sha256.Sum256([]byte(token))
-	}
+func bearer(tokens func() []string) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		if !accepted(c.Request.Header, digests) {
+		if tokens == nil || !accepted(c.Request.Header, tokens()) {
 			c.Header("WWW-Authenticate", `Bearer realm="elastichub"`)
 			fail(c, errUnauthenticated)
 			return
@@ -26,7 +22,7 @@ func bearer(tokens []string) gin.HandlerFunc {
 	}
 }
 
-func accepted(header http.Header, digests [][sha256.Size]byte) bool {
+func accepted(header http.Header, tokens []string) bool {
 	values := header.Values("Authorization")
 	if len(values) != 1 {
 		return false
@@ -37,8 +33,9 @@ func accepted(header http.Header, digests [][sha256.Size]byte) bool {
 	}
 	got := sha256.Sum256([]byte(token))
 	match := 0
-	for i := range digests {
-		match |= subtle.ConstantTimeCompare(got[:], digests[i][:])
+	for _, accepted := range tokens {
+		digest := sha256.Sum256([]byte(accepted))
+		match |= subtle.ConstantTimeCompare(got[:], digest[:])
 	}
 	return match == 1
 }

@@ -8,9 +8,9 @@ import (
 
 // Config is read by cmd; New refuses one that Validate finds faults in.
 type Config struct {
-	// Tokens are the accepted bearer tokens; several allow a change of token
-	// without an outage, and without any nobody is let in.
-	Tokens []string
+	// Tokens gives the bearer tokens that are accepted now; several allow a change of
+	// token without an outage, and without any nobody is let in.
+	Tokens func() []string
 	// LookupTimeout bounds how long a directory may take to answer.
 	LookupTimeout time.Duration
 	// RequestTimeout bounds every request but event streams.
@@ -27,12 +27,25 @@ func DefaultConfig() Config {
 	return Config{LookupTimeout: 5 * time.Second, RequestTimeout: 10 * time.Second, KeepAlive: 10 * time.Second}
 }
 
+// CheckTokens refuses tokens that could be guessed, and does not say them.
+func CheckTokens(tokens ...string) error {
+	for i, token := range tokens {
+		if len(token) < minTokenBytes {
+			return fmt.Errorf("tokens[%d]: shorter than %d bytes", i, minTokenBytes)
+		}
+	}
+	return nil
+}
+
+// FixedTokens are tokens that do not change.
+func FixedTokens(tokens ...string) func() []string { return func() []string { return tokens } }
+
 // Validate returns all faults joined, never the text of a token.
 func (c Config) Validate() error {
 	var faults []error
-	for i, token := range c.Tokens {
-		if len(token) < minTokenBytes {
-			faults = append(faults, fmt.Errorf("hubAPI.tokens[%d]: shorter than %d bytes", i, minTokenBytes))
+	if c.Tokens != nil {
+		if err := CheckTokens(c.Tokens()...); err != nil {
+			faults = append(faults, fmt.Errorf("hubAPI.%w", err))
 		}
 	}
 	for _, d := range []struct {

@@ -162,10 +162,10 @@ func TestTheLongestVariableStartsAProgram(t *testing.T) {
 func TestConfigValidate(t *testing.T) {
 	t.Parallel()
 	good := DefaultConfig()
-	good.Tokens = []string{strings.Repeat("a", 32)}
+	good.Tokens = FixedTokens(strings.Repeat("a", 32))
 	require.NoError(t, good.Validate())
 
-	err := Config{Tokens: []string{strings.Repeat("a", 32), "hunter2"}, LookupTimeout: 2, RequestTimeout: 1, KeepAlive: 0}.Validate()
+	err := Config{Tokens: FixedTokens(strings.Repeat("a", 32), "hunter2"), LookupTimeout: 2, RequestTimeout: 1, KeepAlive: 0}.Validate()
 	require.Error(t, err)
 	for _, path := range []string{"hubAPI.tokens[1]", "hubAPI.lookupTimeout", "hubAPI.keepAlive"} {
 		assert.ErrorContains(t, err, path)

@@ -90,18 +90,6 @@ type hubAPIConfig struct {
 	TokenFile string
 }
 
-// tokens are those that the Hub API accepts.
-func (c hubAPIConfig) tokens() ([]string, error) {
-	if c.TokenFile == "" {
-		return nil, nil
-	}
-	token, err := readSecret(c.TokenFile)
-	if err != nil {
-		return nil, fmt.Errorf("hubAPI.tokenFile: %w", err)
-	}
-	return []string{token}, nil
-}
-
 type signingConfig struct {
 	SeedFile string
 }

@@ -93,6 +93,8 @@ func prefixed(path string, joined error) []error {
 type console struct {
 	*portal.Portal
 	close func()
+	// sealed is the mark of the keys of cookies.
+	sealed func() string
 }
 
 // newConsole opens the console. hub is nil where none is configured.
@@ -103,7 +105,7 @@ func newConsole(config serveConfig, hub *hubclient.Client, members *directories,
 	if err != nil {
 		return nil, fmt.Errorf("portal: %w", err)
 	}
-	c.close = gate.Close
+	c.close, c.sealed = gate.Close, gate.Mark
 	c.Portal, err = portal.New(config.Portal.handler(config.Namespace), portal.Dependencies{
 		Gate: gate, Members: members, Client: kubernetes, Live: live, Logs: logs, Log: log, Metrics: registry, Now: time.Now,
 		Directory: members.listers, Explain: allowances.Explain, Lender: lent,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,7 +42,6 @@ import (
 	"github.com/elastichub/elastichub/spawner/orphans"
 	"github.com/elastichub/elastichub/spawner/probe"
 	"github.com/elastichub/elastichub/spawner/signals"
-	"github.com/elastichub/elastichub/tokens"
 	"github.com/elastichub/elastichub/tokens/bearer"
 )
 
@@ -75,15 +73,12 @@ func serve(ctx context.Context, config serveConfig) error {
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	log.Info("starting", "version", buildVersion(), "namespace", config.Namespace)
 
-	issuer, err := readIssuer(config.Signing.SeedFile)
+	read, err := openSecrets(config, log)
 	if err != nil {
 		return err
 	}
-	hubTokens, err := config.HubAPI.tokens()
-	if err != nil {
-		return err
-	}
-	if len(hubTokens) == 0 {
+	issuer := read.issuer
+	if read.hub == nil {
 		log.Info("without JupyterHub: there is no token for it, and the Hub API refuses everybody")
 	}
 	if len(config.Groups.configured()) == 0 {
@@ -95,6 +90,9 @@ func serve(ctx context.Context, config serveConfig) error {
 	}
 	mgr, err := newManager(config, scope)
 	if err != nil {
+		return err
+	}
+	if err := mgr.Add(read); err != nil {
 		return err
 	}
 	owner := namespaces.NewOwner(scope, mgr.GetClient(), mgr.GetAPIReader(), time.Now)
@@ -166,10 +164,6 @@ func serve(ctx context.Context, config serveConfig) error {
 	if len(members.signInReceivers) == 0 {
 		asked = allowances
 	}
-	keepSeed, err := readKeepSeed(config.Kernels.Keep.SeedFile)
-	if err != nil {
-		return err
-	}
 	pods := podspec.Config{
 		Image:           config.Kernels.ServiceImage,
 		ImagePullPolicy: corev1.PullPolicy(config.Kernels.PullPolicy),
@@ -187,8 +181,8 @@ func serve(ctx context.Context, config serveConfig) error {
 	offers, err := kernels.SetupWithManager(mgr, kernels.Config{
 		Namespace: config.Namespace, Scope: scope, Owner: owner,
 		Pods:            pods,
-		KeepSeed:        keepSeed,
-		TokenPublicKey:  issuer.PublicKey(),
+		KeepSeeds:       read.keepSeeds(),
+		Tokens:          issuer,
 		MetricsToken:    config.Metrics.TokenSecret,
 		ClusterCapacity: config.Kernels.ClusterCapacity,
 		NodePools:       config.Kernels.nodePools(),
@@ -220,7 +214,7 @@ func serve(ctx context.Context, config serveConfig) error {
 
 	lent := catalogue{kernels: offers, gateway: config.Notebooks.Gateway, standings: newStandings(config, mgr.GetClient(), mgr.GetAPIReader())}
 	apiConfig := hubapi.DefaultConfig()
-	apiConfig.Tokens = hubTokens
+	apiConfig.Tokens = read.hubTokens()
 	api, err := hubapi.New(apiConfig, hubapi.Dependencies{
 		Allowances: allowances,
 		Servers:    servers,
@@ -236,6 +230,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		return err
 	}
 	server := hubapi.NewServer(api)
+	var sealed func() string
 	if config.Portal.Enabled {
 		logs, err := portal.PodLogs(mgr.GetConfig(), config.Namespace)
 		if err != nil {
@@ -254,7 +249,11 @@ func serve(ctx context.Context, config serveConfig) error {
 		defer people.close()
 		server.RegisterOnShutdown(people.Drain)
 		server.Handler = serving(api, people)
+		if config.Portal.SignIn.KeyFile != "" && config.Portal.SignIn.Provider != signin.ProviderNone {
+			sealed = people.sealed
+		}
 	}
+	server.Handler = withMarks(read.marks(sealed), server.Handler)
 	if err := mgr.Add(&httpServer{listen: config.HubAPI.Listen, server: server, log: log}); err != nil {
 		return err
 	}
@@ -325,38 +324,6 @@ func metricsOptions(config metricsConfig) (metricsserver.Options, error) {
 		}, nil
 	}
 	return options, nil
-}
-
-func readIssuer(file string) (*tokens.Issuer, error) {
-	text, err := readSecret(file)
-	if err != nil {
-		return nil, fmt.Errorf("signing.seedFile: %w", err)
-	}
-	seed, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return nil, fmt.Errorf("signing.seedFile: %s is not base64", file)
-	}
-	issuer, err := tokens.NewIssuer(seed)
-	if err != nil {
-		return nil, fmt.Errorf("signing.seedFile: %w", err)
-	}
-	return issuer, nil
-}
-
-// readKeepSeed returns nothing where no file is named.
-func readKeepSeed(file string) ([]byte, error) {
-	if file == "" {
-		return nil, nil
-	}
-	text, err := readSecret(file)
-	if err != nil {
-		return nil, fmt.Errorf("kernels.keep.seedFile: %w", err)
-	}
-	seed, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return nil, fmt.Errorf("kernels.keep.seedFile: %s is not base64", file)
-	}
-	return seed, nil
 }
 
 func (c keepConfig) podspec() podspec.Keep {

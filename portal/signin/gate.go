@@ -104,7 +104,7 @@ func New(config Config, hub *hubclient.Client, accounts *Accounts, now func() ti
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	g := &Gate{config: config, sealer: sealer{config.KeyFile, config.FormerKeyFile}, accounts: accounts, now: now, origins: http.NewCrossOriginProtection(), close: func() {}}
+	g := &Gate{config: config, sealer: sealer{config.KeyFile, config.FormerKeyFile, now}, accounts: accounts, now: now, origins: http.NewCrossOriginProtection(), close: func() {}}
 	if config.Provider == ProviderNone {
 		if hub == nil && accounts == nil {
 			return nil, errors.New("provider: with none, tokens of Kubernetes or of a Hub have to be proofs")

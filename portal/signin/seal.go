@@ -12,8 +12,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/elastichub/elastichub/outbound"
+	"github.com/elastichub/elastichub/rotation"
 )
 
 // purpose keeps one kind of cookie from being taken for another.
@@ -32,7 +34,16 @@ var errSeal = errors.New("signin: not sealed by one of the keys")
 
 // sealer seals values with the current key, and opens what this or the former has sealed.
 type sealer struct {
-	current, former string // files
+	// current is a file; others that count are beside it (see package rotation), and a
+	// former one may be in a file elsewhere.
+	current, former string
+	now             func() time.Time
+}
+
+// Mark is that of the keys that seal cookies, see package rotation; empty where it cannot be read.
+func (g *Gate) Mark() string {
+	values, _ := rotation.Read(g.sealer.current)
+	return values.Mark
 }
 
 // check reads the current key once, to find faults early.
@@ -41,17 +52,22 @@ func (s sealer) check() error {
 	return err
 }
 
-// keys are the current one and the former one, if there is one.
+// keys are the current one, and those that count beside it.
 func (s sealer) keys() ([]string, error) {
-	current, err := outbound.ReadSecret(s.current)
+	values, err := rotation.Read(s.current)
 	if err != nil {
 		return nil, fmt.Errorf("keyFile: %w", err)
 	}
-	if len(current) < minKey {
+	if len(values.Current) < minKey {
 		return nil, fmt.Errorf("keyFile: %s holds fewer than %d characters", s.current, minKey)
 	}
-	keys := []string{current}
-	if s.former == "" {
+	var keys []string
+	for _, key := range values.Counting(s.now()) {
+		if len(key) >= minKey {
+			keys = append(keys, key)
+		}
+	}
+	if s.former == "" || values.Former != "" {
 		return keys, nil
 	}
 	former, err := outbound.ReadFile(s.former)

@@ -46,7 +46,7 @@ func serve(contract, token string) error {
 	servers := inmemory.New(process, time.Now)
 	defer servers.Close()
 	config := hubapi.DefaultConfig()
-	config.Tokens = []string{token}
+	config.Tokens = hubapi.FixedTokens(token)
 	api, err := hubapi.New(config, hubapi.Dependencies{
 		Allowances: people, Servers: servers, Cluster: inmemory.Cluster{}, Ready: func() error { return nil },
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Metrics: prometheus.NewRegistry(),
