@@ -23,18 +23,17 @@ const (
 	// envTokenFile is what the extension in the Pod looks for (python/elastichub/notebook/token.py):
 	// a variable stays as it was when the process began, and a file follows the Secret.
 	envTokenFile = "ELASTICHUB_GATEWAY_TOKEN_FILE" //nolint:gosec // the name of a variable
-	tokenVolume  = "elastichub-gateway-token"
 	tokenPath    = "/etc/elastichub/gateway"
 )
 
 // mountToken has a Pod's container find the gateway's token in a file, too.
 func mountToken(pod *corev1.PodSpec, c *corev1.Container, tokenIn corev1.SecretKeySelector) {
 	absent := true // the variable says what is missing
-	pod.Volumes = append(pod.Volumes, corev1.Volume{Name: tokenVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+	pod.Volumes = append(pod.Volumes, corev1.Volume{Name: v1alpha1.VolumeGatewayToken, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
 		SecretName: tokenIn.Name, Optional: &absent,
 		Items: []corev1.KeyToPath{{Key: tokenIn.Key, Path: tokenKey}},
 	}}})
-	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: tokenVolume, MountPath: tokenPath, ReadOnly: true})
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: v1alpha1.VolumeGatewayToken, MountPath: tokenPath, ReadOnly: true})
 	addEnv(c, corev1.EnvVar{Name: envTokenFile, Value: tokenPath + "/" + tokenKey})
 }
 

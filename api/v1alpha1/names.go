@@ -114,8 +114,15 @@ const (
 	// from a backup, as JSON; see RestoreAs.
 	AnnotationRestoreAs = "elastichub.io/restore-as"
 	// AnnotationTokenPublicKey on a gateway's Pod is the key that it checks
+	// AnnotationSecretsRead on a Pod is changed when a Secret that it mounts was: the kubelet
+	// then brings the files up to date at once.
+	AnnotationSecretsRead = "elastichub.io/secrets-read"
+	// AnnotationTokenPublicKey on a gateway's Pod is the key that a former release checked
 	// tokens with.
 	AnnotationTokenPublicKey = "elastichub.io/token-public-key"
+
+	// VolumeGatewayToken is the volume of a notebook's Pod with the token for its gateway.
+	VolumeGatewayToken = "elastichub-gateway-token" //nolint:gosec // a name
 
 	ManagedBy         = "elastichub"
 	ComponentNotebook = "singleuser-server"

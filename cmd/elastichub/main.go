@@ -56,6 +56,8 @@ func command() *cobra.Command {
 		supportCommand(),
 		backupCommand(),
 		restoreCommand(),
+		rotateCommand(),
+		secretsCommand(),
 		runCommand(),
 		logsCommand(),
 		runKernelCommand(),

@@ -19,7 +19,6 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
-	"github.com/elastichub/elastichub/rotation"
 )
 
 const (
@@ -28,6 +27,7 @@ const (
 	gatewayClientsDir = "/etc/elastichub/clients"
 	gatewayMetricsDir = "/etc/elastichub/metrics"
 	publicKeyName     = "public-key"  // that of the key that signs; gateways of former releases know no other
+	tokenMarkName     = "mark"        // as package rotation has it
 	publicKeysName    = "public-keys" // all that count, a line each
 	metricsTokenKey   = "token"
 	metricsPort       = 9090
@@ -218,7 +218,7 @@ func gatewayAccount(gw *v1alpha1.JupyterGateway) string { return gw.Name + "-gat
 func tokenKeys(cfg Config, gw *v1alpha1.JupyterGateway) *corev1.ConfigMap {
 	data := map[string]string{publicKeyName: cfg.Tokens.PublicKey(), publicKeysName: cfg.Tokens.PublicKeys()}
 	if mark := cfg.Tokens.Mark(); mark != "" {
-		data[rotation.KeyMark] = mark
+		data[tokenMarkName] = mark
 	}
 	return &corev1.ConfigMap{ObjectMeta: gatewayMeta(gw, gatewayAccount(gw)), Data: data}
 }

@@ -86,7 +86,7 @@ func Get(ctx context.Context, config *rest.Config, t Target, page string, query 
 	if err != nil {
 		return nil, err
 	}
-	address, closed, err := forward(ctx, config, t.Namespace, pod, port)
+	address, closed, err := Forward(ctx, config, t.Namespace, pod, port)
 	if err != nil {
 		return nil, fmt.Errorf("no port-forward to the Pod %s, for which you need the right to create pods/portforward: %w", pod, err)
 	}

@@ -19,9 +19,9 @@ import (
 
 const loopback = "127.0.0.1"
 
-// forward asks the API server to lead an address of this machine to a port of a Pod, until it is
+// Forward asks the API server to lead an address of this machine to a port of a Pod, until it is
 // closed: by WebSocket, and by SPDY where it, or a proxy before it, knows no other.
-func forward(ctx context.Context, config *rest.Config, namespace, pod string, port int32) (address string, closed func(), err error) {
+func Forward(ctx context.Context, config *rest.Config, namespace, pod string, port int32) (address string, closed func(), err error) {
 	api, err := corev1client.NewForConfig(config)
 	if err != nil {
 		return "", nil, err
