@@ -52,7 +52,10 @@ func (m Making) ensure(ctx context.Context, secret Secret, name string) error {
 	value := secret.make()
 	made := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: m.Namespace, Labels: map[string]string{
-			"app.kubernetes.io/name": "elastichub", "app.kubernetes.io/instance": m.Release, "app.kubernetes.io/component": "service", "app.kubernetes.io/managed-by": "elastichub",
+			"app.kubernetes.io/name": "elastichub", "app.kubernetes.io/instance": m.Release, "app.kubernetes.io/component": "service", "app.kubernetes.io/managed-by": "Helm",
+		}, Annotations: map[string]string{
+			// Helm removes it with nothing, and an older chart, which makes it itself, may have it.
+			"helm.sh/resource-policy": "keep", "meta.helm.sh/release-name": m.Release, "meta.helm.sh/release-namespace": m.Namespace,
 		}},
 		StringData: map[string]string{secret.key: value},
 	}

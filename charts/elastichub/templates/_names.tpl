@@ -110,6 +110,28 @@ app.kubernetes.io/component: crds
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{- define "elastichub.secretsLabels" -}}
+app.kubernetes.io/name: elastichub
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: secrets
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- /* Beside the value of a Secret, while it is rotated: Secret, key, directory. */ -}}
+{{- define "elastichub.rotated" -}}
+- secret:
+    name: {{ .secret }}
+    items: [{key: {{ .key }}, path: {{ .dir }}/{{ .key }}}]
+- secret:
+    name: {{ .secret }}
+    items:
+      - {key: next, path: {{ .dir }}/next}
+      - {key: former, path: {{ .dir }}/former}
+      - {key: former-until, path: {{ .dir }}/former-until}
+      - {key: mark, path: {{ .dir }}/mark}
+    optional: true
+{{- end }}
+
 {{- /* What is made before the release and removed when it has done its work. */ -}}
 {{- define "elastichub.crdsHook" -}}
 helm.sh/hook: pre-install,pre-upgrade
