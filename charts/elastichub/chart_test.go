@@ -37,8 +37,8 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]map[string]int{
 		"smallest": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "Secret": 3, "NetworkPolicy": 4, "Job": 1,
-			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 3, "NetworkPolicy": 4, "Job": 2,
+			"PodDisruptionBudget": 2, "Role": 2, "RoleBinding": 2, "ClusterRole": 2, "ClusterRoleBinding": 2,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"everything": {
@@ -48,11 +48,11 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"least-rights": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 1, "Secret": 3, "Role": 1, "RoleBinding": 1,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "Job": 1, "Role": 2, "RoleBinding": 2,
 		},
 		"without-hub": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "Secret": 2, "NetworkPolicy": 4, "Job": 1,
-			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 2, "ClusterRoleBinding": 2,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 3, "NetworkPolicy": 4, "Job": 2,
+			"PodDisruptionBudget": 2, "Role": 2, "RoleBinding": 2, "ClusterRole": 2, "ClusterRoleBinding": 2,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 	} {
@@ -528,20 +528,19 @@ func TestTheConsole(t *testing.T) {
 	assert.NotContains(t, render("replicas=1"), "portal")
 	out := render("portal.enabled=true,hub.apiURL=http://hub:8081/hub/api,hub.tokenSecret=console,portal.admins.groups={admins}")
 	var config corev1.ConfigMap
-	var secret corev1.Secret
 	mounted := map[string]string{}
 	for text := range strings.SplitSeq(out, "\n---\n") {
-		switch kind, name := decode(t, text); {
-		case kind == "ConfigMap":
+		switch kind, _ := decode(t, text); kind {
+		case "ConfigMap":
 			require.NoError(t, yaml.Unmarshal([]byte(text), &config))
-		case kind == "Secret" && name == "elastichub-portal":
-			require.NoError(t, yaml.Unmarshal([]byte(text), &secret))
-		case kind == "Deployment":
+		case "Deployment":
 			var d appsv1.Deployment
 			require.NoError(t, yaml.Unmarshal([]byte(text), &d))
 			for _, source := range d.Spec.Template.Spec.Volumes[0].Projected.Sources {
 				if source.Secret != nil {
-					mounted[source.Secret.Items[0].Path] = source.Secret.Name
+					for _, item := range source.Secret.Items {
+						mounted[item.Path] = source.Secret.Name
+					}
 				}
 			}
 		}
@@ -549,8 +548,7 @@ func TestTheConsole(t *testing.T) {
 	alone := render("portal.enabled=true,portal.provider=none")
 	assert.NotContains(t, alone, "elastichub-portal", "where nobody signs in nothing is sealed")
 	assert.Contains(t, alone, "provider: none")
-	assert.GreaterOrEqual(t, len(secret.Data["key"]), 32)
-	assert.Equal(t, "keep", secret.Annotations["helm.sh/resource-policy"])
+	assert.Contains(t, out, "--make=portal=elastichub-portal")
 	assert.Equal(t, "elastichub-portal", mounted["portal/key"])
 	assert.Equal(t, "elastichub-portal", mounted["portal/former"])
 	assert.Equal(t, "console", mounted["hub-api/token"])
@@ -597,4 +595,48 @@ func TestTheConsole(t *testing.T) {
 		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", wrong)
 		assert.Error(t, err, out)
 	}
+}
+
+// TestNoSecretIsMadeByTheTemplate: whoever renders the chart in a pipeline, without the cluster,
+// gets the same twice, and no value of a Secret. A Job makes those that no value names.
+func TestNoSecretIsMadeByTheTemplate(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.yaml")
+	require.NoError(t, err)
+	for _, file := range files {
+		render := func() string {
+			out, err := helm.Run(t, "template", "elastichub", ".", "--namespace", "jupyterhub", "--kube-version", "1.34", "--values", file)
+			require.NoError(t, err, out)
+			return out
+		}
+		out := render()
+		assert.Equal(t, out, render(), file)
+		assert.NotContains(t, out, "kind: Secret\n", file)
+	}
+	all := "portal.enabled=true,hub.apiURL=http://hub:8081/hub/api,hub.tokenSecret=console,metrics.notebooks.enabled=true"
+	made := func(set string) []string {
+		texts := objects(t, "secrets.yaml", set)
+		if len(texts) == 0 {
+			return nil
+		}
+		var job batchv1.Job
+		require.NoError(t, yaml.UnmarshalStrict([]byte(texts[len(texts)-1]), &job))
+		var role rbacv1.Role
+		require.NoError(t, yaml.UnmarshalStrict([]byte(texts[1]), &role))
+		var names []string
+		for _, argument := range job.Spec.Template.Spec.Containers[0].Args {
+			if made, is := strings.CutPrefix(argument, "--make="); is {
+				what, name, _ := strings.Cut(made, "=")
+				names = append(names, what)
+				assert.Contains(t, role.Rules[0].ResourceNames, name)
+			}
+		}
+		assert.Len(t, role.Rules[0].ResourceNames, len(names))
+		return names
+	}
+	assert.Equal(t, []string{"hub-token", "signing", "keep", "portal", "notebook-metrics"}, made(all))
+	assert.Equal(t, []string{"keep"}, made("hub.existingSecret=a,signing.existingSecret=b"))
+	_, err = helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--show-only", "templates/secrets.yaml",
+		"--set", "hub.existingSecret=a,signing.existingSecret=b,kernels.keep.existingSecret=c")
+	assert.ErrorContains(t, err, "exit status 1", "nothing to make, and no Job")
 }
