@@ -3,6 +3,7 @@ package kernels
 import (
 	"bytes"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,9 +23,15 @@ import (
 // TestKeyOfAKeptKernel: it is the kernel's in all of its runs, in the Secret of those
 // Pods alone whose kernel is kept; and the short limit reaches agents.
 func TestKeyOfAKeptKernel(t *testing.T) {
-	seed := bytes.Repeat([]byte{5}, keys.Size)
+	seed, another := bytes.Repeat([]byte{5}, keys.Size), bytes.Repeat([]byte{6}, keys.Size)
+	var rotated atomic.Bool
 	c := startCluster(t, func(cfg *Config) {
-		cfg.ClusterCapacity, cfg.KeepSeeds = false, keys.FixedKeepSeeds(seed)
+		cfg.ClusterCapacity, cfg.KeepSeeds = false, func() [][]byte {
+			if rotated.Load() {
+				return [][]byte{another, seed}
+			}
+			return [][]byte{seed}
+		}
 		cfg.Pods.Keep = podspec.Keep{IdleSeconds: 300, TTL: time.Hour}
 	})
 	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) {
@@ -55,10 +62,13 @@ func TestKeyOfAKeptKernel(t *testing.T) {
 	assert.Equal(t, want, c.phase("kept", 1, v1alpha1.KernelParked).Status.Kept)
 	c.eventually("it is counted", func() bool { return c.gauge("elastichub_kernel_states_total")["part"] == 1 })
 	assert.Equal(t, map[string]float64{"": 70000}, c.gauge("elastichub_kernel_state_bytes"))
+	rotated.Store(true)
 	c.askRun("kept", 2)
 	pod = c.pod("kept", 2)
 	assert.Contains(t, pod.Spec.Containers[0].Env, corev1.EnvVar{Name: "ELASTICHUB_AGENT_KEEP_LOADS", Value: "1"})
-	assert.Equal(t, key.Hex()+"\n", string(secret("kept-2")[podspec.KeepKeyName]))
+	next, err := keys.DeriveKeep(another, c.namespace, string(c.kernel("kept").UID))
+	require.NoError(t, err)
+	assert.Equal(t, next.Hex()+"\n"+key.Hex()+"\n", string(secret("kept-2")[podspec.KeepKeyName]), "seals with the new one, and opens what the former has sealed")
 
 	// Its Pod is taken away before anybody has seen it ready, but it was: what is kept of
 	// this run is not to be forgotten for a new attempt at the same.

@@ -270,10 +270,14 @@ func TestLDAPBindRefused(t *testing.T) {
 	populate(server)
 	c := directoryConfig(server.URL)
 	c.BindDN, c.BindPasswordFile = slapdtest.RootDN, secretFile(t, "wrong")
-	_, err := source(t, c).Lookup(t.Context(), "alice")
+	s := source(t, c)
+	_, err := s.Lookup(t.Context(), "alice")
 	assert.ErrorIs(t, err, groups.ErrUnavailable)
 	assert.ErrorContains(t, err, "bind")
 	assert.NotContains(t, err.Error(), "wrong")
+	require.NoError(t, os.WriteFile(c.BindPasswordFile, []byte(slapdtest.RootPassword), 0o600))
+	_, err = s.Lookup(t.Context(), "alice")
+	assert.NoError(t, err, "the password is read for each connection")
 }
 
 // A base that is not there is a fault of the configuration, not of the user.

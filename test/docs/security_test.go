@@ -18,8 +18,8 @@ var (
 	pyTest    = regexp.MustCompile(`(?m)^(?:async )?def (test_\w+)\(`)
 )
 
-// TestTheTestsOfTheThreatModelExist: each test that docs/security.md names is one
-// of this repository.
+// TestTheTestsOfTheThreatModelExist: each test that docs/security.md or docs/rotation.md names is
+// one of this repository.
 func TestTheTestsOfTheThreatModelExist(t *testing.T) {
 	t.Parallel()
 	exist := map[string]bool{}
@@ -46,11 +46,13 @@ func TestTheTestsOfTheThreatModelExist(t *testing.T) {
 		}
 		return nil
 	}))
-	page, err := os.ReadFile(filepath.Join(root, "docs", "security.md"))
-	require.NoError(t, err)
-	names := namedTest.FindAllSubmatch(page, -1)
-	assert.Greater(t, len(names), 20)
-	for _, name := range names {
-		assert.True(t, exist[string(name[1])], "docs/security.md names %s, which does not exist", name[1])
+	for name, least := range map[string]int{"security.md": 20, "rotation.md": 15} {
+		page, err := os.ReadFile(filepath.Join(root, "docs", name))
+		require.NoError(t, err)
+		names := namedTest.FindAllSubmatch(page, -1)
+		assert.Greater(t, len(names), least)
+		for _, found := range names {
+			assert.True(t, exist[string(found[1])], "docs/%s names %s, which does not exist", name, found[1])
+		}
 	}
 }

@@ -69,6 +69,8 @@ var uses = []use{
 
 	{"docs/policies.md", "apiVersion: v1", Objects, ""},
 	{"docs/policies.md", "make dist/elastichub", Typed, ""},
+	{"docs/rotation.md", "make dist/elastichub", Typed, ""},
+	{"docs/rotation.md", "dist/elastichub rotate hub-token -n jupyterhub --cut-off", Typed, ""},
 	{"docs/moving-in.md", "make dist/elastichub", Typed, ""},
 	{"docs/moving-in.md", "kubectl -n jupyterhub get pods -l component=singleuser-server,heritage=jupyterhub", Typed, ""},
 	{"docs/moving-in.md", `kubectl -n jupyterhub create secret generic gateway-client --from-literal=token="$(openssl rand -hex 32)"`, Typed, ""},
