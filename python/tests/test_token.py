@@ -37,19 +37,26 @@ async def asked(server, method, path, body):
     return answer.code, answer.body.decode()
 
 
-async def started(tmp_path, local):
+HASTY = """
+from elastichub.notebook import link
+link.UNKNOWN = 1
+link.REFUSED_PAUSE = 0.5
+"""
+
+
+async def started(tmp_path):
     file = tmp_path / "token"
     file.write_text("secret")
     peer = Peer()
     peer.start()
-    server = Server(tmp_path, peer, local=local, config="from elastichub.notebook import link\nlink.UNKNOWN = 1\nlink.REFUSED_PAUSE = 0.5\n")
+    server = Server(tmp_path, peer, local=False, config=HASTY)
     server.env["ELASTICHUB_GATEWAY_TOKEN_FILE"] = str(file)
     await server.start()
     return file, peer, server
 
 
 async def test_nobody_notices_that_a_token_is_changed(tmp_path):
-    file, peer, server = await started(tmp_path, local=False)
+    file, peer, server = await started(tmp_path)
     try:
         kernel = await server.kernel()
         page = await Browser(server, kernel).open()
@@ -78,7 +85,7 @@ async def test_nobody_notices_that_a_token_is_changed(tmp_path):
 
 
 async def test_a_page_is_told_to_restart_the_server_when_its_token_counts_no_more(tmp_path):
-    file, peer, server = await started(tmp_path, local=False)
+    file, peer, server = await started(tmp_path)
     try:
         kernel = await server.kernel()
         page = await Browser(server, kernel).open()

@@ -51,6 +51,8 @@ type Secret struct {
 	FormerFor time.Duration
 	// Cost is what a cut-off costs.
 	Cost string
+	// After says what is left to do when it was rotated; empty: nothing.
+	After string
 	// Owner says how it is changed by whoever made it; empty: we have made it.
 	Owner string
 }
@@ -76,6 +78,8 @@ var All = []Secret{
 		key: "token", path: "hub/token", make: text, FormerFor: day,
 		Cost: "Until the Hub has read its file again, a minute or two, nobody's server starts or stops. A Hub that has the token from " +
 			"elsewhere has to be told. Servers and kernels that run go on.",
+		After: "A Hub that reads it from a mounted file has it within a minute or two. One that was given it as a variable or by hand has to be told, and restarted, " +
+			"before the former's time is over; servers and kernels go on meanwhile.",
 	},
 	{
 		Name: Keep, What: "what the variables of parked kernels are sealed with", Readers: "service; each kernel its own key of it",

@@ -167,6 +167,9 @@ func (r Renewal) renew(ctx context.Context, d *appsv1.Deployment, found *corev1.
 	if err := r.await(ctx, d, step); err != nil {
 		return fmt.Errorf("%w; both values count, and each will read it by itself", err)
 	}
+	if r.Secret.After != "" {
+		r.say("%s", r.Secret.After)
+	}
 	return nil
 }
 

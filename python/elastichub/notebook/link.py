@@ -31,7 +31,8 @@ UNKNOWN = 150.0
 NOT_KNOWN = (
     "ServerNotKnown",
     "The gateway does not know this server any more: the key of its access was replaced. "
-    "Save your work and restart your server: File > Hub Control Panel, Stop My Server, Start My Server. Your files stay.",
+    "Save your work and restart your server: File > Hub Control Panel, Stop My Server, Start My Server. "
+    "Your files stay.",
 )
 GONE = ("KernelDeleted", "The kernel was deleted. Its variables are gone; run this again in a new kernel.")
 _POLICY, _TOO_BIG, _REPLACED = 1008, 1009, 4001
