@@ -48,7 +48,7 @@ func newHarness(t testing.TB, changes ...func(*hubapi.Config, *hubapi.Dependenci
 	require.NoError(t, err)
 	h := &harness{people: people, servers: inmemory.New(nil, now), registry: prometheus.NewRegistry(), log: &lockedbuffer.Buffer{}}
 	config := hubapi.DefaultConfig()
-	config.Tokens = FixedTokens("another-token-of-enough-characters", token)
+	config.Tokens = hubapi.FixedTokens("another-token-of-enough-characters", token)
 	deps := hubapi.Dependencies{
 		Allowances: people, Servers: h.servers, Cluster: inmemory.Cluster{}, Ready: func() error { return nil },
 		Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Metrics: h.registry,
