@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/base64"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,11 +66,12 @@ func TestWithoutHubNothingIsRequiredForIt(t *testing.T) {
 	config, err := loadServeConfig(writeConfig(t, without+"hubAPI: {tokenFile: ''}\n"), nil)
 	require.NoError(t, err)
 	assert.Empty(t, config.Groups.configured())
-	tokens, err := config.HubAPI.tokens()
+	config.Signing.SeedFile = writeConfig(t, base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	read, err := openSecrets(config, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	assert.Empty(t, tokens)
+	assert.Nil(t, read.hubTokens())
 	config.HubAPI.TokenFile = "/does/not/exist"
-	_, err = config.HubAPI.tokens()
+	_, err = openSecrets(config, slog.New(slog.DiscardHandler))
 	assert.ErrorContains(t, err, "hubAPI.tokenFile: ")
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/rotation"
 )
 
 // TestServe runs the whole service on a real API server, and asks it as a kubelet, a Hub
@@ -127,6 +129,28 @@ func TestServe(t *testing.T) {
 		var all appsv1.DaemonSetList
 		return api.List(t.Context(), &all, client.InNamespace("hub")) == nil && len(all.Items) == 1
 	}, time.Minute, 50*time.Millisecond)
+	// Secrets are changed under it: the Hub's token, and the key of tokens, which gateways are told.
+	beside := func(file, key, text string) {
+		t.Helper()
+		require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), key), []byte(text), 0o600))
+	}
+	beside(config.HubAPI.TokenFile, rotation.KeyNext, strings.Repeat("n", 48))
+	beside(config.HubAPI.TokenFile, rotation.KeyMark, "m1")
+	beside(config.Signing.SeedFile, rotation.KeyNext, base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1}, 32)))
+	beside(config.Signing.SeedFile, rotation.KeyMark, "m2")
+	require.Eventually(t, func() bool {
+		var told corev1.ConfigMap
+		return api.Get(t.Context(), client.ObjectKey{Namespace: "hub", Name: "default-gateway"}, &told) == nil &&
+			strings.Count(told.Data["public-keys"], "\n") == 2 && told.Data[rotation.KeyMark] == "m2" && strings.HasPrefix(told.Data["public-keys"], told.Data["public-key"])
+	}, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool {
+		_, text = ask(http.MethodGet, rotation.Path, "", "")
+		return text == `{"hub-token":"m1","portal":"m1","signing":"m2"}`+"\n"
+	}, time.Minute, 50*time.Millisecond, "%s", text)
+	for _, token := range []string{strings.Repeat("n", 48), strings.Repeat("h", 48)} {
+		code, _ = ask(http.MethodGet, "/api/spawner/v1/servers", token, "")
+		assert.Equal(t, http.StatusOK, code)
+	}
 	code, _ = ask(http.MethodGet, console+"api/v1/images", "alices-token", "")
 	assert.Equal(t, http.StatusForbidden, code)
 	// The leader carries out what was asked for: an owner's stop ends the kernels.
