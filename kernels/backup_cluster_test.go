@@ -27,7 +27,7 @@ import (
 // backedUp are all kinds of objects, kernels with hours, and Secrets, in a namespace.
 func backedUp(t *testing.T) *cluster {
 	c := startCluster(t, func(cfg *Config) {
-		cfg.ClusterCapacity, cfg.Ledger, cfg.KeepSeed = false, "hours", bytes.Repeat([]byte{5}, keys.Size)
+		cfg.ClusterCapacity, cfg.Ledger, cfg.KeepSeeds = false, "hours", keys.FixedKeepSeeds(bytes.Repeat([]byte{5}, keys.Size))
 		cfg.Pods.Keep = podspec.Keep{Enabled: true, IdleSeconds: 300, TTL: time.Hour}
 	})
 	c.gateway("gw")

@@ -42,7 +42,7 @@ func copyOf(o client.Object) client.Object {
 func restoreCluster(t *testing.T) (c *cluster, seed []byte) {
 	seed = bytes.Repeat([]byte{5}, keys.Size)
 	c = startCluster(t, func(cfg *Config) {
-		cfg.ClusterCapacity, cfg.KeepSeed = false, seed
+		cfg.ClusterCapacity, cfg.KeepSeeds = false, keys.FixedKeepSeeds(seed)
 		cfg.Pods.Keep = podspec.Keep{Enabled: true, IdleSeconds: 300, TTL: time.Hour}
 	})
 	c.gateway("gw")
@@ -226,14 +226,14 @@ func TestRestoreForged(t *testing.T) {
 
 	// another seed: the kernel is there, its state is not, and the right seed brings it back
 	c.stop()
-	c.cfg.KeepSeed = bytes.Repeat([]byte{7}, keys.Size)
+	c.cfg.KeepSeeds = keys.FixedKeepSeeds(bytes.Repeat([]byte{7}, keys.Size))
 	c.start()
 	c.create(parked)
 	k = c.phase("parked", 1, v1alpha1.KernelParked)
 	assert.Empty(t, k.Status.KeptAs)
 	assert.Contains(t, k.Status.Message, "without its variables")
 	c.stop()
-	c.cfg.KeepSeed = seed
+	c.cfg.KeepSeeds = keys.FixedKeepSeeds(seed)
 	c.start()
 	c.eventually("its state is its own again", func() bool { return c.kernel("parked").Status.KeptAs == true1.UID })
 }

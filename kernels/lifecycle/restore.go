@@ -44,7 +44,7 @@ func (r *kernelReconciler) restoredOf(ctx context.Context, k *v1alpha1.JupyterKe
 	as, is := k.RestoreAs()
 	found := restored{is: is, keptAs: k.Status.KeptAs, kept: as.Kept}
 	if as.UID != "" && as.UID != k.StateUID() {
-		found.unsealed = !keys.IsSealOf(r.keepSeed, keptAs(k, as.UID), as.Seal)
+		found.unsealed = !r.keepSeeds.IsSealOf(keptAs(k, as.UID), as.Seal)
 		if !found.unsealed {
 			found.keptAs = as.UID
 		}
@@ -143,13 +143,13 @@ func (r *kernelReconciler) noteRestoreAs(ctx context.Context, k *v1alpha1.Jupyte
 // kernel rests: the seed that it is sealed with may come back.
 func (r *kernelReconciler) restoreAs(k *v1alpha1.JupyterKernel, had v1alpha1.RestoreAs, ready bool) (v1alpha1.RestoreAs, error) {
 	as := v1alpha1.RestoreAs{Kept: k.Status.Kept}
-	if len(r.keepSeed) == 0 {
+	if r.keepSeeds == nil {
 		as.UID, as.Seal = had.UID, had.Seal
 		return as, nil
 	}
 	as.UID = k.StateUID()
 	if had.UID != "" && had.UID != as.UID {
-		switch sealed := keys.IsSealOf(r.keepSeed, keptAs(k, had.UID), had.Seal); {
+		switch sealed := r.keepSeeds.IsSealOf(keptAs(k, had.UID), had.Seal); {
 		case sealed:
 			as.UID = had.UID
 		case !ready:
@@ -157,7 +157,7 @@ func (r *kernelReconciler) restoreAs(k *v1alpha1.JupyterKernel, had v1alpha1.Res
 			return as, nil
 		}
 	}
-	seal, err := keys.SealKept(r.keepSeed, keptAs(k, as.UID))
+	seal, err := r.keepSeeds.SealKept(keptAs(k, as.UID))
 	as.Seal = seal
 	return as, err
 }

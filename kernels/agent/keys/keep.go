@@ -29,11 +29,8 @@ func FixedKeepSeeds(seeds ...[]byte) KeepSeeds { return func() [][]byte { return
 // Derive returns the keys of a kernel's state, the first of them that which seals. Without
 // seeds there are none.
 func (s KeepSeeds) Derive(namespace, kernelUID string) ([]KeepKey, error) {
-	if s == nil {
-		return nil, errors.New("keys: there is no keep seed")
-	}
 	var all []KeepKey
-	for _, seed := range s() {
+	for _, seed := range s.all() {
 		key, err := DeriveKeep(seed, namespace, kernelUID)
 		if err != nil {
 			return nil, err
@@ -41,9 +38,19 @@ func (s KeepSeeds) Derive(namespace, kernelUID string) ([]KeepKey, error) {
 		all = append(all, key)
 	}
 	if len(all) == 0 {
-		return nil, errors.New("keys: there is no keep seed")
+		return nil, errNoKeepSeed
 	}
 	return all, nil
+}
+
+var errNoKeepSeed = errors.New("keys: there is no keep seed")
+
+// all are none for nil.
+func (s KeepSeeds) all() [][]byte {
+	if s == nil {
+		return nil
+	}
+	return s()
 }
 
 // ParseKeep reads keys, one a line in hexadecimal digits, of which the first is that

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Kept names a kernel whose state is kept, and the UID that the state goes by. The user and
@@ -29,4 +30,18 @@ func SealKept(seed []byte, k Kept) (string, error) {
 func IsSealOf(seed []byte, k Kept, seal string) bool {
 	want, err := SealKept(seed, k)
 	return err == nil && hmac.Equal([]byte(want), []byte(seal))
+}
+
+// SealKept is that of the seed of now.
+func (s KeepSeeds) SealKept(k Kept) (string, error) {
+	seeds := s.all()
+	if len(seeds) == 0 {
+		return "", errNoKeepSeed
+	}
+	return SealKept(seeds[0], k)
+}
+
+// IsSealOf reports whether a seal is of one of the seeds.
+func (s KeepSeeds) IsSealOf(k Kept, seal string) bool {
+	return slices.ContainsFunc(s.all(), func(seed []byte) bool { return IsSealOf(seed, k, seal) })
 }
