@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -118,16 +117,12 @@ The exit status is 0, 3 if the cluster refused some of the objects, and 1 if it 
 
 // backupClient is a client of the cluster that the kubeconfig names, and its namespace.
 func backupClient() (client.Client, string, error) {
-	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{})
-	config, err := loaded.ClientConfig()
+	var namespace string
+	config, err := clusterConfig("", &namespace)
 	if err != nil {
 		return nil, "", fmt.Errorf("kubernetes: %w", err)
 	}
 	config.QPS, config.Burst = 100, 200
-	namespace, _, err := loaded.Namespace()
-	if err != nil {
-		return nil, "", fmt.Errorf("kubernetes: %w", err)
-	}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, "", err

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/elastichub/elastichub/plugin/consoleapi"
 	"github.com/elastichub/elastichub/rotation"
@@ -66,13 +65,7 @@ func rotateCommand() *cobra.Command {
 			if !cmd.Flags().Changed("former-for") {
 				renewal.FormerFor = secret.FormerFor
 			}
-			rules := clientcmd.NewDefaultClientConfigLoadingRules()
-			rules.ExplicitPath = kubeconfig
-			loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{})
-			if renewal.Site.Namespace == "" {
-				renewal.Site.Namespace, _, _ = loaded.Namespace() // its fault is ClientConfig's
-			}
-			config, err := loaded.ClientConfig()
+			config, err := clusterConfig(kubeconfig, &renewal.Site.Namespace)
 			if err != nil {
 				return fmt.Errorf("the cluster cannot be asked: %w", err)
 			}
@@ -156,15 +149,10 @@ func secretsCommand() *cobra.Command {
 		Example: "  elastichub secrets make -n jupyterhub --release elastichub --make signing=elastichub-signing",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			rules := clientcmd.NewDefaultClientConfigLoadingRules()
-			loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{})
 			if make.Namespace == "" {
 				make.Namespace = os.Getenv("POD_NAMESPACE")
 			}
-			if make.Namespace == "" {
-				make.Namespace, _, _ = loaded.Namespace() // its fault is ClientConfig's
-			}
-			config, err := loaded.ClientConfig()
+			config, err := clusterConfig("", &make.Namespace)
 			if err != nil {
 				return fmt.Errorf("the cluster cannot be asked: %w", err)
 			}

@@ -109,14 +109,17 @@ func (p *plan) noteGateway(v observed) {
 	}
 }
 
+func hasHadPod(k *v1alpha1.JupyterKernel) bool {
+	return k.Spec.KernelSpec != "" && k.Malformed() == nil && (k.Status.Phase == v1alpha1.KernelReady || k.Status.Phase.IsOver())
+}
+
 // noteRestoreAs has a kernel that has had a Pod keep what a copy of it needs.
 func (r *kernelReconciler) noteRestoreAs(ctx context.Context, k *v1alpha1.JupyterKernel) (gone bool, err error) {
-	ready, unreadable := k.Status.Phase == v1alpha1.KernelReady, k.Malformed() != nil
-	if k.Spec.KernelSpec == "" || unreadable || !ready && !k.Status.Phase.IsOver() {
+	if !hasHadPod(k) {
 		return false, nil
 	}
 	had, _ := k.RestoreAs()
-	as, err := r.restoreAs(k, had, ready)
+	as, err := r.restoreAs(k, had, k.Status.Phase == v1alpha1.KernelReady)
 	if err != nil {
 		return false, err
 	}
@@ -129,14 +132,15 @@ func (r *kernelReconciler) noteRestoreAs(ctx context.Context, k *v1alpha1.Jupyte
 	}
 	before := k.DeepCopy()
 	metav1.SetMetaDataAnnotation(&k.ObjectMeta, v1alpha1.AnnotationRestoreAs, string(text))
-	if err := r.client.Patch(ctx, k, podrules.PatchOver(before)); err != nil {
-		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			*k = *before
-			return false, nil // the next event brings us back
-		}
+	switch err := r.client.Patch(ctx, k, podrules.PatchOver(before)); {
+	case err == nil:
+		return false, nil
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err): // the next event brings us back
+		*k = *before
+		return false, nil
+	default:
 		return false, fmt.Errorf("kernels: note what a copy of the kernel needs: %w", err)
 	}
-	return false, nil
 }
 
 // restoreAs is what a copy of a kernel needs. A UID that cannot be believed stays while the

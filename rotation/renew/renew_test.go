@@ -40,7 +40,6 @@ type pod struct {
 	deaf  bool // its kubelet does nothing
 	old   bool // of a release that says nothing
 
-	mu     sync.Mutex
 	nudged string
 	step   int
 }
