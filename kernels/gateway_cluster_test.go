@@ -77,7 +77,7 @@ func TestGatewayObjects(t *testing.T) {
 	// kubectl rollout restart
 	c.eventually("restart written", func() bool {
 		require.True(t, c.get("gw", &d))
-		d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "2026-01-02T03:04:05Z"
+		metav1.SetMetaDataAnnotation(&d.Spec.Template.ObjectMeta, "kubectl.kubernetes.io/restartedAt", "2026-01-02T03:04:05Z")
 		return c.api.Update(c.ctx, &d) == nil
 	})
 
