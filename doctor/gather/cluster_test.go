@@ -27,11 +27,11 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/doctor"
+	"github.com/elastichub/elastichub/test/apiserver"
 	"github.com/elastichub/elastichub/test/helm"
 )
 
@@ -58,7 +58,7 @@ func newSite(t *testing.T) *site {
 		t.Skip("KUBEBUILDER_ASSETS is not set: no kube-apiserver")
 	}
 	crds := filepath.Join("..", "..", "charts", "elastichub", "crds")
-	environment := &envtest.Environment{CRDDirectoryPaths: []string{crds}, ErrorIfCRDPathMissing: true}
+	environment := apiserver.Environment(crds)
 	environment.ControlPlane.GetAPIServer().Configure().Append("feature-gates", "DRAExtendedResource=true")
 	config, err := environment.Start()
 	require.NoError(t, err)

@@ -32,6 +32,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/apiserver"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -95,7 +96,7 @@ func newSite(t *testing.T) *site {
 		t.Skip("KUBEBUILDER_ASSETS is not set: no kube-apiserver")
 	}
 	apiServer.once.Do(func() {
-		apiServer.env = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
+		apiServer.env = apiserver.Environment(filepath.Join("..", "..", "charts", "elastichub", "crds"))
 		apiServer.rest, apiServer.err = apiServer.env.Start()
 	})
 	require.NoError(t, apiServer.err)

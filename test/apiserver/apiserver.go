@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/assert"
@@ -21,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	runtimeconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -39,8 +37,7 @@ func Start(t testing.TB) (*rest.Config, client.Client) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	require.NoError(t, err)
 	kinds := filepath.Join(filepath.Dir(strings.TrimSpace(string(out))), "charts", "elastichub", "crds")
-	env := &envtest.Environment{CRDDirectoryPaths: []string{kinds}, ErrorIfCRDPathMissing: true}
-	env.CRDInstallOptions.MaxTime = time.Minute // others may need the machine
+	env := Environment(kinds)
 	config, err := env.Start()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, env.Stop()) })

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/test/apiserver"
 )
 
 const (
@@ -160,7 +161,7 @@ func (f *objectFigures) print(b *bench) {
 // newObjectSite starts all but the service.
 func newObjectSite(ctx context.Context, b *bench) (_ *objectSite, _ *standIn, err error) {
 	s := &objectSite{b: b}
-	s.env = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(b.source, "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
+	s.env = apiserver.Environment(filepath.Join(b.source, "charts", "elastichub", "crds"))
 	s.env.CRDInstallOptions.MaxTime = time.Minute
 	flags := s.env.ControlPlane.GetAPIServer().Configure()
 	flags.Set("service-cluster-ip-range", "10.0.0.0/16") // a Service for each notebook

@@ -22,6 +22,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/test/apiserver"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -51,7 +52,7 @@ const (
 // newSite starts the API server and the gateway.
 func newSite(ctx context.Context, b *bench) (_ *site, err error) {
 	s := &site{b: b, key: bytes.Repeat([]byte{9}, keys.Size)}
-	s.env = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(b.source, "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
+	s.env = apiserver.Environment(filepath.Join(b.source, "charts", "elastichub", "crds"))
 	config, err := s.env.Start()
 	if err != nil {
 		return nil, fmt.Errorf("API server: %w", err)

@@ -34,7 +34,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	runtimeconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
 
@@ -47,6 +46,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/spawner"
+	"github.com/elastichub/elastichub/test/apiserver"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -99,7 +99,7 @@ func inNamespace(t testing.TB, config *rest.Config) *world {
 // apiServer starts an API server that ends with the test.
 func apiServer(t testing.TB) (config *rest.Config, kubeconfig string) {
 	t.Helper()
-	environment := &envtest.Environment{CRDInstallOptions: envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "charts", "elastichub", "crds")}, ErrorIfPathMissing: true, MaxTime: time.Minute}, ControlPlaneStartTimeout: 2 * time.Minute, ControlPlaneStopTimeout: time.Minute}
+	environment := apiserver.Environment(filepath.Join("..", "..", "charts", "elastichub", "crds"))
 	// Nobody collects the Services of objects that were deleted: each keeps its address.
 	environment.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	config, err := environment.Start()

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
@@ -17,9 +16,9 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/test/apiserver"
 )
 
 // Scheme knows Kubernetes' kinds and ours.
@@ -45,11 +44,7 @@ func Main(m *testing.M, root string) int {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		return m.Run()
 	}
-	environment := &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join(root, "charts", "elastichub", "crds")},
-		ErrorIfCRDPathMissing: true,
-	}
-	environment.CRDInstallOptions.MaxTime = time.Minute // others may need the machine
+	environment := apiserver.Environment(filepath.Join(root, "charts", "elastichub", "crds"))
 	environment.ControlPlane.GetAPIServer().Configure().Append("feature-gates", "DRAExtendedResource=true")
 	started, err := environment.Start()
 	if err != nil {

@@ -28,7 +28,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,11 +39,11 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/gateway"
+	"github.com/elastichub/elastichub/test/apiserver"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -89,7 +88,7 @@ func serveAPI(ctx context.Context, command []string) (err error) {
 	if len(command) == 0 {
 		return errors.New("a command is required")
 	}
-	env := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true, ControlPlaneStartTimeout: 2 * time.Minute}
+	env := apiserver.Environment(filepath.Join("charts", "elastichub", "crds"))
 	if _, err := env.Start(); err != nil {
 		return fmt.Errorf("API server: %w", err)
 	}
