@@ -435,6 +435,7 @@ class ElasticSpawner(Spawner):
         deadline = loop.time() + START_RETRY_SECONDS
         others: list[str] = []
         named = [self.display_name] if self._has_display_name() else []
+        slow = False
         while True:
             try:
                 # Repeating it is safe: the start id stays the same.
@@ -452,7 +453,9 @@ class ElasticSpawner(Spawner):
                 if _perhaps_done(error):
                     self._nothing_runs = False
                 again = isinstance(error, ServiceDown) or error.transient
-                if not again or loop.time() > deadline:
+                slow, was_slow = getattr(error, "kind", "") == "deadline", slow
+                # A busy service takes longer than that over one request; it gets a second one.
+                if not again or loop.time() > deadline and (was_slow or not slow):
                     raise self._refuse(error) from error
                 self.log.warning("Repeating the start of %s: %s", self._log_name, error)
                 await asyncio.sleep(1)

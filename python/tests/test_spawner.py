@@ -327,6 +327,26 @@ async def test_start_is_repeated_with_the_same_id_while_the_service_restarts(mon
         assert len(ids) == 3 and len(set(ids)) == 1
 
 
+@pytest.mark.parametrize("times, starts", [(1, True), (2, False)])
+async def test_a_start_that_took_the_service_too_long_is_repeated_once(monkeypatch, times, starts):
+    monkeypatch.setattr(elastichub.spawner, "START_RETRY_SECONDS", -1)  # it was for longer
+    late = answer({"type": "urn:elastichub:problem:deadline", "status": 504, "transient": True}, 504)
+    async with double() as d:
+        d.will(
+            start=[*[late] * times, "start"],
+            stop="stop of no server",
+            events="events of a start",
+            state=lambda: answer(state(d.start)),
+        )
+        s = spawner_at(d.url)
+        if starts:
+            await s.start()
+        else:
+            with pytest.raises(web.HTTPError):
+                await s.start()
+        assert len(d.of("start")) == 2
+
+
 async def test_broken_streams_resume_and_polling_carries_on():
     one = 'id: 1\nevent: progress\ndata: {"progress": 10, "message": "one"}\n\n'
     two = 'id: 2\nevent: progress\ndata: {"progress": 20, "message": "two"}\n\n'
