@@ -455,7 +455,7 @@ class ElasticSpawner(Spawner):
                 again = isinstance(error, ServiceDown) or error.transient
                 slow, was_slow = getattr(error, "kind", "") == "deadline", slow
                 # A busy service takes longer than that over one request; it gets a second one.
-                if not again or loop.time() > deadline and (was_slow or not slow):
+                if not again or (loop.time() > deadline and (was_slow or not slow)):
                     raise self._refuse(error) from error
                 self.log.warning("Repeating the start of %s: %s", self._log_name, error)
                 await asyncio.sleep(1)
