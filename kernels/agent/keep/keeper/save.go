@@ -97,14 +97,15 @@ func (k *Keeper) save(ctx context.Context, kernel Kernel, p *pipe, release func(
 	report, err := k.ask(ctx, kernel, step{"save", p.path, options}, limits.Save, broken)
 	release()
 
-	// The kernel has closed its end: what it wrote is still there to be read.
-	_ = p.write.Close()
+	// The kernel has closed its end: what it wrote is still there to be read. A stream that was
+	// given up is closed before it can seem to have ended early, which would be told instead.
 	if err != nil || report.Outcome != outcomeSaved {
 		giveUp()
 		_ = p.read.Close()
 	} else {
 		_ = p.read.SetReadDeadline(time.Now().Add(limits.Save)) // if another of its processes has the end open
 	}
+	_ = p.write.Close()
 	s := <-found
 	switch {
 	case ctx.Err() != nil:
