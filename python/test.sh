@@ -11,6 +11,6 @@ venv=$(./venv.sh "${1:-jupyterhub>=5,<6}")
 shift $(($# ? 1 : 0))
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-"$venv/bin/python" -m pytest -rR --reruns 2 --rerun-show-tracebacks "$@" | tee "$log" || status=$?
+"$venv/bin/python" -m pytest --numprocesses "${PYTEST_WORKERS:-3}" --dist loadfile -rR --reruns 2 --rerun-show-tracebacks "$@" | tee "$log" || status=$?
 sed -n 's/^RERUN /python\//p' "$log" >>"${SECOND_ATTEMPTS:-/dev/null}"
 exit "${status:-0}"

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import jupyterhub
@@ -436,23 +437,25 @@ def test_environment_and_arguments_arrive_whole_or_are_refused_by_name(service, 
             assert hub.server("researcher", server) is None, server
         hub.user("analyst")
         assert hub.api("POST", "/users/analyst/server", hub.options({}))[0] in (201, 202)
-        environment, arguments = until(lambda: process_of("analyst"), 60, lambda: hub.log)
+        environment, arguments = until(lambda: process_of(hub, "analyst"), 60, lambda: hub.log)
         assert ODD_ENVIRONMENT.items() <= environment.items()
         assert arguments[-2:] == ["--ServerApp.extra=$(HOME) 'a' \"b\"\n", "--ServerApp.more=ü"]
     finally:
         hub.kill()
 
 
-def process_of(user):
-    """(environment, arguments) of a user's server, None for none."""
+def process_of(hub, user):
+    """(environment, arguments) of a user's server of this Hub, None for none."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             variables = (process / "environ").read_bytes().decode().split("\0")
             arguments = (process / "cmdline").read_bytes().decode().split("\0")[:-1]
         except (OSError, UnicodeDecodeError):
             continue
-        if f"JUPYTERHUB_USER={user}" in variables:
-            return dict(v.split("=", 1) for v in variables if v), arguments
+        environment = dict(v.split("=", 1) for v in variables if "=" in v)
+        at = urlsplit(environment.get("JUPYTERHUB_API_URL", ""))
+        if environment.get("JUPYTERHUB_USER") == user and at.port == hub.port:
+            return environment, arguments
     return None
 
 

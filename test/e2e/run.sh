@@ -1,25 +1,36 @@
 #!/usr/bin/env bash
-# The journeys in Chromium, then what breaks beneath them, on the demo that
-# `make run` started.
+# run.sh [PART...]: on the demo that `make run` started, the journeys in Chromium
+# (journeys), then what breaks beneath them (faults); both, if no part is named.
 # SCREENSHOTS=<directory> keeps pictures.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-../packages.sh chromium fonts-dejavu-core fonts-wqy-microhei
 eval "$(../../charts/demo/env.sh)"
 
-./modules.sh
+journeys() {
+  local journey status=0
+  ../packages.sh chromium fonts-dejavu-core fonts-wqy-microhei || return
+  ./modules.sh || return
+  for journey in ./*.test.mjs; do
+    node --test --test-reporter=spec "$journey" && continue
+    # As in test/gotest.sh.
+    if node --test --test-reporter=spec "$journey"; then
+      echo "test/e2e/${journey#./}" >>"${SECOND_ATTEMPTS:-/dev/null}"
+    else
+      status=1
+    fi
+  done
+  return $status
+}
+
+faults() {
+  (cd ../.. && CGO_ENABLED=0 GOFLAGS=-trimpath GOTEST_FORMAT=standard-verbose \
+    test/gotest.sh ./test/faults -tags e2e -count=1 -timeout 35m)
+}
+
+[ $# -gt 0 ] || set -- journeys faults
 status=0
-for journey in ./*.test.mjs; do
-  node --test --test-reporter=spec "$journey" && continue
-  # As in test/gotest.sh.
-  if node --test --test-reporter=spec "$journey"; then
-    echo "test/e2e/${journey#./}" >>"${SECOND_ATTEMPTS:-/dev/null}"
-  else
-    status=1
-  fi
+for part; do
+  "$part" || status=1
 done
-cd ../..
-CGO_ENABLED=0 GOFLAGS=-trimpath GOTEST_FORMAT=standard-verbose \
-  test/gotest.sh ./test/faults -tags e2e -count=1 -timeout 35m || status=1
 exit $status
