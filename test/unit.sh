@@ -14,5 +14,6 @@ KUBEBUILDER_ASSETS=$("${ELASTICHUB_CACHE:?run this through make}/bin/localcluste
 export KUBEBUILDER_ASSETS
 
 # Never from the cache: real parts and the layout of the tree are no inputs that go knows.
-test/gotest.sh ./... -count=1 -timeout 15m "$@"
+# Twice as many packages at once as there are cores: the longest wait for kernels and API servers.
+test/gotest.sh ./... -p $((2 * $(nproc))) -count=1 -timeout 15m "$@"
 (cd localcluster && ../test/gotest.sh ./... -count=1 -timeout 5m "$@")
