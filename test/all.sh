@@ -2,6 +2,7 @@
 # All that CI runs, cheapest first, each step with its time. What waits most of the time
 # runs in lanes beside other steps; what breaks the cluster beneath others runs alone, at
 # the end.
+# shellcheck disable=SC2329 # functions are called by their names
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,7 +32,7 @@ lanes() {
     wait "${running[$lane]}" || status=1
     cat "$work/$lane"
   done
-  return $status
+  return "$status"
 }
 
 python() {

@@ -2,6 +2,7 @@
 # run.sh [PART...]: on the demo that `make run` started, the journeys in Chromium
 # (journeys), then what breaks beneath them (faults); both, if no part is named.
 # SCREENSHOTS=<directory> keeps pictures.
+# shellcheck disable=SC2329 # functions are called by their names
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -20,7 +21,7 @@ journeys() {
       status=1
     fi
   done
-  return $status
+  return "$status"
 }
 
 faults() {
@@ -33,4 +34,4 @@ status=0
 for part; do
   "$part" || status=1
 done
-exit $status
+exit "$status"
