@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh [PART...]: on the demo that `make run` started, the journeys in Chromium
-# (journeys), then what breaks beneath them (faults); both, if no part is named.
+# (journeys), then what breaks beneath them (faults), and what concerns all that runs
+# in the cluster (cluster); all, if no part is named.
 # SCREENSHOTS=<directory> keeps pictures.
 # shellcheck disable=SC2329 # functions are called by their names
 set -euo pipefail
@@ -24,12 +25,18 @@ journeys() {
   return "$status"
 }
 
-faults() {
-  (cd ../.. && CGO_ENABLED=0 GOFLAGS=-trimpath GOTEST_FORMAT=standard-verbose \
-    test/gotest.sh ./test/faults -tags e2e -count=1 -timeout 35m)
-}
+# Of test/faults: the API server away, the only node without room, devices and pools of
+# nodes, and a hundred of a user's at once.
+all='^(TestAPIServerAway|TestAKernelOutlivesItsServer|TestAPoolGrowsFromZero|TestDevicesByClaimsAreLent|TestAHundred.*)$'
 
-[ $# -gt 0 ] || set -- journeys faults
+broken() {
+  (cd ../.. && CGO_ENABLED=0 GOFLAGS=-trimpath GOTEST_FORMAT=standard-verbose \
+    test/gotest.sh ./test/faults -tags e2e -count=1 -timeout 35m "$@")
+}
+faults() { broken -skip "$all"; }
+cluster() { broken -run "$all"; }
+
+[ $# -gt 0 ] || set -- journeys faults cluster
 status=0
 for part; do
   "$part" || status=1
