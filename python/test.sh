@@ -3,6 +3,8 @@
 # an environment of their own for each requirement, such as 'jupyterhub>=6,<7'. One
 # that fails is run up to twice more and named, as in test/gotest.sh. Some look at
 # JupyterLab in Chromium.
+# PYTEST_WORKERS is how many processes run them, a file at a time in each (3; 0: pytest
+# itself, for a debugger).
 set -euo pipefail
 cd "$(dirname "$0")"
 
