@@ -77,16 +77,28 @@ func Collect(ctx context.Context, c client.Reader, want Wanted) (*Contents, erro
 }
 
 func list(ctx context.Context, c client.Reader, kind kind, namespace string) ([]*unstructured.Unstructured, error) {
-	options := []client.ListOption{client.InNamespace(namespace), client.Limit(pageSize)}
-	if kind.label != "" {
-		options = append(options, client.HasLabels{kind.label})
+	if kind.labels == nil {
+		return listWith(ctx, c, kind, client.InNamespace(namespace))
 	}
+	var all []*unstructured.Unstructured
+	for _, label := range kind.labels {
+		some, err := listWith(ctx, c, kind, client.InNamespace(namespace), client.HasLabels{label})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+func listWith(ctx context.Context, c client.Reader, kind kind, in client.InNamespace, options ...client.ListOption) ([]*unstructured.Unstructured, error) {
+	options = append(options, in, client.Limit(pageSize))
 	var all []*unstructured.Unstructured
 	for next := ""; ; {
 		page := &unstructured.UnstructuredList{}
 		page.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 		if err := c.List(ctx, page, append(options, client.Continue(next))...); err != nil {
-			return nil, fmt.Errorf("backup: read %s of %s: %w", kind.plural, namespace, err)
+			return nil, fmt.Errorf("backup: read %s of %s: %w", kind.plural, in, err)
 		}
 		for i := range page.Items {
 			page.Items[i].SetGroupVersionKind(kind.GroupVersionKind)

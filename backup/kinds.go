@@ -14,8 +14,8 @@ import (
 type kind struct {
 	schema.GroupVersionKind
 	plural string
-	// label is what objects bear that are ours, if not all are.
-	label string
+	// labels: objects that are ours bear one of them; none: all are ours.
+	labels []string
 	// sealed: it is in secrets.age alone.
 	sealed bool
 }
@@ -26,7 +26,7 @@ func ours(name, plural string) kind {
 
 var kinds = []kind{
 	{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "Secret"}, plural: "secrets", sealed: true},
-	{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, plural: "configmaps", label: usage.Label},
+	{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, plural: "configmaps", labels: []string{usage.Label, v1alpha1.LabelStaticHome}},
 	ours("GroupPolicy", "grouppolicies"),
 	ours("JupyterKernelTemplate", "jupyterkerneltemplates"),
 	ours("JupyterKernelSpec", "jupyterkernelspecs"),

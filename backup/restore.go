@@ -183,7 +183,7 @@ func (r *restorer) meet(ctx context.Context, o *unstructured.Unstructured) error
 		}
 		outcome, why = There, "another than in the archive"
 		overwrites := r.options.Overwrite
-		if o.GetKind() == "ConfigMap" && !overwrites {
+		if _, ledger := o.GetLabels()[usage.Label]; ledger && !overwrites {
 			empty, err := isEmptyLedger(there)
 			if err != nil {
 				return err

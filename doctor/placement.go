@@ -48,8 +48,9 @@ func storageClass(p *Picture) (found []Problem) {
 	return found
 }
 
+// homeOf is the home for which a policy has claims made, nil if there is none.
 func homeOf(policy v1alpha1.GroupPolicy) *v1alpha1.HomeVolume {
-	if policy.Spec.Storage == nil {
+	if policy.Spec.Storage == nil || policy.Spec.Storage.Home == nil || policy.Spec.Storage.Home.Static != nil {
 		return nil
 	}
 	return policy.Spec.Storage.Home

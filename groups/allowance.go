@@ -78,6 +78,7 @@ type Allowance struct {
 	Tolerations       []corev1.Toleration
 	Affinity          *corev1.Affinity
 	PriorityClassName string
+	SchedulerName     string
 	// ServiceAccountName is that of the first policy; its owner has to name that.
 	ServiceAccountName string
 	// ServiceAccountTokens are tokens of that account, and of the same policy.

@@ -214,6 +214,9 @@ func (t text) placement() {
 	if t.a.PriorityClassName != "" {
 		parts = append(parts, "priority class "+t.a.PriorityClassName)
 	}
+	if t.a.SchedulerName != "" {
+		parts = append(parts, "scheduler "+t.a.SchedulerName)
+	}
 	if t.a.ServiceAccountName != "" {
 		parts = append(parts, "as "+t.a.ServiceAccountName)
 	}
@@ -225,13 +228,21 @@ func (t text) placement() {
 	}
 }
 
+// homeText is how large a home is, or where.
+func homeText(h *v1alpha1.HomeVolume) string {
+	if h.Static != nil {
+		return h.Static.SubPath + " of " + h.Static.Claim
+	}
+	return h.Size.String()
+}
+
 func (t text) storage() {
 	s := t.a.Storage
 	if s == nil {
 		return
 	}
 	if s.Home != nil {
-		t.line("home", "storage.home", "%s at %s", s.Home.Size.String(), s.Home.Path())
+		t.line("home", "storage.home", "%s at %s", homeText(s.Home), s.Home.Path())
 	}
 	for _, v := range s.Shared {
 		mode := "read and write"

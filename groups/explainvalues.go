@@ -79,7 +79,7 @@ func (e Explanation) Values() []Value {
 	}
 	if s := a.Storage; s != nil {
 		if s.Home != nil {
-			add("storage.home", s.Home.Size.String()+" "+s.Home.Path())
+			add("storage.home", homeText(s.Home)+" "+s.Home.Path())
 		}
 		for _, v := range s.Shared {
 			add("storage.shared."+v.MountPath, v.Claim)

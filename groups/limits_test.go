@@ -69,6 +69,7 @@ var limits = map[string]limit{
 	"Tolerations":          {[]corev1.Toleration{{Key: "a"}}, []corev1.Toleration{{Key: "b"}}, []corev1.Toleration{{Key: "a"}}, "placement tolerates a=  [first]\n", "", ""},
 	"Affinity":             {&corev1.Affinity{}, (*corev1.Affinity)(nil), &corev1.Affinity{}, "placement affinity  [first]\n", "", ""},
 	"PriorityClassName":    {"a", "b", "a", "placement priority class a  [first]\n", "", ""},
+	"SchedulerName":        {"a", "b", "a", "placement scheduler a  [first]\n", "", ""},
 	"ServiceAccountName":   {"a", "b", "a", "placement as a  [first]\n", "", ""},
 	"ServiceAccountTokens": {[]v1alpha1.ServiceAccountToken{{Audience: "a", Path: "a"}}, []v1alpha1.ServiceAccountToken{{Audience: "b", Path: "b"}}, []v1alpha1.ServiceAccountToken{{Audience: "a", Path: "a"}}, "placement token for a  [first]\n", "", ""},
 	"ImagePullSecrets":     {[]v1alpha1.PullSecret{{Name: "a"}}, []v1alpha1.PullSecret{{Name: "b"}}, []v1alpha1.PullSecret{{Name: "a"}, {Name: "b"}}, "secret    b, to pull images  [second]\n", "", ""},

@@ -32,6 +32,11 @@ func validatePlacement(spec v1alpha1.GroupPolicySpec, at *field.Path) field.Erro
 		faults = append(faults, validateToleration(t, at.Child("tolerations").Index(i))...)
 	}
 	faults = append(faults, validateAffinity(spec.Affinity, at.Child("affinity"))...)
+	if spec.SchedulerName != "" {
+		for _, text := range validation.IsDNS1123Subdomain(spec.SchedulerName) {
+			faults = append(faults, field.Invalid(at.Child("schedulerName"), spec.SchedulerName, text))
+		}
+	}
 	if spec.PriorityClassName != "" {
 		for _, text := range validation.IsDNS1123Subdomain(spec.PriorityClassName) {
 			faults = append(faults, field.Invalid(at.Child("priorityClassName"), spec.PriorityClassName, text))

@@ -169,6 +169,7 @@ func allow(m Membership, policy v1alpha1.GroupPolicy) Allowance {
 		Tolerations:          spec.Tolerations,
 		Affinity:             spec.Affinity,
 		PriorityClassName:    spec.PriorityClassName,
+		SchedulerName:        spec.SchedulerName,
 		ServiceAccountName:   spec.ServiceAccountName,
 		ServiceAccountTokens: spec.ServiceAccountTokens,
 		ImagePullSecrets:     spec.ImagePullSecrets,

@@ -197,7 +197,8 @@ func validateStorage(s *v1alpha1.NotebookStorage, at *field.Path) field.ErrorLis
 	}
 	if h := s.Home; h != nil {
 		here := at.Child("home")
-		if h.Size.Sign() <= 0 {
+		faults = append(faults, podFaults(podrules.StaticHomeFaults(h, true), here)...)
+		if h.Size.Sign() <= 0 && h.Static == nil {
 			faults = append(faults, field.Invalid(here.Child("size"), h.Size.String(), "must be more than 0"))
 		}
 		mount(cmp.Or(h.MountPath, v1alpha1.DefaultHome), here.Child("mountPath"))

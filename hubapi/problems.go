@@ -134,9 +134,13 @@ func ownerUnclear(e *spawner.UnclearOwnerError) string {
 	if e.Owner.Known() {
 		whose = "was made for another user of that name, " + e.Owner.String() + " in the Hub's database"
 	}
-	return "The home volume " + e.Claim + " of " + e.User + " " + whose +
+	home, kind := "volume "+e.Claim, "persistentvolumeclaim"
+	if e.Static != "" {
+		home, kind = "directory "+e.Static, "configmap"
+	}
+	return "The home " + home + " of " + e.User + " " + whose +
 		", so it is neither given to you nor left aside. If it is yours, an administrator hands it over with: " +
-		"kubectl annotate persistentvolumeclaim " + e.Claim + " " + v1alpha1.AnnotationAdopt + "=" + shellWord(e.User)
+		"kubectl annotate " + kind + " " + e.Claim + " " + v1alpha1.AnnotationAdopt + "=" + shellWord(e.User)
 }
 
 // otherHomes says what to do where another spawner has left homes.

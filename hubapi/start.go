@@ -108,6 +108,7 @@ func startRequest(key spawner.Key, b startBody, a groups.Allowance, o forms.Opti
 		Tolerations:          a.Tolerations,
 		Affinity:             a.Affinity,
 		PriorityClassName:    a.PriorityClassName,
+		SchedulerName:        a.SchedulerName,
 		ServiceAccountName:   a.ServiceAccountName,
 		ServiceAccountTokens: a.ServiceAccountTokens,
 		ImagePullSecrets:     a.ImagePullSecrets,

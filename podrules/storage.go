@@ -33,6 +33,8 @@ type Claim struct {
 	Name     string
 	Path     string
 	ReadOnly bool
+	// SubPath is the directory of it that is mounted, empty for its root.
+	SubPath string
 }
 
 // Claims are a notebook's volumes, its home first.
@@ -43,7 +45,11 @@ func Claims(nb *v1alpha1.JupyterNotebook) []Claim {
 	}
 	var claims []Claim
 	if storage.Home != nil {
-		claims = append(claims, Claim{Volume: HomeVolume, Name: nb.HomeClaim(), Path: storage.Home.Path()})
+		home := Claim{Volume: HomeVolume, Name: nb.HomeClaim(), Path: storage.Home.Path()}
+		if static := storage.Home.Static; static != nil {
+			home.SubPath = static.SubPath
+		}
+		claims = append(claims, home)
 	}
 	for _, shared := range storage.Shared {
 		claims = append(claims, Claim{
@@ -54,7 +60,8 @@ func Claims(nb *v1alpha1.JupyterNotebook) []Claim {
 }
 
 // Mount gives a container of a Pod these volumes. A mount of its template at
-// one of their paths gives way, and so does a volume of one of their names.
+// one of their paths gives way, and so does a volume of one of their names. It is called
+// once for a Pod.
 func Mount(pod *corev1.PodSpec, c *corev1.Container, claims []Claim) {
 	c.VolumeMounts = slices.DeleteFunc(c.VolumeMounts, func(old corev1.VolumeMount) bool {
 		return slices.ContainsFunc(claims, func(claim Claim) bool { return claim.Path == path.Clean(old.MountPath) })
@@ -63,7 +70,8 @@ func Mount(pod *corev1.PodSpec, c *corev1.Container, claims []Claim) {
 		return slices.ContainsFunc(claims, func(claim Claim) bool { return claim.Volume == old.Name })
 	})
 	for _, claim := range claims {
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: claim.Volume, MountPath: claim.Path, ReadOnly: claim.ReadOnly})
+		within(pod, claim)
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: claim.Volume, MountPath: claim.Path, ReadOnly: claim.ReadOnly, SubPath: claim.SubPath})
 		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: claim.Volume, VolumeSource: corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim.Name, ReadOnly: claim.ReadOnly},
 		}})
@@ -104,7 +112,11 @@ func StorageFault(storage *v1alpha1.NotebookStorage) *Fault {
 		return nil
 	}
 	if home := storage.Home; home != nil {
-		if home.Size.Sign() <= 0 {
+		for _, f := range StaticHomeFaults(home, false) {
+			f.Path = "home." + f.Path
+			return &f
+		}
+		if home.Size.Sign() <= 0 && home.Static == nil {
 			return fault("home.size", "must be positive")
 		}
 		if f := pathFault("home.mountPath", home.Path()); f != nil {

@@ -13,12 +13,13 @@ import (
 const nearness = 100
 
 // Shareable reports whether the home of a notebook, if it has one, may be in use on
-// several nodes at a time, by what was asked of its claim.
+// several nodes at a time, by what was asked of its claim. One that holds many homes has to.
 func Shareable(nb *v1alpha1.JupyterNotebook) bool {
 	if nb.Spec.Storage == nil || nb.Spec.Storage.Home == nil {
 		return true
 	}
-	return slices.Contains(nb.Spec.Storage.Home.AccessModes, corev1.ReadWriteMany)
+	home := nb.Spec.Storage.Home
+	return home.Static != nil || slices.Contains(home.AccessModes, corev1.ReadWriteMany)
 }
 
 // KeepTogether has the scheduler prefer, for a Pod with the home of a notebook, the node

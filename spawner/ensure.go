@@ -79,6 +79,12 @@ func (c *controller) ensureClaim(ctx context.Context, o *observed) error {
 	if nb.HomeClaim() == "" {
 		return nil
 	}
+	if nb.Spec.Storage.Home.Static != nil {
+		if o.claim == nil || o.claim.DeletionTimestamp != nil {
+			return pending(ReasonWaitingForVolume, "The volume claim %s, in which homes are directories, is not there: an administrator makes it.", nb.HomeClaim())
+		}
+		return nil
+	}
 	if o.claim == nil {
 		// A notebook that was just removed may still be in the cache; its
 		// claim would have no owner and stay for ever.
@@ -149,7 +155,7 @@ func (c *controller) growClaim(ctx context.Context, o *observed) error {
 // claimDiffers is what of a home claim is not as spec has it, empty if all is. Only its
 // size can be changed, and only to more.
 func claimDiffers(nb *v1alpha1.JupyterNotebook, claim *corev1.PersistentVolumeClaim) string {
-	if claim == nil || nb.HomeClaim() == "" || claim.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
+	if claim == nil || nb.HomeClaim() == "" || nb.Spec.Storage.Home.Static != nil || claim.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
 		return ""
 	}
 	home, have := nb.Spec.Storage.Home, claim.Spec

@@ -26,12 +26,16 @@ import (
 //	if it is not there yet, the one that KubeSpawner has left (kubespawner.go);
 //	if it is another person's, one with a hash of the person in its name, empty at first.
 //
-// Where nobody can tell whose the claim of the name is, the start is refused.
+// Where nobody can tell whose the claim of the name is, the start is refused. A home that is a
+// directory of a claim is found in the same way (statichome.go).
 
-// templateOf is how the policy names the home claim; ok is false without a home.
+// templateOf is how the policy names the home; ok is false without one.
 func templateOf(req Request) (template string, ok bool) {
 	if req.Storage == nil || req.Storage.Home == nil {
 		return "", false
+	}
+	if static := req.Storage.Home.Static; static != nil {
+		return staticTemplate(static), true
 	}
 	return req.Storage.Home.Claim, true
 }
@@ -42,8 +46,8 @@ func personal(template string) bool {
 	return template == "" || strings.Contains(template, v1alpha1.UsernameMark)
 }
 
-// homeClaim decides which claim becomes the home of a start, and notes the
-// person on one that is there already. nb is the server's object, nil if there
+// homeClaim decides which claim, or which directory of a static home's, becomes the home of a
+// start, and notes the person on one that is there already. nb is the server's object, nil if there
 // is none yet, and name what it is or will be called. Errors: UnclearOwnerError,
 // OtherHomesError.
 func (s *Service) homeClaim(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook, name string) (string, error) {
@@ -51,6 +55,8 @@ func (s *Service) homeClaim(ctx context.Context, req Request, nb *v1alpha1.Jupyt
 	switch {
 	case !has:
 		return "", nil
+	case req.Storage.Home.Static != nil:
+		return s.staticHome(ctx, req, nb)
 	case !personal(template):
 		return template, nil
 	}
@@ -293,6 +299,9 @@ const (
 // those that go with the person; those that stay say that their owner left. nb is nil if
 // there is none.
 func (s *Service) removeClaims(ctx context.Context, k Key, nb *v1alpha1.JupyterNotebook, notebook string) error {
+	if err := s.leaveDirectories(ctx, k); err != nil {
+		return err
+	}
 	claims, err := s.claimsOf(ctx, k)
 	if err != nil {
 		return err

@@ -148,8 +148,11 @@ func otherOwner(noted HubUser, notes map[string]string, who requester) ownership
 // UnclearOwnerError: a home is of somebody who had the user's name, and it cannot be
 // told whether that was the same person. It is neither given away nor passed by.
 type UnclearOwnerError struct {
-	// Claim is the PersistentVolumeClaim, User the name that both have or had.
+	// Claim is the PersistentVolumeClaim, or the ConfigMap that says whose a static home is;
+	// User the name that both have or had.
 	Claim, User string
+	// Static is claim and path of a static home, as the policy has them; empty for others.
+	Static string
 	// Owner is who is noted on the claim; nobody if it was made by a release, or a
 	// spawner, that notes only names. If the Hub says that Owner is somebody else
 	// today, the next start with Request.Others gets an empty home.

@@ -94,7 +94,8 @@ func check(req Request) error {
 }
 
 // notebookSpec is the whole spec of a requested server whose object has that
-// name. home is the claim of its home volume, empty for the one named after it.
+// name. home is the claim of its home volume, empty for the one named after it, or the
+// directory of a static home.
 func notebookSpec(cfg Config, req Request, name, home string) v1alpha1.JupyterNotebookSpec {
 	spec := v1alpha1.JupyterNotebookSpec{
 		Template:      &v1alpha1.PodTemplate{PodTemplateSpec: requestTemplate(cfg, req)},
@@ -116,7 +117,11 @@ func notebookSpec(cfg Config, req Request, name, home string) v1alpha1.JupyterNo
 	}
 	if spec.Storage != nil && spec.Storage.Home != nil {
 		made := spec.Storage.Home
-		made.Claim = home
+		if made.Static != nil {
+			made.Static.SubPath = home
+		} else {
+			made.Claim = home
+		}
 		made.Labels, made.Annotations = podrules.WriteOut(made.Labels, made.Annotations, person(req.Key))
 	}
 	if req.ServerIdleSeconds > 0 {
@@ -147,6 +152,7 @@ func requestTemplate(cfg Config, req Request) corev1.PodTemplateSpec {
 		Tolerations:        req.Tolerations,
 		Affinity:           req.Affinity.DeepCopy(),
 		PriorityClassName:  req.PriorityClassName,
+		SchedulerName:      req.SchedulerName,
 		ServiceAccountName: req.ServiceAccountName,
 		ImagePullSecrets:   pullSecrets(req.ImagePullSecrets),
 	}}

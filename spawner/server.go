@@ -59,6 +59,8 @@ type Request struct {
 	Tolerations                []corev1.Toleration
 	Affinity                   *corev1.Affinity
 	PriorityClassName          string
+	// SchedulerName is empty for the cluster's own.
+	SchedulerName string
 	// ServiceAccountName is checked against the first of KernelOptions.Policies.
 	ServiceAccountName string
 	// ServiceAccountTokens are tokens of that account.
@@ -66,7 +68,7 @@ type Request struct {
 	ImagePullSecrets     []v1alpha1.PullSecret
 	// Pod is what the Pod has besides; podrules finds no fault with it.
 	Pod *v1alpha1.PolicyPod
-	// Storage may have {username} in the name of the home claim.
+	// Storage may have {username} in the name of the home claim, or in the path of a static home.
 	Storage       *v1alpha1.NotebookStorage
 	KernelOptions v1alpha1.KernelOptions
 	// ServersPerUser below one means one.

@@ -366,7 +366,7 @@ func (s *Service) stop(ctx context.Context, nb *v1alpha1.JupyterNotebook, versio
 
 // Remove deletes the server, its environment and the home volume made for it.
 // A claim that spec names, or that was there before, may be shared and stays; storage.home.onRemoval
-// may say otherwise.
+// may say otherwise. Nothing of a static home is deleted.
 // It does not wait, and removing what is not there does nothing.
 func (s *Service) Remove(ctx context.Context, k Key) error {
 	nb, name, err := s.locate(ctx, s.requester(Request{Key: k}))
@@ -440,6 +440,9 @@ func (s *Service) Rename(ctx context.Context, k Key, to string) error {
 		if err := s.noteOwner(ctx, home, renamed, ""); err != nil {
 			return err
 		}
+	}
+	if err := s.renameDirectories(ctx, k, renamed); err != nil {
+		return err
 	}
 	if nb == nil {
 		return nil

@@ -96,6 +96,13 @@ func (nb *JupyterNotebook) CountsAsRunning() bool {
 // slug, in the value of a variable as it is.
 const UsernameMark = "{username}"
 
+// SafeUsernameMark and EscapedUsernameMark in the path of a static home stand for the user as
+// KubeSpawner writes the name: from 7 on, and before that.
+const (
+	SafeUsernameMark    = "{safe_username}"
+	EscapedUsernameMark = "{escaped_username}"
+)
+
 // ServernameMark in a policy stands for the server, whose name is empty for the default one.
 const ServernameMark = "{servername}"
 
@@ -110,7 +117,11 @@ func (nb *JupyterNotebook) HomeClaim() string {
 	if nb.Spec.Storage == nil || nb.Spec.Storage.Home == nil {
 		return ""
 	}
-	return cmp.Or(nb.Spec.Storage.Home.Claim, DefaultHomeClaim(nb.Name))
+	home := nb.Spec.Storage.Home
+	if home.Static != nil {
+		return home.Static.Claim
+	}
+	return cmp.Or(home.Claim, DefaultHomeClaim(nb.Name))
 }
 
 // IsOfHub tells that a Hub makes, starts and deletes the notebook.

@@ -82,8 +82,8 @@ type GroupPolicySpec struct {
 	// Help is shown at the fields of the form, in the user's language.
 	Help *PolicyHelp `json:"help,omitempty"`
 
-	// NodeSelector, tolerations, affinity and priorityClassName say where servers and
-	// kernels run.
+	// NodeSelector, tolerations, affinity, priorityClassName and schedulerName say where
+	// servers and kernels run.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// Tolerations of servers and kernels.
 	// +kubebuilder:validation:MaxItems=64
@@ -94,6 +94,11 @@ type GroupPolicySpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
 	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// SchedulerName is the scheduler that places servers and kernels, such as the user
+	// scheduler of zero-to-jupyterhub.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
+	SchedulerName string `json:"schedulerName,omitempty"`
 	// ImagePullSecrets are Secrets of the namespace, used for servers and kernels.
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []PullSecret `json:"imagePullSecrets,omitempty"`

@@ -24,6 +24,10 @@ const (
 	// the name of its claim: such Pods are placed together.
 	LabelHome = "elastichub.io/home"
 
+	// LabelStaticHome is, on a ConfigMap that says whose a directory is which is a static home,
+	// the name of the claim that it is in.
+	LabelStaticHome = "elastichub.io/static-home"
+
 	// LabelTaken is "true" on the Pod of a kernel that somebody has, unlike a warm one's.
 	LabelTaken = "elastichub.io/taken"
 
@@ -128,6 +132,7 @@ const (
 	ComponentNotebook = "singleuser-server"
 	ComponentKernel   = "kernel"
 	ComponentGateway  = "kernel-gateway"
+	ComponentHome     = "home" // of what says whose a static home is
 	AppName           = "jupyterhub"
 	KernelContainer   = "kernel"
 	AgentContainer    = "agent" // beside it, in Pods of kernels with a kernelspec

@@ -137,13 +137,20 @@ type NotebookStorage struct {
 	Shared []SharedVolume `json:"shared,omitempty"`
 }
 
-// HomeVolume is a claim that is created for the notebook and outlives its Pods.
+// HomeVolume is a claim that is created for the notebook and outlives its Pods, or a directory of
+// one that is there.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.static) || has(self.size)",fieldPath=".size",message="must be set without static"
 type HomeVolume struct {
 	// Claim is the name of the PersistentVolumeClaim; empty means the
 	// notebook's name with the prefix "home-".
 	Claim string `json:"claim,omitempty"`
-	// Size that the volume is asked to have.
-	Size resource.Quantity `json:"size"`
+	// Static makes the home a directory of a claim that is there, which many homes share.
+	// Beside it mountPath alone may be set: nothing is made.
+	Static *StaticHome `json:"static,omitempty"`
+	// Size that the volume is asked to have; required without static.
+	// +optional
+	Size resource.Quantity `json:"size,omitempty"`
 	// StorageClassName is the class that makes the volume.
 	StorageClassName *string `json:"storageClassName,omitempty"`
 	// AccessModes of the claim.
@@ -166,6 +173,20 @@ type HomeVolume struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// Selector of the volumes that a claim which is made may be bound to.
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+}
+
+// StaticHome is a home that is a directory of a claim.
+type StaticHome struct {
+	// Claim is the name of the PersistentVolumeClaim, which an administrator makes.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Claim string `json:"claim"`
+	// SubPath is the directory, from the volume's root. In a policy one part of it has
+	// {username}, or {safe_username} or {escaped_username} as KubeSpawner writes them, and a
+	// later one may be {servername}.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	SubPath string `json:"subPath"`
 }
 
 // Values of HomeVolume.OnRemoval.

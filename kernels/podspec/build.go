@@ -234,6 +234,9 @@ func finish(cfg Config, pod *corev1.Pod, in Parts) {
 		if p.PriorityClassName != "" {
 			pod.Spec.PriorityClassName = p.PriorityClassName
 		}
+		if p.SchedulerName != "" {
+			pod.Spec.SchedulerName = p.SchedulerName
+		}
 		if p.Affinity != nil {
 			pod.Spec.Affinity = p.Affinity.DeepCopy()
 		}

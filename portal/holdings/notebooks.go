@@ -30,7 +30,9 @@ type Notebook struct {
 // Home is the volume of a notebook that outlives it.
 type Home struct {
 	// Claim is the name of the PersistentVolumeClaim.
-	Claim     string `json:"claim"`
+	Claim string `json:"claim"`
+	// SubPath is the directory of it that is the home; empty where that is all of it.
+	SubPath   string `json:"sub_path,omitempty"`
 	Size      string `json:"size"`
 	MountPath string `json:"mount_path"`
 }
@@ -80,7 +82,11 @@ func HomeOf(nb *v1alpha1.JupyterNotebook) *Home {
 	if nb.HomeClaim() == "" {
 		return nil
 	}
-	return &Home{Claim: nb.HomeClaim(), Size: nb.Spec.Storage.Home.Size.String(), MountPath: nb.Spec.Storage.Home.Path()}
+	home := nb.Spec.Storage.Home
+	if home.Static != nil {
+		return &Home{Claim: home.Static.Claim, SubPath: home.Static.SubPath, MountPath: home.Path()}
+	}
+	return &Home{Claim: nb.HomeClaim(), Size: home.Size.String(), MountPath: home.Path()}
 }
 
 // Version of an object is another when somebody has changed its spec, or made it anew; what
