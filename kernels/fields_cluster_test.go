@@ -316,6 +316,7 @@ func TestEveryFieldOfKernelsIsLive(t *testing.T) {
 			"tolerations":                              {edit: func(p *gp) { p.Spec.Tolerations = []corev1.Toleration{{Key: "a", Operator: corev1.TolerationOpExists}} }},
 			"affinity":                                 {edit: func(p *gp) { p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{}} }},
 			"priorityClassName":                        {edit: func(p *gp) { p.Spec.PriorityClassName = "system-node-critical" }},
+			"schedulerName":                            {edit: func(p *gp) { p.Spec.SchedulerName = "packing" }},
 			"imagePullSecrets[].name":                  {edit: func(p *gp) { p.Spec.ImagePullSecrets[0].Name = "other" }},
 			"serviceAccountName":                       {edit: func(p *gp) { p.Spec.ServiceAccountName += "-other" }},
 			"serviceAccountTokens[].audience":          {edit: func(p *gp) { p.Spec.ServiceAccountTokens[0].Audience = "bank" }},

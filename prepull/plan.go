@@ -117,6 +117,25 @@ func (p *planner) addChannels(policy *v1alpha1.GroupPolicy) {
 		p.want(image, imagestate.Use{Policy: policy.Name, Channel: channel.ID})
 		p.put(at, at.Nodes, secrets, image)
 	}
+	p.addBeside(policy, at, secrets)
+}
+
+// addBeside takes the images of the containers that a policy puts into the Pods of servers,
+// which start where those do.
+func (p *planner) addBeside(policy *v1alpha1.GroupPolicy, at place, secrets []string) {
+	if policy.Spec.Pod == nil {
+		return
+	}
+	for _, list := range [][]corev1.Container{policy.Spec.Pod.InitContainers, policy.Spec.Pod.Containers} {
+		for _, c := range list {
+			if c.Image == "" {
+				continue
+			}
+			image := p.cfg.NotebookImages.Of(c.Image)
+			p.want(image, imagestate.Use{Policy: policy.Name, Container: c.Name})
+			p.put(at, at.Nodes, secrets, image)
+		}
+	}
 }
 
 func (p *planner) isChosen(policy, channel string) bool {
@@ -253,7 +272,7 @@ func (p *planner) nodesOf(at place) (nodes *corev1.NodeSelector, why string) {
 }
 
 // plan puts everything in order: the service's image first, which all others wait for, then
-// those of servers, then those of kernels.
+// those of containers beside servers, those of servers, and those of kernels.
 func (p *planner) plan() Plan {
 	plan := Plan{Wanted: []imagestate.Wanted{}}
 	for _, w := range p.wanted {
@@ -280,11 +299,13 @@ func compareUses(a, b imagestate.Use) int {
 		switch {
 		case u.Service:
 			return 0
-		case u.Channel != "":
+		case u.Container != "": // those of them that are first are needed before the server's
 			return 1
-		default:
+		case u.Channel != "":
 			return 2
+		default:
+			return 3
 		}
 	}
-	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.KernelSpec, b.KernelSpec))
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Container, b.Container), cmp.Compare(a.KernelSpec, b.KernelSpec))
 }

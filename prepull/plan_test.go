@@ -92,6 +92,17 @@ func TestPlan(t *testing.T) {
 		"two policies, one image, which is replaced": {func(_ *Config, s *Sources) {
 			s.Policies = []v1alpha1.GroupPolicy{policy("staff", "old/lab:1"), policy("guests", "lab:4")}
 		}, told{uses: map[string][]imagestate.Use{"lab:4": {channelOf("guests"), channelOf("staff")}}, places: [][]string{{"lab:4"}}}},
+		"containers beside servers, and before them": {func(_ *Config, s *Sources) {
+			p := policy("staff", "lab:3")
+			p.Spec.Pod = &v1alpha1.PolicyPod{
+				InitContainers: []corev1.Container{{Name: "fetch", Image: "git:2"}, {Name: "none"}},
+				Containers:     []corev1.Container{{Name: "proxy", Image: "old/proxy:1"}, {Name: "again", Image: "lab:3"}},
+			}
+			s.Policies = []v1alpha1.GroupPolicy{p}
+		}, told{uses: map[string][]imagestate.Use{
+			"git:2": {{Policy: "staff", Container: "fetch"}}, "lab:4": {{Policy: "staff", Container: "proxy"}},
+			"lab:3": {{Policy: "staff", Container: "again"}, channelOf("staff")},
+		}, places: [][]string{{"lab:3", "git:2", "lab:4"}}}},
 		"hidden, and nobody has chosen it": {func(_ *Config, s *Sources) {
 			p := policy("staff", "lab:3")
 			p.Spec.Images = append(p.Spec.Images, v1alpha1.ImageChannel{ID: "former", Image: "lab:2", Hidden: true})

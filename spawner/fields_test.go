@@ -62,6 +62,12 @@ var notebookFields = map[string]fieldRow{
 	"envSecret":              {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.EnvSecret = "environment" }},
 	"storage.home.claim":     {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Home.Claim = "another" }},
 	"storage.home.mountPath": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Home.MountPath = "/home/other" }},
+	"storage.home.static.claim": {edit: func(s *v1alpha1.JupyterNotebookSpec) {
+		*s.Storage.Home = v1alpha1.HomeVolume{Static: &v1alpha1.StaticHome{Claim: s.Storage.Home.Claim, SubPath: "alice"}}
+	}},
+	"storage.home.static.subPath": {edit: func(s *v1alpha1.JupyterNotebookSpec) {
+		*s.Storage.Home = v1alpha1.HomeVolume{Static: &v1alpha1.StaticHome{Claim: s.Storage.Home.Claim, SubPath: "homes/bob"}}
+	}},
 	"storage.home.size": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Home.Size = resource.MustParse("2Gi") },
 		then: func(c *cluster, nb *v1alpha1.JupyterNotebook) bool { return c.claimHas(nb, "2Gi") }},
 	"storage.home.storageClassName": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Home.StorageClassName = ptr.To("other") },

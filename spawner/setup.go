@@ -73,7 +73,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.Service{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
-		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(c.byClaim)).
 		Watches(&v1alpha1.JupyterGateway{}, handler.EnqueueRequestsFromMapFunc(c.byGateway), builder.WithPredicates(predicate.Funcs{UpdateFunc: availabilityChanged})).
 		Watches(&v1alpha1.JupyterKernel{}, handler.EnqueueRequestsFromMapFunc(byNotebook), builder.WithPredicates(predicate.Funcs{UpdateFunc: holdingChanged})).
 		Watches(&v1alpha1.GroupPolicy{}, handler.EnqueueRequestsFromMapFunc(c.byPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -116,6 +116,18 @@ func byLabel(_ context.Context, object client.Object) []reconcile.Request {
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}}
+}
+
+// byClaim leads from a home claim to its notebook, and from one that static homes are in to
+// those that wait for it.
+func (c *controller) byClaim(ctx context.Context, claim client.Object) []reconcile.Request {
+	if own := byLabel(ctx, claim); own != nil {
+		return own
+	}
+	return c.notebooksWhere(ctx, func(nb *v1alpha1.JupyterNotebook) bool {
+		waits := nb.Status.Phase == v1alpha1.NotebookPending || nb.Status.Phase == v1alpha1.NotebookStarting
+		return waits && !nb.Spec.Stopped && nb.Namespace == claim.GetNamespace() && nb.HomeClaim() == claim.GetName() && nb.Spec.Storage.Home.Static != nil
+	})
 }
 
 // byNotebook leads from a kernel to its notebook, whose idle time it holds up.

@@ -18,6 +18,8 @@ func (m *Messages) usedBy(u imagestate.Use) string {
 	switch {
 	case u.Service:
 		return m.ImageService.plain()
+	case u.Container != "":
+		return m.say(m.ImageContainer, "container", u.Container, "policy", u.Policy)
 	case u.Channel != "":
 		return m.say(m.ImageChannel, "channel", u.Channel, "policy", u.Policy)
 	default:

@@ -452,6 +452,7 @@ type texts struct {
 	ColNodes           message `json:"colNodes"`
 	ImageSize          message `json:"imageSize"`
 	ImageChannel       message `json:"imageChannel"`
+	ImageContainer     message `json:"imageContainer"`
 	ImageKernel        message `json:"imageKernel"`
 	ImageService       message `json:"imageService"`
 	ImageNodes         message `json:"imageNodes"`

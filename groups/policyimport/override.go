@@ -252,6 +252,8 @@ func (r *Result) override(path string, v any, p *profile) error {
 			strict(key, &p.shared.Tolerations)
 		case "priority_class_name":
 			strict(key, &p.shared.PriorityClassName)
+		case "scheduler_name":
+			strict(key, &p.shared.SchedulerName)
 		case "image_pull_secrets":
 			strict(key, &p.shared.ImagePullSecrets)
 		case "environment":
@@ -261,6 +263,10 @@ func (r *Result) override(path string, v any, p *profile) error {
 				home := v1alpha1.HomeVolume{}
 				if had := storage(p).Home; had != nil {
 					home = *had
+				}
+				if home.Static != nil {
+					r.addLost("%s.%s: homes are directories of the claim %s, which have no size", path, key, home.Static.Claim)
+					continue
 				}
 				home.Size = *size
 				storage(p).Home = &home

@@ -166,6 +166,54 @@ func TestValuesOfZeroToJupyterHub(t *testing.T) {
 	assert.Empty(t, r.Lost)
 }
 
+// TestStaticHomesOfZeroToJupyterHub: a directory of one claim, as KubeSpawner has named it.
+func TestStaticHomesOfZeroToJupyterHub(t *testing.T) {
+	const values = `
+singleuser:
+  image: {name: lab}
+  cpu: {limit: 1}
+  memory: {limit: 1G}
+  storage: {type: static, homeMountPath: /home/x, static: {pvcName: homes, subPath: %s}}
+  initContainers:
+    - {name: own, image: a, volumeMounts: [{name: home, mountPath: /h, subPath: "homes/{username}"}]}
+hub: {config: {KubeSpawner: {%s}}}
+scheduling: {userScheduler: {enabled: %v}}
+`
+	for _, row := range []struct {
+		subPath, traits string
+		scheduler       bool
+		want, placed    string
+		lost            []string
+	}{
+		{`"homes/{username}"`, "", false, "homes/{safe_username}", "", []string{"write {escaped_username}"}},
+		{`"homes/{username}/"`, "slug_scheme: escape", true, "homes/{escaped_username}", "user-scheduler", []string{"user-scheduler is zero-to-jupyterhub's own"}},
+		{`"homes/{escaped_username}"`, "scheduler_name: packing", true, "homes/{escaped_username}", "packing", []string{"mounts the user's directory of the claim at /h"}},
+		{`homes`, "", false, "", "", []string{"static.subPath"}},
+		{`"{unescaped_username}"`, "", false, "", "", []string{"static.subPath"}},
+	} {
+		r, err := Import(fmt.Appendf(nil, values, row.subPath, row.traits, row.scheduler), Options{})
+		require.NoError(t, err, row)
+		require.Len(t, r.Policies, 1)
+		spec := r.Policies[0].Spec
+		assert.Equal(t, row.placed, spec.SchedulerName)
+		for _, part := range row.lost {
+			assert.Contains(t, strings.Join(r.Lost, "\n"), part)
+		}
+		if row.want == "" {
+			assert.Nil(t, spec.Storage, row)
+			continue
+		}
+		assert.Equal(t, &v1alpha1.HomeVolume{MountPath: "/home/x", Static: &v1alpha1.StaticHome{Claim: "homes", SubPath: row.want}}, spec.Storage.Home)
+		require.Len(t, spec.Pod.InitContainers, 1)
+		if !strings.Contains(strings.Join(r.Lost, "\n"), "mounts the user's") {
+			assert.Empty(t, spec.Pod.InitContainers[0].VolumeMounts[0].SubPath, "the volume home is that directory")
+		}
+		text, err := YAML(r.Policies)
+		require.NoError(t, err)
+		assert.Contains(t, string(text), "subPath: '"+row.want+"'")
+	}
+}
+
 // Whoever is in one policy's groups could have all of it before: of all subsets of
 // allowed_groups, no policy has what one of its groups may not.
 func TestNobodyGetsMoreThanTheProfilesGave(t *testing.T) {

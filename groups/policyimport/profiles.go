@@ -43,7 +43,7 @@ type profile struct {
 // profiles makes a policy for every set of allowed_groups, and one for everybody.
 // Each has what is open to all, and what all of its groups may have.
 func (r *Result) profiles(in found, o Options) error {
-	every, err := r.everyServer(in.singleuser)
+	every, err := r.everyServer(in)
 	faults := []error{err}
 	var all []profile
 	anyDefault := slices.ContainsFunc(in.list, func(v any) bool { return lookup(v, "default") == true })
@@ -249,6 +249,7 @@ func (r *Result) share(spec *v1alpha1.GroupPolicySpec, title string, members []p
 	agree("affinity", func(s *v1alpha1.GroupPolicySpec) any { return s.Affinity }, func(s *v1alpha1.GroupPolicySpec) { spec.Affinity = s.Affinity })
 	agree("tolerations", func(s *v1alpha1.GroupPolicySpec) any { return s.Tolerations }, func(s *v1alpha1.GroupPolicySpec) { spec.Tolerations = s.Tolerations })
 	agree("priority_class_name", func(s *v1alpha1.GroupPolicySpec) any { return s.PriorityClassName }, func(s *v1alpha1.GroupPolicySpec) { spec.PriorityClassName = s.PriorityClassName })
+	agree("scheduler_name", func(s *v1alpha1.GroupPolicySpec) any { return s.SchedulerName }, func(s *v1alpha1.GroupPolicySpec) { spec.SchedulerName = s.SchedulerName })
 	agree("image_pull_secrets", func(s *v1alpha1.GroupPolicySpec) any { return s.ImagePullSecrets }, func(s *v1alpha1.GroupPolicySpec) { spec.ImagePullSecrets = s.ImagePullSecrets })
 	agree("environment", func(s *v1alpha1.GroupPolicySpec) any { return s.Env }, func(s *v1alpha1.GroupPolicySpec) { spec.Env = s.Env })
 	had := func(s *v1alpha1.GroupPolicySpec) v1alpha1.NotebookStorage {
@@ -261,7 +262,7 @@ func (r *Result) share(spec *v1alpha1.GroupPolicySpec, title string, members []p
 	if kept.Home != nil || len(kept.Shared) > 0 {
 		spec.Storage = &kept
 	}
-	if kept.Home != nil {
+	if kept.Home != nil && kept.Home.Static == nil {
 		kept.Home = dressed(kept.Home, &members[0].home)
 		for i := range members {
 			if encoded(members[i].home) != encoded(members[0].home) {

@@ -13,7 +13,7 @@ import (
 
 // samples are values of KubeSpawner's traits in a kubespawner_override.
 var samples = map[string]string{
-	"image": "other:1", "node_selector": "{pool: x}", "tolerations": "[{operator: Exists}]", "priority_class_name": "low",
+	"image": "other:1", "node_selector": "{pool: x}", "tolerations": "[{operator: Exists}]", "priority_class_name": "low", "scheduler_name": "packing",
 	"image_pull_secrets":      "[{name: registry}]",
 	"node_affinity_preferred": "[{weight: 1, preference: {matchExpressions: [{key: a, operator: Exists}]}}]",
 	"node_affinity_required":  "[{matchExpressions: [{key: a, operator: Exists}]}]",

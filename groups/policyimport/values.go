@@ -3,11 +3,15 @@ package policyimport
 import (
 	"cmp"
 	"maps"
+	"path"
 	"slices"
+	"strings"
 
 	yamlv3 "go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 )
 
 // found is where the profiles of a document are.
@@ -18,7 +22,13 @@ type found struct {
 	// singleuser is what zero-to-jupyterhub gives to every server, nil if the
 	// document is none of its values.
 	singleuser map[string]any
+	// scheduler places all servers, empty for the cluster's own; slugScheme is how KubeSpawner
+	// writes names, empty where nothing is said.
+	scheduler, slugScheme string
 }
+
+// userScheduler is what zero-to-jupyterhub calls its own.
+const userScheduler = "user-scheduler"
 
 // maxNesting is how deep zero-to-jupyterhub may lie among the charts that have it as a part.
 const maxNesting = 4
@@ -38,6 +48,13 @@ func findProfiles(document any) (found, bool) {
 	within = at[:len(at)-1]
 	values, _ := lookup(document, at...).(map[string]any)
 	f := found{singleuser: values}
+	within = slices.Clip(within)
+	spawner := append(within, "hub", "config", "KubeSpawner")
+	f.slugScheme, _ = lookup(document, append(slices.Clip(spawner), "slug_scheme")...).(string)
+	f.scheduler, _ = lookup(document, append(slices.Clip(spawner), "scheduler_name")...).(string)
+	if lookup(document, append(within, "scheduling", "userScheduler", "enabled")...) == true {
+		f.scheduler = cmp.Or(f.scheduler, userScheduler)
+	}
 	for _, path := range [][]string{
 		append(slices.Clone(at), "profileList"),
 		append(slices.Clone(within), "hub", "config", "KubeSpawner", "profile_list"),
@@ -70,8 +87,12 @@ func singleuser(document any, path []string) []string {
 }
 
 // everyServer reads what zero-to-jupyterhub gives to every server. Profiles override it.
-func (r *Result) everyServer(values map[string]any) (profile, error) {
-	base := profile{gpus: map[string]int32{}}
+func (r *Result) everyServer(in found) (profile, error) {
+	base, values := profile{gpus: map[string]int32{}}, in.singleuser
+	base.shared.SchedulerName = in.scheduler
+	if in.scheduler == userScheduler {
+		r.addLost("scheduling.userScheduler: %s is zero-to-jupyterhub's own, which goes when that chart does", userScheduler)
+	}
 	if values == nil {
 		return base, nil
 	}
@@ -123,7 +144,7 @@ func (r *Result) everyServer(values map[string]any) (profile, error) {
 		}
 	}
 	err := r.override("singleuser", override, &base)
-	r.home(values, &base)
+	r.home(values, in.slugScheme, &base)
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		switch key {
 		case "profileList", "cpu", "memory", "nodeSelector", "extraTolerations", "extraEnv", "extraResource", "storage", "image",
@@ -169,10 +190,13 @@ func empty(v any) bool {
 }
 
 // home reads storage, which is a home for every server where nothing else is said.
-func (r *Result) home(values map[string]any, base *profile) {
+func (r *Result) home(values map[string]any, slugScheme string, base *profile) {
 	storageValues, _ := values["storage"].(map[string]any)
 	switch kind := cmp.Or(scalar(storageValues["type"]), "dynamic"); kind {
 	case "dynamic":
+	case "static":
+		r.staticHome(storageValues, slugScheme, base)
+		return
 	case "none":
 		return
 	default:
@@ -202,6 +226,53 @@ func (r *Result) home(values map[string]any, base *profile) {
 	}
 	home.Claim = r.claim(scalar(dynamic["pvcNameTemplate"]))
 	storage(base).Home = home
+	r.restOfStorage(storageValues)
+}
+
+// staticHome reads storage of the type static: a directory of one claim for each user.
+func (r *Result) staticHome(storageValues map[string]any, slugScheme string, base *profile) {
+	claim, at := scalar(lookup(storageValues, "static", "pvcName")), scalar(lookup(storageValues, "static", "subPath"))
+	at = strings.Trim(path.Clean(cmp.Or(at, v1alpha1.UsernameMark)), "/")
+	mark := v1alpha1.SafeUsernameMark
+	if slugScheme == "escape" {
+		mark = v1alpha1.EscapedUsernameMark
+	}
+	if strings.Contains(at, v1alpha1.UsernameMark) && mark == v1alpha1.SafeUsernameMark {
+		r.addLost("singleuser.storage.static.subPath: {username} is %s, as KubeSpawner has written it since 7: of directories that zero-to-jupyterhub before 4 has made, write %s", mark, v1alpha1.EscapedUsernameMark)
+	}
+	r.withinHome(at, base)
+	at = strings.ReplaceAll(at, v1alpha1.UsernameMark, mark)
+	home := &v1alpha1.HomeVolume{Static: &v1alpha1.StaticHome{Claim: claim, SubPath: at}, MountPath: scalar(storageValues["homeMountPath"])}
+	if faults := podrules.StaticHomeFaults(home, true); len(faults) > 0 {
+		r.addLost("singleuser.storage.%s: servers have no home until spec.storage.home is set", faults[0].Error())
+		return
+	}
+	storage(base).Home = home
+	r.restOfStorage(storageValues)
+}
+
+// withinHome has containers that mount the directory of the user mount the home, which is that.
+func (r *Result) withinHome(subPath string, base *profile) {
+	if base.shared.Pod == nil {
+		return
+	}
+	for _, list := range [][]corev1.Container{base.shared.Pod.InitContainers, base.shared.Pod.Containers} {
+		for i := range list {
+			for j := range list[i].VolumeMounts {
+				switch m := &list[i].VolumeMounts[j]; {
+				case m.Name != podrules.HomeVolume:
+				case path.Clean(m.SubPath) == subPath:
+					m.SubPath = ""
+				default:
+					r.addLost("singleuser: the container %s mounts the user's directory of the claim at %s, and not what is beside it", list[i].Name, m.MountPath)
+				}
+			}
+		}
+	}
+}
+
+// restOfStorage lists what of storage is not known.
+func (r *Result) restOfStorage(storageValues map[string]any) {
 	for _, key := range slices.Sorted(maps.Keys(storageValues)) {
 		switch key {
 		case "type", "capacity", "homeMountPath", "extraVolumes", "extraVolumeMounts", "dynamic", "static", "extraLabels", "extraAnnotations":

@@ -12,11 +12,13 @@ const LabelPlacement = "elastichub.io/prepull"
 // Gate keeps such a Pod from being scheduled until it is its node's turn.
 const Gate = "elastichub.io/prepull"
 
-// Use is who runs an image: servers of a policy's channel, kernels of a kernelspec, or, if
-// Service is set, every kernel's Pod, which takes its agent from it.
+// Use is who runs an image: servers of a policy's channel, a container that a policy puts into
+// the Pods of servers, kernels of a kernelspec, or, if Service is set, every kernel's Pod, which
+// takes its agent from it.
 type Use struct {
 	Policy     string `json:"policy,omitempty"`
 	Channel    string `json:"channel,omitempty"`
+	Container  string `json:"container,omitempty"`
 	KernelSpec string `json:"kernelspec,omitempty"`
 	Service    bool   `json:"service,omitempty"`
 }

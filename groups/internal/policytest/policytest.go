@@ -111,6 +111,10 @@ func Rows() []Row {
 			s.Storage = &v1alpha1.NotebookStorage{Shared: []v1alpha1.SharedVolume{{Name: "x", Claim: "x", MountPath: "/var/run/secrets/tokens/x"}}}
 		}, []string{"FieldValueInvalid spec.storage.shared[0].mountPath"}},
 		{"priority class", true, func(s *spec) { s.PriorityClassName = "No" }, []string{"FieldValueInvalid spec.priorityClassName"}},
+		{"scheduler", true, func(s *spec) { s.SchedulerName = "No" }, []string{"FieldValueInvalid spec.schedulerName"}},
+		{"homes in one volume that cannot be", false, func(s *spec) {
+			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{Static: &v1alpha1.StaticHome{Claim: "Homes", SubPath: "all"}, OnRemoval: v1alpha1.HomeDelete}}
+		}, []string{"FieldValueForbidden spec.storage.home.static.claim", "FieldValueForbidden spec.storage.home.static.subPath", "FieldValueForbidden spec.storage.home.onRemoval"}},
 		{"storage", true, func(s *spec) {
 			s.Storage = &v1alpha1.NotebookStorage{Home: &v1alpha1.HomeVolume{MountPath: "/home/../etc"}, Shared: []v1alpha1.SharedVolume{
 				{Name: "data", Claim: "data", MountPath: "/data"}, {Name: "data", Claim: "", MountPath: "/data"}, {Name: "x", Claim: "x", MountPath: "relative"}}}
