@@ -150,7 +150,7 @@ type HomeVolume struct {
 	Static *StaticHome `json:"static,omitempty"`
 	// Size that the volume is asked to have; required without static.
 	// +optional
-	Size resource.Quantity `json:"size,omitempty"`
+	Size resource.Quantity `json:"size,omitempty,omitzero"`
 	// StorageClassName is the class that makes the volume.
 	StorageClassName *string `json:"storageClassName,omitempty"`
 	// AccessModes of the claim.

@@ -210,7 +210,8 @@ scheduling: {userScheduler: {enabled: %v}}
 		}
 		text, err := YAML(r.Policies)
 		require.NoError(t, err)
-		assert.Contains(t, string(text), "subPath: '"+row.want+"'")
+		assert.Contains(t, string(text), "subPath: "+row.want)
+		assert.NotContains(t, string(text), "size:")
 	}
 }
 

@@ -88,6 +88,42 @@ func TestPodOfAHubUser(t *testing.T) {
 	golden(t, "pod-hub-user", pod)
 }
 
+// TestAKernelHasTheSameDirectoryAsItsNotebook: of a volume that many homes are in it sees no
+// more than the notebook, also in a Pod that is kept ready, and it is kept there.
+func TestAKernelHasTheSameDirectoryAsItsNotebook(t *testing.T) {
+	in := sample()
+	in.Notebook.Spec.Storage.Home = &v1alpha1.HomeVolume{Static: &v1alpha1.StaticHome{Claim: "homes", SubPath: "all/ann"}}
+	in.Policies[0].Spec.SchedulerName = "packing"
+	for _, warm := range []bool{false, true} {
+		in.Warm = warm
+		pod, err := Build(testPods, in)
+		require.NoError(t, err)
+		assert.Equal(t, "packing", pod.Spec.SchedulerName)
+		assert.NotContains(t, pod.Labels, v1alpha1.LabelHome, "homes of others are in it, on other nodes")
+		i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+			return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == "homes"
+		})
+		require.GreaterOrEqual(t, i, 0)
+		mounts := 0
+		for _, c := range append(slices.Clone(pod.Spec.InitContainers), pod.Spec.Containers...) {
+			for _, m := range c.VolumeMounts {
+				if m.Name == pod.Spec.Volumes[i].Name {
+					mounts++
+					assert.Equal(t, corev1.VolumeMount{Name: m.Name, MountPath: v1alpha1.DefaultHome, SubPath: "all/ann"}, m, c.Name)
+				}
+			}
+		}
+		assert.Positive(t, mounts)
+	}
+	in.Warm = false
+	cfg := testPods
+	cfg.Keeps, cfg.Keep = true, Keep{Enabled: true, TTL: time.Hour}
+	assert.Equal(t, v1alpha1.DefaultHome, KeepOf(cfg, in).Home)
+	in.Notebook.Spec.Storage.Home.Static.SubPath = "../ann"
+	_, err := Build(testPods, in)
+	assert.ErrorContains(t, err, "spec.storage.home.static.subPath")
+}
+
 // TestPodOfTheOperatorsSamples builds from the manifests of
 // elastic-jupyter-operator as they are: stray scalars under metadata, a
 // container without image, restartPolicy Always, a launcher command.
