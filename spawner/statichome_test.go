@@ -103,6 +103,15 @@ func (c *cluster) directory(notebook, start string) string {
 	return ""
 }
 
+// directoryAsked is the home of a start by its notebook: where one of the name was before, nobody
+// collects what is left of that.
+func (c *cluster) directoryAsked(notebook, start string) string {
+	c.t.Helper()
+	nb := c.notebook(notebook, func(nb *v1alpha1.JupyterNotebook) bool { return nb.Spec.Start == start })
+	require.Equal(c.t, "homes", nb.HomeClaim())
+	return nb.Spec.Storage.Home.Static.SubPath
+}
+
 func (c *cluster) directoryNotes() map[string]corev1.ConfigMap {
 	c.t.Helper()
 	var all corev1.ConfigMapList
@@ -147,7 +156,7 @@ func TestAStaticHomeIsAPersonsAndNotAName(t *testing.T) {
 	bob := hubUser(18)
 	_, err = c.startStatic(s, "alice", "", "s4", bob, "{username}", alice)
 	require.NoError(t, err)
-	at := c.directory("jupyter-alice", "s4")
+	at := c.directoryAsked("jupyter-alice", "s4")
 	assert.True(t, strings.HasPrefix(at, "alice---"), at)
 
 	// one of the same name whom nobody knows
@@ -164,7 +173,7 @@ func TestAStaticHomeIsAPersonsAndNotAName(t *testing.T) {
 	change(c, unclear.Claim, &corev1.ConfigMap{}, func(note *corev1.ConfigMap) { note.Annotations[v1alpha1.AnnotationAdopt] = "carol" })
 	_, err = c.startStatic(s, "carol", "", "s7", anew, "{username}")
 	require.NoError(t, err)
-	assert.Equal(t, "carol", c.directory("jupyter-carol", "s7"))
+	assert.Equal(t, "carol", c.directoryAsked("jupyter-carol", "s7"))
 	assert.Equal(t, anew.String(), c.directoryNotes()["carol"].Annotations[v1alpha1.AnnotationHubUser])
 }
 

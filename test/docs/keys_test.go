@@ -30,7 +30,7 @@ var foreign = []string{
 	"samba.provision",
 	"sts.amazonaws.com",           // an audience
 	"submarine.",                  // of Submarine's server
-	"singleuser.", "cull.enabled", // values of zero-to-jupyterhub
+	"singleuser.", "cull.enabled", "scheduling.userScheduler", // values of zero-to-jupyterhub
 	"v1.", // subprotocols
 }
 
