@@ -122,6 +122,36 @@ func TestRestore(t *testing.T) {
 	assert.Empty(t, report.Objects)
 }
 
+// TestWhoseStaticHomesAreIsKept: what notes them is in an archive, and one that is there by now is
+// left as it is.
+func TestWhoseStaticHomesAreIsKept(t *testing.T) {
+	_, api := apiserver.Start(t)
+	ctx := t.Context()
+	require.NoError(t, api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shared"}}))
+	note := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shared", Name: "home-ann", Labels: map[string]string{v1alpha1.LabelStaticHome: "homes"}, Annotations: map[string]string{v1alpha1.AnnotationHubUser: "17@2026-01-02T03:04:05Z"}},
+		Data:       map[string]string{"claim": "homes", "subPath": "ann"},
+	}
+	require.NoError(t, api.Create(ctx, note))
+	require.NoError(t, api.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shared", Name: "others"}}))
+	contents, err := backup.Collect(ctx, api, backup.Wanted{Namespaces: []string{"shared"}})
+	require.NoError(t, err)
+	require.Len(t, contents.Objects, 1)
+
+	note.Annotations[v1alpha1.AnnotationHubUser] = "18@2026-01-02T03:04:05Z"
+	require.NoError(t, api.Update(ctx, note))
+	report, err := backup.Restore(ctx, api, contents, backup.Options{})
+	require.NoError(t, err)
+	assert.Equal(t, backup.There, report.Objects[0].Outcome, report.Objects[0].Why)
+	require.NoError(t, api.Delete(ctx, note))
+	report, err = backup.Restore(ctx, api, contents, backup.Options{})
+	require.NoError(t, err)
+	assert.Equal(t, backup.Created, report.Objects[0].Outcome, report.Objects[0].Why)
+	require.NoError(t, api.Get(ctx, client.ObjectKeyFromObject(note), note))
+	assert.Equal(t, "17@2026-01-02T03:04:05Z", note.Annotations[v1alpha1.AnnotationHubUser])
+	assert.Equal(t, "ann", note.Data["subPath"])
+}
+
 func isGone(t *testing.T, api client.Client, o client.Object) bool {
 	t.Helper()
 	err := api.Get(t.Context(), client.ObjectKeyFromObject(o), o)
