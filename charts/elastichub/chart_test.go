@@ -37,22 +37,22 @@ func TestEachValuesFileGivesObjects(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]map[string]int{
 		"smallest": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 3, "NetworkPolicy": 4, "Job": 2,
-			"PodDisruptionBudget": 2, "Role": 2, "RoleBinding": 2, "ClusterRole": 2, "ClusterRoleBinding": 2,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 4, "NetworkPolicy": 4, "Job": 3,
+			"PodDisruptionBudget": 2, "Role": 3, "RoleBinding": 3, "ClusterRole": 2, "ClusterRoleBinding": 2,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"everything": {
-			"ConfigMap": 2, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "NetworkPolicy": 5, "Job": 1, "FlowSchema": 1,
+			"ConfigMap": 2, "Deployment": 1, "Service": 1, "ServiceAccount": 3, "NetworkPolicy": 5, "Job": 2, "FlowSchema": 1,
 			"ServiceMonitor": 1, "PodMonitor": 2, "PrometheusRule": 1,
-			"PodDisruptionBudget": 2, "Role": 1, "RoleBinding": 1, "ClusterRole": 3, "ClusterRoleBinding": 3,
+			"PodDisruptionBudget": 2, "Role": 2, "RoleBinding": 2, "ClusterRole": 3, "ClusterRoleBinding": 3,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 		"least-rights": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 2, "Job": 1, "Role": 2, "RoleBinding": 2,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 3, "Job": 2, "Role": 3, "RoleBinding": 3,
 		},
 		"without-hub": {
-			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 3, "NetworkPolicy": 4, "Job": 2,
-			"PodDisruptionBudget": 2, "Role": 2, "RoleBinding": 2, "ClusterRole": 2, "ClusterRoleBinding": 2,
+			"ConfigMap": 1, "Deployment": 1, "Service": 1, "ServiceAccount": 4, "NetworkPolicy": 4, "Job": 3,
+			"PodDisruptionBudget": 2, "Role": 3, "RoleBinding": 3, "ClusterRole": 2, "ClusterRoleBinding": 2,
 			"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
 		},
 	} {

@@ -54,6 +54,7 @@ func command() *cobra.Command {
 		orphansCommand(),
 		logLevelCommand(),
 		supportCommand(),
+		uninstallCommand(),
 		backupCommand(),
 		restoreCommand(),
 		rotateCommand(),

@@ -73,6 +73,7 @@ var mayImport = map[string][]string{
 	"namespaces":             {"api/v1alpha1"},
 	"recheck":                {},
 	"backup":                 {"api/v1alpha1", "usage"},
+	"removal":                {"api/v1alpha1", "namespaces", "portal/acts", "usage"},
 	"kernels/admission":      {"api/v1alpha1"},
 	"usage":                  {},
 	"usage/budgets":          {"api/v1alpha1", "usage"},

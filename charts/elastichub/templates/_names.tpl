@@ -139,6 +139,34 @@ helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
+{{- define "elastichub.uninstallLabels" -}}
+app.kubernetes.io/name: elastichub
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: uninstall
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- /* What is made before the release is removed, and goes with its work. */ -}}
+{{- define "elastichub.uninstallHook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end }}
+
+{{- /* What parking kernels takes where they are. */ -}}
+{{- define "elastichub.uninstallRules" -}}
+- apiGroups: [kubeflow.tkestack.io]
+  resources: [jupyterkernels]
+  verbs: [list, patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, delete]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [elastichub-owner]
+  verbs: [get]
+{{- end }}
+
 {{- define "elastichub.hubSecret" -}}
 {{ .Values.hub.existingSecret | default (printf "%s-hub-token" (include "elastichub.name" .)) }}
 {{- end }}
