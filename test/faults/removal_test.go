@@ -1,0 +1,105 @@
+//go:build e2e
+
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/test/docs"
+)
+
+// helm runs it in the demo's namespace.
+func (d *Demo) helm(t *testing.T, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // also at the end of a test
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(d.kubectl), "helm"), append([]string{"-n", d.Namespace}, args...)...)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return string(out)
+}
+
+// TestARemovedReleaseHoldsNoGPU: the service is uninstalled by Helm, as docs/removal.md has it, while a
+// GPU kernel runs a cell and another kernel has variables. GPUs are free within a minute, homes and Secrets are there,
+// nothing of Helm's Job is left, and after an install both kernels come back, one with its variables.
+func TestARemovedReleaseHoldsNoGPU(t *testing.T) {
+	d := demo(t)
+	blocks, _, err := docs.ReadPage("docs/removal.md")
+	require.NoError(t, err)
+	var typed []string
+	for _, b := range blocks {
+		if command, is := strings.CutPrefix(strings.TrimSpace(b.Text), "helm uninstall "); is {
+			typed = strings.Fields(strings.ReplaceAll(command, " -n jupyterhub", ""))
+		}
+	}
+	require.Equal(t, []string{"elastichub"}, typed)
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	require.NoError(t, os.WriteFile(values, []byte(d.helm(t, "get", "values", "elastichub", "-o", "yaml")), 0o600))
+	install := func() {
+		d.helm(t, "upgrade", "--install", "elastichub", "../../charts/elastichub", "-f", values)
+		d.must(t, "rollout", "status", "deployment/elastichub", "--timeout=60s")
+	}
+	t.Cleanup(install)
+
+	s := d.notebook(t, "faults-removal", nil, "64Mi")
+	_, idle := s.open(wire.SubprotocolV1)
+	busy := d.start(t, "python-gpu")
+	_, err = busy.Execute("time.sleep(300)")
+	require.NoError(t, err)
+	held, err := holders(d)
+	require.NoError(t, err)
+	require.Positive(t, held)
+	kept := func() string {
+		return d.must(t, "get", "secret/elastichub-signing", "secret/elastichub-keep", "secret/elastichub-hub-token", "persistentvolumeclaim/home-faults-removal", "-o", "jsonpath={.items[*].metadata.uid}")
+	}
+	before := kept()
+
+	// the command says beforehand what stays, and changes nothing
+	code, out, errs := binary(t)("uninstall", "-n", d.Namespace, "--dry-run")
+	require.Zero(t, code, errs)
+	assert.Contains(t, out, "JupyterKernel "+d.Namespace+"/"+idle.ID+" is parked (dry run)\n")
+	assert.Contains(t, out, "PersistentVolumeClaim "+d.Namespace+"/home-faults-removal stays (dry run)")
+	assert.Contains(t, out, "Deployment "+d.Namespace+"/elastichub is removed (dry run)\n")
+
+	began := time.Now()
+	d.helm(t, append([]string{"uninstall"}, typed...)...)
+	held, err = holders(d)
+	require.NoError(t, err)
+	assert.Zero(t, held, "Pods that hold a GPU")
+	t.Logf("uninstalled, and no GPU is held, after %.1f s", time.Since(began).Seconds())
+	assert.Less(t, time.Since(began), time.Minute)
+	assert.Equal(t, before, kept())
+	assert.Empty(t, d.must(t, "get", "job,serviceaccount,role,rolebinding", "-l", "app.kubernetes.io/component=uninstall", "-o", "name"))
+	assert.Empty(t, d.must(t, "get", "deployment", "elastichub", "--ignore-not-found", "-o", "name"))
+	assert.NotEmpty(t, d.must(t, "get", "jupyterkernel", idle.ID, "-o", "name"))
+
+	install()
+	var now kernelStatus
+	require.Eventually(t, func() bool {
+		var k struct{ Status kernelStatus }
+		out, err := d.Kubectl("get", "jupyterkernel", idle.ID, "-o", "json")
+		if err != nil || json.Unmarshal([]byte(out), &k) != nil {
+			return false
+		}
+		now = k.Status
+		return now.Phase == "Parked"
+	}, time.Minute, 250*time.Millisecond)
+	assert.Equal(t, "whole", now.Kept.Outcome)
+	idle.Close()
+	require.Eventually(t, func() bool { return idle.Open(t.Context()) == nil }, time.Minute, time.Second)
+	assert.Equal(t, "6\n", run(t, idle, "print(x)"))
+	busy.Close()
+	require.Eventually(t, func() bool { return busy.Open(t.Context()) == nil }, time.Minute, time.Second)
+	assert.Equal(t, "42\n", run(t, busy, "print(6*7)"))
+}
