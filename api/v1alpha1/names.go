@@ -61,6 +61,9 @@ const (
 	AnnotationAdopt = "elastichub.io/adopt"
 	// AnnotationOwnerLeft is when the Hub user of a home claim was deleted.
 	AnnotationOwnerLeft = "elastichub.io/owner-left"
+	// AnnotationUserGone is since when the Hub or the directory does not know any more who a
+	// home claim was made for (RFC 3339).
+	AnnotationUserGone = "elastichub.io/user-gone-since"
 	// AnnotationOnRemoval on a home claim is HomeVolume.OnRemoval of the last start.
 	AnnotationOnRemoval = "elastichub.io/on-removal"
 	// AnnotationForPolicies is set by the owner of a ServiceAccount: which GroupPolicies

@@ -24,6 +24,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/spawner/homes"
 	"github.com/elastichub/elastichub/spawner/orphans"
 	"github.com/elastichub/elastichub/spawner/signals"
 )
@@ -54,6 +55,8 @@ type serveConfig struct {
 	Portal portalConfig
 	// Orphans are servers that the Hub does not know.
 	Orphans orphansConfig
+	// Homes of people who left.
+	Homes homesConfig
 	// Prometheus is asked before a server is stopped for idleness.
 	Prometheus signals.Config
 	Prepull    prepullConfig
@@ -68,6 +71,21 @@ type orphansConfig struct {
 // in is what the orphans of a namespace are looked for by.
 func (c orphansConfig) in(namespace string) orphans.Config {
 	return orphans.Config{Namespace: namespace, Mode: c.Mode, Grace: c.Grace}
+}
+
+// homesConfig says what becomes of homes.
+type homesConfig struct{ Left leftConfig }
+
+// leftConfig is of homes of people whom the Hub or the directory does not know any more.
+type leftConfig struct {
+	Mode        homes.Mode
+	Grace       time.Duration
+	MostPercent int
+}
+
+// in is what homes of a namespace are looked for by.
+func (c homesConfig) in(namespace string) homes.Config {
+	return homes.Config{Namespace: namespace, Mode: c.Left.Mode, Grace: c.Left.Grace, MostPercent: c.Left.MostPercent}
 }
 
 // usageConfig is of the ledger of hours.
@@ -211,6 +229,7 @@ func defaultServeConfig() serveConfig {
 		Hub:     hubclient.Config{Timeout: 3 * time.Second},
 		Portal:  defaultPortalConfig(),
 		Orphans: orphansConfig{Mode: orphans.Report, Grace: 24 * time.Hour},
+		Homes:   homesConfig{Left: leftConfig{Mode: homes.Report, Grace: 30 * 24 * time.Hour, MostPercent: 10}},
 
 		Prepull: prepullConfig{Name: "elastichub", Kernels: true, NodesAtOnce: 5},
 
@@ -325,6 +344,9 @@ func (c serveConfig) validate() error {
 	}
 	if err := c.Orphans.in(c.Namespace).Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("orphans.%w", err))
+	}
+	if err := c.Homes.in(c.Namespace).Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("homes.left.%w", err))
 	}
 	if q, err := resource.ParseQuantity(c.Kernels.Keep.MaxBytes); err != nil || q.Sign() < 0 {
 		faults = append(faults, fmt.Errorf("kernels.keep.maxBytes: %q is no amount of bytes", c.Kernels.Keep.MaxBytes))

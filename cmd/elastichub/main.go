@@ -52,6 +52,7 @@ func command() *cobra.Command {
 		crdsCommand(),
 		doctorCommand(),
 		orphansCommand(),
+		homesCommand(),
 		logLevelCommand(),
 		supportCommand(),
 		uninstallCommand(),

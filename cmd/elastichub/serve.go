@@ -38,6 +38,7 @@ import (
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/signin"
 	"github.com/elastichub/elastichub/spawner"
+	"github.com/elastichub/elastichub/spawner/homes"
 	"github.com/elastichub/elastichub/spawner/hubservers"
 	"github.com/elastichub/elastichub/spawner/orphans"
 	"github.com/elastichub/elastichub/spawner/probe"
@@ -154,6 +155,9 @@ func serve(ctx context.Context, config serveConfig) error {
 		listing = hubservers.New(hub)
 	}
 	if err := orphans.SetupWithManager(mgr, config.Orphans.in(config.Namespace), listing, registry); err != nil {
+		return err
+	}
+	if err := homes.SetupWithManager(mgr, config.Homes.in(config.Namespace), homeSources(config, members, listing), registry); err != nil {
 		return err
 	}
 	if err := policystatus.SetupWithManager(mgr, scope); err != nil {

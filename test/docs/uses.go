@@ -80,6 +80,7 @@ var uses = []use{
 	{"docs/homes.md", "kubectl -n jupyterhub annotate persistentvolumeclaim claim-alice elastichub.io/adopt=alice", Typed, ""},
 
 	{"docs/homes.md", "notebooks:", Values, ""},
+	{"docs/homes.md", "elastichub homes -n jupyterhub", Elsewhere, "test/faults lists the demo's homes by both"},
 	{"docs/groups.md", "groups:", Values, ""},
 	{"docs/groups.md", `user      "alice"`, Shown, "what policy explain prints"},
 	{"docs/groups.md", "c.Authenticator.enable_auth_state = True      # and JUPYTERHUB_CRYPT_KEY", HubConfig, ""},

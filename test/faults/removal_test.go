@@ -103,3 +103,14 @@ func TestARemovedReleaseHoldsNoGPU(t *testing.T) {
 	require.Eventually(t, func() bool { return busy.Open(t.Context()) == nil }, time.Minute, time.Second)
 	assert.Equal(t, "42\n", run(t, busy, "print(6*7)"))
 }
+
+// TestHomesAreListed: by what the cluster tells, and in the service's Pod by who is there.
+func TestHomesAreListed(t *testing.T) {
+	d := demo(t)
+	code, out, errs := binary(t)("homes", "-n", d.Namespace)
+	require.Zero(t, code, errs)
+	assert.Contains(t, out, "LAST USE")
+	out = d.must(t, "exec", "deploy/elastichub", "--", "elastichub", "homes", "--config", "/etc/elastichub/config.yaml")
+	assert.Contains(t, out, "FATE")
+	assert.NotContains(t, out, "Nobody can tell")
+}

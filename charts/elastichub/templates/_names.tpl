@@ -332,6 +332,11 @@ hub:
 orphans:
   mode: {{ .Values.orphans.mode | quote }}
   grace: {{ int64 .Values.orphans.graceSeconds }}s
+homes:
+  left:
+    mode: {{ .Values.homes.left.mode | quote }}
+    grace: {{ mul (int64 .Values.homes.left.graceDays) 24 }}h
+    mostPercent: {{ int .Values.homes.left.mostPercent }}
 {{- if .Values.portal.enabled }}
 {{- with .Values.portal }}
 portal:
