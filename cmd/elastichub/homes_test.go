@@ -31,7 +31,7 @@ func TestHomesAreListed(t *testing.T) {
 		home("bob", func(h *homes.Home) {
 			h.Standing, h.Reason = homes.Left, homes.HubUserGone
 			h.Claim.Annotations[v1alpha1.AnnotationUserGone] = "2026-03-01T12:00:00Z"
-			h.LastUse, h.Servers = noon.Add(-48*time.Hour), []string{"jupyter-bob"}
+			h.ByPerson, h.LastUse, h.Servers = true, noon.Add(-48*time.Hour), []string{"jupyter-bob"}
 		}),
 		home("ann", func(h *homes.Home) {
 			h.Mounted, h.Running, h.Servers = true, []string{"jupyter-ann"}, []string{"jupyter-ann"}

@@ -112,6 +112,11 @@ func TestJudge(t *testing.T) {
 			assert.Equal(t, row.want, found[0].Standing)
 			assert.Equal(t, row.reason, found[0].Reason)
 			assert.Equal(t, row.want == Left || row.want == Unclear, found[0].Message != "")
+			if row.want == Left && (row.answers.People == nil || row.claim.Annotations[v1alpha1.AnnotationHubUser] == "") {
+				assert.Contains(t, found[0].Stays(), "it cannot be told whether its user was renamed")
+			} else if row.want == Left {
+				assert.Empty(t, found[0].Stays())
+			}
 		})
 	}
 }
@@ -235,6 +240,18 @@ func TestHomesOfPeopleWhoLeft(t *testing.T) {
 	assert.InDelta(t, 3, testutil.ToFloat64(s.w.met.looks.WithLabelValues(resultImplausible)), 0)
 	assert.InDelta(t, 1, testutil.ToFloat64(s.w.met.looks.WithLabelValues(resultUnavailable)), 0)
 	assert.Contains(t, s.events(), "Nothing is noted or removed.")
+
+	// A Hub that does not list its users is as none.
+	s.says.people, s.says.knows, s.says.fault = whole, knows, nil
+	refusing := s.w.sources
+	s.w.sources.Hub = &listing{fault: fmt.Errorf("%w: list:users", spawner.ErrHubScopes)}
+	found, err := Look(t.Context(), s.api, s.w.sources, "default", noon)
+	require.NoError(t, err)
+	for _, h := range found {
+		assert.Equal(t, h.User == "user-02", h.Standing == Left, h.User)
+		assert.Equal(t, h.User == "user-02", h.Stays() != "" && h.Standing == Left, h.User)
+	}
+	s.w.sources = refusing
 
 	// One is back; of three more who left, one's policy keeps the home, one's server runs, and one's home somebody else made.
 	s.says.people, s.says.knows, s.says.fault = people(numbers(1, 30)...), knows, nil

@@ -45,6 +45,8 @@ type Home struct {
 	Reason   Reason
 	// Message is a sentence for people, of one who left or is unclear.
 	Message string
+	// ByPerson: the Hub was asked after the person whom the claim notes, so that a rename is none of leaving.
+	ByPerson bool
 	// Servers are the notebooks that have it as their home; Running are those that are not stopped.
 	Servers, Running []string
 	// Mounted: a Pod has it.
@@ -80,6 +82,8 @@ func (h Home) Stays() string {
 		return "elastichub has not made it"
 	case h.Claim.Annotations[v1alpha1.AnnotationOnRemoval] == v1alpha1.HomeKeep:
 		return "its policy keeps it"
+	case !h.ByPerson:
+		return "it cannot be told whether its user was renamed: the Hub is not asked, or the claim notes no person"
 	case len(h.Running) > 0:
 		return "the server " + h.Running[0] + " runs"
 	case h.Mounted:
@@ -134,6 +138,7 @@ func judge(found []Home, answers Answers) {
 		if !ok {
 			continue
 		}
+		h.ByPerson = answers.People != nil && noted.Known()
 		if answers.People != nil {
 			h.User, h.Standing = callNow(name, noted, answers.People, known)
 			switch h.Standing {

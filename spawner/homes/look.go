@@ -2,15 +2,18 @@ package homes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/orphans"
 )
 
@@ -119,11 +122,15 @@ func ask(ctx context.Context, sources Sources, found []Home) (Answers, error) {
 	var answers Answers
 	if sources.Hub != nil {
 		people, err := sources.Hub.People(ctx)
-		if err != nil {
+		switch {
+		case errors.Is(err, spawner.ErrHubScopes) && sources.Directory != nil:
+			ctrl.LoggerFrom(ctx).Info("the Hub does not list its users: homes of people whom the directory does not know are reported, and none is removed", "error", err.Error())
+		case err != nil:
 			return Answers{}, err
-		}
-		if answers.People = people; people == nil {
+		case people == nil:
 			answers.People = []orphans.Person{}
+		default:
+			answers.People = people
 		}
 	}
 	if sources.Directory == nil {
