@@ -5,34 +5,22 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/elastichub/elastichub/tracing"
 )
 
-const (
-	headerRequestID = "X-Request-Id"
-	keyRequestID    = "elastichub.request"
-)
+func requestID(c *gin.Context) string { return tracing.RequestOf(c.Request.Context()) }
 
-var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
-func requestID(c *gin.Context) string { return c.GetString(keyRequestID) }
-
-// identify keeps a caller's request id when it is harmless in a log, and
-// makes one otherwise.
 func identify(c *gin.Context) {
-	id := c.GetHeader(headerRequestID)
-	if !requestIDPattern.MatchString(id) {
-		id = uuid.NewString()
-	}
-	c.Set(keyRequestID, id)
-	c.Header(headerRequestID, id)
+	id := tracing.RequestID(c.GetHeader(tracing.HeaderRequest))
+	c.Request = c.Request.WithContext(tracing.WithRequest(c.Request.Context(), id))
+	c.Header(tracing.HeaderRequest, id)
 }
 
 type metrics struct {
@@ -74,7 +62,7 @@ func record(log *slog.Logger, m *metrics) gin.HandlerFunc {
 		begin := time.Now()
 		defer func() {
 			if recovered := recover(); recovered != nil {
-				log.ErrorContext(c.Request.Context(), "handler panicked", "request", requestID(c),
+				log.ErrorContext(c.Request.Context(), "handler panicked", tracing.KeyRequest, requestID(c),
 					"panic", fmt.Sprint(recovered), "stack", string(debug.Stack()))
 				if c.Writer.Written() {
 					c.Abort()
@@ -104,7 +92,7 @@ func observe(c *gin.Context, log *slog.Logger, m *metrics, took time.Duration) {
 	case code < 400 && (route == Prefix+routeServers || route == routeHealth || route == routeReady):
 		level = slog.LevelDebug // once a second and more
 	}
-	attributes := []any{"request", requestID(c), "method", method(c.Request.Method), "route", route,
+	attributes := []any{tracing.KeyRequest, requestID(c), "method", method(c.Request.Method), "route", route,
 		"path", logged(c.Request.URL.EscapedPath()), "code", code, "seconds", took.Seconds()}
 	if last := c.Errors.Last(); last != nil {
 		attributes = append(attributes, "error", last.Err)

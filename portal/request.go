@@ -6,29 +6,25 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/portal/signin"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 const (
 	// maxBody bounds what a request may send.
-	maxBody         = 64 << 10
-	maxPolicyBody   = 512 << 10
-	writeTimeout    = 10 * time.Second
-	headerRequestID = "X-Request-Id"
-	headerCSRF      = "X-CSRF-Token"
+	maxBody       = 64 << 10
+	maxPolicyBody = 512 << 10
+	writeTimeout  = 10 * time.Second
+	headerCSRF    = "X-CSRF-Token"
 )
-
-var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // contentSecurity lets a page load what is ours, and nothing that stands in the page.
 const contentSecurity = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -77,10 +73,8 @@ func (r *request) isAPI() bool {
 func (p *Portal) serve(of route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
 		begin := p.deps.Now()
-		id := hr.Header.Get(headerRequestID)
-		if !requestIDPattern.MatchString(id) {
-			id = uuid.NewString()
-		}
+		id := tracing.RequestID(hr.Header.Get(tracing.HeaderRequest))
+		hr = hr.WithContext(tracing.WithRequest(hr.Context(), id))
 		// A stream sets deadlines of its own. One for reading, which passes while a handler
 		// runs, would end its request, and all that come later on the connection.
 		if of.path != livePath {
@@ -106,7 +100,7 @@ func (p *Portal) serve(of route) http.Handler {
 // secure sets what every answer says to a browser. Nothing of ours is kept anywhere
 // but static files.
 func secure(h http.Header, id string) {
-	h.Set(headerRequestID, id)
+	h.Set(tracing.HeaderRequest, id)
 	h.Set("Content-Security-Policy", contentSecurity)
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -120,7 +114,7 @@ func secure(h http.Header, id string) {
 func (p *Portal) recovered(r *request) (err error) {
 	defer func() {
 		if recovered := recover(); recovered != nil {
-			p.deps.Log.ErrorContext(r.Context(), "handler panicked", "request", r.id, "panic", fmt.Sprint(recovered), "stack", string(debug.Stack()))
+			p.deps.Log.ErrorContext(r.Context(), "handler panicked", tracing.KeyRequest, r.id, "panic", fmt.Sprint(recovered), "stack", string(debug.Stack()))
 			err = errors.New("portal: panic")
 		}
 	}()
@@ -229,7 +223,7 @@ func (p *Portal) observe(r *request, err error, took time.Duration) {
 		level = slog.LevelDebug // pages look again by themselves
 	}
 	path := r.URL.EscapedPath()
-	attributes := []any{"request", r.id, "method", method, "route", r.route.path, "path", path[:min(len(path), maxLogged)],
+	attributes := []any{tracing.KeyRequest, r.id, "method", method, "route", r.route.path, "path", path[:min(len(path), maxLogged)],
 		"code", r.w.code, "seconds", took.Seconds(), "user", r.by()}
 	if err != nil {
 		attributes = append(attributes, "error", err)

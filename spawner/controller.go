@@ -22,6 +22,7 @@ import (
 	"github.com/elastichub/elastichub/recheck"
 	"github.com/elastichub/elastichub/setaside"
 	"github.com/elastichub/elastichub/tokens"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // secretRetry is how often a missing environment is looked for: Secrets are
@@ -89,6 +90,7 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 		c.hubTries.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
+	ctx = tracing.WithObject(ctx, nb)
 	if c.written.isAheadOf(nb) {
 		return ctrl.Result{RequeueAfter: conflictRetry}, nil
 	}

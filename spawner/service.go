@@ -17,6 +17,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 var (
@@ -275,6 +276,7 @@ func (s *Service) writeNotebook(ctx context.Context, req Request, nb *v1alpha1.J
 		annotations[v1alpha1.AnnotationFormerStarts] = formerStarts(former, former.Spec.Start)
 	}
 	nb.Annotations = merged(nb.Annotations, annotations)
+	tracing.Note(ctx, nb)
 	delete(nb.Annotations, v1alpha1.AnnotationStopCause)
 	delete(nb.Annotations, v1alpha1.AnnotationStopTime)
 	delete(nb.Annotations, v1alpha1.AnnotationStartAsked)

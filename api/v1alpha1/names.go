@@ -117,6 +117,9 @@ const (
 	// was not running: every replica of its gateway then gives up the cells that
 	// wait for it.
 	AnnotationInterrupted = "elastichub.io/interrupted"
+	// AnnotationRequest on a notebook or a kernel is the id, in the logs, of the request that
+	// asked for its start or run.
+	AnnotationRequest = "elastichub.io/request"
 	// AnnotationRestoreAs on a kernel that had a Pod is what a copy of it needs that is made
 	// from a backup, as JSON; see RestoreAs.
 	AnnotationRestoreAs = "elastichub.io/restore-as"

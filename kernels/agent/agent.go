@@ -120,7 +120,7 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 
 	a := &agent{
 		cfg: cfg, conn: conn,
-		log:      cfg.Log.With(slog.String("kernel", cfg.KernelID)),
+		log:      about(cfg, cfg.Request),
 		signer:   wire.NewSigner([]byte(conn.Key)),
 		builder:  wire.NewBuilder("elastichub"),
 		activity: newActivity(time.Now(), cfg.IdleTimeout, cfg.CullConnected, cfg.BusyCPU, cfg.BusyGPU),

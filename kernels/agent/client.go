@@ -96,8 +96,10 @@ func (a *agent) getChannels(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	go ping(ctx, ws)
+	log := a.logger(r)
+	log.Debug("client came", slog.String("session", id))
 	err = a.read(ctx, s, c)
-	a.log.Debug("client went", slog.Any("error", err))
+	log.Debug("client went", slog.Any("error", err))
 	cancel()
 	<-writing
 	out.leave(websocket.CloseStatus(err) == websocket.StatusNormalClosure)

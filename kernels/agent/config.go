@@ -64,6 +64,8 @@ type Config struct {
 	MaxSessions   int           // the one gone longest makes room for a new one
 
 	Log *slog.Logger // of the agent itself
+	// Request is that which asked for the run, for the log; empty: it is not known.
+	Request string
 }
 
 // mostBusyCPU is more cores than any machine has.
@@ -119,6 +121,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	})
 	each(protocol.EnvKernelID, text(&c.KernelID))
 	each(protocol.EnvKernelName, text(&c.KernelName))
+	each(protocol.EnvRequest, text(&c.Request))
 	seconds := func(target *time.Duration) func(string) error {
 		return func(value string) error {
 			n, err := strconv.ParseUint(value, 10, 31)

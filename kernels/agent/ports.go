@@ -73,7 +73,7 @@ func (a *agent) passOn(w http.ResponseWriter, r *http.Request) {
 			return nil
 		},
 		Failed: func(w http.ResponseWriter, err error) {
-			a.log.Debug("request to a server of the kernel failed", slog.Int("port", port), slog.Any("error", err))
+			a.logger(r).Debug("request to a server of the kernel failed", slog.Int("port", port), slog.Any("error", err))
 			if opError := new(net.OpError); errors.As(err, &opError) && opError.Op == "dial" {
 				problem(w, http.StatusBadGateway, "NothingListens", fmt.Sprintf("Nothing listens on port %d of the kernel. Start the server in a cell, or wait until it is up.", port))
 				return

@@ -126,7 +126,7 @@ func (a *agent) stateNow() protocol.State {
 	return s
 }
 
-func (a *agent) postInterrupt(w http.ResponseWriter, _ *http.Request) {
+func (a *agent) postInterrupt(w http.ResponseWriter, r *http.Request) {
 	a.mu.RLock()
 	k := a.kernel
 	a.mu.RUnlock()
@@ -135,10 +135,11 @@ func (a *agent) postInterrupt(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	if err := k.interrupt(); err != nil {
-		a.log.Error("interrupt failed", slog.Any("error", err))
+		a.logger(r).Error("interrupt failed", slog.Any("error", err))
 		problem(w, http.StatusInternalServerError, "InterruptFailed", "the kernel could not be interrupted")
 		return
 	}
+	a.logger(r).Info("kernel interrupted")
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -164,9 +165,11 @@ func (a *agent) postRestart(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
+		a.logger(r).Warn("kernel not restarted", slog.Any("error", err))
 		problem(w, http.StatusGatewayTimeout, "NotReady", "the kernel did not answer after its restart")
 		return
 	}
+	a.logger(r).Info("kernel restarted")
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -210,6 +213,7 @@ func (a *agent) putIdle(w http.ResponseWriter, r *http.Request) {
 		a.activity.setShort(max(0, time.Duration(*body.KeepSeconds*float64(time.Second))))
 	}
 	a.activity.setTimeout(time.Now(), max(0, time.Duration(*body.TimeoutSeconds*float64(time.Second))))
+	a.logger(r).Info("idle time changed", slog.Float64("seconds", *body.TimeoutSeconds))
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -223,5 +227,6 @@ func (a *agent) postShutdown(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		return
 	}
+	a.logger(r).Info("the end of the kernel is asked for")
 	w.WriteHeader(http.StatusAccepted)
 }

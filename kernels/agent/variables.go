@@ -38,7 +38,7 @@ func (a *agent) putVariables(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), protocol.CallTimeout)
 	defer cancel()
 	if err := k.setVariables(ctx, body); err != nil {
-		a.log.Warn("the kernel was not told its variables", slog.Any("error", err))
+		a.logger(r).Warn("the kernel was not told its variables", slog.Any("error", err))
 		problem(w, http.StatusConflict, "NotTold", "the kernel cannot be told variables")
 		return
 	}

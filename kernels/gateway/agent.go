@@ -17,6 +17,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 const (
@@ -107,6 +108,7 @@ func (a *agents) call(ctx context.Context, t target, method, path string, want i
 		return err
 	}
 	req.Header = protocol.Header(secret)
+	tracing.Send(ctx, req.Header)
 	resp, err := c.Do(req)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -148,11 +150,13 @@ func (a *agents) dial(ctx context.Context, t target, session string, from resume
 		query.Set(protocol.QueryEpoch, from.epoch)
 		query.Set(protocol.QueryResume, strconv.FormatUint(from.acked, 10))
 	}
+	header := protocol.Header(secret)
+	tracing.Send(ctx, header)
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, t.url("wss", protocol.PathChannels, query), &websocket.DialOptions{
 		HTTPClient:   c,
-		HTTPHeader:   protocol.Header(secret),
+		HTTPHeader:   header,
 		Subprotocols: []string{protocol.Subprotocol},
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // maxSession is the longest session id the agent takes, in bytes.
@@ -56,7 +57,7 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 		Subprotocols: []string{subprotocolResume, wire.SubprotocolV1}, InsecureSkipVerify: s.allowsOrigin(c.Request),
 	})
 	if err != nil {
-		s.log.Debug("socket refused", "request", c.requestID, "error", err)
+		s.logger(c).Debug("socket refused", "error", err)
 		return nil // Accept has answered
 	}
 	conn.SetReadLimit(s.cfg.maxFrame())
@@ -64,7 +65,7 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	gauge := s.metrics.sockets.WithLabelValues(string(client.framing))
 	gauge.Inc()
 	defer gauge.Dec()
-	log := s.log.With("kernel", k.Name, "owner", c.id.owner(), "request", c.requestID)
+	log := s.logger(c).With("kernel", k.Name, "owner", c.id.owner())
 	sock := &socket{
 		srv: s, log: log, identity: c.id, token: c.token, session: session, uid: k.UID, patience: patience,
 		sub: sub, client: client, pending: newPendingRequests(s.cfg.bounds.heldBytes, s.memory, c.id.owner()), notices: &cellNotices{client: client},
@@ -73,7 +74,7 @@ func (s *Server) channels(w http.ResponseWriter, c *call) error {
 	}
 	sock.spec = s.kernelSpecOf(c.Context(), k)
 	log.Debug("socket opened", "framing", string(client.framing))
-	end := sock.run(s.serving)
+	end := sock.run(tracing.WithRequest(s.serving, c.requestID))
 	s.metrics.endSockets.WithLabelValues(string(end)).Inc()
 	log.Debug("socket closed", "reason", string(end))
 	return nil

@@ -57,7 +57,7 @@ func (s *Server) deleteKernel(w http.ResponseWriter, c *call) error {
 	if err := s.end(c, k); err != nil {
 		return err
 	}
-	s.log.Info("kernel deleted", "kernel", k.Name, "owner", c.id.owner())
+	s.logger(c).Info("kernel deleted", "kernel", k.Name, "owner", c.id.owner())
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -182,7 +182,7 @@ func (s *Server) start(c *call, req startRequest) (*v1alpha1.JupyterKernel, erro
 	if err := s.store.create(c.Context(), c.id, k); err != nil {
 		return nil, err
 	}
-	s.log.Info("kernel requested", "kernel", k.Name, "kernelspec", ks.Name, "owner", c.id.owner())
+	s.logger(c).Info("kernel requested", "kernel", k.Name, "kernelspec", ks.Name, "owner", c.id.owner())
 	k = s.awaitLaunch(c, sub, k)
 	if err := c.Context().Err(); err != nil {
 		// The client is gone and will never know the id.

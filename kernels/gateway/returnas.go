@@ -10,6 +10,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 var errHasPod = fail(kindConflict, "The kernel runs or starts. Park it first; then it can return as another.")
@@ -77,7 +78,7 @@ func (s *Server) successor(ctx context.Context, id Identity, k *v1alpha1.Jupyter
 func (s *Server) returnAs(c *call, k *v1alpha1.JupyterKernel, ks *v1alpha1.JupyterKernelSpec) (*v1alpha1.JupyterKernel, error) {
 	k, err := s.store.returnAs(c.Context(), c.id, k, ks.Name)
 	if err == nil {
-		s.log.Info("kernel returns", "kernel", k.Name, "kernelspec", ks.Name, "run", k.Spec.Run, "owner", c.id.owner())
+		s.logger(c).Info("kernel returns", "kernel", k.Name, "kernelspec", ks.Name, "run", k.Spec.Run, "owner", c.id.owner())
 	}
 	return k, err
 }
@@ -89,6 +90,7 @@ func (s *store) returnAs(ctx context.Context, id Identity, k *v1alpha1.JupyterKe
 			return errHasPod
 		}
 		next.Spec.KernelSpec, next.Spec.Run = kernelSpec, max(next.WantedRun(), next.Status.Run)+1
+		tracing.Note(ctx, next)
 		return nil
 	})
 }

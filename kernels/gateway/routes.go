@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // call is an authenticated request.
@@ -118,8 +118,9 @@ func (s *Server) adaptBody(route string, most int64, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
-		requestID := uuid.NewString()
-		w.Header().Set("X-Request-Id", requestID)
+		requestID := tracing.RequestID(r.Header.Get(tracing.HeaderRequest))
+		w.Header().Set(tracing.HeaderRequest, requestID)
+		r = r.WithContext(tracing.WithRequest(r.Context(), requestID))
 		if most > 0 {
 			r.Body = http.MaxBytesReader(rec, r.Body, most)
 		}
@@ -138,10 +139,13 @@ func (s *Server) adaptBody(route string, most int64, h handler) http.Handler {
 	})
 }
 
+// logger is where what a call does is logged.
+func (s *Server) logger(c *call) *slog.Logger { return s.log.With(tracing.KeyRequest, c.requestID) }
+
 // logOf is where the error of a call is logged: nowhere, when its client has
 // been refused too often a moment ago.
 func (s *Server) logOf(c *call, route string, err error) *slog.Logger {
-	log := s.log.With("request", c.requestID, "method", method(c.Method), "route", route)
+	log := s.logger(c).With("method", method(c.Method), "route", route)
 	if id := c.id.owner(); id != "" {
 		log = log.With("owner", id)
 	}

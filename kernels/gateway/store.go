@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // apiTimeout bounds one call to the API server.
@@ -138,6 +139,7 @@ func (s *store) create(ctx context.Context, id Identity, k *v1alpha1.JupyterKern
 	if err := s.reserve(ctx, id, client.ObjectKeyFromObject(k)); err != nil {
 		return err
 	}
+	tracing.Note(ctx, k)
 	// The client may go away, but what became of the request has to be known.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiTimeout)
 	defer cancel()
@@ -210,6 +212,7 @@ func (s *store) forget(k *v1alpha1.JupyterKernel) {
 func (s *store) wake(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 	next := k.DeepCopy()
 	next.Spec.Run = k.Status.Run + 1
+	tracing.Note(ctx, next)
 	if own := k.Status.KernelSpec; own != "" { // what it could not return as, the leader takes back
 		next.Spec.KernelSpec = own
 	}

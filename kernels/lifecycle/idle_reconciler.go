@@ -27,6 +27,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
 	"github.com/elastichub/elastichub/namespaces"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 const (
@@ -53,6 +54,7 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if err := r.client.Get(ctx, req.NamespacedName, k); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	ctx = tracing.WithObject(ctx, k)
 	if !HasAgent(k) || k.Spec.KernelSpec == "" {
 		return reconcile.Result{}, nil
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/setaside"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // Shortly is when to look again at something that changed under our hands:
@@ -69,6 +70,7 @@ func (r *kernelReconciler) Reconcile(ctx context.Context, req reconcile.Request)
 	if err := r.client.Get(ctx, req.NamespacedName, k); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("kernels: read kernel: %w", err)
 	}
+	ctx = tracing.WithObject(ctx, k)
 	pods, strangers, err := r.podsOf(ctx, req.NamespacedName, k.UID)
 	if err != nil {
 		return reconcile.Result{}, err

@@ -13,6 +13,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -117,6 +118,9 @@ func (in Parts) agentEnvironment(cfg Config, gpus int64) []corev1.EnvVar {
 	e.set(protocol.EnvBusyCPU, strconv.FormatFloat(cfg.BusyCPU, 'g', -1, 64))
 	e.set(protocol.EnvBusyGPU, strconv.FormatFloat(cfg.BusyGPU, 'g', -1, 64))
 	e.set(protocol.EnvGPUs, strconv.FormatInt(gpus, 10))
+	if request := tracing.Noted(in.Kernel); request != "" && !in.Warm {
+		e.set(protocol.EnvRequest, request)
+	}
 	limits := ptr.Deref(in.Gateway.Spec.IOPub, v1alpha1.IOPubLimits{})
 	e.set(protocol.EnvIOPubMessages, strconv.FormatInt(max(limits.MessagesPerSecond, 0), 10))
 	e.set(protocol.EnvIOPubBytes, strconv.FormatInt(max(limits.BytesPerSecond, 0), 10))

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
@@ -135,6 +136,7 @@ func (in Parts) warmClass(cfg Config, pod *corev1.Pod) string {
 		if told {
 			spec.Containers[i].Env = in.withoutTold(spec.Containers[i].Env)
 		}
+		spec.Containers[i].Env = slices.DeleteFunc(spec.Containers[i].Env, func(v corev1.EnvVar) bool { return v.Name == protocol.EnvRequest })
 		for j := range spec.Containers[i].Env {
 			switch v := &spec.Containers[i].Env[j]; v.Name {
 			case protocol.EnvKernelID, protocol.EnvIdleTimeout, protocol.EnvCullConnected:

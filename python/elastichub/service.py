@@ -7,6 +7,7 @@ import errno
 import json
 import socket
 import ssl
+import uuid
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -103,18 +104,24 @@ class Service:
 
     # --- servers
 
-    async def start(self, key, request, others=(), display_name=""):
-        """others are Hub users who are known to be somebody else."""
+    # What belongs to a start has the id of that in the logs of the service, too.
+
+    async def start(self, key, request, others=(), display_name="", trace=None):
+        """others are Hub users who are known to be somebody else; trace are headers that say
+        which trace the start belongs to."""
         query = {"name": key.server, **({"others": ",".join(others)} if others else {})}
         if display_name:
             query["display_name"] = display_name
-        answer = await self._call("PUT", key, "server", query, request)
+        answer = await self._call(
+            "PUT", key, "server", query, request, named=request["start"], trace=trace
+        )
         return _parsed(answer, STATE)
 
-    async def state(self, key):
-        """The state as of now, None when there is no such server."""
+    async def state(self, key, start=""):
+        """The state as of now, None when there is no such server. start is the one that it is
+        asked for, which may be over."""
         try:
-            answer = await self._call("GET", key, "server", {"name": key.server})
+            answer = await self._call("GET", key, "server", {"name": key.server}, named=start)
             return _parsed(answer, STATE)
         except Problem as problem:
             if problem.kind == "no-server":
@@ -124,14 +131,14 @@ class Service:
     async def stop(self, key, start=""):
         """With a start, another one runs on."""
         query = {"name": key.server, **({"start": start} if start else {})}
-        await self._delete(key, query)
+        await self._delete(key, query, start)
 
     async def remove(self, key):
         await self._delete(key, {"name": key.server, "forever": "true"})
 
-    async def _delete(self, key, query):
+    async def _delete(self, key, query, start=""):
         try:
-            await self._call("DELETE", key, "server", query)
+            await self._call("DELETE", key, "server", query, named=start)
         except Problem as problem:
             if problem.kind != "no-server":
                 raise
@@ -155,6 +162,7 @@ class Service:
                 "GET",
                 _path(key, "server/events", {"name": key.server, "start": start}),
                 headers=headers,
+                named=start,
                 seconds=STREAM_SECONDS,
                 feed=parser.feed,
             )
@@ -260,8 +268,10 @@ class Service:
 
     # --- HTTP
 
-    async def _call(self, method, key, path, query, body=None, seconds=None, once=False):
-        headers = {}
+    async def _call(
+        self, method, key, path, query, body=None, seconds=None, once=False, named="", trace=None
+    ):
+        headers = {**(trace or {})}
         if body is not None:
             headers["Content-Type"] = "application/json"
             # The service bounds bytes: what needs no escape has none. Halves of surrogate
@@ -277,14 +287,17 @@ class Service:
             headers=headers,
             body=body,
             once=once,
+            named=named,
         )
 
     async def _fetch(self, connections, method, path, **more):
         """The body of a successful answer. Raises Problem or ServiceDown, nothing else."""
         return (await self._respond(connections, method, path, **more)).body
 
-    async def _respond(self, connections, method, path, *, seconds, headers=None, **more):
-        """As _fetch, the answer itself."""
+    async def _respond(self, connections, method, path, *, seconds, headers=None, named="", **more):
+        """As _fetch, the answer itself. The service logs the request under its name, which what
+        is raised tells, too."""
+        named = named or uuid.uuid4().hex
         try:
             token = self._token()
         except OSError as error:
@@ -293,18 +306,18 @@ class Service:
             answer = await connections.ask(
                 method,
                 path,
-                {"Authorization": f"Bearer {token}", **(headers or {})},
+                {"Authorization": f"Bearer {token}", "X-Request-Id": named, **(headers or {})},
                 connect_seconds=CONNECT_SECONDS,
                 seconds=seconds,
                 **more,
             )
         except NotConnected as error:
             why = Down.ADDRESS if error.late else _why(error.cause)
-            raise ServiceDown(why, str(error)) from None
+            raise ServiceDown(why, f"{error} (request {named})") from None
         except NoAnswer as error:
-            raise ServiceDown(Down.SILENT, str(error)) from None
+            raise ServiceDown(Down.SILENT, f"{error} (request {named})") from None
         except Interrupted as error:
-            raise ServiceDown(Down.BROKEN, str(error)) from None
+            raise ServiceDown(Down.BROKEN, f"{error} (request {named})") from None
         if not 200 <= answer.status < 300:
             raise Problem.parse(answer.status, answer.body)
         return answer

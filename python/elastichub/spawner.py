@@ -27,6 +27,8 @@ from .errors import (
 )
 from .service import ServerKey, Service
 
+_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
 # How long a start is asked for again while the service restarts.
 START_RETRY_SECONDS = 3
 # For this long after a start or stop, another replica may not have seen it yet.
@@ -345,6 +347,7 @@ class ElasticSpawner(Spawner):
         self._url = ""
         self._names = (self.user.name, self.name)
         self._starting = True
+        self.log.info("Starting %s", self._log_start)
         try:
             await self._request_start()
             self._url = await self._until_ready()
@@ -434,12 +437,12 @@ class ElasticSpawner(Spawner):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_RETRY_SECONDS
         others: list[str] = []
-        named = [self.display_name] if self._has_display_name() else []
+        name = self.display_name if self._has_display_name() else ""
         slow = False
         while True:
             try:
                 # Repeating it is safe: the start id stays the same.
-                asking = self._service.start(self._key, request, others, *named)
+                asking = self._service.start(self._key, request, others, name, self._trace())
                 self._asking = asyncio.ensure_future(asking)
                 state = await asyncio.shield(self._asking)
                 self._nothing_runs = False
@@ -457,8 +460,20 @@ class ElasticSpawner(Spawner):
                 # A busy service takes longer than that over one request; it gets a second one.
                 if not again or (loop.time() > deadline and (was_slow or not slow)):
                     raise self._refuse(error) from error
-                self.log.warning("Repeating the start of %s: %s", self._log_name, error)
+                self.log.warning("Repeating the start of %s: %s", self._log_start, error)
                 await asyncio.sleep(1)
+
+    @property
+    def _log_start(self):
+        """Names the server, and the id under which its start is in the service's log."""
+        return f"{self._log_name} (request {self._start_id})" if self._start_id else self._log_name
+
+    def _trace(self):
+        """The trace that the request belongs to which starts the server, if a proxy before the
+        Hub has begun one (W3C Trace Context)."""
+        request = getattr(self.handler, "request", None)
+        sent = request.headers.get("traceparent", "") if request is not None else ""
+        return {"traceparent": sent} if _TRACEPARENT.fullmatch(sent) else {}
 
     def _has_display_name(self):
         """Named servers of JupyterHub 6 may be called something else than their name."""
@@ -505,11 +520,11 @@ class ElasticSpawner(Spawner):
                     self._log.note,
                 )
             except (Problem, ServiceDown) as error:
-                self.log.warning("No events of %s: %s", self._log_name, error)
+                self.log.warning("No events of %s: %s", self._log_start, error)
             try:
-                state = await self._service.state(self._running_key)
+                state = await self._service.state(self._running_key, self._start_id)
             except (Problem, ServiceDown) as error:
-                self.log.warning("No state of %s: %s", self._log_name, error)
+                self.log.warning("No state of %s: %s", self._log_start, error)
             else:
                 if state is None or state["start"] != self._start_id:
                     missing_since = missing_since or loop.time()
@@ -539,7 +554,7 @@ class ElasticSpawner(Spawner):
                 self._service.stop(self._running_key, self._start_id), CLEANUP_SECONDS
             )
         except (Problem, ServiceDown, asyncio.TimeoutError) as error:
-            self.log.error("%s was not stopped: %s", self._log_name, error)
+            self.log.error("%s was not stopped: %s", self._log_start, error)
 
     async def progress(self):
         """Every viewer gets the whole log of this start, from the one stream of start()."""
@@ -558,7 +573,7 @@ class ElasticSpawner(Spawner):
         try:
             servers = await self._service.snapshot(newer_than=self._changed_at)
         except Exception:
-            self.log.exception("Could not poll %s", self._log_name)
+            self.log.exception("Could not poll %s", self._log_start)
             return None
         if servers is None:
             return None
@@ -610,7 +625,7 @@ class ElasticSpawner(Spawner):
                         self._until_ready(), self.start_timeout
                     )
             except Exception:
-                self.log.exception("No address of %s", self._log_name)
+                self.log.exception("No address of %s", self._log_start)
         return self._url or self.server.url
 
     # --- the end
@@ -627,13 +642,13 @@ class ElasticSpawner(Spawner):
                 if not asked:
                     await self._service.stop(self._running_key, start)
                     asked = True
-                state = await self._service.state(self._running_key)
+                state = await self._service.state(self._running_key, start)
                 if state is None or state["stopped"]:
                     break
                 # Somebody else may have started it meanwhile.
                 asked, start = state["phase"] in _STOPPED, state["start"]
             except (Problem, ServiceDown) as error:
-                self.log.warning("Stopping %s: %s", self._log_name, error)
+                self.log.warning("Stopping %s: %s", self._log_start, error)
                 if isinstance(error, Problem) and not error.transient:
                     deadline = min(deadline, began + STOP_REFUSED_SECONDS)
             if loop.time() > deadline:
@@ -652,7 +667,7 @@ class ElasticSpawner(Spawner):
 
         JupyterHub itself takes the token after a stop that succeeds.
         """
-        self.log.error("%s did not stop in time; it is asked to as long as it runs", self._log_name)
+        self.log.error("%s did not stop in time; it is asked to as long as it runs", self._log_start)
         if start:
             self._service.give_up(self._running_key, start)
         db = self.user.db

@@ -347,6 +347,41 @@ async def test_a_start_that_took_the_service_too_long_is_repeated_once(monkeypat
         assert len(d.of("start")) == 2
 
 
+async def test_a_start_has_one_id_in_the_logs_of_hub_and_service(caplog):
+    caplog.set_level("INFO", "traitlets")
+    async with double() as d:
+        d.will(
+            start=[(503, {}, ""), "start"],
+            events="events of a start",
+            state=lambda: answer(state(d.start)),
+            stop=(204, {}, ""),
+            servers=answer({"servers": []}),
+        )
+        s = spawner_at(d.url)
+        given = f"00-{'4b' * 16}-{'00f1' * 4}-01"
+        s.handler.request.headers["traceparent"] = given
+        await s.start()
+        await s.poll()
+        d.will(state=answer(state(d.start, "Stopped")))
+        await s.stop()
+        sent = {k: {r.headers["X-Request-Id"] for r in d.of(k)} for k in ("start", "events", "state", "stop")}
+        assert sent == dict.fromkeys(sent, {d.start})
+        assert d.of("servers")[0].headers["X-Request-Id"] not in ("", d.start)
+        assert [r.headers.get("traceparent") for r in d.of("start")] == [given, given]
+        lines = [r.getMessage() for r in caplog.records if "researcher (" in r.getMessage()]
+        assert len(lines) > 1 and all(f"(request {d.start})" in line for line in lines), lines
+        s.handler.request.headers["traceparent"] = "00-evil"
+        d.will(state=lambda: answer(state(d.start)))
+        await s.start()
+        assert d.of("start")[-1].headers.get("traceparent") is None
+
+
+async def test_a_service_that_is_down_is_told_with_the_requests_id():
+    s = spawner_at("http://127.0.0.1:1")
+    with pytest.raises(elastichub.service.ServiceDown, match=r"\(request [0-9a-f]{32}\)"):
+        await s._service.remove(s._key)
+
+
 async def test_broken_streams_resume_and_polling_carries_on():
     one = 'id: 1\nevent: progress\ndata: {"progress": 10, "message": "one"}\n\n'
     two = 'id: 2\nevent: progress\ndata: {"progress": 20, "message": "two"}\n\n'

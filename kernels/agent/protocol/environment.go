@@ -17,6 +17,7 @@ const (
 	EnvBusyGPU        = "ELASTICHUB_BUSY_GPU"           // percent; 0: computing on GPUs is no work
 	EnvIOPubMessages  = "ELASTICHUB_IOPUB_MESSAGE_RATE" // per second; 0: any number
 	EnvIOPubBytes     = "ELASTICHUB_IOPUB_BYTE_RATE"    // per second; 0: any number
+	EnvRequest        = "ELASTICHUB_AGENT_REQUEST"      // id, in the logs, of the request that asked for the run
 )
 
 // The environment of an agent that keeps its kernel's state.

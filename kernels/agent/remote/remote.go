@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 const dialTimeout = 2 * time.Second
@@ -205,6 +206,7 @@ func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method
 		return 0, fmt.Errorf("remote: %w", err)
 	}
 	req.Header, req.Host = protocol.Header(secret), to.address
+	tracing.Send(ctx, req.Header)
 	resp, err := c.calls.Do(req)
 	if err != nil {
 		if cause := errors.Unwrap(err); cause != nil { // it names the host, which means nothing to anybody
