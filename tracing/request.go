@@ -46,8 +46,10 @@ func RequestOf(ctx context.Context) string {
 	return id
 }
 
-// Note writes down at an object which request it is that asks for its next start or run.
+// Note writes down at an object which request it is that asks for its next start or run, and
+// which span that is part of.
 func Note(ctx context.Context, o metav1.Object) {
+	noteParent(ctx, o)
 	annotations := o.GetAnnotations()
 	id := RequestOf(ctx)
 	if id == "" {
@@ -79,7 +81,7 @@ func WithObject(ctx context.Context, o metav1.Object) context.Context {
 	return ctx
 }
 
-// Send names, to somebody who is called, what the call is made for: a controller's pass,
+// Send names, in the log of somebody who is called, what the call is made for: a controller's pass,
 // whose lines in the log name the request, too, or a request.
 func Send(ctx context.Context, header http.Header) {
 	id := string(controller.ReconcileIDFromContext(ctx))

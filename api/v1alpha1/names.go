@@ -120,6 +120,9 @@ const (
 	// AnnotationRequest on a notebook or a kernel is the id, in the logs, of the request that
 	// asked for its start or run.
 	AnnotationRequest = "elastichub.io/request"
+	// AnnotationTraceparent on the same is the span that it is part of, as W3C Trace Context
+	// has it, if traces are recorded.
+	AnnotationTraceparent = "elastichub.io/traceparent"
 	// AnnotationRestoreAs on a kernel that had a Pod is what a copy of it needs that is made
 	// from a backup, as JSON; see RestoreAs.
 	AnnotationRestoreAs = "elastichub.io/restore-as"
