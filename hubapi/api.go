@@ -13,6 +13,7 @@ import (
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/spawner"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // Allowances says what a user may have. Its errors are those of groups.
@@ -56,6 +57,7 @@ type Dependencies struct {
 	Ready   func() error
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	Tracer  *tracing.Tracer // nil: nothing is recorded
 }
 
 // Prefix is the path under which every authenticated route lies.
@@ -115,7 +117,7 @@ func New(config Config, deps Dependencies) (*API, error) {
 	engine.UseEscapedPath, engine.UnescapePathValues = true, false
 	engine.RedirectTrailingSlash, engine.RedirectFixedPath = false, false
 	engine.HandleMethodNotAllowed = true
-	engine.Use(identify, record(deps.Log, a.metrics), bound(config.RequestTimeout), a.bodies.count)
+	engine.Use(identify, record(deps.Log, a.metrics), bound(config.RequestTimeout), a.bodies.count, traced(deps.Tracer))
 	engine.GET(routeHealth, handle(a.health))
 	engine.GET(routeReady, handle(a.ready))
 
@@ -200,9 +202,15 @@ type lookup func(ctx context.Context, user string) (groups.Allowance, error)
 
 // within bounds a directory's answer.
 func (a *API) within(ctx context.Context, ask lookup, user string) (groups.Allowance, error) {
+	ctx, span := a.deps.Tracer.Begin(ctx, "groups")
+	defer span.End()
 	ctx, cancel := context.WithTimeout(ctx, a.config.LookupTimeout)
 	defer cancel()
-	return ask(ctx, user)
+	allowed, err := ask(ctx, user)
+	if err != nil {
+		span.Fail(kindOf(err))
+	}
+	return allowed, err
 }
 
 // allowance is for forms, which may be a little behind.

@@ -97,8 +97,11 @@ func (a *API) start(c *gin.Context) error {
 	if request.DisplayName, err = query(c, "display_name", maxServer); err != nil {
 		return err
 	}
+	_, span := a.deps.Tracer.Begin(ctx, "write the server")
+	defer span.End()
 	state, err := a.deps.Servers.Start(ctx, request)
 	if err != nil {
+		span.Fail(kindOf(err))
 		return err
 	}
 	c.JSON(http.StatusOK, wireState(state))

@@ -12,6 +12,7 @@ import (
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/podtrouble"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // Config is what an installation decides about notebook servers.
@@ -48,6 +49,8 @@ type Config struct {
 	// MetricsSecret names the Secret whose key sha256 is the hash of the token by which
 	// servers show their metrics; empty: no token opens them.
 	MetricsSecret string
+	// Tracer is told how starts went; nil: nothing is recorded.
+	Tracer *tracing.Tracer
 }
 
 // Nodes are those of the cluster.

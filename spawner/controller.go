@@ -209,6 +209,7 @@ func (c *controller) writeStatus(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	c.written.note(changed, c.now())
 	c.recorder.Tell(nb, objectEvents(before, next)...)
 	c.met.observe(before, next, pod)
+	c.trace(nb, before, next, pod)
 	return nil
 }
 

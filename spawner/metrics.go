@@ -107,23 +107,38 @@ func (m *metrics) hubAsked(act HubAct, err error) {
 	m.hub.WithLabelValues(string(act), result).Inc()
 }
 
-// observe counts a start when a written status holds its outcome for the first time. pod is
-// the server's, nil if there is none.
-func (m *metrics) observe(before, after v1alpha1.JupyterNotebookStatus, pod *corev1.Pod) {
+// pastStart is a start that has an outcome.
+type pastStart struct {
+	asked, over time.Time
+	outcome     v1alpha1.StartOutcome
+}
+
+// startOver tells of a start when a status holds its outcome for the first time.
+func startOver(before, after v1alpha1.JupyterNotebookStatus) (pastStart, bool) {
 	if len(after.Progress) == 0 {
-		return
+		return pastStart{}, false
 	}
 	first, last := after.Progress[0], after.Progress[len(after.Progress)-1]
 	if last.Outcome == "" {
-		return
+		return pastStart{}, false
 	}
 	if n := len(before.Progress); n > 0 && before.Start == after.Start && before.Progress[n-1].Outcome != "" && before.Progress[n-1].Time.Equal(&last.Time) {
+		return pastStart{}, false
+	}
+	return pastStart{asked: first.Time.Time, over: last.Time.Time, outcome: last.Outcome}, true
+}
+
+// observe counts a start when a written status holds its outcome for the first time. pod is
+// the server's, nil if there is none.
+func (m *metrics) observe(before, after v1alpha1.JupyterNotebookStatus, pod *corev1.Pod) {
+	s, over := startOver(before, after)
+	if !over {
 		return
 	}
-	m.starts.WithLabelValues(string(last.Outcome)).Observe(last.Time.Sub(first.Time.Time).Seconds())
-	switch last.Outcome {
+	m.starts.WithLabelValues(string(s.outcome)).Observe(s.over.Sub(s.asked).Seconds())
+	switch s.outcome {
 	case v1alpha1.OutcomeReady:
-		for phase, took := range phasesOf(first.Time.Time, pod) {
+		for phase, took := range phasesOf(s.asked, pod) {
 			m.phases.WithLabelValues(phase).Observe(took.Seconds())
 		}
 	case v1alpha1.OutcomeFailed:
@@ -141,7 +156,7 @@ func phasesOf(asked time.Time, pod *corev1.Pod) map[string]time.Duration {
 	if pod == nil {
 		return nil
 	}
-	ends := []time.Time{pod.CreationTimestamp.Time, became(pod, corev1.PodScheduled), runningSince(pod), became(pod, corev1.PodReady)}
+	ends := phaseEnds(pod)
 	took := map[string]time.Duration{}
 	since := asked
 	for i, phase := range startPhases {
@@ -152,6 +167,11 @@ func phasesOf(asked time.Time, pod *corev1.Pod) map[string]time.Duration {
 		since = ends[i]
 	}
 	return took
+}
+
+// phaseEnds are when the phases of a start ended, as far as its Pod knows.
+func phaseEnds(pod *corev1.Pod) []time.Time {
+	return []time.Time{pod.CreationTimestamp.Time, became(pod, corev1.PodScheduled), runningSince(pod), became(pod, corev1.PodReady)}
 }
 
 // became is when a condition of a Pod came to be true; zero if it is not.
