@@ -10,6 +10,7 @@ import (
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/tokens"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // Config is what the controllers of this package need to know.
@@ -39,6 +40,10 @@ type Config struct {
 	Allowances queue.Allowances
 	// Ledger names the ledger of hours; empty: none is kept.
 	Ledger string
+	// Tracer is told how runs of kernels begin; nil: nothing is recorded.
+	Tracer *tracing.Tracer
+	// Tracing is where gateways send what they record.
+	Tracing tracing.Config
 }
 
 // Validate returns all faults at once.

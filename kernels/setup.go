@@ -49,11 +49,11 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 	}
 	for _, setup := range []func() error{
 		func() error {
-			return lifecycle.SetupWithManager(mgr, scope, cfg.Owner, pods, cfg.KeepSeeds, agents, admission.Expect, metered, standings, life)
+			return lifecycle.SetupWithManager(mgr, scope, cfg.Owner, pods, cfg.KeepSeeds, agents, admission.Expect, metered, standings, life, cfg.Tracer)
 		},
 		func() error { return admission.SetupWithManager(mgr) },
 		func() error {
-			return gateways.SetupWithManager(mgr, gateways.Config{Scope: scope, Owner: cfg.Owner, Pods: cfg.Pods, Tokens: cfg.Tokens, MetricsToken: cfg.MetricsToken})
+			return gateways.SetupWithManager(mgr, gateways.Config{Scope: scope, Owner: cfg.Owner, Pods: cfg.Pods, Tokens: cfg.Tokens, MetricsToken: cfg.MetricsToken, Tracing: cfg.Tracing})
 		},
 	} {
 		if err := setup(); err != nil {

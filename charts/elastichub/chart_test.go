@@ -476,6 +476,29 @@ func TestImagesBeforeTheUser(t *testing.T) {
 	}
 }
 
+// TestTracesAreOffUntilTheyHaveAnEndpoint, and the service gets the share as a number.
+func TestTracesAreOffUntilTheyHaveAnEndpoint(t *testing.T) {
+	t.Parallel()
+	for set, want := range map[string]map[string]any{
+		"tracing.samplePercent=5":                                           nil,
+		"tracing.endpoint=http://collector:4318":                            {"endpoint": "http://collector:4318", "samplePercent": 100.0},
+		"tracing.endpoint=https://collector/otlp,tracing.samplePercent=0.5": {"endpoint": "https://collector/otlp", "samplePercent": 0.5},
+	} {
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", set, "--show-only", "templates/configmap.yaml")
+		require.NoError(t, err, out)
+		var config corev1.ConfigMap
+		require.NoError(t, yaml.Unmarshal([]byte(strings.Split(out, "\n---\n")[0]), &config))
+		var parsed struct{ Tracing map[string]any }
+		require.NoError(t, yaml.Unmarshal([]byte(config.Data["config.yaml"]), &parsed))
+		assert.Equal(t, want, parsed.Tracing, set)
+	}
+	for _, wrong := range []string{"endpoint=collector:4317", "endpoint=http://a:b@collector", "samplePercent=101", "samplePercent=-1", "share=1"} {
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", "tracing."+wrong)
+		assert.Error(t, err, wrong)
+		assert.Contains(t, out, "/tracing", wrong)
+	}
+}
+
 // TestKernelsMayBeProtected: as many must be there as never are, so that none is evicted;
 // both protections can be switched off.
 func TestKernelsMayBeProtected(t *testing.T) {

@@ -27,6 +27,7 @@ import (
 	"github.com/elastichub/elastichub/spawner/homes"
 	"github.com/elastichub/elastichub/spawner/orphans"
 	"github.com/elastichub/elastichub/spawner/signals"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // envPrefix begins the name of every environment variable that overrides a
@@ -41,14 +42,16 @@ type serveConfig struct {
 	// WatchNamespaces are others whose kinds are looked after, too; "*" is all.
 	WatchNamespaces []string
 	Log             logConfig
-	HubAPI          hubAPIConfig `mapstructure:"hubAPI"`
-	Metrics         metricsConfig
-	Signing         signingConfig
-	Groups          groupsConfig
-	Policies        policiesConfig
-	Notebooks       notebooksConfig
-	Kernels         kernelsConfig
-	Usage           usageConfig
+	// Tracing is where spans are sent; gateways are told.
+	Tracing   tracing.Config
+	HubAPI    hubAPIConfig `mapstructure:"hubAPI"`
+	Metrics   metricsConfig
+	Signing   signingConfig
+	Groups    groupsConfig
+	Policies  policiesConfig
+	Notebooks notebooksConfig
+	Kernels   kernelsConfig
+	Usage     usageConfig
 	// Hub is where the Hub's REST API is, for the console, and for the Hub's servers, which
 	// are stopped and started through it.
 	Hub    hubclient.Config
@@ -217,6 +220,7 @@ const mostBusyCPU = 4096
 func defaultServeConfig() serveConfig {
 	return serveConfig{
 		Log:       logConfig{Level: "info", Format: "json"},
+		Tracing:   tracing.Config{SamplePercent: 100},
 		HubAPI:    hubAPIConfig{Listen: ":8080", TokenFile: "/etc/elastichub/hub/token"},
 		Metrics:   metricsConfig{Listen: ":9090"},
 		Signing:   signingConfig{SeedFile: "/etc/elastichub/signing/seed"},
@@ -320,7 +324,7 @@ func strictDuration(from, to reflect.Type, value any) (any, error) {
 
 // validate returns all faults, each with its dotted path.
 func (c serveConfig) validate() error {
-	faults := c.Log.validate()
+	faults := append(c.Log.validate(), prefixed("", c.Tracing.Validate())...)
 	require := func(path, value string) {
 		if value == "" {
 			faults = append(faults, fmt.Errorf("%s: required", path))

@@ -108,6 +108,8 @@ func TestConfigRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"negative run time":   {minimal, []string{"ELASTICHUB_KERNELS_MAXRUNSECONDS=-1"}, []string{"kernels.maxRunSeconds: -1"}},
 		"states kept": {minimal, []string{"ELASTICHUB_KERNELS_KEEP_ENABLED=true", "ELASTICHUB_KERNELS_KEEP_MAXBYTES=much", "ELASTICHUB_KERNELS_KEEP_TTL=0s"},
 			[]string{"kernels.keep.seedFile", `kernels.keep.maxBytes: "much"`, "kernels.keep.ttl: 0s"}},
+		"traces to nowhere": {minimal + "tracing: {endpoint: 'collector:4317'}\n", []string{"ELASTICHUB_TRACING_SAMPLEPERCENT=200"},
+			[]string{"tracing.endpoint: must be", "tracing.samplePercent: 200"}},
 		"more than a GPU": {minimal, []string{"ELASTICHUB_KERNELS_BUSYGPU=101"}, []string{"kernels.busyGPU: 101"}},
 		"a pool of nodes": {strings.Replace(minimal, "kernel:1", "kernel:1, nodePools: [{name: a, labels: [{key: a.b/c, value: d}], resources: [{name: nvidia.com/gpu, count: 0}], maxNodes: 1}]", 1),
 			[]string{"ELASTICHUB_KERNELS_CLUSTERCAPACITY=false"}, []string{"kernels.nodePools[0].resources[nvidia.com/gpu]: 0", "kernels.nodePools: needs kernels.clusterCapacity"}},

@@ -18,6 +18,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/elastichub/elastichub/kernels/gateway"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 func gatewayCommand() *cobra.Command {
@@ -28,19 +29,20 @@ func gatewayCommand() *cobra.Command {
 ELASTICHUB_GATEWAY_* variables; what concerns its kernels is in the JupyterGateway.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, logging, err := gatewayConfig(os.LookupEnv)
+			config, logging, traces, err := gatewayConfig(os.LookupEnv)
 			if err != nil {
 				return err
 			}
-			return runGateway(cmd.Context(), config, logging.logger(cmd.Context(), os.Stdout))
+			return runGateway(cmd.Context(), config, traces, logging.logger(cmd.Context(), os.Stdout))
 		},
 	}
 }
 
 // gatewayConfig reads what the JupyterGateway controller sets.
-func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfig, error) {
+func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfig, tracing.Config, error) {
 	config := gateway.Default()
 	logging := logConfig{Level: "info", Format: "json"}
+	traces := tracing.Config{SamplePercent: 100}
 	for name, target := range map[string]*string{
 		"ELASTICHUB_GATEWAY_NAMESPACE":             &config.Namespace,
 		"ELASTICHUB_GATEWAY_NAME":                  &config.Name,
@@ -52,6 +54,7 @@ func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfi
 		"ELASTICHUB_GATEWAY_METRICS_TOKEN_FILE":    &config.MetricsTokenFile,
 		"ELASTICHUB_GATEWAY_POLICY_NAMESPACE":      &config.PolicyNamespace,
 		"ELASTICHUB_LOG_LEVEL":                     &logging.Level,
+		"ELASTICHUB_TRACING_ENDPOINT":              &traces.Endpoint,
 	} {
 		if value, ok := lookup(name); ok {
 			*target = value
@@ -62,10 +65,17 @@ func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfi
 	}
 	config.MessageBytes = min(config.MessageBytes, limitMemory("/sys/fs/cgroup")/10*messageTenths)
 	faults := append(logging.validate(), config.Validate())
-	if err := errors.Join(faults...); err != nil {
-		return gateway.Config{}, logConfig{}, fmt.Errorf("gateway configuration:\n%w", err)
+	if share, ok := lookup("ELASTICHUB_TRACING_SAMPLE_PERCENT"); ok {
+		percent, err := strconv.ParseFloat(share, 64)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("ELASTICHUB_TRACING_SAMPLE_PERCENT: %q is no number", share))
+		}
+		traces.SamplePercent = percent
 	}
-	return config, logging, nil
+	if err := errors.Join(append(faults, traces.Validate())...); err != nil {
+		return gateway.Config{}, logConfig{}, tracing.Config{}, fmt.Errorf("gateway configuration:\n%w", err)
+	}
+	return config, logging, traces, nil
 }
 
 // messageTenths is the part of the memory that messages may take. The rest is
@@ -90,7 +100,7 @@ func limitMemory(root string) int64 {
 	return limit
 }
 
-func runGateway(ctx context.Context, config gateway.Config, log *slog.Logger) error {
+func runGateway(ctx context.Context, config gateway.Config, traces tracing.Config, log *slog.Logger) error {
 	slog.SetDefault(log)
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	log.Info("starting", "version", buildVersion(), "namespace", config.Namespace, "gateway", config.Name)
@@ -102,5 +112,6 @@ func runGateway(ctx context.Context, config gateway.Config, log *slog.Logger) er
 	rest.QPS, rest.Burst = 200, 400
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return gateway.Run(ctx, config, rest, registry, log)
+	tracer := tracing.New(traces, "gateway", podName(), buildVersion(), log)
+	return gateway.Run(ctx, config, rest, registry, tracer, log)
 }

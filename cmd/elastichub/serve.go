@@ -101,6 +101,10 @@ func serve(ctx context.Context, config serveConfig) error {
 		return err
 	}
 	registry := metrics.Registry
+	tracer, err := startTracing(mgr, config.Tracing, log)
+	if err != nil {
+		return err
+	}
 
 	members, err := newDirectories(config.Groups, registry)
 	if err != nil {
@@ -132,6 +136,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		APIAudiences:     audiences,
 		SignalsRequired:  config.Prometheus.Required,
 		MetricsSecret:    config.Notebooks.MetricsSecret,
+		Tracer:           tracer,
 	}
 	if config.Prometheus.URL != "" {
 		measured, err := signals.New(config.Prometheus, registry)
@@ -192,6 +197,8 @@ func serve(ctx context.Context, config serveConfig) error {
 		NodePools:       config.Kernels.nodePools(),
 		Allowances:      asked,
 		Ledger:          config.Usage.ConfigMaps,
+		Tracer:          tracer,
+		Tracing:         config.Tracing,
 	}, remote.NewCaller(protocol.Port), registry)
 	if err != nil {
 		return fmt.Errorf("kernels: %w", err)
@@ -229,6 +236,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		},
 		Log:     log,
 		Metrics: registry,
+		Tracer:  tracer,
 	})
 	if err != nil {
 		return err

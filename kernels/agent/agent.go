@@ -72,6 +72,7 @@ type agent struct {
 	end      context.CancelFunc
 	sessions map[string]*session
 	kernel   *kernel // that is ready, or nil
+	came     *protocol.Came
 	state    wire.State
 	restarts int
 	info     []byte // content of the last kernel_info_reply

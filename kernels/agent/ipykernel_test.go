@@ -34,6 +34,8 @@ func TestExecute(t *testing.T) {
 	assert.Equal(t, "42\n", o.stdout)
 
 	s := r.state()
+	require.NotNil(t, s.Came)
+	assert.True(t, 0 < s.Came.ProcessSeconds && s.Came.ProcessSeconds < s.Came.AnswerSeconds && s.Came.AnswerSeconds <= s.Came.ReadySeconds && s.Came.ReadySeconds <= s.HeldSeconds, "%+v", s.Came)
 	assert.Equal(t, wire.StateIdle, s.ExecutionState)
 	assert.Equal(t, 1, s.Connections)
 	assert.Equal(t, 0, s.Restarts)

@@ -115,6 +115,7 @@ func (a *agent) stateNow() protocol.State {
 		Connections:        connections,
 		Restarts:           a.restarts,
 		KernelInfo:         a.info,
+		Came:               a.came,
 	}
 	if a.keep.Load() != nil {
 		s.KeepSeconds = i.short.Seconds()

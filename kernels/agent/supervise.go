@@ -375,6 +375,10 @@ func (a *agent) present(k *kernel) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.kernel, a.state, a.info = k, wire.StateIdle, k.info
+	if a.came == nil {
+		began := a.activity.began
+		a.came = &protocol.Came{ProcessSeconds: k.started.Sub(began).Seconds(), AnswerSeconds: k.up.Sub(began).Seconds(), ReadySeconds: time.Since(began).Seconds()}
+	}
 	for _, s := range a.sessions {
 		k.attach(s)
 	}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // Cluster is a gateway's view of the API server: a cache of the namespaces'
@@ -90,13 +91,13 @@ func (c *Cluster) follow(ctx context.Context, w *watch, synced func()) error {
 }
 
 // Run is a whole gateway process: it serves until ctx ends.
-func Run(ctx context.Context, cfg Config, cluster *rest.Config, registry *prometheus.Registry, log *slog.Logger) error {
+func Run(ctx context.Context, cfg Config, cluster *rest.Config, registry *prometheus.Registry, tracer *tracing.Tracer, log *slog.Logger) error {
 	c, err := NewCluster(cluster, cfg)
 	if err != nil {
 		return err
 	}
 	var synced atomic.Bool
-	s, err := New(cfg, Deps{Cache: c.Cache, API: c.API, Synced: synced.Load, Registry: registry, Log: log})
+	s, err := New(cfg, Deps{Cache: c.Cache, API: c.API, Synced: synced.Load, Registry: registry, Tracer: tracer, Log: log})
 	if err != nil {
 		return err
 	}
@@ -106,8 +107,11 @@ func Run(ctx context.Context, cfg Config, cluster *rest.Config, registry *promet
 	group.Go(func() error {
 		return c.follow(informers, s.watch, func() { synced.Store(true); log.Info("cache is complete") })
 	})
+	recording, last := context.WithCancel(context.WithoutCancel(ctx)) // to the end of what sockets record
+	group.Go(func() error { return tracer.Start(recording) })
 	group.Go(func() error {
 		defer stop()
+		defer last()
 		return s.Run(ctx)
 	})
 	return group.Wait()

@@ -158,7 +158,7 @@ func (s *site) replica() *replica {
 	restricted.Impersonate = rest.ImpersonationConfig{UserName: s.user()}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Run(ctx, cfg, restricted, prometheus.NewRegistry(), testLog()) }()
+	go func() { done <- Run(ctx, cfg, restricted, prometheus.NewRegistry(), nil, testLog()) }()
 	var once sync.Once
 	var err error
 	r := &replica{url: "http://" + cfg.Listen, health: "http://" + cfg.Health}

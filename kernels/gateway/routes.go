@@ -124,10 +124,15 @@ func (s *Server) adaptBody(route string, most int64, h handler) http.Handler {
 		if most > 0 {
 			r.Body = http.MaxBytesReader(rec, r.Body, most)
 		}
+		r, span := s.traced(route, r)
+		defer span.End()
 		c := &call{Request: r, requestID: requestID}
 		err := s.authenticate(c)
 		if err == nil {
 			err = h(rec, c)
+		}
+		if err != nil {
+			span.Fail(string(explain(err).kind))
 		}
 		if err != nil && !rec.hijacked {
 			writeError(rec, s.logOf(c, route, err), requestID, err)

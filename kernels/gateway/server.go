@@ -16,6 +16,7 @@ import (
 
 	"github.com/elastichub/elastichub/rotation"
 	"github.com/elastichub/elastichub/tokens/bearer"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // Deps is what a Server works with.
@@ -32,6 +33,8 @@ type Deps struct {
 	Log      *slog.Logger
 	// Now is the clock; nil means the system's.
 	Now func() time.Time
+	// Tracer is told of cells that wait for their kernel; nil: nothing is recorded.
+	Tracer *tracing.Tracer
 }
 
 // timing is what tests shorten.
@@ -67,6 +70,7 @@ type Server struct {
 	memory   *budget
 	refusals *refusals
 	passes   *passes
+	tracer   *tracing.Tracer
 
 	mu       sync.Mutex
 	stopping bool
@@ -93,7 +97,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		auth: newAuthenticator(cfg, deps.Cache, now), store: newStore(cfg, deps.Cache, deps.API, now), cache: deps.Cache,
 		agents: &agents{key: &reread[[]byte]{now: now, load: func() ([]byte, error) { return loadKey(cfg.KeyFile) }}},
 		infos:  newInfos(), activity: newActivity(cfg.bounds.socketsPerUser), refusals: newRefusals(now),
-		passes: &passes{count: map[string]int{}},
+		passes: &passes{count: map[string]int{}}, tracer: deps.Tracer,
 	}
 	s.watch = newWatch(s.store.resting.rest)
 	s.memory = newBudget(cfg.MessageBytes, s.metrics.memory, s.metrics.held)

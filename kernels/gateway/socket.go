@@ -16,6 +16,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/slab"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // socket is one client's channels WebSocket. Its loop (run) owns all state
@@ -67,7 +68,12 @@ type socket struct {
 	// hasty: the client gives up at once when kernel_info is not answered (hastyFrame).
 	hasty atomic.Bool
 	// spoke is the last run that has shown a sign of its kernel over the link.
-	spoke atomic.Int64
+	spoke   atomic.Int64
+	waiting atomic.Pointer[tracing.Span] // of the cell that has asked for the next run
+	reached atomic.Pointer[reach]
+	trying  reach // the loop's own
+	// beside runs something that the socket waits for at its end.
+	beside func(func(context.Context))
 	// keeps: the agent tells the user of the variables.
 	keeps atomic.Bool
 
@@ -102,8 +108,10 @@ func (s *socket) run(ctx context.Context) (end endReason) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer s.pending.close()
+	s.beside = func(do func(context.Context)) { wg.Go(func() { do(ctx) }) }
 	closed := make(chan struct{})
 	defer func() {
+		s.traceEnd(string(end))
 		cancel()
 		s.stop(end)
 		close(closed)
@@ -210,6 +218,7 @@ func (s *socket) advance(ctx context.Context, wg *sync.WaitGroup) (time.Duration
 			if wait := s.nextDial.Sub(now); wait > 0 {
 				again = wait
 			} else {
+				s.traceDial(v.dial)
 				s.dial(ctx, wg, v.dial)
 			}
 		case v.wake:
@@ -306,6 +315,7 @@ func (s *socket) revoked(ctx context.Context) bool {
 // wake asks for the next run.
 func (s *socket) wake(ctx context.Context, wg *sync.WaitGroup, k *v1alpha1.JupyterKernel) {
 	s.waking = true
+	ctx = s.traceWake(ctx)
 	wg.Go(func() {
 		err := s.srv.store.wake(ctx, k)
 		if err == nil {
@@ -329,6 +339,9 @@ func (s *socket) answeredWake(err error) {
 		result = "error"
 		s.asked, s.nextWake, s.wakeFailure = 0, s.srv.now().Add(2*time.Second), true
 		s.log.Warn("kernel cannot be woken", "error", err)
+	}
+	if err != nil {
+		s.waiting.Store(nil) // it goes on waiting: what it waits for is part of somebody else's, or of the next attempt
 	}
 	s.srv.metrics.wakes.WithLabelValues(result).Inc()
 }

@@ -52,6 +52,7 @@ func (s *socket) connected(ctx context.Context, wg *sync.WaitGroup, r dialResult
 		return
 	}
 	s.srv.metrics.dials.WithLabelValues("ok").Inc()
+	s.traceLink()
 	s.backoff, s.nextDial = 0, time.Time{}
 	l := newLink(r, s.from)
 	l.pending, l.ready, l.metrics, l.over = s.pending, s.ready, s.srv.metrics, s.sub.over
@@ -214,6 +215,7 @@ func (s *socket) arrival(r *request) string {
 	if s.current <= known {
 		return ""
 	}
+	s.traceSign(r)
 	waited := s.srv.now().Sub(r.at)
 	s.srv.metrics.waits.Observe(waited.Seconds())
 	if known == 0 {

@@ -11,6 +11,9 @@ import (
 // parked kernel has not begun waits for its next run.
 func (s *socket) settle(k *v1alpha1.JupyterKernel) {
 	s.settled = k.Status.Run
+	if phaseOf(k) == v1alpha1.KernelDead {
+		s.traceEnd(string(k.Status.Cause))
+	}
 	dead := phaseOf(k) == v1alpha1.KernelDead || couldNotReturn(k)
 	lost := s.pending.endRun(!dead)
 	if dead {
@@ -59,6 +62,7 @@ func (s *socket) giveUp() {
 	if s.link != nil {
 		return // the kernel itself was interrupted
 	}
+	s.traceEnd("interrupted")
 	given := s.pending.remove(func(r *request) bool { return r != nil && r.executes() })
 	_ = s.notices.refuse(given, "KeyboardInterrupt", "Interrupted while waiting for the kernel.")
 }

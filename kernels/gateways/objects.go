@@ -90,6 +90,11 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 		{Name: "ELASTICHUB_GATEWAY_METRICS_LISTEN", Value: fmt.Sprintf(":%d", metricsPort)},
 		{Name: "ELASTICHUB_LOG_LEVEL", Value: level},
 	}
+	if at := cfg.Tracing; at.Endpoint != "" {
+		env = append(env,
+			corev1.EnvVar{Name: "ELASTICHUB_TRACING_ENDPOINT", Value: at.Endpoint},
+			corev1.EnvVar{Name: "ELASTICHUB_TRACING_SAMPLE_PERCENT", Value: strconv.FormatFloat(at.SamplePercent, 'g', -1, 64)})
+	}
 	if own := cfg.Scope.Own(); own != gw.Namespace {
 		env = append(env, corev1.EnvVar{Name: "ELASTICHUB_GATEWAY_POLICY_NAMESPACE", Value: own})
 	}

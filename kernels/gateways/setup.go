@@ -21,6 +21,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/recheck"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // Config is what the controllers of gateways and kernelspecs need to know.
@@ -35,6 +36,8 @@ type Config struct {
 	Tokens TokenKeys
 	// MetricsToken names the Secret with the token for the metrics, key token; empty: none.
 	MetricsToken string
+	// Tracing is where gateways send what they record.
+	Tracing tracing.Config
 }
 
 // TokenKeys are the public keys of notebooks' tokens, as tokens.Issuer has them.

@@ -56,6 +56,8 @@ type kernelReconciler struct {
 	backstop *backstop
 	// standings tells how budgets stand; nil: nobody keeps the hours.
 	standings Standings
+	// tracer is told how runs began; nil: nothing is recorded.
+	tracer *tracing.Tracer
 
 	last   sync.Map // types.NamespacedName → *corev1.Pod as the cache saw it last, until its end is taken note of
 	clocks sync.Map // kernel UID → startClock
@@ -206,6 +208,7 @@ func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel,
 		return setaside.Tell(ctx, r.client, k, err)
 	}
 	r.events.Tell(k, EventsOf(former, updated.Status)...)
+	r.trace(k, former, updated.Status)
 	r.measure(k, former, updated.Status)
 	if ClaimsWarmPod(former) && !ClaimsWarmPod(updated.Status) && updated.Status.StartTime != nil {
 		r.meters.warmStarts.WithLabelValues(warmJoined).Inc()

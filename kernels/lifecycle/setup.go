@@ -24,6 +24,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/namespaces"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // kernelsAtOnce bounds how many kernels are reconciled at a time.
@@ -32,9 +33,9 @@ const kernelsAtOnce = 16
 // SetupWithManager adds the controllers of kernels' lives in the namespaces of a scope that
 // are owner's, and the sweep of those, to a manager. expect is told of every Pod that is about to be created. keepSeeds are
 // what the keys of kernels' states follow from, if states are kept. metered is told what
-// agents count, and standings tells how budgets stand.
-func SetupWithManager(mgr manager.Manager, scope *namespaces.Scope, owner *namespaces.Owner, pods *podspec.Builder, keepSeeds keys.KeepSeeds, agents Agents, expect func(*corev1.Pod), metered Metered, standings Standings, meters *Metrics) error {
-	kernels := &kernelReconciler{scope: scope, pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents, keepSeeds: keepSeeds, standings: standings, events: health.NewRecorder(mgr)}
+// agents count, and standings tells how budgets stand. tracer is told how runs begin.
+func SetupWithManager(mgr manager.Manager, scope *namespaces.Scope, owner *namespaces.Owner, pods *podspec.Builder, keepSeeds keys.KeepSeeds, agents Agents, expect func(*corev1.Pod), metered Metered, standings Standings, meters *Metrics, tracer *tracing.Tracer) error {
+	kernels := &kernelReconciler{scope: scope, pods: pods, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, meters: meters, expect: expect, agents: agents, keepSeeds: keepSeeds, standings: standings, events: health.NewRecorder(mgr), tracer: tracer}
 	kernels.backstop = newBackstop(pods, mgr.GetClient(), mgr.GetAPIReader(), agents)
 	kernels.backstop.metered = metered
 	if err := mgr.Add(kernels.backstop); err != nil {

@@ -59,7 +59,7 @@ func profiled(path string, args []string) error {
 		}
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-		return gateway.Run(ctx, config, rest, registry, slog.New(slog.NewJSONHandler(os.Stderr, nil)))
+		return gateway.Run(ctx, config, rest, registry, nil, slog.New(slog.NewJSONHandler(os.Stderr, nil)))
 	}
 	return fmt.Errorf("no subcommand %q", args[0])
 }

@@ -124,6 +124,8 @@ var uses = []use{
 	{"docs/kubectl.md", "kubectl elastichub top                      # by user; top policies, top nodes", Elsewhere, "the tests of plugin and cmd/elastichub run the commands"},
 	{"docs/run.md", "export JUPYTERHUB_API_TOKEN=…     # of the Hub's token page", Elsewhere, "test/faults does it on the demo's Hub"},
 	{"docs/run.md", "elastichub run --server https://hub.example.org --detach train.ipynb", Elsewhere, "test/faults does it on the demo's Hub"},
+	{"docs/tracing.md", `start=$(kubectl -n jupyterhub get jupyternotebooks -o jsonpath='{.items[0].metadata.annotations.elastichub\.io/request}')`, Typed, ""},
+	{"docs/tracing.md", "# tracing.yaml, beside your values", Values, ""},
 	{"docs/support.md", "make dist/elastichub", Typed, ""},
 	{"docs/support.md", "! tar -xzOf support.tar.gz | grep --ignore-case --word-regexp alice", Typed, ""},
 	{"docs/support.md", "kubectl -n jupyterhub exec deploy/elastichub -- /elastichub log-level debug", Typed, ""},

@@ -234,6 +234,11 @@ hubAPI:
 log:
   level: {{ .Values.log.level }}
   format: {{ .Values.log.format }}
+{{- with .Values.tracing.endpoint }}
+tracing:
+  endpoint: {{ toJson . }}
+  samplePercent: {{ toJson $.Values.tracing.samplePercent }}
+{{- end }}
 {{- if eq (toString .Values.watchNamespaces) "all" }}
 watchNamespaces: ["*"]
 {{- else if kindIs "slice" .Values.watchNamespaces }}

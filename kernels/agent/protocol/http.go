@@ -55,8 +55,18 @@ type State struct {
 	// Unyielding: the kernel does not yield to whoever waits, since not all of its state
 	// can be kept, and is to be. Since 4.
 	Unyielding bool `json:"unyielding,omitempty"`
+	// Came is absent before the kernel was there, and from agents that do not tell it.
+	Came *Came `json:"came,omitempty"`
 	// Meter is absent from agents that count nothing.
 	*Meter
+}
+
+// Came is how the first process of the kernel came up, in seconds since the agent began, on
+// the clock of Meter.
+type Came struct {
+	ProcessSeconds float64 `json:"processSeconds"` // it was started, once its container was there
+	AnswerSeconds  float64 `json:"answerSeconds"`  // it answered
+	ReadySeconds   float64 `json:"readySeconds"`   // it had its state, and clients got it
 }
 
 // Meter counts on the agent's monotonic clock, which no step of a wall clock moves.

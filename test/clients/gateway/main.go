@@ -146,7 +146,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	background, cancel := context.WithCancel(ctx)
 	failed := make(chan error, 1)
-	go func() { failed <- gateway.Run(background, cfg, config, prometheus.NewRegistry(), log) }()
+	go func() { failed <- gateway.Run(background, cfg, config, prometheus.NewRegistry(), nil, log) }()
 	pods := newPods(api, *namespace, key, *python, log)
 	go pods.run(background)
 	defer func() {
