@@ -51,7 +51,7 @@ func TestTheTraceOfAStart(t *testing.T) {
 	spans := receiver.Await(t, "PUT /server", "start of the server", "pod", "node", "container", "answer")
 	whole := spans["start of the server"]
 	assert.Equal(t, spans["PUT /server"].ID, whole.Parent)
-	assert.Equal(t, map[string]string{"request": "start-1", "notebook": nb.Name, "outcome": "Ready", "k8s.pod.name": pod.Name}, whole.Attributes)
+	assert.Equal(t, map[string]string{"request": "start-1", "notebook": nb.Name, "outcome": "ready", "k8s.pod.name": pod.Name}, whole.Attributes)
 	for _, phase := range startPhases {
 		assert.Equal(t, whole.ID, spans[phase].Parent, phase)
 		assert.Equal(t, whole.Trace, spans[phase].Trace, phase)
