@@ -65,6 +65,7 @@ func command() *cobra.Command {
 		runKernelCommand(),
 		holdCommand(),
 		policyCommand(),
+		mirrorCommand(),
 		versionCommand(),
 	)
 	root.AddCommand(kubectlCommands()...)

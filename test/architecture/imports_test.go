@@ -77,6 +77,7 @@ var mayImport = map[string][]string{
 	"recheck":                {},
 	"backup":                 {"api/v1alpha1", "usage"},
 	"removal":                {"api/v1alpha1", "namespaces", "portal/acts", "usage"},
+	"mirror":                 {"outbound"},
 	"kernels/admission":      {"api/v1alpha1"},
 	"usage":                  {},
 	"usage/budgets":          {"api/v1alpha1", "usage"},
