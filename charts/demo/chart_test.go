@@ -141,6 +141,26 @@ func checkRestricted(t *testing.T, deployment *appsv1.Deployment) {
 
 // TestNodesNeedNotHavePorts: on a cluster that exists the ports of nodes may be taken, by
 // another demo too.
+// images are all that a Pod's container, a policy or a kernelspec of the chart names.
+var images = regexp.MustCompile(`(?m)^ *(?:- )?image: (.*)$`)
+
+// TestOneRegistryForAll: one value moves all images, but for those that are named.
+func TestOneRegistryForAll(t *testing.T) {
+	t.Parallel()
+	kinds := map[string]bool{}
+	for _, found := range images.FindAllStringSubmatch(render(t, "--set", "image.registry=registry.example.org/a,image.tag=1.2"), -1) {
+		kinds[found[1]] = true
+	}
+	assert.Equal(t, map[string]bool{
+		"registry.example.org/a/hub:1.2": true, "registry.example.org/a/directory:1.2": true,
+		"registry.example.org/a/notebook:1.2": true, "registry.example.org/a/kernel:1.2": true,
+	}, kinds)
+	out := render(t, "--set", "image.registry=registry.example.org/a,images.kernel=example.org/r:2")
+	assert.Contains(t, out, "image: example.org/r:2\n")
+	assert.NotContains(t, out, "/kernel:")
+	assert.Regexp(t, `image: registry\.example\.org/a/hub:[0-9]+\.[0-9]+\.[0-9]+\n`, out)
+}
+
 func TestNodesNeedNotHavePorts(t *testing.T) {
 	t.Parallel()
 	services := 0

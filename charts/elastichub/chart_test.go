@@ -426,6 +426,20 @@ func TestWithoutHub(t *testing.T) {
 	}
 }
 
+// TestOneRegistryForAll: one value moves all images, of the chart's Pods and of those that the service makes.
+func TestOneRegistryForAll(t *testing.T) {
+	t.Parallel()
+	out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--set", "image.registry=registry.example.org/a,prepull.enabled=true,portal.enabled=true,portal.provider=none")
+	require.NoError(t, err, out)
+	named := map[string]int{}
+	for _, found := range regexp.MustCompile(`(?m)^ *(?:- )?(?:image|serviceImage): "?([^"\n]*)"?$`).FindAllStringSubmatch(out, -1) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(found[1], "registry.example.org/a/"), ":")
+		named[name]++
+	}
+	assert.Equal(t, map[string]int{"service": 4, "notebook": 1, "kernel": 1}, named,
+		"the Deployment, two Jobs and the configuration name the service's, and nothing is from elsewhere")
+}
+
 // TestTheImageByDigest: wherever the one image is named, to the Pods of the chart and
 // to those that the service makes.
 func TestTheImageByDigest(t *testing.T) {

@@ -7,6 +7,19 @@ dc=example,dc=org
 search-{{ .Values.password }}
 {{- end }}
 
+{{- /* An image that is named, or is in the registry, or was built here; the argument is a list of the root and its name. */ -}}
+{{- define "demo.image" -}}
+{{- $root := index . 0 }}
+{{- $name := index . 1 }}
+{{- if get $root.Values.images $name }}
+{{- get $root.Values.images $name }}
+{{- else if $root.Values.image.registry }}
+{{- printf "%s/%s:%s" $root.Values.image.registry $name ($root.Values.image.tag | default $root.Chart.AppVersion) }}
+{{- else }}
+{{- printf "localhost/elastichub/%s:dev" $name }}
+{{- end }}
+{{- end }}
+
 {{- /* Labels of an object; the argument is a list of the root and the component. */ -}}
 {{- define "demo.labels" -}}
 {{ include "demo.selector" . }}
