@@ -99,7 +99,7 @@ generate: ## Make the generated code anew
 	@gofmt -l -w api web
 
 .PHONY: release
-release: $(LOCALCLUSTER) ## Images, chart, wheel, SBOMs and checksums of this version, in dist/release
+release: $(LOCALCLUSTER) ## One archive of images, charts, kinds, wheel, binaries and SBOMs of this version, in dist/release
 	@release/release.sh
 
 ##@ Checking
@@ -171,6 +171,10 @@ tamper: cluster images ## Programs that want to keep their kernels' GPUs, in rea
 .PHONY: existing-test
 existing-test: ## The demo on a cluster that exists: the local one, with another namespace and a registry
 	@test/existing/run.sh
+
+.PHONY: airgap-test
+airgap-test: $(LOCALCLUSTER) ## A whole release, installed from its archive and a registry with its images alone, on the cluster that runs
+	@test/existing/airgap.sh
 
 .PHONY: smoke
 smoke: $(LOCALCLUSTER) ## The local cluster itself: Pods, network, limits, volumes, GPUs

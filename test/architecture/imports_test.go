@@ -78,6 +78,7 @@ var mayImport = map[string][]string{
 	"backup":                 {"api/v1alpha1", "usage"},
 	"removal":                {"api/v1alpha1", "namespaces", "portal/acts", "usage"},
 	"mirror":                 {"outbound"},
+	"release/pack":           {},
 	"kernels/admission":      {"api/v1alpha1"},
 	"usage":                  {},
 	"usage/budgets":          {"api/v1alpha1", "usage"},

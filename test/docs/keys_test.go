@@ -16,10 +16,13 @@ import (
 
 // foreign are dotted words in the pages that are nobody's key, by their beginning.
 var foreign = []string{
-	"keep.R",                              // a file
-	"c.",                                  // python/tests/test_pages.py looks these up
-	"device.",                             // of CEL in a DeviceClass
-	"elastichub.notebook",                 // a module
+	"keep.R",              // a file
+	"c.",                  // python/tests/test_pages.py looks these up
+	"device.",             // of CEL in a DeviceClass
+	"elastichub.notebook", // a module
+	"elastichub-VERSION",  // files of a release
+	"elastichub-demo-VERSION",
+	"requirements.txt",                    // a file
 	"groups.ValidatePolicy",               // a function
 	"header.session",                      // of a Jupyter message
 	"memory.events", "memory.oom_control", // files of cgroups
