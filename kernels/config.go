@@ -30,6 +30,8 @@ type Config struct {
 	// MetricsToken names a Secret whose key token whoever reads a gateway's metrics
 	// has to show. Empty: nothing.
 	MetricsToken string
+	// PullSecrets names the Secrets with which the image of gateways is pulled.
+	PullSecrets []string
 	// ClusterCapacity lets admission read Nodes and Pods of all namespaces.
 	// Without it only the policies limit, and the scheduler decides the rest.
 	ClusterCapacity bool

@@ -229,6 +229,16 @@ func TestGatewaysAreGivenTheMetricsToken(t *testing.T) {
 	}
 }
 
+// TestGatewaysArePulledWithTheServicesSecrets: their image is the service's, wherever that is.
+func TestGatewaysArePulledWithTheServicesSecrets(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, func(cfg *Config) { cfg.PullSecrets = []string{"registry"} })
+	c.gateway("gw")
+	var d appsv1.Deployment
+	c.eventually("Deployment", func() bool { return c.get("gw", &d) })
+	assert.Equal(t, []corev1.LocalObjectReference{{Name: "registry"}}, d.Spec.Template.Spec.ImagePullSecrets)
+}
+
 // TestAClientsPolicyThatIsMissingIsTold: by each name, for as long as there is none.
 func TestAClientsPolicyThatIsMissingIsTold(t *testing.T) {
 	t.Parallel()

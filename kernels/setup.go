@@ -53,7 +53,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, agents Agents, registry p
 		},
 		func() error { return admission.SetupWithManager(mgr) },
 		func() error {
-			return gateways.SetupWithManager(mgr, gateways.Config{Scope: scope, Owner: cfg.Owner, Pods: cfg.Pods, Tokens: cfg.Tokens, MetricsToken: cfg.MetricsToken, Tracing: cfg.Tracing})
+			return gateways.SetupWithManager(mgr, gateways.Config{Scope: scope, Owner: cfg.Owner, Pods: cfg.Pods, Tokens: cfg.Tokens, MetricsToken: cfg.MetricsToken, Tracing: cfg.Tracing, PullSecrets: cfg.PullSecrets})
 		},
 	} {
 		if err := setup(); err != nil {

@@ -193,6 +193,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		KeepSeeds:       read.keepSeeds(),
 		Tokens:          issuer,
 		MetricsToken:    config.Metrics.TokenSecret,
+		PullSecrets:     config.Prepull.PullSecrets,
 		ClusterCapacity: config.Kernels.ClusterCapacity,
 		NodePools:       config.Kernels.nodePools(),
 		Allowances:      asked,

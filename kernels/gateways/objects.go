@@ -149,6 +149,9 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 			},
 		},
 	}
+	for _, name := range cfg.PullSecrets {
+		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
 	if cfg.MetricsToken != "" {
 		closeMetrics(&pod.Spec, cfg.MetricsToken)
 	}

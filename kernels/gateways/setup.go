@@ -38,6 +38,9 @@ type Config struct {
 	MetricsToken string
 	// Tracing is where gateways send what they record.
 	Tracing tracing.Config
+	// PullSecrets names the Secrets, each in the gateway's namespace, with which its image is pulled. One that is
+	// not there keeps no Pod from starting.
+	PullSecrets []string
 }
 
 // TokenKeys are the public keys of notebooks' tokens, as tokens.Issuer has them.
