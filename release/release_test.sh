@@ -23,12 +23,11 @@ else
 fi
 version=$(sed -n 's/^version: //p' charts/elastichub/Chart.yaml)
 mkdir "$work/home"
-# The commands of the page, in the directory where the archive is.
 # shellcheck source=release/mirror.sh
 . release/mirror.sh
 start_registry "$work/registry"
 (cd "$RELEASE" && sha256sum --check --quiet SHA256SUMS)
-mirrored=$(mirror_release "$RELEASE/elastichub-$version.tar" "127.0.0.1:$port/mirrored/elastichub")
+mirrored=$(HOME=$work/home mirror_release "$RELEASE/elastichub-$version.tar" "127.0.0.1:$port/mirrored/elastichub")
 for image in $images; do
   "$crane" validate --remote "127.0.0.1:$port/mirrored/elastichub/$image:$version" >/dev/null
 done

@@ -35,6 +35,9 @@ trap finish EXIT
 
 release/release.sh
 version=$(sed -n 's/^version: //p' charts/elastichub/Chart.yaml)
+# shellcheck source=release/mirror.sh
+. release/mirror.sh
+start_registry "$work/registry"
 step "the release $version"
 
 # From here on clients reach loopback and the cluster, and nothing else.
@@ -44,9 +47,6 @@ export HTTP_PROXY=http://127.0.0.1:1 HTTPS_PROXY=http://127.0.0.1:1 NO_PROXY=127
 export http_proxy=$HTTP_PROXY https_proxy=$HTTPS_PROXY no_proxy=$NO_PROXY
 ! curl -fsS --max-time 10 -o /dev/null https://registry.example.org/v2/ 2>/dev/null || fail "another registry is in reach"
 
-# shellcheck source=release/mirror.sh
-. release/mirror.sh
-start_registry "$work/registry"
 mkdir "$work/home"
 own=127.0.0.1:$port/elastichub
 mirrored=$(HOME=$work/home mirror_release "$RELEASE/elastichub-$version.tar" "$own")
