@@ -120,11 +120,29 @@ func TestEndsOfAPod(t *testing.T) {
 		"exited":   {kerneltest.Exited(1, "Error", `{"reason":"kernel-exited","message":"The kernel exited with code 3.","exitCode":3}`), v1alpha1.CauseKernelExited, "The kernel exited with code 3."},
 		"start":    {kerneltest.Exited(1, "Error", `{"reason":"start-failed","message":"No answer.","exitCode":1}`), v1alpha1.CauseStartFailed, "No answer."},
 		"shutdown": {kerneltest.Exited(0, "Completed", `{"reason":"shutdown","message":"Shut down.","exitCode":0}`), v1alpha1.CauseShutdown, "Shut down."},
-		"evicted":  {failed("Evicted", "low on memory"), v1alpha1.CauseEvicted, "The node evicted the kernel's Pod: low on memory"},
+		"evicted":  {failed("Evicted", "low on memory"), v1alpha1.CauseEvicted, "The kernel's Pod was taken away: the node ended it: low on memory."},
 		"preempted": {func(s *corev1.PodStatus) {
 			kerneltest.Exited(1, "Error", `{"reason":"terminated","message":"x","exitCode":0}`)(s)
 			s.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "PreemptionByScheduler", Message: "default-scheduler: preempting to accommodate a higher priority pod"}}
-		}, v1alpha1.CauseEvicted, "The kernel's Pod was evicted: default-scheduler: preempting to accommodate a higher priority pod"},
+		}, v1alpha1.CauseEvicted, "The kernel's Pod was taken away: a Pod of higher priority needed its place on the node far (preemption; its own priority is 0)."},
+		"drained": {func(s *corev1.PodStatus) {
+			kerneltest.Exited(1, "Error", `{"reason":"terminated","message":"x","exitCode":0}`)(s)
+			s.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting"}}
+		}, v1alpha1.CauseEvicted, "The kernel's Pod was taken away: the node far is being emptied (drain), or somebody asked for its eviction."},
+		"node pressure": {func(s *corev1.PodStatus) {
+			failed("Evicted", "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. Container kernel was using 3Gi, request is 1Gi, has larger consumption of memory. ")(s)
+			s.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "TerminationByKubelet", Message: s.Message}}
+		}, v1alpha1.CauseEvicted, "The kernel's Pod was taken away: the node far ran short of memory (50Mi were left, and it keeps 100Mi free). Its container kernel used 3Gi and had asked for 1Gi."},
+		"tainted": {func(s *corev1.PodStatus) {
+			kerneltest.Exited(1, "Error", `{"reason":"terminated","message":"x","exitCode":0}`)(s)
+			s.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "PodFailed"},
+				{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByTaintManager", Message: "Taint manager: deleting due to NoExecute taint"}}
+		}, v1alpha1.CauseEvicted, "The kernel's Pod was taken away: the node far does not answer, or takes no such Pods any more (a taint NoExecute)."},
+		"node silent": {func(s *corev1.PodStatus) { // the node controller says that it is not ready, and no kubelet
+			s.Phase = corev1.PodFailed
+			s.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse},
+				{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByTaintManager", Message: "Taint manager: deleting due to NoExecute taint"}}
+		}, v1alpha1.CauseNodeLost, "The kernel's Pod was taken away: the node far does not answer, or takes no such Pods any more (a taint NoExecute)."},
 		"node gone": {func(s *corev1.PodStatus) {
 			s.Phase = corev1.PodFailed
 			s.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC", Message: "PodGC: node no longer exists"}}
@@ -132,7 +150,7 @@ func TestEndsOfAPod(t *testing.T) {
 		"node restarted": {kerneltest.Exited(255, "Unknown", ""), v1alpha1.CauseNodeLost, "The node far restarted or lost the kernel's container."},
 		"killed":         {kerneltest.Exited(137, "Error", ""), v1alpha1.CauseKernelExited, "The kernel's agent ended with exit code 137; the kernel was ended with it."},
 		"deadline":       {failed("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"), v1alpha1.CauseDeadline, "The kernel's Pod has run for 1h0m0s, the longest that is allowed."},
-		"shutting down":  {failed("NodeShutdown", "Pod was terminated in response to imminent node shutdown."), v1alpha1.CauseEvicted, "The node ended the kernel's Pod: Pod was terminated in response to imminent node shutdown."},
+		"shutting down":  {failed("NodeShutdown", "Pod was terminated in response to imminent node shutdown."), v1alpha1.CauseEvicted, "The kernel's Pod was taken away: the node far shuts down."},
 		"mystery":        {func(s *corev1.PodStatus) { s.Phase, s.Message = corev1.PodFailed, "odd" }, v1alpha1.CauseUnknown, "The kernel's Pod ended: odd"},
 		"never": {func(s *corev1.PodStatus) {
 			s.Phase = corev1.PodPending

@@ -25,11 +25,16 @@ func TestPassing(t *testing.T) {
 	t.Parallel()
 	const pod = `pods "k-1" is forbidden: `
 	for message, want := range map[string]string{
-		pod + "exceeded quota: team, requested: pods=1, used: pods=4, limited: pods=4":                                "QuotaExceeded",
-		`secrets "k-1" is forbidden: exceeded quota: team, requested: secrets=1, used: secrets=4, limited: secrets=4`: "QuotaExceeded",
-		`Internal error occurred: failed calling webhook "w.example.org": context deadline exceeded`:                  "WebhookUnavailable",
-		pod + "failed quota: q: must specify limits.cpu for: notebook":                                                "",
-		`admission webhook "w.example.org" denied the request: no`:                                                    "",
+		pod + "exceeded quota: team, requested: pods=1, used: pods=4, limited: pods=4":                                                       "QuotaExceeded",
+		`secrets "k-1" is forbidden: exceeded quota: team, requested: secrets=1, used: secrets=4, limited: secrets=4`:                        "QuotaExceeded",
+		`Internal error occurred: failed calling webhook "w.example.org": context deadline exceeded`:                                         "WebhookUnavailable",
+		pod + "failed quota: q: must specify limits.cpu for: notebook":                                                                       "",
+		pod + "exceeded quota: q, requested: requests.cpu=2, used: requests.cpu=0, limited: requests.cpu=2":                                  "QuotaExceeded",
+		pod + "exceeded quota: q, requested: requests.cpu=32,pods=1, used: requests.cpu=0,pods=0, limited: requests.cpu=16,pods=9":           "",
+		pod + "exceeded quota: q, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=0, limited: requests.nvidia.com/gpu=0": "",
+		pod + "exceeded quota: closed, requested: pods=1, used: pods=0, limited: pods=0":                                                     "QuotaExceeded",
+		pod + "exceeded quota: closed, requested: count/pods=1, used: count/pods=0, limited: count/pods=0":                                   "QuotaExceeded",
+		`admission webhook "w.example.org" denied the request: no`:                                                                           "",
 		`pods "k-1" already exists`: "",
 	} {
 		assert.Equal(t, want, podtrouble.Passing(message), message)
@@ -46,6 +51,8 @@ func TestUnmade(t *testing.T) {
 			"Choose less, stop what is not needed there, or have an administrator raise the quota.",
 		"Error creating: " + pod + "exceeded quota: q, requested: limits.memory=2Gi,pods=1, used: limits.memory=1Gi,pods=4, limited: limits.memory=2Gi,pods=4": "the quota q of its namespace leaves too little: it asks for " +
 			"2Gi more of limits.memory, of which 1Gi of 2Gi are used and 1 more of pods, of which 4 of 4 are used. Choose less, stop what is not needed there, or have an administrator raise the quota.",
+		pod + "exceeded quota: team, requested: limits.memory=64Gi,pods=1,requests.cpu=8, used: limits.memory=0,pods=2,requests.cpu=10, limited: limits.memory=32Gi,pods=9,requests.cpu=16": "the quota team of its namespace never leaves enough: " +
+			"it asks for 64Gi of limits.memory, where the whole quota is 32Gi. Choose less, or have an administrator raise the quota.",
 		pod + "failed quota: q: must specify limits.cpu for: notebook; limits.memory for: notebook": "the quota q of its namespace counts what it does not set (limits.cpu for: notebook; limits.memory for: notebook): " +
 			"an administrator sets that in the policy, or by a LimitRange.",
 		pod + "maximum cpu usage per Container is 4, but limit is 8": "a LimitRange of its namespace does not allow it: cpu for each Container has to be at most 4, and the limit is 8. Choose another size, or ask an administrator.",

@@ -46,17 +46,9 @@ func Unmade(message string) (string, bool) {
 	return message, false
 }
 
-// Passing says in a CamelCase word what keeps the API server from making something now and may let it
-// later, although nobody changes what is asked for; empty for what stays refused.
-func Passing(message string) string {
-	if webhookFailed.MatchString(message) {
-		return "WebhookUnavailable"
-	}
-	if m := forbidden.FindStringSubmatch(message); m != nil && exceededQuota.MatchString(m[1]) {
-		return "QuotaExceeded"
-	}
-	return ""
-}
+// Denied reports whether an admission webhook has said no, which it may do with any status code: also
+// with those of what another attempt cures.
+func Denied(message string) bool { return webhookDenied.MatchString(message) }
 
 // forbiddenBy is empty for what is not known.
 func forbiddenBy(why string) string {
@@ -85,26 +77,6 @@ func forbiddenBy(why string) string {
 		return fmt.Sprintf("the namespace %s is being deleted.", m[1])
 	}
 	return ""
-}
-
-// overQuota goes through the lists of a ResourceQuota's refusal: "cpu=2,pods=1".
-func overQuota(name, requested, used, limited string) string {
-	is, most := pairs(used), pairs(limited)
-	var parts []string
-	for pair := range strings.SplitSeq(requested, ",") {
-		resource, want, _ := strings.Cut(pair, "=")
-		parts = append(parts, fmt.Sprintf("%s more of %s, of which %s of %s are used", want, resource, is[resource], most[resource]))
-	}
-	return fmt.Sprintf("the quota %s of its namespace leaves too little: it asks for %s. Choose less, stop what is not needed there, or have an administrator raise the quota.", name, list(parts))
-}
-
-func pairs(text string) map[string]string {
-	all := map[string]string{}
-	for pair := range strings.SplitSeq(text, ",") {
-		name, value, _ := strings.Cut(pair, "=")
-		all[name] = value
-	}
-	return all
 }
 
 // outOfRange translates the faults that a LimitRange finds, one or [several, in brackets];

@@ -29,6 +29,8 @@ func writeFault(err error, what string) error {
 	switch {
 	case err == nil, errors.As(err, &stop):
 		return err
+	case errors.As(err, &answer) && podtrouble.Denied(err.Error()): // with whatever status code
+		return failed(ReasonRefused, "The cluster refuses the server's %s: %s.", what, inSentence(err))
 	case !errors.As(err, &answer), passes(err):
 		return fmt.Errorf("write %s: %w", what, err)
 	case answer.Status().Code >= serverError:

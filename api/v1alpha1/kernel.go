@@ -179,7 +179,7 @@ const (
 	CauseKernelExited KernelCause = "KernelExited" // the kernel process ended and would not come back
 	CauseStartFailed  KernelCause = "StartFailed"  // the kernel process never answered
 	CauseOutOfMemory  KernelCause = "OutOfMemory"  // the kernel's container exceeded its memory limit
-	CauseEvicted      KernelCause = "Evicted"      // the node took the Pod away
+	CauseEvicted      KernelCause = "Evicted"      // its Pod was taken away: preempted, drained, its node short of something
 	CauseNodeLost     KernelCause = "NodeLost"     // the node is gone
 	CauseImage        KernelCause = "Image"        // the image cannot be had
 	CauseInvalid      KernelCause = "Invalid"      // the Pod cannot be built or is refused by the API server

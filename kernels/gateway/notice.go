@@ -82,7 +82,7 @@ func over(k *v1alpha1.JupyterKernel) (name, text string) {
 		v1alpha1.CauseKernelExited: "The kernel process ended.",
 		v1alpha1.CauseStartFailed:  "The kernel did not start.",
 		v1alpha1.CauseOutOfMemory:  "The kernel used more memory than it may and was ended.",
-		v1alpha1.CauseEvicted:      "The kernel's node ran short of resources and ended it.",
+		v1alpha1.CauseEvicted:      "The kernel was ended from outside.",
 		v1alpha1.CauseNodeLost:     "The node the kernel ran on is gone.",
 		v1alpha1.CauseImage:        "The kernel's image cannot be had.",
 		v1alpha1.CauseInvalid:      "The kernel's Pod cannot be made.",

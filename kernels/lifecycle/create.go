@@ -60,7 +60,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 	pod := built.Pod.DeepCopy()
 	if secret != nil {
 		if err := r.client.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
-			if p.notTaken(r.now(), err) {
+			if p.notTaken(r.now(), err) || p.refusedByCluster(k, r.now(), "Secret", err) {
 				return nil
 			}
 			return fmt.Errorf("kernels: create Secret: %w", err)
@@ -81,7 +81,23 @@ func (p *plan) notTaken(now time.Time, err error) bool {
 	p.status.Phase, p.status.Held, p.status.Queue, p.status.Warm = v1alpha1.KernelQueued, nil, nil, ""
 	p.status.Message = podstate.Sentence("Waiting", podstate.Clip(clause))
 	p.setCondition(now, ConditionTaken, false, reason, podstate.Clip(clause))
-	p.lookAgain = recheck.Sooner(p.lookAgain, askAgain)
+	again := askAgain
+	if reason == podtrouble.PassingWebhook { // each question may wait as long as the webhook may take
+		since := now.Sub(meta.FindStatusCondition(p.status.Conditions, ConditionTaken).LastTransitionTime.Time)
+		again = min(max(since, askAgain), askAgainLater)
+	}
+	p.lookAgain = recheck.Sooner(p.lookAgain, again)
+	return true
+}
+
+// refusedByCluster ends a run whose Pod, or what goes with it, the cluster does not take, and will not.
+// It reports whether that is so.
+func (p *plan) refusedByCluster(k *v1alpha1.JupyterKernel, now time.Time, what string, err error) bool {
+	if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) && !apierrors.IsForbidden(err) && !podtrouble.Denied(err.Error()) {
+		return false
+	}
+	clause, _ := podtrouble.Unmade(err.Error())
+	p.end(observed{kernel: k, now: now}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's "+what, podstate.Clip(clause))})
 	return true
 }
 
@@ -154,7 +170,7 @@ func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKer
 	switch {
 	case err == nil:
 		r.clocks.Store(k.UID, startClock{created: r.now()})
-	case apierrors.IsAlreadyExists(err):
+	case apierrors.IsAlreadyExists(err) && !podtrouble.Denied(err.Error()):
 		var existing corev1.Pod
 		if err := r.live.Get(ctx, client.ObjectKeyFromObject(pod), &existing); err != nil {
 			return errChanged
@@ -167,11 +183,7 @@ func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKer
 			return nil
 		}
 		pod = &existing
-	case p.notTaken(r.now(), err):
-		return nil
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err):
-		clause, _ := podtrouble.Unmade(err.Error())
-		p.end(observed{kernel: k, now: r.now()}, podstate.Ending{Cause: v1alpha1.CauseInvalid, Message: podstate.Sentence("The cluster refused the kernel's Pod", podstate.Clip(clause))})
+	case p.notTaken(r.now(), err), p.refusedByCluster(k, r.now(), "Pod", err):
 		return nil
 	default:
 		return fmt.Errorf("kernels: create Pod: %w", err)

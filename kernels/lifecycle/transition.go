@@ -43,8 +43,9 @@ const (
 	// askGrowth is how often an autoscaler's events are looked for, and askGrowthLater how
 	// often once the Pod has waited for growthSlow.
 	askGrowth, askGrowthLater, growthSlow = 4 * time.Second, time.Minute, 15 * time.Minute
-	// askAgain is how often the cluster is asked whether it would take a Pod by now.
-	askAgain = 5 * time.Second
+	// askAgain is how often the cluster is asked whether it would take a Pod by now, and
+	// askAgainLater how often once a webhook has not answered for long.
+	askAgain, askAgainLater = 5 * time.Second, 30 * time.Second
 	// hintAfter is when a Pod that does not start is asked for its events.
 	hintAfter = 8 * time.Second
 )
@@ -334,6 +335,9 @@ func (p *plan) overLimit(v observed) *podstate.Trouble {
 	p.lookAgain = min(max(hintAfter-age, time.Second), hintAfter)
 	if age >= hintAfter {
 		p.lookAgain = hintAfter
+		if t := podstate.TroubleBeside(v.pod); t != nil {
+			return t
+		}
 	}
 	if v.hint == "" {
 		return nil

@@ -97,15 +97,18 @@ func (r *kernelReconciler) join(ctx context.Context, k *v1alpha1.JupyterKernel, 
 		return nil, lostIfUnbuildable(err)
 	}
 	own := built.Pod
-	if built.Class() != pod.Annotations[v1alpha1.AnnotationWarm] || !maps.Equal(podspec.Extended(&pod.Spec), podspec.FromList(k.Status.Held)) {
+	// What others have added to the Pod since it was made, also of resources, counts for nothing.
+	if built.Class() != pod.Annotations[v1alpha1.AnnotationWarm] || !maps.Equal(built.Extended, podspec.FromList(k.Status.Held)) {
 		return nil, fmt.Errorf("%w: the kernelspec has changed", errWarmPodLost)
 	}
 	joined := pod.DeepCopy()
 	joined.OwnerReferences = slices.Clone(own.OwnerReferences)
-	joined.Labels = maps.Clone(own.Labels)
-	idle := pod.Annotations[v1alpha1.AnnotationIdle] // it knows no other yet
-	joined.Annotations = maps.Clone(own.Annotations)
-	joined.Annotations[v1alpha1.AnnotationWarm], joined.Annotations[v1alpha1.AnnotationIdle] = pod.Annotations[v1alpha1.AnnotationWarm], idle
+	delete(joined.Labels, v1alpha1.LabelWarmFor)
+	maps.Copy(joined.Labels, own.Labels)
+	delete(joined.Annotations, v1alpha1.AnnotationWarmWhy)
+	maps.Copy(joined.Annotations, own.Annotations)
+	// It knows no other yet.
+	joined.Annotations[v1alpha1.AnnotationWarm], joined.Annotations[v1alpha1.AnnotationIdle] = pod.Annotations[v1alpha1.AnnotationWarm], pod.Annotations[v1alpha1.AnnotationIdle]
 	if d := own.Spec.ActiveDeadlineSeconds; d != nil && pod.Status.StartTime != nil {
 		joined.Spec.ActiveDeadlineSeconds = ptr.To(*d + int64(r.now().Sub(pod.Status.StartTime.Time)/time.Second))
 	}

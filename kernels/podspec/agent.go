@@ -93,6 +93,16 @@ func KernelContainer(spec *corev1.PodSpec) *corev1.Container {
 	return &spec.Containers[0]
 }
 
+// KernelContainerOf is the same of a Pod that exists, in which others may have put containers of
+// their own, also before ours: the annotation says which it is. One of a former release has none.
+func KernelContainerOf(pod *corev1.Pod) *corev1.Container {
+	said := pod.Annotations[annotationDefaultContainer]
+	if i := slices.IndexFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == said }); i >= 0 {
+		return &pod.Spec.Containers[i]
+	}
+	return KernelContainer(&pod.Spec)
+}
+
 // addAgent puts the agent's container before all others, which end when it says so. That
 // of a warm Pod is told the key of what is kept later.
 func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.EnvVar, keeps, warm bool) {

@@ -137,6 +137,9 @@ func buildFromTemplate(cfg Config, in Parts) (*corev1.Pod, error) {
 	if len(Extended(&pod.Spec)) > 0 {
 		pod.Spec.RestartPolicy = corev1.RestartPolicyNever // what crashes again and again keeps no GPU
 	}
+	if _, said := pod.Annotations[annotationDefaultContainer]; !said {
+		pod.Annotations[annotationDefaultContainer] = KernelContainer(&pod.Spec).Name
+	}
 	finish(cfg, pod, in)
 	return pod, nil
 }

@@ -59,7 +59,7 @@ func remembered(k *v1alpha1.JupyterKernel, pod *corev1.Pod) *v1alpha1.JupyterKer
 		ks.Spec.IdleTimeoutSeconds = ptr.To(rule.TimeoutSeconds)
 	}
 	if len(pod.Spec.Containers) > 0 {
-		ks.Spec.Keep = ptr.To(slices.Contains(KernelContainer(&pod.Spec).Command, stateFlag))
+		ks.Spec.Keep = ptr.To(slices.Contains(KernelContainerOf(pod).Command, stateFlag))
 	}
 	return ks
 }

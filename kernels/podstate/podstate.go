@@ -136,32 +136,37 @@ func MeterOf(pod *corev1.Pod) *protocol.Meter {
 
 // Disruption recognises ends that came from outside the Pod, or is nil.
 func Disruption(pod *corev1.Pod) *Ending {
-	switch pod.Status.Reason {
-	case "Evicted":
-		return &Ending{Cause: v1alpha1.CauseEvicted, Disrupted: true, Message: Sentence("The node evicted the kernel's Pod", Clip(pod.Status.Message))}
-	case "DeadlineExceeded":
+	if pod.Status.Reason == "DeadlineExceeded" {
 		text := "The kernel's Pod has run for the longest time that is allowed."
 		if d := pod.Spec.ActiveDeadlineSeconds; d != nil && !podspec.MadeWarm(pod) {
 			text = fmt.Sprintf("The kernel's Pod has run for %s, the longest that is allowed.", time.Duration(*d)*time.Second)
 		}
 		return &Ending{Cause: v1alpha1.CauseDeadline, Message: text}
-	case "NodeLost":
+	}
+	by, why := podtrouble.TakenAway(pod)
+	switch by {
+	case "":
+		return nil
+	case podtrouble.TakenWithNode:
 		return &Ending{Cause: v1alpha1.CauseNodeLost, Disrupted: true, Message: lostMessage(pod)}
-	case "NodeShutdown", "Terminated", "Shutdown", "Preempting":
-		return &Ending{Cause: v1alpha1.CauseEvicted, Disrupted: true, Message: Sentence("The node ended the kernel's Pod", Clip(pod.Status.Message))}
+	case podtrouble.TakenByTaint:
+		if silent(pod) {
+			return &Ending{Cause: v1alpha1.CauseNodeLost, Disrupted: true, Message: Sentence("The kernel's Pod was taken away", why)}
+		}
+	case podtrouble.TakenByPressure, podtrouble.TakenByPreemption, podtrouble.TakenByEviction, podtrouble.TakenByShutdown, podtrouble.TakenByOthers:
 	}
+	return &Ending{Cause: v1alpha1.CauseEvicted, Disrupted: true, Message: Sentence("The kernel's Pod was taken away", Clip(why))}
+}
+
+// silent reports whether the kubelet of a Pod's node does not answer: then the node controller makes
+// the Pod not ready, and gives no reason, as the kubelet does (pkg/controller/util/node).
+func silent(pod *corev1.Pod) bool {
 	for _, c := range pod.Status.Conditions {
-		if c.Type != corev1.DisruptionTarget || c.Status != corev1.ConditionTrue {
-			continue
-		}
-		switch c.Reason {
-		case "DeletionByTaintManager", "DeletionByPodGC":
-			return &Ending{Cause: v1alpha1.CauseNodeLost, Disrupted: true, Message: lostMessage(pod)}
-		default: // PreemptionByScheduler, EvictionByEvictionAPI, TerminationByKubelet
-			return &Ending{Cause: v1alpha1.CauseEvicted, Disrupted: true, Message: Sentence("The kernel's Pod was evicted", Clip(c.Message))}
+		if c.Type == corev1.PodReady {
+			return c.Status != corev1.ConditionTrue && c.Reason == ""
 		}
 	}
-	return nil
+	return true
 }
 
 // Vanished is the end of a Pod that is gone before anyone saw how it ended;
@@ -186,7 +191,7 @@ func kernelOf(pod *corev1.Pod) podrules.Container {
 	if len(pod.Spec.Containers) == 0 {
 		return podrules.Container{}
 	}
-	return podrules.ContainerOf(pod, podspec.KernelContainer(&pod.Spec).Name)
+	return podrules.ContainerOf(pod, podspec.KernelContainerOf(pod).Name)
 }
 
 // Halved reports whether the agent of a Pod or its kernel has ended, and not the
@@ -202,11 +207,15 @@ func Halved(pod *corev1.Pod) bool {
 // terminated is the final state of the container that says how a kernel's run
 // ended, or nil: the agent's, where that has a container of its own.
 func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
-	if Alive(pod) && pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
-		return nil // the kubelet will start it again
-	}
 	if len(pod.Spec.Containers) == 0 {
 		return nil
+	}
+	if Alive(pod) && pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
+		end := kernelOf(pod).Terminated
+		if end == nil || end.ExitCode != 0 || pod.Spec.RestartPolicy != corev1.RestartPolicyOnFailure {
+			return nil // the kubelet will start it again
+		}
+		return end // a sidecar may go on
 	}
 	if podspec.HasAgentContainer(&pod.Spec) {
 		if end := podrules.ContainerOf(pod, v1alpha1.AgentContainer).Terminated; end != nil {
@@ -216,7 +225,7 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 		return end
 	}
 	for _, s := range pod.Status.InitContainerStatuses {
-		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
+		if t := s.State.Terminated; t != nil && t.ExitCode != 0 && !podrules.StartsAgain(pod, s.Name) {
 			return &corev1.ContainerStateTerminated{
 				ExitCode: t.ExitCode, Reason: "StartError",
 				Message: fmt.Sprintf("its init container %s ended with exit code %d", s.Name, t.ExitCode),
@@ -227,7 +236,7 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 }
 
 func memoryMessage(pod *corev1.Pod) string {
-	if limit, ok := podspec.KernelContainer(&pod.Spec).Resources.Limits[corev1.ResourceMemory]; ok {
+	if limit, ok := podspec.KernelContainerOf(pod).Resources.Limits[corev1.ResourceMemory]; ok {
 		return fmt.Sprintf("The kernel exceeded its memory limit of %s.", limit.String())
 	}
 	return "The kernel ran out of memory."
@@ -286,11 +295,22 @@ func TroubleOf(pod *corev1.Pod) *Trouble {
 					continue // the template wants it restarted
 				}
 				return &Trouble{Reason: w.Reason, Cause: v1alpha1.CauseStartFailed, Grace: ContainerGrace,
-					Message: Sentence("The kernel's container cannot be created", Clip(w.Message))}
+					Message: Sentence(subject(pod, s.Name)+" cannot be created", Clip(w.Message))}
 			}
 		}
 	}
 	return nil
+}
+
+// subject is what a container of a kernel's Pod is called.
+func subject(pod *corev1.Pod, container string) string {
+	switch {
+	case container == podspec.KernelContainerOf(pod).Name:
+		return "The kernel's container"
+	case container == v1alpha1.AgentContainer && podspec.HasAgentContainer(&pod.Spec):
+		return "The container of the kernel's agent"
+	}
+	return "The container " + container + " of the kernel's Pod"
 }
 
 // unplaced translates what the scheduler says.

@@ -47,7 +47,7 @@ func TestEndings(t *testing.T) {
 		"a template's Pod": {exited(0, "Completed", "done"), podstate.Ending{Cause: v1alpha1.CauseKernelExited, Message: "The kernel's container ended.", Clean: true}},
 		"evicted": {func(pod *corev1.Pod) {
 			pod.Status.Phase, pod.Status.Reason, pod.Status.Message = corev1.PodFailed, "Evicted", "disk"
-		}, podstate.Ending{Cause: v1alpha1.CauseEvicted, Message: "The node evicted the kernel's Pod: disk", Disrupted: true}},
+		}, podstate.Ending{Cause: v1alpha1.CauseEvicted, Message: "The kernel's Pod was taken away: the node ended it: disk.", Disrupted: true}},
 		"refused by its node": {func(pod *corev1.Pod) {
 			pod.Status.Phase, pod.Status.Reason, pod.Status.Message = corev1.PodFailed, "UnexpectedAdmissionError", "no devices"
 		}, podstate.Ending{Cause: v1alpha1.CauseRejected, Message: "The node node-1 would not run the kernel's Pod (UnexpectedAdmissionError): no devices", Disrupted: true}},

@@ -19,6 +19,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/admission"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/podtrouble"
 )
 
 // endWarm deletes a warm Pod, unless it has been joined to a kernel meanwhile.
@@ -60,9 +61,12 @@ func (a *admitter) makeWarm(ctx context.Context, st *target) error {
 	// The Pod first: it waits for the Secret, and owns it, so that none is left over.
 	a.expected.add(pod)
 	if err := a.client.Create(ctx, pod); err != nil {
-		if definite(err) {
-			log.FromContext(ctx).Error(err, "the cluster refuses a warm Pod", "kernelspec", st.want.KernelSpec)
-			a.expected.remove(pod)
+		known := definite(err) || notTaken(err)
+		if known || ctx.Err() != nil { // a webhook that takes its time must not keep kernels waiting
+			log.FromContext(ctx).Error(err, "the cluster does not take a warm Pod", "kernelspec", st.want.KernelSpec)
+			if known {
+				a.expected.remove(pod)
+			}
 			a.memory.fail(st.class, podID(pod), a.now())
 			return nil
 		}
@@ -75,8 +79,17 @@ func (a *admitter) makeWarm(ctx context.Context, st *target) error {
 	// it would wait in vain
 	if e := a.client.Delete(ctx, pod, client.Preconditions{UID: ptr.To(pod.UID)}); client.IgnoreNotFound(e) != nil {
 		err = errors.Join(err, e)
+	} else if definite(err) || notTaken(err) || ctx.Err() != nil {
+		log.FromContext(ctx).Error(err, "the cluster does not take the Secret of a warm Pod", "kernelspec", st.want.KernelSpec)
+		a.memory.fail(st.class, podID(pod), a.now())
+		return nil
 	}
 	return fmt.Errorf("kernels: create Secret of warm Pod: %w", err)
+}
+
+// notTaken reports whether a webhook or a quota has kept the cluster from taking something.
+func notTaken(err error) bool {
+	return podtrouble.Denied(err.Error()) || podtrouble.Passing(err.Error()) != ""
 }
 
 // tendPool carries out what was decided about the warm pool.
