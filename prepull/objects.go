@@ -89,7 +89,7 @@ func podTemplate(cfg Config, p Placement, labels map[string]string) corev1.PodTe
 // serviceContainer copies the binary that runs in all images, which need to have nothing.
 func serviceContainer(cfg Config) corev1.Container {
 	return corev1.Container{
-		Name: "binary", Image: cfg.Pods.Image, ImagePullPolicy: corev1.PullIfNotPresent,
+		Name: imagestate.BinaryContainer, Image: cfg.Pods.Image, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:         []string{"/elastichub", "install-agent", binaryDirectory},
 		SecurityContext: &corev1.SecurityContext{ReadOnlyRootFilesystem: ptr.To(true)},
 		Resources:       little("10m", "32Mi", "1", "256Mi"),
@@ -100,7 +100,7 @@ func serviceContainer(cfg Config) corev1.Container {
 // holder runs next to nothing in an image: while it does, the kubelet does not remove that.
 func holder(image string) corev1.Container {
 	return corev1.Container{
-		Name: "image-" + podrules.Digest(keyDigits, image), Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
+		Name: imagestate.ContainerOf(image), Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:         []string{binaryDirectory + "/elastichub", "hold"},
 		Env:             []corev1.EnvVar{{Name: "GOMAXPROCS", Value: "1"}},
 		SecurityContext: &corev1.SecurityContext{ReadOnlyRootFilesystem: ptr.To(true)},

@@ -25,6 +25,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/podtrouble"
 	"github.com/elastichub/elastichub/recheck"
 	"github.com/elastichub/elastichub/setaside"
 )
@@ -42,6 +43,7 @@ const (
 	clientTokenRecheck           = 30 * time.Second
 	clusterRoleRecheck           = time.Minute
 	refusedRecheck               = time.Minute
+	waitingRecheck               = 15 * time.Second
 	keyRecheck                   = time.Minute
 )
 
@@ -106,7 +108,10 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request
 	case errors.Is(err, errNameTaken):
 		r.condition(&status, gw, ConditionNameTaken, true, ReasonNameTaken, err.Error())
 		r.standing(&status, gw, health.Stalled, ReasonNameTaken, err.Error())
-	case apierrors.IsInvalid(err), apierrors.IsForbidden(err):
+	case podtrouble.Passing(said(err)) != "":
+		r.standing(&status, gw, health.Coming, v1alpha1.Reason(podtrouble.Passing(said(err))), refusal(r.formerReplicas(ctx, gw, &status), err))
+		again = waitingRecheck
+	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), podtrouble.Denied(said(err)):
 		r.standing(&status, gw, health.Stalled, ReasonRefused, refusal(r.formerReplicas(ctx, gw, &status), err))
 		again = refusedRecheck
 	default:
@@ -440,7 +445,7 @@ func (r *gatewayReconciler) checkReady(gw *v1alpha1.JupyterGateway, status *v1al
 	case gw.Spec.Replicas != nil && *gw.Spec.Replicas == 0:
 		r.standing(status, gw, health.Resting, ReasonScaledToZero, "The gateway is to have no replicas: no kernel can be started or reached.")
 	default:
-		r.standing(status, gw, health.Coming, ReasonNoReplicaReady, "No replica of the gateway is ready.")
+		r.standing(status, gw, health.Coming, ReasonNoReplicaReady, notReady(status))
 	}
 }
 
@@ -457,11 +462,34 @@ func (r *gatewayReconciler) formerReplicas(ctx context.Context, gw *v1alpha1.Jup
 
 // refusal is the sentence about what the cluster does not take.
 func refusal(serving int32, err error) string {
-	text := "The cluster refuses what the gateway needs: " + err.Error()
+	clause, known := podtrouble.Unmade(said(err))
+	if !known {
+		clause = err.Error()
+	}
+	text := "The cluster refuses what the gateway needs: " + clause
 	if serving > 0 {
-		text += fmt.Sprintf(". It serves as before this change, with %d ready.", serving)
+		text = fmt.Sprintf("%s. It serves as before this change, with %d ready.", strings.TrimSuffix(text, "."), serving)
 	}
 	return text
+}
+
+// said is what the API server has answered, in its own words.
+func said(err error) string {
+	var answer apierrors.APIStatus
+	if errors.As(err, &answer) {
+		return answer.Status().Message
+	}
+	return err.Error()
+}
+
+// notReady is the sentence about a gateway without a ready replica.
+func notReady(status *v1alpha1.JupyterGatewayStatus) string {
+	failed := meta.FindStatusCondition(status.Conditions, string(appsv1.DeploymentReplicaFailure))
+	if failed == nil || failed.Status != metav1.ConditionTrue {
+		return "No replica of the gateway is ready."
+	}
+	clause, _ := podtrouble.Unmade(failed.Message)
+	return "No replica of the gateway is ready, since the cluster does not take its Pod: " + clause
 }
 
 func (r *gatewayReconciler) standing(status *v1alpha1.JupyterGatewayStatus, gw *v1alpha1.JupyterGateway, is health.Standing, reason v1alpha1.Reason, message string) {

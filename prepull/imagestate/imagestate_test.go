@@ -55,7 +55,15 @@ func TestStatesOnANode(t *testing.T) {
 		"one fails, others go on": {pod("n", is(waiting("a", "ImagePullBackOff", "Back-off pulling"), running("b"), creating("c"))), [3]State{Failing, Present, Pulling}, "It cannot be pulled (ImagePullBackOff): Back-off pulling.", false},
 		"one fails, others there": {pod("n", is(waiting("a", "ErrImagePull", " not\nfound. "), running("b"), running("c"))), [3]State{Failing, Present, Present}, "It cannot be pulled (ErrImagePull): not found.", true},
 		"for another machine":     {pod("n", is(waiting("a", "RunContainerError", ""), running("b"), running("c"))), [3]State{Failing, Present, Present}, "It is there, but nothing can be started in it (RunContainerError): nobody says why.", true},
-		"begins again":            {pod("n", is(corev1.ContainerStatus{Name: "a", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}, running("b"), running("c"))), [3]State{Present, Present, Present}, "", true},
+		"a mirror's, and a sidecar before": {pod("n", func(p *corev1.Pod) {
+			is(running("mesh"), running(ContainerOf("a")), running(ContainerOf("b")), waiting(ContainerOf("c"), "ErrImagePull", "no"))(p)
+			for i := range p.Spec.Containers {
+				c := &p.Spec.Containers[i]
+				c.Name, c.Image = ContainerOf(c.Image), "mirror.example.org/"+c.Image
+			}
+			p.Spec.Containers = append([]corev1.Container{{Name: "mesh", Image: "mesh"}}, p.Spec.Containers...)
+		}), [3]State{Present, Present, Failing}, "", true},
+		"begins again": {pod("n", is(corev1.ContainerStatus{Name: "a", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}, running("b"), running("c"))), [3]State{Present, Present, Present}, "", true},
 		"no room": {pod("", func(p *corev1.Pod) {
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes: Too many pods."}}
 		}), [3]State{Waiting, Waiting, Waiting}, "There is no room for the Pod that pulls it: 0/1 nodes: Too many pods.", false},

@@ -8,7 +8,12 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/elastichub/elastichub/podrules"
 )
+
+// BinaryContainer is the init container that a Pod begins with.
+const BinaryContainer = "binary"
 
 // notPulled are the reasons of the kubelet for a container whose image it does not get.
 var notPulled = []string{
@@ -52,17 +57,30 @@ func Unscheduled(pod *corev1.Pod) string {
 // Settled reports whether the kubelet has tried each of a Pod's images: it has them, or says
 // of each that it lacks that it cannot be had.
 func Settled(pod *corev1.Pod) bool {
-	for _, c := range pod.Spec.Containers {
-		if s := stateOf(pod, c.Image).state; s != Present && s != Failing {
+	for i := range pod.Spec.Containers {
+		own := func(c *corev1.Container) bool { return c.Name == pod.Spec.Containers[i].Name }
+		if s := stateWhere(pod, own).state; s != Present && s != Failing {
 			return false
 		}
 	}
 	return true
 }
 
+// imageDigits is the length of what tells images apart in the names of containers.
+const imageDigits = 10
+
+// ContainerOf names the container that holds an image. By its name it is found again, since a webhook
+// may have another image run in it: that of a mirror.
+func ContainerOf(image string) string { return "image-" + podrules.Digest(imageDigits, image) }
+
 // stateOf is how far an image is on the node of one Pod. The kubelet gets the images of a
 // Pod's containers one after the other, in their order, and goes on where one fails.
 func stateOf(pod *corev1.Pod, image string) onNode {
+	return stateWhere(pod, func(c *corev1.Container) bool { return c.Image == image || c.Name == ContainerOf(image) })
+}
+
+// stateWhere is that of the first container that is so.
+func stateWhere(pod *corev1.Pod, is func(*corev1.Container) bool) onNode {
 	if why := Unscheduled(pod); why != "" {
 		return onNode{Waiting, "There is no room for the Pod that pulls it: " + clip(why)}
 	}
@@ -74,13 +92,18 @@ func stateOf(pod *corev1.Pod, image string) onNode {
 	}
 	for _, s := range pod.Status.InitContainerStatuses {
 		if w := s.State.Waiting; w != nil && slices.Contains(notPulled, w.Reason) {
-			return onNode{Failing, fmt.Sprintf("The image of the service, which the Pod that pulls begins with, cannot be pulled (%s): %s", w.Reason, clip(w.Message))}
+			what := "The image of the service"
+			if s.Name != BinaryContainer {
+				what = "The image of the container " + s.Name
+			}
+			return onNode{Failing, fmt.Sprintf("%s, which the Pod that pulls begins with, cannot be pulled (%s): %s", what, w.Reason, clip(w.Message))}
 		}
 	}
 	pullingBefore := false
-	for _, c := range pod.Spec.Containers {
+	for i := range pod.Spec.Containers {
+		c := &pod.Spec.Containers[i]
 		on := containerState(pod, c.Name)
-		if c.Image == image {
+		if is(c) {
 			if on.state == Pulling && pullingBefore {
 				on.state = Waiting
 			}
