@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/spawner"
 )
 
 // checkOptions checks user_options that no form has seen.
@@ -100,6 +102,10 @@ func (a *API) start(c *gin.Context) error {
 	_, span := a.deps.Tracer.Begin(ctx, "write the server")
 	defer span.End()
 	state, err := a.deps.Servers.Start(ctx, request)
+	var unfit *spawner.UnfitError
+	if errors.As(err, &unfit) {
+		return inBody("options", unfitOptions(unfit))
+	}
 	if err != nil {
 		span.Fail(kindOf(err))
 		return err

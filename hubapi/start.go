@@ -75,6 +75,24 @@ func checkStart(b startBody) error {
 	return nil
 }
 
+// unfitOptions blames the choice that the namespace's own limits do not let through, if it is one.
+func unfitOptions(unfit *spawner.UnfitError) *forms.Invalid {
+	fault := forms.FieldError{Code: forms.NotOffered, Message: "The cluster would not take the server: " + unfit.Clause}
+	switch {
+	case strings.HasSuffix(unfit.Resource, forms.FieldCPU):
+		fault.Field = forms.FieldCPU
+	case strings.HasSuffix(unfit.Resource, forms.FieldMemory):
+		fault.Field = forms.FieldMemory
+	default:
+		return &forms.Invalid{Fields: []forms.FieldError{fault}}
+	}
+	fault.Code = forms.BelowMin
+	if unfit.TooMuch {
+		fault.Code = forms.AboveMax
+	}
+	return &forms.Invalid{Fields: []forms.FieldError{fault}}
+}
+
 // startRequest turns checked choices into what the spawner is asked for. The
 // options must come from forms.Check with the same allowance.
 func startRequest(key spawner.Key, b startBody, a groups.Allowance, o forms.Options) (spawner.Request, error) {

@@ -50,6 +50,49 @@ func Unmade(message string) (string, bool) {
 // with those of what another attempt cures.
 func Denied(message string) bool { return webhookDenied.MatchString(message) }
 
+// Unfit reports whether a Pod can never be let in as it is, whoever asks for it: a LimitRange, a quota or
+// the lack of a priority class forbids it.
+func Unfit(message string) bool {
+	m := forbidden.FindStringSubmatch(message)
+	if m == nil {
+		return false
+	}
+	over := exceededQuota.FindStringSubmatch(m[1])
+	return over != nil && larger(over[2], over[4]) || failedQuota.MatchString(m[1]) || noPriority.MatchString(m[1]) || outOfRange(m[1]) != ""
+}
+
+// Bound tells which resource of a Pod that is unfit is beyond a bound, as quotas and LimitRanges call it,
+// and whether there is too much of it or too little; empty if it is none.
+func Bound(message string) (resource string, tooMuch bool) {
+	m := forbidden.FindStringSubmatch(message)
+	if m == nil {
+		return "", false
+	}
+	if over := exceededQuota.FindStringSubmatch(m[1]); over != nil {
+		for pair := range strings.SplitSeq(over[2], ",") {
+			if name, _, _ := strings.Cut(pair, "="); larger(pair, over[4]) {
+				return name, true
+			}
+		}
+	}
+	first := strings.TrimPrefix(m[1], "[")
+	if at := strings.IndexAny(first, ","); at > 0 { // the first of several faults, with what it goes on with
+		if rest, found := strings.CutPrefix(first[at:], ", but "); found {
+			end := strings.IndexAny(rest, ",]")
+			if end < 0 {
+				end = len(rest)
+			}
+			first = first[:at] + ", but " + rest[:end]
+		} else {
+			first = first[:at]
+		}
+	}
+	if fault := limitRange.FindStringSubmatch(strings.TrimSuffix(first, "]")); fault != nil {
+		return fault[2], fault[1] == "maximum"
+	}
+	return "", false
+}
+
 // forbiddenBy is empty for what is not known.
 func forbiddenBy(why string) string {
 	if m := exceededQuota.FindStringSubmatch(why); m != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -141,7 +142,14 @@ func newCluster(t *testing.T) *cluster {
 	apiServer.once.Do(func() {
 		apiServer.env = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
 		apiServer.env.CRDInstallOptions.MaxTime = patience // others may need the machine
-		apiServer.rest, apiServer.err = apiServer.env.Start()
+		if apiServer.rest, apiServer.err = apiServer.env.Start(); apiServer.err != nil {
+			return
+		}
+		api, err := client.New(apiServer.rest, client.Options{})
+		if err == nil { // that of testRequest
+			err = api.Create(context.Background(), &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "interactive"}, Value: 7})
+		}
+		apiServer.err = err
 	})
 	require.NoError(t, apiServer.err)
 	scheme := runtime.NewScheme()
@@ -260,7 +268,6 @@ func (c *cluster) pod(d *appsv1.Deployment) *corev1.Pod {
 	pod.Namespace, pod.GenerateName = c.namespace, d.Name+"-"+hash+"-"
 	pod.Labels["pod-template-hash"] = hash
 	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-" + hash, UID: "rs-" + d.UID, Controller: &controller}}
-	pod.Spec.PriorityClassName = "" // admission knows none
 	require.NoError(c.t, c.client.Create(c.t.Context(), pod))
 	return pod
 }

@@ -344,6 +344,11 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 	if c.cfg.MetricsSecret != "" {
 		mountMetricsHash(c.cfg.MetricsSecret, prefix, &want.Spec.Template)
 	}
+	if len(o.pods) == 0 { // else its own place may be what is missing
+		if err := c.askWhetherTaken(ctx, nb, &want.Spec.Template); err != nil {
+			return err
+		}
+	}
 	if err := c.ensureDeployment(ctx, o, want); err != nil {
 		return err
 	}

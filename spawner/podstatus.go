@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/podtrouble"
 )
 
@@ -33,6 +34,9 @@ func phaseOfPod(o observed, pod *corev1.Pod) phaseStatus {
 			}
 		}
 	}
+	if other := podrules.NotReady(pod, map[string]bool{ownContainer(o, pod): true}); other != nil && len(pod.Status.ContainerStatuses) > 1 {
+		return phaseStatus{phase: v1alpha1.NotebookStarting, reason: ReasonPodStarting, message: fmt.Sprintf("The server is ready, but the container %s of its Pod is not.", other.Name)}
+	}
 	return phaseStatus{phase: v1alpha1.NotebookStarting, reason: ReasonPodStarting, message: "The server is starting."}
 }
 
@@ -52,16 +56,29 @@ func phaseOfContainer(o observed, pod *corev1.Pod, status *corev1.ContainerStatu
 		return &phaseStatus{reason: ReasonContainerConfig, message: "The container cannot be started: " + shorten(waiting.Message), trouble: &trouble{troubleGrace}}
 	case "CrashLoopBackOff":
 		// The kubelet restarts once without a pause: it has ended twice by now.
-		reason, message := crash(status, subject(pod, status.Name))
+		reason, message := crash(status, subject(o, pod, status.Name))
 		return &phaseStatus{reason: reason, message: message, trouble: &trouble{}}
 	default:
 		return nil // ContainerCreating, PodInitializing, or new
 	}
 }
 
+// ownContainer names the server's container. Others may have put theirs before it in a Pod that exists,
+// and may have in a Deployment.
+func ownContainer(o observed, pod *corev1.Pod) string {
+	spec := &pod.Spec
+	if o.notebook.Spec.Template != nil {
+		spec = &o.notebook.Spec.Template.Spec
+	}
+	if len(spec.Containers) == 0 {
+		return v1alpha1.NotebookContainer
+	}
+	return notebookContainer(spec).Name
+}
+
 // subject is what a container of a server's Pod is called.
-func subject(pod *corev1.Pod, container string) string {
-	if len(pod.Spec.Containers) == 0 || container == notebookContainer(&pod.Spec).Name {
+func subject(o observed, pod *corev1.Pod, container string) string {
+	if container == ownContainer(o, pod) {
 		return "The server"
 	}
 	return "The container " + container + " of the server's Pod"

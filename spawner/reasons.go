@@ -1,6 +1,9 @@
 package spawner
 
-import "github.com/elastichub/elastichub/api/v1alpha1"
+import (
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/podtrouble"
+)
 
 // Reason is a word of the closed set that status.reason and conditions use.
 type Reason = v1alpha1.Reason
@@ -12,6 +15,10 @@ const (
 	ReasonWaitingForCredentials Reason = "WaitingForCredentials"
 	ReasonWaitingForVolume      Reason = "WaitingForVolume"
 	ReasonWaitingForRemoval     Reason = "WaitingForRemoval"
+	// ReasonQuotaExceeded and ReasonWebhookUnavailable: the cluster does not take the Pod now,
+	// and may later.
+	ReasonQuotaExceeded      Reason = podtrouble.PassingQuota
+	ReasonWebhookUnavailable Reason = podtrouble.PassingWebhook
 	// ReasonClusterError: the API server failed to write something that the server needs.
 	ReasonClusterError Reason = "ClusterError"
 
@@ -60,6 +67,9 @@ const (
 	ReasonHubUserGone    Reason = "HubUserGone"
 	ReasonHubUnavailable Reason = "HubUnavailable"
 	ReasonStartedByHub   Reason = "StartedByHub"
+
+	// ReasonMadeAgain is of the condition PodTaken; while that is true, its reason is a podtrouble.Taking.
+	ReasonMadeAgain Reason = "MadeAgain"
 
 	// Of the condition ImageCurrent.
 	ReasonImageCurrent    Reason = "Current"
@@ -123,6 +133,9 @@ const (
 	// ConditionImage is false when the next start would offer another image
 	// than the one that runs.
 	ConditionImage = "ImageCurrent"
+	// ConditionPodTaken is true while the Pod that a start had is taken away by others, and no other
+	// is ready; after that it tells of the last time.
+	ConditionPodTaken = "PodTaken"
 	// ConditionHome is false while the home volume is not as spec has it, and cannot become so.
 	ConditionHome = "HomeAsAsked"
 	// ConditionHub is false when somebody else than the Hub wants one of its servers to run

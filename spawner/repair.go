@@ -120,6 +120,9 @@ func (c *controller) repair(ctx context.Context, o *observed) error {
 	if err == nil {
 		err = c.restore(ctx, o.deployment)
 	}
+	if err == nil {
+		err = c.awaitPod(ctx, o)
+	}
 	ready := nb.Status.Phase == v1alpha1.NotebookReady
 	if err == nil && o.credentials.missing == nil && c.looked.due(nb, current(nb, o.pods), c.now()) {
 		if err = c.putToken(ctx, nb, tokenOf(o.deployment, nb)); err == nil {

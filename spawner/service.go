@@ -71,7 +71,7 @@ func NewService(ctx context.Context, cfg Config, writer client.Client, live clie
 // Start makes a server exist and run, and returns at once; Events and State
 // tell how it goes on. A repeated request of the same Start changes nothing, also after
 // that start was stopped or a newer one has taken over. Errors: ErrInvalid, ErrTooManyServers, ErrNameTaken,
-// ErrRemoving, or what the API server said.
+// ErrRemoving, an UnfitError, or what the API server said.
 func (s *Service) Start(ctx context.Context, req Request) (State, error) {
 	if err := check(req); err != nil {
 		return State{}, err
@@ -106,6 +106,9 @@ func (s *Service) start(ctx context.Context, req Request) (State, error) {
 	}
 	home, err := s.homeClaim(ctx, req, nb, name)
 	if err != nil {
+		return State{}, err
+	}
+	if err := s.checkFit(ctx, req, name, home); err != nil {
 		return State{}, err
 	}
 	if err := s.slots.reserve(ctx, req.Key, name, req.Start, req.ServersPerUser); err != nil {

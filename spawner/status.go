@@ -82,6 +82,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionSignals)
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionTrouble)
 		apimeta.RemoveStatusCondition(&next.Conditions, ConditionHub)
+		apimeta.RemoveStatusCondition(&next.Conditions, ConditionPodTaken)
 		apimeta.RemoveStatusCondition(&next.Conditions, v1alpha1.ConditionOrphan) // the Hub has started it
 	}
 	next.Start = nb.Spec.Start
@@ -92,6 +93,7 @@ func decide(o observed) (v1alpha1.JupyterNotebookStatus, time.Duration) {
 		next.Progress = nil // what had failed has become possible; a start of the Hub stays failed
 	}
 	wait := holdBack(o, &next, &v)
+	noteTaking(o, &next, &v)
 	next.Phase, next.Reason, next.Message, next.PodName = v.phase, string(v.reason), v.message, v.pod
 	next.URL = ""
 	if v.phase == v1alpha1.NotebookReady {
@@ -247,11 +249,8 @@ func noPodLeft(o observed) bool {
 }
 
 func phaseWithoutPod(o observed) phaseStatus {
-	for _, condition := range o.deployment.Status.Conditions {
-		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue &&
-			o.deployment.Status.ObservedGeneration >= o.deployment.Generation {
-			return phaseStatus{reason: ReasonPodRefused, message: "The cluster refuses the server's Pod: " + translated(podtrouble.Unmade(condition.Message)), trouble: &trouble{troubleGrace}}
-		}
+	if failure := replicaFailure(o.deployment); failure != nil && podtrouble.Passing(failure.Message) == "" {
+		return phaseStatus{reason: ReasonPodRefused, message: "The cluster refuses the server's Pod: " + translated(podtrouble.Unmade(failure.Message)), trouble: &trouble{troubleGrace}}
 	}
 	for i := range o.pods {
 		if o.pods[i].Annotations[v1alpha1.AnnotationStart] != o.notebook.Spec.Start {

@@ -56,12 +56,10 @@ func inSentence(err error) string {
 // long as the server has not been ready for: many that wait for a quota cost little.
 func retryAfter(o observed) time.Duration {
 	switch why := o.blocked.reason; {
-	case why == ReasonRefused, why == ReasonClusterError:
-		began := o.now
-		if ready := apimeta.FindStatusCondition(o.notebook.Status.Conditions, ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
-			began = ready.LastTransitionTime.Time
-		}
-		return min(max(o.now.Sub(began), secretRetry), refusedRetryMost)
+	case why == ReasonQuotaExceeded && !built(o.deployment, o.notebook):
+		return min(max(notReadyFor(o), roomRetry), roomRetryMost)
+	case why == ReasonRefused, why == ReasonClusterError, why == ReasonPodRefused:
+		return min(max(notReadyFor(o), secretRetry), refusedRetryMost)
 	case why == ReasonWaitingForEnvironment, why == ReasonWaitingForCredentials, why == ReasonWaitingForRemoval:
 		return secretRetry
 	case built(o.deployment, o.notebook):
@@ -69,6 +67,15 @@ func retryAfter(o observed) time.Duration {
 	default:
 		return 0
 	}
+}
+
+// notReadyFor is how long a server has not been ready for.
+func notReadyFor(o observed) time.Duration {
+	ready := apimeta.FindStatusCondition(o.notebook.Status.Conditions, ConditionReady)
+	if ready == nil || ready.Status != metav1.ConditionFalse {
+		return 0
+	}
+	return o.now.Sub(ready.LastTransitionTime.Time)
 }
 
 // whileRunning is what stands in the way of a server that runs: told, but it takes no Pod away.

@@ -54,6 +54,9 @@ func kindOf(req *http.Request) string {
 	if !namespaced || req.URL.Query().Get("watch") != "" {
 		return ""
 	}
+	if req.URL.Query().Get("dryRun") != "" {
+		return "GET an answer about " + strings.Split(path, "/")[1] // nothing is written
+	}
 	parts := strings.Split(path, "/")[1:] // after the name of the namespace
 	if len(parts) > 1 {
 		parts = slices.Delete(parts, 1, 2) // and without that of the object

@@ -80,6 +80,9 @@ const (
 	// AnnotationBuilt beside it is the spec that the Deployment was made with, and in which
 	// generation of it: in another one, somebody has changed it.
 	AnnotationBuilt = "elastichub.io/built"
+	// AnnotationTriedAgain beside it is when its ReplicaSet was last made to try again to make a
+	// Pod that the cluster had not taken (RFC 3339).
+	AnnotationTriedAgain = "elastichub.io/tried-again"
 	// AnnotationAuthVersion on a notebook's Pod changes when its auth Secret does.
 	AnnotationAuthVersion = "elastichub.io/auth-version"
 	// AnnotationMetricsPath on a notebook's Pod is the path of its server's metrics, for
