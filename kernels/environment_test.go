@@ -3,6 +3,7 @@ package kernels
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -53,9 +54,10 @@ type cluster struct {
 	api       client.Client
 	meters    *prometheus.Registry
 	agents    *fakeAgents
-	warmed    int    // addresses given to warm Pods
-	as        string // whom the controllers are, if they are not to have every right
-	stop      func() // ends the controllers
+	warmed    int                                       // addresses given to warm Pods
+	as        string                                    // whom the controllers are, if they are not to have every right
+	stop      func()                                    // ends the controllers
+	wrap      func(http.RoundTripper) http.RoundTripper // what their requests go through; nil: nothing
 }
 
 func startCluster(t *testing.T, change ...func(*Config)) *cluster {
@@ -86,6 +88,9 @@ func (c *cluster) start() {
 	}
 	config := rest.CopyConfig(kerneltest.APIServer(c.T))
 	config.Impersonate.UserName = c.as
+	if c.wrap != nil {
+		config.Wrap(c.wrap)
+	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:     kerneltest.Scheme,
 		Cache:      scope.Cache(),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -46,9 +47,11 @@ type controller struct {
 	asking  chan struct{}
 	watched watched
 	looked  looked
-	pulls   pulls
-	written written
-	hub     Hub // nil: there is none that may be asked
+	// services are the versions of Services that are as they were asked to be.
+	services sync.Map // types.NamespacedName → serviceVersion
+	pulls    pulls
+	written  written
+	hub      Hub // nil: there is none that may be asked
 	// hubCalls holds a place for each call of the Hub.
 	hubCalls chan struct{}
 	hubTries hubTries
@@ -86,6 +89,7 @@ func (c *controller) pass(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	if err := c.client.Get(ctx, req.NamespacedName, nb); err != nil {
 		c.watched.forget(req.NamespacedName)
 		c.looked.forget(req.NamespacedName)
+		c.services.Delete(req.NamespacedName)
 		c.written.forget(req.NamespacedName)
 		c.hubTries.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
@@ -344,7 +348,7 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 	if c.cfg.MetricsSecret != "" {
 		mountMetricsHash(c.cfg.MetricsSecret, prefix, &want.Spec.Template)
 	}
-	if len(o.pods) == 0 { // else its own place may be what is missing
+	if !hasLivingPod(o.pods) { // else its own place may be what is missing
 		if err := c.askWhetherTaken(ctx, nb, &want.Spec.Template); err != nil {
 			return err
 		}

@@ -268,13 +268,20 @@ func ours(object client.Object, nb *v1alpha1.JupyterNotebook) error {
 	return failed(ReasonNameTaken, "%s %s exists and belongs to something else.", reflect.TypeOf(object).Elem().Name(), object.GetName())
 }
 
+// serviceVersion is which version of a Service came of asking it to be what.
+type serviceVersion struct{ version, wanted string }
+
 func (c *controller) ensureService(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
 	want := service(nb)
+	name := client.ObjectKeyFromObject(want)
 	have := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: want.Namespace, Name: want.Name}}
 	err := c.createOrPatch(ctx, have, func() error {
 		if have.UID != "" {
 			if err := ours(have, nb); err != nil {
 				return err
+			}
+			if known, found := c.services.Load(name); found && known == (serviceVersion{have.ResourceVersion, string(mustJSON(want))}) {
+				return nil // a webhook that has made something else of it would do so again
 			}
 		}
 		have.OwnerReferences = want.OwnerReferences
@@ -282,6 +289,9 @@ func (c *controller) ensureService(ctx context.Context, nb *v1alpha1.JupyterNote
 		podrules.RestoreService(&have.Spec, &want.Spec)
 		return nil
 	})
+	if err == nil {
+		c.services.Store(name, serviceVersion{have.ResourceVersion, string(mustJSON(want))})
+	}
 	return writeFault(err, "Service")
 }
 

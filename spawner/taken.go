@@ -3,6 +3,7 @@ package spawner
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -78,6 +79,13 @@ func tryPod(ctx context.Context, c client.Client, nb *v1alpha1.JupyterNotebook, 
 	return c.Create(ctx, pod, client.DryRunAll)
 }
 
+// hasLivingPod reports whether one of a server's Pods still has what a quota counts.
+func hasLivingPod(pods []corev1.Pod) bool {
+	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool {
+		return pod.Status.Phase != corev1.PodFailed && pod.Status.Phase != corev1.PodSucceeded
+	})
+}
+
 // replicaFailure is why the ReplicaSet of a Deployment cannot make its Pod; nil: it can, or nobody knows.
 func replicaFailure(d *appsv1.Deployment) *appsv1.DeploymentCondition {
 	if d == nil || d.Status.ObservedGeneration < d.Generation {
@@ -95,7 +103,7 @@ func replicaFailure(d *appsv1.Deployment) *appsv1.DeploymentCondition {
 // that may pass, and if so has the ReplicaSet try again at once: whatever changes in it does that.
 func (c *controller) awaitPod(ctx context.Context, o *observed) error {
 	failure := replicaFailure(o.deployment)
-	if failure == nil || podtrouble.Passing(failure.Message) == "" || len(o.pods) > 0 {
+	if failure == nil || podtrouble.Passing(failure.Message) == "" || hasLivingPod(o.pods) {
 		return nil
 	}
 	err := tryPod(ctx, c.client, o.notebook, &o.deployment.Spec.Template)

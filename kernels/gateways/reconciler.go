@@ -83,6 +83,8 @@ type gatewayReconciler struct {
 	now    func() time.Time
 	// settled are the Deployments that are as they should be.
 	settled settled
+	// written are all other objects as they came of it.
+	written versions
 }
 
 // Reconcile implements reconcile.Reconciler; requests name gateways.
@@ -91,6 +93,7 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, req reconcile.Request
 	err := r.client.Get(ctx, req.NamespacedName, gw)
 	if apierrors.IsNotFound(err) || err == nil && gw.DeletionTimestamp != nil {
 		r.settled.forget(req.NamespacedName)
+		r.written.forget(req.NamespacedName)
 		return reconcile.Result{}, r.revoke(ctx, req.NamespacedName, func(string) bool { return false })
 	}
 	if err != nil {
@@ -261,12 +264,15 @@ func (r *gatewayReconciler) put(ctx context.Context, gw *v1alpha1.JupyterGateway
 	}
 	keepRestart(existing, desired)
 	before := existing.DeepCopyObject().(client.Object)
-	if overlayObject(existing, desired) && !r.settled.is(before, existing) {
+	if !r.written.is(before, desired) && overlayObject(existing, desired) && !r.settled.is(before, existing) {
 		wanted := existing.DeepCopyObject().(client.Object)
 		if err := r.client.Patch(ctx, existing, podrules.PatchOver(before)); err != nil {
 			return wrap(err, "write", desired)
 		}
 		r.settled.note(existing, wanted)
+		if _, is := existing.(*appsv1.Deployment); !is { // its status changes its version
+			r.written.note(existing, desired)
+		}
 	}
 	if d, ok := desired.(*appsv1.Deployment); ok {
 		*d = *existing.(*appsv1.Deployment)

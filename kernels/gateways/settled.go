@@ -1,6 +1,7 @@
 package gateways
 
 import (
+	"reflect"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -43,3 +44,38 @@ func (s *settled) note(object, wanted client.Object) {
 }
 
 func (s *settled) forget(deployment types.NamespacedName) { s.of.Delete(deployment) }
+
+// versions remembers which version of an object came of asking it to be what. In that one it is left
+// alone, also where a webhook has made something else of it: it would do so again.
+type versions struct{ of sync.Map } // writtenObject → writtenVersion
+
+type writtenObject struct {
+	kind reflect.Type
+	name types.NamespacedName
+}
+
+type writtenVersion struct {
+	version string
+	wanted  client.Object
+}
+
+func (w *versions) is(object, wanted client.Object) bool {
+	known, found := w.of.Load(writtenObject{reflect.TypeOf(object), client.ObjectKeyFromObject(object)})
+	return found && known.(writtenVersion).version == object.GetResourceVersion() && equality.Semantic.DeepEqual(known.(writtenVersion).wanted, wanted)
+}
+
+func (w *versions) note(object, wanted client.Object) {
+	w.of.Store(writtenObject{reflect.TypeOf(object), client.ObjectKeyFromObject(object)}, writtenVersion{object.GetResourceVersion(), wanted})
+}
+
+// forget forgets what a gateway owns.
+func (w *versions) forget(wantedBy types.NamespacedName) {
+	w.of.Range(func(key, known any) bool {
+		for _, owner := range known.(writtenVersion).wanted.GetOwnerReferences() {
+			if owner.Kind == "JupyterGateway" && owner.Name == wantedBy.Name && key.(writtenObject).name.Namespace == wantedBy.Namespace {
+				w.of.Delete(key)
+			}
+		}
+		return true
+	})
+}
