@@ -52,8 +52,7 @@ func (w *writing) since() []string {
 // countedCluster is a cluster in a namespace whose webhooks were installed by change first.
 func countedCluster(t *testing.T, change func(*cluster)) (*cluster, *writing) {
 	counted := &writing{}
-	var c *cluster
-	c = startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
+	c := startCluster(t, func(cfg *Config) { cfg.ClusterCapacity = false })
 	c.stop()
 	change(c)
 	c.wrap = func(next http.RoundTripper) http.RoundTripper { counted.next = next; return counted }

@@ -55,3 +55,31 @@ func TestTakenAway(t *testing.T) {
 		assert.Equal(t, row.clause, clause, name)
 	}
 }
+
+// TestBounds: what is unfit whoever asks for it, and what of it is beyond a bound.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	const pod = `pods "a" is forbidden: `
+	for message, row := range map[string]struct {
+		unfit    bool
+		resource string
+		tooMuch  bool
+	}{
+		pod + "maximum cpu usage per Container is 4, but limit is 8":                                                                             {true, "cpu", true},
+		pod + "[maximum memory usage per Container is 4Gi, but limit is 8Gi, maximum cpu usage per Container is 4, but limit is 8]":              {true, "memory", true},
+		pod + "[minimum memory usage per Pod is 1Gi.  No request is specified, maximum cpu usage per Container is 4, but limit is 8]":            {true, "memory", false},
+		pod + "cpu max limit to request ratio per Container is 2, but provided ratio is 4.000000":                                                {true, "", false},
+		pod + "exceeded quota: q, requested: pods=1,requests.cpu=32, used: pods=0,requests.cpu=0, limited: pods=9,requests.cpu=16":               {true, "requests.cpu", true},
+		pod + "exceeded quota: q, requested: requests.cpu=2, used: requests.cpu=15, limited: requests.cpu=16":                                    {false, "", false},
+		pod + "no PriorityClass with name high was found":                                                                                        {true, "", false},
+		pod + `violates PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "a" must set securityContext.runAsNonRoot=true)`: {false, "", false},
+		`admission webhook "w.example.org" denied the request: maximum cpu usage per Container is 4, but limit is 8`:                             {false, "", false},
+	} {
+		assert.Equal(t, row.unfit, podtrouble.Unfit(message), message)
+		resource, tooMuch := podtrouble.Bound(message)
+		assert.Equal(t, row.resource, resource, message)
+		assert.Equal(t, row.tooMuch, tooMuch, message)
+	}
+	assert.True(t, podtrouble.Denied(`admission webhook "w.example.org" denied the request: no`))
+	assert.False(t, podtrouble.Denied(pod+"maximum cpu usage per Container is 4, but limit is 8"))
+}

@@ -317,6 +317,12 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 	if err != nil {
 		return err
 	}
+	if !hasLivingPod(o.pods) { // else its own place may be what is missing
+		template := podTemplate(c.cfg, nb, "", tokenIn)
+		if err := c.askWhetherTaken(ctx, nb, &template); err != nil {
+			return err
+		}
+	}
 	if err := c.confirmSlot(ctx, nb); err != nil {
 		var refused *blocked
 		if isStop(err, &refused) { // the Pod of a start that was stopped meanwhile goes, too
@@ -347,11 +353,6 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 	want := deployment(c.cfg, nb, version, tokenIn)
 	if c.cfg.MetricsSecret != "" {
 		mountMetricsHash(c.cfg.MetricsSecret, prefix, &want.Spec.Template)
-	}
-	if !hasLivingPod(o.pods) { // else its own place may be what is missing
-		if err := c.askWhetherTaken(ctx, nb, &want.Spec.Template); err != nil {
-			return err
-		}
 	}
 	if err := c.ensureDeployment(ctx, o, want); err != nil {
 		return err
