@@ -118,7 +118,7 @@ func TestASidecarInEveryPod(t *testing.T) {
 		})
 		webhooks.Minded(t, c.api, c.namespace)
 	})
-	gw := c.gateway("gw", func(gw *v1alpha1.JupyterGateway) { gw.Spec.Kernels = []string{"gpu"} })
+	c.gateway("gw", func(gw *v1alpha1.JupyterGateway) { gw.Spec.Kernels = []string{"gpu"} })
 	c.create(kerneltest.GPUSpec("gpu", 1), kerneltest.Kernel("k", "gw", "gpu"))
 	pod := c.pod("k", 1)
 	require.Equal(t, "mesh", pod.Spec.Containers[0].Name, "it stands before all others")
@@ -139,7 +139,8 @@ func TestASidecarInEveryPod(t *testing.T) {
 		require.True(t, c.get("gw", d))
 		assert.Equal(t, "mesh", d.Spec.Template.Spec.Containers[0].Name)
 		generation := d.Generation
-		c.settled(writes, gw, c.kernel("k"), pod)
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "gw-gateway"}} // by which its gateway is looked at again
+		c.settled(writes, account, c.kernel("k"), pod)
 		require.True(t, c.get("gw", d))
 		assert.Equal(t, generation, d.Generation, "no roll")
 	})
@@ -167,7 +168,7 @@ func TestASidecarInEveryPod(t *testing.T) {
 		c.bind(&warm, "far")
 		c.report(&warm, withSidecar("10.1.0.1", true, running))
 		c.eventually("ready", func() bool { return c.gauge("elastichub_kernel_warm_pods")["ready"] == 1 })
-		c.settled(writes, gw)
+		c.settled(writes, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "gw-gateway"}})
 		c.create(kerneltest.Kernel("taken", "gw", "gpu"))
 		k := c.phase("taken", 1, v1alpha1.KernelReady)
 		require.Equal(t, warm.Name, k.Status.Warm, "it is not lost for what was added")
@@ -264,5 +265,5 @@ func TestLimitsOfTheNamespace(t *testing.T) {
 	c.create(kerneltest.Kernel("k", "gw", "gpu"))
 	pod := c.ready("k", 1, "far")
 	assert.Equal(t, "2", podspec.KernelContainerOf(pod).Resources.Limits.Cpu().String(), "a default of the LimitRange")
-	c.settled(writes, gw, c.kernel("k"), pod)
+	c.settled(writes, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: gw.Name + "-gateway"}}, c.kernel("k"), pod)
 }
