@@ -67,7 +67,7 @@ func phaseOfContainer(o observed, pod *corev1.Pod, status *corev1.ContainerStatu
 // and may have in a Deployment.
 func ownContainer(o observed, pod *corev1.Pod) string {
 	spec := &pod.Spec
-	if o.notebook.Spec.Template != nil {
+	if o.notebook != nil && o.notebook.Spec.Template != nil {
 		spec = &o.notebook.Spec.Template.Spec
 	}
 	if len(spec.Containers) == 0 {
