@@ -1,7 +1,7 @@
 """elastichub for JupyterHub (spawner) and for notebook servers (notebook); neither imports what
 the other needs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["ElasticSpawner"]
 
