@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/tracing"
 )
@@ -58,6 +59,8 @@ type Dependencies struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	Tracer  *tracing.Tracer // nil: nothing is recorded
+	// Seen notes the releases of Hubs; nil: nobody wants to know.
+	Seen *skew.Seen
 }
 
 // Prefix is the path under which every authenticated route lies.
@@ -95,6 +98,7 @@ type API struct {
 	engine  *gin.Engine
 	streams chan struct{}
 	bodies  *bodies
+	ignored ignored
 
 	drain    sync.Once
 	draining chan struct{}
@@ -117,14 +121,14 @@ func New(config Config, deps Dependencies) (*API, error) {
 	engine.UseEscapedPath, engine.UnescapePathValues = true, false
 	engine.RedirectTrailingSlash, engine.RedirectFixedPath = false, false
 	engine.HandleMethodNotAllowed = true
-	engine.Use(identify, record(deps.Log, a.metrics), bound(config.RequestTimeout), a.bodies.count, traced(deps.Tracer))
+	engine.Use(identify, tell, record(deps.Log, a.metrics), bound(config.RequestTimeout), a.bodies.count, traced(deps.Tracer))
 	engine.GET(routeHealth, handle(a.health))
 	engine.GET(routeReady, handle(a.ready))
 
 	authenticated := bearer(config.Tokens)
 	engine.NoRoute(authenticated, handle(func(*gin.Context) error { return errNoRoute }))
 	engine.NoMethod(authenticated, handle(func(*gin.Context) error { return errMethod }))
-	v1 := engine.Group(Prefix, authenticated)
+	v1 := engine.Group(Prefix, authenticated, a.neighbour)
 	v1.GET(routeOpenAPI, handle(a.document))
 	v1.GET(routeForm, handle(a.form))
 	v1.POST(routeForm, handle(a.formFor))

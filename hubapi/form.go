@@ -84,7 +84,7 @@ func (a *API) decodeOptions(c *gin.Context) error {
 		return err
 	}
 	var b formBody
-	if err := body(c, &b); err != nil {
+	if err := a.body(c, &b); err != nil {
 		return err
 	}
 	if err := a.present(server.User, b.SignIn); err != nil {

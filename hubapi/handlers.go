@@ -28,7 +28,7 @@ func (a *API) checkOptions(c *gin.Context) error {
 		return err
 	}
 	var b optionsBody
-	if err := body(c, &b); err != nil {
+	if err := a.body(c, &b); err != nil {
 		return err
 	}
 	if err := a.present(server.User, b.SignIn); err != nil {
@@ -68,7 +68,7 @@ func (a *API) start(c *gin.Context) error {
 		return err
 	}
 	var b startBody
-	if err := body(c, &b); err != nil {
+	if err := a.body(c, &b); err != nil {
 		return err
 	}
 	if err := checkStart(b); err != nil {

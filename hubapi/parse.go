@@ -1,11 +1,6 @@
 package hubapi
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
-	"mime"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -117,33 +112,3 @@ func flag(c *gin.Context, parameter string) (bool, error) {
 	return false, &malformed{"The query parameter " + parameter + " must be true or false."}
 }
 
-// body decodes exactly one JSON value of known fields.
-func body(c *gin.Context, into any) error {
-	mediaType, _, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
-	if err != nil || mediaType != "application/json" {
-		return errMediaType
-	}
-	decoder := json.NewDecoder(c.Request.Body)
-	decoder.DisallowUnknownFields()
-	err = decoder.Decode(into)
-	if err == nil {
-		if _, trailing := decoder.Token(); !errors.Is(trailing, io.EOF) {
-			err = errors.New("trailing data")
-			if trailing != nil {
-				err = trailing
-			}
-		}
-	}
-	var tooLarge *http.MaxBytesError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &tooLarge):
-		return errTooLarge
-	case errors.Is(err, errTooManyBodies):
-		c.Header("Connection", "close") // the rest is not read
-		return err
-	default:
-		return &malformed{"The body is not the JSON object that this route takes."}
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/spawner"
 )
 
@@ -151,6 +152,15 @@ func otherHomes(e *spawner.OtherHomesError) string {
 		"; or, of each that is none, with: kubectl annotate persistentvolumeclaim " + e.Found[0] + " " + v1alpha1.AnnotationOwnerLeft + "=yes"
 }
 
+// tooFarApart says what an administrator has to do.
+func tooFarApart(e *skew.ApartError) string {
+	follows := "elastichub in the Hub's environment (pip install elastichub==" + e.OneRelease + ")"
+	if !e.OtherIsOlder() {
+		follows = "the notebook service (helm upgrade) to " + e.OtherRelease
+	}
+	return e.Error() + ". Running servers are not affected. An administrator must bring up " + follows + "."
+}
+
 // shellWord is text as one word of a shell.
 func shellWord(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
@@ -195,6 +205,10 @@ func describe(err error) (p problem, retry bool) {
 	var several *spawner.OtherHomesError
 	if errors.As(err, &several) {
 		return problem{Type: problemType + "owner-unclear", Title: "Which home is it?", Status: http.StatusConflict, Detail: otherHomes(several)}, false
+	}
+	var apart *skew.ApartError
+	if errors.As(err, &apart) {
+		return problem{Type: problemType + "too-far-apart", Title: "Releases too far apart", Status: http.StatusConflict, Detail: tooFarApart(apart)}, false
 	}
 	var unreadable *malformed
 	if errors.As(err, &unreadable) {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/spawner"
 )
 
@@ -84,6 +85,7 @@ var described = []struct {
 	{"directory's deadline", fmt.Errorf("%w: %w", groups.ErrUnavailable, context.DeadlineExceeded), "directory-unavailable"},
 	{"cancelled", context.Canceled, "cancelled"},
 	{"malformed", &malformed{"The body is no JSON."}, "malformed"},
+	{"too far apart", &skew.ApartError{One: skew.Service, Other: skew.Hub, OneRelease: "0.4.0", OtherRelease: "0.2.0"}, "too-far-apart"},
 	{"invalid options", &forms.Invalid{}, "invalid-options"},
 	{"no token", errUnauthenticated, "unauthenticated"},
 	{"no route", errNoRoute, "no-route"},
@@ -135,7 +137,7 @@ func TestProblemsOfTheContract(t *testing.T) {
 	text, err := os.ReadFile("../testdata/contract/exchanges.json")
 	require.NoError(t, err)
 	withoutExchange := map[string]string{
-		"no-route": "the client knows the routes", "method": "the client knows the routes", "media-type": "the client sends JSON",
+		"too-far-apart": "the client is of the service's release", "no-route": "the client knows the routes", "method": "the client knows the routes", "media-type": "the client sends JSON",
 		"too-large": "a mebibyte of text in the contract", "too-many-bodies": "mebibytes of bodies", "too-many-streams": "thousands of streams", "cancelled": "nobody reads it",
 	}
 	for kind := range problems {

@@ -53,7 +53,7 @@ func (a *API) formFor(c *gin.Context) error {
 		return err
 	}
 	var b formBody
-	if err := body(c, &b); err != nil {
+	if err := a.body(c, &b); err != nil {
 		return err
 	}
 	if err := a.present(name, b.SignIn); err != nil {

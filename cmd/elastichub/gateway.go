@@ -53,6 +53,7 @@ func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfi
 		"ELASTICHUB_GATEWAY_METRICS_LISTEN":        &config.Health,
 		"ELASTICHUB_GATEWAY_METRICS_TOKEN_FILE":    &config.MetricsTokenFile,
 		"ELASTICHUB_GATEWAY_POLICY_NAMESPACE":      &config.PolicyNamespace,
+		"ELASTICHUB_GATEWAY_SERVICE_VERSION":       &config.ServiceVersion,
 		"ELASTICHUB_LOG_LEVEL":                     &logging.Level,
 		"ELASTICHUB_TRACING_ENDPOINT":              &traces.Endpoint,
 	} {

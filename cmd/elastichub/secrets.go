@@ -12,6 +12,7 @@ import (
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/rotation"
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/tokens"
 )
 
@@ -152,13 +153,16 @@ func keepSeeds(v rotation.Values) ([][]byte, error) {
 	return seeds, nil
 }
 
-// withMarks answers rotation.Path itself.
-func withMarks(marks, next http.Handler) http.Handler {
+// withMarks answers rotation.Path and skew.Path itself.
+func withMarks(marks, versions, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == rotation.Path {
+		switch r.URL.Path {
+		case rotation.Path:
 			marks.ServeHTTP(w, r)
-			return
+		case skew.Path:
+			versions.ServeHTTP(w, r)
+		default:
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
 	})
 }

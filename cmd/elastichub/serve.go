@@ -37,6 +37,7 @@ import (
 	"github.com/elastichub/elastichub/namespaces"
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/signin"
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/spawner"
 	"github.com/elastichub/elastichub/spawner/homes"
 	"github.com/elastichub/elastichub/spawner/hubservers"
@@ -105,6 +106,7 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err != nil {
 		return err
 	}
+	seen := skew.NewSeen(skew.Service, skew.HubProtocol, time.Now)
 
 	members, err := newDirectories(config.Groups, registry)
 	if err != nil {
@@ -200,7 +202,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		Ledger:          config.Usage.ConfigMaps,
 		Tracer:          tracer,
 		Tracing:         config.Tracing,
-	}, remote.NewCaller(protocol.Port), registry)
+	}, remote.NewCaller(protocol.Port, seen), registry)
 	if err != nil {
 		return fmt.Errorf("kernels: %w", err)
 	}
@@ -238,6 +240,7 @@ func serve(ctx context.Context, config serveConfig) error {
 		Log:     log,
 		Metrics: registry,
 		Tracer:  tracer,
+		Seen:    seen,
 	})
 	if err != nil {
 		return err
@@ -266,7 +269,7 @@ func serve(ctx context.Context, config serveConfig) error {
 			sealed = people.sealed
 		}
 	}
-	server.Handler = withMarks(read.marks(sealed), server.Handler)
+	server.Handler = withMarks(read.marks(sealed), seen, server.Handler)
 	if err := mgr.Add(&httpServer{listen: config.HubAPI.Listen, server: server, log: log}); err != nil {
 		return err
 	}

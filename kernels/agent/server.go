@@ -10,6 +10,7 @@ import (
 
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/skew"
 )
 
 // Bounds of the bodies of requests.
@@ -64,6 +65,7 @@ func (a *agent) authorized(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		w.Header().Set(skew.Header, skew.Here(protocol.Version).String())
 		most := int64(bodyBytes)
 		if r.URL.Path == protocol.PathVariables {
 			most = variablesBytes

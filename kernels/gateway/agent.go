@@ -17,6 +17,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/tracing"
 )
 
@@ -46,7 +47,8 @@ func targetOf(k *v1alpha1.JupyterKernel) (target, bool) {
 
 // agents reaches agents with the gateway's key.
 type agents struct {
-	key *reread[[]byte]
+	key  *reread[[]byte]
+	seen *skew.Seen
 }
 
 // client returns an HTTP client for one agent; it pins the agent's key. Close
@@ -117,6 +119,11 @@ func (a *agents) call(ctx context.Context, t target, method, path string, want i
 		return failBecause(kindUnavailable, "The kernel cannot be reached now.", err)
 	}
 	defer resp.Body.Close()
+	if path == protocol.PathState {
+		if err := a.checkAgent(t, resp.Header); err != nil {
+			return failBecause(kindUnavailable, asSentence(err), err)
+		}
+	}
 	body := io.LimitReader(resp.Body, protocol.MaxBody)
 	switch {
 	case resp.StatusCode == http.StatusGatewayTimeout:
@@ -154,12 +161,16 @@ func (a *agents) dial(ctx context.Context, t target, session string, from resume
 	tracing.Send(ctx, header)
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, t.url("wss", protocol.PathChannels, query), &websocket.DialOptions{
+	conn, answer, err := websocket.Dial(ctx, t.url("wss", protocol.PathChannels, query), &websocket.DialOptions{
 		HTTPClient:   c,
 		HTTPHeader:   header,
 		Subprotocols: []string{protocol.Subprotocol},
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := a.checkAgent(t, answer.Header); err != nil {
+		_ = conn.CloseNow()
 		return nil, err
 	}
 	if conn.Subprotocol() != protocol.Subprotocol {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/elastichub/elastichub/skew"
 )
 
 // Config is what a gateway process is told. What concerns its kernels is in
@@ -34,6 +36,8 @@ type Config struct {
 	ClientsDir string
 	// MetricsTokenFile holds what whoever reads /metrics has to show. Empty: nothing.
 	MetricsTokenFile string
+	// ServiceVersion is what the service that has made the gateway tells of itself; empty: nothing.
+	ServiceVersion string
 	// MessageBytes bounds the memory that the messages of all sockets take
 	// together, those on their way and those held. One owner may have half of
 	// it, an eighth for what is held; one message an eighth.
@@ -103,6 +107,9 @@ func (c Config) Validate() error {
 		if file == "" {
 			fault(field, "is required")
 		}
+	}
+	if err := skew.Check(skew.Gateway, skew.Service, skew.Parse(c.ServiceVersion)); err != nil {
+		faults = append(faults, fmt.Errorf("serviceVersion: %w", err))
 	}
 	if c.MessageBytes < 1<<20 {
 		fault("messageBytes", "must be at least 1 MiB")

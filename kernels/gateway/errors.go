@@ -24,6 +24,7 @@ const (
 	kindUnavailable     kind = "Unavailable" // a dependency is down
 	kindTimeout         kind = "Timeout"
 	kindNothing         kind = "NothingListens" // in the kernel, or nothing that answers
+	kindApart           kind = "TooFarApart"    // of another release than works with this one
 	kindInternal        kind = "Internal"
 )
 
@@ -39,6 +40,7 @@ var statusOf = map[kind]int{
 	kindUnavailable:     http.StatusServiceUnavailable,
 	kindTimeout:         http.StatusGatewayTimeout,
 	kindNothing:         http.StatusBadGateway,
+	kindApart:           http.StatusConflict,
 	kindInternal:        http.StatusInternalServerError,
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/tracing"
 )
 
@@ -120,6 +121,7 @@ func (s *Server) adaptBody(route string, most int64, h handler) http.Handler {
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		requestID := tracing.RequestID(r.Header.Get(tracing.HeaderRequest))
 		w.Header().Set(tracing.HeaderRequest, requestID)
+		w.Header().Set(skew.Header, skew.Here(skew.GatewayProtocol).String())
 		r = r.WithContext(tracing.WithRequest(r.Context(), requestID))
 		if most > 0 {
 			r.Body = http.MaxBytesReader(rec, r.Body, most)
@@ -128,6 +130,9 @@ func (s *Server) adaptBody(route string, most int64, h handler) http.Handler {
 		defer span.End()
 		c := &call{Request: r, requestID: requestID}
 		err := s.authenticate(c)
+		if err == nil {
+			err = s.neighbour(c)
+		}
 		if err == nil {
 			err = h(rec, c)
 		}

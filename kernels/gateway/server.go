@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/rotation"
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/tokens/bearer"
 	"github.com/elastichub/elastichub/tracing"
 )
@@ -71,6 +72,7 @@ type Server struct {
 	refusals *refusals
 	passes   *passes
 	tracer   *tracing.Tracer
+	seen     *skew.Seen
 
 	mu       sync.Mutex
 	stopping bool
@@ -98,7 +100,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		agents: &agents{key: &reread[[]byte]{now: now, load: func() ([]byte, error) { return loadKey(cfg.KeyFile) }}},
 		infos:  newInfos(), activity: newActivity(cfg.bounds.socketsPerUser), refusals: newRefusals(now),
 		passes: &passes{count: map[string]int{}}, tracer: deps.Tracer,
+		seen: skew.NewSeen(skew.Gateway, skew.GatewayProtocol, now),
 	}
+	s.agents.seen = s.seen
 	s.watch = newWatch(s.store.resting.rest)
 	s.memory = newBudget(cfg.MessageBytes, s.metrics.memory, s.metrics.held)
 	s.left = newLeftovers(now, s.memory)
@@ -206,6 +210,7 @@ func (s *Server) health() http.Handler {
 		metrics = bearer.Require(s.cfg.MetricsTokenFile, metrics)
 	}
 	mux.Handle("GET /metrics", metrics)
+	mux.Handle(skew.Path, s.seen)
 	mux.Handle(rotation.Path, rotation.Marks(map[string]func() string{"signing": s.tokenMark}))
 	return mux
 }

@@ -58,6 +58,7 @@ type socket struct {
 	wakeFailure bool
 	from        resume // of the run linkRun; before the first link, where the client ended
 	farewell    string // what the agent of the run ended said last
+	apart       string // why the agent of linkRun is not spoken to, for people
 	interrupted string
 	nextPage    time.Time
 

@@ -23,7 +23,7 @@ const (
 // dial starts to connect to an agent; the result comes through s.dialed.
 func (s *socket) dial(ctx context.Context, wg *sync.WaitGroup, t target) {
 	if s.linkRun != t.run {
-		s.backoff, s.farewell = 0, ""
+		s.backoff, s.farewell, s.apart = 0, "", ""
 		if s.linkRun != 0 { // what the client brought may be for this one
 			s.from = resume{}
 		}
@@ -48,12 +48,13 @@ func (s *socket) connected(ctx context.Context, wg *sync.WaitGroup, r dialResult
 		s.srv.metrics.dials.WithLabelValues("error").Inc()
 		s.backoff = min(max(2*s.backoff, firstBackoff), maxBackoff)
 		s.nextDial = s.srv.now().Add(s.backoff)
+		s.noteApart(r)
 		s.log.Debug("agent not reached", "run", r.target.run, "error", r.err)
 		return
 	}
 	s.srv.metrics.dials.WithLabelValues("ok").Inc()
 	s.traceLink()
-	s.backoff, s.nextDial = 0, time.Time{}
+	s.backoff, s.nextDial, s.apart = 0, time.Time{}, ""
 	l := newLink(r, s.from)
 	l.pending, l.ready, l.metrics, l.over = s.pending, s.ready, s.srv.metrics, s.sub.over
 	l.deliver, l.greet, l.acknowledges = s.deliver, s.greet, s.client.framing == framingResume

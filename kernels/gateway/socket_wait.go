@@ -152,6 +152,9 @@ func (s *socket) explainWait(k *v1alpha1.JupyterKernel, now time.Time) time.Dura
 		return wait
 	}
 	text := waiting(k, s.spec, s.ended == k.Status.Run)
+	if s.apart != "" && phaseOf(k).HasPod() {
+		text = s.apart
+	}
 	if s.wakeFailure {
 		text = "The cluster does not answer; trying again…"
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/skew"
 )
 
 const (
@@ -89,6 +90,7 @@ func gatewayDeployment(cfg Config, gw *v1alpha1.JupyterGateway, selector map[str
 		{Name: "ELASTICHUB_GATEWAY_LISTEN", Value: fmt.Sprintf(":%d", v1alpha1.GatewayPort)},
 		{Name: "ELASTICHUB_GATEWAY_METRICS_LISTEN", Value: fmt.Sprintf(":%d", metricsPort)},
 		{Name: "ELASTICHUB_LOG_LEVEL", Value: level},
+		{Name: "ELASTICHUB_GATEWAY_SERVICE_VERSION", Value: skew.Release()},
 	}
 	if at := cfg.Tracing; at.Endpoint != "" {
 		env = append(env,

@@ -21,6 +21,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/podstate"
+	"github.com/elastichub/elastichub/skew"
 )
 
 const (
@@ -57,6 +58,7 @@ type backstop struct {
 	silent map[runID]time.Time // since when; round's own
 	kept   map[runID]time.Time // until when by hand, of all that ask; round's own
 	untold map[runID]bool      // for whom changed had no room; round's own
+	apart  map[runID]time.Time // since when agents are known to be too far apart; round's own
 
 	mu       sync.Mutex
 	findings map[runID]finding
@@ -68,7 +70,7 @@ type Metered func(kernel types.UID, run int64, meter protocol.Meter)
 func newBackstop(pods *podspec.Builder, c client.Client, live client.Reader, agents Agents) *backstop {
 	return &backstop{
 		pods: pods, client: c, live: live, agents: agents, now: time.Now, every: agentsAskedEvery,
-		changed: make(chan event.GenericEvent, 64), silent: map[runID]time.Time{}, kept: map[runID]time.Time{}, untold: map[runID]bool{}, findings: map[runID]finding{},
+		changed: make(chan event.GenericEvent, 64), silent: map[runID]time.Time{}, kept: map[runID]time.Time{}, untold: map[runID]bool{}, apart: map[runID]time.Time{}, findings: map[runID]finding{},
 	}
 }
 
@@ -85,6 +87,10 @@ type finding struct {
 	answers agentAnswers
 	// overdue is why the kernel's Pod is to go; empty: it is not.
 	overdue string
+	// apart is why the agent is not to be spoken to; empty: it is. The kernel is parked.
+	apart string
+	// apartLong: it has been so for longer than a kernel may take to come to rest.
+	apartLong bool
 	// idle is since when the kernel has been idle, and park when it will be parked if
 	// it stays so, in Unix seconds; 0: it is busy, and it will not.
 	idle, park int64
@@ -136,6 +142,7 @@ type inquiry struct {
 	answered bool
 	idle     time.Duration
 	heard    time.Time // when it answered
+	told     skew.Told // by its agent
 	took     time.Duration
 }
 
@@ -218,6 +225,35 @@ func conclude(now time.Time, round []inquiry, silent map[runID]time.Time) map[ru
 	return findings
 }
 
+// apartPatience is how long a kernel may work on whose agent is too far apart.
+const apartPatience = 10 * time.Minute
+
+// partWays notes in the findings which agents are of a release that does not work with this one.
+// apart remembers since when.
+func partWays(now time.Time, round []inquiry, apart map[runID]time.Time, findings map[runID]finding) {
+	still := map[runID]time.Time{}
+	for _, q := range round {
+		id := runOf(q.kernel)
+		since, known := apart[id]
+		err := skew.CheckOurs(skew.Service, skew.Agent, q.told)
+		switch {
+		case !q.answered && known:
+			still[id] = since // it says nothing new
+			continue
+		case !q.answered || err == nil:
+			continue
+		case !known:
+			since = now
+		}
+		still[id] = since
+		f := findings[id]
+		f.apart, f.apartLong = podstate.Sentence("The kernel was parked", err.Error()), now.Sub(since) >= apartPatience
+		findings[id] = f
+	}
+	clear(apart)
+	maps.Copy(apart, still)
+}
+
 // of is what is known of the agent of a kernel's present run.
 func (b *backstop) of(k *v1alpha1.JupyterKernel) finding {
 	b.mu.Lock()
@@ -258,6 +294,7 @@ func (b *backstop) round(ctx context.Context) error {
 			begun := b.now()
 			report, err := b.agents.Report(calling, inquiries[i].kernel.Status.PodIP, secrets[i])
 			inquiries[i].answered, inquiries[i].idle, inquiries[i].heard = err == nil, report.Idle, b.now()
+			inquiries[i].told = report.Told
 			inquiries[i].took = inquiries[i].heard.Sub(begun)
 			if err == nil && report.Meter != nil && b.metered != nil {
 				b.metered(inquiries[i].kernel.UID, inquiries[i].kernel.Status.Run, *report.Meter)
@@ -273,7 +310,9 @@ func (b *backstop) round(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	b.note(inquiries, conclude(b.now(), inquiries, b.silent))
+	findings := conclude(b.now(), inquiries, b.silent)
+	partWays(b.now(), inquiries, b.apart, findings)
+	b.note(inquiries, findings)
 	return nil
 }
 

@@ -354,6 +354,8 @@ func (p *plan) end(v observed, e podstate.Ending) {
 	if e.Cause == v1alpha1.CauseIdle {
 		if wish := parkWish(v.kernel); wish != nil {
 			e.Message = parkedBy(v.kernel, wish)
+		} else if v.agent.apart != "" {
+			e.Message = v.agent.apart
 		} else if p.endsByBudget(v) {
 			e.Cause, e.Message = v1alpha1.CauseBudget, v.budget.parked()
 		}

@@ -11,8 +11,11 @@ import uuid
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
+from tornado.log import app_log
+
 from .connections import Connections, Interrupted, NoAnswer, NotConnected
 from .errors import Down, Problem, ServiceDown
+from .skew import HEADER, HUB_PROTOCOL, KIND, told
 
 PREFIX = "/api/spawner/v1"
 
@@ -65,6 +68,7 @@ class Service:
         self._compared: Snapshot | None = None
         self._given_up = {}  # start → (key, until when it is looked for)
         self._watching = None
+        self._apart = ""  # why the service refuses this class
 
     # --- choices
 
@@ -306,7 +310,12 @@ class Service:
             answer = await connections.ask(
                 method,
                 path,
-                {"Authorization": f"Bearer {token}", "X-Request-Id": named, **(headers or {})},
+                {
+                    "Authorization": f"Bearer {token}",
+                    "X-Request-Id": named,
+                    HEADER: told(HUB_PROTOCOL),
+                    **(headers or {}),
+                },
                 connect_seconds=CONNECT_SECONDS,
                 seconds=seconds,
                 **more,
@@ -319,8 +328,18 @@ class Service:
         except Interrupted as error:
             raise ServiceDown(Down.BROKEN, f"{error} (request {named})") from None
         if not 200 <= answer.status < 300:
-            raise Problem.parse(answer.status, answer.body)
+            problem = Problem.parse(answer.status, answer.body)
+            self._tell_apart(problem if problem.kind == KIND else None)
+            raise problem
+        self._tell_apart(None)
         return answer
+
+    def _tell_apart(self, problem):
+        """Logs that the service refuses this class, when that is news: it is asked every few seconds."""
+        detail = problem.detail if problem else ""
+        if detail and detail != self._apart:
+            app_log.error("%s", detail)
+        self._apart = detail
 
 
 def _why(error):

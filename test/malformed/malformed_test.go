@@ -217,7 +217,7 @@ func (w *world) serve() (known readers, stop func()) {
 	_, err = kernels.SetupWithManager(mgr, kernels.Config{
 		Namespace: w.namespace, Tokens: issuer,
 		Pods: podspec.Config{Image: "elastichub:1", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:1", IdleSeconds: 3600},
-	}, remote.NewCaller(protocol.Port), registry)
+	}, remote.NewCaller(protocol.Port, nil), registry)
 	require.NoError(w, err)
 	service, err := spawner.NewService(w.Context(), servers, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
 	require.NoError(w, err)

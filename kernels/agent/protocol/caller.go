@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/skew"
 )
 
 // MaxBody bounds what a caller reads of an answer, in bytes: a State holds a
@@ -25,9 +26,9 @@ func URL(scheme, ip string, port int, path string, query url.Values) string {
 	return u.String()
 }
 
-// Header is what every call has to say.
+// Header is what every call has to say, and who it comes from.
 func Header(secret keys.Secret) http.Header {
-	return http.Header{"Authorization": {secret.Authorization()}}
+	return http.Header{"Authorization": {secret.Authorization()}, skew.Header: {skew.Here(Version).String()}}
 }
 
 // Dial makes a TCP connection, as net.Dialer.DialContext.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/skew"
 )
 
 // Port is where the agent of a Pod listens, for TLS.
@@ -91,6 +92,8 @@ type Report struct {
 	Unyielding bool
 	// Meter is nil where the agent counts nothing.
 	Meter *Meter
+	// Told is what the agent tells of itself.
+	Told skew.Told
 }
 
 // Instant is a time that is written as Jupyter writes it: RFC 3339, UTC, always

@@ -20,6 +20,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/tracing"
 )
 
@@ -35,12 +36,14 @@ const keptFor = 90 * time.Second
 // Caller calls agents that listen on one port. It is safe for concurrent use.
 type Caller struct {
 	port  int
+	seen  *skew.Seen
 	calls *http.Client
 }
 
-// NewCaller makes a caller of agents on that port.
-func NewCaller(port int) *Caller {
-	return &Caller{port: port, calls: &http.Client{
+// NewCaller makes a caller of agents on that port. seen notes their releases; nil: nobody wants
+// to know.
+func NewCaller(port int, seen *skew.Seen) *Caller {
+	return &Caller{port: port, seen: seen, calls: &http.Client{
 		Transport: &http.Transport{DialTLSContext: dial, MaxIdleConnsPerHost: 1, IdleConnTimeout: keptFor},
 	}}
 }
@@ -74,11 +77,11 @@ func dial(ctx context.Context, network, _ string) (net.Conn, error) {
 // SetIdle sets when the kernel is parked. An agent of a former release is told what
 // it knows.
 func (c *Caller) SetIdle(ctx context.Context, ip string, secret keys.Secret, limits protocol.IdleLimits) error {
-	var state protocol.State
-	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
+	state, _, err := c.state(ctx, ip, secret)
+	if err != nil {
 		return err
 	}
-	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathIdle, limits.Body(state.Protocol), nil, http.StatusNoContent)
+	_, err = c.call(ctx, ip, secret, http.MethodPut, protocol.PathIdle, limits.Body(state.Protocol), nil, http.StatusNoContent)
 	return err
 }
 
@@ -114,11 +117,11 @@ func (c *Caller) IdleToYield(ctx context.Context, ip string, secret keys.Secret)
 
 // Report tells how the kernel is.
 func (c *Caller) Report(ctx context.Context, ip string, secret keys.Secret) (protocol.Report, error) {
-	var state protocol.State
-	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
+	state, told, err := c.state(ctx, ip, secret)
+	if err != nil {
 		return protocol.Report{}, err
 	}
-	report := protocol.Report{Unyielding: state.Unyielding}
+	report := protocol.Report{Unyielding: state.Unyielding, Told: told}
 	if state.Meter.Counts() {
 		report.Meter = state.Meter
 	}
@@ -140,8 +143,8 @@ func (c *Caller) Park(ctx context.Context, ip string, secret keys.Secret, idle t
 
 // ParkByHand does so because somebody gives back what the kernel holds, and says so to people.
 func (c *Caller) ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
-	var state protocol.State
-	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
+	state, _, err := c.state(ctx, ip, secret)
+	if err != nil {
 		return false, err
 	}
 	return c.park(ctx, ip, secret, idle, protocol.ParkRequest{ByHand: state.Protocol >= 4})
@@ -151,8 +154,8 @@ func (c *Caller) ParkByHand(ctx context.Context, ip string, secret keys.Secret, 
 // whole only if all of its variables are kept. An agent of a former release does not know
 // that, and parks as by hand, or not at all.
 func (c *Caller) ParkForBudget(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, whole bool) (bool, error) {
-	var state protocol.State
-	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil {
+	state, _, err := c.state(ctx, ip, secret)
+	if err != nil {
 		return false, err
 	}
 	switch {
@@ -166,11 +169,11 @@ func (c *Caller) ParkForBudget(ctx context.Context, ip string, secret keys.Secre
 
 // Notify has people read a notice in their cells. An agent of a former release shows none.
 func (c *Caller) Notify(ctx context.Context, ip string, secret keys.Secret, notice protocol.Notice) error {
-	var state protocol.State
-	if _, err := c.call(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, http.StatusOK); err != nil || state.Protocol < 5 {
+	state, _, err := c.state(ctx, ip, secret)
+	if err != nil || state.Protocol < 5 {
 		return err
 	}
-	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathNotice, notice, nil, http.StatusNoContent)
+	_, err = c.call(ctx, ip, secret, http.MethodPut, protocol.PathNotice, notice, nil, http.StatusNoContent)
 	return err
 }
 
@@ -187,8 +190,24 @@ func (c *Caller) Shutdown(ctx context.Context, ip string, secret keys.Secret) er
 	return err
 }
 
+// state is what an agent says of its kernel, and what it tells of itself.
+func (c *Caller) state(ctx context.Context, ip string, secret keys.Secret) (state protocol.State, told skew.Told, err error) {
+	var header http.Header
+	if _, err = c.ask(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, &header, http.StatusOK); err != nil {
+		return protocol.State{}, skew.Told{}, err
+	}
+	told = skew.Parse(header.Get(skew.Header))
+	c.seen.Note(skew.Agent, secret.Bearer(), told)
+	return state, told, nil
+}
+
 // call returns the status if it is one of those expected.
 func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method, path string, body, answer any, expected ...int) (int, error) {
+	return c.ask(ctx, ip, secret, method, path, body, answer, nil, expected...)
+}
+
+// ask is call, and gives the header of the answer to whoever wants it.
+func (c *Caller) ask(ctx context.Context, ip string, secret keys.Secret, method, path string, body, answer any, header *http.Header, expected ...int) (int, error) {
 	if net.ParseIP(ip) == nil {
 		return 0, errors.New("remote: the agent has no address")
 	}
@@ -221,6 +240,9 @@ func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method
 	for _, status := range expected {
 		if resp.StatusCode != status {
 			continue
+		}
+		if header != nil {
+			*header = resp.Header
 		}
 		if answer != nil {
 			if err := json.NewDecoder(io.LimitReader(resp.Body, protocol.MaxBody)).Decode(answer); err != nil {

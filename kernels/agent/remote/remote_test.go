@@ -55,7 +55,7 @@ func startAgent(t *testing.T, name string) (ip string, run keys.Secret, ended <-
 
 func TestShutdownOfARealAgent(t *testing.T) {
 	ip, run, ended := startAgent(t, "run-1")
-	c := remote.NewCaller(protocol.Port)
+	c := remote.NewCaller(protocol.Port, nil)
 	require.Eventually(t, func() bool { _, err := c.Idle(t.Context(), ip, run); return err == nil }, 30*time.Second, 50*time.Millisecond)
 	assert.Error(t, c.Shutdown(t.Context(), ip, secret(t, "run-2")))
 	require.NoError(t, c.Shutdown(t.Context(), ip, run))
@@ -94,7 +94,7 @@ func TestAConnectionIsKept(t *testing.T) {
 		return made, seen, func() { _ = server.Close() }
 	}
 	made, seen, stop := serve(run)
-	c := remote.NewCaller(protocol.Port)
+	c := remote.NewCaller(protocol.Port, nil)
 	for range 5 {
 		idle, err := c.Idle(t.Context(), ip, run)
 		require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestAConnectionIsKept(t *testing.T) {
 func TestCallsOfARealAgent(t *testing.T) {
 	ip, run, ended := startAgent(t, "warm-1")
 	ctx := t.Context()
-	c := remote.NewCaller(protocol.Port)
+	c := remote.NewCaller(protocol.Port, nil)
 	require.Eventually(t, func() bool {
 		idle, err := c.Idle(ctx, ip, run)
 		return err == nil && idle > 10*time.Millisecond
