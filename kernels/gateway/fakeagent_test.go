@@ -22,6 +22,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/test/loopback"
 )
 
@@ -46,6 +47,7 @@ type fakeAgent struct {
 	kept  map[string][]keptFrame // by session
 	conns map[string][]*websocket.Conn
 	acked map[string]uint64
+	told  string // of itself
 }
 
 type keptFrame struct {
@@ -65,7 +67,7 @@ func newFakeAgent(t *testing.T, key []byte, uid string, run int64) *fakeAgent {
 	require.NoError(t, err)
 	ip := loopback.IP()
 	a := &fakeAgent{t: t, ip: ip, got: make(chan wire.Message, 1000), connected: make(chan string, 100),
-		kept: map[string][]keptFrame{}, conns: map[string][]*websocket.Conn{}, acked: map[string]uint64{}}
+		kept: map[string][]keptFrame{}, conns: map[string][]*websocket.Conn{}, acked: map[string]uint64{}, told: skew.Here(protocol.Version).String()}
 	a.state.Store(protocol.State{ExecutionState: wire.StateBusy})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+protocol.PathState, func(rw http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(rw).Encode(a.state.Load()) })
@@ -79,6 +81,9 @@ func newFakeAgent(t *testing.T, key []byte, uid string, run int64) *fakeAgent {
 			rw.WriteHeader(http.StatusUnauthorized)
 			return
 		}
+		a.mu.Lock()
+		rw.Header().Set(skew.Header, a.told)
+		a.mu.Unlock()
 		mux.ServeHTTP(rw, r)
 	}))
 	_ = a.server.Listener.Close()

@@ -6,6 +6,8 @@ here is what they are told, and how they say it.
 
 from __future__ import annotations
 
+import json
+
 from . import __version__
 
 HEADER = "X-Elastichub-Version"
@@ -20,3 +22,12 @@ REASON = "TooFarApart"
 def told(protocol):
     """The value of HEADER."""
     return f"{__version__}; protocol={protocol}"
+
+
+def with_told(headers):
+    """The headers of requests to a gateway, an object as JSON, and what this server tells. Any other
+    text is jupyter_server's to refuse."""
+    try:
+        return json.dumps({**json.loads(headers), HEADER: told(GATEWAY_PROTOCOL)})
+    except (ValueError, TypeError):
+        return headers

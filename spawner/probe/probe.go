@@ -17,6 +17,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/outbound"
+	"github.com/elastichub/elastichub/skew"
 	"github.com/elastichub/elastichub/spawner"
 )
 
@@ -185,6 +186,7 @@ func (c *Client) send(ctx context.Context, method, address, path, token string, 
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	r.Header.Set(skew.Header, skew.Here(skew.HubProtocol).String())
 	if token != "" {
 		r.Header.Set("Authorization", "token "+token)
 	}

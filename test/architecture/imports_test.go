@@ -67,7 +67,7 @@ var mayImport = map[string][]string{
 	"forms":                  {"api/v1alpha1", "groups"},
 	"web":                    {"api/v1alpha1", "forms", "groups", "portal/holdings", "portal/policyedit", "prepull/imagestate", "usage"},
 	"spawner":                {"api/v1alpha1", "groups/naming", "podrules", "tokens", "setaside", "namespaces", "health", "podtrouble", "recheck", "tracing"},
-	"spawner/probe":          {"outbound", "spawner", "api/v1alpha1"},
+	"spawner/probe":          {"outbound", "spawner", "api/v1alpha1", "skew"},
 	"spawner/signals":        {"outbound", "spawner"},
 	"spawner/hubservers":     {"hubclient", "outbound", "spawner", "spawner/orphans"},
 	"spawner/homes":          {"api/v1alpha1", "health", "spawner", "spawner/orphans"},

@@ -13,6 +13,8 @@ from __future__ import annotations
 import hmac
 import os
 
+from .. import skew
+
 __all__ = ["configure"]
 
 # Bytes of a message of a page that are read. What is larger than a kernel takes is answered with an
@@ -35,6 +37,8 @@ def configure(c, environ=os.environ):
     app.jpserver_extensions.update({here: True})
     if not (environ.get("JUPYTER_GATEWAY_URL") or c.GatewayClient.get("url")):
         return
+    headers = c.GatewayClient.get("headers") or environ.get("JUPYTER_GATEWAY_HEADERS", "{}")
+    c.GatewayClient.headers = skew.with_told(headers)
     if "tornado_settings" not in app:
         app.tornado_settings = {}
     if "websocket_max_message_size" not in app.tornado_settings:

@@ -15,6 +15,7 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
+from .. import skew
 from . import use
 from .busy import Busy
 
@@ -138,6 +139,7 @@ class About(_Handler):
     def initialize(self, keeping, app, busy=None):
         super().initialize(keeping, app)
         self.busy = busy
+        self.set_header(skew.HEADER, skew.told(skew.GATEWAY_PROTOCOL))
 
     @web.authenticated
     @authorized

@@ -29,6 +29,7 @@ from jupyter_server.gateway.gateway_client import GatewayClient
 from tornado import web
 from traitlets.config import LoggingConfigurable
 
+from .. import skew
 from .connection import dial
 from .conversation import Conversation
 from .frames import Message, text
@@ -187,6 +188,7 @@ async def _main(arguments):
     log = logging.getLogger("elastichub.bridge")
     if not GatewayClient.instance().gateway_enabled:
         sys.exit("JUPYTER_GATEWAY_URL is not set: there is no gateway to start a kernel at.")
+    GatewayClient.instance().headers = skew.with_told(GatewayClient.instance().headers)
     bridge = Bridge(connection, log)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, bridge.ended.set)

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClosedError
 
+from .. import skew
 from . import frames
 from .frames import RESUME, V1, Malformed, text
 
@@ -24,7 +25,7 @@ ACK_BYTES = 2 << 20  # of output; a kernel waits until what it wrote is acknowle
 PING_EVERY = 5.0
 SILENCE = 15.0  # of a peer that was pinged, after which it is taken for gone
 
-_REFUSALS = (401, 403, 404)
+_REFUSALS = (401, 403, 404, 409)
 # How long the gateway may not know this server before pages are told. A token that was changed is in
 # the server's file within that time.
 UNKNOWN = 150.0
@@ -45,14 +46,15 @@ def pause(attempt, refused, chance):
     return min(base, longest) * (0.5 + chance / 2)
 
 
-def _is_gone(error):
-    """Whether it is the gateway itself that says that there is no such kernel."""
-    if not isinstance(error, HTTPClientError) or error.code != 404 or error.response is None:
-        return False
+def said(error, code, reason):
+    """What the gateway itself has answered with that status for that reason, or ""."""
+    if not isinstance(error, HTTPClientError) or error.code != code or error.response is None:
+        return ""
     try:
-        return bool(json.loads(error.response.body)["reason"] == "NotFound")
+        body = json.loads(error.response.body)
+        return str(body["message"]) if body["reason"] == reason else ""
     except (ValueError, TypeError, KeyError):
-        return False
+        return ""
 
 
 def _buries(message):
@@ -119,8 +121,11 @@ class Link:
             refused = isinstance(error, HTTPClientError) and error.code in _REFUSALS
             level = self.log.warning if self.attempt == 0 else self.log.debug
             level("the gateway cannot be reached: %s: %r", self.what, error)
-            if _is_gone(error):
+            if said(error, 404, "NotFound"):
                 await self._bury()
+            apart = said(error, 409, skew.REASON)
+            if apart:
+                await self.outlet.put(self.conversation.bury(skew.REASON, apart))
             await self._tell_unknown(isinstance(error, HTTPClientError) and error.code == 401)
             return refused
         self._gone, self._unknown = False, None

@@ -13,7 +13,8 @@ from jupyter_server.gateway import managers
 from jupyter_server.gateway.gateway_client import GatewayTokenRenewerBase
 from tornado import web
 
-from .link import NOT_KNOWN
+from .. import skew
+from .link import NOT_KNOWN, said
 
 VARIABLE = "ELASTICHUB_GATEWAY_TOKEN_FILE"  # names the file
 LONGEST = 8192  # bytes of a token that a gateway takes
@@ -36,14 +37,15 @@ def read(file, otherwise):
 
 
 class NotKnown(web.HTTPError):
-    """The gateway takes this server's token no more. It is no fault of who is signed in here, whom 401
-    would send to the page for that."""
+    """The gateway takes this server's token no more, or is of a release that does not work with this
+    one's. It is no fault of who is signed in here, whom 401 would send to the page for that."""
 
-    def __init__(self):
-        super().__init__(503, NOT_KNOWN[1])
+    def __init__(self, words=NOT_KNOWN[1]):
+        self.words = words
+        super().__init__(503, words.replace("%", "%%"))
 
     def __str__(self):
-        return NOT_KNOWN[1]
+        return self.words
 
 
 def explain():
@@ -58,6 +60,9 @@ def explain():
         except web.HTTPError as error:
             if error.status_code == 401:
                 raise NotKnown from error.__cause__
+            apart = said(error.__cause__, 409, skew.REASON)
+            if apart:
+                raise NotKnown(apart) from error.__cause__
             raise
 
     managers.gateway_request = gateway_request
