@@ -44,6 +44,23 @@ def message(channel, kind, content, parent=None, buffers=(), session="kernel", n
     return Message(channel, [*parts, *buffers])
 
 
+class Apart(web.HTTPError):
+    """The gateway does not work with the server's release."""
+
+    def __init__(self, message):
+        super().__init__(409)
+        self.body = {"reason": "TooFarApart", "message": message}
+
+
+class _Says:
+    def write_error(self, status_code, **kwargs):
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, Apart):
+            self.finish(error.body)
+        else:
+            super().write_error(status_code, **kwargs)
+
+
 class Session:
     """What the agent keeps for one Jupyter session."""
 
@@ -152,7 +169,7 @@ class Kernel:
         say("iopub", "status", {"execution_state": "idle"}, header)
 
 
-class Channels(websocket.WebSocketHandler):
+class Channels(_Says, websocket.WebSocketHandler):
     max_message_size = 1 << 30
 
     @property
@@ -243,7 +260,7 @@ class Channels(websocket.WebSocketHandler):
             self.kernel.session(self.name).sockets.discard(self)
 
 
-class Rest(web.RequestHandler):
+class Rest(_Says, web.RequestHandler):
     @property
     def kernels(self):
         return self.application.settings["peer"].kernels
@@ -287,12 +304,12 @@ class Rest(web.RequestHandler):
         self.set_status(204)
 
 
-class About(web.RequestHandler):
+class About(_Says, web.RequestHandler):
     def get(self):
         self.finish({"version": "elastichub", "features": self.application.settings["peer"].features})
 
 
-class States(web.RequestHandler):
+class States(_Says, web.RequestHandler):
     def get(self):
         peer = self.application.settings["peer"]
         if peer.failing:
@@ -303,7 +320,7 @@ class States(web.RequestHandler):
         self.finish({"holder": peer.holder, "kernels": sorted(peer.told)})
 
 
-class Sessions(web.RequestHandler):
+class Sessions(_Says, web.RequestHandler):
     """What kernels are for, each session with a kernel of its own."""
 
     def prepare(self):
@@ -348,7 +365,7 @@ class Sessions(web.RequestHandler):
         self._answer(kernel)
 
 
-class Specs(web.RequestHandler):
+class Specs(_Says, web.RequestHandler):
     def get(self, name=None):
         peer = self.application.settings["peer"]
         if peer.failing:
@@ -363,7 +380,7 @@ class Specs(web.RequestHandler):
             raise web.HTTPError(404)
 
 
-class Logo(web.RequestHandler):
+class Logo(_Says, web.RequestHandler):
     def get(self, name, file):
         if file != "logo-svg.svg":
             raise web.HTTPError(404)
@@ -388,6 +405,8 @@ class Peer:
         self.failing = False
         self.tokens = {"secret"}  # that count
         self.refusing = False
+        self.apart = ""  # why the server's release is refused
+        self.version = ""  # what the server has told of itself
         self.limit = 0
         self.speaks = [RESUME, V1]
         self.budget = lambda: 1 << 60
@@ -397,6 +416,9 @@ class Peer:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme != "token" or token not in self.tokens:
             raise web.HTTPError(401)
+        self.version = request.headers.get("X-Elastichub-Version", "")
+        if self.apart:
+            raise Apart(self.apart)
 
     def start(self):
         one = r"/api/kernels/([^/]+)"

@@ -34,7 +34,7 @@ func (w *world) cell(kernel, code string) string {
 		require.NoError(w.t, err, "%s: printed %q; passed %s", code, printed.String(), passed.String())
 		m, err := wire.ParseV1(data)
 		require.NoError(w.t, err)
-		if wire.ParseFields(m.ParentHeader).ID != request.ID() {
+		if string(wire.ParseFields(m.ParentHeader).ID) != request.ID() {
 			continue
 		}
 		var content struct {
