@@ -26,6 +26,7 @@ var checks = []check{
 	{"kubernetes-version", kubernetesVersion},
 	{"values", values},
 	{"kinds", kinds},
+	{"versions", versions},
 	{"namespaces", namespacesOfRelease},
 	{"rights", rights},
 	{"secrets", secrets},

@@ -35,6 +35,8 @@ type Picture struct {
 	ResourceSlices []resourcev1.ResourceSlice
 	// Pods are those of the namespace.
 	Pods []corev1.Pod
+	// Speakers are the service's and the gateways' processes, as far as they can be asked.
+	Speakers []Speaker
 
 	Policies    []v1alpha1.GroupPolicy
 	KernelSpecs []v1alpha1.JupyterKernelSpec

@@ -23,11 +23,13 @@ type Report struct {
 	Problems []Problem `json:"problems"`
 	// NotChecked is what could not be looked at, and why.
 	NotChecked []string `json:"notChecked"`
+	// Versions are the releases of the parts that run, a line for each part.
+	Versions []string `json:"versions,omitempty"`
 }
 
 // Diagnose makes all checks, in their order.
 func Diagnose(p Picture) Report {
-	r := Report{Problems: []Problem{}, NotChecked: []string{}}
+	r := Report{Problems: []Problem{}, NotChecked: []string{}, Versions: p.versionLines()}
 	for _, c := range checks {
 		for _, found := range c.look(&p) {
 			found.Check = c.name
@@ -65,6 +67,9 @@ func (r Report) WriteText(w io.Writer) error {
 	}
 	for _, not := range r.NotChecked {
 		fmt.Fprintf(&b, "not checked: %s\n", oneLine(not))
+	}
+	for _, line := range r.Versions {
+		fmt.Fprintf(&b, "runs: %s\n", oneLine(line))
 	}
 	if len(r.Problems) == 0 {
 		b.WriteString("no problem found\n")

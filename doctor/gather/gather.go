@@ -42,6 +42,8 @@ type Options struct {
 	ValuesFiles []string
 	// Inside: the process runs in the cluster, and reaches what the service reaches.
 	Inside bool
+	// Ask asks a Pod for a path at a port; nil: through the API server, or the Pod itself from inside.
+	Ask func(ctx context.Context, pod *corev1.Pod, port int32, path string) (status int, body []byte, err error)
 }
 
 // UnreachableError is a cluster that does not answer, or does not know who asks.
@@ -87,6 +89,10 @@ func Gather(ctx context.Context, config *rest.Config, options Options) (doctor.P
 		return doctor.Picture{}, err
 	}
 	defer os.RemoveAll(files)
+	g.ask = options.Ask
+	if g.ask == nil {
+		g.ask = podAsker{config: config, inside: options.Inside}.ask
+	}
 	g.asker = asker{api: g.api, namespace: options.Namespace, values: values, inside: options.Inside, files: files}
 	g.all(ctx)
 	return g.picture, nil
@@ -121,6 +127,7 @@ type gatherer struct {
 	api    client.Client
 	values map[string]any
 	asker  asker
+	ask    func(ctx context.Context, pod *corev1.Pod, port int32, path string) (int, []byte, error)
 
 	mu      sync.Mutex
 	picture doctor.Picture
@@ -192,6 +199,7 @@ func (g *gatherer) all(ctx context.Context) {
 		func() { g.daemonSets(ctx) },
 		func() { list(ctx, g, "deviceclasses", &resourcev1.DeviceClassList{}, &p.DeviceClasses) },
 		func() { list(ctx, g, "resourceslices", &resourcev1.ResourceSliceList{}, &p.ResourceSlices) },
+		func() { g.speakers(ctx) },
 		func() { g.secrets(ctx) },
 		func() { g.rights(ctx) },
 		func() { g.namespaces(ctx) },
