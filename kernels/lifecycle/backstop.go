@@ -55,10 +55,10 @@ type backstop struct {
 	// changed is sent the kernels whose findings have changed.
 	changed chan event.GenericEvent
 
-	silent map[runID]time.Time // since when; round's own
-	kept   map[runID]time.Time // until when by hand, of all that ask; round's own
-	untold map[runID]bool      // for whom changed had no room; round's own
-	apart  map[runID]time.Time // since when agents are known to be too far apart; round's own
+	silent map[runID]time.Time  // since when; round's own
+	kept   map[runID]time.Time  // until when by hand, of all that ask; round's own
+	untold map[runID]bool       // for whom changed had no room; round's own
+	apart  map[runID]apartSince // agents that are too far apart; round's own
 
 	mu       sync.Mutex
 	findings map[runID]finding
@@ -70,7 +70,7 @@ type Metered func(kernel types.UID, run int64, meter protocol.Meter)
 func newBackstop(pods *podspec.Builder, c client.Client, live client.Reader, agents Agents) *backstop {
 	return &backstop{
 		pods: pods, client: c, live: live, agents: agents, now: time.Now, every: agentsAskedEvery,
-		changed: make(chan event.GenericEvent, 64), silent: map[runID]time.Time{}, kept: map[runID]time.Time{}, untold: map[runID]bool{}, apart: map[runID]time.Time{}, findings: map[runID]finding{},
+		changed: make(chan event.GenericEvent, 64), silent: map[runID]time.Time{}, kept: map[runID]time.Time{}, untold: map[runID]bool{}, apart: map[runID]apartSince{}, findings: map[runID]finding{},
 	}
 }
 
@@ -223,35 +223,6 @@ func conclude(now time.Time, round []inquiry, silent map[runID]time.Time) map[ru
 		silent[id] = since
 	}
 	return findings
-}
-
-// apartPatience is how long a kernel may work on whose agent is too far apart.
-const apartPatience = 10 * time.Minute
-
-// partWays notes in the findings which agents are of a release that does not work with this one.
-// apart remembers since when.
-func partWays(now time.Time, round []inquiry, apart map[runID]time.Time, findings map[runID]finding) {
-	still := map[runID]time.Time{}
-	for _, q := range round {
-		id := runOf(q.kernel)
-		since, known := apart[id]
-		err := skew.CheckOurs(skew.Service, skew.Agent, q.told)
-		switch {
-		case !q.answered && known:
-			still[id] = since // it says nothing new
-			continue
-		case !q.answered || err == nil:
-			continue
-		case !known:
-			since = now
-		}
-		still[id] = since
-		f := findings[id]
-		f.apart, f.apartLong = podstate.Sentence("The kernel was parked", err.Error()), now.Sub(since) >= apartPatience
-		findings[id] = f
-	}
-	clear(apart)
-	maps.Copy(apart, still)
 }
 
 // of is what is known of the agent of a kernel's present run.

@@ -29,7 +29,7 @@ import (
 
 const (
 	namespace = "lab"
-	patience  = 2 * time.Minute
+	patience  = 5 * time.Minute
 	often     = 50 * time.Millisecond
 )
 
