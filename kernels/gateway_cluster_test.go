@@ -18,6 +18,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/gateways"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
+	"github.com/elastichub/elastichub/skew"
 )
 
 func TestGatewayObjects(t *testing.T) {
@@ -47,7 +48,8 @@ func TestGatewayObjects(t *testing.T) {
 		"ELASTICHUB_GATEWAY_TOKEN_PUBLIC_KEY_FILE": "/etc/elastichub/tokens/public-key",
 		"ELASTICHUB_GATEWAY_CLIENTS_DIR":           "/etc/elastichub/clients",
 		"ELASTICHUB_GATEWAY_LISTEN":                ":8888", "ELASTICHUB_GATEWAY_METRICS_LISTEN": ":9090", "ELASTICHUB_LOG_LEVEL": "warn",
-		"GOMEMLIMIT": "966367638", // nine tenths of 1 GiB
+		"ELASTICHUB_GATEWAY_SERVICE_VERSION": skew.Release(),
+		"GOMEMLIMIT":                         "966367638", // nine tenths of 1 GiB
 	}, env)
 	assert.Equal(t, int32(1), *d.Spec.Replicas)
 	restricted := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "restricted-", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}}

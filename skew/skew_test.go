@@ -61,15 +61,15 @@ func TestWhoWorksTogether(t *testing.T) {
 func TestWhatIsTold(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Told{
-		"0.2.0; protocol=5":              {"0.2.0", 5},
-		"0.2.0":                          {"0.2.0", 0},
-		"0.2.0-rc.1;protocol=12":         {"0.2.0-rc.1", 12},
-		"0.2.0; protocol=-1":             {"0.2.0", 0},
-		"0.2.0; protocol=x; more=1":      {"0.2.0", 0},
-		"":                               {},
-		"two":                            {},
-		"0.2":                            {},
-		"0.2.0\r\nevil: 1":               {},
+		"0.2.0; protocol=5":                 {"0.2.0", 5},
+		"0.2.0":                             {"0.2.0", 0},
+		"0.2.0-rc.1;protocol=12":            {"0.2.0-rc.1", 12},
+		"0.2.0; protocol=-1":                {"0.2.0", 0},
+		"0.2.0; protocol=x; more=1":         {"0.2.0", 0},
+		"":                                  {},
+		"two":                               {},
+		"0.2":                               {},
+		"0.2.0\r\nevil: 1":                  {},
 		"0.2.0; " + strings.Repeat("x", 64): {},
 	} {
 		assert.Equal(t, want, Parse(text), "%q", text)

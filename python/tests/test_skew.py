@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,11 @@ from peer import Peer
 
 ARCHIVES = ROOT / "test" / "upgrade"
 
+HASTY = """
+from elastichub.notebook import link
+link.REFUSED_PAUSE = 0.5
+"""
+
 
 @pytest.fixture(scope="session")
 def former():
@@ -31,6 +37,8 @@ def former():
     directory = cache / "former-class" / f"{name}-{hashlib.sha256(archive.read_bytes()).hexdigest()[:12]}"
     tree, binary = directory / name, directory / "testservice"
     if not binary.exists():
+        if not shutil.which("go"):
+            missing("go")
         directory.mkdir(parents=True, exist_ok=True)
         subprocess.run(["tar", "-xJf", archive, "-C", directory], check=True)
         subprocess.run(["go", "build", "-o", f"{binary}.new", "./hubapi/internal/testservice"], cwd=tree, check=True)
@@ -122,7 +130,7 @@ async def test_a_server_too_far_from_its_gateway_says_to_restart_it(tmp_path):
     """At a real jupyter_server: lists, starts and cells that wait say so, and go on when it is over."""
     peer = Peer()
     peer.start()
-    server = Server(tmp_path, peer, local=False, config="from elastichub.notebook import link\nlink.REFUSED_PAUSE = 0.5\n")
+    server = Server(tmp_path, peer, local=False, config=HASTY)
     await server.start()
     try:
         assert peer.version == skew.told(skew.GATEWAY_PROTOCOL)
