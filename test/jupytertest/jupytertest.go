@@ -78,7 +78,7 @@ func Start(t testing.TB, o Options) *Server {
 		}
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
-	}, time.Minute, 100*time.Millisecond, "jupyter_server does not come up")
+	}, 3*time.Minute, 100*time.Millisecond, "jupyter_server does not come up") // others may need the machine
 	return s
 }
 
