@@ -42,7 +42,7 @@ class NotKnown(web.HTTPError):
 
     def __init__(self, words=NOT_KNOWN[1]):
         self.words = words
-        super().__init__(503, words.replace("%", "%%"))
+        super().__init__(503, words)
 
     def __str__(self):
         return self.words
