@@ -28,7 +28,7 @@ func (w *world) cell(kernel, code string) string {
 	request := wire.NewBuilder("alice").New(wire.Shell, wire.TypeExecuteRequest, nil, map[string]any{"code": code, "silent": false, "store_history": true, "user_expressions": map[string]any{}, "allow_stdin": false, "stop_on_error": true})
 	require.NoError(w.t, conn.Write(ctx, websocket.MessageBinary, request.AppendV1(nil)))
 	var printed, passed strings.Builder
-	replied := false
+	replied, idle := false, false // on channels of their own, in any order
 	for {
 		_, data, err := conn.Read(ctx)
 		require.NoError(w.t, err, "%s: printed %q; passed %s", code, printed.String(), passed.String())
@@ -53,10 +53,11 @@ func (w *world) cell(kernel, code string) string {
 			require.Equal(w.t, "ok", content.Status, string(m.Content))
 			replied = true
 		case wire.TypeStatus:
-			if content.State == "idle" && replied {
-				return strings.TrimSpace(printed.String())
-			}
+			idle = content.State == "idle"
 		}
 		passed.WriteString(m.Type() + " ")
+		if replied && idle {
+			return strings.TrimSpace(printed.String())
+		}
 	}
 }
