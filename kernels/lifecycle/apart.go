@@ -32,7 +32,7 @@ func partWays(now time.Time, round []inquiry, apart map[runID]apartSince, findin
 			if !known {
 				former.since = now
 			}
-			former.why = podstate.Sentence("The kernel was parked", err.Error())
+			former.why = podstate.Sentence("The kernel was parked", err.Error()) + "."
 		} else if !known {
 			continue
 		}
