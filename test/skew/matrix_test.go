@@ -73,8 +73,10 @@ func TestNeighboursOfTwoReleases(t *testing.T) {
 	assert.Equal(t, "1", w.cell(id, "x = 1\nprint(x)"), "all of the former release")
 	goesOn := func(who string) {
 		t.Helper()
+		run := w.kernel(id).Status.Run
 		assert.Equal(t, "2", w.cell(id, "print(x + 1)"), who)
-		assert.Equal(t, v1alpha1.KernelReady, w.kernel(id).Status.Phase, who)
+		assert.Eventually(t, func() bool { return w.kernel(id).Status.Phase == v1alpha1.KernelReady }, patience, often, who)
+		assert.Equal(t, run, w.kernel(id).Status.Run, who)
 	}
 	again := func(r release, who string) {
 		t.Helper()
