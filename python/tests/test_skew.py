@@ -23,6 +23,7 @@ from peer import Peer
 ARCHIVES = ROOT / "test" / "upgrade"
 
 SHOWN = """
+c.ElasticSpawner.http_timeout = 240  # others may need the machine
 import elastichub
 print("class:", elastichub.__file__, flush=True)
 """
