@@ -64,11 +64,11 @@ func TestWhoIsAskedForReleases(t *testing.T) {
 		assert.Equal(t, map[string]int32{"service": servicePort, "gateway": gatewayPort}[pod.Name], port)
 		host, number, err := net.SplitHostPort(at)
 		require.NoError(t, err)
-		real, err := strconv.Atoi(number)
+		actual, err := strconv.Atoi(number)
 		require.NoError(t, err)
 		there := pod.DeepCopy()
 		there.Status.PodIP = host
-		return podAsker{inside: true}.ask(ctx, there, int32(real), path)
+		return podAsker{inside: true}.ask(ctx, there, int32(actual), path)
 	}
 	g.speakers(t.Context())
 	require.Len(t, g.picture.Speakers, 2)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -77,7 +78,7 @@ func (k *kubelet) run(ctx context.Context, pod *corev1.Pod) {
 		}
 	})
 	probe := &http.Client{Timeout: time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true, //nolint:gosec // as a kubelet does
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
 	}}
 	ready, asked := false, false
 	for {
@@ -102,7 +103,8 @@ func (k *kubelet) run(ctx context.Context, pod *corev1.Pod) {
 			return
 		case <-time.After(often):
 		}
-		if now := (&corev1.Pod{}); !asked && w.api.Get(ctx, client.ObjectKeyFromObject(pod), now) != nil || now.DeletionTimestamp != nil {
+		now := &corev1.Pod{}
+		if gone := apierrors.IsNotFound(w.api.Get(ctx, client.ObjectKeyFromObject(pod), now)); !asked && (gone || now.DeletionTimestamp != nil) {
 			asked = true
 			agent.terminate()
 			kernel.terminate()
