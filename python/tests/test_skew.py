@@ -109,7 +109,7 @@ def test_a_class_too_far_apart_is_refused_with_both_releases(service, hub_of, tm
         assert status == 503, answer
         for part in ("9.9.0", __version__, "too far apart", "An administrator must"):
             assert part in answer["message"], answer
-    assert len(re.findall(r"\[E .*too far apart", hub.log)) == 1, hub.log
+    assert len(re.findall(r"\[E [^]]* service:\d+\] .*too far apart", hub.log)) == 1, hub.log
     assert hub.process.poll() is None
 
 
