@@ -7,6 +7,9 @@
 // What is told of fields in the same words everywhere, their units, defaults and examples,
 // is added to their descriptions.
 //
+// The release is noted that a definition is of, which Chart.yaml beside the directory says:
+// an older one is not put over a newer one.
+//
 // What is said of Pods is made to fit what elastichub takes. There nothing is required, nothing is filled in and a null means that a
 // field is not there: a template need not be a whole Pod, and manifests that
 // were taken when there was no schema still are. Lists are replaced as a whole, as
@@ -21,6 +24,8 @@ import (
 	"path/filepath"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
 )
 
 type schema = map[string]any
@@ -51,6 +56,10 @@ func run(directory string) error {
 	if unused := unusedFacts(); len(unused) > 0 {
 		return fmt.Errorf("there are no fields %v", unused)
 	}
+	release, err := releaseOf(filepath.Join(directory, "..", "Chart.yaml"))
+	if err != nil {
+		return err
+	}
 	for plural, field := range podParts {
 		path := filepath.Join(directory, "kubeflow.tkestack.io_"+plural+".yaml")
 		text, err := os.ReadFile(path)
@@ -76,6 +85,12 @@ func run(directory string) error {
 			}
 		}
 		walk(root, bound)
+		metadata, _ := crd["metadata"].(schema)
+		annotations, _ := metadata["annotations"].(schema)
+		if annotations == nil {
+			return fmt.Errorf("%s: no annotations", path)
+		}
+		annotations[v1alpha1.AnnotationRelease] = release
 		names, _ := crd["spec"].(schema)["names"].(schema)
 		kind, _ := names["kind"].(string)
 		if err := explain(kind, root); err != nil {
@@ -89,6 +104,21 @@ func run(directory string) error {
 		}
 	}
 	return nil
+}
+
+// releaseOf is the release that a chart installs.
+func releaseOf(chart string) (string, error) {
+	text, err := os.ReadFile(chart)
+	if err != nil {
+		return "", fmt.Errorf("read the chart: %w", err)
+	}
+	var said struct {
+		AppVersion string `json:"appVersion"`
+	}
+	if err := yaml.Unmarshal(text, &said); err != nil || said.AppVersion == "" {
+		return "", fmt.Errorf("%s says no appVersion: %w", chart, err)
+	}
+	return said.AppVersion, nil
 }
 
 func rootSchema(crd map[string]any) (schema, error) {

@@ -129,7 +129,8 @@ const (
 	// AnnotationRestoreAs on a kernel that had a Pod is what a copy of it needs that is made
 	// from a backup, as JSON; see RestoreAs.
 	AnnotationRestoreAs = "elastichub.io/restore-as"
-	// AnnotationTokenPublicKey on a gateway's Pod is the key that it checks
+	// AnnotationRelease on the definition of a kind is the release that it is of.
+	AnnotationRelease = "elastichub.io/release"
 	// AnnotationSecretsRead on a Pod is changed when a Secret that it mounts was: the kubelet
 	// then brings the files up to date at once.
 	AnnotationSecretsRead = "elastichub.io/secrets-read"

@@ -50,6 +50,7 @@ func command() *cobra.Command {
 		agentCommand(),
 		installAgentCommand(),
 		crdsCommand(),
+		upgradeCommand(),
 		doctorCommand(),
 		orphansCommand(),
 		homesCommand(),
