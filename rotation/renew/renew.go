@@ -28,6 +28,10 @@ const (
 	askEvery   = time.Second
 )
 
+// labelChart is on a Secret that is in the manifest of the release, as charts of 0.1.0 made them.
+// Without it the chart leaves the Secret out, and Helm writes no former value over a rotated one.
+const labelChart = "helm.sh/chart"
+
 // Ask says what a reader has read: a mark for each secret that it knows.
 type Ask func(context.Context, Reader) (map[string]string, error)
 
@@ -96,6 +100,9 @@ func (r Renewal) announce(ctx context.Context, d *appsv1.Deployment, found *core
 	r.say(will, strings.ToUpper(r.Secret.What[:1])+r.Secret.What[1:], found.Name, r.plan(readers))
 	if r.CutOff || r.Secret.atOnce {
 		r.say("What that costs: %s", r.Secret.Cost)
+	}
+	if found.Labels[labelChart] != "" {
+		r.say("Helm's revisions have the value of now, since a chart of 0.1.0 has made the Secret: run helm upgrade once after this, and no helm rollback to a revision of before it.")
 	}
 	if !r.Secret.gateways {
 		return nil
@@ -230,7 +237,9 @@ func (r Renewal) write(ctx context.Context, over *corev1.Secret, changes map[str
 		}
 		data[key] = []byte(value)
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": over.UID, "resourceVersion": over.ResourceVersion}, "data": data})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": over.UID, "resourceVersion": over.ResourceVersion, "labels": map[string]any{labelChart: nil},
+	}, "data": data})
 	if err != nil {
 		return nil, err
 	}
