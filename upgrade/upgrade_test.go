@@ -16,8 +16,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	chart "github.com/elastichub/elastichub/charts/elastichub"
@@ -132,9 +134,9 @@ func TestUpgradeOnAnAPIServer(t *testing.T) {
 	require.NoError(t, c.Create(t.Context(), &v1alpha1.JupyterGateway{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "default"}, Spec: v1alpha1.JupyterGatewaySpec{Replicas: ptr.To(int32(40))},
 	}))
-	require.NoError(t, c.Create(t.Context(), &v1alpha1.GroupPolicy{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "elsewhere"}, Spec: v1alpha1.GroupPolicySpec{Groups: []string{"a"}},
-	}))
+	policy := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(`{apiVersion: kubeflow.tkestack.io/v1alpha1, kind: GroupPolicy, metadata: {namespace: default, name: elsewhere}, spec: {groups: [a], cpu: {min: 500m, max: "2"}, memory: {min: 1Gi, max: 4Gi}, images: [{id: a, displayName: A, image: registry/lab:1}]}}`), &policy.Object))
+	require.NoError(t, c.Create(t.Context(), policy))
 	service := deployment(t, c, "elastichub", "registry/elastichub:0.1.0", serviceLabels("0.1.0"))
 	gateway := deployment(t, c, "default", "registry/elastichub:0.1.0", gatewayLabels)
 
