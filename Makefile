@@ -176,6 +176,10 @@ existing-test: ## The demo on a cluster that exists: the local one, with another
 airgap-test: $(LOCALCLUSTER) ## A whole release, installed from its archive and a registry with its images alone, on the cluster that runs
 	@test/existing/airgap.sh
 
+.PHONY: upgrade-test
+upgrade-test: $(LOCALCLUSTER) ## The release before, upgraded to this tree and rolled back while people work (UPGRADE_NOTEBOOKS=50), beside the running demo
+	@test/upgrade/run.sh
+
 .PHONY: smoke
 smoke: $(LOCALCLUSTER) ## The local cluster itself: Pods, network, limits, volumes, GPUs
 	@cd localcluster && ../test/gotest.sh ./smoke -tags smoke -count=1 -timeout 10m

@@ -45,6 +45,7 @@ demo() {
   step make --no-print-directory smoke
   step make --no-print-directory docs-test
   step make --no-print-directory panels-test
+  step test/upgrade/run.sh images
 }
 hub() {
   step test/hub/all.sh
@@ -61,6 +62,7 @@ lanes python demo
 step release/release_test.sh
 lanes hub people
 TAMPER_AWAYS=true step test/tamper/run.sh # seconds count
+step test/upgrade/run.sh
 step test/e2e/run.sh cluster
 if [ -s "$SECOND_ATTEMPTS" ]; then
   echo "== failed once and passed when run again:"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The release before this one in a namespace of its own, beside the demo that `make run` started:
-# built from its archive, installed as the demo is, upgraded to this tree and rolled back.
+# run.sh [images]: the release before this one in a namespace of its own, beside the demo that `make run` started:
+# built from its archive, installed as the demo is, upgraded to this tree and rolled back; or its
+# images alone, which need minutes once. The kinds of the cluster are the former's meanwhile.
 # UPGRADE_NOTEBOOKS is how many notebooks there are (3; 50 before a release).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -12,8 +13,22 @@ demo=$ELASTICHUB_DEMO_NAMESPACE namespace=upgrade former=0.1.0
 archive=test/upgrade/elastichub-$former.tar.xz
 tree=$ELASTICHUB_CACHE/former/$(sha256sum "$archive" | cut -c1-16)/elastichub-$former
 root=$PWD work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 there() { "$KUBECTL" -n "$namespace" "$@"; }
 step() { echo "upgrade: $* ($SECONDS s)"; }
+
+if [ ! -d "$tree" ]; then
+  mkdir -p "$(dirname "$tree")"
+  tar -xJf "$archive" -C "$work"
+  mv "$work/elastichub-$former" "$tree"
+fi
+if [ ! -x "$tree/dist/elastichub" ]; then
+  (cd "$tree" && "$root/test/gobuild.sh" -ldflags "-s -w -X main.version=$former" -o dist/elastichub ./cmd/elastichub)
+fi
+"$tree/charts/demo/images.sh" build
+"$tree/charts/demo/images.sh" load
+step "the images of $former"
+[ "${1:-}" != images ] || exit 0
 
 # shellcheck disable=SC2329 # by the trap below
 finish() {
@@ -31,18 +46,6 @@ finish() {
   exit $status
 }
 trap finish EXIT
-
-if [ ! -d "$tree" ]; then
-  mkdir -p "$(dirname "$tree")"
-  tar -xJf "$archive" -C "$work"
-  mv "$work/elastichub-$former" "$tree"
-fi
-if [ ! -x "$tree/dist/elastichub" ]; then
-  (cd "$tree" && "$root/test/gobuild.sh" -ldflags "-s -w -X main.version=$former" -o dist/elastichub ./cmd/elastichub)
-fi
-"$tree/charts/demo/images.sh" build
-"$tree/charts/demo/images.sh" load
-step "the images of $former"
 image_of_former() { (. "$tree/charts/demo/tags.sh" && image "$1"); }
 image_of_demo() { "$KUBECTL" -n "$demo" get "$1" "$2" -o "jsonpath={.spec$3}"; }
 
