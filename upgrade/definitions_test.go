@@ -65,6 +65,7 @@ func otherwise(t *testing.T, text, former, next string) string {
 // TestApplyKinds: an empty cluster gets the kinds, an older definition becomes the new one
 // whoever wrote it, doing it again changes nothing, and a newer one is not brought back.
 func TestApplyKinds(t *testing.T) {
+	t.Parallel()
 	c, _ := apiServer(t)
 	text := kindFile(t, "kubeflow.tkestack.io_jupytergateways")
 	older := otherwise(t, text, "shortNames:\n    - jg\n", "shortNames:\n    - old\n")

@@ -32,6 +32,7 @@ func former(t *testing.T) string {
 // API server. The Secrets that the former chart has made keep their values on both ways, and one
 // that was rotated is not brought back.
 func TestHelmRollsAndGoesBack(t *testing.T) {
+	t.Parallel()
 	c, environment := apiServer(t)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	require.NoError(t, os.WriteFile(kubeconfig, environment.KubeConfig, 0o600))
