@@ -3,6 +3,7 @@ package upgrade
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -86,14 +87,8 @@ func stored(ctx context.Context, c client.Reader, d Definition) (count int, refu
 	if d.There == nil {
 		return 0, nil, nil
 	}
-	next, err := newJudge(d.Ours)
-	if err != nil {
-		return 0, nil, err
-	}
-	now, err := newJudge(d.There)
-	if err != nil {
-		now = nil // a manifest of long ago may have no schema: it refuses nothing
-	}
+	next := sync.OnceValues(func() (*judge, error) { return newJudge(d.Ours) })
+	now := sync.OnceValues(func() (*judge, error) { return newJudge(d.There) })
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(d.Ours.Spec.Names.ListKind))
 	for {
@@ -103,14 +98,19 @@ func stored(ctx context.Context, c client.Reader, d Definition) (count int, refu
 		count += len(list.Items)
 		for i := range list.Items {
 			o := &list.Items[i]
-			why := next.fault(ctx, o.Object)
+			by, err := next()
+			if err != nil {
+				return 0, nil, err
+			}
+			why := by.fault(ctx, o.Object)
 			if why == "" {
 				continue
 			}
-			refused = append(refused, Refused{
-				Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), Why: why,
-				Already: now != nil && now.fault(ctx, o.Object) != "",
-			})
+			r := Refused{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), Why: why}
+			if by, err := now(); err == nil { // a definition of long ago may have no schema: it refuses nothing
+				r.Already = by.fault(ctx, o.Object) != ""
+			}
+			refused = append(refused, r)
 		}
 		if list.GetContinue() == "" {
 			return count, refused, nil

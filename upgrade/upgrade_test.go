@@ -155,14 +155,12 @@ func TestUpgradeOnAnAPIServer(t *testing.T) {
 	refusedAs := func(kinds fs.FS, ours string, says ...string) {
 		t.Helper()
 		before := versions(t, c)
-		for _, dry := range []bool{true, false} {
-			said, err := run(kinds, ours, dry)
-			require.ErrorIs(t, err, ErrAgainst)
-			for _, text := range says {
-				assert.Contains(t, said, text)
-			}
-			assert.Equal(t, before, versions(t, c), "nothing is touched")
+		said, err := run(kinds, ours, false)
+		require.ErrorIs(t, err, ErrAgainst)
+		for _, text := range says {
+			assert.Contains(t, said, text)
 		}
+		assert.Equal(t, before, versions(t, c), "nothing is touched")
 	}
 
 	text := kindFile(t, gateways)

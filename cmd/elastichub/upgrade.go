@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,7 +40,8 @@ with what follows --, waits until service and gateways have rolled, and says wha
 as where Flux or Argo CD roll, it applies the kinds and says what is left to do; run again, it waits for that.
 
 Exit status: 0 done, or with --dry-run nothing is against it; 1 something is against it, which is said, and nothing
-was touched; 2 the cluster or Helm cannot be asked, and nothing was touched; 3 it was begun and is not finished.`,
+was touched; 2 the cluster or Helm cannot be asked, or there is no such release, and nothing was touched;
+3 it was begun and is not finished.`,
 		Example: "  elastichub upgrade -n jupyterhub --dry-run -- charts/elastichub -f values.yaml",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
@@ -59,19 +61,7 @@ was touched; 2 the cluster or Helm cannot be asked, and nothing was touched; 3 i
 				}
 				err = u.Run(cmd.Context())
 			}
-			switch {
-			case err == nil:
-				return nil
-			case errors.Is(err, upgrade.ErrAgainst):
-				fmt.Fprintln(cmd.ErrOrStderr(), "elastichub: nothing was touched")
-				return exitAgainst
-			case errors.Is(err, upgrade.ErrUnfinished):
-				fmt.Fprintln(cmd.ErrOrStderr(), "elastichub:", err)
-				return exitUnfinished
-			default:
-				fmt.Fprintln(cmd.ErrOrStderr(), "elastichub: nothing was touched:", err)
-				return exitUnreachable
-			}
+			return upgraded(err, cmd.ErrOrStderr())
 		},
 	}
 	flags := command.Flags()
@@ -82,6 +72,23 @@ was touched; 2 the cluster or Helm cannot be asked, and nothing was touched; 3 i
 	flags.StringVarP(&u.Namespace, "namespace", "n", "", "namespace of the release; otherwise the one of the kubeconfig")
 	flags.StringVar(&u.Release, "release", "elastichub", "name of the release")
 	return command
+}
+
+// upgraded says what an upgrade came to, and is its exit status.
+func upgraded(err error, errs io.Writer) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, upgrade.ErrAgainst):
+		fmt.Fprintln(errs, "elastichub: nothing was touched")
+		return exitAgainst
+	case errors.Is(err, upgrade.ErrUnfinished):
+		fmt.Fprintln(errs, "elastichub:", err)
+		return exitUnfinished
+	default:
+		fmt.Fprintln(errs, "elastichub: nothing was touched:", err)
+		return exitUnreachable
+	}
 }
 
 func connectUpgrade(u *upgrade.Upgrade, kubeconfig string) error {
