@@ -17,7 +17,7 @@ func (p *Picture) against(ours string) (faults []string) {
 	default:
 		faults = appendSome(faults, apart("the release that runs", p.Running, ours))
 	}
-	faults = appendSome(faults, newerKinds(p.Definitions))
+	faults = appendSome(faults, newerKinds(p.Definitions, ours))
 	for _, r := range p.Refused {
 		if !r.Already {
 			faults = append(faults, "the new kind would refuse "+r.String())

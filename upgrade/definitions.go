@@ -157,7 +157,7 @@ func ApplyKinds(ctx context.Context, c client.Client, files fs.FS, newer Newer, 
 	if err != nil {
 		return fmt.Errorf("crds: %w", err)
 	}
-	if fault := newerKinds(all); fault != "" && newer == RefuseNewer {
+	if fault := newerKinds(all, skew.Release()); fault != "" && newer == RefuseNewer {
 		return fmt.Errorf("crds: %s", fault)
 	}
 	for _, d := range all {
@@ -178,10 +178,10 @@ func ApplyKinds(ctx context.Context, c client.Client, files fs.FS, newer Newer, 
 }
 
 // newerKinds names the definitions of a newer release.
-func newerKinds(all []Definition) string {
+func newerKinds(all []Definition, ours string) string {
 	for _, d := range all {
-		if later(d.Of(), skew.Release()) {
-			return fmt.Sprintf("the definition %s is of %s, and this is %s: an older one would drop what the newer one has", d.Name, d.Of(), skew.Release())
+		if later(d.Of(), ours) {
+			return fmt.Sprintf("the definition %s is of %s, and this is %s: an older one would drop what the newer one has", d.Name, d.Of(), ours)
 		}
 	}
 	return ""

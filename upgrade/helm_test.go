@@ -68,7 +68,7 @@ func TestHelmRollsAndGoesBack(t *testing.T) {
 	}
 
 	var said bytes.Buffer
-	u := &Upgrade{API: c, Namespace: ns, Release: "elastichub", Ours: skew.Release(), Kinds: chart.CRDs, Patience: time.Minute, Out: &said, Helm: &Helm{
+	u := &Upgrade{API: c, Namespace: ns, Release: "elastichub", Ours: skew.Release(), Kinds: chart.CRDs, Patience: 3 * time.Minute, Out: &said, Helm: &Helm{
 		Program: program, Kubeconfig: kubeconfig, Namespace: ns, Release: "elastichub", Args: append(given("..", skew.Release()), "--no-hooks"), Out: &said,
 	}}
 	u.DryRun = true

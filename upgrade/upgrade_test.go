@@ -148,7 +148,7 @@ func TestUpgradeOnAnAPIServer(t *testing.T) {
 
 	run := func(kinds fs.FS, ours string, dry bool) (string, error) {
 		out.Reset()
-		u := &Upgrade{API: c, Namespace: ns, Release: "elastichub", Ours: ours, Kinds: kinds, DryRun: dry, Patience: 20 * time.Second, Out: &out}
+		u := &Upgrade{API: c, Namespace: ns, Release: "elastichub", Ours: ours, Kinds: kinds, DryRun: dry, Patience: 2 * time.Minute, Out: &out}
 		err := u.Run(t.Context())
 		return out.String(), err
 	}
