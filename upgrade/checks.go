@@ -17,7 +17,9 @@ func (p *Picture) against(ours string) (faults []string) {
 	default:
 		faults = appendSome(faults, apart("the release that runs", p.Running, ours))
 	}
-	faults = appendSome(faults, newerKinds(p.Definitions, ours))
+	for _, d := range p.Definitions {
+		faults = appendSome(faults, newerKind(d.Name, d.Of(), ours))
+	}
 	for _, r := range p.Refused {
 		if !r.Already {
 			faults = append(faults, "the new kind would refuse "+r.String())

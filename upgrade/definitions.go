@@ -11,6 +11,7 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -94,26 +95,37 @@ func fields(crd *apiextensionsv1.CustomResourceDefinition) map[string]bool {
 	return all
 }
 
+// kindFiles are the names of the definitions' files.
+func kindFiles(files fs.FS) ([]string, error) { return fs.Glob(files, "crds/*.yaml") }
+
+func readKind(files fs.FS, name string) (*unstructured.Unstructured, error) {
+	text, err := fs.ReadFile(files, name)
+	if err != nil {
+		return nil, err
+	}
+	kind := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal(text, &kind.Object); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return kind, nil
+}
+
 // readDefinitions reads crds/ of files and what the cluster has of them.
 func readDefinitions(ctx context.Context, c client.Reader, files fs.FS) ([]Definition, error) {
-	names, err := fs.Glob(files, "crds/*.yaml")
+	names, err := kindFiles(files)
 	if err != nil {
 		return nil, err
 	}
 	var all []Definition
 	for _, name := range names {
-		text, err := fs.ReadFile(files, name)
+		file, err := readKind(files, name)
 		if err != nil {
 			return nil, err
 		}
-		d := Definition{file: &unstructured.Unstructured{}, Ours: &apiextensionsv1.CustomResourceDefinition{}}
-		if err := yaml.Unmarshal(text, &d.file.Object); err != nil {
+		d := Definition{Name: file.GetName(), file: file, Ours: &apiextensionsv1.CustomResourceDefinition{}}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(file.Object, d.Ours); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(d.file.Object, d.Ours); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		d.Name = d.Ours.Name
 		there := &apiextensionsv1.CustomResourceDefinition{}
 		switch err := c.Get(ctx, client.ObjectKey{Name: d.Name}, there); {
 		case err == nil:
@@ -151,40 +163,55 @@ const (
 )
 
 // ApplyKinds writes all definitions in files by server-side apply, and waits until each of
-// them holds. It says the name of each.
+// them holds. It says the name of each. One is in memory at a time: a Job has little.
 func ApplyKinds(ctx context.Context, c client.Client, files fs.FS, newer Newer, out io.Writer) error {
-	all, err := readDefinitions(ctx, c, files)
+	names, err := kindFiles(files)
 	if err != nil {
 		return fmt.Errorf("crds: %w", err)
 	}
-	if fault := newerKinds(all, skew.Release()); fault != "" && newer == RefuseNewer {
-		return fmt.Errorf("crds: %s", fault)
+	releases := map[string]string{}
+	for _, name := range names {
+		kind, err := readKind(files, name)
+		if err != nil {
+			return fmt.Errorf("crds: %w", err)
+		}
+		there := &metav1.PartialObjectMetadata{}
+		there.SetGroupVersionKind(crdKind)
+		if err := client.IgnoreNotFound(c.Get(ctx, client.ObjectKey{Name: kind.GetName()}, there)); err != nil {
+			return fmt.Errorf("crds: read %s: %w", kind.GetName(), err)
+		}
+		releases[name] = there.Annotations[v1alpha1.AnnotationRelease]
+		if fault := newerKind(kind.GetName(), releases[name], skew.Release()); fault != "" && newer == RefuseNewer {
+			return fmt.Errorf("crds: %s", fault)
+		}
 	}
-	for _, d := range all {
-		if later(d.Of(), skew.Release()) {
-			fmt.Fprintf(out, "%s stays as %s has it, which is newer\n", d.Name, d.Of())
+	for _, name := range names {
+		kind, err := readKind(files, name)
+		if err != nil {
+			return fmt.Errorf("crds: %w", err)
+		}
+		called := kind.GetName()
+		if later(releases[name], skew.Release()) {
+			fmt.Fprintf(out, "%s stays as %s has it, which is newer\n", called, releases[name])
 			continue
 		}
-		err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(d.file), client.FieldOwner(crdManager), client.ForceOwnership)
-		if err != nil {
-			return fmt.Errorf("crds: apply %s: %w", d.Name, err)
+		if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(kind), client.FieldOwner(crdManager), client.ForceOwnership); err != nil {
+			return fmt.Errorf("crds: apply %s: %w", called, err)
 		}
-		if err := established(ctx, c, d.Name); err != nil {
-			return fmt.Errorf("crds: wait for %s: %w", d.Name, err)
+		if err := established(ctx, c, called); err != nil {
+			return fmt.Errorf("crds: wait for %s: %w", called, err)
 		}
-		fmt.Fprintln(out, d.Name)
+		fmt.Fprintln(out, called)
 	}
 	return nil
 }
 
-// newerKinds names the definitions of a newer release.
-func newerKinds(all []Definition, ours string) string {
-	for _, d := range all {
-		if later(d.Of(), ours) {
-			return fmt.Sprintf("the definition %s is of %s, and this is %s: an older one would drop what the newer one has", d.Name, d.Of(), ours)
-		}
+// newerKind says why a definition of a release is not to be replaced by ours; empty: it may be.
+func newerKind(name, is, ours string) string {
+	if !later(is, ours) {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf("the definition %s is of %s, and this is %s: an older one would drop what the newer one has", name, is, ours)
 }
 
 func established(ctx context.Context, c client.Reader, name string) error {

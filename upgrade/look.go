@@ -9,7 +9,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,6 +33,8 @@ const (
 type Workload struct {
 	Namespace, Name string
 	Image           string
+	// Own: its JupyterGateway names that image, which no upgrade changes.
+	Own bool
 	// Waits says what it is not yet; empty: all of its Pods are of its template and serve.
 	Waits string
 }
@@ -141,11 +145,31 @@ func (u *Upgrade) gateways(ctx context.Context) ([]Workload, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list Deployments in %s: %w", namespace, err)
 		}
+		named, err := u.images(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
 		for i := range found.Items {
-			all = append(all, workload(&found.Items[i]))
+			w := workload(&found.Items[i])
+			w.Own = w.Image == named[w.Name]
+			all = append(all, w)
 		}
 	}
 	return all, nil
+}
+
+// images are those that JupyterGateways of a namespace name, by the name of each.
+func (u *Upgrade) images(ctx context.Context, namespace string) (map[string]string, error) {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("JupyterGatewayList"))
+	if err := u.API.List(ctx, list, client.InNamespace(namespace)); err != nil && !meta.IsNoMatchError(err) {
+		return nil, fmt.Errorf("list JupyterGateways in %s: %w", namespace, err)
+	}
+	named := map[string]string{}
+	for i := range list.Items {
+		named[list.Items[i].GetName()], _, _ = unstructured.NestedString(list.Items[i].Object, "spec", "image") // no text: no image
+	}
+	return named, nil
 }
 
 // workload is what of a Deployment is looked at.

@@ -144,7 +144,7 @@ func (u *Upgrade) waits(ctx context.Context, told map[string]bool) (waits []stri
 		return nil, err
 	}
 	for _, g := range gateways {
-		if g.Image != service.Image && g.Waits == "" {
+		if g.Image != service.Image && !g.Own && g.Waits == "" {
 			g.Waits = "has the image " + g.Image + " still"
 		}
 		tell("gateway", g)
