@@ -168,8 +168,8 @@ func (u *Upgrade) sum(ctx context.Context, took time.Duration) error {
 			former++
 		}
 	}
-	u.say("elastichub %s runs, %s after the kinds were begun. Of %d kernels that run %d have a former agent until they are parked; %d notebook servers run.",
-		u.Ours, took.Round(time.Second), len(now.Agents), former, now.Notebooks)
+	u.say("elastichub %s runs in %s, after %s. Of %d kernels that run %d have a former agent until they are parked; %d notebook servers run.",
+		u.Ours, u.Namespace, took.Round(time.Second), len(now.Agents), former, now.Notebooks)
 	return nil
 }
 
