@@ -9,12 +9,14 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/retry"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
@@ -33,6 +35,7 @@ func apiServer(t *testing.T) (client.Client, *envtest.Environment) {
 		}
 		t.Skip("KUBEBUILDER_ASSETS is not set: no kube-apiserver")
 	}
+	ctrl.SetLogger(logr.Discard())
 	environment := &envtest.Environment{ControlPlaneStartTimeout: 2 * time.Minute, ControlPlaneStopTimeout: time.Minute}
 	config, err := environment.Start()
 	require.NoError(t, err)

@@ -203,6 +203,10 @@ func TestRotation(t *testing.T) {
 		t.Parallel()
 		s := newSite(t, api, rotation.Interval+200*time.Millisecond, "a", "b", "c")
 		first := value(s, "token")
+		ofHelm := s.secret() // as a chart of 0.1.0 has made it
+		ofHelm.Labels["helm.sh/chart"] = "elastichub-0.1.0"
+		_, err := api.CoreV1().Secrets(s.namespace).Update(t.Context(), ofHelm, metav1.UpdateOptions{})
+		require.NoError(t, err)
 		// One who shows what any of them has for the current one is let in by every other.
 		stop, shown := make(chan struct{}), map[string]bool{}
 		var wg sync.WaitGroup
@@ -224,10 +228,13 @@ func TestRotation(t *testing.T) {
 				}
 			}
 		})
-		err := s.rotate("hub-token", nil)
+		var said bytes.Buffer
+		err = s.rotate("hub-token", func(r *renew.Renewal) { r.Out = &said })
 		require.NoError(t, err)
 		close(stop)
 		wg.Wait()
+		assert.Contains(t, said.String(), "run helm upgrade once after this")
+		assert.NotContains(t, s.secret().Labels, "helm.sh/chart", "the chart leaves it to us from now on")
 		assert.Len(t, shown, 2)
 		assert.NotEqual(t, first, value(s, "token"))
 		assert.Equal(t, first, value(s, "former"))
