@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -28,8 +27,8 @@ import (
 
 const ns = "lab"
 
-// changed are the chart's definitions with one of them otherwise.
-func changed(t *testing.T, name, text string) fs.FS {
+// changed are the chart's definitions with some of them otherwise.
+func changed(t *testing.T, otherwise map[string]string) fs.FS {
 	t.Helper()
 	files := fstest.MapFS{}
 	names, err := fs.Glob(chart.CRDs, "crds/*.yaml")
@@ -39,9 +38,10 @@ func changed(t *testing.T, name, text string) fs.FS {
 		require.NoError(t, err)
 		files[file] = &fstest.MapFile{Data: as}
 	}
-	file := filepath.ToSlash(filepath.Join("crds", name+".yaml"))
-	require.Contains(t, files, file)
-	files[file] = &fstest.MapFile{Data: []byte(text)}
+	for name, text := range otherwise {
+		require.Contains(t, files, "crds/"+name+".yaml")
+		files["crds/"+name+".yaml"] = &fstest.MapFile{Data: []byte(text)}
+	}
 	return files
 }
 
@@ -152,55 +152,45 @@ func TestUpgradeOnAnAPIServer(t *testing.T) {
 		err := u.Run(t.Context())
 		return out.String(), err
 	}
-	refusedAs := func(kinds fs.FS, ours string, says ...string) {
-		t.Helper()
-		before := versions(t, c)
-		said, err := run(kinds, ours, false)
-		require.ErrorIs(t, err, ErrAgainst)
-		for _, text := range says {
-			assert.Contains(t, said, text)
-		}
-		assert.Equal(t, before, versions(t, c), "nothing is touched")
-	}
-
+	// An object that is over a new bound, one of another namespace against a new rule, and a newer kind.
 	text := kindFile(t, gateways)
 	smaller := otherwise(t, text, "                  Example: 2.\n                format: int32\n                maximum: 2147483647\n                minimum: 0\n                type: integer\n              resources:",
 		"                  Example: 2.\n                format: int32\n                maximum: 20\n                minimum: 0\n                type: integer\n              resources:")
-	refusedAs(changed(t, gateways, smaller), "0.2.0",
-		"Against the upgrade:", "the new kind would refuse JupyterGateway lab/default: spec.replicas: Invalid value: 40: spec.replicas in body should be less than or equal to 20")
-	// Of another namespace, by a rule.
 	rule := otherwise(t, kindFile(t, policies), "rule: (has(self.default) && self.default) || (has(self.groups) && size(self.groups)", "rule: (has(self.default) && self.default) || false && (has(self.groups) && size(self.groups)")
-	refusedAs(changed(t, policies, rule), "0.2.0", "the new kind would refuse GroupPolicy default/elsewhere: spec: Invalid value")
-	refusedAs(chart.CRDs, "0.3.0", "the release that runs is of 0.1.0, too far from 0.3.0: a release works with the same and with the former minor one",
-		"the gateway lab/default is of 0.1.0, too far from 0.3.0")
-	refusedAs(chart.CRDs, "0.0.9", "the release that runs is 0.1.0, and this is the older 0.0.9")
-
+	const specs = "jupyterkernelspecs.kubeflow.tkestack.io"
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	release := func(is string) {
-		require.NoError(t, c.Get(t.Context(), client.ObjectKey{Name: gatewaysKind}, crd))
+		require.NoError(t, c.Get(t.Context(), client.ObjectKey{Name: specs}, crd))
 		patch := client.MergeFrom(crd.DeepCopy())
 		crd.Annotations[v1alpha1.AnnotationRelease] = is
 		require.NoError(t, c.Patch(t.Context(), crd, patch))
 	}
 	release("9.0.0")
-	refusedAs(chart.CRDs, "0.2.0", "the definition "+gatewaysKind+" is of 9.0.0, and this is ")
+	before := versions(t, c)
+	said, err := run(changed(t, map[string]string{gateways: smaller, policies: rule}), "0.2.0", false)
+	require.ErrorIs(t, err, ErrAgainst)
+	assert.Contains(t, said, "Against the upgrade:")
+	assert.Contains(t, said, "the new kind would refuse JupyterGateway lab/default: spec.replicas: Invalid value: 40: spec.replicas in body should be less than or equal to 20")
+	assert.Contains(t, said, "the new kind would refuse GroupPolicy default/elsewhere: spec: Invalid value")
+	assert.Contains(t, said, "the definition "+specs+" is of 9.0.0, and this is 0.2.0")
+	assert.Equal(t, before, versions(t, c), "nothing is touched")
 	release("0.1.0")
 
-	// What gets a field is told, and what was refused before is no reason.
+	// What gets a field is told.
 	more := otherwise(t, text, "              logLevel:\n", "              newField:\n                type: string\n              logLevel:\n")
-	before := versions(t, c)
-	said, err := run(changed(t, gateways, more), "0.2.0", true)
+	before = versions(t, c)
+	said, err = run(changed(t, map[string]string{gateways: more}), "0.2.0", true)
 	require.NoError(t, err)
 	assert.Contains(t, said, "elastichub 0.1.0 runs (elastichub-0.1.0), and this is 0.2.0.")
 	assert.Contains(t, said, "Kind "+gatewaysKind+" gets spec.newField.")
-	assert.Contains(t, said, "5 kinds stay as they are.")
+	assert.Contains(t, said, "4 kinds stay as they are.")
 	assert.Contains(t, said, "The 2 objects that are stored are all taken.")
 	assert.Contains(t, said, "the gateways roll, too: lab/default.")
 	assert.Contains(t, said, "nothing was changed")
 	assert.Equal(t, before, versions(t, c), "a dry run writes nothing")
 
 	// The kinds first; the roll is somebody else's, and awaited when this runs again.
-	said, err = run(changed(t, gateways, more), "0.2.0", false)
+	said, err = run(changed(t, map[string]string{gateways: more}), "0.2.0", false)
 	require.NoError(t, err)
 	assert.Equal(t, 6, strings.Count(said, "Kind applied: "))
 	assert.Contains(t, said, "the release that runs is 0.1.0 still")
