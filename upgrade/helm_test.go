@@ -105,16 +105,19 @@ func TestHelmRollsAndGoesBack(t *testing.T) {
 	assert.Equal(t, "0.1.0", service().Labels[labelVersion])
 	assert.Equal(t, made, secrets(), "after the roll-back")
 
-	said.Reset()
-	require.NoError(t, u.Run(t.Context()), said.String())
+	again := func() {
+		t.Helper()
+		out, err := helm(append([]string{"upgrade", "elastichub"}, given("..", skew.Release())...)...)
+		require.NoError(t, err, out)
+	}
+	again()
 	signing := &corev1.Secret{}
 	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "elastichub-signing"}, signing))
 	delete(signing.Labels, labelChart) // as rotate does
 	signing.Data["seed"], signing.Data["former"] = []byte("rotated"), signing.Data["seed"]
 	require.NoError(t, c.Update(t.Context(), signing))
 	rotated := secrets()
-	said.Reset()
-	require.NoError(t, u.Run(t.Context()), said.String())
+	again()
 	assert.Equal(t, rotated, secrets(), "once more after the rotation")
 	out, err = helm("rollback", "elastichub", "1")
 	assert.Error(t, err, out)
@@ -124,20 +127,13 @@ func TestHelmRollsAndGoesBack(t *testing.T) {
 	assert.Equal(t, "0.1.0", service().Labels[labelVersion])
 	assert.Equal(t, rotated["signing"]["seed"], secrets()["signing"]["seed"], "the former chart takes the value of now")
 
-	// A chart of another release is refused before anything is touched.
-	u.Helm.Args = append(given(before, "0.1.0"), "--no-hooks")
-	said.Reset()
-	at = versions(t, c)
-	require.ErrorIs(t, u.Run(t.Context()), ErrAgainst)
-	assert.Contains(t, said.String(), "Helm was given a chart of 0.1.0, and this is elastichub "+skew.Release())
+	// What Helm refuses is no fault of ours, and is said.
 	u.Helm.Args = append(given("..", skew.Release()), "--set", "replicas=many")
-	said.Reset()
-	require.ErrorIs(t, u.Run(t.Context()), ErrAgainst)
-	assert.Contains(t, said.String(), "Helm refuses: ")
-	assert.Contains(t, said.String(), "replicas")
+	plan, err := u.Helm.Plan(t.Context())
+	require.NoError(t, err)
+	assert.Contains(t, plan.against(skew.Release()), "Helm refuses: ")
+	assert.Contains(t, plan.Refused, "replicas")
 	u.Helm.Program = "no-such-helm"
-	err = u.Run(t.Context())
+	_, err = u.Helm.Plan(t.Context())
 	require.ErrorContains(t, err, "Helm cannot be run")
-	require.NotErrorIs(t, err, ErrAgainst)
-	assert.Equal(t, at, versions(t, c))
 }
