@@ -22,6 +22,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/test/helm"
+	"github.com/elastichub/elastichub/tracing"
 )
 
 // limitGateways applies the chart's admission policy, as a release in the site's
@@ -197,10 +198,14 @@ func TestAGatewayMayDoItsWork(t *testing.T) {
 	ofNotebook, ofClient := s.honest("1"), newKernel(
 		&v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw", Namespace: s.namespace, UID: "a7"}},
 		&v1alpha1.JupyterKernelSpec{ObjectMeta: s.meta("python-gpu")}, Identity{User: "batch"}, wishes{})
+	ctx := tracing.WithRequest(t.Context(), "a-request")
 	for _, k := range []*v1alpha1.JupyterKernel{ofNotebook, ofClient} {
-		require.NoError(t, gateway.Create(t.Context(), k))
 		store := &store{namespace: s.namespace, gateway: "gw", api: gateway, cache: s.api, now: time.Now, unseen: map[types.NamespacedName]unseen{}, perUser: 10, resting: newResting(time.Now)}
-		require.NoError(t, store.wake(t.Context(), k))
+		require.NoError(t, store.create(ctx, Identity{User: k.Spec.User}, k))
+		assert.Equal(t, "a-request", k.Annotations[v1alpha1.AnnotationRequest], "the policy lets it through")
+		require.NoError(t, gateway.Patch(t.Context(), k.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"elastichub.io/traceparent":"00-1-2-01"}}}`))))
+		require.NoError(t, gateway.Get(t.Context(), client.ObjectKeyFromObject(k), k))
+		require.NoError(t, store.wake(ctx, k))
 		require.NoError(t, store.interrupted(t.Context(), k, time.Now()))
 		require.NoError(t, store.interrupted(t.Context(), k, time.Now()), "again")
 		require.NoError(t, store.pageOpen(t.Context(), k, time.Now()))

@@ -10,7 +10,6 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
-	"github.com/elastichub/elastichub/tracing"
 )
 
 var errHasPod = fail(kindConflict, "The kernel runs or starts. Park it first; then it can return as another.")
@@ -90,7 +89,6 @@ func (s *store) returnAs(ctx context.Context, id Identity, k *v1alpha1.JupyterKe
 			return errHasPod
 		}
 		next.Spec.KernelSpec, next.Spec.Run = kernelSpec, max(next.WantedRun(), next.Status.Run)+1
-		tracing.Note(ctx, next)
 		return nil
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -139,11 +140,10 @@ func (s *store) create(ctx context.Context, id Identity, k *v1alpha1.JupyterKern
 	if err := s.reserve(ctx, id, client.ObjectKeyFromObject(k)); err != nil {
 		return err
 	}
-	tracing.Note(ctx, k)
 	// The client may go away, but what became of the request has to be known.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiTimeout)
 	defer cancel()
-	err := s.api.Create(ctx, k)
+	err := noted(ctx, k, func() error { return s.api.Create(ctx, k) })
 	if err == nil {
 		return nil
 	}
@@ -212,11 +212,25 @@ func (s *store) forget(k *v1alpha1.JupyterKernel) {
 func (s *store) wake(ctx context.Context, k *v1alpha1.JupyterKernel) error {
 	next := k.DeepCopy()
 	next.Spec.Run = k.Status.Run + 1
-	tracing.Note(ctx, next)
 	if own := k.Status.KernelSpec; own != "" { // what it could not return as, the leader takes back
 		next.Spec.KernelSpec = own
 	}
-	return s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
+	return noted(ctx, next, func() error {
+		return s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
+	})
+}
+
+// noted has a write note its request and trace. The admission policy of a chart that knows
+// no such notes, as that of 0.1.0 after a roll-back, refuses it; it is written without them.
+func noted(ctx context.Context, k *v1alpha1.JupyterKernel, write func() error) error {
+	had := maps.Clone(k.Annotations)
+	tracing.Note(ctx, k)
+	err := write()
+	if apierrors.IsForbidden(err) {
+		k.Annotations = had
+		err = write()
+	}
+	return err
 }
 
 // attempts bounds how often a change is made that others are faster with.
@@ -241,7 +255,15 @@ func (s *store) change(ctx context.Context, id Identity, k *v1alpha1.JupyterKern
 		if err := edit(next); err != nil {
 			return nil, err
 		}
-		err := s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
+		write := func() error {
+			return s.patch(ctx, next, client.MergeFromWithOptions(k, client.MergeFromWithOptimisticLock{}))
+		}
+		var err error
+		if next.Spec.Run == k.Spec.Run {
+			err = write()
+		} else {
+			err = noted(ctx, next, write)
+		}
 		if err == nil {
 			return next, nil
 		}

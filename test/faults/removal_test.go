@@ -110,7 +110,7 @@ func TestHomesAreListed(t *testing.T) {
 	code, out, errs := binary(t)("homes", "-n", d.Namespace)
 	require.Zero(t, code, errs)
 	assert.Contains(t, out, "LAST USE")
-	out = d.must(t, "exec", "deploy/elastichub", "--", "elastichub", "homes", "--config", "/etc/elastichub/config.yaml")
+	out = d.must(t, "exec", "deploy/elastichub", "--", "/elastichub", "homes", "--config", "/etc/elastichub/config.yaml")
 	assert.Contains(t, out, "FATE")
 	assert.NotContains(t, out, "Nobody can tell")
 }
