@@ -35,7 +35,7 @@ func TestHomesInOneVolume(t *testing.T) {
 	_, k := ann.open(wire.SubprotocolV1)
 	assert.Equal(t, "hers\n", run(t, k, "import os; kept = [1]; print(open(os.path.expanduser('~/own')).read(), end='')"))
 	assert.Equal(t, "None\n", run(t, k, "print(open(os.path.expanduser('~/from-kernel'), 'w').close())"))
-	assert.Equal(t, "from-kernel\n", sh(ann, "ls ~ | grep from"))
+	assert.Equal(t, "from-kernel", sh(ann, "ls ~ | grep from"))
 	ended := d.over(t, k.ID, 1)
 	assert.Equal(t, "Parked", ended.Phase, ended.Message)
 	assert.NotEqual(t, "none", ended.Kept.Outcome)
