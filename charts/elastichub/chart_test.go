@@ -436,8 +436,8 @@ func TestOneRegistryForAll(t *testing.T) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(found[1], "registry.example.org/a/"), ":")
 		named[name]++
 	}
-	assert.Equal(t, map[string]int{"service": 4, "notebook": 1, "kernel": 1}, named,
-		"the Deployment, two Jobs and the configuration name the service's, and nothing is from elsewhere")
+	assert.Equal(t, map[string]int{"service": 5, "notebook": 1, "kernel": 1}, named,
+		"the Deployment, three Jobs and the configuration name the service's, and nothing is from elsewhere")
 }
 
 // TestTheImageByDigest: wherever the one image is named, to the Pods of the chart and
@@ -494,11 +494,11 @@ func TestImagesBeforeTheUser(t *testing.T) {
 func TestTracesAreOffUntilTheyHaveAnEndpoint(t *testing.T) {
 	t.Parallel()
 	for set, want := range map[string]map[string]any{
-		"tracing.samplePercent=5":                                           nil,
-		"tracing.endpoint=http://collector:4318":                            {"endpoint": "http://collector:4318", "samplePercent": 100.0},
-		"tracing.endpoint=https://collector/otlp,tracing.samplePercent=0.5": {"endpoint": "https://collector/otlp", "samplePercent": 0.5},
+		`tracing.samplePercent=5`:                                             nil,
+		`tracing.endpoint="http://collector:4318"`:                            {"endpoint": "http://collector:4318", "samplePercent": 100.0},
+		`tracing.endpoint="https://collector/otlp",tracing.samplePercent=0.5`: {"endpoint": "https://collector/otlp", "samplePercent": 0.5},
 	} {
-		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", set, "--show-only", "templates/configmap.yaml")
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set-json", set, "--show-only", "templates/configmap.yaml")
 		require.NoError(t, err, out)
 		var config corev1.ConfigMap
 		require.NoError(t, yaml.Unmarshal([]byte(strings.Split(out, "\n---\n")[0]), &config))

@@ -47,11 +47,12 @@ func parkWish(k *v1alpha1.JupyterKernel) *v1alpha1.KernelPark {
 // the kernel is idle, and takes leave of it as it does when the idle time is over.
 func (r *kernelReconciler) askToPark(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, budget budgetFinding) parkAnswer {
 	wish := parkWish(k)
-	if agent := r.backstop.of(k); wish == nil && agent.apart != "" {
-		wish = &v1alpha1.KernelPark{Force: agent.apartLong}
-	}
 	if wish == nil {
-		return r.askForBudget(ctx, k, budget)
+		agent := r.backstop.of(k)
+		if agent.apart == "" {
+			return r.askForBudget(ctx, k, budget)
+		}
+		wish = &v1alpha1.KernelPark{Force: agent.apartLong}
 	}
 	if k.Status.Phase != v1alpha1.KernelReady && !mayHaveRun(pod) {
 		return parkNow
