@@ -51,8 +51,8 @@ func TestReasonsHaveFigures(t *testing.T) {
 			o.pods[0].Spec.NodeSelector = map[string]string{"pool": "a"}
 		}, unscheduled("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.")),
 		"Waiting for a node: something new": starting(unscheduled("something new")),
-		"The cluster refuses the server's Pod: the quota team of its namespace leaves too little: it asks for 8 more of requests.cpu, of which 10 of 16 are used. " +
-			"Choose less, stop what is not needed there, or have an administrator raise the quota.": starting(refused(`pods "jupyter-alice-1-2" is forbidden: exceeded quota: team, requested: requests.cpu=8, used: requests.cpu=10, limited: requests.cpu=16`)),
+		"The cluster refuses the server's Pod: a LimitRange of its namespace does not allow it: cpu for each Container has to be at most 4, and the limit is 8. Choose another size, or ask an administrator.": starting(
+			refused(`pods "jupyter-alice-1-2" is forbidden: maximum cpu usage per Container is 4, but limit is 8`)),
 		"Image lab cannot be pulled: the registry docker.io has no such image. Choose another image, or have an administrator correct its name or tag.": starting(backOff),
 	} {
 		status, _ := decide(o)
