@@ -365,7 +365,7 @@ async def test_a_start_has_one_id_in_the_logs_of_hub_and_service(caplog):
         d.will(state=answer(state(d.start, "Stopped")))
         await s.stop()
         sent = {k: {r.headers["X-Request-Id"] for r in d.of(k)} for k in ("start", "events", "state", "stop")}
-        assert sent == dict.fromkeys(sent, {d.start})
+        assert sent == {key: {d.start} for key in sent}
         assert d.of("servers")[0].headers["X-Request-Id"] not in ("", d.start)
         assert [r.headers.get("traceparent") for r in d.of("start")] == [given, given]
         lines = [r.getMessage() for r in caplog.records if "researcher (" in r.getMessage()]
