@@ -111,4 +111,3 @@ func flag(c *gin.Context, parameter string) (bool, error) {
 	}
 	return false, &malformed{"The query parameter " + parameter + " must be true or false."}
 }
-

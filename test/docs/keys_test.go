@@ -31,8 +31,8 @@ var foreign = []string{
 	"pyvenv.cfg",         // a file
 	"realm_access.roles", // a claim of Keycloak's
 	"samba.provision",
-	"sts.amazonaws.com",           // an audience
-	"submarine.",                  // of Submarine's server
+	"sts.amazonaws.com",                                       // an audience
+	"submarine.",                                              // of Submarine's server
 	"singleuser.", "cull.enabled", "scheduling.userScheduler", // values of zero-to-jupyterhub
 	"v1.", // subprotocols
 }
