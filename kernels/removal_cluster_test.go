@@ -232,7 +232,7 @@ func TestUninstall(t *testing.T) {
 		assert.Equal(t, run, k.Status.Run, name)
 	}
 	require.NotNil(t, c.kernel("idle").Status.Kept)
-	assert.Equal(t, "whole", string(c.kernel("idle").Status.Kept.Outcome))
+	assert.Equal(t, "whole", c.kernel("idle").Status.Kept.Outcome)
 	require.True(t, c.get("nb", nb))
 	assert.Equal(t, string(v1alpha1.StopAdmin), nb.Annotations[v1alpha1.AnnotationStopCause])
 

@@ -2,6 +2,7 @@ package podtrouble
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,14 +46,15 @@ func larger(requested, limited string) bool {
 	return false
 }
 
+// objectCounts are the numbers of objects that have a name without "count/".
+var objectCounts = []corev1.ResourceName{
+	corev1.ResourcePods, corev1.ResourceServices, corev1.ResourceSecrets, corev1.ResourceConfigMaps, corev1.ResourcePersistentVolumeClaims,
+	corev1.ResourceQuotas, corev1.ResourceReplicationControllers, corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers,
+}
+
 // countsObjects reports whether a resource of a quota is a number of objects.
 func countsObjects(name string) bool {
-	switch corev1.ResourceName(name) {
-	case corev1.ResourcePods, corev1.ResourceServices, corev1.ResourceSecrets, corev1.ResourceConfigMaps, corev1.ResourcePersistentVolumeClaims,
-		corev1.ResourceQuotas, corev1.ResourceReplicationControllers, corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers:
-		return true
-	}
-	return strings.HasPrefix(name, "count/")
+	return slices.Contains(objectCounts, corev1.ResourceName(name)) || strings.HasPrefix(name, "count/")
 }
 
 // overQuota goes through the lists of a ResourceQuota's refusal: "cpu=2,pods=1".

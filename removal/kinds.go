@@ -13,12 +13,12 @@ type kind struct {
 	wide bool
 }
 
-func of(group, version, name string) kind {
-	return kind{GroupVersionKind: schema.GroupVersionKind{Group: group, Version: version, Kind: name}}
+func of(group, name string) kind {
+	return kind{GroupVersionKind: schema.GroupVersionKind{Group: group, Version: "v1", Kind: name}}
 }
 
-func wide(group, version, name string) kind {
-	k := of(group, version, name)
+func wide(group, name string) kind {
+	k := of(group, name)
 	k.wide = true
 	return k
 }
@@ -26,27 +26,27 @@ func wide(group, version, name string) kind {
 func ours(name string) kind { return kind{GroupVersionKind: v1alpha1.GroupVersion.WithKind(name)} }
 
 // configMaps are last among those of the chart: the release's configuration says which namespaces it looks after.
-var configMaps = of("", "v1", "ConfigMap")
+var configMaps = of("", "ConfigMap")
 
 // chartKinds are those of the chart's objects, in the order in which they are removed.
 // TestEveryKindOfTheChartIsKnown compares them with the chart.
 var chartKinds = []kind{
-	of("apps", "v1", "Deployment"),
-	of("batch", "v1", "Job"),
-	of("policy", "v1", "PodDisruptionBudget"),
-	of("", "v1", "Service"),
-	of("networking.k8s.io", "v1", "NetworkPolicy"),
-	of("monitoring.coreos.com", "v1", "ServiceMonitor"),
-	of("monitoring.coreos.com", "v1", "PodMonitor"),
-	of("monitoring.coreos.com", "v1", "PrometheusRule"),
-	wide("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding"),
-	wide("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy"),
-	wide("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema"),
-	of("rbac.authorization.k8s.io", "v1", "RoleBinding"),
-	of("rbac.authorization.k8s.io", "v1", "Role"),
-	wide("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"),
-	wide("rbac.authorization.k8s.io", "v1", "ClusterRole"),
-	of("", "v1", "ServiceAccount"),
+	of("apps", "Deployment"),
+	of("batch", "Job"),
+	of("policy", "PodDisruptionBudget"),
+	of("", "Service"),
+	of("networking.k8s.io", "NetworkPolicy"),
+	of("monitoring.coreos.com", "ServiceMonitor"),
+	of("monitoring.coreos.com", "PodMonitor"),
+	of("monitoring.coreos.com", "PrometheusRule"),
+	wide("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
+	wide("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
+	wide("flowcontrol.apiserver.k8s.io", "FlowSchema"),
+	of("rbac.authorization.k8s.io", "RoleBinding"),
+	of("rbac.authorization.k8s.io", "Role"),
+	wide("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+	wide("rbac.authorization.k8s.io", "ClusterRole"),
+	of("", "ServiceAccount"),
 	configMaps,
 }
 
@@ -57,9 +57,9 @@ var objectKinds = []kind{
 }
 
 var (
-	deployments = of("apps", "v1", "Deployment")
-	daemonSets  = of("apps", "v1", "DaemonSet")
-	secrets     = of("", "v1", "Secret")
-	claims      = of("", "v1", "PersistentVolumeClaim")
-	leases      = of("coordination.k8s.io", "v1", "Lease")
+	deployments = of("apps", "Deployment")
+	daemonSets  = of("apps", "DaemonSet")
+	secrets     = of("", "Secret")
+	claims      = of("", "PersistentVolumeClaim")
+	leases      = of("coordination.k8s.io", "Lease")
 )

@@ -40,7 +40,7 @@ func kubeClaims(template string, k Key) []kubeClaim {
 		certain bool
 	}{
 		{safeUserServer(k.User, ""), true}, // from 7, {user_server}
-		{safeSlug(k.User, kubeSlugLength), true},
+		{safeSlug(k.User), true},
 		{escapeSlug(k.User), true}, // before 7
 		{dashed(k.User), false},    // {legacy_escape_username}
 	}
@@ -248,11 +248,11 @@ func isLowerOrDigit(b byte) bool { return b >= 'a' && b <= 'z' || b >= '0' && b 
 func kubeLower(name string) string { return strings.ToLower(strings.ReplaceAll(name, "İ", "i\u0307")) }
 
 // safeSlug is that of KubeSpawner 7 in names of objects.
-func safeSlug(name string, limit int) string {
-	if !strings.Contains(name, "--") && len(name) <= limit && kubeObject.MatchString(name) {
+func safeSlug(name string) string {
+	if !strings.Contains(name, "--") && len(name) <= kubeSlugLength && kubeObject.MatchString(name) {
 		return name
 	}
-	return kubeReadable(name, limit-len("---")-kubeHashDigits) + "---" + podrules.Digest(kubeHashDigits, name)
+	return kubeReadable(name, kubeSlugLength-len("---")-kubeHashDigits) + "---" + podrules.Digest(kubeHashDigits, name)
 }
 
 // labelSlug is that of KubeSpawner 7 in labels.
@@ -267,9 +267,9 @@ func labelSlug(name string) string {
 // safeUserServer is what its templates call {user_server}. A server without a name
 // takes the room of its two dashes, too.
 func safeUserServer(user, server string) string {
-	joined := safeSlug(user, kubeSlugLength) + "--"
+	joined := safeSlug(user) + "--"
 	if server != "" {
-		joined += safeSlug(server, kubeSlugLength)
+		joined += safeSlug(server)
 	}
 	if len(joined) <= kubeSlugLength {
 		return strings.TrimSuffix(joined, "--")

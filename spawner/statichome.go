@@ -43,7 +43,7 @@ func directory(subPath string, k Key, suffix string) string {
 	name := userSlug(k.User)
 	switch mark {
 	case v1alpha1.SafeUsernameMark:
-		name = safeSlug(k.User, kubeSlugLength)
+		name = safeSlug(k.User)
 	case v1alpha1.EscapedUsernameMark:
 		name = escapeSlug(k.User)
 	}

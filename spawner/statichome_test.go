@@ -32,7 +32,7 @@ func TestDirectoriesOfKubeSpawnerAreFound(t *testing.T) {
 		if strings.HasPrefix(version, "7") {
 			mark = v1alpha1.SafeUsernameMark
 		}
-		if strings.Contains(template, "legacy") || server != "" || len(safeSlug(user, kubeSlugLength)) > kubeSlugLength-len("--") {
+		if strings.Contains(template, "legacy") || server != "" || len(safeSlug(user)) > kubeSlugLength-len("--") {
 			continue
 		}
 		got := directory("claim-"+mark, Key{User: user}, "")

@@ -71,9 +71,8 @@ func (p *Picture) tell(ours string) (said []string) {
 	if same > 0 {
 		said = append(said, fmt.Sprintf("%d kinds stay as they are.", same))
 	}
-	refused := len(p.Refused)
-	switch {
-	case refused == 0:
+	switch refused := len(p.Refused); refused {
+	case 0:
 		said = append(said, fmt.Sprintf("The %d objects that are stored are all taken.", p.Objects))
 	default:
 		said = append(said, fmt.Sprintf("Of the %d objects that are stored %d are not taken.", p.Objects, refused))

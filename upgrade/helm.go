@@ -101,7 +101,7 @@ func (h *Helm) Plan(ctx context.Context) (*Plan, error) {
 		p.Refused = failed.Error()
 		return p, nil
 	}
-	return nil, fmt.Errorf("Helm cannot be run: %w", err) //nolint:staticcheck // a name
+	return nil, fmt.Errorf("Helm cannot be run: %w", err)
 }
 
 // podOwners are the kinds of a chart that have Pods.

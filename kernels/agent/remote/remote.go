@@ -81,21 +81,21 @@ func (c *Caller) SetIdle(ctx context.Context, ip string, secret keys.Secret, lim
 	if err != nil {
 		return err
 	}
-	_, err = c.call(ctx, ip, secret, http.MethodPut, protocol.PathIdle, limits.Body(state.Protocol), nil, http.StatusNoContent)
+	_, err = c.call(ctx, ip, secret, http.MethodPut, protocol.PathIdle, limits.Body(state.Protocol), http.StatusNoContent)
 	return err
 }
 
 // SetVariables sets what the kernel has in its environment over what its Pod says, and where it runs.
 // An error means, too, that the kernel is of a language that cannot be told.
 func (c *Caller) SetVariables(ctx context.Context, ip string, secret keys.Secret, told protocol.Variables) error {
-	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathVariables, told, nil, http.StatusNoContent)
+	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathVariables, told, http.StatusNoContent)
 	return err
 }
 
 // SetKeep tells how the kernel's state is kept, once, before anybody speaks to it, and
 // reports whether the agent agreed.
 func (c *Caller) SetKeep(ctx context.Context, ip string, secret keys.Secret, state protocol.KeepState) (bool, error) {
-	status, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathKeep, state, nil, http.StatusNoContent, http.StatusConflict, http.StatusBadRequest)
+	status, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathKeep, state, http.StatusNoContent, http.StatusConflict, http.StatusBadRequest)
 	return err == nil && status == http.StatusNoContent, err
 }
 
@@ -173,20 +173,20 @@ func (c *Caller) Notify(ctx context.Context, ip string, secret keys.Secret, noti
 	if err != nil || state.Protocol < 5 {
 		return err
 	}
-	_, err = c.call(ctx, ip, secret, http.MethodPut, protocol.PathNotice, notice, nil, http.StatusNoContent)
+	_, err = c.call(ctx, ip, secret, http.MethodPut, protocol.PathNotice, notice, http.StatusNoContent)
 	return err
 }
 
 func (c *Caller) park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, body protocol.ParkRequest) (bool, error) {
 	seconds := idle.Seconds()
 	body.IfIdleSeconds = &seconds
-	status, err := c.call(ctx, ip, secret, http.MethodPost, protocol.PathPark, body, nil, http.StatusAccepted, http.StatusConflict)
+	status, err := c.call(ctx, ip, secret, http.MethodPost, protocol.PathPark, body, http.StatusAccepted, http.StatusConflict)
 	return err == nil && status == http.StatusAccepted, err
 }
 
 // Shutdown ends the kernel, as its owner does: nothing is kept of it.
 func (c *Caller) Shutdown(ctx context.Context, ip string, secret keys.Secret) error {
-	_, err := c.call(ctx, ip, secret, http.MethodPost, protocol.PathShutdown, nil, nil, http.StatusAccepted)
+	_, err := c.call(ctx, ip, secret, http.MethodPost, protocol.PathShutdown, nil, http.StatusAccepted)
 	return err
 }
 
@@ -202,11 +202,11 @@ func (c *Caller) state(ctx context.Context, ip string, secret keys.Secret) (stat
 }
 
 // call returns the status if it is one of those expected.
-func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method, path string, body, answer any, expected ...int) (int, error) {
-	return c.ask(ctx, ip, secret, method, path, body, answer, nil, expected...)
+func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method, path string, body any, expected ...int) (int, error) {
+	return c.ask(ctx, ip, secret, method, path, body, nil, nil, expected...)
 }
 
-// ask is call, and gives the header of the answer to whoever wants it.
+// ask is call, and gives the answer and its header to whoever wants them.
 func (c *Caller) ask(ctx context.Context, ip string, secret keys.Secret, method, path string, body, answer any, header *http.Header, expected ...int) (int, error) {
 	if net.ParseIP(ip) == nil {
 		return 0, errors.New("remote: the agent has no address")
