@@ -69,6 +69,7 @@ class Service:
         self._given_up = {}  # start → (key, until when it is looked for)
         self._watching = None
         self._apart = ""  # why the service refuses this class
+        self._ended: dict[ServerKey, float] = {}  # when they did of late, oldest first
 
     # --- choices
 
@@ -175,6 +176,20 @@ class Service:
                 raise
 
     # --- all servers at once
+
+    def ended(self, key):
+        """This server has been stopped: what was read before says nothing of it any more."""
+        now = _now()
+        self._ended.pop(key, None)
+        self._ended[key] = now
+        for other, at in list(self._ended.items()):
+            if at > now - SNAPSHOT_INTERVAL - WATCH_SECONDS:
+                break
+            del self._ended[other]  # nobody is given a Snapshot as old as that
+
+    def ended_at(self, key):
+        """When it was said to have ended (loop time), or long ago."""
+        return self._ended.get(key, float("-inf"))
 
     async def snapshot(self, newer_than=float("-inf")):
         """A Snapshot as of a request begun after newer_than (loop time).

@@ -571,7 +571,9 @@ class ElasticSpawner(Spawner):
         if self._nothing_runs:
             return 1
         try:
-            servers = await self._service.snapshot(newer_than=self._changed_at)
+            # The Hub makes a new spawner after a stop, which knows nothing of the stop.
+            ended_at = self._service.ended_at(self._running_key)
+            servers = await self._service.snapshot(newer_than=max(self._changed_at, ended_at))
         except Exception:
             self.log.exception("Could not poll %s", self._log_start)
             return None
@@ -660,6 +662,7 @@ class ElasticSpawner(Spawner):
             pause = min(2 * pause, 0.5)
         self._nothing_runs = True
         self._changed_at = loop.time()
+        self._service.ended(self._running_key)
 
     def _stop_later(self, start):
         """The Hub gives a stop up and forgets the server, which may run on: then it is asked for

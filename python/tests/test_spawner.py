@@ -709,6 +709,18 @@ async def test_absent_and_replaced_servers_have_ended(monkeypatch):
         assert await s.poll() == 0
 
 
+async def test_a_new_spawner_knows_of_a_stop_that_is_over():
+    async with double() as d:
+        d.will(servers=answer({"servers": [state("s1")]}))
+        s = spawner_at(d.url)
+        s.load_state({"start": "s1"})
+        assert await s.poll() is None
+        d.will(stop="stop of no server", state="state of no server")
+        d.will(servers=answer({"servers": [state("s1", "Stopped")]}))
+        await s.stop()
+        assert await spawner_at(d.url).poll() == 0, "what was read before the stop is not asked"
+
+
 async def test_a_thousand_servers_are_one_request(monkeypatch):
     monkeypatch.setattr(elastichub.service, "SNAPSHOT_INTERVAL", 2)
     async with double() as d:
