@@ -18,11 +18,11 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/plugin"
 	"github.com/elastichub/elastichub/portal/acts"
+	"github.com/elastichub/elastichub/test/apiserver"
 )
 
 const (
@@ -48,7 +48,7 @@ func newLab(t *testing.T) *lab {
 		}
 		t.Skip("KUBEBUILDER_ASSETS is not set")
 	}
-	environment := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
+	environment := apiserver.Environment(filepath.Join("..", "charts", "elastichub", "crds"))
 	config, err := environment.Start()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, environment.Stop()) })

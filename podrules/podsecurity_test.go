@@ -10,10 +10,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/podrules/podrulestest"
+	"github.com/elastichub/elastichub/test/apiserver"
 )
 
 // TestPodSecurityAgrees asks the API server itself: what is refused is what
@@ -25,7 +25,7 @@ func TestPodSecurityAgrees(t *testing.T) {
 		}
 		t.Skip("KUBEBUILDER_ASSETS is not set")
 	}
-	environment := &envtest.Environment{}
+	environment := apiserver.Environment()
 	config, err := environment.Start()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, environment.Stop()) })

@@ -28,7 +28,6 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
@@ -36,6 +35,7 @@ import (
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/holdings"
 	"github.com/elastichub/elastichub/portal/signin"
+	"github.com/elastichub/elastichub/test/apiserver"
 	"github.com/elastichub/elastichub/usage"
 )
 
@@ -51,9 +51,7 @@ func run(m *testing.M) int {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		return m.Run()
 	}
-	environment := &envtest.Environment{
-		CRDDirectoryPaths: []string{filepath.Join("..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true,
-	}
+	environment := apiserver.Environment(filepath.Join("..", "charts", "elastichub", "crds"))
 	started, err := environment.Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "envtest:", err)

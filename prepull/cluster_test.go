@@ -23,11 +23,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	controllers "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/prepull/imagestate"
+	"github.com/elastichub/elastichub/test/apiserver"
 )
 
 var apiServer *rest.Config // nil without KUBEBUILDER_ASSETS
@@ -39,7 +39,7 @@ func run(m *testing.M) int {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		return m.Run()
 	}
-	environment := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
+	environment := apiserver.Environment(filepath.Join("..", "charts", "elastichub", "crds"))
 	started, err := environment.Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "envtest:", err)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	chart "github.com/elastichub/elastichub/charts/elastichub"
+	"github.com/elastichub/elastichub/test/apiserver"
 )
 
 const gatewaysKind = "jupytergateways.kubeflow.tkestack.io"
@@ -36,7 +37,7 @@ func apiServer(t *testing.T) (client.Client, *envtest.Environment) {
 		t.Skip("KUBEBUILDER_ASSETS is not set: no kube-apiserver")
 	}
 	ctrl.SetLogger(logr.Discard())
-	environment := &envtest.Environment{ControlPlaneStartTimeout: 2 * time.Minute, ControlPlaneStopTimeout: time.Minute}
+	environment := apiserver.Environment()
 	config, err := environment.Start()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, environment.Stop()) })

@@ -8,7 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/elastichub/elastichub/test/apiserver"
 )
 
 // TestDoctor: what the exit status says, of a real API server and of none.
@@ -19,7 +20,7 @@ func TestDoctor(t *testing.T) {
 		}
 		t.Skip("KUBEBUILDER_ASSETS is not set: no kube-apiserver")
 	}
-	environment := &envtest.Environment{}
+	environment := apiserver.Environment()
 	_, err := environment.Start()
 	require.NoError(t, err)
 	stopped := false

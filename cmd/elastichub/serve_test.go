@@ -24,10 +24,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/rotation"
+	"github.com/elastichub/elastichub/test/apiserver"
 )
 
 // TestServe runs the whole service on a real API server, and asks it as a kubelet, a Hub
@@ -39,7 +39,7 @@ func TestServe(t *testing.T) {
 		}
 		t.Skip("KUBEBUILDER_ASSETS is not set: no kube-apiserver")
 	}
-	environment := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
+	environment := apiserver.Environment(filepath.Join("..", "..", "charts", "elastichub", "crds"))
 	cluster, err := environment.Start()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, environment.Stop()) })

@@ -26,9 +26,9 @@ import (
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/plugin/consoleapi"
+	"github.com/elastichub/elastichub/test/apiserver"
 )
 
 const place = "lab"
@@ -53,7 +53,7 @@ func newSite(t *testing.T) *site {
 		}
 		t.Skip("KUBEBUILDER_ASSETS is not set")
 	}
-	environment := &envtest.Environment{}
+	environment := apiserver.Environment()
 	config, err := environment.Start()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, environment.Stop()) })

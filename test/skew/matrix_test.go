@@ -12,10 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/skew"
+	"github.com/elastichub/elastichub/test/apiserver"
 	"github.com/elastichub/elastichub/test/pythontest"
 )
 
@@ -41,8 +41,7 @@ func TestNeighboursOfTwoReleases(t *testing.T) {
 	python := pythontest.Interpreter(t)
 	before, now := former(t), present(t)
 	require.True(t, skew.Near(before.version, now.version), "%s is kept in test/upgrade beside %s: keep the release before this", before.version, now.version)
-	environment := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "charts", "elastichub", "crds")}, ErrorIfCRDPathMissing: true}
-	environment.CRDInstallOptions.MaxTime = patience // others may need the machine
+	environment := apiserver.Environment(filepath.Join("..", "..", "charts", "elastichub", "crds"))
 	cluster, err := environment.Start()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, environment.Stop()) })
