@@ -4,8 +4,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+
+	"github.com/elastichub/elastichub/smallfile"
 )
 
 // maxFileBytes bounds certificates and secrets; a system's bundle of
@@ -35,18 +35,4 @@ func parseRoots(pem []byte) (*x509.CertPool, error) {
 }
 
 // ReadFile reads a file of at most 1 MiB.
-func ReadFile(name string) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(content) > maxFileBytes {
-		return nil, fmt.Errorf("%s: longer than %d bytes", name, maxFileBytes)
-	}
-	return content, nil
-}
+func ReadFile(name string) ([]byte, error) { return smallfile.Read(name, maxFileBytes) }

@@ -95,7 +95,7 @@ func TestValuesAreOfOneStep(t *testing.T) {
 			}
 			values, err := rotation.Read(v.file())
 			if errors.Is(err, os.ErrNotExist) {
-				continue // twice in a row: two steps within one read
+				continue // three steps within one read
 			}
 			if !assert.NoError(t, err) {
 				return

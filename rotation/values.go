@@ -3,9 +3,6 @@ package rotation
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -17,9 +14,6 @@ const (
 	KeyFormerUntil = "former-until"
 	KeyMark        = "mark"
 )
-
-// maxBytes bounds one file.
-const maxBytes = 64 << 10
 
 // ErrEmpty means that there is no value.
 var ErrEmpty = errors.New("rotation: there is no value")
@@ -67,47 +61,11 @@ func Parse(name string, get func(key string) string) (Values, error) {
 	return v, nil
 }
 
-// Read reads a value from its file, and those beside it. All are of one moment: the kubelet
-// changes the files of a volume together, by another directory in the place of the former.
+// Read reads a value from its file, and those beside it, all of one moment.
 func Read(file string) (Values, error) {
-	v, err := read(file)
-	if errors.Is(err, os.ErrNotExist) { // the directory was removed meanwhile
-		return read(file)
-	}
-	return v, err
-}
-
-func read(file string) (Values, error) {
-	real, err := filepath.EvalSymlinks(file)
+	files, err := ReadTogether(file, KeyNext, KeyFormer, KeyFormerUntil, KeyMark)
 	if err != nil {
 		return Values{}, err
 	}
-	var failed error
-	values, err := Parse(filepath.Base(real), func(key string) string {
-		text, err := readFile(filepath.Join(filepath.Dir(real), key))
-		if err != nil && (key == filepath.Base(real) || !errors.Is(err, os.ErrNotExist)) {
-			failed = errors.Join(failed, err)
-		}
-		return text
-	})
-	if _, gone := os.Stat(real); failed == nil && gone != nil {
-		failed = gone // what was missing beside it may have been removed with it
-	}
-	return values, errors.Join(failed, err)
-}
-
-func readFile(name string) (string, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxBytes+1))
-	if err != nil {
-		return "", err
-	}
-	if len(content) > maxBytes {
-		return "", fmt.Errorf("rotation: %s: longer than %d bytes", name, maxBytes)
-	}
-	return string(content), nil
+	return files.Values()
 }

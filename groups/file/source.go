@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/naming"
+	"github.com/elastichub/elastichub/smallfile"
 )
 
 // maxFileBytes bounds the file.
@@ -111,17 +111,9 @@ func (s *Source) ListGroups(ctx context.Context, part string, limit int) (found 
 }
 
 func (s *Source) read() (map[string][]groups.Group, error) {
-	file, err := os.Open(s.config.Path)
+	text, err := smallfile.Read(s.config.Path, maxFileBytes)
 	if err != nil {
 		return nil, fmt.Errorf("groups file: %w", err)
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("groups file: %w", err)
-	}
-	if len(text) > maxFileBytes {
-		return nil, fmt.Errorf("groups file: longer than %d bytes", maxFileBytes)
 	}
 	var doc struct {
 		Users namesOf `yaml:"users"`

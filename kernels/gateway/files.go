@@ -83,34 +83,14 @@ type tokenKeys struct {
 	mark     string
 }
 
-// loadTokenKeys reads the keys beside path, all of one moment (see rotation.Read). Where there
-// are none, or not the one in path, a former release of the service has written that, and it
-// alone counts.
+// loadTokenKeys reads the keys beside path, all of one moment. Where there are none, or not the
+// one in path, a former release of the service has written that, and it alone counts.
 func loadTokenKeys(path string) (tokenKeys, error) {
-	real, err := filepath.EvalSymlinks(path)
+	files, err := rotation.ReadTogether(path, publicKeysFile, rotation.KeyMark)
 	if err != nil {
 		return tokenKeys{}, fmt.Errorf("gateway: token key file: %w", err)
 	}
-	signing, err := readSecret(real)
-	if err != nil {
-		return tokenKeys{}, fmt.Errorf("gateway: token key file: %w", err)
-	}
-	beside := func(name string) (string, error) {
-		raw, err := readSecret(filepath.Join(filepath.Dir(real), name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("gateway: token key file: %w", err)
-		}
-		return string(raw), nil
-	}
-	all, err := beside(publicKeysFile)
-	if err != nil {
-		return tokenKeys{}, err
-	}
-	mark, err := beside(rotation.KeyMark)
-	if err != nil {
-		return tokenKeys{}, err
-	}
-	current := strings.TrimSpace(string(signing))
+	all, mark, current := files.Beside[publicKeysFile], files.Beside[rotation.KeyMark], strings.TrimSpace(files.Value)
 	if words := strings.Fields(all); len(words) == 0 || words[0] != current {
 		all, mark = current, ""
 	}

@@ -3,10 +3,14 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -80,4 +84,64 @@ func TestTokensOfTwoKeys(t *testing.T) {
 	theirs, err := other.Issue(alice)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, status(theirs))
+}
+
+// TestKeysOfTokensAreOfOneMoment: a token counts at whatever moment the kubelet brings another
+// step. Readers have the keys of one step, with its mark.
+func TestKeysOfTokensAreOfOneMoment(t *testing.T) {
+	dir := t.TempDir()
+	issuer := func(n byte) *tokens.Issuer {
+		i, err := tokens.NewIssuer(bytes.Repeat([]byte{n}, 32))
+		require.NoError(t, err)
+		return i
+	}
+	signing, sent := issuer(3), tokens.Notebook{Namespace: testNS, Name: "nb", UID: "uid", Start: "s1", User: "alice"}
+	token, err := signing.Issue(sent)
+	require.NoError(t, err)
+	step := func(n int) {
+		now := fmt.Sprintf("..step-%d", n)
+		require.NoError(t, os.Mkdir(filepath.Join(dir, now), 0o700))
+		// The key of the token is now the first, now the second, and which it is stands in the mark.
+		current, other, mark := signing.PublicKey(), issuer(4).PublicKey(), "first"
+		if n%2 == 1 {
+			current, other, mark = other, current, "second"
+		}
+		for name, text := range map[string]string{"public-key": current, publicKeysFile: current + "\n" + other, rotation.KeyMark: mark} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, now, name), []byte(text), 0o600))
+		}
+		require.NoError(t, os.Symlink(now, filepath.Join(dir, "..new")))
+		require.NoError(t, os.Rename(filepath.Join(dir, "..new"), filepath.Join(dir, "..data")))
+		_ = os.RemoveAll(filepath.Join(dir, fmt.Sprintf("..step-%d", n-1)))
+	}
+	step(0)
+	require.NoError(t, os.Symlink("..data/public-key", filepath.Join(dir, "public-key")))
+	stop, reads := make(chan struct{}), map[string]int{}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			found, err := loadTokenKeys(filepath.Join(dir, "public-key"))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // three steps within one reading
+			}
+			if !assert.NoError(t, err) {
+				return
+			}
+			_, err = found.verifier.Verify(token)
+			assert.NoError(t, err)
+			reads[found.mark]++ // of none: a part of a step
+		}
+	})
+	for n := 1; n < 300; n++ {
+		step(n)
+	}
+	close(stop)
+	wg.Wait()
+	assert.Positive(t, reads["first"])
+	assert.Positive(t, reads["second"])
+	assert.Len(t, reads, 2)
 }
