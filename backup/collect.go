@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -196,6 +197,9 @@ func collectSecrets(ctx context.Context, c client.Reader, want Wanted, objects [
 		return nil, fmt.Errorf("backup: read the Secrets of the chart: %w", err)
 	}
 	for i := range all.Items {
+		if owner := metav1.GetControllerOf(&all.Items[i]); owner != nil && owner.Kind == "JupyterGateway" {
+			continue // its keys: one that is restored gets another, and one that is there has changed them since
+		}
 		add(all.Items[i].Namespace, all.Items[i].Name)
 	}
 	var found []*unstructured.Unstructured
