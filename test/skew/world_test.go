@@ -65,7 +65,7 @@ func run(t *testing.T, env []string, binary string, arguments ...string) *proces
 	require.NoError(t, p.command.Start())
 	go func() { _ = p.command.Wait(); close(p.ended) }()
 	t.Cleanup(func() {
-		_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL)
+		p.kill()
 		<-p.ended
 		if t.Failed() {
 			t.Logf("%s %v:\n%s", binary, arguments, p.log)
@@ -248,7 +248,9 @@ func (w *world) hasSeen(address string, part skew.Part, version string) {
 }
 
 func newWorld(t *testing.T, api client.Client, kubeconfig, python string) *world {
-	w := &world{t: t, api: api, python: python, dir: t.TempDir(), serviceAt: loopback.IP() + ":8080"}
+	dir := t.TempDir()
+	t.Cleanup(func() { leavesNothing(t, filepath.Dir(dir)) }) // the last thing: it is registered first
+	w := &world{t: t, api: api, python: python, dir: dir, serviceAt: loopback.IP() + ":8080"}
 	gateway := loopback.IP()
 	w.gatewayAt, w.gatewayHealth = gateway+":8888", gateway+":9090"
 	w.kubeconfig = w.write("kubeconfig", kubeconfig)
@@ -257,4 +259,10 @@ func newWorld(t *testing.T, api client.Client, kubeconfig, python string) *world
 
 func (p *process) terminate() { _ = p.command.Process.Signal(syscall.SIGTERM) }
 
-func (p *process) kill() { _ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL) }
+// kill is the end of a container: of the process, and of all that it has begun, kernels too,
+// which have a session of their own.
+func (p *process) kill() {
+	for _, pid := range append([]int{-p.command.Process.Pid}, descendants(p.command.Process.Pid)...) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
