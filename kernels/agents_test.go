@@ -18,7 +18,7 @@ type fakeAgents struct {
 }
 
 type fakeAgent struct {
-	secret  keys.Secret // of the last call
+	secret  keys.Secret // that the last call has tried first
 	timeout time.Duration
 	short   time.Duration
 	cull    bool
@@ -61,93 +61,93 @@ func (f *fakeAgents) state(ip string) (a fakeAgent) {
 
 var errSilent = errors.New("no answer")
 
-func (f *fakeAgents) SetIdle(_ context.Context, ip string, secret keys.Secret, limits protocol.IdleLimits) (err error) {
+func (f *fakeAgents) SetIdle(_ context.Context, ip string, secrets keys.Secrets, limits protocol.IdleLimits) (err error) {
 	f.at(ip, func(a *fakeAgent) {
 		if err = errSilent; a.silent {
 			return
 		}
-		a.secret, a.timeout, a.cull, err = secret, limits.Long, limits.CullConnected, nil
+		a.secret, a.timeout, a.cull, err = secrets[0], limits.Long, limits.CullConnected, nil
 		a.short = limits.Short
 		a.calls++
 	})
 	return err
 }
 
-func (f *fakeAgents) SetVariables(_ context.Context, ip string, secret keys.Secret, told protocol.Variables) (err error) {
+func (f *fakeAgents) SetVariables(_ context.Context, ip string, secrets keys.Secrets, told protocol.Variables) (err error) {
 	f.at(ip, func(a *fakeAgent) {
 		if err = errSilent; !a.silent {
-			a.secret, a.variables, a.directory, err = secret, told.Variables, told.Directory, nil
+			a.secret, a.variables, a.directory, err = secrets[0], told.Variables, told.Directory, nil
 		}
 	})
 	return err
 }
 
-func (f *fakeAgents) SetKeep(_ context.Context, ip string, secret keys.Secret, state protocol.KeepState) (told bool, err error) {
+func (f *fakeAgents) SetKeep(_ context.Context, ip string, secrets keys.Secrets, state protocol.KeepState) (told bool, err error) {
 	f.at(ip, func(a *fakeAgent) {
 		if err = errSilent; !a.silent {
-			a.secret, a.keep, err = secret, &state, nil
+			a.secret, a.keep, err = secrets[0], &state, nil
 		}
 	})
 	return err == nil, err
 }
 
-func (f *fakeAgents) Shutdown(_ context.Context, ip string, secret keys.Secret) (err error) {
+func (f *fakeAgents) Shutdown(_ context.Context, ip string, secrets keys.Secrets) (err error) {
 	f.at(ip, func(a *fakeAgent) {
 		if err = errSilent; !a.silent {
-			a.secret, a.ended, err = secret, true, nil
+			a.secret, a.ended, err = secrets[0], true, nil
 		}
 	})
 	return err
 }
 
-func (f *fakeAgents) Idle(_ context.Context, ip string, secret keys.Secret) (idle time.Duration, err error) {
+func (f *fakeAgents) Idle(_ context.Context, ip string, secrets keys.Secrets) (idle time.Duration, err error) {
 	f.at(ip, func(a *fakeAgent) {
 		if a.silent {
 			err = errSilent
 		}
-		a.secret, idle = secret, a.idle
+		a.secret, idle = secrets[0], a.idle
 	})
 	return idle, err
 }
 
-func (f *fakeAgents) IdleToYield(ctx context.Context, ip string, secret keys.Secret) (idle time.Duration, err error) {
+func (f *fakeAgents) IdleToYield(ctx context.Context, ip string, secrets keys.Secrets) (idle time.Duration, err error) {
 	if f.state(ip).unyielding {
 		return 0, nil
 	}
-	return f.Idle(ctx, ip, secret)
+	return f.Idle(ctx, ip, secrets)
 }
 
-func (f *fakeAgents) Report(ctx context.Context, ip string, secret keys.Secret) (protocol.Report, error) {
-	idle, err := f.Idle(ctx, ip, secret)
+func (f *fakeAgents) Report(ctx context.Context, ip string, secrets keys.Secrets) (protocol.Report, error) {
+	idle, err := f.Idle(ctx, ip, secrets)
 	return protocol.Report{Idle: idle, Meter: f.state(ip).meter}, err
 }
 
-func (f *fakeAgents) ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
-	return f.Park(ctx, ip, secret, idle)
+func (f *fakeAgents) ParkByHand(ctx context.Context, ip string, secrets keys.Secrets, idle time.Duration) (bool, error) {
+	return f.Park(ctx, ip, secrets, idle)
 }
 
-func (f *fakeAgents) ParkForBudget(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, whole bool) (bool, error) {
+func (f *fakeAgents) ParkForBudget(ctx context.Context, ip string, secrets keys.Secrets, idle time.Duration, whole bool) (bool, error) {
 	f.at(ip, func(a *fakeAgent) { a.whole = whole })
-	return f.Park(ctx, ip, secret, idle)
+	return f.Park(ctx, ip, secrets, idle)
 }
 
-func (f *fakeAgents) Notify(_ context.Context, ip string, secret keys.Secret, notice protocol.Notice) (err error) {
+func (f *fakeAgents) Notify(_ context.Context, ip string, secrets keys.Secrets, notice protocol.Notice) (err error) {
 	f.at(ip, func(a *fakeAgent) {
 		if err = errSilent; !a.silent {
-			a.secret, err = secret, nil
+			a.secret, err = secrets[0], nil
 			a.notices = append(a.notices, notice.Text)
 		}
 	})
 	return err
 }
 
-func (f *fakeAgents) Park(_ context.Context, ip string, secret keys.Secret, idle time.Duration) (will bool, err error) {
+func (f *fakeAgents) Park(_ context.Context, ip string, secrets keys.Secrets, idle time.Duration) (will bool, err error) {
 	f.at(ip, func(a *fakeAgent) {
 		a.parkCalls++
 		if err = errSilent; a.silent {
 			return
 		}
-		a.secret, err = secret, nil
+		a.secret, err = secrets[0], nil
 		will = a.idle >= idle
 		a.parked = a.parked || will
 	})

@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/lifecycle"
 	"github.com/elastichub/elastichub/kernels/podspec"
@@ -46,9 +45,9 @@ func TestLifeOfAKernel(t *testing.T) {
 	require.True(t, c.get("k1-1", &secret))
 	key, err := podspec.ReadGatewayKey(t.Context(), c.api, c.namespace, "gw")
 	require.NoError(t, err)
-	derived, err := keys.Derive(key, string(k.UID), 1)
+	derived, err := key.Derive(string(k.UID), 1)
 	require.NoError(t, err)
-	assert.Equal(t, derived.Hex(), string(secret.Data[podspec.KeyName]))
+	assert.Equal(t, derived[0].Hex(), string(secret.Data[podspec.KeyName]))
 	assert.True(t, metav1.IsControlledBy(&secret, k))
 	assert.True(t, metav1.IsControlledBy(pod, k))
 	c.eventually("owner", func() bool { return owners(c.kernel("k1"))["JupyterGateway"] == gw.UID })

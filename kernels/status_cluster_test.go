@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/gateways"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
@@ -174,9 +173,9 @@ func TestGatewayMadeAgain(t *testing.T) {
 	c.ready("k", 2, "")
 	key, err := podspec.ReadGatewayKey(t.Context(), c.api, c.namespace, "gw")
 	require.NoError(t, err)
-	derived, err := keys.Derive(key, string(k.UID), 2)
+	derived, err := key.Derive(string(k.UID), 2)
 	require.NoError(t, err)
 	var secret corev1.Secret
 	require.True(t, c.get("k-2", &secret))
-	assert.Equal(t, derived.Hex(), string(secret.Data[podspec.KeyName]))
+	assert.Equal(t, derived[0].Hex(), string(secret.Data[podspec.KeyName]))
 }

@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/internal/kerneltest"
 	"github.com/elastichub/elastichub/kernels/podspec"
@@ -93,12 +92,12 @@ func TestWarmStart(t *testing.T) {
 	// the agent has the secret that gateways derive, and knows its idle time
 	key, err := podspec.ReadGatewayKey(t.Context(), c.api, c.namespace, "gw")
 	require.NoError(t, err)
-	want, err := keys.Derive(key, k.Status.Warm, 0)
+	want, err := key.Derive(k.Status.Warm, 0)
 	require.NoError(t, err)
 	require.True(t, c.get(k.Status.Warm, &secret))
-	assert.Equal(t, want.Hex(), string(secret.Data[podspec.KeyName]))
+	assert.Equal(t, want[0].Hex(), string(secret.Data[podspec.KeyName]))
 	agent := c.agents.state(k.Status.PodIP)
-	assert.Equal(t, want, agent.secret)
+	assert.Equal(t, want[0], agent.secret)
 	assert.Equal(t, 600*time.Second, agent.timeout)
 	assert.True(t, agent.cull)
 	assert.Empty(t, agent.variables, "there is no notebook")

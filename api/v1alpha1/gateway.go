@@ -196,11 +196,16 @@ type JupyterGatewayStatus struct {
 	CollisionCount *int32 `json:"collisionCount,omitempty"`
 	// Selector finds the gateway's Pods, as a string for the scale subresource.
 	Selector string `json:"selector,omitempty"`
-	// KeySecret names the Secret with the gateway's key, if the first was deleted. Kernels
-	// whose Pods are older than keySince know no other key, and have ended with it.
+	// KeySecret names the Secret with the gateway's key, if the first was deleted, or is of a former
+	// release and cannot be changed. Kernels whose Pods are older than keySince know no other key,
+	// and have ended with it.
 	// +kubebuilder:validation:MaxLength=253
 	KeySecret string       `json:"keySecret,omitempty"`
 	KeySince  *metav1.Time `json:"keySince,omitempty"`
+	// KeyID tells the gateway's key from those before it, once it has been rotated. Agents of
+	// running kernels follow it.
+	// +kubebuilder:validation:MaxLength=64
+	KeyID string `json:"keyID,omitempty"`
 	// URL is where notebooks of this cluster reach the gateway.
 	URL string `json:"url,omitempty"`
 	// Conditions tell whether the gateway serves, what is missing or was replaced,

@@ -131,6 +131,12 @@ const (
 	AnnotationRestoreAs = "elastichub.io/restore-as"
 	// AnnotationRelease on the definition of a kind is the release that it is of.
 	AnnotationRelease = "elastichub.io/release"
+	// AnnotationAgentKey on a kernel's Pod is the keyID of its gateway from whose key the secret of
+	// its agent follows; none: that key was never rotated, or the agent is of a former release.
+	AnnotationAgentKey = "elastichub.io/agent-key"
+	// AnnotationCopiedFrom on the Secret with a gateway's key names the one of a former release
+	// that has the same key and cannot be changed.
+	AnnotationCopiedFrom = "elastichub.io/copied-from"
 	// AnnotationSecretsRead on a Pod is changed when a Secret that it mounts was: the kubelet
 	// then brings the files up to date at once.
 	AnnotationSecretsRead = "elastichub.io/secrets-read"

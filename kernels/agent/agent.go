@@ -38,9 +38,10 @@ import (
 // agent is one run. Its supervisor (supervise.go) is the only one to change
 // the kernel; the server and the connections read it under mu.
 type agent struct {
-	cfg  Config
-	conn connection
-	log  *slog.Logger
+	cfg     Config
+	conn    connection
+	secrets *secrets
+	log     *slog.Logger
 
 	processes *processes // set before there is a kernel
 
@@ -100,7 +101,8 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 	if err := cfg.Validate(); err != nil {
 		return protocol.Result{}, err
 	}
-	serverTLS, err := cfg.Secret.ServerTLS()
+	log := about(cfg, cfg.Request)
+	secrets, err := newSecrets(cfg, log)
 	if err != nil {
 		return protocol.Result{}, err
 	}
@@ -120,8 +122,8 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 	defer control.Close()
 
 	a := &agent{
-		cfg: cfg, conn: conn,
-		log:      about(cfg, cfg.Request),
+		cfg: cfg, conn: conn, secrets: secrets,
+		log:      log,
 		signer:   wire.NewSigner([]byte(conn.Key)),
 		builder:  wire.NewBuilder("elastichub"),
 		activity: newActivity(time.Now(), cfg.IdleTimeout, cfg.CullConnected, cfg.BusyCPU, cfg.BusyGPU),
@@ -139,8 +141,16 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 	a.log.Info("agent started")
 	a.contacted(time.Now())
 	a.ctx, a.end = context.WithCancel(context.Background())
-	defer a.end()
-	return a.serve(ctx, tls.NewListener(batchListener{listener}, serverTLS), control)
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		secrets.follow(a.ctx)
+	}()
+	defer func() {
+		a.end()
+		<-following
+	}()
+	return a.serve(ctx, tls.NewListener(batchListener{listener}, secrets.serverTLS()), control)
 }
 
 // serve runs server and supervisor until the supervisor is done.

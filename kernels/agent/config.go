@@ -17,7 +17,8 @@ import (
 
 // Config of an agent. Begin with DefaultConfig or ConfigFromEnv.
 type Config struct {
-	Secret     keys.Secret // of this run of the kernel
+	Secret     keys.Secret // of this run of the kernel, with which its Pod was made
+	SecretFile string      // where it is read again; empty: it stays as it is
 	KernelID   string      // for logs
 	KernelName string      // kernel_name in the connection file
 	Listen     string      // address of the TLS server
@@ -116,6 +117,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		if err != nil {
 			return err
 		}
+		c.SecretFile = path
 		c.Secret, err = keys.Parse(string(raw))
 		return err
 	})

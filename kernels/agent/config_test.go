@@ -27,7 +27,7 @@ func TestConfigFromEnv(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(secret.Hex()+"\n"), 0o600))
 
 	want := DefaultConfig()
-	want.Secret = secret
+	want.Secret, want.SecretFile = secret, file
 	got, err := ConfigFromEnv(env(map[string]string{protocol.EnvKeyFile: file}))
 	require.NoError(t, err)
 	assert.Equal(t, want, got)

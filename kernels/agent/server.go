@@ -56,10 +56,12 @@ func (a *agent) server() *http.Server {
 
 func (a *agent) authorized(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !a.cfg.Secret.Accepts(r.Header.Get("Authorization")) {
+		leave, is := a.secrets.admit(r.Header.Get("Authorization"), connOf(r))
+		if !is {
 			problem(w, http.StatusUnauthorized, "Unauthorized", "the bearer token of this kernel's agent is required")
 			return
 		}
+		defer leave()
 		a.contacted(time.Now())
 		if isPort(r) {
 			next.ServeHTTP(w, r)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,23 +46,50 @@ func targetOf(k *v1alpha1.JupyterKernel) (target, bool) {
 	return target{uid: string(k.UID), run: k.Status.Run, ip: k.Status.PodIP, warm: k.Status.Warm}, true
 }
 
-// agents reaches agents with the gateway's key.
+// agents reaches agents with the gateway's keys.
 type agents struct {
-	key  *reread[[]byte]
+	keys *reread[gatewayKeys]
 	seen *skew.Seen
 }
 
-// client returns an HTTP client for one agent; it pins the agent's key. Close
-// its idle connections after use.
-func (a *agents) client(t target) (*http.Client, keys.Secret, error) {
-	key, err := a.key.get()
+// secrets are those of which the agent has one.
+func (a *agents) secrets(t target) (keys.Secrets, error) {
+	found, err := a.keys.get()
 	if err != nil {
-		return nil, keys.Secret{}, failBecause(kindUnavailable, "The gateway's key cannot be read now.", err)
+		return nil, failBecause(kindUnavailable, "The gateway's key cannot be read now.", err)
 	}
-	secret, err := keys.ForRun(key, t.uid, t.run, t.warm)
+	return found.counting.ForRun(t.uid, t.run, t.warm)
+}
+
+// secret is the one that the agent has. While the gateway's key is rotated that is asked of it.
+func (a *agents) secret(ctx context.Context, t target) (keys.Secret, error) {
+	all, err := a.secrets(t)
 	if err != nil {
-		return nil, keys.Secret{}, err
+		return keys.Secret{}, err
 	}
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var has keys.Secret
+	err = all.Try(func(secret keys.Secret) error {
+		conn, err := (&tls.Dialer{Config: secret.ClientTLS()}).DialContext(ctx, "tcp", hostOf(t))
+		if err != nil {
+			return err
+		}
+		has = secret
+		return conn.Close()
+	})
+	if err != nil {
+		return keys.Secret{}, failBecause(kindUnavailable, "The kernel cannot be reached now.", err)
+	}
+	return has, nil
+}
+
+// clientOf returns an HTTP client for the agent that has the secret; it pins the agent's
+// key. Close its idle connections after use.
+func clientOf(secret keys.Secret) *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, address)
@@ -70,7 +98,7 @@ func (a *agents) client(t target) (*http.Client, keys.Secret, error) {
 		}
 		return &readAhead{Conn: conn}, nil
 	}
-	return protocol.Client(secret, dial, dialTimeout), secret, nil
+	return protocol.Client(secret, dial, dialTimeout)
 }
 
 func (t target) url(scheme, path string, query url.Values) string {
@@ -100,10 +128,15 @@ func (a *agents) restart(ctx context.Context, t target) error {
 }
 
 func (a *agents) call(ctx context.Context, t target, method, path string, want int, answer any) error {
-	c, secret, err := a.client(t)
+	secrets, err := a.secrets(t)
 	if err != nil {
 		return err
 	}
+	return secrets.Try(func(secret keys.Secret) error { return a.callAs(ctx, secret, t, method, path, want, answer) })
+}
+
+func (a *agents) callAs(ctx context.Context, secret keys.Secret, t target, method, path string, want int, answer any) error {
+	c := clientOf(secret)
 	defer c.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, method, t.url("https", path, nil), nil)
 	if err != nil {
@@ -147,11 +180,19 @@ type resume struct {
 }
 
 // dial opens the channels WebSocket of a session. The caller closes it.
-func (a *agents) dial(ctx context.Context, t target, session string, from resume) (*websocket.Conn, error) {
-	c, secret, err := a.client(t)
+func (a *agents) dial(ctx context.Context, t target, session string, from resume) (conn *websocket.Conn, err error) {
+	secrets, err := a.secrets(t)
 	if err != nil {
 		return nil, err
 	}
+	err = secrets.Try(func(secret keys.Secret) (err error) {
+		conn, err = a.dialAs(ctx, secret, t, session, from)
+		return err
+	})
+	return conn, err
+}
+
+func (a *agents) dialAs(ctx context.Context, secret keys.Secret, t target, session string, from resume) (*websocket.Conn, error) {
 	query := url.Values{protocol.QuerySession: {session}}
 	if from.epoch != "" {
 		query.Set(protocol.QueryEpoch, from.epoch)
@@ -162,7 +203,7 @@ func (a *agents) dial(ctx context.Context, t target, session string, from resume
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
 	conn, answer, err := websocket.Dial(ctx, t.url("wss", protocol.PathChannels, query), &websocket.DialOptions{
-		HTTPClient:   c,
+		HTTPClient:   clientOf(secret),
 		HTTPHeader:   header,
 		Subprotocols: []string{protocol.Subprotocol},
 	})

@@ -16,7 +16,7 @@ import (
 // nothing of the kernel's UID.
 func TestSecretOfAWarmPod(t *testing.T) {
 	key := bytes.Repeat([]byte{7}, keys.Size)
-	a := &agents{key: &reread[[]byte]{load: func() ([]byte, error) { return key, nil }, now: time.Now}}
+	a := &agents{keys: &reread[gatewayKeys]{load: func() (gatewayKeys, error) { return gatewayKeys{counting: keys.GatewayKeys{key}}, nil }, now: time.Now}}
 	k := &v1alpha1.JupyterKernel{}
 	k.UID, k.Spec.Run = "uid", 3
 	k.Status = v1alpha1.JupyterKernelStatus{Phase: v1alpha1.KernelReady, Run: 3, PodIP: "10.0.0.1"}
@@ -28,10 +28,10 @@ func TestSecretOfAWarmPod(t *testing.T) {
 		target, ok := targetOf(k)
 		require.True(t, ok)
 		assert.Equal(t, int64(3), target.run, "it is still that run of the kernel")
-		_, secret, err := a.client(target)
+		secrets, err := a.secrets(target)
 		require.NoError(t, err)
 		want, err := keys.Derive(key, derived.id, derived.n)
 		require.NoError(t, err)
-		assert.Equal(t, want.Hex(), secret.Hex())
+		assert.Equal(t, keys.Secrets{want}, secrets)
 	}
 }

@@ -3,7 +3,6 @@ package gateway
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,20 +57,31 @@ func readSecret(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// loadKey reads the gateway's key: 32 raw bytes or 64 hexadecimal digits.
-func loadKey(path string) ([]byte, error) {
-	raw, err := readSecret(path)
+// gatewayKeys are from what the secrets of agents follow.
+type gatewayKeys struct {
+	counting keys.GatewayKeys
+	mark     string
+}
+
+// loadKeys reads the gateway's key, 32 raw bytes or 64 hexadecimal digits, and those that count
+// beside it at a time, all of one moment.
+func loadKeys(path string, now time.Time) (gatewayKeys, error) {
+	files, err := rotation.ReadTogether(path, rotation.KeyNext, rotation.KeyFormer, rotation.KeyFormerUntil, rotation.KeyMark)
 	if err != nil {
-		return nil, fmt.Errorf("gateway: key file: %w", err)
+		return gatewayKeys{}, fmt.Errorf("gateway: key file: %w", err)
 	}
-	if len(raw) == keys.Size {
-		return raw, nil
+	if len(files.Value) == keys.Size {
+		return gatewayKeys{counting: keys.GatewayKeys{[]byte(files.Value)}}, nil
 	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(raw)))
-	if err != nil || len(key) != keys.Size {
-		return nil, errors.New("gateway: the key file must hold 32 bytes or 64 hexadecimal digits")
+	values, err := files.Values()
+	if err != nil {
+		return gatewayKeys{}, fmt.Errorf("gateway: key file: %w", err)
 	}
-	return key, nil
+	counting, err := keys.ParseGatewayKeys(values, now)
+	if err != nil {
+		return gatewayKeys{}, fmt.Errorf("gateway: key file: %w", err)
+	}
+	return gatewayKeys{counting, values.Mark}, nil
 }
 
 // publicKeysFile is beside the file with the key that signs tokens, and has all that count.

@@ -109,11 +109,11 @@ func (s *Server) passPort(w http.ResponseWriter, c *call) error {
 		return fail(kindUnavailable, fmt.Sprintf("%d of your requests to servers in kernels are under way; no more are taken at a time.", passedPerUser))
 	}
 	defer s.passes.leave(c.id.owner())
-	client, secret, err := s.agents.client(t)
+	secret, err := s.agents.secret(c.Context(), t)
 	if err != nil {
 		return err
 	}
-	transport, ok := client.Transport.(*http.Transport)
+	transport, ok := clientOf(secret).Transport.(*http.Transport)
 	if !ok {
 		return errors.New("gateway: the agent's client has another transport")
 	}

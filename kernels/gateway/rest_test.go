@@ -673,11 +673,13 @@ func TestKeyFile(t *testing.T) {
 	} {
 		path := filepath.Join(dir, "key")
 		require.NoError(t, os.WriteFile(path, []byte(c.content), 0o600))
-		got, err := loadKey(path)
-		assert.Equal(t, c.want, got, name)
+		got, err := loadKeys(path, time.Now())
 		assert.Equal(t, c.want == nil, err != nil, name)
+		if c.want != nil {
+			assert.Equal(t, keys.GatewayKeys{c.want}, got.counting, name)
+		}
 	}
-	_, err := loadKey(filepath.Join(dir, "none"))
+	_, err := loadKeys(filepath.Join(dir, "none"), time.Now())
 	assert.Error(t, err)
 }
 

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"bytes"
+	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +20,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/rotation"
 	"github.com/elastichub/elastichub/tokens"
 )
@@ -144,4 +148,56 @@ func TestKeysOfTokensAreOfOneMoment(t *testing.T) {
 	assert.Positive(t, reads["first"])
 	assert.Positive(t, reads["second"])
 	assert.Len(t, reads, 2)
+}
+
+// TestAgentsOfTwoKeys: while the gateway's key is rotated an agent has a secret of either, and
+// is reached in every way; one of a key that counts no more is not.
+func TestAgentsOfTwoKeys(t *testing.T) {
+	w := newWorld(t)
+	id := w.start("nb-bob", "python-cpu")
+	agent := w.agent(id, 1)
+	w.phase(id, v1alpha1.KernelReady, 1, agent.ip)
+	next := bytes.Repeat([]byte{8}, keys.Size)
+	dir := t.TempDir()
+	put := func(name string, value []byte) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(hex.EncodeToString(value)), 0o600))
+	}
+	var ahead atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	w.server.agents.keys = &reread[gatewayKeys]{now: now, load: func() (gatewayKeys, error) { return loadKeys(filepath.Join(dir, "key"), now()) }}
+	at, ok := targetOf(w.kernel(id))
+	require.True(t, ok)
+	reach := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := w.server.agents.state(ctx, at)
+		secret, found := w.server.agents.secret(ctx, at)
+		conn, dialed := w.server.agents.dial(ctx, at, "s", resume{})
+		if dialed == nil {
+			_ = conn.CloseNow()
+			want, err := keys.Derive(w.key, at.uid, at.run)
+			require.NoError(t, err)
+			assert.Equal(t, want, secret)
+		}
+		assert.Equal(t, err == nil, dialed == nil)
+		if found != nil {
+			assert.Error(t, err)
+		}
+		return err
+	}
+	put("key", w.key)
+	require.NoError(t, reach())
+	put("next", next)
+	ahead.Add(int64(rereadAfter))
+	require.NoError(t, reach())
+	put("key", next)
+	put("former", w.key)
+	require.NoError(t, os.Remove(filepath.Join(dir, "next")))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "former-until"), []byte(now().Add(time.Hour).Format(time.RFC3339)), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "mark"), []byte("m2"), 0o600))
+	ahead.Add(int64(rereadAfter))
+	require.NoError(t, reach())
+	assert.Equal(t, "m2", w.server.keyMark())
+	ahead.Add(int64(time.Hour))
+	require.ErrorIs(t, reach(), keys.ErrPeer, "the former's time is over")
 }

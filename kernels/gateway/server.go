@@ -97,7 +97,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		cfg: cfg, log: deps.Log, now: now, synced: deps.Synced, timing: defaultTiming,
 		registry: deps.Registry, metrics: newMetrics(deps.Registry),
 		auth: newAuthenticator(cfg, deps.Cache, now), store: newStore(cfg, deps.Cache, deps.API, now), cache: deps.Cache,
-		agents: &agents{key: &reread[[]byte]{now: now, load: func() ([]byte, error) { return loadKey(cfg.KeyFile) }}},
+		agents: &agents{keys: &reread[gatewayKeys]{now: now, load: func() (gatewayKeys, error) { return loadKeys(cfg.KeyFile, now()) }}},
 		infos:  newInfos(), activity: newActivity(cfg.bounds.socketsPerUser), refusals: newRefusals(now),
 		passes: &passes{count: map[string]int{}}, tracer: deps.Tracer,
 		seen: skew.NewSeen(skew.Gateway, skew.GatewayProtocol, now),
@@ -107,7 +107,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.memory = newBudget(cfg.MessageBytes, s.metrics.memory, s.metrics.held)
 	s.left = newLeftovers(now, s.memory)
 	s.serving, s.stop = context.WithCancel(context.Background())
-	_, keyErr := s.agents.key.get()
+	_, keyErr := s.agents.keys.get()
 	_, verifierErr := s.auth.keys.get()
 	_, clientsErr := s.auth.clients.get()
 	if err := errors.Join(keyErr, verifierErr, clientsErr); err != nil {
@@ -211,13 +211,22 @@ func (s *Server) health() http.Handler {
 	}
 	mux.Handle("GET /metrics", metrics)
 	mux.Handle(skew.Path, s.seen)
-	mux.Handle(rotation.Path, rotation.Marks(map[string]func() string{"signing": s.tokenMark}))
+	mux.Handle(rotation.Path, rotation.Marks(map[string]func() string{"signing": s.tokenMark, "gateway-key": s.keyMark}))
 	return mux
 }
 
 // tokenMark is that of the keys of tokens.
 func (s *Server) tokenMark() string {
 	keys, err := s.auth.keys.get()
+	if err != nil {
+		return ""
+	}
+	return keys.mark
+}
+
+// keyMark is that of the keys from which secrets of agents follow.
+func (s *Server) keyMark() string {
+	keys, err := s.agents.keys.get()
 	if err != nil {
 		return ""
 	}

@@ -55,11 +55,11 @@ type farAgents struct {
 	busy, parked bool
 }
 
-func (a *farAgents) Report(context.Context, string, keys.Secret) (protocol.Report, error) {
+func (a *farAgents) Report(context.Context, string, keys.Secrets) (protocol.Report, error) {
 	return protocol.Report{Told: skew.Told{Release: "9.9.0"}}, nil
 }
 
-func (a *farAgents) ParkByHand(context.Context, string, keys.Secret, time.Duration) (bool, error) {
+func (a *farAgents) ParkByHand(context.Context, string, keys.Secrets, time.Duration) (bool, error) {
 	a.parked = !a.busy
 	return a.parked, nil
 }

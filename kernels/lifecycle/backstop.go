@@ -323,15 +323,15 @@ func (b *backstop) keptUntil(k *v1alpha1.JupyterKernel) time.Time {
 }
 
 // prepare gathers whom to ask.
-func (b *backstop) prepare(ctx context.Context) ([]inquiry, []keys.Secret, error) {
+func (b *backstop) prepare(ctx context.Context) ([]inquiry, []keys.Secrets, error) {
 	var kernels v1alpha1.JupyterKernelList
 	if err := b.client.List(ctx, &kernels); err != nil {
 		return nil, nil, fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	reader := podspec.OnePass(b.client)
-	gatewayKeys := map[types.NamespacedName][]byte{}
+	gatewayKeys := map[types.NamespacedName]podspec.GatewayKey{}
 	var inquiries []inquiry
-	var secrets []keys.Secret
+	var secrets []keys.Secrets
 	for i := range kernels.Items {
 		k := &kernels.Items[i]
 		if !HasAgent(k) || k.Spec.KernelSpec == "" {
@@ -351,7 +351,7 @@ func (b *backstop) prepare(ctx context.Context) ([]inquiry, []keys.Secret, error
 			}
 			gatewayKeys[gateway] = key
 		}
-		secret, err := keys.ForRun(key, string(k.UID), k.Status.Run, k.Status.Warm)
+		secret, err := key.ForRun(string(k.UID), k.Status.Run, k.Status.Warm)
 		if err != nil {
 			continue
 		}

@@ -247,36 +247,36 @@ type silentAgents struct {
 	calls []string
 }
 
-func (a *silentAgents) ParkForBudget(context.Context, string, keys.Secret, time.Duration, bool) (bool, error) {
+func (a *silentAgents) ParkForBudget(context.Context, string, keys.Secrets, time.Duration, bool) (bool, error) {
 	return false, errors.New("silent")
 }
 
-func (a *silentAgents) Notify(context.Context, string, keys.Secret, protocol.Notice) error {
+func (a *silentAgents) Notify(context.Context, string, keys.Secrets, protocol.Notice) error {
 	return errors.New("silent")
 }
 
-func (a *silentAgents) ParkByHand(context.Context, string, keys.Secret, time.Duration) (bool, error) {
+func (a *silentAgents) ParkByHand(context.Context, string, keys.Secrets, time.Duration) (bool, error) {
 	return false, errors.New("no answer")
 }
 
-func (a *silentAgents) SetIdle(context.Context, string, keys.Secret, protocol.IdleLimits) error {
+func (a *silentAgents) SetIdle(context.Context, string, keys.Secrets, protocol.IdleLimits) error {
 	return nil
 }
 
-func (a *silentAgents) SetKeep(context.Context, string, keys.Secret, protocol.KeepState) (bool, error) {
+func (a *silentAgents) SetKeep(context.Context, string, keys.Secrets, protocol.KeepState) (bool, error) {
 	return false, errors.New("not asked")
 }
 
-func (a *silentAgents) SetVariables(context.Context, string, keys.Secret, protocol.Variables) error {
+func (a *silentAgents) SetVariables(context.Context, string, keys.Secrets, protocol.Variables) error {
 	return nil
 }
 
-func (a *silentAgents) Shutdown(context.Context, string, keys.Secret) error { return nil }
+func (a *silentAgents) Shutdown(context.Context, string, keys.Secrets) error { return nil }
 
-func (a *silentAgents) Report(_ context.Context, ip string, secret keys.Secret) (protocol.Report, error) {
+func (a *silentAgents) Report(_ context.Context, ip string, secrets keys.Secrets) (protocol.Report, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.calls = append(a.calls, ip+" "+secret.Bearer())
+	a.calls = append(a.calls, ip+" "+secrets[0].Bearer())
 	if idle, ok := a.idle[ip]; ok {
 		return protocol.Report{Idle: idle}, nil
 	}

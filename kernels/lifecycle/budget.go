@@ -225,14 +225,14 @@ func (r *kernelReconciler) askForBudget(ctx context.Context, k *v1alpha1.Jupyter
 	if !HasAgent(k) || k.Spec.KernelSpec == "" {
 		return refused
 	}
-	secret, err := podspec.AgentSecret(ctx, r.live, k)
+	secrets, err := podspec.AgentSecrets(ctx, r.live, k)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "the agent of a kernel whose budget is spent cannot be asked")
 		return refused
 	}
 	calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
-	agreed, err := r.agents.ParkForBudget(calling, k.Status.PodIP, secret, parkIdle, f.onBudget == v1alpha1.OnBudgetWhole)
+	agreed, err := r.agents.ParkForBudget(calling, k.Status.PodIP, secrets, parkIdle, f.onBudget == v1alpha1.OnBudgetWhole)
 	switch {
 	case err != nil:
 		log.FromContext(ctx).Info("the agent of a kernel whose budget is spent does not answer", "error", err.Error())
@@ -254,11 +254,11 @@ func (r *kernelReconciler) tellBudget(ctx context.Context, k *v1alpha1.JupyterKe
 	if reason != "" {
 		text = f.notice()
 	}
-	secret, err := podspec.AgentSecret(ctx, r.live, k)
+	secrets, err := podspec.AgentSecrets(ctx, r.live, k)
 	if err == nil {
 		calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 		defer cancel()
-		err = r.agents.Notify(calling, k.Status.PodIP, secret, protocol.Notice{Text: text})
+		err = r.agents.Notify(calling, k.Status.PodIP, secrets, protocol.Notice{Text: text})
 	}
 	if err != nil {
 		log.FromContext(ctx).Info("a notice of a budget is not in the cells", "error", err.Error())

@@ -41,7 +41,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 		return nil
 	}
 	var secret *corev1.Secret
-	var agent keys.Secret
+	var agent agentKey
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.unchanged(gctx, k) })
 	if built.Gateway != nil {
@@ -65,7 +65,7 @@ func (r *kernelReconciler) create(ctx context.Context, k *v1alpha1.JupyterKernel
 			}
 			return fmt.Errorf("kernels: create Secret: %w", err)
 		}
-		podspec.IntroduceKubelet(pod, agent)
+		podspec.IntroduceKubelet(pod, agent.secret, agent.id)
 	}
 	return r.createPod(ctx, k, pod, p)
 }
@@ -129,14 +129,21 @@ func (r *kernelReconciler) askWhetherTaken(ctx context.Context, k *v1alpha1.Jupy
 	return nil
 }
 
+// agentKey is the secret of an agent, and the ID of the gateway's key from which it follows.
+type agentKey struct {
+	secret keys.Secret
+	id     string
+}
+
 // runSecret is the Secret that the Pod of a run mounts, and the agent's secret in it.
-func (r *kernelReconciler) runSecret(ctx context.Context, k *v1alpha1.JupyterKernel, built *podspec.Built) (*corev1.Secret, keys.Secret, error) {
-	agent, err := podspec.AgentSecret(ctx, r.live, k)
+func (r *kernelReconciler) runSecret(ctx context.Context, k *v1alpha1.JupyterKernel, built *podspec.Built) (*corev1.Secret, agentKey, error) {
+	key, secrets, err := podspec.AgentKey(ctx, r.live, k)
 	if err != nil {
-		return nil, agent, err
+		return nil, agentKey{}, err
 	}
+	agent := agentKey{secrets[0], key.ID()}
 	keep, err := r.keepKeys(k, built)
-	return podspec.RunSecret(k, agent, keep...), agent, err
+	return podspec.RunSecret(k, agent.secret, keep...), agent, err
 }
 
 // restoreSecret makes the Secret anew that a Pod waits for which does not start, if that

@@ -73,13 +73,13 @@ func (r *idleReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	if rule.Obeyed(pod) {
 		return reconcile.Result{}, nil
 	}
-	secret, err := podspec.AgentSecret(ctx, r.live, k)
+	secrets, err := podspec.AgentSecrets(ctx, r.live, k)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
-	if err := r.agents.SetIdle(calling, k.Status.PodIP, secret, rule.Limits()); err != nil {
+	if err := r.agents.SetIdle(calling, k.Status.PodIP, secrets, rule.Limits()); err != nil {
 		return reconcile.Result{}, fmt.Errorf("kernels: tell agent its idle time: %w", err)
 	}
 	noted := pod.DeepCopy()
@@ -126,23 +126,23 @@ func setupIdle(mgr manager.Manager, owner *namespaces.Owner, r *idleReconciler, 
 // error means that the call may or may not have been obeyed; it can be repeated.
 type Agents interface {
 	// SetIdle sets when the kernel is parked. It may take two calls.
-	SetIdle(ctx context.Context, ip string, secret keys.Secret, limits protocol.IdleLimits) error
+	SetIdle(ctx context.Context, ip string, secrets keys.Secrets, limits protocol.IdleLimits) error
 	// SetVariables sets what the kernel has in its environment over what its Pod says,
 	// and where it runs.
-	SetVariables(ctx context.Context, ip string, secret keys.Secret, told protocol.Variables) error
+	SetVariables(ctx context.Context, ip string, secrets keys.Secrets, told protocol.Variables) error
 	// SetKeep tells how the kernel's state is kept, once, before anybody speaks to it, and
 	// reports whether the agent agreed.
-	SetKeep(ctx context.Context, ip string, secret keys.Secret, state protocol.KeepState) (bool, error)
+	SetKeep(ctx context.Context, ip string, secrets keys.Secrets, state protocol.KeepState) (bool, error)
 	// Shutdown ends the kernel, as its owner does: nothing is kept of it.
-	Shutdown(ctx context.Context, ip string, secret keys.Secret) error
+	Shutdown(ctx context.Context, ip string, secrets keys.Secrets) error
 	// Report tells how the kernel is.
-	Report(ctx context.Context, ip string, secret keys.Secret) (protocol.Report, error)
+	Report(ctx context.Context, ip string, secrets keys.Secrets) (protocol.Report, error)
 	// ParkByHand ends the kernel as its idle time would, if it has been idle for so
 	// long; false: it was not.
-	ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error)
+	ParkByHand(ctx context.Context, ip string, secrets keys.Secrets, idle time.Duration) (bool, error)
 	// ParkForBudget does so, also while clients hold the kernel, for a budget that is spent;
 	// with whole only if all of its variables are kept.
-	ParkForBudget(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, whole bool) (bool, error)
+	ParkForBudget(ctx context.Context, ip string, secrets keys.Secrets, idle time.Duration, whole bool) (bool, error)
 	// Notify has people read a notice in their cells.
-	Notify(ctx context.Context, ip string, secret keys.Secret, notice protocol.Notice) error
+	Notify(ctx context.Context, ip string, secrets keys.Secrets, notice protocol.Notice) error
 }

@@ -28,11 +28,11 @@ func (r *kernelReconciler) discardState(ctx context.Context, k *v1alpha1.Jupyter
 	if err != nil || !r.pods.StateOf(in).Enabled {
 		return err
 	}
-	secret, err := podspec.AgentSecret(ctx, r.live, k)
+	secrets, err := podspec.AgentSecrets(ctx, r.live, k)
 	if err != nil {
 		return err
 	}
 	calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
-	return r.agents.Shutdown(calling, k.Status.PodIP, secret)
+	return r.agents.Shutdown(calling, k.Status.PodIP, secrets)
 }

@@ -37,9 +37,13 @@ func (r *kernelReconciler) observe(ctx context.Context, k *v1alpha1.JupyterKerne
 		return observed{}, err
 	}
 	pod, others := splitByName(pods, podspec.CurrentPodName(k.Name, k.Status))
+	key, err := r.rekey(ctx, k, pod, &gateway)
+	if err != nil {
+		return observed{}, err
+	}
 	return observed{
 		kernel: k, pods: pods, pod: pod, others: others, vanished: r.lastOf(k), hint: r.hintOf(ctx, k, pod), growth: r.growthOf(ctx, k, pod), now: r.now(),
-		onIdle: gateway.Spec.OnIdle, gatewayMade: gateway.CreationTimestamp.Time, keyMade: keyMade(&gateway),
+		onIdle: gateway.Spec.OnIdle, gatewayMade: gateway.CreationTimestamp.Time, keyMade: keyMade(&gateway), key: key,
 		snoozeBound: bound, agent: r.backstop.of(k), nodes: r.nodesOf(ctx, pods), park: r.askToPark(ctx, k, pod, budget), budget: budget,
 		restored: copied,
 	}, nil

@@ -64,14 +64,14 @@ func (r *kernelReconciler) askToPark(ctx context.Context, k *v1alpha1.JupyterKer
 	if k.Status.Phase != v1alpha1.KernelReady || !HasAgent(k) || k.Spec.KernelSpec == "" {
 		return refused
 	}
-	secret, err := podspec.AgentSecret(ctx, r.live, k)
+	secrets, err := podspec.AgentSecrets(ctx, r.live, k)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "the agent of a kernel that is to be parked cannot be asked")
 		return refused
 	}
 	calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
-	agreed, err := r.agents.ParkByHand(calling, k.Status.PodIP, secret, parkIdle)
+	agreed, err := r.agents.ParkByHand(calling, k.Status.PodIP, secrets, parkIdle)
 	switch {
 	case err != nil:
 		log.FromContext(ctx).Info("the agent of a kernel that is to be parked does not answer", "error", err.Error())

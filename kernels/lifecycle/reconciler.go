@@ -107,6 +107,9 @@ func (r *kernelReconciler) advance(ctx context.Context, k *v1alpha1.JupyterKerne
 		pods = append(slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return p.Name == pod.Name }), pod)
 	}
 	o, err := r.observe(ctx, k, pods)
+	if errors.Is(err, errChanged) {
+		return reconcile.Result{RequeueAfter: Shortly}, nil
+	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}

@@ -83,11 +83,11 @@ func setupKernels(mgr manager.Manager, owner *namespaces.Owner, r *kernelReconci
 		Complete(owner.Guard(r))
 }
 
-// keyChanged: a gateway's key was made anew.
+// keyChanged: a gateway's key was made anew, or rotated.
 func keyChanged(e event.UpdateEvent) bool {
 	old, ok1 := e.ObjectOld.(*v1alpha1.JupyterGateway)
 	current, ok2 := e.ObjectNew.(*v1alpha1.JupyterGateway)
-	return ok1 && ok2 && old.Status.KeySecret != current.Status.KeySecret
+	return ok1 && ok2 && (old.Status.KeySecret != current.Status.KeySecret || old.Status.KeyID != current.Status.KeyID)
 }
 
 // podEvents enqueues the kernel of a Pod, and keeps how deleted Pods looked last.

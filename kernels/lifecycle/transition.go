@@ -12,6 +12,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/podstate"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/recheck"
 )
 
 // Conditions of a JupyterKernel. The first three are elastic-jupyter-operator's.
@@ -70,6 +71,8 @@ type observed struct {
 	gatewayMade time.Time
 	// keyMade is when its key was made anew.
 	keyMade time.Time
+	// key is how the secret of the run's agent stands to it.
+	key keyStanding
 	// agent is what the backstop has found.
 	agent finding
 	// snoozeBound is how long in all the run may be kept by hand.
@@ -228,6 +231,13 @@ func (p *plan) followPod(v observed) {
 	if v.keyMade.After(pod.CreationTimestamp.Time) {
 		p.end(v, podstate.Ending{Cause: v1alpha1.CauseOrphaned, Disrupted: true, Message: "The key of the kernel's gateway was deleted, and another was made."})
 		return
+	}
+	if v.key.lost {
+		p.end(v, podstate.Ending{Cause: v1alpha1.CauseOrphaned, Disrupted: true, Message: "The key of the kernel's gateway was changed, and the kernel's agent, of a former release, knows the former alone."})
+		return
+	}
+	if !v.key.until.IsZero() {
+		p.lookAgain = recheck.Sooner(p.lookAgain, max(v.key.until.Sub(v.now), time.Second))
 	}
 	p.followBudget(v)
 	if p.followAgent(v) || p.park(v) {

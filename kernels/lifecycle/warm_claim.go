@@ -160,7 +160,7 @@ func (r *kernelReconciler) tell(ctx context.Context, k *v1alpha1.JupyterKernel, 
 		}
 		return errNotReady
 	}
-	secret, err := podspec.AgentSecret(ctx, r.live, k)
+	secrets, err := podspec.AgentSecrets(ctx, r.live, k)
 	if err != nil {
 		return err
 	}
@@ -172,20 +172,20 @@ func (r *kernelReconciler) tell(ctx context.Context, k *v1alpha1.JupyterKernel, 
 	ctx, cancel := context.WithTimeout(ctx, 4*protocol.CallTimeout)
 	defer cancel()
 	if len(told.Variables) > 0 || told.Directory != nil {
-		if err := r.agents.SetVariables(ctx, pod.Status.PodIP, secret, told); err != nil {
+		if err := r.agents.SetVariables(ctx, pod.Status.PodIP, secrets, told); err != nil {
 			return fmt.Errorf("%w: it cannot be told its variables: %w", errWarmPodLost, err)
 		}
 	}
-	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secret, rule.Limits()); err != nil {
+	if err := r.agents.SetIdle(ctx, pod.Status.PodIP, secrets, rule.Limits()); err != nil {
 		return fmt.Errorf("%w: its agent does not answer: %w", errWarmPodLost, err)
 	}
-	return r.tellKeep(ctx, k, pod, secret, in)
+	return r.tellKeep(ctx, k, pod, secrets, in)
 }
 
 // tellKeep tells the agent how the kernel's state is kept, if it is, and has it loaded. It
 // comes last, and an agent that has given no answer is asked again: one that keeps the
 // state would save it when its Pod is given up.
-func (r *kernelReconciler) tellKeep(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, secret keys.Secret, in podspec.Parts) error {
+func (r *kernelReconciler) tellKeep(ctx context.Context, k *v1alpha1.JupyterKernel, pod *corev1.Pod, secrets keys.Secrets, in podspec.Parts) error {
 	state, is := r.pods.KeepTold(in)
 	if !is {
 		return nil
@@ -197,7 +197,7 @@ func (r *kernelReconciler) tellKeep(ctx context.Context, k *v1alpha1.JupyterKern
 	for _, key := range found {
 		state.Keys = append(state.Keys, key.Hex())
 	}
-	told, err := r.agents.SetKeep(ctx, pod.Status.PodIP, secret, state)
+	told, err := r.agents.SetKeep(ctx, pod.Status.PodIP, secrets, state)
 	if err != nil {
 		return fmt.Errorf("kernels: tell agent how the state is kept: %w", err)
 	}

@@ -103,9 +103,8 @@ func KernelContainerOf(pod *corev1.Pod) *corev1.Container {
 	return KernelContainer(&pod.Spec)
 }
 
-// addAgent puts the agent's container before all others, which end when it says so. That
-// of a warm Pod is told the key of what is kept later.
-func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.EnvVar, keeps, warm bool) {
+// addAgent puts the agent's container before all others, which end when it says so.
+func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.EnvVar, keeps bool) {
 	spec := &pod.Spec
 	main.Args = nil
 	main.StartupProbe, main.ReadinessProbe, main.Lifecycle = nil, nil, nil
@@ -129,10 +128,6 @@ func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.
 	if slices.ContainsFunc(users, func(u *int64) bool { return u != nil && *u == agentUser }) {
 		user = agentUserToo
 	}
-	secrets := []corev1.KeyToPath{{Key: KeyName, Path: KeyName}}
-	if keeps && !warm {
-		secrets = append(secrets, corev1.KeyToPath{Key: KeepKeyName, Path: KeepKeyName})
-	}
 	pod.Annotations[annotationDefaultContainer] = main.Name
 	spec.Containers = append([]corev1.Container{agentContainer(cfg, user, env)}, spec.Containers...)
 	spec.Volumes = append(spec.Volumes,
@@ -141,7 +136,7 @@ func addAgent(cfg Config, pod *corev1.Pod, main *corev1.Container, env []corev1.
 			Medium: corev1.StorageMediumMemory, SizeLimit: ptr.To(resource.MustParse("4Mi")),
 		}}},
 		corev1.Volume{Name: keyVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
-			SecretName: pod.Name, DefaultMode: ptr.To[int32](0o440), Items: secrets,
+			SecretName: pod.Name, DefaultMode: ptr.To[int32](0o440), // as a whole: what comes into it later is read
 		}}})
 	spec.ShareProcessNamespace = nil
 	spec.RestartPolicy = corev1.RestartPolicyNever
@@ -194,11 +189,23 @@ func liveProbe() *corev1.Probe {
 }
 
 // IntroduceKubelet tells the kubelet how to present itself to the agent of a Pod
-// that is about to be created. It is apart from Build, which knows no secrets.
-func IntroduceKubelet(pod *corev1.Pod, agent keys.Secret) {
+// that is about to be created, and notes the ID of the gateway's key from which the
+// agent's secret follows. It is apart from Build, which knows no secrets.
+func IntroduceKubelet(pod *corev1.Pod, agent keys.Secret, key string) {
+	if key != "" {
+		pod.Annotations[v1alpha1.AnnotationAgentKey] = key
+	}
 	for i := range pod.Spec.Containers {
 		if p := pod.Spec.Containers[i].LivenessProbe; p != nil && p.HTTPGet != nil && p.HTTPGet.Path == protocol.PathLive {
 			p.HTTPGet.HTTPHeaders = []corev1.HTTPHeader{{Name: protocol.HeaderProbe, Value: agent.Probe()}}
 		}
 	}
+}
+
+// FollowsKey reports whether the agent of a Pod reads its secret again when that is changed.
+// Those of former releases see nothing but what they began with.
+func FollowsKey(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.Name == keyVolume && v.Secret != nil && len(v.Secret.Items) == 0
+	})
 }

@@ -65,7 +65,7 @@ func Build(cfg Config, in Parts) (*corev1.Pod, error) {
 	if main.Env, err = in.environment(main, gpus); err != nil {
 		return nil, err
 	}
-	addAgent(cfg, pod, main, in.agentEnvironment(cfg, gpus), keep.Enabled, in.Warm)
+	addAgent(cfg, pod, main, in.agentEnvironment(cfg, gpus), keep.Enabled)
 	finish(cfg, pod, in)
 	return pod, nil
 }

@@ -756,7 +756,17 @@ func TestTheAgentIsApart(t *testing.T) {
 	require.NoError(t, err)
 	secret, err := keys.Derive(make([]byte, keys.Size), "u", 1)
 	require.NoError(t, err)
-	IntroduceKubelet(pod, secret)
+	IntroduceKubelet(pod, secret, "id")
+
+	assert.Equal(t, "id", pod.Annotations["elastichub.io/agent-key"])
+	assert.True(t, FollowsKey(pod))
+	for i := range pod.Spec.Volumes { // of a former release
+		if pod.Spec.Volumes[i].Name == keyVolume {
+			former := pod.DeepCopy()
+			former.Spec.Volumes[i].Secret.Items = []corev1.KeyToPath{{Key: KeyName, Path: KeyName}}
+			assert.False(t, FollowsKey(former))
+		}
+	}
 
 	assert.True(t, HasAgentContainer(&pod.Spec))
 	assert.Equal(t, "kernel", KernelContainer(&pod.Spec).Name)

@@ -146,7 +146,7 @@ func (in Parts) version() string {
 	fmt.Fprintf(&text, "run %d/loads %d/", runOf(in.Kernel), in.loads())
 	if in.Gateway != nil {
 		note(in.Gateway)
-		text.WriteString(in.Gateway.Status.KeySecret)
+		text.WriteString(in.Gateway.Status.KeySecret + "/" + in.Gateway.Status.KeyID)
 	}
 	text.WriteString("/spec ")
 	if in.Spec != nil {

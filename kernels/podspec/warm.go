@@ -120,7 +120,7 @@ func (in Parts) warmClass(cfg Config, pod *corev1.Pod) string {
 	for key, value := range pod.Annotations {
 		switch key {
 		case v1alpha1.LabelHubUsername, v1alpha1.AnnotationPolicies, v1alpha1.AnnotationIdle, v1alpha1.AnnotationWarm,
-			v1alpha1.AnnotationSafeToEvict, v1alpha1.AnnotationDoNotDisrupt: // the taking writes them
+			v1alpha1.AnnotationSafeToEvict, v1alpha1.AnnotationDoNotDisrupt, v1alpha1.AnnotationAgentKey: // the taking writes them
 		default:
 			annotations[key] = value
 		}
@@ -129,7 +129,7 @@ func (in Parts) warmClass(cfg Config, pod *corev1.Pod) string {
 	spec.ActiveDeadlineSeconds = nil // runs from the taking
 	for i := range spec.Volumes {
 		if v := &spec.Volumes[i]; v.Name == keyVolume && v.Secret != nil {
-			v.Secret.SecretName = in.Gateway.Status.KeySecret // a Pod of the key before is nobody's
+			v.Secret.SecretName = in.Gateway.Status.KeySecret + in.Gateway.Status.KeyID // a Pod of the key before is nobody's
 		}
 	}
 	for i := range spec.Containers {

@@ -17,7 +17,6 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/admission"
-	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/podtrouble"
 )
@@ -52,11 +51,11 @@ func (a *admitter) makeWarm(ctx context.Context, st *target) error {
 	if err != nil {
 		return err
 	}
-	secret, err := keys.Derive(key, name, 0)
+	secrets, err := key.Derive(name, 0)
 	if err != nil {
 		return err
 	}
-	podspec.IntroduceKubelet(pod, secret)
+	podspec.IntroduceKubelet(pod, secrets[0], key.ID())
 	log.FromContext(ctx).Info("a kernel is kept ready", "kernelspec", st.want.KernelSpec, "pod", name, "for", pod.Labels[v1alpha1.LabelWarmFor], "why", st.want.Why)
 	// The Pod first: it waits for the Secret, and owns it, so that none is left over.
 	a.expected.add(pod)
@@ -72,7 +71,7 @@ func (a *admitter) makeWarm(ctx context.Context, st *target) error {
 		}
 		return fmt.Errorf("kernels: create warm Pod: %w", err)
 	}
-	err = a.client.Create(ctx, podspec.WarmSecret(pod, secret))
+	err = a.client.Create(ctx, podspec.WarmSecret(pod, secrets[0]))
 	if err == nil || apierrors.IsAlreadyExists(err) {
 		return nil
 	}

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
-	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/podspec"
 )
@@ -66,7 +65,7 @@ func (w *warmWatch) round(ctx context.Context) error {
 	if err := w.cfg.Scope.List(ctx, w.client, &pods, podspec.Selector, client.HasLabels{v1alpha1.LabelWarmFor}); err != nil {
 		return fmt.Errorf("kernels: list warm Pods: %w", err)
 	}
-	gatewayKeys := map[types.NamespacedName][]byte{}
+	gatewayKeys := map[types.NamespacedName]podspec.GatewayKey{}
 	var g errgroup.Group
 	g.SetLimit(askedAtOnce)
 	for i := range pods.Items {
@@ -89,14 +88,14 @@ func (w *warmWatch) round(ctx context.Context) error {
 }
 
 // look asks the agent of one Pod, and ends that if it computes.
-func (w *warmWatch) look(ctx context.Context, pod *corev1.Pod, key []byte) error {
-	secret, err := keys.Derive(key, pod.Name, 0)
+func (w *warmWatch) look(ctx context.Context, pod *corev1.Pod, key podspec.GatewayKey) error {
+	secrets, err := key.Derive(pod.Name, 0)
 	if err != nil {
 		return err
 	}
 	calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
-	still, err := w.agents.Idle(calling, pod.Status.PodIP, secret)
+	still, err := w.agents.Idle(calling, pod.Status.PodIP, secrets)
 	if err != nil || still >= warmStill {
 		return nil // nothing is known of it
 	}

@@ -26,7 +26,7 @@ import (
 // idleAgents say how long they have been idle, by address.
 type idleAgents map[string]time.Duration
 
-func (a idleAgents) Idle(_ context.Context, ip string, _ keys.Secret) (time.Duration, error) {
+func (a idleAgents) Idle(_ context.Context, ip string, _ keys.Secrets) (time.Duration, error) {
 	idle, known := a[ip]
 	if !known {
 		return 0, errors.New("no answer")
@@ -34,11 +34,11 @@ func (a idleAgents) Idle(_ context.Context, ip string, _ keys.Secret) (time.Dura
 	return idle, nil
 }
 
-func (a idleAgents) IdleToYield(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
-	return a.Idle(ctx, ip, secret)
+func (a idleAgents) IdleToYield(ctx context.Context, ip string, secrets keys.Secrets) (time.Duration, error) {
+	return a.Idle(ctx, ip, secrets)
 }
 
-func (a idleAgents) Park(context.Context, string, keys.Secret, time.Duration) (bool, error) {
+func (a idleAgents) Park(context.Context, string, keys.Secrets, time.Duration) (bool, error) {
 	return false, nil
 }
 

@@ -165,7 +165,7 @@ func (y *yielder) input() admission.Input {
 func (y *yielder) askAgain(ctx context.Context) {
 	for id, e := range y.ending {
 		calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
-		idle, err := y.agents.IdleToYield(calling, e.kernel.Status.PodIP, e.secret)
+		idle, err := y.agents.IdleToYield(calling, e.kernel.Status.PodIP, e.secrets)
 		cancel()
 		switch {
 		case err != nil: // it may be gone
@@ -180,8 +180,8 @@ func (y *yielder) askAgain(ctx context.Context) {
 
 // candidate is a kernel that may have to yield.
 type candidate struct {
-	kernel *v1alpha1.JupyterKernel
-	secret keys.Secret
+	kernel  *v1alpha1.JupyterKernel
+	secrets keys.Secrets
 	// grace is how long it has to have been idle.
 	grace time.Duration
 }
@@ -211,7 +211,7 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 		return nil, fmt.Errorf("kernels: list kernels: %w", err)
 	}
 	var list []candidate
-	gatewayKeys := map[types.NamespacedName][]byte{}
+	gatewayKeys := map[types.NamespacedName]podspec.GatewayKey{}
 	for i := range kernels.Items {
 		k := &kernels.Items[i]
 		gateway := k.GatewayKey()
@@ -227,11 +227,11 @@ func (y *yielder) candidates(ctx context.Context, in admission.Input) ([]candida
 			}
 			gatewayKeys[gateway] = key
 		}
-		secret, err := keys.ForRun(key, string(k.UID), k.Status.Run, k.Status.Warm)
+		secrets, err := key.ForRun(string(k.UID), k.Status.Run, k.Status.Warm)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, candidate{kernel: k, secret: secret, grace: g})
+		list = append(list, candidate{kernel: k, secrets: secrets, grace: g})
 	}
 	slices.SortFunc(list, func(a, b candidate) int {
 		return cmp.Or(a.kernel.Status.ReadyTime.Compare(b.kernel.Status.ReadyTime.Time), cmp.Compare(a.kernel.UID, b.kernel.UID))
@@ -255,7 +255,7 @@ func (y *yielder) ask(ctx context.Context, candidates []candidate) map[string]ti
 		g.Go(func() error {
 			calling, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 			defer cancel()
-			if d, err := y.agents.IdleToYield(calling, c.kernel.Status.PodIP, c.secret); err == nil && d >= c.grace {
+			if d, err := y.agents.IdleToYield(calling, c.kernel.Status.PodIP, c.secrets); err == nil && d >= c.grace {
 				mu.Lock()
 				defer mu.Unlock()
 				idle[string(c.kernel.UID)] = d
@@ -271,7 +271,7 @@ func (y *yielder) ask(ctx context.Context, candidates []candidate) map[string]ti
 func (y *yielder) park(ctx context.Context, c candidate) {
 	ctx, cancel := context.WithTimeout(ctx, protocol.CallTimeout)
 	defer cancel()
-	will, err := y.agents.Park(ctx, c.kernel.Status.PodIP, c.secret, c.grace)
+	will, err := y.agents.Park(ctx, c.kernel.Status.PodIP, c.secrets, c.grace)
 	switch {
 	case err != nil:
 		log.FromContext(ctx).Error(err, "a kernel did not answer whether it yields", "kernel", c.kernel.Name)
@@ -285,11 +285,11 @@ func (y *yielder) park(ctx context.Context, c candidate) {
 // Errors mean that a call may or may not have been obeyed; both can be repeated.
 type Agents interface {
 	// Idle tells for how long the kernel has been idle; a busy one: not at all.
-	Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error)
+	Idle(ctx context.Context, ip string, secrets keys.Secrets) (time.Duration, error)
 	// IdleToYield is Idle for somebody who waits for what the kernel holds; one that does
 	// not yield that: not at all.
-	IdleToYield(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error)
+	IdleToYield(ctx context.Context, ip string, secrets keys.Secrets) (time.Duration, error)
 	// Park ends the kernel as its idle time would, if it still has been idle for
 	// so long, and reports whether it will. The agent alone decides.
-	Park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error)
+	Park(ctx context.Context, ip string, secrets keys.Secrets, idle time.Duration) (bool, error)
 }

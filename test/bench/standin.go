@@ -151,11 +151,11 @@ func (s *standIn) agent(ctx context.Context, pod *corev1.Pod, ip string) error {
 	if err := s.api.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: owner.Name}, &k); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	secret, err := podspec.AgentSecret(ctx, s.api, &k)
+	secrets, err := podspec.AgentSecrets(ctx, s.api, &k)
 	if err != nil {
 		return err
 	}
-	stop, err := synthetic.StartAgent(ip, secret)
+	stop, err := synthetic.StartAgent(ip, secrets[0])
 	if err != nil {
 		return err
 	}

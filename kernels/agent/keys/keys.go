@@ -28,15 +28,6 @@ var ErrPeer = errors.New("keys: the peer does not hold this run's key")
 // Secret is the secret of one run of one kernel.
 type Secret [Size]byte
 
-// ForRun returns the secret of a kernel's run, by the kernel's UID and run, and
-// by status.warm: a warm Pod was made before it was anybody's, under its own name.
-func ForRun(gatewayKey []byte, kernelUID string, run int64, warm string) (Secret, error) {
-	if warm != "" {
-		return Derive(gatewayKey, warm, 0)
-	}
-	return Derive(gatewayKey, kernelUID, run)
-}
-
 // Derive returns the secret of a kernel's run. gatewayKey must have Size bytes.
 func Derive(gatewayKey []byte, kernelUID string, run int64) (Secret, error) {
 	if len(gatewayKey) != Size {

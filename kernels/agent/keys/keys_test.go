@@ -2,15 +2,19 @@ package keys_test
 
 import (
 	"crypto/tls"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/kernels/agent/keys"
+	"github.com/elastichub/elastichub/rotation"
 )
 
 func derive(t *testing.T, uid string, run int64) keys.Secret {
@@ -88,12 +92,50 @@ func TestRunOfAWarmPod(t *testing.T) {
 	gateway := make([]byte, keys.Size)
 	made, err := keys.Derive(gateway, "warm-1", 0)
 	require.NoError(t, err)
-	taken, err := keys.ForRun(gateway, "uid", 3, "warm-1")
+	taken, err := keys.GatewayKeys{gateway}.ForRun("uid", 3, "warm-1")
 	require.NoError(t, err)
-	assert.Equal(t, made, taken)
+	assert.Equal(t, keys.Secrets{made}, taken)
 	cold, err := keys.Derive(gateway, "uid", 3)
 	require.NoError(t, err)
-	own, err := keys.ForRun(gateway, "uid", 3, "")
+	own, err := keys.GatewayKeys{gateway}.ForRun("uid", 3, "")
 	require.NoError(t, err)
-	assert.Equal(t, cold, own)
+	assert.Equal(t, keys.Secrets{cold}, own)
+}
+
+// TestSecretsOfTwoKeys: while a gateway's key is rotated an agent has one of two secrets.
+func TestSecretsOfTwoKeys(t *testing.T) {
+	t.Parallel()
+	a, b := make([]byte, keys.Size), append(make([]byte, keys.Size-1), 1)
+	values := rotation.Values{Current: hex.EncodeToString(b), Former: hex.EncodeToString(a), FormerUntil: time.Unix(100, 0)}
+	both, err := keys.ParseGatewayKeys(values, time.Unix(99, 0))
+	require.NoError(t, err)
+	assert.Equal(t, keys.GatewayKeys{b, a}, both)
+	one, err := keys.ParseGatewayKeys(values, time.Unix(100, 0))
+	require.NoError(t, err)
+	assert.Equal(t, keys.GatewayKeys{b}, one)
+	values.Next = "short"
+	_, err = keys.ParseGatewayKeys(values, time.Unix(100, 0))
+	require.ErrorContains(t, err, "64 hexadecimal digits")
+	_, err = keys.GatewayKeys{}.Derive("uid", 1)
+	require.ErrorContains(t, err, "no key")
+	assert.NotEqual(t, keys.ID(a), keys.ID(b))
+
+	secrets, err := both.Derive("uid", 1)
+	require.NoError(t, err)
+	var tried []keys.Secret
+	err = secrets.Try(func(s keys.Secret) error {
+		tried = append(tried, s)
+		if s == secrets[0] {
+			return fmt.Errorf("dial: %w", keys.ErrPeer)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, []keys.Secret(secrets), tried)
+	refused := errors.New("refused")
+	tried = nil
+	require.ErrorIs(t, secrets.Try(func(s keys.Secret) error { tried = append(tried, s); return refused }), refused)
+	assert.Len(t, tried, 1, "it is the agent that it should be")
+	require.ErrorIs(t, secrets.Try(func(keys.Secret) error { return keys.ErrPeer }), keys.ErrPeer)
+	require.ErrorIs(t, keys.Secrets(nil).Try(func(keys.Secret) error { return nil }), keys.ErrPeer)
 }

@@ -76,39 +76,39 @@ func dial(ctx context.Context, network, _ string) (net.Conn, error) {
 
 // SetIdle sets when the kernel is parked. An agent of a former release is told what
 // it knows.
-func (c *Caller) SetIdle(ctx context.Context, ip string, secret keys.Secret, limits protocol.IdleLimits) error {
-	state, _, err := c.state(ctx, ip, secret)
+func (c *Caller) SetIdle(ctx context.Context, ip string, secrets keys.Secrets, limits protocol.IdleLimits) error {
+	state, _, err := c.state(ctx, ip, secrets)
 	if err != nil {
 		return err
 	}
-	_, err = c.call(ctx, ip, secret, http.MethodPut, protocol.PathIdle, limits.Body(state.Protocol), http.StatusNoContent)
+	_, err = c.call(ctx, ip, secrets, http.MethodPut, protocol.PathIdle, limits.Body(state.Protocol), http.StatusNoContent)
 	return err
 }
 
 // SetVariables sets what the kernel has in its environment over what its Pod says, and where it runs.
 // An error means, too, that the kernel is of a language that cannot be told.
-func (c *Caller) SetVariables(ctx context.Context, ip string, secret keys.Secret, told protocol.Variables) error {
-	_, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathVariables, told, http.StatusNoContent)
+func (c *Caller) SetVariables(ctx context.Context, ip string, secrets keys.Secrets, told protocol.Variables) error {
+	_, err := c.call(ctx, ip, secrets, http.MethodPut, protocol.PathVariables, told, http.StatusNoContent)
 	return err
 }
 
 // SetKeep tells how the kernel's state is kept, once, before anybody speaks to it, and
 // reports whether the agent agreed.
-func (c *Caller) SetKeep(ctx context.Context, ip string, secret keys.Secret, state protocol.KeepState) (bool, error) {
-	status, err := c.call(ctx, ip, secret, http.MethodPut, protocol.PathKeep, state, http.StatusNoContent, http.StatusConflict, http.StatusBadRequest)
+func (c *Caller) SetKeep(ctx context.Context, ip string, secrets keys.Secrets, state protocol.KeepState) (bool, error) {
+	status, err := c.call(ctx, ip, secrets, http.MethodPut, protocol.PathKeep, state, http.StatusNoContent, http.StatusConflict, http.StatusBadRequest)
 	return err == nil && status == http.StatusNoContent, err
 }
 
 // Idle tells for how long the kernel has been idle; a busy one: not at all.
-func (c *Caller) Idle(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
-	report, err := c.Report(ctx, ip, secret)
+func (c *Caller) Idle(ctx context.Context, ip string, secrets keys.Secrets) (time.Duration, error) {
+	report, err := c.Report(ctx, ip, secrets)
 	return report.Idle, err
 }
 
 // IdleToYield is Idle for somebody who waits for what the kernel holds; one that does not yield
 // that: not at all.
-func (c *Caller) IdleToYield(ctx context.Context, ip string, secret keys.Secret) (time.Duration, error) {
-	report, err := c.Report(ctx, ip, secret)
+func (c *Caller) IdleToYield(ctx context.Context, ip string, secrets keys.Secrets) (time.Duration, error) {
+	report, err := c.Report(ctx, ip, secrets)
 	if report.Unyielding {
 		return 0, err
 	}
@@ -116,8 +116,8 @@ func (c *Caller) IdleToYield(ctx context.Context, ip string, secret keys.Secret)
 }
 
 // Report tells how the kernel is.
-func (c *Caller) Report(ctx context.Context, ip string, secret keys.Secret) (protocol.Report, error) {
-	state, told, err := c.state(ctx, ip, secret)
+func (c *Caller) Report(ctx context.Context, ip string, secrets keys.Secrets) (protocol.Report, error) {
+	state, told, err := c.state(ctx, ip, secrets)
 	if err != nil {
 		return protocol.Report{}, err
 	}
@@ -137,77 +137,86 @@ func (c *Caller) Report(ctx context.Context, ip string, secret keys.Secret) (pro
 
 // Park ends the kernel as its idle time would, if it has been idle for so long,
 // and reports whether the agent agreed.
-func (c *Caller) Park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
-	return c.park(ctx, ip, secret, idle, protocol.ParkRequest{})
+func (c *Caller) Park(ctx context.Context, ip string, secrets keys.Secrets, idle time.Duration) (bool, error) {
+	return c.park(ctx, ip, secrets, idle, protocol.ParkRequest{})
 }
 
 // ParkByHand does so because somebody gives back what the kernel holds, and says so to people.
-func (c *Caller) ParkByHand(ctx context.Context, ip string, secret keys.Secret, idle time.Duration) (bool, error) {
-	state, _, err := c.state(ctx, ip, secret)
+func (c *Caller) ParkByHand(ctx context.Context, ip string, secrets keys.Secrets, idle time.Duration) (bool, error) {
+	state, _, err := c.state(ctx, ip, secrets)
 	if err != nil {
 		return false, err
 	}
-	return c.park(ctx, ip, secret, idle, protocol.ParkRequest{ByHand: state.Protocol >= 4})
+	return c.park(ctx, ip, secrets, idle, protocol.ParkRequest{ByHand: state.Protocol >= 4})
 }
 
 // ParkForBudget does so, also while clients hold the kernel, since a budget is spent; with
 // whole only if all of its variables are kept. An agent of a former release does not know
 // that, and parks as by hand, or not at all.
-func (c *Caller) ParkForBudget(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, whole bool) (bool, error) {
-	state, _, err := c.state(ctx, ip, secret)
+func (c *Caller) ParkForBudget(ctx context.Context, ip string, secrets keys.Secrets, idle time.Duration, whole bool) (bool, error) {
+	state, _, err := c.state(ctx, ip, secrets)
 	if err != nil {
 		return false, err
 	}
 	switch {
 	case state.Protocol >= 5:
-		return c.park(ctx, ip, secret, idle, protocol.ParkRequest{Budget: true, Whole: whole})
+		return c.park(ctx, ip, secrets, idle, protocol.ParkRequest{Budget: true, Whole: whole})
 	case whole:
 		return false, nil
 	}
-	return c.park(ctx, ip, secret, idle, protocol.ParkRequest{ByHand: state.Protocol >= 4})
+	return c.park(ctx, ip, secrets, idle, protocol.ParkRequest{ByHand: state.Protocol >= 4})
 }
 
 // Notify has people read a notice in their cells. An agent of a former release shows none.
-func (c *Caller) Notify(ctx context.Context, ip string, secret keys.Secret, notice protocol.Notice) error {
-	state, _, err := c.state(ctx, ip, secret)
+func (c *Caller) Notify(ctx context.Context, ip string, secrets keys.Secrets, notice protocol.Notice) error {
+	state, _, err := c.state(ctx, ip, secrets)
 	if err != nil || state.Protocol < 5 {
 		return err
 	}
-	_, err = c.call(ctx, ip, secret, http.MethodPut, protocol.PathNotice, notice, http.StatusNoContent)
+	_, err = c.call(ctx, ip, secrets, http.MethodPut, protocol.PathNotice, notice, http.StatusNoContent)
 	return err
 }
 
-func (c *Caller) park(ctx context.Context, ip string, secret keys.Secret, idle time.Duration, body protocol.ParkRequest) (bool, error) {
+func (c *Caller) park(ctx context.Context, ip string, secrets keys.Secrets, idle time.Duration, body protocol.ParkRequest) (bool, error) {
 	seconds := idle.Seconds()
 	body.IfIdleSeconds = &seconds
-	status, err := c.call(ctx, ip, secret, http.MethodPost, protocol.PathPark, body, http.StatusAccepted, http.StatusConflict)
+	status, err := c.call(ctx, ip, secrets, http.MethodPost, protocol.PathPark, body, http.StatusAccepted, http.StatusConflict)
 	return err == nil && status == http.StatusAccepted, err
 }
 
 // Shutdown ends the kernel, as its owner does: nothing is kept of it.
-func (c *Caller) Shutdown(ctx context.Context, ip string, secret keys.Secret) error {
-	_, err := c.call(ctx, ip, secret, http.MethodPost, protocol.PathShutdown, nil, http.StatusAccepted)
+func (c *Caller) Shutdown(ctx context.Context, ip string, secrets keys.Secrets) error {
+	_, err := c.call(ctx, ip, secrets, http.MethodPost, protocol.PathShutdown, nil, http.StatusAccepted)
 	return err
 }
 
 // state is what an agent says of its kernel, and what it tells of itself.
-func (c *Caller) state(ctx context.Context, ip string, secret keys.Secret) (state protocol.State, told skew.Told, err error) {
+func (c *Caller) state(ctx context.Context, ip string, secrets keys.Secrets) (state protocol.State, told skew.Told, err error) {
 	var header http.Header
-	if _, err = c.ask(ctx, ip, secret, http.MethodGet, protocol.PathState, nil, &state, &header, http.StatusOK); err != nil {
+	if _, err = c.ask(ctx, ip, secrets, http.MethodGet, protocol.PathState, nil, &state, &header, http.StatusOK); err != nil {
 		return protocol.State{}, skew.Told{}, err
 	}
 	told = skew.Parse(header.Get(skew.Header))
-	c.seen.Note(skew.Agent, secret.Bearer(), told)
+	c.seen.Note(skew.Agent, secrets[0].Bearer(), told)
 	return state, told, nil
 }
 
 // call returns the status if it is one of those expected.
-func (c *Caller) call(ctx context.Context, ip string, secret keys.Secret, method, path string, body any, expected ...int) (int, error) {
-	return c.ask(ctx, ip, secret, method, path, body, nil, nil, expected...)
+func (c *Caller) call(ctx context.Context, ip string, secrets keys.Secrets, method, path string, body any, expected ...int) (int, error) {
+	return c.ask(ctx, ip, secrets, method, path, body, nil, nil, expected...)
 }
 
 // ask is call, and gives the answer and its header to whoever wants them.
-func (c *Caller) ask(ctx context.Context, ip string, secret keys.Secret, method, path string, body, answer any, header *http.Header, expected ...int) (int, error) {
+func (c *Caller) ask(ctx context.Context, ip string, secrets keys.Secrets, method, path string, body, answer any, header *http.Header, expected ...int) (status int, err error) {
+	err = secrets.Try(func(secret keys.Secret) (err error) {
+		status, err = c.askAs(ctx, ip, secret, method, path, body, answer, header, expected...)
+		return err
+	})
+	return status, err
+}
+
+// askAs is ask of an agent that has to have this very secret.
+func (c *Caller) askAs(ctx context.Context, ip string, secret keys.Secret, method, path string, body, answer any, header *http.Header, expected ...int) (int, error) {
 	if net.ParseIP(ip) == nil {
 		return 0, errors.New("remote: the agent has no address")
 	}

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -22,6 +25,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/agent/remote"
+	"github.com/elastichub/elastichub/rotation"
 	"github.com/elastichub/elastichub/test/agentpod"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/pythontest"
@@ -34,12 +38,18 @@ func secret(t *testing.T, id string) keys.Secret {
 }
 
 // startAgent runs an agent with a real ipykernel, and tells where it is and how it ends.
-func startAgent(t *testing.T, name string) (ip string, run keys.Secret, ended <-chan protocol.Result) {
+func startAgent(t *testing.T, name string) (ip string, run keys.Secrets, ended <-chan protocol.Result) {
+	t.Helper()
+	return startAgentWith(t, name, "")
+}
+
+// startAgentWith is startAgent where the secret is read again from a file.
+func startAgentWith(t *testing.T, name, secretFile string) (ip string, run keys.Secrets, ended <-chan protocol.Result) {
 	t.Helper()
 	python := pythontest.Interpreter(t)
 	ip = loopback.IP()
 	cfg := agent.DefaultConfig()
-	cfg.Secret = secret(t, name)
+	cfg.Secret, cfg.SecretFile = secret(t, name), secretFile
 	cfg.KernelID, cfg.KernelName, cfg.Listen = "k", "python3", net.JoinHostPort(ip, strconv.Itoa(protocol.Port))
 	cfg.TerminationLog = filepath.Join(t.TempDir(), "log")
 	cfg.Log = slog.New(slog.DiscardHandler)
@@ -50,14 +60,14 @@ func startAgent(t *testing.T, name string) (ip string, run keys.Secret, ended <-
 		end <- result
 	}()
 	t.Cleanup(cancel)
-	return ip, cfg.Secret, end
+	return ip, keys.Secrets{cfg.Secret}, end
 }
 
 func TestShutdownOfARealAgent(t *testing.T) {
 	ip, run, ended := startAgent(t, "run-1")
 	c := remote.NewCaller(protocol.Port, nil)
 	require.Eventually(t, func() bool { _, err := c.Idle(t.Context(), ip, run); return err == nil }, 30*time.Second, 50*time.Millisecond)
-	assert.Error(t, c.Shutdown(t.Context(), ip, secret(t, "run-2")))
+	assert.Error(t, c.Shutdown(t.Context(), ip, keys.Secrets{secret(t, "run-2")}))
 	require.NoError(t, c.Shutdown(t.Context(), ip, run))
 	assert.Equal(t, protocol.ReasonShutdown, (<-ended).Reason)
 }
@@ -96,12 +106,12 @@ func TestAConnectionIsKept(t *testing.T) {
 	made, seen, stop := serve(run)
 	c := remote.NewCaller(protocol.Port, nil)
 	for range 5 {
-		idle, err := c.Idle(t.Context(), ip, run)
+		idle, err := c.Idle(t.Context(), ip, keys.Secrets{run})
 		require.NoError(t, err)
 		assert.Equal(t, time.Minute, idle)
 	}
 	assert.EqualValues(t, 1, made.Load())
-	_, err := c.Idle(t.Context(), ip, secret(t, "run-2"))
+	_, err := c.Idle(t.Context(), ip, keys.Secrets{secret(t, "run-2")})
 	assert.ErrorIs(t, err, keys.ErrPeer)
 	assert.EqualValues(t, 5, seen.Load())
 
@@ -109,9 +119,9 @@ func TestAConnectionIsKept(t *testing.T) {
 	next := secret(t, "run-2")
 	made, _, stop = serve(next)
 	defer stop()
-	_, err = c.Idle(t.Context(), ip, run)
+	_, err = c.Idle(t.Context(), ip, keys.Secrets{run})
 	assert.ErrorIs(t, err, keys.ErrPeer, "the address is another Pod's by now")
-	_, err = c.Idle(t.Context(), ip, next)
+	_, err = c.Idle(t.Context(), ip, keys.Secrets{next})
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, made.Load())
 }
@@ -131,7 +141,7 @@ func TestCallsOfARealAgent(t *testing.T) {
 	assert.Positive(t, report.Meter.HeldSeconds)
 
 	// another run's key is no key
-	stranger := secret(t, "warm-2")
+	stranger := keys.Secrets{secret(t, "warm-2")}
 	_, err = c.Idle(ctx, ip, stranger)
 	assert.ErrorIs(t, err, keys.ErrPeer)
 	assert.Error(t, c.SetIdle(ctx, ip, stranger, protocol.IdleLimits{Long: time.Second, CullConnected: true}))
@@ -166,4 +176,80 @@ func TestCallsOfARealAgent(t *testing.T) {
 	defer stop()
 	_, err = c.Idle(timed, ip, run)
 	assert.Error(t, err, "it has ended")
+}
+
+// TestAnAgentFollowsItsSecret: while the gateway's key is rotated its callers know two secrets
+// of it, and reach it at every moment. One that is cut off opens nothing, and what it has opened
+// is closed.
+func TestAnAgentFollowsItsSecret(t *testing.T) {
+	t.Parallel()
+	former, current := secret(t, "run-1"), secret(t, "run-2")
+	file := filepath.Join(t.TempDir(), "key")
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), name), []byte(text), 0o600))
+	}
+	write("key", former.Hex())
+	ip, _, _ := startAgentWith(t, "run-1", file)
+	c := remote.NewCaller(protocol.Port, nil)
+	both := keys.Secrets{current, former}
+	reached := func(secrets ...keys.Secret) error {
+		_, err := c.Idle(t.Context(), ip, secrets)
+		return err
+	}
+	require.Eventually(t, func() bool { return reached(former) == nil }, time.Minute, 50*time.Millisecond)
+	require.NoError(t, reached(both...))
+	require.ErrorIs(t, reached(current), keys.ErrPeer)
+	open := func(secret keys.Secret) (ended chan error) {
+		ws, _, err := websocket.Dial(t.Context(), protocol.URL("wss", ip, protocol.Port, protocol.PathChannels, url.Values{protocol.QuerySession: {"s"}}), &websocket.DialOptions{
+			HTTPClient: protocol.Client(secret, (&net.Dialer{}).DialContext, time.Minute), HTTPHeader: protocol.Header(secret), Subprotocols: []string{protocol.Subprotocol},
+		})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = ws.CloseNow() })
+		ended = make(chan error, 1)
+		go func() {
+			for {
+				if _, _, err := ws.Read(context.Background()); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		return ended
+	}
+	ofFormer := open(former)
+
+	write("former", former.Hex())
+	write("key", current.Hex())
+	require.Eventually(t, func() bool {
+		require.NoError(t, reached(both...))
+		return reached(current) == nil
+	}, time.Minute, 50*time.Millisecond)
+	ofCurrent := open(current)
+	_, err := remote.NewCaller(protocol.Port, nil).Idle(t.Context(), ip, keys.Secrets{former}) // that has no connection yet
+	require.ErrorIs(t, err, keys.ErrPeer, "the certificate is the new one's")
+	select {
+	case err := <-ofFormer:
+		t.Fatalf("the former still counts: %v", err)
+	case <-time.After(2 * rotation.Interval):
+	}
+
+	require.NoError(t, os.Remove(filepath.Join(filepath.Dir(file), "former")))
+	select {
+	case <-ofFormer:
+	case <-time.After(time.Minute):
+		t.Fatal("who was let in by the former is still in")
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, protocol.URL("https", ip, protocol.Port, protocol.PathState, nil), nil)
+	require.NoError(t, err)
+	request.Header = protocol.Header(former)
+	answer, err := protocol.Client(current, (&net.Dialer{}).DialContext, time.Minute).Do(request)
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	assert.Equal(t, http.StatusUnauthorized, answer.StatusCode)
+	require.NoError(t, reached(both...))
+	assert.Empty(t, ofCurrent)
+
+	write("key", "damaged")
+	time.Sleep(rotation.Interval + 200*time.Millisecond)
+	require.NoError(t, reached(current), "what it was before goes on")
 }
