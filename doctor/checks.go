@@ -42,6 +42,7 @@ var checks = []check{
 	{"dynamic-allocation", dynamicAllocation},
 	{"network-policies", networkPolicies},
 	{"images", images},
+	{"gateway-keys", gatewayKeys},
 }
 
 func kubernetesVersion(p *Picture) []Problem {

@@ -24,6 +24,16 @@ func sound() Picture {
 	return p
 }
 
+// rotated is a gateway of that keyID with a kernel whose agent has a secret of another.
+func rotated(key, ofAgent string) ([]v1alpha1.JupyterGateway, []corev1.Pod) {
+	gateway := v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}
+	gateway.Status.KeyID = key
+	pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "k", Labels: map[string]string{v1alpha1.LabelComponent: v1alpha1.ComponentKernel, v1alpha1.LabelGateway: "gw"}}}
+	pod.Annotations = map[string]string{v1alpha1.AnnotationAgentKey: ofAgent}
+	pod.Status.Phase = corev1.PodRunning
+	return []v1alpha1.JupyterGateway{gateway}, []corev1.Pod{pod}
+}
+
 func orphaned(reason string, is metav1.ConditionStatus) []v1alpha1.JupyterNotebook {
 	nb := v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Name: "jupyter-zoe"}}
 	nb.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionOrphan, Status: is, Reason: reason}}
@@ -46,6 +56,9 @@ func TestProblems(t *testing.T) {
 		want  []string
 	}{
 		"sound":                            {func(*Picture) {}, nil},
+		"agents of a former key":           {func(p *Picture) { p.Gateways, p.Pods = rotated("b", "") }, []string{"gateway-keys"}},
+		"agents of its key":                {func(p *Picture) { p.Gateways, p.Pods = rotated("b", "b") }, nil},
+		"a key never rotated":              {func(p *Picture) { p.Gateways, p.Pods = rotated("", "") }, nil},
 		"newer":                            {func(p *Picture) { p.Kubernetes = "v2.0.0" }, nil},
 		"as old as may":                    {func(p *Picture) { p.Kubernetes = "v1.30.0-eks-1" }, nil},
 		"older":                            {func(p *Picture) { p.Kubernetes = "v1.29.14-gke.1" }, []string{"kubernetes-version"}},
