@@ -28,15 +28,17 @@ func rotateCommand() *cobra.Command {
 	var list bool
 	renewal := renew.Renewal{Site: renew.Site{}, Now: time.Now}
 	command := &cobra.Command{
-		Use:   "rotate NAME",
+		Use:   "rotate NAME [GATEWAY]",
 		Short: "Change a secret of a release while people work",
 		Long: "Change a secret of a release while people work: a new value is put beside the one that is there, takes its\n" +
 			"place when all processes that read it have it, and the former counts for a time. --list names the secrets.\n\n" +
 			"With --cut-off the former counts no more, within a minute: for one that has leaked. What that costs is\n" +
 			"said before; --dry-run says it and changes nothing.\n\n" +
-			"It needs the rights to read and patch that Secret, to list and patch Pods, and to create pods/portforward.",
-		Example: "  elastichub rotate signing -n jupyterhub\n  elastichub rotate hub-token -n jupyterhub --cut-off --dry-run",
-		Args:    cobra.MaximumNArgs(1),
+			"Each gateway has a key of its own, gateway-key: name the gateway as NAME or NAMESPACE/NAME.\n\n" +
+			"It needs the rights to read and patch that Secret, to list and patch Pods, and to create pods/portforward;\n" +
+			"for gateway-key also to list and patch Deployments.",
+		Example: "  elastichub rotate signing -n jupyterhub\n  elastichub rotate hub-token -n jupyterhub --cut-off --dry-run\n  elastichub rotate gateway-key gpus -n jupyterhub",
+		Args:    cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if list {
 				if len(args) > 0 {
@@ -54,6 +56,12 @@ func rotateCommand() *cobra.Command {
 			if !secret.Made() {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: nothing is changed, since elastichub does not make it. %s\n", secret.Name, secret.Owner)
 				return nil
+			}
+			if len(args) > 1 {
+				if !secret.OfGateway() {
+					return fmt.Errorf("%s is not a gateway's: give no name of one", secret.Name)
+				}
+				renewal.Gateway = args[1]
 			}
 			if renewal.FormerFor < 0 || renewal.Patience <= 0 {
 				return errors.New("--former-for must not be negative, and --timeout must be positive")

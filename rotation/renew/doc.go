@@ -5,6 +5,7 @@
 //
 // With a cut-off the former is left out and next is skipped: {b}. Readers are the processes
 // that have the Secret mounted, the service's, and gateways, which have the public halves of
-// signing keys. The kubelet brings a mounted file up to date by itself within a minute or two,
+// signing keys. Of a gateway's own key they are its replicas, and then the service brings the
+// agents of its kernels their new secrets, which annotations of their Pods tell. The kubelet brings a mounted file up to date by itself within a minute or two,
 // and at once when something changes in the Pod's object: an annotation of ours is enough.
 package renew

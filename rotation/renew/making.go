@@ -30,7 +30,7 @@ func (m Making) Run(ctx context.Context, named []string) error {
 		if err != nil {
 			return err
 		}
-		if !secret.Made() || name == "" {
+		if !secret.Made() || secret.ofGateway || name == "" {
 			return fmt.Errorf("--make: %.200q is not like signing=elastichub-signing", text)
 		}
 		if err := m.ensure(ctx, secret, name); err != nil {

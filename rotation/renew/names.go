@@ -19,6 +19,7 @@ const (
 	Keep            Name = "keep"
 	Portal          Name = "portal"
 	NotebookMetrics Name = "notebook-metrics"
+	GatewayKey      Name = "gateway-key"
 )
 
 // The secrets that others make, and tell us.
@@ -30,7 +31,6 @@ const (
 	Metrics     Name = "metrics"
 	Prometheus  Name = "prometheus"
 	CA          Name = "ca"
-	GatewayKey  Name = "gateway-key"
 	ClientToken Name = "client-token"
 )
 
@@ -45,6 +45,8 @@ type Secret struct {
 	make func() string
 	// gateways read it, too.
 	gateways bool
+	// ofGateway: each gateway has one of its own.
+	ofGateway bool
 	// at once: there is one value, and no time in which two count.
 	atOnce bool
 	// FormerFor is how long the former counts, unless something else is asked for.
@@ -56,6 +58,9 @@ type Secret struct {
 	// Owner says how it is changed by whoever made it; empty: we have made it.
 	Owner string
 }
+
+// OfGateway reports whether each gateway has one of its own.
+func (s Secret) OfGateway() bool { return s.ofGateway }
 
 // Made reports whether the command makes a new value of it.
 func (s Secret) Made() bool { return s.Owner == "" }
@@ -97,15 +102,20 @@ var All = []Secret{
 		key: "token", make: text, atOnce: true,
 		Cost: "Prometheus reads no metrics of notebook servers until it and they have read it again, a minute or two. Nobody else notices.",
 	},
+	{
+		Name: GatewayKey, What: "what the secrets between a gateway and the agents of its kernels follow from", Readers: "service, gateway; each agent its own secret",
+		key: "key", make: hexKey, ofGateway: true, FormerFor: week,
+		Cost: "Cells wait for some seconds, until the agents of kernels that run have read their new secrets. Kernels whose agents are of a " +
+			"former release, which knows one secret, end with their variables.",
+	},
 	{Name: HubAPI, What: "the token of the service at the Hub's API", Readers: "service", Owner: "Change it in JupyterHub's configuration (the api_token of its service), and write it into the Secret of hub.tokenSecret, key token. It is read for each request: no restart."},
 	{Name: GroupsHub, What: "the token that asks the Hub for groups", Readers: "service", Owner: "As hub-api, in the Secret of groups.hub.tokenSecret, key token. It is read for each request: no restart."},
 	{Name: LDAP, What: "the password of groups.ldap.bindDN", Readers: "service", Owner: "Change it in the directory, and write it into the Secret of groups.ldap.bindPasswordSecret, key password. It is read for each connection: no restart. Groups that are known count meanwhile, for groups.staleLimit."},
 	{Name: PortalOIDC, What: "the console's secret at the OpenID provider", Readers: "service", Owner: "Change it at the provider, and write it into the Secret of portal.oidc.secret, key secret. It is read for each sign-in: no restart."},
 	{Name: Metrics, What: "the token that opens the metrics of service and gateways", Readers: "service, gateways, Prometheus", Owner: "Write it into the Secret of metrics.tokenSecret, key token. It is read for each request: no restart. Scrapes are refused until both sides have it, a minute or two."},
 	{Name: Prometheus, What: "the token that is shown to Prometheus", Readers: "service", Owner: "Change it there, and write it into the Secret of prometheus.tokenSecret, key token. It is read for each request: no restart."},
-	{Name: CA, What: "the certificates that may sign those of directory, Hub and providers", Readers: "service", Owner: "Write the new ones beside the former into the ConfigMap of groups.caConfigMap, key ca.crt, change the certificates, and remove the former. It is read for each connection: no restart."},
+	{Name: CA, What: "the certificates that may sign those of directory, Hub and providers, and the service's", Readers: "service; JupyterHub in c.ElasticSpawner.ca_file", Owner: "Write the new ones beside the former into the ConfigMap of groups.caConfigMap, key ca.crt, or the file of caFile or ca_file, change the certificates, and remove the former. It is read for each connection: no restart. Those of the system are read once."},
 	{Name: ClientToken, What: "the token of a client of a gateway", Readers: "gateway", Owner: "Write it into the Secret that spec.auth.clients[].tokenSecretRef of the JupyterGateway names. It is read every 5 s: no restart. To have two count for a while, add a second client of the same policies."},
-	{Name: GatewayKey, What: "what the secrets between a gateway and its kernels follow from", Readers: "service, gateway; each kernel's agent its own", Owner: "The agents of kernels that run know nothing else. If it has leaked, delete the Secret whose name begins with that of the JupyterGateway and -gateway-key: it is made anew within a minute, and kernels that run then end. See docs/rotation.md."},
 }
 
 // Find returns the secret of that name.
@@ -123,6 +133,13 @@ func seed() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // it never fails
 	return base64.StdEncoding.EncodeToString(b[:])
+}
+
+// hexKey is 32 bytes as hexadecimal digits.
+func hexKey() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
 }
 
 // text is 48 characters that can stand in a header, 288 bits.

@@ -39,6 +39,8 @@ type Ask func(context.Context, Reader) (map[string]string, error)
 type Renewal struct {
 	Site   Site
 	Secret Secret
+	// Gateway is whose key is changed, NAME or NAMESPACE/NAME, where each gateway has one.
+	Gateway string
 	// CutOff has the former count no longer at once.
 	CutOff bool
 	// DryRun changes nothing.
@@ -61,6 +63,11 @@ func (r Renewal) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.Secret.ofGateway {
+		if d, err = r.Site.gateway(ctx, d, r.Gateway); err != nil {
+			return err
+		}
+	}
 	found, err := r.Site.find(ctx, d, r.Secret)
 	if err != nil {
 		return err
@@ -74,6 +81,9 @@ func (r Renewal) Run(ctx context.Context) error {
 	}
 	readers, err := r.Site.readers(ctx, d, r.Secret)
 	if err != nil {
+		return err
+	}
+	if err := r.checkGateway(ctx, readers); err != nil {
 		return err
 	}
 	if err := r.announce(ctx, d, found, readers); err != nil || r.DryRun {
@@ -103,6 +113,9 @@ func (r Renewal) announce(ctx context.Context, d *appsv1.Deployment, found *core
 	}
 	if found.Labels[labelChart] != "" {
 		r.say("Helm's revisions have the value of now, since a chart of 0.1.0 has made the Secret: run helm upgrade once after this, and no helm rollback to a revision of before it.")
+	}
+	if r.Secret.ofGateway {
+		return r.announceKernels(ctx, d)
 	}
 	if !r.Secret.gateways {
 		return nil
@@ -174,6 +187,11 @@ func (r Renewal) renew(ctx context.Context, d *appsv1.Deployment, found *corev1.
 	if err := r.await(ctx, d, step); err != nil {
 		return fmt.Errorf("%w; both values count, and each will read it by itself", err)
 	}
+	if r.Secret.ofGateway {
+		if err := r.awaitAgents(ctx, d, next, step); err != nil {
+			return fmt.Errorf("%w; both keys count, and their agents will read it by themselves", err)
+		}
+	}
 	if r.Secret.After != "" {
 		r.say("%s", r.Secret.After)
 	}
@@ -182,15 +200,20 @@ func (r Renewal) renew(ctx context.Context, d *appsv1.Deployment, found *corev1.
 
 // cutOff has a new value count alone.
 func (r Renewal) cutOff(ctx context.Context, d *appsv1.Deployment, found *corev1.Secret) error {
-	step, began := mark(), r.Now()
+	step, began, value := mark(), r.Now(), r.Secret.make()
 	if _, err := r.write(ctx, found, map[string]string{
-		r.Secret.key: r.Secret.make(), rotation.KeyNext: "", rotation.KeyFormer: "", rotation.KeyFormerUntil: "", rotation.KeyMark: step,
+		r.Secret.key: value, rotation.KeyNext: "", rotation.KeyFormer: "", rotation.KeyFormerUntil: "", rotation.KeyMark: step,
 	}); err != nil {
 		return err
 	}
 	r.say("The new value is in the Secret, and no other.")
 	if err := r.await(ctx, d, step); err != nil {
 		return fmt.Errorf("%w: there the former still counts; delete those Pods to cut it off now", err)
+	}
+	if r.Secret.ofGateway {
+		if err := r.awaitAgents(ctx, d, value, step); err != nil {
+			return fmt.Errorf("%w: there the former still counts; delete those Pods to cut it off now", err)
+		}
 	}
 	r.say("The former counts no more, %s after it was taken away.", r.Now().Sub(began).Round(time.Second))
 	if !r.Secret.gateways {

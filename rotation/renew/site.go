@@ -84,9 +84,12 @@ func mounted(d *appsv1.Deployment, secret Secret) (name string, both bool) {
 // find is the Secret with a secret's value.
 func (s Site) find(ctx context.Context, d *appsv1.Deployment, secret Secret) (*corev1.Secret, error) {
 	name, both := "", true
-	if secret.path != "" {
+	switch {
+	case secret.ofGateway:
+		name = keyOf(d)
+	case secret.path != "":
 		name, both = mounted(d, secret)
-	} else {
+	default:
 		name = d.Name + "-" + string(secret.Name)
 	}
 	if name == "" {
@@ -95,12 +98,18 @@ func (s Site) find(ctx context.Context, d *appsv1.Deployment, secret Secret) (*c
 	if !both {
 		return nil, errors.New("the service of this release takes one value only: upgrade it first, or it would take the new one for the only one")
 	}
-	found, err := s.API.CoreV1().Secrets(s.Namespace).Get(ctx, name, metav1.GetOptions{})
+	found, err := s.API.CoreV1().Secrets(d.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("the release has no %s: there is no Secret %s", secret.Name, name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the Secret %s: %w", name, err)
+	}
+	if secret.ofGateway {
+		if found.Immutable != nil && *found.Immutable {
+			return nil, fmt.Errorf("the Secret %s is of a former release and cannot be changed: a service of this release makes another with the same key within a minute, and gateways are made anew with it", name)
+		}
+		return found, nil
 	}
 	if found.Labels["app.kubernetes.io/name"] != "elastichub" || found.Labels["app.kubernetes.io/instance"] != s.Release {
 		return nil, &OwnersError{Secret: name, Key: secret.key, atOnce: secret.atOnce}
@@ -128,6 +137,9 @@ func (e *OwnersError) Error() string {
 
 // readers are the Pods that read a secret, and run.
 func (s Site) readers(ctx context.Context, d *appsv1.Deployment, secret Secret) ([]Reader, error) {
+	if secret.ofGateway {
+		return s.pods(ctx, d.Namespace, metav1.FormatLabelSelector(d.Spec.Selector), gatewayPort)
+	}
 	if secret.path == "" {
 		return nil, nil
 	}

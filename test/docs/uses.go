@@ -71,6 +71,7 @@ var uses = []use{
 	{"docs/policies.md", "make dist/elastichub", Typed, ""},
 	{"docs/rotation.md", "make dist/elastichub", Typed, ""},
 	{"docs/rotation.md", "dist/elastichub rotate hub-token -n jupyterhub --cut-off", Typed, ""},
+	{"docs/rotation.md", "dist/elastichub rotate gateway-key default -n jupyterhub --cut-off --dry-run", Elsewhere, "TestSecretsAreRotatedWhilePeopleWork: the namespace of the pages has no gateway then"},
 	{"docs/moving-in.md", "make dist/elastichub", Typed, ""},
 	{"docs/moving-in.md", "kubectl -n jupyterhub get pods -l component=singleuser-server,heritage=jupyterhub", Typed, ""},
 	{"docs/moving-in.md", `kubectl -n jupyterhub create secret generic gateway-client --from-literal=token="$(openssl rand -hex 32)"`, Typed, ""},

@@ -15,8 +15,8 @@ import (
 )
 
 // TestSecretsAreRotatedWhilePeopleWork: a cell prints while each secret that elastichub makes is
-// changed; no line is lost or comes twice, the kernel goes on, and what was parked has its
-// variables. The Hub's former token counts beside the new one. Nothing is restarted.
+// changed, and that of its gateway, which is also cut off; no line is lost or comes twice, the
+// kernel goes on, and what was parked has its variables. The Hub's former token counts beside the new one. Nothing is restarted.
 func TestSecretsAreRotatedWhilePeopleWork(t *testing.T) {
 	d := demo(t)
 	elastichub := binary(t)
@@ -37,6 +37,21 @@ func TestSecretsAreRotatedWhilePeopleWork(t *testing.T) {
 	require.NoError(t, err)
 	seen := make(chan map[int]int, 1)
 	go func() { seen <- d.watch(t, k, id) }()
+	deployment := d.must(t, "get", "deployments", "-o", "name", "-l", gatewayPods)
+	secret := d.must(t, "get", deployment, "-o", `jsonpath={.spec.template.spec.volumes[?(@.name=="key")].secret.secretName}`)
+	d.must(t, "patch", "secret", secret, "--type=merge", "-p", `{"data":{"former-until":null}}`) // of a test before
+	began := time.Now()
+	code, out, errs := elastichub("rotate", "gateway-key", "default", "-n", d.Namespace)
+	require.Zero(t, code, "%s%s", out, errs)
+	assert.Contains(t, out, "which counts until")
+	assert.Contains(t, out, "were given secrets of the new key")
+	t.Logf("gateway-key: %.1f s", time.Since(began).Seconds())
+	began = time.Now()
+	code, out, errs = elastichub("rotate", "gateway-key", "default", "-n", d.Namespace, "--cut-off")
+	require.Zero(t, code, "%s%s", out, errs)
+	assert.Contains(t, out, "The former counts no more")
+	assert.Less(t, time.Since(began), time.Minute)
+	t.Logf("gateway-key, cut off: %.1f s", time.Since(began).Seconds())
 	for _, name := range []string{"signing", "hub-token", "keep", "portal"} {
 		d.must(t, "patch", "secret", "elastichub-"+name, "--type=merge", "-p", `{"data":{"former-until":null}}`) // of a test before
 		began := time.Now()
@@ -74,7 +89,7 @@ func TestSecretsAreRotatedWhilePeopleWork(t *testing.T) {
 	assert.Equal(t, "True [6, 7]\n", run(t, other, "x.append(7); print(x is y, y)"))
 	assert.Equal(t, pods, d.must(t, "get", "pods", "-l", servicePods, "-o", "jsonpath={.items[*].metadata.uid}")+d.must(t, "get", "pods", "-l", gatewayPods, "-o", "jsonpath={.items[*].metadata.uid}"))
 
-	code, out, errs := elastichub("rotate", "keep", "-n", d.Namespace, "--cut-off", "--dry-run")
+	code, out, errs = elastichub("rotate", "keep", "-n", d.Namespace, "--cut-off", "--dry-run")
 	require.Zero(t, code, errs)
 	assert.Contains(t, out, "Nothing is changed.")
 	assert.Contains(t, out, "variables of all kernels that are parked now are lost")
