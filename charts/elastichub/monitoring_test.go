@@ -62,6 +62,10 @@ func TestRulesAreOfTheNamespace(t *testing.T) {
 	assert.Contains(t, text, `namespace="hub"`)
 	assert.Contains(t, text, "> 77")
 	assert.Contains(t, text, "{{ $labels.reason }}", "Prometheus' own templates")
+	assert.NotContains(t, text, "$RUNBOOK")
+	assert.Regexp(t, `runbook_url: https://github.com/elastichub/elastichub/blob/v[0-9.]+/docs/operations.md#elastichubnoleader`, text)
+	text = strings.Join(objects(t, "monitoring.yaml", "prometheusRule.enabled=true,prometheusRule.runbookURL=https://wiki.example.org/elastichub"), "\n")
+	assert.Contains(t, text, "runbook_url: https://wiki.example.org/elastichub#elastichubnoleader")
 }
 
 // TestDashboards: Grafana's sidecar finds them, and they are what Grafana reads.

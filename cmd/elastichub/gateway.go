@@ -113,6 +113,9 @@ func runGateway(ctx context.Context, config gateway.Config, traces tracing.Confi
 	rest.QPS, rest.Burst = 200, 400
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := tellVersion(registry, partGateway); err != nil {
+		return err
+	}
 	tracer := tracing.New(traces, "gateway", podName(), buildVersion(), log)
 	return gateway.Run(ctx, config, rest, registry, tracer, log)
 }

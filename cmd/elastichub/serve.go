@@ -102,6 +102,9 @@ func serve(ctx context.Context, config serveConfig) error {
 		return err
 	}
 	registry := metrics.Registry
+	if err := tellVersion(registry, partService); err != nil {
+		return err
+	}
 	tracer, err := startTracing(mgr, config.Tracing, log)
 	if err != nil {
 		return err

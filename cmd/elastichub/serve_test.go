@@ -93,6 +93,7 @@ func TestServe(t *testing.T) {
 		return code == http.StatusOK
 	}, time.Minute, 50*time.Millisecond)
 	checkMetricsPage(t)
+	checkAlerts(t)
 	code, text := ask(http.MethodGet, "/api/spawner/v1/servers", strings.Repeat("h", 48), "")
 	assert.Equal(t, http.StatusOK, code)
 	assert.JSONEq(t, `{"servers": []}`, text)

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 )
 
@@ -35,6 +36,24 @@ func buildVersion() string {
 		return info.Main.Version
 	}
 	return revision + modified
+}
+
+// Parts that tell Prometheus their version.
+const (
+	partService = "service"
+	partGateway = "gateway"
+)
+
+// tellVersion has the version told, so that an upgrade that stops half way is seen.
+func tellVersion(registry prometheus.Registerer, part string) error {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "elastichub_build_info", Help: "1, by the version that runs and the part that it is of: service, gateway.",
+	}, []string{"part", "version"})
+	info.WithLabelValues(part, buildVersion()).Set(1)
+	if err := registry.Register(info); err != nil {
+		return fmt.Errorf("metrics of the version: %w", err)
+	}
+	return nil
 }
 
 func versionCommand() *cobra.Command {

@@ -81,7 +81,8 @@ func (c *Collector) look(ctx context.Context) (scene, error) {
 	var specs v1alpha1.JupyterKernelSpecList
 	var pods corev1.PodList
 	var policies v1alpha1.GroupPolicyList
-	for _, list := range []client.ObjectList{&kernels, &notebooks, &specs, &pods, &policies} {
+	var gateways v1alpha1.JupyterGatewayList
+	for _, list := range []client.ObjectList{&kernels, &notebooks, &specs, &pods, &policies, &gateways} {
 		if err := c.from.Scope.List(ctx, c.from.Reader, list, client.UnsafeDisableDeepCopy); err != nil {
 			return scene{}, err
 		}
@@ -95,5 +96,8 @@ func (c *Collector) look(ctx context.Context) (scene, error) {
 		return scene{}, err
 	}
 	h := holdings.Of(holdings.Objects{Kernels: kernels.Items, Notebooks: notebooks.Items, KernelSpecs: specs.Items, Pods: pods.Items})
-	return scene{holdings: h, overview: h.Overview(capacity), policies: holdings.PoliciesOf(policies.Items), nodes: nodes}, nil
+	return scene{
+		holdings: h, overview: h.Overview(capacity), policies: holdings.PoliciesOf(policies.Items), nodes: nodes,
+		gateways: gateways.Items, notTaken: notTakenOf(notebooks.Items, kernels.Items, gateways.Items),
+	}, nil
 }

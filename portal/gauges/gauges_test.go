@@ -15,10 +15,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/namespaces"
+	"github.com/elastichub/elastichub/podtrouble"
 	"github.com/elastichub/elastichub/portal/holdings"
 )
 
@@ -32,6 +34,7 @@ type listed struct {
 	specs     []v1alpha1.JupyterKernelSpec
 	pods      []corev1.Pod
 	policies  []v1alpha1.GroupPolicy
+	gateways  []v1alpha1.JupyterGateway
 	err       error
 }
 
@@ -47,6 +50,8 @@ func (l listed) List(_ context.Context, into client.ObjectList, _ ...client.List
 		list.Items = l.pods
 	case *v1alpha1.GroupPolicyList:
 		list.Items = l.policies
+	case *v1alpha1.JupyterGatewayList:
+		list.Items = l.gateways
 	}
 	return l.err
 }
@@ -89,14 +94,23 @@ func scenery() listed {
 	notebook := v1alpha1.JupyterNotebook{ObjectMeta: named("jupyter-ann")}
 	notebook.Spec.KernelOptions = &v1alpha1.KernelOptions{Policies: []string{"research"}}
 	notebook.Status.Phase = v1alpha1.NotebookReady
+	refused := kernel("refused", "research", v1alpha1.KernelQueued, 0, false)
+	refused.Status.Conditions = []metav1.Condition{{Type: "Taken", Status: metav1.ConditionFalse, Reason: podtrouble.PassingQuota}}
+	awaited := v1alpha1.JupyterNotebook{ObjectMeta: named("jupyter-bob")}
+	awaited.Status.Phase, awaited.Status.Reason = v1alpha1.NotebookPending, podtrouble.PassingWebhook
+	down := v1alpha1.JupyterGateway{ObjectMeta: named("default")}
+	down.Spec.Replicas, down.Status.ReadyReplicas = ptr.To[int32](2), 1
+	down.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: podtrouble.PassingQuota}}
 	return listed{
+		gateways: []v1alpha1.JupyterGateway{down, {ObjectMeta: metav1.ObjectMeta{Namespace: "second", Name: "default"}}},
 		kernels: []v1alpha1.JupyterKernel{
 			kernel("busy", "research", v1alpha1.KernelReady, 2, false),
 			kernel("idle", "gone\"\n", v1alpha1.KernelReady, 1, true),
 			kernel("waits", "research", v1alpha1.KernelQueued, 0, false),
 			kernel("parked", "research", v1alpha1.KernelParked, 0, false),
+			refused,
 		},
-		specs: []v1alpha1.JupyterKernelSpec{spec}, pods: []corev1.Pod{pod}, notebooks: []v1alpha1.JupyterNotebook{notebook},
+		specs: []v1alpha1.JupyterKernelSpec{spec}, pods: []corev1.Pod{pod}, notebooks: []v1alpha1.JupyterNotebook{notebook, awaited},
 		policies: []v1alpha1.GroupPolicy{research, {ObjectMeta: named("students")}},
 	}
 }
@@ -147,10 +161,12 @@ func TestGauges(t *testing.T) {
 		"devices_free{resource=nvidia.com/gpu} 5",
 		"devices_held{resource=nvidia.com/gpu,state=busy} 2",
 		"devices_held{resource=nvidia.com/gpu,state=idle} 1",
-		"devices_waiting{resource=nvidia.com/gpu} 1",
+		"devices_waiting{resource=nvidia.com/gpu} 2",
+		"gateway_replicas{gateway=default,state=ready} 1",
+		"gateway_replicas{gateway=default,state=wanted} 3",
 		"kernels{phase=Dead} 0",
 		"kernels{phase=Parked} 1",
-		"kernels{phase=Queued} 1",
+		"kernels{phase=Queued} 2",
 		"kernels{phase=Ready} 2",
 		"kernels{phase=Starting} 0",
 		"node_allocatable_cpu_cores{node=one} 16",
@@ -196,8 +212,14 @@ func TestGauges(t *testing.T) {
 		"policy_users_at_limit{policy=research} 1",
 		"policy_users_at_limit{policy=students} 0",
 		"policy_waiting_kernels{policy=-} 0",
-		"policy_waiting_kernels{policy=research} 1",
+		"policy_waiting_kernels{policy=research} 2",
 		"policy_waiting_kernels{policy=students} 0",
+		"waiting_for_cluster{kind=gateway,reason=QuotaExceeded} 1",
+		"waiting_for_cluster{kind=gateway,reason=WebhookUnavailable} 0",
+		"waiting_for_cluster{kind=kernel,reason=QuotaExceeded} 1",
+		"waiting_for_cluster{kind=kernel,reason=WebhookUnavailable} 0",
+		"waiting_for_cluster{kind=server,reason=QuotaExceeded} 0",
+		"waiting_for_cluster{kind=server,reason=WebhookUnavailable} 1",
 	}, gather(t, collector(scenery(), true)))
 }
 

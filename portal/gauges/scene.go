@@ -1,10 +1,16 @@
 package gauges
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/podrules"
+	"github.com/elastichub/elastichub/podtrouble"
 	"github.com/elastichub/elastichub/portal/holdings"
 )
 
@@ -15,12 +21,28 @@ const (
 	labelState    = "state"
 	labelPolicy   = "policy"
 	labelNode     = "node"
+	labelKind     = "kind"
+	labelReason   = "reason"
+	labelGateway  = "gateway"
 )
 
 // States of a device that is held.
 const (
 	stateBusy = "busy"
 	stateIdle = "idle"
+)
+
+// States of replicas of a gateway.
+const (
+	stateWanted = "wanted"
+	stateReady  = "ready"
+)
+
+// Kinds of what the cluster does not take.
+const (
+	kindServer  = "server"
+	kindKernel  = "kernel"
+	kindGateway = "gateway"
 )
 
 // all are the gauges' descriptions, as described has noted them.
@@ -34,6 +56,9 @@ func described(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	kernels = described("kernels", "Kernels by phase.", labelPhase)
+
+	gatewayReplicas = described("gateway_replicas", "Replicas of each gateway: wanted, ready.", labelGateway, labelState)
+	notTaken        = described("waiting_for_cluster", "Servers, kernels and gateways whose Pods the cluster does not take now, by reason: a quota, or a webhook that does not answer.", labelKind, labelReason)
 
 	devicesAllocatable = described("devices_allocatable", "Extended resources, such as GPUs, of the cluster's nodes, those included that an autoscaler may add.", labelResource)
 	devicesFree        = described("devices_free", "Extended resources that nobody has.", labelResource)
@@ -63,6 +88,9 @@ var (
 	nodeAll       = described("node_requested_devices", "Extended resources that all Pods on a node request.", labelNode, labelResource)
 )
 
+// passing are the reasons why the cluster does not take a Pod now and may later.
+var passing = []string{podtrouble.PassingQuota, podtrouble.PassingWebhook}
+
 // kernelPhases are all that there are.
 var kernelPhases = []v1alpha1.KernelPhase{v1alpha1.KernelQueued, v1alpha1.KernelStarting, v1alpha1.KernelReady, v1alpha1.KernelParked, v1alpha1.KernelDead}
 
@@ -72,6 +100,42 @@ type scene struct {
 	overview holdings.Overview
 	policies []holdings.Policy
 	nodes    []Node
+	gateways []v1alpha1.JupyterGateway
+	// notTaken counts by kind and reason.
+	notTaken map[[2]string]int
+}
+
+// notTakenOf counts what waits until the cluster takes its Pod.
+func notTakenOf(notebooks []v1alpha1.JupyterNotebook, kernels []v1alpha1.JupyterKernel, gateways []v1alpha1.JupyterGateway) map[[2]string]int {
+	counts := map[[2]string]int{}
+	for _, kind := range []string{kindServer, kindKernel, kindGateway} {
+		for _, reason := range passing {
+			counts[[2]string{kind, reason}] = 0
+		}
+	}
+	count := func(kind, reason string) {
+		if slices.Contains(passing, reason) {
+			counts[[2]string{kind, reason}]++
+		}
+	}
+	for i := range notebooks {
+		if status := &notebooks[i].Status; status.Phase == v1alpha1.NotebookPending || status.Phase == v1alpha1.NotebookStarting {
+			count(kindServer, status.Reason)
+		}
+	}
+	for i := range kernels {
+		for _, c := range kernels[i].Status.Conditions {
+			if kernels[i].Status.Phase == v1alpha1.KernelQueued && c.Status == metav1.ConditionFalse {
+				count(kindKernel, c.Reason)
+			}
+		}
+	}
+	for i := range gateways {
+		if ready := meta.FindStatusCondition(gateways[i].Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+			count(kindGateway, ready.Reason)
+		}
+	}
+	return counts
 }
 
 // put passes on every gauge's value.
@@ -94,8 +158,26 @@ func (s scene) put(to put) {
 		to(devicesHeld, float64(d.Idle), d.Resource, stateIdle)
 		to(devicesWaiting, float64(d.Waiting), d.Resource)
 	}
+	for of, n := range s.notTaken {
+		to(notTaken, float64(n), of[0], of[1])
+	}
+	s.putGateways(to)
 	s.putPolicies(to)
 	s.putNodes(to)
+}
+
+// putGateways adds those of one name in several namespaces.
+func (s scene) putGateways(to put) {
+	wanted, ready := map[string]int32{}, map[string]int32{}
+	for i := range s.gateways {
+		g := &s.gateways[i]
+		wanted[g.Name] += ptr.Deref(g.Spec.Replicas, 1)
+		ready[g.Name] += g.Status.ReadyReplicas
+	}
+	for name, n := range wanted {
+		to(gatewayReplicas, float64(n), name, stateWanted)
+		to(gatewayReplicas, float64(ready[name]), name, stateReady)
+	}
 }
 
 // putPolicies shows a policy that nobody uses, too.

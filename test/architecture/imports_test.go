@@ -53,7 +53,7 @@ var mayImport = map[string][]string{
 	"prepull/imagestate":     {"podrules"},
 	"portal":                 {"api/v1alpha1", "groups", "podrules", "portal/acts", "portal/holdings", "portal/policyedit", "portal/signin", "prepull/imagestate", "usage", "usage/budgets", "web", "forms", "tracing"},
 	"portal/acts":            {"api/v1alpha1"},
-	"portal/gauges":          {"api/v1alpha1", "podrules", "portal/holdings", "namespaces"},
+	"portal/gauges":          {"api/v1alpha1", "podrules", "podtrouble", "portal/holdings", "namespaces"},
 	"portal/holdings":        {"api/v1alpha1", "podrules", "podtrouble"},
 	"portal/policyedit":      {"api/v1alpha1", "groups", "portal/holdings"},
 	"portal/signin":          {"hubclient", "outbound", "rotation"},

@@ -2,13 +2,17 @@ package panels
 
 import (
 	"context"
+	"maps"
 	"math"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/template"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
@@ -44,7 +48,7 @@ func rules(t *testing.T) map[string]rule {
 
 const (
 	step    = 15 * time.Second
-	minutes = 40 // of each scene
+	minutes = 60 // of each scene
 	quiet   = 20 // minutes before something happens
 )
 
@@ -92,6 +96,73 @@ var scenes = map[string]struct {
 			{leading("a"): levels(1, 0), leading("b"): levels(0, 1)}, // another takes over
 			{leading("a"): levels(1, 1)},
 		},
+	},
+	"ElastichubVersionsDiffer": {
+		of:    [2]string{"part", "service"},
+		fires: []scene{{version("service", "0.1.0", "a"): levels(1, 1), version("service", "0.2.0", "b"): arriving(1)}},
+		not: []scene{
+			{version("service", "0.1.0", "a"): leaving(1), version("service", "0.2.0", "b"): arriving(1)},
+			{version("service", "0.2.0", "a"): levels(1, 1), version("gateway", "0.1.0", "b"): levels(1, 1)}, // neighbours
+		},
+	},
+	"ElastichubClusterErrors": {
+		fires: []scene{
+			{requests("<error>", "a"): rates(0, 0, 20, 0), requests("200", "a"): rates(0, 60, 60, 0), streams("a"): levels(0, 0)},
+			{requests("503", "a"): rates(0, 0, 20, 0), requests("200", "a"): rates(0, 60, 60, 0), streams("a"): levels(0, 0)},
+		},
+		not: []scene{
+			{requests("<error>", "a"): rates(0, 0, 1, 0), requests("409", "a"): rates(0, 0, 20, 0), requests("200", "a"): rates(0, 60, 60, 0), streams("a"): levels(0, 0)},
+			{requests("<error>", "b"): rates(0, 0, 20, 0), requests("200", "a"): rates(0, 60, 60, 0), streams("a"): levels(0, 0)}, // not ours
+		},
+	},
+	"ElastichubReconcilesFail": {
+		of:    [2]string{"controller", "jupyternotebook"},
+		fires: []scene{{reconciles("error", "a"): rates(0, 0, 4, 0), reconciles("success", "a"): rates(0, 9, 1, 0), streams("a"): levels(0, 0)}},
+		not: []scene{
+			{reconciles("error", "a"): rates(0, 0, 4, 0), reconciles("success", "a"): rates(0, 9, 9, 0), streams("a"): levels(0, 0)},
+			{reconciles("error", "a"): rates(0, 0, 0, 9), reconciles("success", "a"): rates(0, 9, 9, 0), streams("a"): levels(0, 0)}, // once
+			{reconciles("error", "b"): rates(0, 0, 4, 0), streams("a"): levels(0, 0)},                                                // not ours
+		},
+	},
+	"ElastichubGatewayDown": {
+		of:    [2]string{"gateway", "default"},
+		fires: []scene{{replicas("default", "wanted"): levels(2, 2), replicas("default", "ready"): levels(2, 0), replicas("gpu", "wanted"): levels(1, 1), replicas("gpu", "ready"): levels(1, 1)}},
+		not: []scene{
+			{replicas("default", "wanted"): levels(2, 2), replicas("default", "ready"): levels(2, 1)},
+			{replicas("default", "wanted"): levels(2, 0), replicas("default", "ready"): levels(2, 0)}, // nobody wants it
+		},
+	},
+	"ElastichubHubTokenRefused": {
+		fires: []scene{
+			{orphanLooks("refused"): rates(0, 0, 0.1, 1)},
+			{`elastichub_hub_servers_asked_total{act="stop",result="refused"}`: rates(0, 0, 1, 0)},
+		},
+		not: []scene{
+			{orphanLooks("refused"): rates(4, 0, 0, 0), orphanLooks("concluded"): rates(0, 1, 1, 0)},
+			{`elastichub_hub_servers_asked_total{act="stop",result="refused"}`: rates(0, 0, 0, 1)}, // once
+		},
+	},
+	"ElastichubPeopleNotBelieved": {
+		fires: []scene{{homeLooks("implausible"): rates(0, 0, 0, 1)}, {orphanLooks("implausible"): rates(0, 0, 0, 1)}},
+		not:   []scene{{homeLooks("implausible"): rates(3, 0, 0, 0), homeLooks("concluded"): rates(0, 0, 1, 0), homeLooks("unavailable"): rates(0, 0, 1, 0)}},
+	},
+	"ElastichubClusterRefuses": {
+		of:    [2]string{"reason", "QuotaExceeded"},
+		fires: []scene{{refused("kernel", "QuotaExceeded"): levels(0, 2), refused("server", "WebhookUnavailable"): levels(0, 0)}},
+		not:   []scene{{refused("kernel", "QuotaExceeded"): levels(0, 0)}, {refused("kernel", "QuotaExceeded"): brief(2, 8)}},
+	},
+	"ElastichubStatesNotKept": {
+		fires: []scene{{states("none"): rates(0, 0, 0, 4), states("whole"): rates(0, 0, 0, 1)}},
+		not: []scene{
+			{states("none"): rates(0, 0, 0, 2)},
+			{states("none"): rates(0, 0, 0, 4), states("whole"): rates(0, 0, 0, 9), states("part"): rates(0, 0, 0, 1)},
+			{states("none"): rates(9, 0, 0, 0), states("whole"): rates(0, 0, 0, 1)},
+		},
+	},
+	"ElastichubImagesFail": {
+		of:    [2]string{"image", "registry/r:1"},
+		fires: []scene{{images("failing"): levels(0, 1), images("present"): levels(3, 2)}},
+		not:   []scene{{images("failing"): levels(0, 0), images("pulling"): levels(0, 3), images("waiting"): levels(0, 3)}, {images("failing"): brief(1, 10)}},
 	},
 	"ElastichubHubSilent": {
 		fires: []scene{{hubapi("servers", "200"): rates(0, 60, 0, 0), probe: rates(0, 30, 30, 0), `elastichub_servers{phase="Ready"}`: levels(3, 3)}},
@@ -197,6 +268,53 @@ func dials(result string) string {
 }
 func console(code string) string { return `elastichub_portal_requests_total{code="` + code + `"}` }
 
+func version(part, release, pod string) string {
+	return `elastichub_build_info{part="` + part + `",version="` + release + `",pod="` + pod + `"}`
+}
+func streams(pod string) string { return `elastichub_hubapi_event_streams{pod="` + pod + `"}` }
+func requests(code, pod string) string {
+	return `rest_client_requests_total{code="` + code + `",method="GET",host="10.0.0.1",pod="` + pod + `"}`
+}
+func reconciles(result, pod string) string {
+	return `controller_runtime_reconcile_total{controller="jupyternotebook",result="` + result + `",pod="` + pod + `"}`
+}
+func replicas(gateway, state string) string {
+	return `elastichub_gateway_replicas{gateway="` + gateway + `",state="` + state + `"}`
+}
+func orphanLooks(result string) string {
+	return `elastichub_orphan_looks_total{result="` + result + `"}`
+}
+func homeLooks(result string) string {
+	return `elastichub_home_looks_total{result="` + result + `"}`
+}
+func refused(kind, reason string) string {
+	return `elastichub_waiting_for_cluster{kind="` + kind + `",reason="` + reason + `"}`
+}
+func states(outcome string) string {
+	return `elastichub_kernel_states_total{outcome="` + outcome + `"}`
+}
+func images(state string) string {
+	return `elastichub_prepull_nodes{image="registry/r:1",state="` + state + `"}`
+}
+
+// arriving is a gauge that is there from the time when something happens, and leaving one that is
+// there until five minutes later.
+func arriving(value float64) []float64 {
+	return append(nothing(quiet), slices.Repeat([]float64{value}, (minutes-quiet)*4)...)
+}
+func leaving(value float64) []float64 {
+	return append(slices.Repeat([]float64{value}, (quiet+5)*4), nothing(minutes-quiet-5)...)
+}
+
+// brief is a gauge that has a value for so many minutes from the time when something happens.
+func brief(value float64, long int) []float64 {
+	values := levels(0, value)
+	for i := (quiet + long) * 4; i < len(values); i++ {
+		values[i] = 0
+	}
+	return values
+}
+
 // nothing is that a series is not there for so many minutes.
 func nothing(minutes int) []float64 { return slices.Repeat([]float64{math.NaN()}, minutes*4) }
 
@@ -225,12 +343,30 @@ func firing(t *testing.T, r rule, s scene, namespace string) (time.Time, map[str
 				holds[key] = since
 			}
 			if at.Sub(holds[key]) >= time.Duration(wait) {
-				return at, sample.Metric.Map()
+				return at, told(t, r, sample, at)
 			}
 		}
 		holdsSince = holds
 	}
 	return time.Time{}, nil
+}
+
+// told are the labels of an alert that fires, with its annotations as people read them, whose
+// templates are Prometheus' own.
+func told(t *testing.T, r rule, sample promql.Sample, at time.Time) map[string]string {
+	t.Helper()
+	labels := sample.Metric.Map()
+	all := maps.Clone(labels)
+	data := template.AlertTemplateData(labels, nil, "", sample)
+	for name, text := range r.Annotations {
+		text = "{{$labels := .Labels}}{{$value := .Value}}" + text
+		expanded, err := template.NewTemplateExpander(t.Context(), text, r.Alert, data, model.TimeFromUnixNano(at.UnixNano()), nil, &url.URL{}, nil).Expand()
+		require.NoError(t, err, "%s: %s", r.Alert, name)
+		assert.NotContains(t, expanded, "no value", "%s: %s", r.Alert, name)
+		assert.NotContains(t, expanded, "{{", "%s: %s", r.Alert, name)
+		all[name] = expanded
+	}
+	return all
 }
 
 // TestAlerts: each fires at what it is for, and not before; not at what looks alike; and not
@@ -248,11 +384,15 @@ func TestAlerts(t *testing.T) {
 			assert.Contains(t, []string{"critical", "warning"}, r.Labels["severity"])
 			assert.NotEmpty(t, r.Annotations["summary"])
 			assert.NotEmpty(t, r.Annotations["description"])
+			assert.Regexp(t, "#"+strings.ToLower(name)+"$", r.Annotations["runbook_url"])
 			for i, s := range test.fires {
 				at, told := firing(t, r, s, "hub")
 				require.NotNil(t, told, "scene %d", i)
 				assert.True(t, at.After(from.Add(quiet*time.Minute)), "scene %d: at %s", i, at)
 				assert.Equal(t, test.of[1], told[test.of[0]], "scene %d: %v", i, told)
+				if test.of[1] != "" {
+					assert.Contains(t, told["summary"], test.of[1], "scene %d", i)
+				}
 				if name != "ElastichubAbsent" {
 					_, told = firing(t, r, s, "other")
 					assert.Nil(t, told, "scene %d is another namespace's", i)

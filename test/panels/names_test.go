@@ -17,7 +17,7 @@ var (
 	onPage = regexp.MustCompile("`(elastichub_\\w+)(?:\\{([\\w,]+)\\})?`")
 	// ofTargets are labels that Prometheus or a histogram adds.
 	ofTargets = []string{"__name__", "namespace", "pod", "le"}
-	foreign   = regexp.MustCompile(`^(kube_pod_\w+|leader_election_master_status)$`)
+	foreign   = regexp.MustCompile(`^(kube_pod_\w+|leader_election_master_status|rest_client_requests_total|controller_runtime_reconcile_total)$`)
 )
 
 // TestQueriesNameWhatThereIs: docs/metrics.md has each metric that a panel or an alert asks for,
@@ -44,6 +44,13 @@ func TestQueriesNameWhatThereIs(t *testing.T) {
 	for _, panel := range panels {
 		for _, query := range panel.Queries {
 			queries[panel.Dashboard+": "+panel.Title+": "+query] = query
+		}
+	}
+	for name, test := range scenes { // what alerts are tried with is what is told
+		for _, s := range slices.Concat(test.fires, test.not) {
+			for series := range s {
+				queries[name+": "+series] = series
+			}
 		}
 	}
 	selected := 0
