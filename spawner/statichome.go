@@ -33,6 +33,11 @@ const (
 	homeSubPathKey = "subPath"
 )
 
+// StaticHomeOf is the claim and the directory in it that a ConfigMap notes the owner of.
+func StaticHomeOf(note *corev1.ConfigMap) (claim, subPath string) {
+	return note.Data[homeClaimKey], note.Data[homeSubPathKey]
+}
+
 // staticTemplate is what AnnotationClaimTemplate says of a static home: no name of a claim
 // has a slash.
 func staticTemplate(home *v1alpha1.StaticHome) string { return home.Claim + "/" + home.SubPath }

@@ -64,6 +64,9 @@ const (
 	// AnnotationUserGone is since when the Hub or the directory does not know any more who a
 	// home claim was made for (RFC 3339).
 	AnnotationUserGone = "elastichub.io/user-gone-since"
+	// AnnotationArchived beside it is when an archive of the home was begun that is whole (RFC
+	// 3339), and after a space the name of its file.
+	AnnotationArchived = "elastichub.io/archived"
 	// AnnotationOnRemoval on a home claim is HomeVolume.OnRemoval of the last start.
 	AnnotationOnRemoval = "elastichub.io/on-removal"
 	// AnnotationForPolicies is set by the owner of a ServiceAccount: which GroupPolicies
@@ -152,6 +155,7 @@ const (
 	ComponentKernel   = "kernel"
 	ComponentGateway  = "kernel-gateway"
 	ComponentHome     = "home" // of what says whose a static home is
+	ComponentArchive  = "home-archive"
 	AppName           = "jupyterhub"
 	KernelContainer   = "kernel"
 	AgentContainer    = "agent" // beside it, in Pods of kernels with a kernelspec

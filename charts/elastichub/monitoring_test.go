@@ -68,6 +68,43 @@ func TestRulesAreOfTheNamespace(t *testing.T) {
 	assert.Contains(t, text, "runbook_url: https://wiki.example.org/elastichub#elastichubnoleader")
 }
 
+// TestEachAlertHasItsSection: docs/operations.md says of each alert what to do, under the heading that its
+// annotation leads to, docs/metrics.md when it fires, and neither names one that there is not.
+func TestEachAlertHasItsSection(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("monitoring/alerts.yaml")
+	require.NoError(t, err)
+	var file struct {
+		Groups []struct {
+			Rules []struct {
+				Alert       string
+				Annotations map[string]string
+			}
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(raw, &file))
+	page, err := os.ReadFile("../../docs/operations.md")
+	require.NoError(t, err)
+	sections := map[string]string{}
+	for _, section := range strings.Split(string(page), "\n### ")[1:] {
+		name, text, _ := strings.Cut(section, "\n")
+		sections[name] = text
+	}
+	metrics, err := os.ReadFile("../../docs/metrics.md")
+	require.NoError(t, err)
+	for _, group := range file.Groups {
+		for _, r := range group.Rules {
+			text, there := sections[r.Alert]
+			assert.True(t, there, "docs/operations.md has no section %s", r.Alert)
+			assert.Greater(t, len(strings.TrimSpace(text)), 40, r.Alert)
+			assert.Equal(t, "$RUNBOOK#"+strings.ToLower(r.Alert), r.Annotations["runbook_url"])
+			assert.Contains(t, string(metrics), "`"+r.Alert+"`")
+			delete(sections, r.Alert)
+		}
+	}
+	assert.Empty(t, sections, "sections of no alert")
+}
+
 // TestDashboards: Grafana's sidecar finds them, and they are what Grafana reads.
 func TestDashboards(t *testing.T) {
 	t.Parallel()

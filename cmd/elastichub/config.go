@@ -84,11 +84,19 @@ type leftConfig struct {
 	Mode        homes.Mode
 	Grace       time.Duration
 	MostPercent int
+	Archive     archiveConfig
 }
 
-// in is what homes of a namespace are looked for by.
-func (c homesConfig) in(namespace string) homes.Config {
-	return homes.Config{Namespace: namespace, Mode: c.Left.Mode, Grace: c.Left.Grace, MostPercent: c.Left.MostPercent}
+// archiveConfig is where homes are archived, with mode archive.
+type archiveConfig struct{ Claim string }
+
+// homesLeft is what homes of a namespace are looked for by.
+func (c serveConfig) homesLeft(namespace string) homes.Config {
+	return homes.Config{
+		Namespace: namespace, Mode: c.Homes.Left.Mode, Grace: c.Homes.Left.Grace, MostPercent: c.Homes.Left.MostPercent,
+		ArchiveClaim: c.Homes.Left.Archive.Claim, Image: c.Kernels.ServiceImage,
+		PullPolicy: corev1.PullPolicy(c.Kernels.PullPolicy), PullSecrets: c.Prepull.PullSecrets,
+	}
 }
 
 // usageConfig is of the ledger of hours.
@@ -349,7 +357,7 @@ func (c serveConfig) validate() error {
 	if err := c.Orphans.in(c.Namespace).Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("orphans.%w", err))
 	}
-	if err := c.Homes.in(c.Namespace).Validate(); err != nil {
+	if err := c.homesLeft(c.Namespace).Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("homes.left.%w", err))
 	}
 	if q, err := resource.ParseQuantity(c.Kernels.Keep.MaxBytes); err != nil || q.Sign() < 0 {

@@ -99,7 +99,7 @@ func homesCommand() *cobra.Command {
 				return fmt.Errorf("the cluster cannot be asked: %w", err)
 			}
 			cluster.QPS, cluster.Burst = 50, 100
-			return listHomes(cmd.Context(), cluster, sources, config.Homes.in(namespace), file != "", cmd.OutOrStdout())
+			return listHomes(cmd.Context(), cluster, sources, config.homesLeft(namespace), file != "", cmd.OutOrStdout())
 		},
 	}
 	flags := command.Flags()
@@ -132,17 +132,21 @@ func listHomes(ctx context.Context, cluster *rest.Config, sources homes.Sources,
 }
 
 func writeHomes(out io.Writer, found []homes.Home, used map[string]int64, cfg homes.Config, configured bool) error {
-	slices.SortFunc(found, func(a, b homes.Home) int { return strings.Compare(a.User+"\n"+a.Claim.Name, b.User+"\n"+b.Claim.Name) })
+	slices.SortFunc(found, func(a, b homes.Home) int {
+		return strings.Compare(a.User+"\n"+a.Object().GetName(), b.User+"\n"+b.Object().GetName())
+	})
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "USER\tCLAIM\tSIZE\tUSED\tLAST USE\tUSER IS\tSERVER\tFATE")
+	fmt.Fprintln(table, "USER\tHOME\tSIZE\tUSED\tLAST USE\tUSER IS\tSERVER\tFATE")
 	left := 0
 	for _, h := range found {
-		size := h.Claim.Status.Capacity.Storage()
-		if size.IsZero() {
-			size = h.Claim.Spec.Resources.Requests.Storage()
+		size, place := "unknown", ""
+		if claim, directory := h.Volume(); directory != "" { // how much one has of it nobody knows
+			place = claim + "/" + directory
+		} else {
+			place, size = claim, sizeOf(h.Claim)
 		}
 		usedText, lastText, serverText, is, fate := "unknown", "unknown", "none", string(h.Standing), ""
-		if bytes, known := used[h.Claim.Name]; known {
+		if bytes, known := used[place]; known {
 			usedText = fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
 		}
 		switch {
@@ -170,13 +174,21 @@ func writeHomes(out io.Writer, found []homes.Home, used map[string]int64, cfg ho
 		if configured {
 			fate = homes.Fate(h, cfg)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.User, h.Claim.Name, size, usedText, lastText, is, serverText, fate)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.User, place, size, usedText, lastText, is, serverText, fate)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(out, "%d homes, %d of people who left or may have.\n", len(found), left)
 	return err
+}
+
+// sizeOf is what a claim has, or asks for.
+func sizeOf(claim *corev1.PersistentVolumeClaim) string {
+	if has := claim.Status.Capacity.Storage(); !has.IsZero() {
+		return has.String()
+	}
+	return claim.Spec.Resources.Requests.Storage().String()
 }
 
 // usedBytes is what kubelets say is used of homes that Pods have now, by their claims. Where the
@@ -186,7 +198,7 @@ func usedBytes(ctx context.Context, cluster *rest.Config, reader client.Reader, 
 	if len(found) == 0 || !slices.ContainsFunc(found, func(h homes.Home) bool { return h.Mounted }) {
 		return used
 	}
-	namespace := found[0].Claim.Namespace
+	namespace := found[0].Object().GetNamespace()
 	var pods corev1.PodList
 	if err := reader.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
 		return used
@@ -234,6 +246,9 @@ func addUsed(used map[string]int64, raw []byte, namespace string, found []homes.
 				continue
 			}
 			for _, h := range found {
+				if h.Claim == nil {
+					continue
+				}
 				capacity := h.Claim.Status.Capacity.Storage().Value()
 				if h.Claim.Name == volume.PVCRef.Name && capacity > 0 && float64(volume.CapacityBytes) <= sharedBeyond*float64(capacity) {
 					used[h.Claim.Name] = *volume.UsedBytes

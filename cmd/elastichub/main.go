@@ -65,6 +65,7 @@ func command() *cobra.Command {
 		logsCommand(),
 		runKernelCommand(),
 		holdCommand(),
+		archiveHomeCommand(),
 		policyCommand(),
 		mirrorCommand(),
 		versionCommand(),

@@ -167,7 +167,7 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err := orphans.SetupWithManager(mgr, config.Orphans.in(config.Namespace), listing, registry); err != nil {
 		return err
 	}
-	if err := homes.SetupWithManager(mgr, config.Homes.in(config.Namespace), homeSources(config, members, listing), registry); err != nil {
+	if err := homes.SetupWithManager(mgr, config.homesLeft(config.Namespace), homeSources(config, members, listing), registry); err != nil {
 		return err
 	}
 	if err := policystatus.SetupWithManager(mgr, scope); err != nil {

@@ -77,6 +77,11 @@ func wantedRights(values map[string]any, own string) (wanted []doctor.Right) {
 		add(doctor.Right{Namespace: strings.TrimPrefix(namespace, namespaces.Everywhere), Everywhere: namespace == namespaces.Everywhere})
 	}
 	wanted = append(wanted, consoleRights(values)...)
+	if textAt(values, "homes", "left", "mode") == "archive" {
+		for _, verb := range []string{"get", "list", "create", "patch", "delete"} {
+			wanted = append(wanted, doctor.Right{Verb: verb, Group: "batch", Resource: "jobs"})
+		}
+	}
 	if isSet(values, "kernels", "clusterCapacity") {
 		for group, resources := range map[string][]string{"": {"nodes", "pods"}, "resource.k8s.io": {"deviceclasses", "resourceslices", "resourceclaims"}} {
 			for _, resource := range resources {

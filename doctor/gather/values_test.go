@@ -68,7 +68,7 @@ func TestRightsAreThoseOfTheChart(t *testing.T) {
 	for _, over := range []string{
 		`{"watchNamespaces": "own", "kernels": {"clusterCapacity": true}, "portal": {"enabled": false}}`,
 		`{"watchNamespaces": ["team-a", "jupyterhub", "team-b"], "kernels": {"clusterCapacity": false}, "portal": {"enabled": true, "policies": {"edit": false}, "kubernetesTokens": false}}`,
-		`{"watchNamespaces": "all", "kernels": {"clusterCapacity": true}, "portal": {"enabled": true, "policies": {"edit": true}, "kubernetesTokens": true}}`,
+		`{"watchNamespaces": "all", "kernels": {"clusterCapacity": true}, "portal": {"enabled": true, "policies": {"edit": true}, "kubernetesTokens": true}, "homes": {"left": {"mode": "archive", "archive": {"claim": "archives"}}}}`,
 	} {
 		file := filepath.Join(t.TempDir(), "values.json")
 		require.NoError(t, os.WriteFile(file, []byte(over), 0o600))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/spawner"
@@ -36,9 +37,12 @@ const (
 	DirectoryUserGone Reason = "DirectoryUserGone"
 )
 
-// Home is a claim, and what is known of it.
+// Home is a claim, or a directory of one, and what is known of it.
 type Home struct {
+	// Claim is the home's own, and Note, of a static home, the ConfigMap that notes whose it is. One of
+	// them is there.
 	Claim *corev1.PersistentVolumeClaim
+	Note  *corev1.ConfigMap
 	// User is what they are called now, as far as is known.
 	User     string
 	Standing Standing
@@ -53,6 +57,24 @@ type Home struct {
 	Mounted bool
 	// LastUse is zero if it is not known.
 	LastUse time.Time
+	// runAs is the user that its servers run as, where their Pods say so.
+	runAs *int64
+}
+
+// Object is what is noted on.
+func (h Home) Object() client.Object {
+	if h.Note != nil {
+		return h.Note
+	}
+	return h.Claim
+}
+
+// Volume is the name of the claim that it is in, and the directory of that, empty for all of it.
+func (h Home) Volume() (claim, directory string) {
+	if h.Note != nil {
+		return spawner.StaticHomeOf(h.Note)
+	}
+	return h.Claim.Name, ""
 }
 
 // ErrImplausible: so many people have vanished at once, or all, that it is not believed.
@@ -67,20 +89,27 @@ type Answers struct {
 
 // GoneSince is when somebody was noted as gone; zero if they are not.
 func (h Home) GoneSince() time.Time {
-	since, err := time.Parse(time.RFC3339, h.Claim.Annotations[v1alpha1.AnnotationUserGone])
+	since, err := time.Parse(time.RFC3339, h.Object().GetAnnotations()[v1alpha1.AnnotationUserGone])
 	if err != nil {
 		return time.Time{}
 	}
 	return since
 }
 
+// Archived is the file of an archive that has all of the home, if there is one: no server has used it since.
+func (h Home) Archived() (file string, ok bool) {
+	begun, file, _ := strings.Cut(h.Object().GetAnnotations()[v1alpha1.AnnotationArchived], " ")
+	at, err := time.Parse(time.RFC3339, begun)
+	return file, err == nil && file != "" && !h.LastUse.After(at)
+}
+
 // Stays says why a home of somebody who left is not removed whatever the mode is; empty: nothing
 // keeps it.
 func (h Home) Stays() string {
 	switch {
-	case h.Claim.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy:
+	case h.Object().GetLabels()[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy:
 		return "elastichub has not made it"
-	case h.Claim.Annotations[v1alpha1.AnnotationOnRemoval] == v1alpha1.HomeKeep:
+	case h.Object().GetAnnotations()[v1alpha1.AnnotationOnRemoval] == v1alpha1.HomeKeep:
 		return "its policy keeps it"
 	case !h.ByPerson:
 		return "it cannot be told whether its user was renamed: the Hub is not asked, or the claim notes no person"
@@ -93,11 +122,12 @@ func (h Home) Stays() string {
 }
 
 // userOf is who a home was made for; ok is false if that is nobody whom the Hub has sent.
-func userOf(claim *corev1.PersistentVolumeClaim) (name string, noted spawner.HubUser, ok bool) {
-	name = claim.Annotations[v1alpha1.LabelHubUsername]
-	noted, err := spawner.ParseHubUser(claim.Annotations[v1alpha1.AnnotationHubUser])
-	_, ofHub := claim.Annotations[v1alpha1.AnnotationClaimTemplate]
-	_, handedOver := claim.Annotations[v1alpha1.AnnotationAdopt]
+func userOf(home client.Object) (name string, noted spawner.HubUser, ok bool) {
+	notes := home.GetAnnotations()
+	name = notes[v1alpha1.LabelHubUsername]
+	noted, err := spawner.ParseHubUser(notes[v1alpha1.AnnotationHubUser])
+	_, ofHub := notes[v1alpha1.AnnotationClaimTemplate]
+	_, handedOver := notes[v1alpha1.AnnotationAdopt]
 	return name, noted, name != "" && ofHub && !handedOver && err == nil
 }
 
@@ -127,13 +157,13 @@ func callNow(name string, noted spawner.HubUser, people []orphans.Person, known 
 func judge(found []Home, answers Answers) {
 	known := map[string][]spawner.HubUser{}
 	for _, h := range found {
-		if name, noted, ok := userOf(h.Claim); ok && noted.Known() {
+		if name, noted, ok := userOf(h.Object()); ok && noted.Known() {
 			known[name] = append(known[name], noted)
 		}
 	}
 	for i := range found {
 		h := &found[i]
-		name, noted, ok := userOf(h.Claim)
+		name, noted, ok := userOf(h.Object())
 		h.User, h.Standing = name, Unknown
 		if !ok {
 			continue
@@ -169,7 +199,7 @@ func plausible(found []Home, mostPercent int) error {
 		if h.Standing == Unknown || h.Standing == Unclear {
 			continue
 		}
-		who := strings.Join([]string{h.Claim.Annotations[v1alpha1.LabelHubUsername], h.Claim.Annotations[v1alpha1.AnnotationHubUser]}, "\n")
+		who := strings.Join([]string{h.Object().GetAnnotations()[v1alpha1.LabelHubUsername], h.Object().GetAnnotations()[v1alpha1.AnnotationHubUser]}, "\n")
 		people[who] = true
 		if h.Standing == Left {
 			gone[who] = true

@@ -59,7 +59,7 @@ func Look(ctx context.Context, reader client.Reader, sources Sources, namespace 
 	return found, nil
 }
 
-// gather reads claims that are somebody's, and what is known of their use.
+// gather reads claims and static homes that are somebody's, and what is known of their use.
 func gather(ctx context.Context, reader client.Reader, namespace string, now time.Time) ([]Home, error) {
 	var claims corev1.PersistentVolumeClaimList
 	if err := reader.List(ctx, &claims, client.InNamespace(namespace)); err != nil {
@@ -73,41 +73,84 @@ func gather(ctx context.Context, reader client.Reader, namespace string, now tim
 	if err := reader.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("list Pods: %w", err)
 	}
-	mounted := map[string]bool{}
-	for i := range pods.Items {
-		for _, volume := range pods.Items[i].Spec.Volumes {
-			if volume.PersistentVolumeClaim != nil {
-				mounted[volume.PersistentVolumeClaim.ClaimName] = true
-			}
-		}
+	var notes corev1.ConfigMapList
+	if err := reader.List(ctx, &notes, client.InNamespace(namespace), client.HasLabels{v1alpha1.LabelStaticHome}); err != nil {
+		return nil, fmt.Errorf("list static homes: %w", err)
 	}
+	mounted := mountedBy(pods.Items)
 	var found []Home
 	for i := range claims.Items {
-		claim := &claims.Items[i]
-		if claim.Annotations[v1alpha1.LabelHubUsername] == "" || claim.DeletionTimestamp != nil {
-			continue
-		}
-		h := Home{Claim: claim, User: claim.Annotations[v1alpha1.LabelHubUsername], Standing: Unknown, Mounted: mounted[claim.Name]}
-		if left, err := time.Parse(time.RFC3339, claim.Annotations[v1alpha1.AnnotationOwnerLeft]); err == nil {
+		found = append(found, Home{Claim: &claims.Items[i]})
+	}
+	for i := range notes.Items {
+		found = append(found, Home{Note: &notes.Items[i]})
+	}
+	found = slices.DeleteFunc(found, func(h Home) bool {
+		return h.Object().GetAnnotations()[v1alpha1.LabelHubUsername] == "" || h.Object().GetDeletionTimestamp() != nil
+	})
+	for i := range found {
+		h := &found[i]
+		claim, directory := h.Volume()
+		h.User, h.Standing, h.Mounted = h.Object().GetAnnotations()[v1alpha1.LabelHubUsername], Unknown, mounted[place{claim, directory}]
+		if left, err := time.Parse(time.RFC3339, h.Object().GetAnnotations()[v1alpha1.AnnotationOwnerLeft]); err == nil {
 			h.LastUse = left
 		}
 		for j := range notebooks.Items {
-			if nb := &notebooks.Items[j]; nb.HomeClaim() == claim.Name {
+			if nb := &notebooks.Items[j]; homeOfServer(nb) == (place{claim, directory}) {
 				h.usedBy(nb)
 			}
 		}
 		if h.Mounted {
 			h.LastUse = now
 		}
-		found = append(found, h)
 	}
 	return found, nil
+}
+
+// place is a claim, or a directory of one.
+type place struct{ claim, directory string }
+
+func homeOfServer(nb *v1alpha1.JupyterNotebook) place {
+	at := place{claim: nb.HomeClaim()}
+	if nb.Spec.Storage != nil && nb.Spec.Storage.Home != nil && nb.Spec.Storage.Home.Static != nil {
+		at.directory = nb.Spec.Storage.Home.Static.SubPath
+	}
+	return at
+}
+
+// mountedBy are the claims that Pods have, and the directories that their containers mount; those of
+// archives are no use of a home.
+func mountedBy(pods []corev1.Pod) map[place]bool {
+	mounted := map[place]bool{}
+	for i := range pods {
+		pod := &pods[i]
+		if pod.Labels[v1alpha1.LabelComponent] == v1alpha1.ComponentArchive && pod.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy {
+			continue
+		}
+		for _, volume := range pod.Spec.Volumes {
+			if volume.PersistentVolumeClaim == nil {
+				continue
+			}
+			mounted[place{claim: volume.PersistentVolumeClaim.ClaimName}] = true
+			for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+				for _, mount := range container.VolumeMounts {
+					if mount.Name == volume.Name {
+						mounted[place{volume.PersistentVolumeClaim.ClaimName, mount.SubPath}] = true
+					}
+				}
+			}
+		}
+	}
+	return mounted
 }
 
 func (h *Home) usedBy(nb *v1alpha1.JupyterNotebook) {
 	h.Servers = append(h.Servers, nb.Name)
 	if !nb.Spec.Stopped && nb.Status.Phase != v1alpha1.NotebookFailed {
 		h.Running = append(h.Running, nb.Name)
+	}
+	if template := nb.Spec.Template; template != nil && template.Spec.SecurityContext != nil && template.Spec.SecurityContext.RunAsUser != nil {
+		h.runAs = template.Spec.SecurityContext.RunAsUser
 	}
 	if last := nb.Status.LastActivity; last != nil && last.After(h.LastUse) {
 		h.LastUse = last.Time
@@ -141,7 +184,7 @@ func ask(ctx context.Context, sources Sources, found []Home) (Answers, error) {
 	answers.Directory = map[string]bool{}
 	var names []string
 	for _, h := range named {
-		if _, _, ok := userOf(h.Claim); ok && h.Standing != Left && h.Standing != Unclear && !slices.Contains(names, h.User) {
+		if _, _, ok := userOf(h.Object()); ok && h.Standing != Left && h.Standing != Unclear && !slices.Contains(names, h.User) {
 			names = append(names, h.User)
 		}
 	}

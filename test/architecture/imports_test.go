@@ -72,7 +72,8 @@ var mayImport = map[string][]string{
 	"skew":                   {"charts/elastichub"},
 	"spawner/signals":        {"outbound", "spawner"},
 	"spawner/hubservers":     {"hubclient", "outbound", "spawner", "spawner/orphans"},
-	"spawner/homes":          {"api/v1alpha1", "health", "spawner", "spawner/orphans"},
+	"spawner/homes":          {"api/v1alpha1", "health", "podrules", "spawner", "spawner/orphans"},
+	"spawner/homes/archive":  {},
 	"spawner/orphans":        {"api/v1alpha1", "health", "podrules", "spawner"},
 	"hubapi":                 {"api/v1alpha1", "forms", "groups", "spawner", "web", "tracing", "skew"},
 	"namespaces":             {"api/v1alpha1"},
@@ -114,7 +115,7 @@ var mayImport = map[string][]string{
 }
 
 // httpFree are the domain packages, which know neither gin nor HTTP.
-var httpFree = []string{"api/v1alpha1", "namespaces", "podrules", "podtrouble", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/devices", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "usage/budgets", "kernels/booking", "plugin", "portal/acts", "portal/holdings", "portal/policyedit", "doctor", "nbformat", "prepull", "prepull/imagestate", "spawner/homes", "spawner/orphans"}
+var httpFree = []string{"api/v1alpha1", "namespaces", "podrules", "podtrouble", "setaside", "groups", "groups/naming", "groups/file", "groups/ldap", "forms", "spawner", "kernels", "kernels/admission", "kernels/wire", "tokens", "kernels/podspec", "kernels/podstate", "kernels/languages", "kernels/lifecycle", "kernels/devices", "kernels/queue", "kernels/queue/warm", "kernels/gateways", "kernels/offers", "kernels/agent/keep/frames", "kernels/agent/keep/store", "kernels/agent/keep/keeper", "usage", "usage/budgets", "kernels/booking", "plugin", "portal/acts", "portal/holdings", "portal/policyedit", "doctor", "nbformat", "prepull", "prepull/imagestate", "spawner/homes", "spawner/homes/archive", "spawner/orphans"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()

@@ -81,6 +81,8 @@ var uses = []use{
 	{"docs/homes.md", "kubectl -n jupyterhub annotate persistentvolumeclaim claim-alice elastichub.io/adopt=alice", Typed, ""},
 
 	{"docs/homes.md", "notebooks:", Values, ""},
+	{"docs/homes.md", "# archive.yaml, beside your values", Values, ""},
+	{"docs/homes.md", "kubectl -n jupyterhub get jobs -l app.kubernetes.io/component=home-archive", Typed, ""},
 	{"docs/homes.md", "elastichub homes -n jupyterhub", Elsewhere, "test/faults lists the demo's homes by both"},
 	{"docs/groups.md", "groups:", Values, ""},
 	{"docs/groups.md", `user      "alice"`, Shown, "what policy explain prints"},
@@ -136,6 +138,10 @@ var uses = []use{
 	{"docs/support.md", "make dist/elastichub", Typed, ""},
 	{"docs/support.md", "! tar -xzOf support.tar.gz | grep --ignore-case --word-regexp alice", Typed, ""},
 	{"docs/support.md", "kubectl -n jupyterhub exec deploy/elastichub -- /elastichub log-level debug", Typed, ""},
+	{"docs/operations.md", "elastichub doctor -n jupyterhub", Elsewhere, "go test ./doctor/gather looks at a good installation and at broken ones"},
+	{"docs/operations.md", "kubectl -n jupyterhub get pods,jupytergateways", Typed, ""},
+	{"docs/operations.md", "kubectl -n jupyterhub exec deploy/elastichub -- /elastichub log-level debug", Typed, ""},
+	{"docs/operations.md", "dist/elastichub support -n jupyterhub -o support.tar.gz", Typed, ""},
 	{"docs/architecture.md", "            ┌───────────── JupyterHub ─────────────┐", Shown, "a drawing"},
 	{"docs/benchmarks.md", "make bench                          # all; the last parts need the demo: make run", Shown, "takes an hour, and measures what runs beside it"},
 

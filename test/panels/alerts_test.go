@@ -146,6 +146,10 @@ var scenes = map[string]struct {
 		fires: []scene{{homeLooks("implausible"): rates(0, 0, 0, 1)}, {orphanLooks("implausible"): rates(0, 0, 0, 1)}},
 		not:   []scene{{homeLooks("implausible"): rates(3, 0, 0, 0), homeLooks("concluded"): rates(0, 0, 1, 0), homeLooks("unavailable"): rates(0, 0, 1, 0)}},
 	},
+	"ElastichubArchiveFails": {
+		fires: []scene{{homesLeft("archive_failed"): levels(0, 1), homesLeft("archiving"): levels(1, 0)}},
+		not:   []scene{{homesLeft("archive_failed"): levels(0, 0), homesLeft("archiving"): levels(0, 2), homesLeft("due"): levels(0, 9)}},
+	},
 	"ElastichubClusterRefuses": {
 		of:    [2]string{"reason", "QuotaExceeded"},
 		fires: []scene{{refused("kernel", "QuotaExceeded"): levels(0, 2), refused("server", "WebhookUnavailable"): levels(0, 0)}},
@@ -287,6 +291,7 @@ func orphanLooks(result string) string {
 func homeLooks(result string) string {
 	return `elastichub_home_looks_total{result="` + result + `"}`
 }
+func homesLeft(state string) string { return `elastichub_homes_left{state="` + state + `"}` }
 func refused(kind, reason string) string {
 	return `elastichub_waiting_for_cluster{kind="` + kind + `",reason="` + reason + `"}`
 }

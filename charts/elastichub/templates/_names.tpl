@@ -342,6 +342,8 @@ homes:
     mode: {{ .Values.homes.left.mode | quote }}
     grace: {{ mul (int64 .Values.homes.left.graceDays) 24 }}h
     mostPercent: {{ int .Values.homes.left.mostPercent }}
+    archive:
+      claim: {{ .Values.homes.left.archive.claim | quote }}
 {{- if .Values.portal.enabled }}
 {{- with .Values.portal }}
 portal:
