@@ -36,7 +36,9 @@ func checkAlerts(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("..", "..", "charts", "elastichub", "monitoring", "alerts.yaml"))
 	require.NoError(t, err)
 	var file struct {
-		Groups []struct{ Rules []struct{ Alert, Expr string } }
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
 	}
 	require.NoError(t, yaml.Unmarshal(raw, &file))
 	told := toldValues(t)
