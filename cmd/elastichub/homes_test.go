@@ -48,7 +48,7 @@ func TestHomesAreListed(t *testing.T) {
 	var out bytes.Buffer
 	cfg := homes.Config{Mode: homes.Remove, Grace: 30 * 24 * time.Hour}
 	require.NoError(t, writeHomes(&out, found, used, cfg, true))
-	assert.Equal(t, `USER   CLAIM       SIZE   USED      LAST USE               USER IS                            SERVER                   FATE
+	assert.Equal(t, `USER   HOME        SIZE   USED      LAST USE               USER IS                            SERVER                   FATE
 ann    claim-ann   10Gi   3.0 GiB   now                    present                            jupyter-ann runs         
 bob    claim-bob   10Gi   unknown   2026-02-28T12:00:00Z   left, noted 2026-03-01T12:00:00Z   jupyter-bob is stopped   It is removed after 2026-03-31T12:00:00Z, if that stays so.
 cy     claim-cy    10Gi   unknown   now                    unknown                            none                     

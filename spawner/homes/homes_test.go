@@ -124,8 +124,8 @@ func TestJudge(t *testing.T) {
 func TestConfigOfHomesIsBounded(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, Config{Mode: Remove, Grace: leastGrace, MostPercent: 100}.Validate())
-	err := Config{Mode: "archive", Grace: time.Hour, MostPercent: 0}.Validate()
-	for _, want := range []string{`mode: "archive" is none of off, report, remove`, "grace: 1h0m0s is less than 24h0m0s", "mostPercent: 0 is not between 1 and 100"} {
+	err := Config{Mode: "zip", Grace: time.Hour, MostPercent: 0}.Validate()
+	for _, want := range []string{`mode: "zip" is none of off, report, remove, archive`, "grace: 1h0m0s is less than 24h0m0s", "mostPercent: 0 is not between 1 and 100"} {
 		assert.ErrorContains(t, err, want)
 	}
 }
