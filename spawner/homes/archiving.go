@@ -98,11 +98,7 @@ func (w *watch) archive(ctx context.Context, h Home, jobs map[types.UID]*batchv1
 	if running >= archivesAtOnce {
 		return nil
 	}
-	kind := "PersistentVolumeClaim"
-	if h.Note != nil {
-		kind = "ConfigMap"
-	}
-	job := jobFor(w.cfg, h, kind, w.now())
+	job := JobFor(w.cfg, h, w.now())
 	if err := w.client.Create(ctx, job, client.FieldOwner(homesManager)); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("archive home %s: %w", h.Object().GetName(), err)
 	}

@@ -36,9 +36,13 @@ func archiveName(h Home, begun time.Time) string {
 		podrules.Digest(nameDigits, string(h.Object().GetUID())) + "-" + begun.UTC().Format("20060102t150405z")
 }
 
-// jobFor is what archives a home: the service's binary, as the user that the home's servers ran as,
+// JobFor is what archives a home: the service's binary, as the user that the home's servers ran as,
 // which may read the home and write archives, and nothing else in the cluster. It goes with the home's object.
-func jobFor(cfg Config, h Home, kind string, begun time.Time) *batchv1.Job {
+func JobFor(cfg Config, h Home, begun time.Time) *batchv1.Job {
+	kind := "PersistentVolumeClaim"
+	if h.Note != nil {
+		kind = "ConfigMap"
+	}
 	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelName: v1alpha1.AppName, v1alpha1.LabelComponent: v1alpha1.ComponentArchive}
 	claim, directory := h.Volume()
 	name := archiveName(h, begun)

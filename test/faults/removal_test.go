@@ -14,8 +14,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/kernels/wire"
+	"github.com/elastichub/elastichub/spawner/homes"
+	"github.com/elastichub/elastichub/spawner/homes/archive"
 	"github.com/elastichub/elastichub/test/docs"
 )
 
@@ -114,4 +119,44 @@ func TestHomesAreListed(t *testing.T) {
 	out = d.must(t, "exec", "deploy/elastichub", "--", "/elastichub", "homes", "--config", "/etc/elastichub/config.yaml")
 	assert.Contains(t, out, "FATE")
 	assert.NotContains(t, out, "Nobody can tell")
+}
+
+// TestAHomeIsArchived by the Job that the leader makes for it, run by the kubelet: as the home's user and
+// without any rights, and read back; the home is as it was.
+func TestAHomeIsArchived(t *testing.T) {
+	d := demo(t)
+	t.Cleanup(func() {
+		d.must(t, "delete", "jobs", "-l", "app.kubernetes.io/component=home-archive", "--ignore-not-found", "--wait=false")
+		d.must(t, "delete", "persistentvolumeclaim", "faults-archives", "--ignore-not-found", "--wait=false")
+	})
+	d.apply(t, `{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "faults-archives"},
+		"spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "64Mi"}}}}`)
+	s := d.notebook(t, "faults-archived", nil, "64Mi")
+	d.must(t, "exec", s.ready().Metadata.Name, "--", "sh", "-ec", "echo hers > ~/own; ln -s /etc/passwd ~/out; mkfifo ~/fifo; truncate -s 1G ~/holes")
+	d.must(t, "delete", "jupyternotebook", "faults-archived", "--wait=true")
+
+	var claim corev1.PersistentVolumeClaim
+	require.NoError(t, json.Unmarshal([]byte(d.must(t, "get", "persistentvolumeclaim", "home-faults-archived", "-o", "json")), &claim))
+	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, v1alpha1.LabelHubUsername, "ann")
+	job := homes.JobFor(homes.Config{
+		Namespace: d.Namespace, ArchiveClaim: "faults-archives",
+		Image: d.must(t, "get", "deployment", "elastichub", "-o", "jsonpath={.spec.template.spec.containers[0].image}"),
+	}, homes.Home{Claim: &claim}, time.Now())
+	job.APIVersion, job.Kind = "batch/v1", "Job"
+	raw, err := json.Marshal(job)
+	require.NoError(t, err)
+	d.apply(t, string(raw))
+	d.must(t, "wait", "job/"+job.Name, "--for=condition=Complete", "--timeout=50s")
+	told := d.must(t, "get", "pods", "-l", "batch.kubernetes.io/job-name="+job.Name,
+		"-o", "jsonpath={.items[0].status.containerStatuses[0].state.terminated.message}")
+	var result archive.Result
+	require.NoError(t, json.Unmarshal([]byte(told), &result), told)
+	assert.GreaterOrEqual(t, result.Entries, int64(5), told)
+	assert.Zero(t, result.LeftOut)
+	assert.Less(t, result.Size, int64(1<<20))
+	assert.Contains(t, d.must(t, "logs", "job/"+job.Name), strings.TrimSpace(told))
+
+	reader := d.notebook(t, "faults-archives", nil, "", map[string]any{"storage": map[string]any{"home": map[string]any{"claim": "faults-archives", "size": "64Mi"}}})
+	out := d.must(t, "exec", reader.ready().Metadata.Name, "--", "sh", "-ec", "cd ~; ls *.partial 2>/dev/null || sha256sum -c "+result.File+".sha256")
+	assert.Equal(t, result.File+": OK", strings.TrimSpace(out))
 }
