@@ -24,7 +24,7 @@ var (
 // notTold are values that nobody tells before there is what they are of: a device that somebody
 // holds, a node that an image is missing on, an answer with that code, a route that was asked.
 var notTold = map[string]string{
-	"elastichub_devices_held": "state", "elastichub_prepull_nodes": "state", "elastichub_gateway_replicas": "state",
+	"elastichub_devices_held": "state", "elastichub_devices_waiting": "resource", "elastichub_prepull_nodes": "state", "elastichub_gateway_replicas": "state",
 	"rest_client_requests_total": "code", "elastichub_hubapi_requests_total": "code,route", "elastichub_portal_requests_total": "code",
 }
 
