@@ -108,6 +108,10 @@ release: $(LOCALCLUSTER) ## One archive of images, charts, kinds, wheel, binarie
 test: ## Everything CI needs: lint, verify, unit, python, clients, end to end
 	@test/all.sh
 
+.PHONY: test-long
+test-long: $(LOCALCLUSTER) ## Everything with its full counts, four hours at most (LONG_MINUTES=240): before a release, and each night
+	@test/long.sh
+
 .PHONY: lint
 lint: $(LOCALCLUSTER) ## Static analysis of Go, Python, shell and the charts
 	@test/lint.sh
@@ -124,7 +128,7 @@ unit: $(LOCALCLUSTER) ## Go tests against a real API server, directory and ipyke
 .PHONY: race
 race: export CGO_ENABLED := 1
 race: $(LOCALCLUSTER) ## The same with the race detector; needs a C compiler
-	@test/unit.sh -race
+	@test/unit.sh -race -timeout 45m
 
 .PHONY: python
 python: ## Tests of the Python distribution against a real JupyterHub, and of a parked kernel's state
