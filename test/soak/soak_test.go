@@ -1,0 +1,379 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/elastichub/elastichub/api/v1alpha1"
+	kernelclient "github.com/elastichub/elastichub/test/client"
+)
+
+const (
+	users = 8
+	// long is from how many cycles on clocks are moved, and memory is compared.
+	long = 100
+	// mostOfAUser bounds what a user with a notebook and a parked kernel has in etcd, in bytes; Events are not in it.
+	mostOfAUser = 48 << 10
+)
+
+// cycles are how often a kernel starts, is parked, returns and ends.
+func cycles(t *testing.T) int {
+	text := os.Getenv("SOAK_CYCLES")
+	if text == "" {
+		return 8
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err, "SOAK_CYCLES")
+	return n
+}
+
+// done counts what has been done.
+type done struct{ starts, parks, returns, servers, leaders, deaths, cuts, steps, days atomic.Int64 }
+
+// TestNothingGrows has kernels and notebooks come and go, first beside processes that live on, while watches break, etcd
+// forgets and clocks step; then leaders change and gateways die. Every cell has to be answered, and afterwards everything
+// has to weigh what it has weighed before.
+func TestNothingGrows(t *testing.T) {
+	n := cycles(t)
+	w := newWorld(t, n >= long)
+	empty := w.settled()
+	var counted done
+	people := make([]*person, users)
+	for i := range people {
+		people[i] = w.person(fmt.Sprintf("user-%d", i))
+	}
+	// Whatever is made once is made in the first cycles.
+	w.work(people, max(users, n/10), &counted, nil)
+	before, processes, agents := w.settled(), w.weighAll(), ours()
+
+	w.work(people, n/2, &counted, func(i int) { w.disturb(i, &counted) })
+	after, same, still := w.settled(), w.weighAll(), ours()
+	assert.Equal(t, before.Count, after.Count, "objects in etcd")
+	assert.InDelta(t, before.Bytes, after.Bytes, float64(before.Bytes)/20, "bytes in etcd")
+	for name, was := range processes {
+		t.Logf("%s: %s; before: %s", name, same[name], was)
+		flat(t, name, was, same[name], w.clock != nil)
+	}
+	t.Logf("agents: %s; before: %s", still, agents)
+	flat(t, "agents and this test", agents, still, n >= long)
+
+	w.work(people, n/2, &counted, func(i int) { w.kill(i, &counted) })
+	last := w.settled()
+	assert.Equal(t, before.Count, last.Count, "objects in etcd after leaders and gateways have changed")
+	for name, now := range w.weighAll() {
+		t.Logf("%s, begun anew: %s", name, now)
+		assert.LessOrEqual(t, now.Goroutines, processes[name].Goroutines+30, name)
+		assert.LessOrEqual(t, now.Files, processes[name].Files+20, name)
+	}
+
+	// What a user costs etcd: a notebook, and a kernel that is parked.
+	for _, p := range people {
+		p.leavesOne()
+	}
+	full := w.settled()
+	of := (full.Bytes - empty.Bytes) / users
+	t.Logf("etcd: %d bytes of a user with a notebook and a parked kernel; %d of the release; %d of %d Events; %d of the file in use",
+		of, empty.Bytes, full.EventBytes, full.Events, w.compact())
+	t.Logf("objects of %d users with a parked kernel each: %v", users, full.Count)
+	assert.Less(t, of, mostOfAUser, "bytes in etcd of a user")
+	for _, p := range people {
+		p.leaves()
+	}
+	assert.Equal(t, empty.Count, w.settled().Count, "all users have left")
+	t.Logf("%d starts, %d parks, %d returns, %d servers made and removed, %d changes of the leader, %d deaths of gateways, %d breaks of all watches, %d clock steps, %d days",
+		counted.starts.Load(), counted.parks.Load(), counted.returns.Load(), counted.servers.Load(), counted.leaders.Load(), counted.deaths.Load(), counted.cuts.Load(), counted.steps.Load(), counted.days.Load())
+}
+
+// flat compares what a process holds with what it held. Connections to come and timers of the moment make a small
+// difference.
+func flat(t *testing.T, name string, before, after weight, heap bool) {
+	t.Helper()
+	assert.LessOrEqual(t, after.Goroutines, before.Goroutines+20, "goroutines of %s", name)
+	assert.LessOrEqual(t, after.Files, before.Files+15, "files of %s", name)
+	if heap {
+		assert.LessOrEqual(t, after.Heap, before.Heap*1.15+(3<<20), "heap of %s", name)
+	}
+}
+
+func (w *world) weighAll() map[string]weight {
+	w.t.Helper()
+	if w.clock != nil {
+		// Go collects garbage after two minutes without a collection.
+		w.clock.Pass(w.t, 3*time.Minute)
+		time.Sleep(2 * time.Second)
+	}
+	all := map[string]weight{}
+	for i, p := range w.services {
+		name := fmt.Sprintf("service %d", i)
+		all[name] = p.weigh()
+	}
+	for i, p := range w.gateways {
+		all[fmt.Sprintf("gateway %d", i)] = p.weigh()
+	}
+	return all
+}
+
+// work has people do so many cycles, all at once, while disturb is called again and again.
+func (w *world) work(people []*person, count int, counted *done, disturb func(i int)) {
+	w.t.Helper()
+	var left atomic.Int64
+	left.Store(int64(count))
+	var group sync.WaitGroup
+	for _, p := range people {
+		group.Go(func() {
+			for left.Add(-1) >= 0 && !w.t.Failed() {
+				p.cycle(counted)
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() { group.Wait(); close(over) }()
+	for i := 0; ; i++ {
+		if disturb != nil {
+			disturb(i)
+		}
+		select {
+		case <-over:
+			require.False(w.t, w.t.Failed())
+			return
+		case <-time.After(2 * time.Second):
+		}
+		if disturb == nil {
+			<-over
+			require.False(w.t, w.t.Failed())
+			return
+		}
+	}
+}
+
+// disturb does what processes live through.
+func (w *world) disturb(i int, counted *done) {
+	switch i % 4 {
+	case 0, 2:
+		w.line.cut()
+		counted.cuts.Add(1)
+	case 1:
+		w.compact()
+		w.line.cut()
+		counted.cuts.Add(1)
+	}
+	if w.clock == nil {
+		return
+	}
+	switch i % 4 {
+	case 1:
+		w.clock.Step(w.t, time.Hour)
+		counted.steps.Add(1)
+	case 2:
+		w.clock.Step(w.t, -time.Hour)
+		counted.steps.Add(1)
+	case 3:
+		w.clock.Step(w.t, 0)
+		counted.steps.Add(1)
+	}
+}
+
+// kill ends one of the processes, in turn: as a node that dies, or as a rollout.
+func (w *world) kill(i int, counted *done) {
+	signal := []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}[i/4%2]
+	switch i % 4 {
+	case 0, 2:
+		w.gateways[i/2%replicas].again(signal)
+		counted.deaths.Add(1)
+	case 1:
+		leader := w.leader()
+		leader.again(signal)
+		if signal == syscall.SIGKILL && w.clock != nil {
+			w.clock.Pass(w.t, 20*time.Second) // its lease
+		}
+		counted.leaders.Add(1)
+	}
+}
+
+// leader is the service that leads.
+func (w *world) leader() (found *part) {
+	w.t.Helper()
+	w.until("nobody leads", func() bool {
+		for _, p := range w.services {
+			if p.leads() {
+				found = p
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// person is a user with a notebook.
+type person struct {
+	w      *world
+	name   string
+	token  string
+	rounds int
+}
+
+func notebook(name string) *v1alpha1.JupyterNotebook {
+	nb := &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	nb.Spec.Gateway = &corev1.ObjectReference{Name: gatewayOf}
+	nb.Spec.User = name
+	nb.Spec.Template = &v1alpha1.PodTemplate{PodTemplateSpec: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "notebook", Image: "notebook:1"}}}}}
+	return nb
+}
+
+func (w *world) person(name string) *person {
+	w.t.Helper()
+	p := &person{w: w, name: name}
+	require.NoError(w.t, w.api.Create(w.t.Context(), notebook(name)))
+	w.until("no token for "+name, func() bool {
+		var s corev1.Secret
+		p.token = ""
+		if w.api.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: name + "-gateway"}, &s) == nil {
+			p.token = string(s.Data["token"])
+		}
+		return p.token != ""
+	})
+	return p
+}
+
+// cycle is one kernel from its start to its end; now and then another notebook comes and goes, too.
+func (p *person) cycle(counted *done) {
+	p.rounds++
+	k := p.start()
+	if k == nil {
+		return
+	}
+	counted.starts.Add(1)
+	if p.rounds%8 != 0 { // some end without having been parked
+		p.park(k)
+		counted.parks.Add(1)
+		p.cell(k, "after the return")
+		counted.returns.Add(1)
+	}
+	p.end(k)
+	if p.rounds%4 == 0 {
+		p.server()
+		counted.servers.Add(1)
+	}
+}
+
+func (p *person) gateway() kernelclient.Gateway {
+	return kernelclient.Gateway{URL: p.w.gateways[p.rounds%replicas].url, Token: p.token}
+}
+
+// soon asks again until it works: a gateway or the way to the API server may be away.
+func (p *person) soon(what string, do func(ctx context.Context) bool) bool {
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		is := do(ctx)
+		cancel()
+		if is {
+			return true
+		}
+		if time.Since(began) > patience {
+			return assert.Fail(p.w.t, "it did not come true", "%s of %s", what, p.name)
+		}
+	}
+}
+
+func (p *person) start() *kernelclient.Kernel {
+	k := &kernelclient.Kernel{Gateway: p.gateway(), Session: fmt.Sprintf("%s-%d", p.name, p.rounds), Subprotocol: kernelclient.SubprotocolResume, Patience: patience, AckOdds: 1}
+	if !p.soon("a start", func(ctx context.Context) bool {
+		var made struct{ ID string }
+		status, err := k.Gateway.Call(ctx, http.MethodPost, "/api/kernels", map[string]string{}, &made)
+		k.ID = made.ID
+		return err == nil && status == http.StatusCreated
+	}) || !p.soon("a connection", func(ctx context.Context) bool { return k.Open(ctx) == nil }) {
+		return nil
+	}
+	p.cell(k, "after the start")
+	return k
+}
+
+func (p *person) cell(k *kernelclient.Kernel, when string) {
+	cell, err := k.Run("1")
+	if assert.NoError(p.w.t, err, "%s, %s, kernel %s", p.name, when, k.ID) {
+		assert.Equal(p.w.t, "ok", cell.Status, "%s, %s, kernel %s: %s %s", p.name, when, k.ID, cell.Error, cell.Stderr)
+	}
+}
+
+func (p *person) park(k *kernelclient.Kernel) {
+	key := client.ObjectKey{Namespace: namespace, Name: k.ID}
+	p.soon("a park", func(ctx context.Context) bool {
+		var now v1alpha1.JupyterKernel
+		if p.w.api.Get(ctx, key, &now) != nil {
+			return false
+		}
+		switch {
+		case now.Status.Phase == v1alpha1.KernelParked:
+			return true
+		case now.Status.Phase == v1alpha1.KernelReady && (now.Spec.Park == nil || now.Spec.Park.Run != now.Status.Run):
+			next := now.DeepCopy()
+			next.Spec.Park = &v1alpha1.KernelPark{Run: now.Status.Run, By: "soak"}
+			_ = p.w.api.Patch(ctx, next, client.MergeFrom(&now))
+		}
+		return false
+	})
+}
+
+func (p *person) end(k *kernelclient.Kernel) {
+	defer k.Close()
+	p.soon("an end", func(ctx context.Context) bool {
+		status, err := k.Gateway.Call(ctx, http.MethodDelete, "/api/kernels/"+k.ID, nil, nil)
+		return err == nil && (status == http.StatusNoContent || status == http.StatusNotFound)
+	})
+	p.gone("a kernel's end", &v1alpha1.JupyterKernel{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: k.ID}})
+}
+
+// gone waits until there is no such object.
+func (p *person) gone(what string, o client.Object) {
+	p.soon(what, func(ctx context.Context) bool {
+		return apierrors.IsNotFound(p.w.api.Get(ctx, client.ObjectKeyFromObject(o), o))
+	})
+}
+
+// server makes another notebook, waits for what belongs to it, and removes it.
+func (p *person) server() {
+	name := fmt.Sprintf("%s-s%d", p.name, p.rounds)
+	p.soon("a notebook", func(ctx context.Context) bool {
+		err := p.w.api.Create(ctx, notebook(name))
+		return err == nil
+	})
+	p.soon("a notebook's token", func(ctx context.Context) bool {
+		return p.w.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name + "-gateway"}, &corev1.Secret{}) == nil
+	})
+	p.remove(name)
+}
+
+func (p *person) remove(name string) {
+	p.soon("a notebook's end", func(ctx context.Context) bool {
+		return client.IgnoreNotFound(p.w.api.Delete(ctx, &v1alpha1.JupyterNotebook{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})) == nil
+	})
+	p.gone("the end of a notebook's Secret", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-gateway"}})
+}
+
+// leavesOne leaves a parked kernel.
+func (p *person) leavesOne() {
+	if k := p.start(); k != nil {
+		p.park(k)
+		k.Close()
+	}
+}
+
+// leaves removes the person's notebook.
+func (p *person) leaves() { p.remove(p.name) }
