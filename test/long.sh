@@ -6,8 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 : "${ELASTICHUB_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/elastichub}"
+KUBEBUILDER_ASSETS=$("$ELASTICHUB_CACHE/bin/localcluster" assets | tail -n 1)
 SECOND_ATTEMPTS=$(mktemp)
-export SECOND_ATTEMPTS ELASTICHUB_CACHE
+export SECOND_ATTEMPTS ELASTICHUB_CACHE KUBEBUILDER_ASSETS
 ends=$((${LONG_MINUTES:-240} * 60))
 reserved=300 # for what ends the demo
 trap 'make --no-print-directory stop; rm -f "$SECOND_ATTEMPTS"' EXIT
@@ -36,6 +37,7 @@ test/packages.sh gcc libc6-dev
 step make --no-print-directory race
 step python/test.sh
 step make --no-print-directory python-beside
+step SOAK_CYCLES=3000 test/gotest.sh ./test/soak -count=1 -timeout 60m
 step KEEP_LONG=1 KEEP_PROGRAMS=3000 python/keep/test.sh
 step SCHEMATHESIS_EXAMPLES=500 make --no-print-directory client-tests
 

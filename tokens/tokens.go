@@ -133,7 +133,7 @@ func (v *Verifier) Verify(token string) (Notebook, error) {
 	if err != nil {
 		return Notebook{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if err := c.ValidateWithLeeway(jwt.Expected{Issuer: issuerName, AnyAudience: jwt.Audience{audience}, Time: time.Now()}, 0); err != nil {
+	if err := c.ValidateWithLeeway(jwt.Expected{Issuer: issuerName, AnyAudience: jwt.Audience{audience}, Time: v.now()}, 0); err != nil {
 		return Notebook{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if c.Namespace == "" || c.Name == "" || c.UID == "" {

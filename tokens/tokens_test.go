@@ -89,6 +89,19 @@ func TestKeysOfTheWrongSize(t *testing.T) {
 	}
 }
 
+// TestATokenDoesNotEnd: a server that runs for years has the one of its first day.
+func TestATokenDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	issuer, verifier := newPair(t, 1)
+	token, err := issuer.Issue(alice)
+	require.NoError(t, err)
+	for _, days := range []int{-1, 1, 400, 40000} {
+		verifier.now = func() time.Time { return time.Now().AddDate(0, 0, days) }
+		_, err := verifier.Verify(token)
+		assert.NoError(t, err, "after %d days", days)
+	}
+}
+
 func TestTokensOfSeveralKeysCount(t *testing.T) {
 	t.Parallel()
 	seed := func(n byte) []byte { return bytes.Repeat([]byte{n}, ed25519.SeedSize) }

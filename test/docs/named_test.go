@@ -3,6 +3,7 @@ package docs
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -40,5 +41,20 @@ func TestNamedTestsExist(t *testing.T) {
 		}
 		defined := regexp.MustCompile(`(?m)^(async )?(def|func) ` + name[1] + `(\(|_)`)
 		assert.True(t, defined.MatchString(sources.String()), "%s is no test", name[1])
+	}
+}
+
+// TestWhatEndsIsCrossedByTests: docs/testing.md says which test moves a clock across the end of what.
+func TestWhatEndsIsCrossedByTests(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/testing.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(page), "What ends by itself")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n## ")
+	names := regexp.MustCompile("`(Test[A-Za-z]+)`").FindAllStringSubmatch(table, -1)
+	require.Greater(t, len(names), 15)
+	for _, name := range names {
+		assert.NoError(t, exec.Command("git", "-C", "../..", "grep", "-q", "func "+name[1]+"(", "--", "*_test.go").Run(), "%s is no test", name[1])
 	}
 }

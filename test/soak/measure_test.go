@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
 )
 
 // weight is what a process holds. Heap is what is left of it after a collection, where that can be had.
@@ -133,7 +132,6 @@ func (w *world) settled() stored {
 	}
 	return w.stored()
 }
-
 
 // leads tells whether a service is the leader.
 func (p *part) leads() bool {

@@ -72,17 +72,22 @@ func TestAccepts(t *testing.T) {
 
 func TestTLSPinsTheKey(t *testing.T) {
 	right, wrong := derive(t, "u", 1), derive(t, "u", 2)
-	shake := func(server, client keys.Secret) error {
+	shake := func(server, client keys.Secret, days int) error {
 		config, err := server.ServerTLS()
 		require.NoError(t, err)
 		a, b := net.Pipe()
 		defer a.Close()
 		defer b.Close()
 		go func() { _ = tls.Server(a, config).Handshake(); a.Close() }()
-		return tls.Client(b, client.ClientTLS()).Handshake()
+		asking := client.ClientTLS()
+		asking.Time = func() time.Time { return time.Now().AddDate(0, 0, days) }
+		return tls.Client(b, asking).Handshake()
 	}
-	assert.NoError(t, shake(right, right))
-	assert.ErrorIs(t, shake(wrong, right), keys.ErrPeer)
+	assert.ErrorIs(t, shake(wrong, right, 0), keys.ErrPeer)
+	// The certificate bears dates, since it has to. A kernel may run for years, and clocks may be wrong.
+	for _, days := range []int{-400, 0, 400, 4000} {
+		assert.NoError(t, shake(right, right, days), "after %d days", days)
+	}
 }
 
 // TestRunOfAWarmPod: the Pod got its secret before the kernel, and is known by
