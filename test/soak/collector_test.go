@@ -38,7 +38,7 @@ func (w *world) runCollector() {
 	var work sync.WaitGroup
 	work.Go(func() {
 		missed := map[types.UID]bool{} // by the pass before, whose lists were not of one moment
-		for ; ctx.Err() == nil; time.Sleep(300 * time.Millisecond) {
+		for ; ctx.Err() == nil; time.Sleep(time.Second) {
 			there, owned, whole := map[types.UID]bool{}, []metav1.PartialObjectMetadata{}, true
 			for _, kind := range kinds {
 				list, err := w.objects(ctx, kind)

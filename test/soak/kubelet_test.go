@@ -45,7 +45,7 @@ func (w *world) runKubelet() {
 	var pods sync.WaitGroup
 	pods.Go(func() {
 		known := map[types.UID]context.CancelFunc{}
-		for ; ctx.Err() == nil; time.Sleep(often) {
+		for ; ctx.Err() == nil; time.Sleep(5 * often) {
 			var list corev1.PodList
 			if w.api.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelComponent: v1alpha1.ComponentKernel}) != nil {
 				continue

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"runtime"
@@ -13,7 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/elastichub/elastichub/usage"
 )
 
 // weight is what a process holds. Heap is what is left of it after a collection, where that can be had.
@@ -54,13 +58,11 @@ func (w weight) String() string {
 	return fmt.Sprintf("%.0f goroutines, %.0f files, %.1f MiB of heap, %.1f MiB resident", w.Goroutines, w.Files, w.Heap/(1<<20), w.Resident/(1<<20))
 }
 
-// stored is what etcd holds: objects and bytes by resource, Events apart, since the API server drops these after an hour.
+// stored is what etcd holds: objects by resource, and bytes. Events are apart, since the API server drops them after an
+// hour, and so are the ConfigMaps of the ledger, of which there are so many at most.
 type stored struct {
-	Count  map[string]int
-	Bytes  int
-	Events int
-	// EventBytes are those of Events.
-	EventBytes int
+	Count                                          map[string]int
+	Bytes, Events, EventBytes, Ledger, LedgerBytes int
 }
 
 // ask asks etcd.
@@ -90,13 +92,17 @@ func (w *world) stored() stored {
 			continue
 		}
 		size := len(kv.Key) + len(kv.Value)
-		if resource := parts[len(parts)-3]; resource != "events" {
+		switch resource, name := parts[len(parts)-3], parts[len(parts)-1]; {
+		case resource == "events":
+			s.Events++
+			s.EventBytes += size
+		case strings.HasPrefix(name, "elastichub-usage-"):
+			s.Ledger++
+			s.LedgerBytes += size
+		default:
 			s.Count[resource]++
 			s.Bytes += size
-			continue
 		}
-		s.Events++
-		s.EventBytes += size
 	}
 	return s
 }
@@ -121,16 +127,31 @@ func (w *world) compact() (inUse int64) {
 	return inUse
 }
 
-// settled waits until nothing changes in etcd for a while.
+// settled waits until nothing has come or gone in etcd for a moment.
 func (w *world) settled() stored {
 	w.t.Helper()
 	last, since := w.stored(), time.Now()
-	for began := time.Now(); time.Since(since) < 3*time.Second && time.Since(began) < time.Minute; time.Sleep(300 * time.Millisecond) {
-		if now := w.stored(); fmt.Sprint(now.Count) != fmt.Sprint(last.Count) {
+	for time.Since(since) < 2*time.Second {
+		time.Sleep(200 * time.Millisecond)
+		if now := w.stored(); !maps.Equal(now.Count, last.Count) {
 			last, since = now, time.Now()
 		}
 	}
 	return w.stored()
+}
+
+// comesBackTo waits until the objects are those that there were, and says what is different if they are not in time.
+func (w *world) comesBackTo(before stored, when string) (now stored) {
+	w.t.Helper()
+	for began := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+		now = w.stored()
+		if maps.Equal(now.Count, before.Count) || time.Since(began) > time.Minute {
+			break
+		}
+	}
+	assert.Equal(w.t, before.Count, now.Count, "objects in etcd %s", when)
+	assert.LessOrEqual(w.t, now.Ledger, usage.Shards, "ConfigMaps of the ledger")
+	return now
 }
 
 // leads tells whether a service is the leader.

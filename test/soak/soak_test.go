@@ -24,6 +24,7 @@ import (
 )
 
 const (
+	// users work at once.
 	users = 8
 	// long is from how many cycles on clocks are moved, and memory is compared.
 	long = 100
@@ -35,7 +36,7 @@ const (
 func cycles(t *testing.T) int {
 	text := os.Getenv("SOAK_CYCLES")
 	if text == "" {
-		return 8
+		return 4
 	}
 	n, err := strconv.Atoi(text)
 	require.NoError(t, err, "SOAK_CYCLES")
@@ -43,7 +44,7 @@ func cycles(t *testing.T) int {
 }
 
 // done counts what has been done.
-type done struct{ starts, parks, returns, servers, leaders, deaths, cuts, steps, days atomic.Int64 }
+type done struct{ starts, parks, returns, servers, leaders, deaths, cuts, steps atomic.Int64 }
 
 // TestNothingGrows has kernels and notebooks come and go, first beside processes that live on, while watches break, etcd
 // forgets and clocks step; then leaders change and gateways die. Every cell has to be answered, and afterwards everything
@@ -53,31 +54,30 @@ func TestNothingGrows(t *testing.T) {
 	w := newWorld(t, n >= long)
 	empty := w.settled()
 	var counted done
-	people := make([]*person, users)
+	people := make([]*person, min(n, users))
 	for i := range people {
 		people[i] = w.person(fmt.Sprintf("user-%d", i))
 	}
 	// Whatever is made once is made in the first cycles.
-	w.work(people, max(users, n/10), &counted, nil)
+	w.work(people, max(len(people), n/10), &counted, nil)
 	before, processes, agents := w.settled(), w.weighAll(), ours()
 
 	w.work(people, n/2, &counted, func(i int) { w.disturb(i, &counted) })
-	after, same, still := w.settled(), w.weighAll(), ours()
-	assert.Equal(t, before.Count, after.Count, "objects in etcd")
+	after := w.comesBackTo(before, "after watches have broken")
 	assert.InDelta(t, before.Bytes, after.Bytes, float64(before.Bytes)/20, "bytes in etcd")
+	same, still := w.weighAll(), ours()
 	for name, was := range processes {
 		t.Logf("%s: %s; before: %s", name, same[name], was)
 		flat(t, name, was, same[name], w.clock != nil)
 	}
-	t.Logf("agents: %s; before: %s", still, agents)
+	t.Logf("agents and this test: %s; before: %s", still, agents)
 	flat(t, "agents and this test", agents, still, n >= long)
 
 	w.work(people, n/2, &counted, func(i int) { w.kill(i, &counted) })
-	last := w.settled()
-	assert.Equal(t, before.Count, last.Count, "objects in etcd after leaders and gateways have changed")
+	w.comesBackTo(before, "after leaders and gateways have changed")
 	for name, now := range w.weighAll() {
 		t.Logf("%s, begun anew: %s", name, now)
-		assert.LessOrEqual(t, now.Goroutines, processes[name].Goroutines+30, name)
+		assert.LessOrEqual(t, now.Goroutines, processes[name].Goroutines+40, name)
 		assert.LessOrEqual(t, now.Files, processes[name].Files+20, name)
 	}
 
@@ -86,17 +86,17 @@ func TestNothingGrows(t *testing.T) {
 		p.leavesOne()
 	}
 	full := w.settled()
-	of := (full.Bytes - empty.Bytes) / users
-	t.Logf("etcd: %d bytes of a user with a notebook and a parked kernel; %d of the release; %d of %d Events; %d of the file in use",
-		of, empty.Bytes, full.EventBytes, full.Events, w.compact())
-	t.Logf("objects of %d users with a parked kernel each: %v", users, full.Count)
+	of := (full.Bytes - empty.Bytes) / len(people)
+	t.Logf("etcd: %d bytes of a user with a notebook and a parked kernel, %d of the release, %d of %d ConfigMaps of the ledger, %d of %d Events; %d of the file in use",
+		of, empty.Bytes, full.LedgerBytes, full.Ledger, full.EventBytes, full.Events, w.compact())
+	t.Logf("objects of %d users with a parked kernel each: %v; without users: %v", len(people), full.Count, empty.Count)
 	assert.Less(t, of, mostOfAUser, "bytes in etcd of a user")
 	for _, p := range people {
 		p.leaves()
 	}
-	assert.Equal(t, empty.Count, w.settled().Count, "all users have left")
-	t.Logf("%d starts, %d parks, %d returns, %d servers made and removed, %d changes of the leader, %d deaths of gateways, %d breaks of all watches, %d clock steps, %d days",
-		counted.starts.Load(), counted.parks.Load(), counted.returns.Load(), counted.servers.Load(), counted.leaders.Load(), counted.deaths.Load(), counted.cuts.Load(), counted.steps.Load(), counted.days.Load())
+	w.comesBackTo(empty, "after all users have left")
+	t.Logf("%d starts, %d parks, %d returns, %d servers made and removed, %d changes of the leader, %d deaths of gateways, %d breaks of all watches, %d clock steps",
+		counted.starts.Load(), counted.parks.Load(), counted.returns.Load(), counted.servers.Load(), counted.leaders.Load(), counted.deaths.Load(), counted.cuts.Load(), counted.steps.Load())
 }
 
 // flat compares what a process holds with what it held. Connections to come and timers of the moment make a small

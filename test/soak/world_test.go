@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -25,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
@@ -76,6 +78,7 @@ func newWorld(t *testing.T, moved bool) *world {
 		w.build(root, w.binary, "./cmd/elastichub")
 	}
 
+	ctrl.SetLogger(logr.Discard())
 	environment := apiserver.Environment(filepath.Join(root, "charts", "elastichub", "crds"))
 	config, err := environment.Start()
 	require.NoError(t, err)
