@@ -331,17 +331,18 @@ func (p *person) park(k *kernelclient.Kernel) {
 	})
 }
 
+// end removes the kernel's object: a server without a Pod, as all are here, is taken for one that is being replaced, and
+// what it asks to end goes on.
 func (p *person) end(k *kernelclient.Kernel) {
 	defer k.Close()
-	p.soon("an end", func(ctx context.Context) bool {
-		status, err := k.Gateway.Call(ctx, http.MethodDelete, "/api/kernels/"+k.ID, nil, nil)
-		return err == nil && (status == http.StatusNoContent || status == http.StatusNotFound)
-	})
-	p.gone("a kernel's end", &v1alpha1.JupyterKernel{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: k.ID}})
+	o := &v1alpha1.JupyterKernel{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: k.ID}}
+	p.soon("an end", func(ctx context.Context) bool { return client.IgnoreNotFound(p.w.api.Delete(ctx, o)) == nil })
+	p.gone("a kernel's end", &v1alpha1.JupyterKernel{ObjectMeta: o.ObjectMeta})
 }
 
 // gone waits until there is no such object.
 func (p *person) gone(what string, o client.Object) {
+	p.w.t.Helper()
 	p.soon(what, func(ctx context.Context) bool {
 		return apierrors.IsNotFound(p.w.api.Get(ctx, client.ObjectKeyFromObject(o), o))
 	})
