@@ -118,8 +118,12 @@ func (w *world) weighAll() map[string]weight {
 		time.Sleep(2 * time.Second)
 	}
 	all := map[string]weight{}
-	for i, p := range w.services {
-		name := fmt.Sprintf("service %d", i)
+	leader := w.leader()
+	for _, p := range w.services {
+		name := "service that waits"
+		if p == leader {
+			name = "service that leads"
+		}
 		all[name] = p.weigh()
 	}
 	for i, p := range w.gateways {
