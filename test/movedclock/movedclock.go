@@ -20,7 +20,7 @@ import (
 )
 
 // Variable names the file that a process of Build reads its clocks from.
-const Variable = "ELASTICHUB_TEST_CLOCK"
+const Variable = "MOVED_CLOCK"
 
 //go:embed clock.go.txt
 var program string

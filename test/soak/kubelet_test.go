@@ -16,6 +16,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -108,7 +109,9 @@ func (k *kubelet) run(ctx context.Context, pod *corev1.Pod) {
 		select {
 		case ended := <-code:
 			message, _ := os.ReadFile(said)
-			k.say(context.WithoutCancel(ctx), pod, func(s *corev1.PodStatus) {
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			k.say(last, pod, func(s *corev1.PodStatus) {
 				s.Phase = corev1.PodSucceeded
 				s.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}}
 				for i := range s.ContainerStatuses {
@@ -175,13 +178,21 @@ func (k *kubelet) processes(ctx context.Context, dir string, env, argv []string)
 	return agent.ProcessState.ExitCode()
 }
 
-// say writes a Pod's status.
+// say writes a Pod's status, again until the API server has taken it or the Pod is gone.
 func (k *kubelet) say(ctx context.Context, pod *corev1.Pod, change func(*corev1.PodStatus)) {
-	now := &corev1.Pod{}
-	if k.w.api.Get(ctx, client.ObjectKeyFromObject(pod), now) != nil || now.UID != pod.UID {
-		return
+	for ; ctx.Err() == nil; time.Sleep(5 * often) {
+		now := &corev1.Pod{}
+		err := k.w.api.Get(ctx, client.ObjectKeyFromObject(pod), now)
+		if apierrors.IsNotFound(err) || err == nil && now.UID != pod.UID {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		before := now.DeepCopy()
+		change(&now.Status)
+		if client.IgnoreNotFound(k.w.api.Status().Patch(ctx, now, client.MergeFrom(before))) == nil {
+			return
+		}
 	}
-	before := now.DeepCopy()
-	change(&now.Status)
-	_ = k.w.api.Status().Patch(ctx, now, client.MergeFrom(before)) // it may be gone
 }

@@ -311,6 +311,16 @@ func (p *person) start() *kernelclient.Kernel {
 
 func (p *person) cell(k *kernelclient.Kernel, when string) {
 	cell, err := k.Run("1")
+	if err != nil {
+		var now v1alpha1.JupyterKernel
+		_ = p.w.api.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: k.ID}, &now)
+		var pods corev1.PodList
+		_ = p.w.api.List(context.Background(), &pods, client.InNamespace(namespace))
+		p.w.t.Logf("kernel %s: %+v %+v", k.ID, now.Spec, now.Status)
+		for i := range pods.Items {
+			p.w.t.Logf("Pod %s: %+v", pods.Items[i].Name, pods.Items[i].Status)
+		}
+	}
 	if assert.NoError(p.w.t, err, "%s, %s, kernel %s", p.name, when, k.ID) {
 		assert.Equal(p.w.t, "ok", cell.Status, "%s, %s, kernel %s: %s %s", p.name, when, k.ID, cell.Error, cell.Stderr)
 	}

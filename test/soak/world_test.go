@@ -169,11 +169,11 @@ func (w *world) mount(ctx context.Context, dir string, volumes []corev1.Volume, 
 			switch {
 			case v.Secret != nil:
 				var s corev1.Secret
-				_ = w.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v.Secret.SecretName}, &s)
+				w.read(ctx, v.Secret.SecretName, &s)
 				content = s.Data
 			case v.ConfigMap != nil:
 				var c corev1.ConfigMap
-				_ = w.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v.ConfigMap.Name}, &c)
+				w.read(ctx, v.ConfigMap.Name, &c)
 				for name, text := range c.Data {
 					content[name] = []byte(text)
 				}
@@ -184,6 +184,15 @@ func (w *world) mount(ctx context.Context, dir string, volumes []corev1.Volume, 
 		}
 	}
 	return files
+}
+
+// read reads an object that may be missing, and asks again while the API server does not answer.
+func (w *world) read(ctx context.Context, name string, o client.Object) {
+	for ; ctx.Err() == nil; time.Sleep(often) {
+		if client.IgnoreNotFound(w.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, o)) == nil {
+			return
+		}
+	}
 }
 
 // variables are those of a container, with the paths of this machine.
@@ -258,7 +267,7 @@ func (w *world) runPart(name, ready, metric, url string, env []string, args ...s
 		<-over
 		_ = log.Close()
 		if raw, _ := os.ReadFile(p.log); w.t.Failed() {
-			w.t.Logf("%s, begun %d times:\n%s", p.name, p.starts, raw[max(0, len(raw)-6000):])
+			w.t.Logf("%s, begun %d times:\n%s", p.name, p.starts, raw[max(0, len(raw)-60000):])
 		}
 	})
 	p.isReady()
