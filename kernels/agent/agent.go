@@ -110,6 +110,7 @@ func run(ctx context.Context, cfg Config) (protocol.Result, error) {
 	if err != nil {
 		return protocol.Result{}, err
 	}
+	defer conn.release()
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return protocol.Result{}, fmt.Errorf("agent: %w", err)

@@ -38,6 +38,13 @@ func newConnection(kernelName string) (connection, error) {
 	}, nil
 }
 
+// release gives the ports back, when no process of the kernel is left that listens on them.
+func (c *connection) release() {
+	for _, port := range []int{c.Shell, c.IOPub, c.Stdin, c.Control, c.Heartbeat} {
+		promised.Delete(port)
+	}
+}
+
 const loopback = "127.0.0.1"
 
 func (c *connection) endpoint(port int) string {
@@ -50,8 +57,8 @@ func (c *connection) endpoint(port int) string {
 // nobody listens yet cannot connect to itself.
 const lowestPort, highestPort = 20000, 32767
 
-// promised are the ports that this process has given away. They look free until
-// a kernel listens on them, which matters where several agents share a process.
+// promised are the ports that this process has given away and not got back. They look free
+// until a kernel listens on them, which matters where several agents share a process.
 var promised sync.Map
 
 func freePorts(n int) ([]int, error) {

@@ -26,6 +26,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/agent/runkernel"
 	"github.com/elastichub/elastichub/test/agentpod"
+	"github.com/elastichub/elastichub/test/lockedbuffer"
 	"github.com/elastichub/elastichub/test/loopback"
 	"github.com/elastichub/elastichub/test/movedclock"
 )
@@ -36,6 +37,7 @@ type kubelet struct {
 	asProcesses bool
 	pods        atomic.Int64
 	probes      *http.Client
+	logs        sync.Map // name of a Pod that runs → *lockedbuffer.Buffer, of its agent and its kernel
 }
 
 func (w *world) runKubelet() {
@@ -93,7 +95,10 @@ func (k *kubelet) run(ctx context.Context, pod *corev1.Pod) {
 	if k.asProcesses {
 		go func() { code <- k.processes(ctx, dir, env, argv) }()
 	} else {
-		go func() { code <- inProcess(ctx, env, argv) }()
+		log := &lockedbuffer.Buffer{}
+		k.logs.Store(pod.Name, log)
+		defer k.logs.Delete(pod.Name)
+		go func() { code <- inProcess(ctx, env, argv, log) }()
 	}
 	k.say(ctx, pod, func(s *corev1.PodStatus) {
 		s.Phase, s.PodIP, s.PodIPs = corev1.PodRunning, ip, []corev1.PodIP{{IP: ip}}
@@ -139,7 +144,7 @@ func (k *kubelet) run(ctx context.Context, pod *corev1.Pod) {
 	}
 }
 
-func inProcess(ctx context.Context, env, argv []string) int {
+func inProcess(ctx context.Context, env, argv []string, log io.Writer) int {
 	given := map[string]string{}
 	for _, one := range env {
 		name, value, _ := strings.Cut(one, "=")
@@ -149,8 +154,8 @@ func inProcess(ctx context.Context, env, argv []string) int {
 	if err != nil {
 		return 1
 	}
-	cfg.Log = slog.New(slog.DiscardHandler)
-	result, err := agentpod.RunContainer(ctx, cfg, argv, runkernel.Config{Output: io.Discard, Cgroup: os.DevNull, GPUTools: []string{os.DevNull}})
+	cfg.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	result, err := agentpod.RunContainer(ctx, cfg, argv, runkernel.Config{Output: log, Cgroup: os.DevNull, GPUTools: []string{os.DevNull}})
 	if err != nil {
 		return 1
 	}

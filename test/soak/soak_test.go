@@ -364,7 +364,8 @@ func (p *person) cell(k *kernelclient.Kernel, when string) {
 	if !assert.NoError(p.w.t, err, "%s, %s, kernel %s, %d returns of the client, %q", p.name, when, k.ID, k.Returns, came) {
 		var now v1alpha1.JupyterKernel
 		_ = p.w.api.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: k.ID}, &now)
-		p.w.t.Logf("kernel %s: %+v %+v", k.ID, now.Spec, now.Status)
+		log, _ := p.w.kubelet.logs.Load(now.Status.PodName)
+		p.w.t.Logf("kernel %s: %+v %+v\n%v", k.ID, now.Spec, now.Status, log)
 	}
 }
 
