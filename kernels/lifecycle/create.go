@@ -176,7 +176,7 @@ func (r *kernelReconciler) createPod(ctx context.Context, k *v1alpha1.JupyterKer
 	err := r.client.Create(ctx, pod)
 	switch {
 	case err == nil:
-		r.clocks.Store(k.UID, startClock{created: r.now()})
+		r.clocks.Store(client.ObjectKeyFromObject(k), startClock{created: r.now()})
 	case apierrors.IsAlreadyExists(err) && !podtrouble.Denied(err.Error()):
 		var existing corev1.Pod
 		if err := r.live.Get(ctx, client.ObjectKeyFromObject(pod), &existing); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,17 +83,39 @@ func (r *kernelReconciler) podsOf(ctx context.Context, name types.NamespacedName
 	return own, strangers, nil
 }
 
-// lastOf returns how the Pod of the current run looked before it vanished.
-func (r *kernelReconciler) lastOf(k *v1alpha1.JupyterKernel) *corev1.Pod {
-	value, ok := r.last.LoadAndDelete(types.NamespacedName{Namespace: k.Namespace, Name: podspec.CurrentPodName(k.Name, k.Status)})
-	if !ok {
-		return nil
-	}
-	pod := value.(*corev1.Pod)
-	if !podspec.BelongsTo(pod, k.UID) {
-		return nil
-	}
-	return pod
+// lastOf returns how the Pod of the current run looked before it vanished. Those of the
+// kernel's former runs are forgotten.
+func (r *kernelReconciler) lastOf(k *v1alpha1.JupyterKernel) (found *corev1.Pod) {
+	current := podspec.CurrentPodName(k.Name, k.Status)
+	r.vanishedOf(client.ObjectKeyFromObject(k), func(pod *corev1.Pod) (forget bool) {
+		if pod.Name != current {
+			run, err := strconv.ParseInt(pod.Labels[v1alpha1.LabelRun], 10, 64)
+			return err == nil && run < k.Status.Run
+		}
+		if podspec.BelongsTo(pod, k.UID) {
+			found = pod
+		}
+		return true
+	})
+	return found
+}
+
+// forgetKernel drops what is remembered of a kernel that is gone, and of its Pods.
+func (r *kernelReconciler) forgetKernel(name types.NamespacedName) {
+	r.clocks.Delete(name)
+	r.vanishedOf(name, func(*corev1.Pod) bool { return true })
+}
+
+// vanishedOf shows the Pods of a kernel that have vanished, and forgets those of which it is told to.
+func (r *kernelReconciler) vanishedOf(kernel types.NamespacedName, forget func(*corev1.Pod) bool) {
+	r.last.Range(func(key, value any) bool {
+		pod := value.(*corev1.Pod)
+		owner := metav1.GetControllerOf(pod)
+		if pod.Namespace == kernel.Namespace && owner != nil && owner.Name == kernel.Name && forget(pod) {
+			r.last.CompareAndDelete(key, value)
+		}
+		return true
+	})
 }
 
 // isCurrent reports whether the kernel of that name has that UID; the empty UID

@@ -59,8 +59,8 @@ type kernelReconciler struct {
 	// tracer is told how runs began; nil: nothing is recorded.
 	tracer *tracing.Tracer
 
-	last   sync.Map // types.NamespacedName → *corev1.Pod as the cache saw it last, until its end is taken note of
-	clocks sync.Map // kernel UID → startClock
+	last   sync.Map // types.NamespacedName → *corev1.Pod as the cache saw it last, until its end is taken note of or its kernel is gone
+	clocks sync.Map // types.NamespacedName of a kernel → startClock
 }
 
 // startClock measures a start; it is lost with the leader.
@@ -85,7 +85,7 @@ func (r *kernelReconciler) Reconcile(ctx context.Context, req reconcile.Request)
 		}
 	}
 	if k.UID == "" || k.DeletionTimestamp != nil {
-		r.clocks.Delete(k.UID)
+		r.forgetKernel(req.NamespacedName)
 		r.pods.Forget(k.UID)
 		return reconcile.Result{}, r.removeAll(ctx, append(pods, strangers...))
 	}
@@ -224,7 +224,7 @@ func (r *kernelReconciler) write(ctx context.Context, k *v1alpha1.JupyterKernel,
 }
 
 func (r *kernelReconciler) measure(k *v1alpha1.JupyterKernel, former, current v1alpha1.JupyterKernelStatus) {
-	value, ok := r.clocks.Load(k.UID)
+	value, ok := r.clocks.Load(client.ObjectKeyFromObject(k))
 	if !ok {
 		return
 	}
@@ -232,18 +232,18 @@ func (r *kernelReconciler) measure(k *v1alpha1.JupyterKernel, former, current v1
 	if former.PodIP == "" && current.PodIP != "" {
 		clock.addressed = now
 		r.meters.startSeconds.WithLabelValues(startPod).Observe(now.Sub(clock.created).Seconds())
-		r.clocks.Store(k.UID, clock)
+		r.clocks.Store(client.ObjectKeyFromObject(k), clock)
 	}
 	if former.Phase != v1alpha1.KernelReady && current.Phase == v1alpha1.KernelReady && !clock.addressed.IsZero() {
 		r.meters.startSeconds.WithLabelValues(startAgent).Observe(now.Sub(clock.addressed).Seconds())
 	}
 	if current.Phase != v1alpha1.KernelStarting {
-		r.clocks.Delete(k.UID)
+		r.clocks.Delete(client.ObjectKeyFromObject(k))
 	}
 }
 
 func (r *kernelReconciler) countEnd(k *v1alpha1.JupyterKernel, p plan) {
-	r.clocks.Delete(k.UID)
+	r.clocks.Delete(client.ObjectKeyFromObject(k))
 	if p.ended != nil {
 		r.meters.Ended(p.ended.Cause)
 		r.meters.kept(p.ended.Kept)

@@ -69,4 +69,42 @@ func TestPodsOfAKernelThatIsGone(t *testing.T) {
 	assert.Equal(t, 2, live.gets)
 	pod.Finalizers = nil
 	require.NoError(t, c.Update(t.Context(), pod))
+
+	// What its Pod looked like is of no use to anybody, and would be kept for ever.
+	r.last.Store(client.ObjectKeyFromObject(pod), pod)
+	r.clocks.Store(ask.NamespacedName, startClock{})
+	_, err = r.Reconcile(t.Context(), ask)
+	require.NoError(t, err)
+	r.last.Range(func(any, any) bool { assert.Fail(t, "a Pod is remembered"); return false })
+	r.clocks.Range(func(any, any) bool { assert.Fail(t, "a start is remembered"); return false })
+}
+
+// TestWhatIsRememberedOfVanishedPods is what the Pod of the current run looked like, once; nothing of former
+// runs, and as much as is there of those to come and of other kernels.
+func TestWhatIsRememberedOfVanishedPods(t *testing.T) {
+	t.Parallel()
+	k := kerneltest.Kernel("k", "gw", v1alpha1.DefaultKernelName)
+	k.Namespace, k.UID, k.Status.Run, k.Status.PodName = "n", "uid", 2, "k-2"
+	other := k.DeepCopy()
+	other.Name, other.UID = "other", "other"
+	r := &kernelReconciler{}
+	vanish := func(of *v1alpha1.JupyterKernel, name string, run int64) *corev1.Pod {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: of.Namespace, Name: name, Labels: podspec.KernelLabels(of, run),
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(of, v1alpha1.GroupVersion.WithKind("JupyterKernel"))}}}
+		r.last.Store(client.ObjectKeyFromObject(pod), pod)
+		return pod
+	}
+	vanish(k, "k-1", 1)
+	current := vanish(k, "k-2", 2)
+	vanish(k, "k-3", 3)
+	vanish(other, "other-1", 1)
+	assert.Same(t, current, r.lastOf(k))
+	assert.Nil(t, r.lastOf(k))
+	remembered := func() (names []string) {
+		r.last.Range(func(key, _ any) bool { names = append(names, key.(types.NamespacedName).Name); return true })
+		return names
+	}
+	assert.ElementsMatch(t, []string{"k-3", "other-1"}, remembered())
+	r.forgetKernel(client.ObjectKeyFromObject(k))
+	assert.Equal(t, []string{"other-1"}, remembered())
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/tracing"
 )
@@ -42,7 +44,7 @@ func (r *kernelReconciler) steps(k *v1alpha1.JupyterKernel, s v1alpha1.JupyterKe
 		return []tracing.Step{{Name: "queue and taking of a warm Pod", End: now}}
 	}
 	var clock startClock
-	if value, ok := r.clocks.Load(k.UID); ok {
+	if value, ok := r.clocks.Load(client.ObjectKeyFromObject(k)); ok {
 		clock = value.(startClock)
 	} else if s.StartTime != nil { // made by a former leader, and told in whole seconds
 		clock.created = s.StartTime.Time
