@@ -1,6 +1,7 @@
 package booking
 
 import (
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -18,10 +19,8 @@ import (
 )
 
 const (
-	// wordsKept is how long last words are kept, and mostWords how many without looking
-	// which are older.
+	// wordsKept is how long last words are kept at least.
 	wordsKept = time.Hour
-	mostWords = 4096
 )
 
 // word is what the agent of a kernel's run has counted at its end.
@@ -34,8 +33,9 @@ type word struct {
 // words are the last ones of agents. Every replica listens, since the Pod may be gone
 // before a new leader asks.
 type words struct {
-	mu sync.Mutex
-	of map[types.UID]word
+	mu    sync.Mutex
+	of    map[types.UID]word
+	swept time.Time
 }
 
 func (w *words) handler() toolscache.ResourceEventHandler {
@@ -65,12 +65,9 @@ func (w *words) hear(o any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	if len(w.of) >= mostWords {
-		for uid, word := range w.of {
-			if now.Sub(word.heard) > wordsKept {
-				delete(w.of, uid)
-			}
-		}
+	if now.Sub(w.swept) > wordsKept {
+		maps.DeleteFunc(w.of, func(_ types.UID, word word) bool { return now.Sub(word.heard) > wordsKept })
+		w.swept = now
 	}
 	meter := meterOf(*counted)
 	w.of[owner.UID] = word{run: run, meter: &meter, heard: now}
