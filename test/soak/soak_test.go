@@ -113,8 +113,8 @@ func flat(t *testing.T, name string, before, after weight, heap bool) {
 }
 
 // weighAll weighs every process. Where clocks are moved it does so when two hours have passed, in which what is remembered
-// for a time is forgotten, and of heaps it tells the least of several: Go collects garbage after two minutes without
-// a collection.
+// for a time is forgotten, and tells the least of several times: Go collects garbage after two minutes without a
+// collection.
 func (w *world) weighAll() map[string]weight {
 	w.t.Helper()
 	all := map[string]weight{}
@@ -146,12 +146,15 @@ func (w *world) weighAll() map[string]weight {
 	return all
 }
 
-// lighter is now, with the heap of before if that was less.
+// lighter is the least of both: what is there for a moment, as in a process that begins or ends to lead, is no growth.
 func lighter(now, before weight) weight {
-	if before.Heap > 0 {
-		now.Heap = min(now.Heap, before.Heap)
+	if before == (weight{}) {
+		return now
 	}
-	return now
+	return weight{
+		Goroutines: min(now.Goroutines, before.Goroutines), Files: min(now.Files, before.Files),
+		Heap: min(now.Heap, before.Heap), Resident: now.Resident,
+	}
 }
 
 // work has people do so many cycles, all at once, while disturb is called again and again.
