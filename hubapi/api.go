@@ -31,6 +31,8 @@ type Allowances interface {
 type Servers interface {
 	// Start is idempotent on Request.Start.
 	Start(ctx context.Context, request spawner.Request) (spawner.State, error)
+	// Host is that of a server's address, whether there is the server or not.
+	Host(ctx context.Context, key spawner.Key, others []spawner.HubUser) (string, error)
 	State(ctx context.Context, key spawner.Key) (spawner.State, error)
 	// States is answered from memory.
 	States(ctx context.Context) ([]spawner.State, error)
@@ -72,6 +74,7 @@ const (
 	routeOptions = "/users/:user/options"
 	routeCheck   = "/users/:user/options/check"
 	routeServer  = "/users/:user/server"
+	routeHost    = "/users/:user/server/host"
 	routeRename  = "/users/:user/server/rename"
 	routeEvents  = "/users/:user/server/events"
 	routeServers = "/servers"
@@ -137,6 +140,7 @@ func New(config Config, deps Dependencies) (*API, error) {
 	v1.PUT(routeServer, handle(a.start))
 	v1.GET(routeServer, handle(a.state))
 	v1.DELETE(routeServer, handle(a.stop))
+	v1.GET(routeHost, handle(a.host))
 	v1.POST(routeRename, handle(a.rename))
 	v1.GET(routeEvents, handle(a.events))
 	v1.GET(routeServers, handle(a.states))

@@ -56,7 +56,7 @@ var (
 		"": nil, "down": groups.ErrUnavailable, "old sign-in": groups.ErrSignInExpired, "faulty policy": groups.ErrInvalidPolicy,
 	}
 	startFaults = map[string]error{
-		"": nil, "removing": spawner.ErrRemoving, "slow": context.DeadlineExceeded, "unforeseen": errors.New("disk full on node-7"),
+		"": nil, "removing": spawner.ErrRemoving, "another host": spawner.ErrOtherHost, "slow": context.DeadlineExceeded, "unforeseen": errors.New("disk full on node-7"),
 		"unclear home": &spawner.UnclearOwnerError{Claim: "claim-researcher", User: "researcher", Owner: spawner.HubUser{ID: 7, Created: clock.Unix()}, Made: clock},
 	}
 )

@@ -36,10 +36,10 @@ func envFaults(env map[string]string) []fieldFault {
 	var faults []fieldFault
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		if !envPattern.MatchString(name) {
-			faults = append(faults, variableFault(name, "malformed", "the name of a variable must be a letter or underscore, then letters, digits, dots, dashes or underscores, at most 253 in all"))
+			faults = append(faults, variableFault(name, codeMalformed, "the name of a variable must be a letter or underscore, then letters, digits, dots, dashes or underscores, at most 253 in all"))
 		}
 		if strings.ContainsRune(env[name], 0) {
-			faults = append(faults, variableFault(name, "malformed", "a value must not contain NUL"))
+			faults = append(faults, variableFault(name, codeMalformed, "a value must not contain NUL"))
 		}
 	}
 	return append(faults, envSizeFaults(env)...)

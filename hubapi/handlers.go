@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -71,7 +72,7 @@ func (a *API) start(c *gin.Context) error {
 	if err := a.body(c, &b); err != nil {
 		return err
 	}
-	if err := checkStart(b); err != nil {
+	if err := checkStart(b, time.Now()); err != nil {
 		return err
 	}
 	if err := a.present(server.User, b.SignIn); err != nil {
@@ -132,6 +133,25 @@ func (a *API) state(c *gin.Context) error {
 		return err
 	}
 	c.JSON(http.StatusOK, wireState(state))
+	return nil
+}
+
+// host tells where a server answers, or would if there were one: a Hub with internal_ssl makes
+// a certificate for it before it starts the server.
+func (a *API) host(c *gin.Context) error {
+	server, err := key(c, "name")
+	if err != nil {
+		return err
+	}
+	others, err := hubUsers(c, "others", maxOthers)
+	if err != nil {
+		return err
+	}
+	host, err := a.deps.Servers.Host(c.Request.Context(), server, others)
+	if err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, serverHost{host})
 	return nil
 }
 

@@ -122,6 +122,7 @@ var rows = []row{
 	{spawner.ErrTooManyServers, http.StatusConflict, "too-many-servers", "Too many servers", "You run as many servers as you may have. Stop one first.", false},
 	{spawner.ErrNameTaken, http.StatusConflict, "name-taken", "Name is taken", "Something that is not this server has its name. An administrator can help.", false},
 	{spawner.ErrRunning, http.StatusConflict, "running", "Server runs", "The server runs. Stop it first.", false},
+	{spawner.ErrOtherHost, http.StatusServiceUnavailable, "other-host", "Another host", "The server's certificate is not for the host that the server has now. Please try again in a moment.", true},
 	{spawner.ErrRemoving, http.StatusServiceUnavailable, "removing", "Being removed", "The former server is still being removed. Please try again in a moment.", true},
 	{spawner.ErrNotSynced, http.StatusServiceUnavailable, "not-synced", "State not known yet", "The service has just started and does not know the servers yet.", true},
 

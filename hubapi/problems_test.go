@@ -79,6 +79,7 @@ var described = []struct {
 	{"spawner.ErrRunning", spawner.ErrRunning, "running"},
 	{"several homes", &spawner.OtherHomesError{Wanted: "claim-alice", Found: []string{"claim-alice--gpu"}, User: "alice"}, "owner-unclear"},
 	{"unclear owner", &spawner.UnclearOwnerError{Claim: "claim-alice", User: "alice"}, "owner-unclear"},
+	{"spawner.ErrOtherHost", spawner.ErrOtherHost, "other-host"},
 	{"spawner.ErrRemoving", spawner.ErrRemoving, "removing"},
 	{"spawner.ErrNotSynced", spawner.ErrNotSynced, "not-synced"},
 	{"deadline", context.DeadlineExceeded, "deadline"},

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
@@ -33,16 +34,19 @@ var (
 // maxWords bounds cmd and args together.
 const maxWords = 256
 
-const codeAboveMax = forms.AboveMax
+const (
+	codeAboveMax  = forms.AboveMax
+	codeMalformed = "malformed"
+)
 
 // checkStart returns every fault of the parts that no allowance decides.
-func checkStart(b startBody) error {
+func checkStart(b startBody, now time.Time) error {
 	var faults []fieldFault
 	add := func(field, code, message string, path ...string) {
 		faults = append(faults, fieldFault{Pointer: pointer(path...), Field: field, Code: code, Message: message})
 	}
 	if !startPattern.MatchString(b.Start) {
-		add("start", "malformed", "must be 1 to 128 letters, digits, dots, dashes or underscores", "start")
+		add("start", codeMalformed, "must be 1 to 128 letters, digits, dots, dashes or underscores", "start")
 	}
 	faults = append(faults, envFaults(b.Env)...)
 	if len(b.Command) == 0 {
@@ -59,7 +63,7 @@ func checkStart(b startBody) error {
 		for i, word := range list.words {
 			size += len(word)
 			if strings.ContainsRune(word, 0) {
-				add(list.name, "malformed", "a word must not contain NUL", list.name, strconv.Itoa(i))
+				add(list.name, codeMalformed, "a word must not contain NUL", list.name, strconv.Itoa(i))
 			}
 			if len(word) > spawner.MaxStringBytes {
 				add(list.name, codeAboveMax, fmt.Sprintf("word %d has %d bytes; Linux gives a program at most %d in one word", i+1, len(word), spawner.MaxStringBytes), list.name, strconv.Itoa(i))
@@ -69,10 +73,27 @@ func checkStart(b startBody) error {
 	if size > spawner.MaxWordsBytes {
 		add("args", codeAboveMax, fmt.Sprintf("cmd and args have %d bytes together, the most is %d", size, spawner.MaxWordsBytes), "args")
 	}
+	faults = append(faults, sslFaults(b.SSL, now)...)
 	if faults != nil {
 		return &invalidStart{faults}
 	}
 	return nil
+}
+
+// sslFaults says nothing of what is in a key or a certificate.
+func sslFaults(b *sslBody, now time.Time) []fieldFault {
+	if b == nil {
+		return nil
+	}
+	var faults []fieldFault
+	for _, f := range b.pair().Faults(now) {
+		code := codeMalformed
+		if f.TooLarge {
+			code = codeAboveMax
+		}
+		faults = append(faults, fieldFault{Pointer: pointer("ssl", string(f.Field)), Field: "ssl", Code: code, Message: string(f.Field) + ": " + f.Message})
+	}
+	return faults
 }
 
 // unfitOptions blames the choice that the namespace's own limits do not let through, if it is one.
@@ -116,6 +137,7 @@ func startRequest(key spawner.Key, b startBody, a groups.Allowance, o forms.Opti
 		SecretEnv:            secretEnv,
 		Command:              b.Command,
 		Args:                 b.Args,
+		SSL:                  b.SSL.pair(),
 		Image:                image,
 		ImageChannel:         o.Image,
 		CPULimit:             o.CPU,

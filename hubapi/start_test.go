@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,6 +18,7 @@ import (
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
+	"github.com/elastichub/elastichub/internalssl/internalssltest"
 	"github.com/elastichub/elastichub/spawner"
 )
 
@@ -78,7 +80,11 @@ func TestCheckStart(t *testing.T) {
 	good := func() startBody {
 		return startBody{Start: "s-1.a_B", Env: map[string]string{"_A.b-1": "any\nthing"}, Command: []string{"c"}, Args: []string{"$(x)"}}
 	}
-	require.NoError(t, checkStart(good()))
+	pair := internalssltest.New(t).Pair(t, "jupyter-u.hub.svc")
+	withSSL := good()
+	withSSL.SSL = &sslBody{pair.Key, pair.Certificate, pair.Authorities}
+	require.NoError(t, checkStart(withSSL, time.Now()))
+	require.NoError(t, checkStart(good(), time.Now()))
 	for name, row := range map[string]struct {
 		change  func(*startBody)
 		pointer string
@@ -98,6 +104,11 @@ func TestCheckStart(t *testing.T) {
 		}, "/env", "above_max"},
 		"word":           {func(b *startBody) { b.Command[0], b.Args[0] = "", strings.Repeat("a", spawner.MaxStringBytes+1) }, "/args/0", "above_max"},
 		"words":          {func(b *startBody) { b.Args = []string{strings.Repeat("a", spawner.MaxStringBytes), "bb"} }, "/args", "above_max"},
+		"no key":         {func(b *startBody) { b.SSL = &sslBody{Certificate: pair.Certificate, Authorities: pair.Authorities} }, "/ssl/key", "malformed"},
+		"no certificate": {func(b *startBody) { b.SSL = &sslBody{Key: pair.Key, Authorities: pair.Authorities} }, "/ssl/cert", "malformed"},
+		"authorities": {func(b *startBody) {
+			b.SSL = &sslBody{pair.Key, pair.Certificate, strings.Repeat(pair.Authorities, 300)}
+		}, "/ssl/ca", "above_max"},
 		"no command":     {func(b *startBody) { b.Command = nil }, "/cmd", "missing"},
 		"command NUL":    {func(b *startBody) { b.Command[0] = "\x00" }, "/cmd/0", "malformed"},
 		"argument NUL":   {func(b *startBody) { b.Args[0] = "\x00" }, "/args/0", "malformed"},
@@ -108,7 +119,7 @@ func TestCheckStart(t *testing.T) {
 			b := good()
 			row.change(&b)
 			var invalid *invalidStart
-			require.ErrorAs(t, checkStart(b), &invalid)
+			require.ErrorAs(t, checkStart(b, time.Now()), &invalid)
 			require.Len(t, invalid.faults, 1)
 			assert.Equal(t, row.pointer, invalid.faults[0].Pointer)
 			assert.Equal(t, row.code, invalid.faults[0].Code)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/forms"
+	"github.com/elastichub/elastichub/internalssl"
 	"github.com/elastichub/elastichub/spawner"
 )
 
@@ -36,7 +37,27 @@ type startBody struct {
 	Env     map[string]string `json:"env"`
 	Command []string          `json:"cmd"`
 	Args    []string          `json:"args"`
+	SSL     *sslBody          `json:"ssl"`
 	SignIn  *signIn           `json:"sign_in"`
+}
+
+// sslBody is what a Hub with internal_ssl has made for a server, as PEM.
+type sslBody struct {
+	Key         string `json:"key"`
+	Certificate string `json:"cert"`
+	Authorities string `json:"ca"`
+}
+
+func (b *sslBody) pair() *internalssl.Pair {
+	if b == nil {
+		return nil
+	}
+	return &internalssl.Pair{Key: b.Key, Certificate: b.Certificate, Authorities: b.Authorities}
+}
+
+// serverHost is where a server answers, or would.
+type serverHost struct {
+	Host string `json:"host"`
 }
 
 // serverState is a server as the Hub sees it.

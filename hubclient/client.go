@@ -49,7 +49,7 @@ func New(config Config) (*Client, error) {
 		return nil, fmt.Errorf("tokenFile: %w", err)
 	}
 	client, err := outbound.NewClient(outbound.ClientConfig{
-		CAFile: config.CAFile, Timeout: config.Timeout, Connections: maxConnections, MaxBytes: maxAnswerBytes,
+		CAFile: config.CAFile, CertFile: config.CertFile, KeyFile: config.KeyFile, Timeout: config.Timeout, Connections: maxConnections, MaxBytes: maxAnswerBytes,
 	})
 	if err != nil {
 		return nil, err

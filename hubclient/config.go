@@ -16,6 +16,9 @@ type Config struct {
 	// CAFile holds the certificates that may sign the Hub's; empty means those
 	// of the system.
 	CAFile string
+	// CertFile and KeyFile hold a certificate and its private key, shown to a Hub with
+	// c.JupyterHub.internal_ssl, which answers nobody without one. They are read for every request.
+	CertFile, KeyFile string
 	// Timeout bounds one request.
 	Timeout time.Duration
 }
@@ -35,6 +38,9 @@ func (c Config) Validate() error {
 	}
 	if c.TokenFile == "" {
 		fault("tokenFile", "required")
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		fault("certFile", "goes with keyFile: either both or none")
 	}
 	if c.Timeout <= 0 {
 		fault("timeout", "must be more than 0")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,11 @@ type ClientConfig struct {
 	// CAFile holds the certificates that may sign the peer's; empty means
 	// those of the system.
 	CAFile string
+	// CertFile and KeyFile hold the certificate that is shown to the peer, and its private key;
+	// empty: none is.
+	CertFile, KeyFile string
+	// TLS, if there is one, says what the peer shows and is shown, in place of the files.
+	TLS *tls.Config
 	// Timeout bounds one request, from the dial to the last byte.
 	Timeout time.Duration
 	// Connections is the most at a time, to one host.
@@ -39,8 +43,15 @@ type Client struct {
 
 	mu        sync.Mutex
 	transport *http.Transport
-	// ca is the content of CAFile that transport trusts.
-	ca []byte
+	// read is what was in the files for transport.
+	read tlsFiles
+}
+
+// tlsFiles is what is in a client's files.
+type tlsFiles struct{ ca, cert, key []byte }
+
+func (f tlsFiles) equal(other tlsFiles) bool {
+	return bytes.Equal(f.ca, other.ca) && bytes.Equal(f.cert, other.cert) && bytes.Equal(f.key, other.key)
 }
 
 // StatusError is an answer with another status than 200. It says nothing of
@@ -51,7 +62,7 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("HTTP status %d", e.Code)
 }
 
-// NewClient reads the CA file once, to find faults early.
+// NewClient reads the files once, to find faults early.
 func NewClient(config ClientConfig) (*Client, error) {
 	c := &Client{config: config}
 	if _, err := c.current(); err != nil {
@@ -125,35 +136,39 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// current is the transport that trusts what is in the CA file now.
+// current is the transport that goes by what is in the files now.
 func (c *Client) current() (*http.Transport, error) {
-	var ca []byte
-	if c.config.CAFile != "" {
-		var err error
-		if ca, err = ReadFile(c.config.CAFile); err != nil {
-			return nil, fmt.Errorf("caFile: %w", err)
+	var now tlsFiles
+	for _, file := range []struct {
+		option, name string
+		into         *[]byte
+	}{{"caFile", c.config.CAFile, &now.ca}, {"certFile", c.config.CertFile, &now.cert}, {"keyFile", c.config.KeyFile, &now.key}} {
+		if file.name == "" {
+			continue
 		}
+		content, err := ReadFile(file.name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file.option, err)
+		}
+		*file.into = content
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.transport != nil && bytes.Equal(ca, c.ca) {
+	if c.transport != nil && now.equal(c.read) {
 		return c.transport, nil
 	}
-	var roots *x509.CertPool // nil: those of the system
-	if c.config.CAFile != "" {
-		var err error
-		if roots, err = parseRoots(ca); err != nil {
-			return nil, err
-		}
+	config, err := c.tls(now)
+	if err != nil {
+		return nil, err
 	}
 	if c.transport != nil {
 		c.transport.CloseIdleConnections()
 	}
-	c.ca = ca
+	c.read = now
 	c.transport = &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: c.config.Timeout}).DialContext,
-		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    c.config.Timeout,
 		IdleConnTimeout:        time.Minute,
 		MaxConnsPerHost:        c.config.Connections,
@@ -162,4 +177,27 @@ func (c *Client) current() (*http.Transport, error) {
 		ForceAttemptHTTP2:      true,
 	}
 	return c.transport, nil
+}
+
+// tls is whom the client trusts, and what it shows.
+func (c *Client) tls(read tlsFiles) (*tls.Config, error) {
+	if c.config.TLS != nil {
+		return c.config.TLS.Clone(), nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12} // without roots: those of the system
+	if c.config.CAFile != "" {
+		roots, err := parseRoots(read.ca)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = roots
+	}
+	if c.config.CertFile != "" {
+		own, err := tls.X509KeyPair(read.cert, read.key)
+		if err != nil {
+			return nil, errors.New("certFile and keyFile: no certificate and its private key, as PEM")
+		}
+		config.Certificates = []tls.Certificate{own}
+	}
+	return config, nil
 }

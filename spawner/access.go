@@ -2,6 +2,7 @@ package spawner
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"strings"
 
@@ -11,6 +12,16 @@ import (
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 )
+
+// Access is how a server's API is asked.
+type Access struct {
+	// Address of the API, ending in a slash.
+	Address string
+	// Token is one that the server takes; empty: it wants none.
+	Token string
+	// TLS is what the server shows and is shown; nil where it speaks HTTP.
+	TLS *tls.Config
+}
 
 // access is the path and the token for a server's own API: those that the Hub
 // gave it, or, of a server without a Hub, the token that is elastichub's own: it does

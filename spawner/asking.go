@@ -52,11 +52,9 @@ type Activity struct {
 
 // Asker asks notebook servers. No conclusion is drawn from an error.
 type Asker interface {
-	// Ask gets the address of the server's API, ending in a slash, and a token
-	// that the server takes.
-	Ask(ctx context.Context, address, token string) (Activity, error)
+	Ask(ctx context.Context, server Access) (Activity, error)
 	// Forewarn tells a server when it will be stopped.
-	Forewarn(ctx context.Context, address, token string, warning Forewarning) error
+	Forewarn(ctx context.Context, server Access, warning Forewarning) error
 }
 
 func askEvery(nb *v1alpha1.JupyterNotebook) time.Duration {
@@ -120,13 +118,13 @@ func (c *controller) askServer(ctx context.Context, nb *v1alpha1.JupyterNotebook
 		askIn(askSoon)
 		return false, nil
 	}
-	prefix, token, err := c.accessOf(ctx, nb)
+	server, err := c.accessOf(ctx, nb)
 	if err != nil {
 		return false, err
 	}
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	activity, err := c.asker.Ask(ask, serverURL(nb)+prefix, token)
+	activity, err := c.asker.Ask(ask, server)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Info("a server does not say what it is at", "error", err.Error())
 		c.watched.note(nb, func(w *watchedServer) { w.generation = 0 }) // its token may be another by now
@@ -155,14 +153,18 @@ func (c *controller) askServer(ctx context.Context, nb *v1alpha1.JupyterNotebook
 }
 
 // accessOf is access, read once for each generation as long as the server takes it.
-func (c *controller) accessOf(ctx context.Context, nb *v1alpha1.JupyterNotebook) (prefix, token string, err error) {
+func (c *controller) accessOf(ctx context.Context, nb *v1alpha1.JupyterNotebook) (Access, error) {
 	if w := c.watched.of(nb); w.generation != 0 && w.generation == nb.Generation {
-		return w.prefix, w.token, nil
+		return w.access, nil
 	}
-	prefix, token, err = c.access(ctx, nb)
+	prefix, token, err := c.access(ctx, nb)
 	if err != nil {
-		return "", "", fmt.Errorf("access to a server: %w", err)
+		return Access{}, fmt.Errorf("access to a server: %w", err)
 	}
-	c.watched.note(nb, func(w *watchedServer) { w.generation, w.prefix, w.token = nb.Generation, prefix, token })
-	return prefix, token, nil
+	server := Access{Address: serverURL(nb) + prefix, Token: token}
+	if server.TLS, err = c.sslOf(ctx, nb); err != nil {
+		return Access{}, fmt.Errorf("access to a server: %w", err)
+	}
+	c.watched.note(nb, func(w *watchedServer) { w.generation, w.access = nb.Generation, server })
+	return server, nil
 }

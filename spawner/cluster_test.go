@@ -82,9 +82,9 @@ type answers struct {
 	now, peak int
 }
 
-func (a *answers) Ask(ctx context.Context, address, token string) (Activity, error) {
+func (a *answers) Ask(ctx context.Context, server Access) (Activity, error) {
 	a.mu.Lock()
-	a.asked = append(a.asked, address+" "+token)
+	a.asked = append(a.asked, server.Address+" "+server.Token)
 	a.now++
 	a.peak = max(a.peak, a.now)
 	a.mu.Unlock()
@@ -94,16 +94,16 @@ func (a *answers) Ask(ctx context.Context, address, token string) (Activity, err
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.now--
-	return a.say(address)
+	return a.say(server.Address)
 }
 
-func (a *answers) Forewarn(_ context.Context, address, _ string, warning Forewarning) error {
+func (a *answers) Forewarn(_ context.Context, server Access, warning Forewarning) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.told == nil {
 		a.told = map[string]Forewarning{}
 	}
-	a.told[address] = warning
+	a.told[server.Address] = warning
 	return nil
 }
 

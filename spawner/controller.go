@@ -317,6 +317,9 @@ func (c *controller) act(ctx context.Context, o *observed) error {
 	if err != nil {
 		return err
 	}
+	if err := c.certificates(ctx, nb); err != nil {
+		return err
+	}
 	if !hasLivingPod(o.pods) { // else its own place may be what is missing
 		template := podTemplate(c.cfg, nb, "", tokenIn)
 		if err := c.askWhetherTaken(ctx, nb, &template); err != nil {

@@ -27,25 +27,15 @@ func (c *controller) environment(ctx context.Context, nb *v1alpha1.JupyterNotebo
 	if nb.Spec.EnvSecret == "" {
 		return tokenIn, prefixIn(nil), nil
 	}
-	var secret corev1.Secret
-	err = c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.EnvSecret}, &secret)
-	if apierrors.IsNotFound(err) {
-		if nb.Spec.Start != "" && nb.Status.Start == nb.Spec.Start {
-			return tokenIn, "", pending(ReasonWaitingForEnvironment, "What JupyterHub had given this server was removed when it stopped. Start it in JupyterHub.")
-		}
-		return tokenIn, "", pending(ReasonWaitingForEnvironment, "Waiting for the Secret %s.", nb.Spec.EnvSecret)
-	}
+	secret, err := c.secretOfStart(ctx, nb, nb.Spec.EnvSecret)
 	if err != nil {
-		return tokenIn, "", fmt.Errorf("read environment: %w", err)
+		return tokenIn, "", err
 	}
 	prefix = prefixIn(secret.Data)
-	if !isEnvOf(&secret, nb.Name) {
+	if !isEnvOf(secret, nb.Name) {
 		return tokenIn, prefix, nil // somebody's own
 	}
-	if secret.Annotations[v1alpha1.AnnotationStart] != nb.Spec.Start {
-		return tokenIn, "", pending(ReasonWaitingForEnvironment, "Waiting for the environment of this start.")
-	}
-	return tokenWith(&secret), prefix, c.ownEnvironment(ctx, nb, &secret)
+	return tokenWith(secret), prefix, c.ownEnvironment(ctx, nb, secret)
 }
 
 // ownEnvironment makes the notebook the owner of the Secret that the Service wrote for its
@@ -197,14 +187,24 @@ func isOthersHome(claim *corev1.PersistentVolumeClaim, nb *v1alpha1.JupyterNoteb
 	return named && user != nb.Spec.User
 }
 
-// forgetEnvironment removes the Secret with the environment of a start that has
-// stopped: its token is of no more use to anybody. That of a newer start stays.
+// forgetEnvironment removes the Secrets with the environment of a start that has
+// stopped and with its certificates: token and keys are of no more use to anybody. Those of a
+// newer start stay.
 func (c *controller) forgetEnvironment(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
-	if nb.Spec.EnvSecret == "" {
+	for _, name := range []string{nb.Spec.EnvSecret, nb.Spec.SSLSecret} {
+		if err := c.forgetSecret(ctx, nb, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *controller) forgetSecret(ctx context.Context, nb *v1alpha1.JupyterNotebook, name string) error {
+	if name == "" {
 		return nil
 	}
 	var secret corev1.Secret
-	err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: nb.Spec.EnvSecret}, &secret)
+	err := c.live.Get(ctx, client.ObjectKey{Namespace: nb.Namespace, Name: name}, &secret)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil

@@ -87,13 +87,13 @@ func (c *controller) forewarn(ctx context.Context, nb *v1alpha1.JupyterNotebook,
 	default:
 		return false, nil
 	}
-	prefix, token, err := c.accessOf(ctx, nb)
+	server, err := c.accessOf(ctx, nb)
 	if err != nil {
 		return false, err
 	}
 	tell, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if err := c.asker.Forewarn(tell, serverURL(nb)+prefix, token, warning); err != nil {
+	if err := c.asker.Forewarn(tell, server, warning); err != nil {
 		ctrl.LoggerFrom(ctx).Info("a server cannot be told when it will be stopped", "error", err.Error())
 	}
 	c.watched.note(nb, func(w *watchedServer) { w.told = warning })

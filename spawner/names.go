@@ -20,6 +20,7 @@ const (
 	hashDigits = 16
 
 	envSecretSuffix     = "-env"
+	sslSecretSuffix     = "-ssl"
 	gatewaySecretSuffix = "-gateway"
 	authSecretSuffix    = "-auth"
 )

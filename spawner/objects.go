@@ -3,6 +3,7 @@ package spawner
 import (
 	"maps"
 	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -92,12 +93,13 @@ func rawNames(k Key) map[string]string {
 // service has a cluster address rather than none: names of headless Services
 // resolve only while a Pod is ready, and resolvers remember that they did not.
 func service(nb *v1alpha1.JupyterNotebook) *corev1.Service {
+	scheme, _, _ := strings.Cut(nb.Address(), ":") // meshes go by the name of a port
 	return &corev1.Service{
 		ObjectMeta: meta(nb, nb.Name),
 		Spec: corev1.ServiceSpec{
 			Selector: selector(nb),
 			Ports: []corev1.ServicePort{{
-				Name: "http", Protocol: corev1.ProtocolTCP,
+				Name: scheme, Protocol: corev1.ProtocolTCP,
 				Port: v1alpha1.NotebookPort, TargetPort: intstr.FromInt32(v1alpha1.NotebookPort),
 			}},
 		},

@@ -247,7 +247,7 @@ func TestLabelsOfUsers(t *testing.T) {
 }
 
 func TestCheckRequest(t *testing.T) {
-	require.NoError(t, check(testRequest("alice", "", "s1")))
+	require.NoError(t, check(testRequest("alice", "", "s1"), time.Now()))
 	for name, change := range map[string]func(*Request){
 		"no user":          func(r *Request) { r.User = "" },
 		"not UTF-8":        func(r *Request) { r.User = "a\xff" },
@@ -264,7 +264,7 @@ func TestCheckRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			req := testRequest("alice", "", "s1")
 			change(&req)
-			err := check(req)
+			err := check(req, time.Now())
 			assert.ErrorIs(t, err, ErrInvalid)
 			assert.NotContains(t, err.Error(), "secret-of-s1")
 		})

@@ -2,6 +2,7 @@ package spawner
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -60,6 +61,7 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string, t
 	if nb.Spec.Gateway != nil {
 		mountToken(pod, container, tokenIn)
 	}
+	mountSSL(nb, pod, container)
 	podrules.Mount(pod, container, podrules.Claims(nb))
 	podrules.KeepTogether(nb, template.Labels, pod)
 	podrules.ShareMemory(pod, container, nil)
@@ -146,6 +148,11 @@ func addEnv(c *corev1.Container, variables ...corev1.EnvVar) {
 			c.Env = append(c.Env, variable)
 		}
 	}
+}
+
+// setEnv replaces a variable that a template sets.
+func setEnv(c *corev1.Container, variable corev1.EnvVar) {
+	c.Env = append(slices.DeleteFunc(c.Env, func(v corev1.EnvVar) bool { return v.Name == variable.Name }), variable)
 }
 
 func gatewayEnv(nb *v1alpha1.JupyterNotebook, tokenIn corev1.SecretKeySelector) []corev1.EnvVar {

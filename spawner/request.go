@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,7 +40,7 @@ const (
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,252}$`)
 
 // check returns every fault of a request as one ErrInvalid.
-func check(req Request) error {
+func check(req Request, now time.Time) error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if req.User == "" || !utf8.ValidString(req.User) || !utf8.ValidString(req.Server) {
@@ -77,6 +78,11 @@ func check(req Request) error {
 	if words > MaxWordsBytes {
 		fault("command and args have %d bytes, the most is %d", words, MaxWordsBytes)
 	}
+	if req.SSL != nil {
+		for _, f := range req.SSL.Faults(now) {
+			fault("ssl.%s: %s", f.Field, f.Message)
+		}
+	}
 	if len(req.Options) > maxOptionsBytes {
 		fault("options have %d bytes, the most is %d", len(req.Options), maxOptionsBytes)
 	}
@@ -111,6 +117,9 @@ func notebookSpec(cfg Config, req Request, name, home string) v1alpha1.JupyterNo
 		ImageChannel:   req.ImageChannel,
 
 		ServiceAccountTokens: slices.Clone(req.ServiceAccountTokens),
+	}
+	if req.SSL != nil {
+		spec.SSLSecret = name + sslSecretSuffix
 	}
 	if cfg.GatewayName != "" {
 		spec.Gateway = &corev1.ObjectReference{Name: cfg.GatewayName}
@@ -189,16 +198,21 @@ func literal(words []string) []string {
 	return out
 }
 
-// envSecret holds the environment of one start. The annotation tells for
-// which: the controller uses it for no other.
+// envSecret holds the environment of one start.
 func envSecret(cfg Config, req Request, name string) *corev1.Secret {
 	data := make(map[string][]byte, len(req.Env))
 	for key, value := range req.Env {
 		data[key] = []byte(value)
 	}
+	return startSecret(cfg, req, name, envSecretSuffix, data)
+}
+
+// startSecret holds something of one start. The annotation tells for which: the controller uses
+// it for no other.
+func startSecret(cfg Config, req Request, name, suffix string, data map[string][]byte) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: cfg.Namespace, Name: name + envSecretSuffix,
+			Namespace: cfg.Namespace, Name: name + suffix,
 			Labels:      notebookLabels(name, req.Key),
 			Annotations: map[string]string{v1alpha1.AnnotationStart: req.Start},
 		},
@@ -206,7 +220,8 @@ func envSecret(cfg Config, req Request, name string) *corev1.Secret {
 	}
 }
 
-// isEnvOf tells that a Secret was made to be the environment of that notebook.
+// isEnvOf tells that a Secret was made to be the environment of that notebook, or to have its
+// certificates.
 func isEnvOf(secret *corev1.Secret, notebook string) bool {
 	return secret.Labels[v1alpha1.LabelNotebook] == notebook && secret.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy
 }

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/internalssl"
 )
 
 // Errors that callers tell apart with errors.Is.
@@ -49,6 +50,8 @@ type Request struct {
 	SecretEnv []corev1.EnvVar
 	Command   []string
 	Args      []string
+	// SSL is of a Hub with internal_ssl; nil: the server speaks HTTP.
+	SSL *internalssl.Pair
 
 	Image string
 	// ImageChannel is the id of the policy's channel that Image came from.

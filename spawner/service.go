@@ -73,7 +73,7 @@ func NewService(ctx context.Context, cfg Config, writer client.Client, live clie
 // that start was stopped or a newer one has taken over. Errors: ErrInvalid, ErrTooManyServers, ErrNameTaken,
 // ErrRemoving, an UnfitError, or what the API server said.
 func (s *Service) Start(ctx context.Context, req Request) (State, error) {
-	if err := check(req); err != nil {
+	if err := check(req, s.now()); err != nil {
 		return State{}, err
 	}
 	for attempt := 1; ; attempt++ {
@@ -96,13 +96,16 @@ func (s *Service) start(ctx context.Context, req Request) (State, error) {
 	case nb.Spec.Start == req.Start:
 		if !nb.Spec.Stopped {
 			// A racing start may have left its own environment behind.
-			if _, err := s.writeEnv(ctx, req, nb, name); err != nil {
+			if _, err := s.writeSecrets(ctx, req, nb, name); err != nil {
 				return State{}, err
 			}
 		}
 		return s.snapshot.put(nb), nil
 	case isFormerStart(nb, req.Start):
 		return s.snapshot.put(nb), nil
+	}
+	if req.SSL != nil && !req.SSL.IsFor(s.hostOf(name)) {
+		return State{}, ErrOtherHost
 	}
 	home, err := s.homeClaim(ctx, req, nb, name)
 	if err != nil {
@@ -114,7 +117,7 @@ func (s *Service) start(ctx context.Context, req Request) (State, error) {
 	if err := s.slots.reserve(ctx, req.Key, name, req.Start, req.ServersPerUser); err != nil {
 		return State{}, err
 	}
-	created, err := s.writeEnv(ctx, req, nb, name)
+	created, err := s.writeSecrets(ctx, req, nb, name)
 	if err != nil {
 		return State{}, err
 	}
@@ -124,6 +127,9 @@ func (s *Service) start(ctx context.Context, req Request) (State, error) {
 			s.rollback(ctx, req, name, created)
 		}
 		return State{}, err
+	}
+	if nb != nil && nb.Spec.SSLSecret != "" && req.SSL == nil { // else it would lie there until the notebook goes
+		_ = s.removeSecret(ctx, name, sslSecretSuffix, req.Key)
 	}
 	return s.snapshot.put(written), nil
 }
@@ -215,10 +221,33 @@ func ofHubUser(u HubUser) client.MatchingLabels {
 	return client.MatchingLabels{v1alpha1.LabelHubUserID: strconv.FormatInt(u.ID, 10)}
 }
 
-// writeEnv makes the Secret hold the environment of this start, and returns it
-// if it was not there before.
-func (s *Service) writeEnv(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook, name string) (*corev1.Secret, error) {
-	want := envSecret(s.cfg, req, name)
+// writeSecrets makes the Secrets hold the environment and the certificates of this start, and returns
+// those that were not there before.
+func (s *Service) writeSecrets(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook, name string) ([]*corev1.Secret, error) {
+	wanted := []*corev1.Secret{envSecret(s.cfg, req, name)}
+	if req.SSL != nil {
+		secret, err := s.sslSecret(req, name)
+		if err != nil {
+			return nil, err
+		}
+		wanted = append(wanted, secret)
+	}
+	var created []*corev1.Secret
+	for _, want := range wanted {
+		secret, err := s.writeSecret(ctx, req, nb, name, want)
+		if err != nil {
+			return nil, err
+		}
+		if secret != nil {
+			created = append(created, secret)
+		}
+	}
+	return created, nil
+}
+
+// writeSecret makes one hold what is wanted, and returns it if it was not there before. What it holds
+// of this very start stays.
+func (s *Service) writeSecret(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook, name string, want *corev1.Secret) (*corev1.Secret, error) {
 	if nb != nil {
 		want.OwnerReferences = meta(nb, "").OwnerReferences
 	}
@@ -304,14 +333,14 @@ func refused(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
-// rollback gives back the slot of a start that cannot be, and removes its
-// Secret if there was none before. Failing that, the slot counts for slotGrace,
-// and the next start of the same server reuses the Secret.
-func (s *Service) rollback(ctx context.Context, req Request, name string, secret *corev1.Secret) {
+// rollback gives back the slot of a start that cannot be, and removes those
+// Secrets that were not there before. Failing that, the slot counts for slotGrace,
+// and the next start of the same server reuses the Secrets.
+func (s *Service) rollback(ctx context.Context, req Request, name string, secrets []*corev1.Secret) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
 	_ = s.slots.release(ctx, req.User, name, req.Start)
-	if secret != nil {
+	for _, secret := range secrets {
 		_ = s.client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
 	}
 }
@@ -389,8 +418,10 @@ func (s *Service) Remove(ctx context.Context, k Key) error {
 	if err := s.removeClaims(ctx, k, nb, name); err != nil {
 		return err
 	}
-	if err := s.removeEnv(ctx, name, k); err != nil {
-		return err
+	for _, suffix := range []string{envSecretSuffix, sslSecretSuffix} {
+		if err := s.removeSecret(ctx, name, suffix, k); err != nil {
+			return err
+		}
 	}
 	if err := s.slots.release(ctx, k.User, name, ""); err != nil {
 		return fmt.Errorf("release the server's slot: %w", err)
@@ -398,10 +429,10 @@ func (s *Service) Remove(ctx context.Context, k Key) error {
 	return nil
 }
 
-// removeEnv deletes the environment of the notebook of that name, if it is the user's.
-func (s *Service) removeEnv(ctx context.Context, notebook string, k Key) error {
+// removeSecret deletes what was written for a start of the notebook of that name, if it is the user's.
+func (s *Service) removeSecret(ctx context.Context, notebook, suffix string, k Key) error {
 	var secret corev1.Secret
-	err := s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: notebook + envSecretSuffix}, &secret)
+	err := s.live.Get(ctx, client.ObjectKey{Namespace: s.cfg.Namespace, Name: notebook + suffix}, &secret)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil

@@ -17,10 +17,9 @@ type watchedServer struct {
 	askAt time.Time
 	// told is the last stop that the server was told of.
 	told Forewarning
-	// generation is that of the object that prefix and token, those of the server's API, were read for;
-	// zero: they were not read.
-	generation    int64
-	prefix, token string
+	// generation is that of the object that access was read for; zero: it was not read.
+	generation int64
+	access     Access
 }
 
 // watched remembers servers, so that neither a time nor a token is kept in the API server or read

@@ -32,6 +32,7 @@ var facts = map[string]fact{
 	"JupyterNotebook.spec.server":              {"", "empty: the user's default server", "gpu-work"},
 	"JupyterNotebook.spec.start":               {"", "empty: a server without JupyterHub", "4f1c"},
 	"JupyterNotebook.spec.envSecret":           {"", "none", "my-variables"},
+	"JupyterNotebook.spec.sslSecret":           {"", "none: the server speaks HTTP", "my-certificates"},
 	"JupyterNotebook.spec.maxRunSeconds":       {seconds, "0: for ever", "86400"},
 	"JupyterNotebook.spec.serversPerUser":      {"number of servers", "0: no limit", "2"},
 	"JupyterNotebook.spec.imageChannel":        {"", "none", "stable"},

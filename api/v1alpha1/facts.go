@@ -130,8 +130,15 @@ func (nb *JupyterNotebook) IsOfHub() bool { return nb.Spec.Start != "" }
 // Address is where, inside the cluster, the notebook's server answers while it runs: a stop
 // keeps it.
 func (nb *JupyterNotebook) Address() string {
-	return fmt.Sprintf("http://%s.%s.svc:%d", nb.Name, nb.Namespace, NotebookPort)
+	scheme := "http"
+	if nb.Spec.SSLSecret != "" {
+		scheme = "https"
+	}
+	return fmt.Sprintf("%s://%s:%d", scheme, nb.Host(), NotebookPort)
 }
+
+// Host is the name of the notebook's Service, which its certificate has to name where it has one.
+func (nb *JupyterNotebook) Host() string { return nb.Name + "." + nb.Namespace + ".svc" }
 
 // DefaultHomeClaim is the home claim of a notebook that names none.
 func DefaultHomeClaim(notebook string) string { return "home-" + notebook }

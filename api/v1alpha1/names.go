@@ -147,6 +147,8 @@ const (
 	// tokens with.
 	AnnotationTokenPublicKey = "elastichub.io/token-public-key"
 
+	// VolumeSSL is the volume of a notebook's Pod with its key and certificates for internal SSL.
+	VolumeSSL = "elastichub-ssl"
 	// VolumeGatewayToken is the volume of a notebook's Pod with the token for its gateway.
 	VolumeGatewayToken = "elastichub-gateway-token" //nolint:gosec // a name
 

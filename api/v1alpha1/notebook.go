@@ -69,6 +69,11 @@ type JupyterNotebookSpec struct {
 	// EnvSecret names a Secret of the same namespace whose keys become the
 	// notebook container's environment.
 	EnvSecret string `json:"envSecret,omitempty"`
+	// SSLSecret names a Secret of the same namespace with tls.key, tls.crt and ca.crt, for a
+	// server of a JupyterHub with internal_ssl: the notebook container has them as files, which
+	// JUPYTERHUB_SSL_KEYFILE, JUPYTERHUB_SSL_CERTFILE and JUPYTERHUB_SSL_CLIENT_CA name, and the
+	// server is asked over TLS, with client.key and client.crt of the Secret.
+	SSLSecret string `json:"sslSecret,omitempty"`
 	// Storage is the home volume and the shared ones.
 	Storage *NotebookStorage `json:"storage,omitempty"`
 	// IdleStop stops the server after it was idle for this long; absent: never.

@@ -6,6 +6,7 @@ package probe
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,21 +37,31 @@ type Client struct {
 
 // New makes a Client.
 func New() (*Client, error) {
-	c, err := outbound.NewClient(outbound.ClientConfig{Timeout: timeout, Connections: connections, MaxBytes: maxBytes})
+	c, err := newClient(nil)
 	if err != nil {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
 	return &Client{http: c}, nil
 }
 
+// newClient is for servers that speak HTTP, or for the one that is so connected to.
+func newClient(server *tls.Config) (*outbound.Client, error) {
+	return outbound.NewClient(outbound.ClientConfig{TLS: server, Timeout: timeout, Connections: connections, MaxBytes: maxBytes})
+}
+
 // Ask implements spawner.Asker. None of its requests counts as activity.
-func (c *Client) Ask(ctx context.Context, address, token string) (spawner.Activity, error) {
+func (c *Client) Ask(ctx context.Context, server spawner.Access) (spawner.Activity, error) {
+	api, err := c.of(server)
+	if err != nil {
+		return spawner.Activity{}, err
+	}
+	defer api.close()
 	var told struct {
 		Busy         []busy     `json:"busy"`
 		LastActivity *time.Time `json:"lastActivity"`
 		SnoozedUntil *time.Time `json:"snoozedUntil"`
 	}
-	if err := c.get(ctx, address, activityPath, token, &told); err != nil && !isAbsent(err) {
+	if err := api.get(ctx, activityPath, &told); err != nil && !isAbsent(err) {
 		return spawner.Activity{}, err
 	}
 	var activity spawner.Activity
@@ -63,8 +74,7 @@ func (c *Client) Ask(ctx context.Context, address, token string) (spawner.Activi
 			activity.Busy = append(activity.Busy, b.told())
 		}
 	} else { // no extension, or that of a former release
-		var err error
-		if activity, err = c.askJupyter(ctx, address, token); err != nil {
+		if activity, err = api.askJupyter(ctx); err != nil {
 			return spawner.Activity{}, err
 		}
 	}
@@ -102,11 +112,11 @@ func shortened(text string, most int) string {
 
 // askJupyter asks a server that has only jupyter_server's API. What runs in its terminals is not known:
 // they count when they are typed into or print.
-func (c *Client) askJupyter(ctx context.Context, address, token string) (spawner.Activity, error) {
+func (s serverAPI) askJupyter(ctx context.Context) (spawner.Activity, error) {
 	var status struct {
 		LastActivity time.Time `json:"last_activity"`
 	}
-	if err := c.get(ctx, address, "api/status", token, &status); err != nil {
+	if err := s.get(ctx, "api/status", &status); err != nil {
 		return spawner.Activity{}, err
 	}
 	if status.LastActivity.IsZero() {
@@ -118,7 +128,7 @@ func (c *Client) askJupyter(ctx context.Context, address, token string) (spawner
 	var terminals []struct {
 		LastActivity time.Time `json:"last_activity"`
 	}
-	if err := c.get(ctx, address, "api/terminals", token, &terminals); err != nil && !isAbsent(err) {
+	if err := s.get(ctx, "api/terminals", &terminals); err != nil && !isAbsent(err) {
 		return spawner.Activity{}, err
 	}
 	for _, t := range terminals {
@@ -130,7 +140,7 @@ func (c *Client) askJupyter(ctx context.Context, address, token string) (spawner
 		LastActivity   time.Time `json:"last_activity"`
 		ExecutionState string    `json:"execution_state"`
 	}
-	if err := c.get(ctx, address, "api/kernels", token, &kernels); err != nil {
+	if err := s.get(ctx, "api/kernels", &kernels); err != nil {
 		return spawner.Activity{}, err
 	}
 	for _, k := range kernels {
@@ -152,7 +162,7 @@ func isAbsent(err error) bool {
 const activityPath = "elastichub/v1/activity"
 
 // Forewarn implements spawner.Asker.
-func (c *Client) Forewarn(ctx context.Context, address, token string, warning spawner.Forewarning) error {
+func (c *Client) Forewarn(ctx context.Context, server spawner.Access, warning spawner.Forewarning) error {
 	said := map[string]any{"stopAt": warning.StopAt.UTC(), "cause": warning.Cause, "keepSeconds": int64(warning.Keep / time.Second)}
 	if warning.Cause == v1alpha1.StopIdle { // one of a former release knows no other, and refuses what is without
 		said["idleSince"] = warning.IdleSince.UTC()
@@ -161,7 +171,12 @@ func (c *Client) Forewarn(ctx context.Context, address, token string, warning sp
 	if err != nil {
 		return fmt.Errorf("%s: %w", activityPath, err)
 	}
-	return c.send(ctx, http.MethodPut, address, activityPath, token, body, nil)
+	api, err := c.of(server)
+	if err != nil {
+		return err
+	}
+	defer api.close()
+	return api.send(ctx, http.MethodPut, activityPath, body, nil)
 }
 
 func see(last *time.Time, t time.Time) {
@@ -170,12 +185,33 @@ func see(last *time.Time, t time.Time) {
 	}
 }
 
-func (c *Client) get(ctx context.Context, address, path, token string, answer any) error {
-	return c.send(ctx, http.MethodGet, address, path, token, nil, answer)
+// serverAPI is the API of one server.
+type serverAPI struct {
+	spawner.Access
+	http  *outbound.Client
+	close func()
+}
+
+// of has a client of its own for each server with certificates of its own: the connections of one are
+// of no use to another.
+func (c *Client) of(server spawner.Access) (serverAPI, error) {
+	if server.TLS == nil {
+		return serverAPI{server, c.http, func() {}}, nil
+	}
+	own, err := newClient(server.TLS)
+	if err != nil {
+		return serverAPI{}, fmt.Errorf("probe: %w", err)
+	}
+	return serverAPI{server, own, own.Close}, nil
+}
+
+func (s serverAPI) get(ctx context.Context, path string, answer any) error {
+	return s.send(ctx, http.MethodGet, path, nil, answer)
 }
 
 // send reads the answer unless that is nil.
-func (c *Client) send(ctx context.Context, method, address, path, token string, body []byte, answer any) error {
+func (s serverAPI) send(ctx context.Context, method, path string, body []byte, answer any) error {
+	address := s.Address
 	if !strings.HasSuffix(address, "/") {
 		address += "/"
 	}
@@ -187,10 +223,10 @@ func (c *Client) send(ctx context.Context, method, address, path, token string, 
 		r.Header.Set("Content-Type", "application/json")
 	}
 	r.Header.Set(skew.Header, skew.Here(skew.HubProtocol).String())
-	if token != "" {
-		r.Header.Set("Authorization", "token "+token)
+	if s.Token != "" {
+		r.Header.Set("Authorization", "token "+s.Token)
 	}
-	said, err := c.http.Do(ctx, r)
+	said, err := s.http.Do(ctx, r)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -94,15 +94,15 @@ func TestRealServer(t *testing.T) {
 	asker, err := probe.New()
 	require.NoError(t, err)
 
-	first, err := asker.Ask(t.Context(), address, token)
+	first, err := asker.Ask(t.Context(), spawner.Access{Address: address, Token: token})
 	require.NoError(t, err)
 	assert.WithinDuration(t, time.Now(), first.Last, time.Minute)
 	assert.Empty(t, first.Busy)
-	again, err := asker.Ask(t.Context(), address, token)
+	again, err := asker.Ask(t.Context(), spawner.Access{Address: address, Token: token})
 	require.NoError(t, err)
 	assert.Equal(t, first, again, "asking is no activity")
 
-	_, err = asker.Ask(t.Context(), address, "another")
+	_, err = asker.Ask(t.Context(), spawner.Access{Address: address, Token: "another"})
 	var status *outbound.StatusError
 	require.ErrorAs(t, err, &status)
 	assert.Equal(t, http.StatusForbidden, status.Code)
@@ -110,14 +110,14 @@ func TestRealServer(t *testing.T) {
 	// A terminal is activity.
 	var terminal struct{ Name string }
 	post(t, address, "api/terminals", token, "", &terminal)
-	used, err := asker.Ask(t.Context(), address, token)
+	used, err := asker.Ask(t.Context(), spawner.Access{Address: address, Token: token})
 	require.NoError(t, err)
 	assert.True(t, used.Last.After(first.Last))
 
 	// A kernel that starts is at work, then at rest.
 	var kernel struct{ ID string }
 	post(t, address, "api/kernels", token, `{"name":"python3"}`, &kernel)
-	at, err := asker.Ask(t.Context(), address, token)
+	at, err := asker.Ask(t.Context(), spawner.Access{Address: address, Token: token})
 	require.NoError(t, err)
 	assert.Equal(t, []v1alpha1.NotebookBusy{{Kind: v1alpha1.BusyKernel, Name: kernel.ID}}, at.Busy)
 }
@@ -148,24 +148,24 @@ func TestAServerWithTheExtension(t *testing.T) {
 	asker, err := probe.New()
 	require.NoError(t, err)
 	address := server.URL + "/user/alice/"
-	activity, err := asker.Ask(t.Context(), address, "of-this-start")
+	activity, err := asker.Ask(t.Context(), spawner.Access{Address: address, Token: "of-this-start"})
 	require.NoError(t, err)
 	assert.Zero(t, activity.KeepUntil)
 	said = `{"snoozedUntil": "2026-01-02T05:00:00Z", "stopAt": null, "canKeep": false}`
-	activity, err = asker.Ask(t.Context(), address, "of-this-start")
+	activity, err = asker.Ask(t.Context(), spawner.Access{Address: address, Token: "of-this-start"})
 	require.NoError(t, err)
 	assert.Equal(t, time.Date(2026, 1, 2, 5, 0, 0, 0, time.UTC), activity.KeepUntil)
 	assert.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), activity.Last, "as jupyter_server says it")
 	said = `{"lastActivity": "2026-01-02T04:05:06.5Z", "snoozedUntil": null, "busy": [
 		{"kind": "terminal", "name": "1 (sleep)", "since": "2026-01-02T03:00:00.25Z"}, {"kind": "process", "name": "` + strings.Repeat("é", 300) + `"}]}`
-	activity, err = asker.Ask(t.Context(), address, "of-this-start")
+	activity, err = asker.Ask(t.Context(), spawner.Access{Address: address, Token: "of-this-start"})
 	require.NoError(t, err)
 	since := metav1.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
 	assert.Equal(t, spawner.Activity{Last: time.Date(2026, 1, 2, 4, 5, 6, 5e8, time.UTC), Busy: []v1alpha1.NotebookBusy{
 		{Kind: "terminal", Name: "1 (sleep)", Since: &since}, {Kind: "process", Name: strings.Repeat("é", 253)},
 	}}, activity)
 	said = `{"lastActivity": "2026-01-02T04:05:06Z", "busy": [` + strings.Repeat(`{"kind": "process"}, `, 99) + `{"kind": "process"}]}`
-	activity, err = asker.Ask(t.Context(), address, "of-this-start")
+	activity, err = asker.Ask(t.Context(), spawner.Access{Address: address, Token: "of-this-start"})
 	require.NoError(t, err)
 	assert.Len(t, activity.Busy, v1alpha1.MaxBusy)
 	for _, bad := range []string{
@@ -173,17 +173,17 @@ func TestAServerWithTheExtension(t *testing.T) {
 		`{"lastActivity": "2026-01-02T04:05:06Z", "busy": [{"name": "x"}]}`, `{"lastActivity": "2026-01-02T04:05:06Z", "busy": [{"kind": "x", "since": "then"}]}`,
 	} {
 		said = bad
-		_, err = asker.Ask(t.Context(), address, "of-this-start")
+		_, err = asker.Ask(t.Context(), spawner.Access{Address: address, Token: "of-this-start"})
 		require.Error(t, err, "nothing is concluded from %s", bad)
 	}
 
 	stopAt := time.Date(2026, 1, 2, 4, 0, 0, 0, time.FixedZone("x", 3600))
 	warning := spawner.Forewarning{StopAt: stopAt, Cause: v1alpha1.StopIdle, IdleSince: stopAt.Add(-time.Hour), Keep: 90 * time.Minute}
-	require.NoError(t, asker.Forewarn(t.Context(), address, "of-this-start", warning))
+	require.NoError(t, asker.Forewarn(t.Context(), spawner.Access{Address: address, Token: "of-this-start"}, warning))
 	head, body, _ := strings.Cut(<-told, " {")
 	assert.Equal(t, "token of-this-start", head)
 	assert.JSONEq(t, `{"stopAt": "2026-01-02T03:00:00Z", "cause": "Idle", "idleSince": "2026-01-02T02:00:00Z", "keepSeconds": 5400}`, "{"+body)
-	require.NoError(t, asker.Forewarn(t.Context(), address, "", spawner.Forewarning{StopAt: stopAt, Cause: v1alpha1.StopMaxRun, IdleSince: stopAt}))
+	require.NoError(t, asker.Forewarn(t.Context(), spawner.Access{Address: address}, spawner.Forewarning{StopAt: stopAt, Cause: v1alpha1.StopMaxRun, IdleSince: stopAt}))
 	assert.JSONEq(t, `{"stopAt": "2026-01-02T03:00:00Z", "cause": "MaxRun", "keepSeconds": 0}`, strings.TrimSpace(<-told))
 }
 
@@ -211,7 +211,7 @@ func TestAnswersThatSayNothing(t *testing.T) {
 				_, _ = io.WriteString(w, body)
 			}))
 			defer server.Close()
-			_, err := asker.Ask(t.Context(), server.URL, "")
+			_, err := asker.Ask(t.Context(), spawner.Access{Address: server.URL})
 			assert.Error(t, err)
 		})
 	}
@@ -222,7 +222,7 @@ func TestAnswersThatSayNothing(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", http.StatusFound)
 		}))
 		defer server.Close()
-		_, err := asker.Ask(t.Context(), server.URL, "secret")
+		_, err := asker.Ask(t.Context(), spawner.Access{Address: server.URL, Token: "secret"})
 		assert.Error(t, err)
 		assert.Equal(t, 1, asked)
 	})
@@ -231,7 +231,7 @@ func TestAnswersThatSayNothing(t *testing.T) {
 		defer server.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		_, err := asker.Ask(ctx, server.URL, "")
+		_, err := asker.Ask(ctx, spawner.Access{Address: server.URL})
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 	t.Run("no terminals at all", func(t *testing.T) {
@@ -247,7 +247,7 @@ func TestAnswersThatSayNothing(t *testing.T) {
 			}
 		}))
 		defer server.Close()
-		activity, err := asker.Ask(t.Context(), server.URL, "")
+		activity, err := asker.Ask(t.Context(), spawner.Access{Address: server.URL})
 		require.NoError(t, err)
 		assert.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), activity.Last)
 		assert.Empty(t, activity.Busy)

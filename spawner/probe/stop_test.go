@@ -31,12 +31,14 @@ type here struct {
 	address string
 }
 
-func (h here) Ask(ctx context.Context, _, token string) (spawner.Activity, error) {
-	return h.Client.Ask(ctx, h.address, token)
+func (h here) Ask(ctx context.Context, server spawner.Access) (spawner.Activity, error) {
+	server.Address = h.address
+	return h.Client.Ask(ctx, server)
 }
 
-func (h here) Forewarn(ctx context.Context, _, token string, warning spawner.Forewarning) error {
-	return h.Client.Forewarn(ctx, h.address, token, warning)
+func (h here) Forewarn(ctx context.Context, server spawner.Access, warning spawner.Forewarning) error {
+	server.Address = h.address
+	return h.Client.Forewarn(ctx, server, warning)
 }
 
 // TestARealServerIsStopped while a page in front polls it, and not while a silent command runs in a

@@ -249,11 +249,11 @@ func (w *world) serve() (known readers, stop func()) {
 
 type nobody struct{}
 
-func (nobody) Ask(context.Context, string, string) (spawner.Activity, error) {
+func (nobody) Ask(context.Context, spawner.Access) (spawner.Activity, error) {
 	return spawner.Activity{}, errors.New("nobody answers")
 }
 
-func (nobody) Forewarn(context.Context, string, string, spawner.Forewarning) error {
+func (nobody) Forewarn(context.Context, spawner.Access, spawner.Forewarning) error {
 	return errors.New("nobody answers")
 }
 

@@ -111,6 +111,9 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 	if old != nil && (old.request.Start == request.Start || slices.Contains(old.former, request.Start)) {
 		return old.state, nil
 	}
+	if request.SSL != nil && !request.SSL.IsFor(Host) {
+		return spawner.State{}, spawner.ErrOtherHost
+	}
 	if request.ServersPerUser > 0 && s.running(request.Key) >= int(request.ServersPerUser) {
 		return spawner.State{}, spawner.ErrTooManyServers
 	}
@@ -137,6 +140,14 @@ func (s *Servers) Start(_ context.Context, request spawner.Request) (spawner.Sta
 	}
 	return sv.state, nil
 }
+
+// Host implements hubapi.Servers: all servers are on this machine.
+func (s *Servers) Host(context.Context, spawner.Key, []spawner.HubUser) (string, error) {
+	return Host, nil
+}
+
+// Host is where all servers are.
+const Host = "127.0.0.1"
 
 // running counts the user's other servers that are not stopped.
 func (s *Servers) running(except spawner.Key) int {

@@ -6,11 +6,13 @@
 //
 // prints the address it listens on and ends with its standard input. POST
 // /test/directory/down, /test/directory/up, /test/synced/no and
-// /test/synced/yes, without a token, bring the faults.
+// /test/synced/yes, without a token, bring the faults. GET /test/asked/USER asks that user's
+// default server when it was used, as the controllers do.
 package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +21,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,7 +32,9 @@ import (
 
 	"github.com/elastichub/elastichub/hubapi"
 	"github.com/elastichub/elastichub/hubapi/internal/inmemory"
+	"github.com/elastichub/elastichub/internalssl"
 	"github.com/elastichub/elastichub/spawner"
+	"github.com/elastichub/elastichub/spawner/probe"
 )
 
 func main() {
@@ -43,8 +49,13 @@ func serve(contract, token string) error {
 	if err != nil {
 		return err
 	}
-	servers := inmemory.New(process, time.Now)
+	started := &access{}
+	servers := inmemory.New(started.process, time.Now)
 	defer servers.Close()
+	asker, err := probe.New()
+	if err != nil {
+		return err
+	}
 	config := hubapi.DefaultConfig()
 	config.Tokens = hubapi.FixedTokens(token)
 	api, err := hubapi.New(config, hubapi.Dependencies{
@@ -55,7 +66,7 @@ func serve(contract, token string) error {
 		return err
 	}
 	server := hubapi.NewServer(api)
-	server.Handler = faults(people, servers, api)
+	server.Handler = asked(asker, started, faults(people, servers, api))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -90,13 +101,75 @@ func faults(people *inmemory.People, servers *inmemory.Servers, next http.Handle
 	})
 }
 
+// access is how the default servers of users are asked.
+type access struct {
+	mu sync.Mutex
+	of map[string]spawner.Access
+}
+
+func asked(asker *probe.Client, started *access, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, found := strings.CutPrefix(r.URL.Path, "/test/asked/")
+		if !found {
+			next.ServeHTTP(w, r)
+			return
+		}
+		started.mu.Lock()
+		server := started.of[user]
+		started.mu.Unlock()
+		activity, err := asker.Ask(r.Context(), server)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		fmt.Fprintln(w, activity.Last.UTC().Format(time.RFC3339))
+	})
+}
+
+// certificates puts the files of a request into a directory, as the kubelet does, and returns
+// the variables that name them, and how the server is connected to.
+func certificates(request spawner.Request) (directory string, variables []string, server *tls.Config, err error) {
+	if request.SSL == nil {
+		return "", nil, nil, nil
+	}
+	files, err := internalssl.Files(*request.SSL, time.Now())
+	if err != nil {
+		return "", nil, nil, err
+	}
+	if server, err = internalssl.Client(files); err != nil {
+		return "", nil, nil, err
+	}
+	if directory, err = os.MkdirTemp("", "testservice-ssl-"); err != nil {
+		return "", nil, nil, err
+	}
+	for variable, name := range map[string]string{
+		"JUPYTERHUB_SSL_KEYFILE": internalssl.FileKey, "JUPYTERHUB_SSL_CERTFILE": internalssl.FileCertificate, "JUPYTERHUB_SSL_CLIENT_CA": internalssl.FileAuthorities,
+	} {
+		path := filepath.Join(directory, name)
+		if err := os.WriteFile(path, files[name], 0o600); err != nil {
+			return directory, nil, nil, err
+		}
+		variables = append(variables, variable+"="+path)
+	}
+	return directory, variables, server, nil
+}
+
 // process starts the command of a request with its environment, on a port of
 // its own: all servers of a test share one address.
-func process(request spawner.Request) (string, func(), error) {
+func (a *access) process(request spawner.Request) (string, func(), error) {
 	port, err := freePort()
 	if err != nil {
 		return "", nil, err
 	}
+	directory, variables, server, err := certificates(request)
+	if err != nil {
+		return "", nil, err
+	}
+	scheme := "http"
+	if server != nil {
+		scheme = "https"
+	}
+	url := fmt.Sprintf("%s://%s:%d", scheme, inmemory.Host, port)
 	command := exec.Command(request.Command[0], append(request.Command[1:len(request.Command):len(request.Command)], request.Args...)...)
 	command.Stderr = os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -109,14 +182,26 @@ func process(request spawner.Request) (string, func(), error) {
 		}
 		command.Env = append(command.Env, name+"="+value)
 	}
+	command.Env = append(command.Env, variables...)
 	if err := command.Start(); err != nil {
 		return "", nil, fmt.Errorf("the server's command did not start: %w", err)
 	}
 	end := func() {
 		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 		_ = command.Wait()
+		if directory != "" {
+			_ = os.RemoveAll(directory)
+		}
 	}
-	return fmt.Sprintf("http://127.0.0.1:%d", port), end, nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.of == nil {
+		a.of = map[string]spawner.Access{}
+	}
+	if request.Server == "" {
+		a.of[request.User] = spawner.Access{Address: url + request.Env["JUPYTERHUB_SERVICE_PREFIX"], Token: request.Env["JUPYTERHUB_API_TOKEN"], TLS: server}
+	}
+	return url, end, nil
 }
 
 func freePort() (int, error) {
