@@ -76,6 +76,7 @@ class Problem(Exception):
         return self.status >= 500 and self.kind in (
             "",
             "not-synced",
+            "other-host",
             "removing",
             "draining",
             "too-many-bodies",

@@ -122,6 +122,11 @@ class Service:
         )
         return _parsed(answer, STATE)
 
+    async def host(self, key, others=()):
+        """The host of the server's address, whether there is the server or not."""
+        query = {"name": key.server, **({"others": ",".join(others)} if others else {})}
+        return _parsed(await self._call("GET", key, "server/host", query), {"host"})["host"]
+
     async def state(self, key, start=""):
         """The state as of now, None when there is no such server. start is the one that it is
         asked for, which may be over."""

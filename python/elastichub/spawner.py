@@ -7,6 +7,7 @@ import re
 import uuid
 import weakref
 from datetime import datetime, timedelta
+from inspect import isawaitable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from jupyterhub.spawner import Spawner
 from jupyterhub.utils import url_path_join
 from traitlets import Bool, Dict, Enum, Integer, List, Unicode, default
 
+from . import __version__, certificates
 from .errors import (
     FormRefused,
     Problem,
@@ -331,15 +333,54 @@ class ElasticSpawner(Spawner):
     # --- start
 
     async def create_certs(self):
-        """JupyterHub asks for certificates, before a start, where internal_ssl is on."""
-        raise self._refuse(
-            Problem(
+        """JupyterHub asks for certificates, before a start, where internal_ssl is on.
+
+        They are made in the start, which may have to be asked for again with others, and the
+        service says to the server where they are: there are no paths to tell the Hub.
+        """
+        return {}
+
+    async def _certificates(self, others):
+        """`ssl` of a start request: they name the host by which the Hub and its proxy will find
+        the server."""
+        try:
+            host = await self._service.host(self._key, others)
+        except Problem as problem:
+            if problem.kind != "no-route":
+                raise
+            raise Problem(
                 400,
                 "invalid-request",
-                detail="c.JupyterHub.internal_ssl is not supported by ElasticSpawner: the servers of "
-                "elastichub speak HTTP inside the cluster. An administrator must switch it off.",
+                detail="The notebook service is of a release that does not support "
+                "c.JupyterHub.internal_ssl. An administrator must bring it up to this release "
+                f"({__version__}) with helm upgrade, or switch internal_ssl off.",
+            ) from problem
+        try:
+            return await asyncio.to_thread(
+                certificates.make,
+                self.internal_certs_location,
+                self.internal_trust_bundles[certificates.AUTHORITY],
+                [certificates.of_host(host), *await self._own_alt_names()],
             )
-        )
+        except Exception as error:
+            self.log.exception("No certificate for %s", self._log_start)
+            raise Problem(
+                400,
+                "invalid-request",
+                detail="The Hub cannot make a certificate for the server; its log says why. An "
+                "administrator must look at c.JupyterHub.internal_certs_location and "
+                "c.Spawner.ssl_alt_names.",
+            ) from error
+
+    async def _own_alt_names(self):
+        """Those that the Hub's configuration adds."""
+        names = self.ssl_alt_names
+        if callable(names):
+            names = names(self)
+            if isawaitable(names):
+                names = await names
+        local = ["DNS:localhost", "IP:127.0.0.1"] if self.ssl_alt_names_include_local else []
+        return [*local, *names]
 
     async def start(self):
         self._handed_over.set()
@@ -441,6 +482,8 @@ class ElasticSpawner(Spawner):
         slow = False
         while True:
             try:
+                if self.internal_ssl:
+                    request["ssl"] = await self._certificates(others)
                 # Repeating it is safe: the start id stays the same.
                 asking = self._service.start(self._key, request, others, name, self._trace())
                 self._asking = asyncio.ensure_future(asking)

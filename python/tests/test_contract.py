@@ -129,6 +129,21 @@ CALLS = {
         ),
         ("invalid-request", field("cmd", "missing")),
     ),
+    "start with certificates that are none": (
+        lambda s: s.start(
+            K("researcher", ""),
+            {"start": "s1", "cmd": ["jupyterhub-singleuser"], "ssl": {"key": "k", "cert": "c", "ca": ""}},
+        ),
+        ("invalid-request", field("ssl", "malformed")),
+    ),
+    "start with the certificate of another host": (
+        lambda s: s.start(K("researcher", ""), START),
+        ("other-host", lambda p: p.transient),
+    ),
+    "host": (
+        lambda s: s.host(K("researcher", "second"), ["7@2026-01-02T03:04:05Z"]),
+        lambda r: r == "127.0.0.1",
+    ),
     "state of a ready server": (
         lambda s: s.state(
             K("researcher", "")),
@@ -250,7 +265,7 @@ async def test_exchange(name):
     request = EXCHANGES[name]["request"]
     token = request.get("token", "the-token")
     async with double() as d:
-        for kind in ("start", "state", "stop", "form", "options", "check", "servers", "events", "rename"):
+        for kind in ("start", "state", "stop", "form", "options", "check", "servers", "events", "rename", "host"):
             d.will(**{kind: name})
         service = Service(d.url, lambda: token)
         if callable(expected):
