@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import ssl
 import time
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from conftest import TOKEN
 from elastichub.service import SNAPSHOT_SECONDS, WATCH_SECONDS
-from hub import Hub, until
+from hub import API_TOKEN, Hub, until
 
 
 @pytest.fixture
@@ -459,16 +460,56 @@ def process_of(hub, user):
     return None
 
 
-def test_internal_ssl_is_refused_and_the_hub_lives(service, tmp_path):
+def certificate_of(hub, component):
+    """What a part of the Hub connects to servers with: "proxy-client" or "hub-internal"."""
+    made, authority = hub.directory / "internal-ssl", component.replace("internal", "ca").replace("client", "client-ca")
+    context = ssl.create_default_context(cafile=made / f"{authority}_trust.crt")
+    context.load_cert_chain(made / component / f"{component}.crt", made / component / f"{component}.key")
+    return context
+
+
+def asked_by_elastichub(service, user):
+    """When the server was used, as the controllers ask it."""
+    with urlopen(f"{service.url}/test/asked/{user}", timeout=30) as answer:
+        return answer.read()
+
+
+def test_internal_ssl(service, tmp_path):
+    """Two servers of one user over TLS of both sides, a Hub that is started again, a stop."""
     hub = Hub(tmp_path, service.url, TOKEN, more="\nc.JupyterHub.internal_ssl = True\n")
     hub.start()
     try:
-        hub.user("analyst")
-        for _ in range(4):  # one more than the limit at which the Hub would exit
-            status, answer = hub.api("POST", "/users/analyst/server", hub.options({}))
-            assert (status, "internal_ssl is not supported" in answer["message"]) == (400, True)
-        assert hub.server("analyst") is None
-        assert "Aborting due to" not in hub.log
+        start(hub, "analyst")
+        address = hub.server("analyst")["state"]["url"]
+        assert address.startswith("https://127.0.0.1:")
+        page = f"{address}/user/analyst/api/status"
+        known = Request(page, headers={"Authorization": f"token {API_TOKEN}"})
+        for component in ("proxy-client", "hub-internal"):
+            # The server asks the Hub whose token it is, and shows its own certificate to it.
+            with urlopen(known, context=certificate_of(hub, component), timeout=30) as answer:
+                assert "last_activity" in json.load(answer)
+        without = ssl.create_default_context(cafile=tmp_path / "internal-ssl" / "notebooks-ca" / "notebooks-ca.crt")
+        with pytest.raises(OSError):
+            urlopen(known, context=without, timeout=30)
+        assert asked_by_elastichub(service, "analyst").startswith(b"20")
+        variables, _ = process_of("analyst")
+        assert not list(Path(variables["JUPYTERHUB_SSL_KEYFILE"]).parent.glob("client*"))
+        assert not list((tmp_path / "internal-ssl").glob("user-*")), "nothing is left in the Hub's directory"
+
+        status, text = hub.api("POST", "/users/analyst/servers/second", hub.options({}))
+        assert status in (201, 202, 409), text  # 409: the policy allows one at a time
+
+        hub.kill()
+        hub.start()
+        until(lambda: (hub.server("analyst") or {}).get("ready"), 60, lambda: hub.log)
+        assert hub.server("analyst")["state"]["url"] == address
+        with urlopen(known, context=certificate_of(hub, "hub-internal"), timeout=30) as answer:
+            assert answer.status == 200
+
+        status, text = hub.api("DELETE", "/users/analyst/server")
+        assert status in (202, 204), text
+        until(lambda: hub.server("analyst") is None, 60, lambda: hub.log)
+        assert not Path(variables["JUPYTERHUB_SSL_KEYFILE"]).exists()
     finally:
         hub.kill()
 
