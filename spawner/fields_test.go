@@ -59,6 +59,7 @@ var notebookFields = map[string]fieldRow{
 	"user":                   {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.User = "bob" }, stopped: true},
 	"server":                 {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Server = "gpu" }, stopped: true},
 	"start":                  {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Start = "s2" }},
+	"sslSecret":              {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.SSLSecret = "environment" }},
 	"envSecret":              {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.EnvSecret = "environment" }},
 	"storage.home.claim":     {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Home.Claim = "another" }},
 	"storage.home.mountPath": {edit: func(s *v1alpha1.JupyterNotebookSpec) { s.Storage.Home.MountPath = "/home/other" }},

@@ -589,6 +589,11 @@ func TestTheConsole(t *testing.T) {
 	assert.Equal(t, "elastichub-portal", mounted["portal/key"])
 	assert.Equal(t, "elastichub-portal", mounted["portal/former"])
 	assert.Equal(t, "console", mounted["hub-api/token"])
+	assert.NotContains(t, mounted, "hub-api/tls.key")
+	shown := render("hub.certSecret=console-tls,hub.apiURL=https://hub:8081/hub/api,hub.tokenSecret=console")
+	for _, want := range []string{"certFile: /etc/elastichub/hub-api/tls.crt", "keyFile: /etc/elastichub/hub-api/tls.key", "name: console-tls", "{key: tls.key, path: hub-api/tls.key}"} {
+		assert.Contains(t, shown, want)
+	}
 	var parsed struct {
 		Hub    map[string]any
 		Portal struct {

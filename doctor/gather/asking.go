@@ -60,7 +60,7 @@ func (a *asker) hubs(ctx context.Context) (all []doctor.Asked) {
 		}
 		asked.Answer, asked.Detail = a.behind(ctx, address)
 		if asked.Answer == "" {
-			a.hub(ctx, &asked, at("caFile"), token)
+			a.hub(ctx, &asked, at("caFile"), at("certSecret"), token)
 		}
 		all = append(all, asked)
 	}
@@ -73,7 +73,7 @@ var wantedScopes = map[string][]string{
 	"groups.hub.tokenSecret": {"read:users:groups"},
 }
 
-func (a *asker) hub(ctx context.Context, asked *doctor.Asked, caFile, token string) {
+func (a *asker) hub(ctx context.Context, asked *doctor.Asked, caFile, certSecret, token string) {
 	say := func(answer doctor.Answer, err error) { asked.Answer, asked.Detail = answer, err.Error() }
 	file, err := a.keep("hub-token", token)
 	if err != nil {
@@ -85,7 +85,12 @@ func (a *asker) hub(ctx context.Context, asked *doctor.Asked, caFile, token stri
 		say(doctor.AnswerNotAsked, err)
 		return
 	}
-	hub, err := hubclient.New(hubclient.Config{APIURL: asked.URL, TokenFile: file, CAFile: ca, Timeout: askTime})
+	cert, key, err := a.certificate(ctx, certSecret)
+	if err != nil {
+		say(doctor.AnswerNotAsked, err)
+		return
+	}
+	hub, err := hubclient.New(hubclient.Config{APIURL: asked.URL, TokenFile: file, CAFile: ca, CertFile: cert, KeyFile: key, Timeout: askTime})
 	if err != nil {
 		say(doctor.AnswerNone, err)
 		return
@@ -273,6 +278,26 @@ func (a *asker) authority(ctx context.Context, caFile string) (string, error) {
 		return "", fmt.Errorf("groups.caConfigMap: %w", err)
 	}
 	return a.keep("ca.crt", all.Data["ca.crt"])
+}
+
+// certificate is the files of what a Hub with internal_ssl is shown; none if the values name none.
+func (a *asker) certificate(ctx context.Context, secret string) (cert, key string, err error) {
+	if secret == "" {
+		return "", "", nil
+	}
+	for _, file := range []struct {
+		key  string
+		into *string
+	}{{"tls.crt", &cert}, {"tls.key", &key}} {
+		content, err := a.secret(ctx, secret, file.key)
+		if err != nil {
+			return "", "", fmt.Errorf("its certSecret: %w", err)
+		}
+		if *file.into, err = a.keep(file.key, content+"\n"); err != nil {
+			return "", "", err
+		}
+	}
+	return cert, key, nil
 }
 
 // keep writes what was read to a file that nobody else may read.

@@ -22,6 +22,8 @@ type Config struct {
 	// CAFile holds the certificates that may sign the Hub's; empty means those
 	// of the system.
 	CAFile string
+	// CertFile and KeyFile are what a Hub with internal_ssl is shown.
+	CertFile, KeyFile string
 	// Timeout bounds one request.
 	Timeout time.Duration
 }
@@ -44,7 +46,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) client() hubclient.Config {
-	return hubclient.Config{APIURL: c.APIURL, TokenFile: c.TokenFile, CAFile: c.CAFile, Timeout: c.Timeout}
+	return hubclient.Config{APIURL: c.APIURL, TokenFile: c.TokenFile, CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile, Timeout: c.Timeout}
 }
 
 // New is a *Sent or an *API, as config says. What was sent counts for as long

@@ -316,6 +316,10 @@ groups:
     apiURL: {{ .apiURL | quote }}
     {{- if .apiURL }}
     tokenFile: /etc/elastichub/groups-hub/token
+    {{- if .certSecret }}
+    certFile: /etc/elastichub/groups-hub/tls.crt
+    keyFile: /etc/elastichub/groups-hub/tls.key
+    {{- end }}
     {{- end }}
     caFile: {{ .caFile | quote }}
     timeout: {{ .timeout }}
@@ -331,6 +335,10 @@ groups:
 hub:
   apiURL: {{ .apiURL | quote }}
   tokenFile: /etc/elastichub/hub-api/token
+  {{- if .certSecret }}
+  certFile: /etc/elastichub/hub-api/tls.crt
+  keyFile: /etc/elastichub/hub-api/tls.key
+  {{- end }}
   caFile: {{ .caFile | quote }}
 {{- end }}
 {{- end }}

@@ -1,13 +1,15 @@
 // Command server stands for a single-user server where a test is about the Hub
 // and not about Jupyter: small enough that a Pod with it is ready at once.
 //
-// It listens where JUPYTERHUB_SERVICE_URL says and answers any path with that
+// It listens where JUPYTERHUB_SERVICE_URL says, over TLS of both sides if that is https, and answers any path with that
 // path as it was sent, …/args with its arguments and …/env with its environment, as the
 // single-user server of JupyterHub's own tests does (jupyterhub/tests/mocksu.py).
 // PUT …/files/NAME keeps a file in the working directory, GET reads it.
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -59,7 +61,18 @@ func serve(address string) error {
 	if err != nil {
 		return err
 	}
-	return (&http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: 10 * time.Second}).Serve(listener)
+	server := &http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: 10 * time.Second}
+	if at.Scheme != "https" {
+		return server.Serve(listener)
+	}
+	authorities, err := os.ReadFile(os.Getenv("JUPYTERHUB_SSL_CLIENT_CA"))
+	if err != nil {
+		return err
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(authorities)
+	server.TLSConfig = &tls.Config{ClientCAs: trusted, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12}
+	return server.ServeTLS(listener, os.Getenv("JUPYTERHUB_SSL_CERTFILE"), os.Getenv("JUPYTERHUB_SSL_KEYFILE"))
 }
 
 func answer(w http.ResponseWriter, r *http.Request) {
