@@ -129,6 +129,12 @@ class ElasticSpawner(Spawner):
     def _default_start_timeout(self):
         return 300
 
+    @default("ssl_alt_names")
+    def _default_ssl_alt_names(self):
+        """None of c.JupyterHub.trusted_alt_names: those are the Hub's and its proxy's, and no
+        user's server should be able to stand for them."""
+        return []
+
     @default("options_form")
     def _default_options_form(self):
         return _render_form

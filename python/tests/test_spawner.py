@@ -6,9 +6,12 @@ import ssl
 import subprocess
 import time
 from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from certipy import Certipy
+from cryptography import x509
 from jupyterhub import orm
 from jupyterhub.spawner import Spawner as HubSpawner
 from tornado import web
@@ -266,13 +269,62 @@ async def _all(generator):
     return [item async for item in generator]
 
 
-async def test_internal_ssl_is_refused_in_a_sentence():
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory):
+    """(directory, bundle) of a Hub with internal_ssl."""
+    directory = tmp_path_factory.mktemp("internal-ssl")
+    bundles = Certipy(store_dir=str(directory)).trust_from_graph({"notebooks-ca": ["hub-ca"]})
+    return str(directory), bundles["notebooks-ca"]
+
+
+def with_internal_ssl(s, authorities):
+    s.internal_ssl = True
+    s.internal_certs_location, bundle = authorities
+    s.internal_trust_bundles = {"notebooks-ca": bundle}
+    s.trusted_alt_names = ["DNS:hub"]
+    return s
+
+
+async def test_internal_ssl_sends_a_certificate_for_the_host_that_the_service_tells(authorities):
     async with double() as d:
+        moved = answer({"host": "jupyter-x.hub.svc"})
+        again = answer({"host": "jupyter-x---0123.hub.svc"})
+        d.will(
+            host=[moved, again],
+            start=["start with the certificate of another host", lambda: answer(state(d.start, "Starting"))],
+            events="events of a start",
+            state=lambda: answer(state(d.start)),
+        )
+        s = with_internal_ssl(spawner_at(d.url), authorities)
+        assert await s.move_certs(await s.create_certs()) == {}
+        await s.start()
+        sent = [json.loads(request.body) for request in d.of("start")]
+        assert sent[0]["start"] == sent[1]["start"]
+        names = [
+            x509.load_pem_x509_certificate(body["ssl"]["cert"].encode())
+            .extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            .value.get_values_for_type(x509.DNSName)
+            for body in sent
+        ]
+        assert names == [["jupyter-x.hub.svc", "localhost"], ["jupyter-x---0123.hub.svc", "localhost"]]
+        assert sent[0]["ssl"]["ca"] == Path(authorities[1]).read_text()
+        assert not any(name.startswith("JUPYTERHUB_SSL") for name in sent[0]["env"])
+
+
+async def test_internal_ssl_says_what_is_in_its_way(authorities):
+    async with double() as d:
+        d.will(host=answer({"type": "urn:elastichub:problem:no-route", "status": 404}, 404))
+        s = with_internal_ssl(spawner_at(d.url), authorities)
         with pytest.raises(web.HTTPError) as raised:
-            await spawner_at(d.url).create_certs()
+            await s.start()
         assert raised.value.status_code == 400
-        assert "c.JupyterHub.internal_ssl is not supported" in raised.value.jupyterhub_message
-        assert not d.requests
+        assert "does not support c.JupyterHub.internal_ssl" in raised.value.jupyterhub_message
+        d.will(host=answer({"host": "jupyter-x.hub.svc"}))
+        s.ssl_alt_names = ["jupyter.example.org"]
+        with pytest.raises(web.HTTPError) as raised:
+            await s.start()
+        assert "c.Spawner.ssl_alt_names" in raised.value.jupyterhub_message
+        assert not d.of("start")
 
 
 async def test_the_size_is_shown_while_the_server_runs_and_is_no_option():
