@@ -90,6 +90,7 @@ func TestCertificatesOfAStart(t *testing.T) {
 	assert.Equal(t, "https://"+host+":8888", state.URL)
 
 	require.NoError(t, s.Stop(t.Context(), req.Key))
+	c.deployment("jupyter-alice", "s1", 0)
 	c.end(pod)
 	c.eventually("its keys are gone", func() bool { return apierrors.IsNotFound(c.get("jupyter-alice-ssl", &secret)) })
 
