@@ -475,7 +475,7 @@ def asked_by_elastichub(service, user):
 
 
 def test_internal_ssl(service, tmp_path):
-    """Two servers of one user over TLS of both sides, a Hub that is started again, a stop."""
+    """A server over TLS of both sides, a Hub that is started again, a stop."""
     hub = Hub(tmp_path, service.url, TOKEN, more="\nc.JupyterHub.internal_ssl = True\n")
     hub.start()
     try:
@@ -495,9 +495,6 @@ def test_internal_ssl(service, tmp_path):
         variables, _ = process_of("analyst")
         assert not list(Path(variables["JUPYTERHUB_SSL_KEYFILE"]).parent.glob("client*"))
         assert not list((tmp_path / "internal-ssl").glob("user-*")), "nothing is left in the Hub's directory"
-
-        status, text = hub.api("POST", "/users/analyst/servers/second", hub.options({}))
-        assert status in (201, 202, 409), text  # 409: the policy allows one at a time
 
         hub.kill()
         hub.start()
