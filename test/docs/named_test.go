@@ -17,7 +17,7 @@ import (
 func TestNamedTestsExist(t *testing.T) {
 	t.Parallel()
 	var sources strings.Builder
-	for _, directory := range []string{"hubapi", "spawner", "python/tests", "test/hub"} {
+	for _, directory := range []string{"hubapi", "internalssl", "spawner", "python/tests", "test/hub"} {
 		require.NoError(t, filepath.WalkDir(filepath.Join("../..", directory), func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, "_test.go") && !strings.HasSuffix(path, ".py") {
 				return err
