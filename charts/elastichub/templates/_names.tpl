@@ -197,17 +197,34 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 - ports:
     - {protocol: UDP, port: 53}
     - {protocol: TCP, port: 53}
+{{- $more := .Values.networkPolicy.egress.private }}
+{{- $private := dict
+    "0.0.0.0/0" (list "10.0.0.0/8" "172.16.0.0/12" "192.168.0.0/16")
+    "::/0" (list "fc00::/7") }}
+{{- /* Addresses of a link, and private ones of IPv4 behind a NAT64. */}}
+{{- $never := dict
+    "0.0.0.0/0" (list "169.254.0.0/16")
+    "::/0" (list "fe80::/10" "64:ff9b::a00:0/104" "64:ff9b::ac10:0/108" "64:ff9b::c0a8:0/112" "64:ff9b::a9fe:0/112" "64:ff9b:1::/48") }}
+{{- range $block := $more }}
+{{- $all := ternary "::/0" "0.0.0.0/0" (contains ":" $block) }}
+{{- $_ := set $private $all (append (get $private $all) $block) }}
+{{- end }}
 {{- if .Values.networkPolicy.egress.internet }}
 - to:
+  {{- range $all := list "0.0.0.0/0" "::/0" }}
     - ipBlock:
-        cidr: 0.0.0.0/0
-        except: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16]
+        cidr: {{ $all | quote }}
+        except: {{ toJson (concat (get $private $all) (get $never $all)) }}
+  {{- end }}
 {{- end }}
 {{- if .Values.networkPolicy.egress.privateAddresses }}
 - to:
-    - ipBlock: {cidr: 10.0.0.0/8}
-    - ipBlock: {cidr: 172.16.0.0/12}
-    - ipBlock: {cidr: 192.168.0.0/16}
+  {{- range $block := concat (get $private "0.0.0.0/0") (get $private "::/0") }}
+    - ipBlock: {cidr: {{ $block | quote }}}
+  {{- end }}
+{{- end }}
+{{- with .Values.networkPolicy.egress.rules }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
