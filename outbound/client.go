@@ -34,6 +34,8 @@ type ClientConfig struct {
 	Connections int
 	// MaxBytes bounds the body of an answer.
 	MaxBytes int64
+	// Direct: no proxy is asked, whatever the environment says.
+	Direct bool
 }
 
 // Client asks other services over HTTP. It follows no redirects: a token is
@@ -165,8 +167,12 @@ func (c *Client) current() (*http.Transport, error) {
 		c.transport.CloseIdleConnections()
 	}
 	c.read = now
+	proxy := http.ProxyFromEnvironment
+	if c.config.Direct {
+		proxy = nil
+	}
 	c.transport = &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  proxy,
 		DialContext:            (&net.Dialer{Timeout: c.config.Timeout}).DialContext,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    c.config.Timeout,

@@ -46,7 +46,7 @@ func New() (*Client, error) {
 
 // newClient is for servers that speak HTTP, or for the one that is so connected to.
 func newClient(server *tls.Config) (*outbound.Client, error) {
-	return outbound.NewClient(outbound.ClientConfig{TLS: server, Timeout: timeout, Connections: connections, MaxBytes: maxBytes})
+	return outbound.NewClient(outbound.ClientConfig{TLS: server, Direct: true, Timeout: timeout, Connections: connections, MaxBytes: maxBytes})
 }
 
 // Ask implements spawner.Asker. None of its requests counts as activity.
