@@ -51,6 +51,10 @@ type Config struct {
 	MetricsSecret string
 	// Tracer is told how starts went; nil: nothing is recorded.
 	Tracer *tracing.Tracer
+	// Proxy is by which servers reach what is outside of the cluster.
+	Proxy podrules.Proxy
+	// IPv6: Services, and Pods with them, are reached by addresses of that family.
+	IPv6 bool
 }
 
 // Nodes are those of the cluster.

@@ -46,7 +46,7 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string, t
 
 	pod := &template.Spec
 	if len(pod.Containers) == 0 {
-		pod.Containers = []corev1.Container{standalone()}
+		pod.Containers = []corev1.Container{standalone(cfg)}
 	}
 	grace := int64(podrules.NotebookGraceSeconds)
 	pod.RestartPolicy = corev1.RestartPolicyAlways // the only one of Deployments
@@ -78,10 +78,10 @@ func podTemplate(cfg Config, nb *v1alpha1.JupyterNotebook, authVersion string, t
 }
 
 // standalone serves without a Hub; its authentication comes from a file.
-func standalone() corev1.Container {
+func standalone(cfg Config) corev1.Container {
 	return corev1.Container{
 		Name:    v1alpha1.NotebookContainer,
-		Command: []string{"jupyter", "lab", "--ip=0.0.0.0", "--port=" + strconv.Itoa(v1alpha1.NotebookPort), "--no-browser"},
+		Command: []string{"jupyter", "lab", "--ip=" + everywhere(cfg), "--port=" + strconv.Itoa(v1alpha1.NotebookPort), "--no-browser"},
 	}
 }
 
@@ -121,6 +121,9 @@ func completeContainer(cfg Config, nb *v1alpha1.JupyterNotebook, c *corev1.Conta
 		c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{
 			LocalObjectReference: corev1.LocalObjectReference{Name: nb.Spec.EnvSecret},
 		}})
+	}
+	if nb.Spec.EnvSecret == "" && cfg.Proxy.IsSet() { // who has one has all of it there
+		c.Env = cfg.Proxy.Complete(c.Env)
 	}
 	addEnv(c, podrules.LimitVariables(c.Resources)...)
 	if nb.Spec.Gateway != nil {

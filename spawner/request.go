@@ -200,8 +200,9 @@ func literal(words []string) []string {
 
 // envSecret holds the environment of one start.
 func envSecret(cfg Config, req Request, name string) *corev1.Secret {
-	data := make(map[string][]byte, len(req.Env))
-	for key, value := range req.Env {
+	env := Environment(cfg, req)
+	data := make(map[string][]byte, len(env))
+	for key, value := range env {
 		data[key] = []byte(value)
 	}
 	return startSecret(cfg, req, name, envSecretSuffix, data)

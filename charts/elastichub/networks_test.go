@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
 
@@ -93,4 +95,45 @@ func reaches(t *testing.T, policy networkingv1.NetworkPolicy, address netip.Addr
 		}
 	}
 	return reached
+}
+
+// TestTheProxyIsKnown to the service, which asks it for nothing of the cluster, and to what the
+// service makes.
+func TestTheProxyIsKnown(t *testing.T) {
+	t.Parallel()
+	render := func(file string) (map[string]string, map[string]any) {
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/"+file+".yaml")
+		require.NoError(t, err, out)
+		env, config := map[string]string{}, map[string]any{}
+		for text := range strings.SplitSeq(out, "\n---\n") {
+			var deployment appsv1.Deployment
+			var parsed corev1.ConfigMap
+			switch {
+			case strings.Contains(text, "\nkind: Deployment\n"):
+				require.NoError(t, yaml.UnmarshalStrict([]byte(text), &deployment))
+				for _, v := range deployment.Spec.Template.Spec.Containers[0].Env {
+					env[v.Name] = v.Value
+				}
+			case strings.Contains(text, "\n  config.yaml: "):
+				require.NoError(t, yaml.UnmarshalStrict([]byte(text), &parsed))
+				require.NoError(t, yaml.Unmarshal([]byte(parsed.Data["config.yaml"]), &config))
+			}
+		}
+		return env, config
+	}
+	env, config := render("smallest")
+	assert.NotContains(t, env, "NO_PROXY")
+	assert.NotContains(t, config, "proxy")
+	env, config = render("everything")
+	assert.Equal(t, map[string]any{"http": "http://proxy.example.org:3128", "https": "http://proxy.example.org:3129", "noProxy": []any{".example.com", "10.0.0.0/8"}}, config["proxy"])
+	for _, spelled := range []func(string) string{strings.ToUpper, strings.ToLower} {
+		assert.Equal(t, "http://proxy.example.org:3128", env[spelled("http_proxy")])
+		assert.Equal(t, "http://proxy.example.org:3129", env[spelled("https_proxy")])
+		assert.Equal(t, "localhost,127.0.0.1,::1,.svc,.cluster.local,$(KUBERNETES_SERVICE_HOST),.example.com,10.0.0.0/8,hub,prometheus.monitoring", env[spelled("no_proxy")])
+	}
+	for _, wrong := range []string{"http=proxy:3128", "https=http://me:secret@proxy:3128", "http=http://proxy/x", "noProxy[0]=a b", "all=http://proxy"} {
+		out, err := helm.Run(t, "template", "elastichub", ".", "--kube-version", "1.34", "--values", "testdata/smallest.yaml", "--set", "proxy."+wrong)
+		assert.Error(t, err, wrong)
+		assert.Contains(t, out, "/proxy", wrong)
+	}
 }

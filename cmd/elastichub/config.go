@@ -43,7 +43,10 @@ type serveConfig struct {
 	WatchNamespaces []string
 	Log             logConfig
 	// Tracing is where spans are sent; gateways are told.
-	Tracing   tracing.Config
+	Tracing tracing.Config
+	// Proxy is by which notebooks and kernels reach what is outside. The service itself has
+	// it in its environment.
+	Proxy     podrules.Proxy
 	HubAPI    hubAPIConfig `mapstructure:"hubAPI"`
 	Metrics   metricsConfig
 	Signing   signingConfig
@@ -338,6 +341,7 @@ func (c serveConfig) validate() error {
 			faults = append(faults, fmt.Errorf("%s: required", path))
 		}
 	}
+	faults = append(faults, prefixed("proxy.", c.Proxy.Validate())...)
 	require("namespace", c.Namespace)
 	if _, err := namespaces.New(c.Namespace, c.WatchNamespaces); err != nil {
 		faults = append(faults, fmt.Errorf("watchNamespaces: %w", err))

@@ -108,6 +108,8 @@ func TestConfigRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"negative run time":   {minimal, []string{"ELASTICHUB_KERNELS_MAXRUNSECONDS=-1"}, []string{"kernels.maxRunSeconds: -1"}},
 		"states kept": {minimal, []string{"ELASTICHUB_KERNELS_KEEP_ENABLED=true", "ELASTICHUB_KERNELS_KEEP_MAXBYTES=much", "ELASTICHUB_KERNELS_KEEP_TTL=0s"},
 			[]string{"kernels.keep.seedFile", `kernels.keep.maxBytes: "much"`, "kernels.keep.ttl: 0s"}},
+		"a proxy with a password": {minimal + "proxy: {http: 'http://me:secret@proxy', noProxy: ['a,b']}\n", []string{"ELASTICHUB_PROXY_HTTPS=proxy:3128"},
+			[]string{"proxy.http: has a name or a password in it", "proxy.https: not like", "proxy.noProxy[0]:"}},
 		"traces to nowhere": {minimal + "tracing: {endpoint: 'collector:4317'}\n", []string{"ELASTICHUB_TRACING_SAMPLEPERCENT=200"},
 			[]string{"tracing.endpoint: must be", "tracing.samplePercent: 200"}},
 		"more than a GPU": {minimal, []string{"ELASTICHUB_KERNELS_BUSYGPU=101"}, []string{"kernels.busyGPU: 101"}},

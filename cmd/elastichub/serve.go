@@ -35,6 +35,7 @@ import (
 	"github.com/elastichub/elastichub/kernels/podspec"
 	"github.com/elastichub/elastichub/kernels/queue"
 	"github.com/elastichub/elastichub/namespaces"
+	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/portal"
 	"github.com/elastichub/elastichub/portal/signin"
 	"github.com/elastichub/elastichub/skew"
@@ -142,6 +143,8 @@ func serve(ctx context.Context, config serveConfig) error {
 		SignalsRequired:  config.Prometheus.Required,
 		MetricsSecret:    config.Notebooks.MetricsSecret,
 		Tracer:           tracer,
+		Proxy:            config.Proxy,
+		IPv6:             hasIPv6Services(os.Getenv),
 	}
 	if config.Prometheus.URL != "" {
 		measured, err := signals.New(config.Prometheus, registry)
@@ -188,7 +191,8 @@ func serve(ctx context.Context, config serveConfig) error {
 		BusyCPU:         config.Kernels.BusyCPU,
 		BusyGPU:         config.Kernels.BusyGPU,
 		DoNotDisrupt:    config.Kernels.DoNotDisrupt,
-		HubEnvironment:  config.Kernels.HubEnvironment,
+		HubEnvironment:  podrules.WithNoProxy(config.Kernels.HubEnvironment),
+		Proxy:           config.Proxy,
 		APIAudiences:    audiences,
 		Keep:            config.Kernels.Keep.podspec(),
 	}

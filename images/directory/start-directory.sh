@@ -36,4 +36,4 @@ done
 kill "$slapd"
 wait "$slapd" || true
 
-exec slapd -F "$state/config" -h ldap://0.0.0.0:1389/ -d stats
+exec slapd -F "$state/config" -h ldap://:1389/ -d stats

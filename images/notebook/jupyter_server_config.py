@@ -24,7 +24,7 @@ def _without_environment(*args, **kwargs):
 logging.setLogRecordFactory(_without_environment)
 
 # Behind a Hub, JUPYTERHUB_SERVICE_URL takes the place of both.
-c.ServerApp.ip = "0.0.0.0"
+c.ServerApp.ip = "*"  # of both families
 c.ServerApp.port = 8888
 c.ServerApp.open_browser = False
 

@@ -32,6 +32,9 @@ type Config struct {
 	// HubEnvironment names the variables of c.Spawner.environment that kernels have,
 	// too, where nobody else says anything.
 	HubEnvironment []string
+	// Proxy is by which kernels reach what is outside of the cluster, where nobody else says
+	// anything.
+	Proxy podrules.Proxy
 	// APIAudiences are those of the cluster's API server, as far as they are known: no
 	// Pod gets a token for them.
 	APIAudiences []string

@@ -99,7 +99,7 @@ func (in Parts) environment(main *corev1.Container, gpus int64) ([]corev1.EnvVar
 	e.set(protocol.EnvKernelID, in.Kernel.Name)
 	e.set(protocol.EnvKernelName, in.Spec.Name)
 	e.set(protocol.EnvGPUs, strconv.FormatInt(gpus, 10))
-	return e.vars, nil
+	return in.Proxy.Complete(e.vars), nil
 }
 
 // agentEnvironment is that of the agent.

@@ -40,7 +40,7 @@ func gatherDerived(ctx context.Context, cfg Config, reader client.Reader, k *v1a
 	if err := readable(k, objectName(k)); err != nil {
 		return Parts{}, err
 	}
-	in := Parts{Kernel: k, HubEnvironment: cfg.HubEnvironment}
+	in := Parts{Kernel: k, HubEnvironment: cfg.HubEnvironment, Proxy: cfg.Proxy}
 	if err := gatherPolicies(ctx, cfg, reader, k, &in); err != nil {
 		return Parts{}, err
 	}
@@ -226,6 +226,8 @@ type Parts struct {
 	AccountTokens []v1alpha1.ServiceAccountToken
 	// HubEnvironment is that of Config.
 	HubEnvironment []string
+	// Proxy is that of Config.
+	Proxy podrules.Proxy
 	// Warm: the Pod is to be nobody's. It is named after Kernel, which does not
 	// exist, and belongs to Gateway.
 	Warm bool

@@ -26,7 +26,7 @@ func (b *Builder) GatherRunning(ctx context.Context, reader client.Reader, k *v1
 	if err != nil {
 		return Parts{}, err
 	}
-	in = Parts{Kernel: derived, HubEnvironment: b.cfg.HubEnvironment, Gateway: &v1alpha1.JupyterGateway{}}
+	in = Parts{Kernel: derived, HubEnvironment: b.cfg.HubEnvironment, Proxy: b.cfg.Proxy, Gateway: &v1alpha1.JupyterGateway{}}
 	if err := gatherPolicies(ctx, b.cfg, reader, derived, &in); err != nil {
 		return Parts{}, err
 	}

@@ -228,6 +228,26 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 {{- end }}
 {{- end }}
 
+{{- /* The service's own proxy, in both spellings. It is not asked for what is in the cluster: the API server,
+Services, and what the values say of the Hub, of Prometheus and of traces. */ -}}
+{{- define "elastichub.proxyEnv" -}}
+{{- $values := .Values }}
+{{- with .Values.proxy }}
+{{- if or .http .https }}
+{{- $direct := concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)") .noProxy }}
+{{- range $address := list $values.hub.apiURL $values.groups.hub.apiURL $values.prometheus.url $values.tracing.endpoint }}
+{{- with $address }}{{ $direct = append $direct (regexReplaceAll ":[0-9]+$" (urlParse .).host "" | trimPrefix "[" | trimSuffix "]") }}{{ end }}
+{{- end }}
+{{- range $name, $value := dict "HTTP_PROXY" .http "HTTPS_PROXY" .https "NO_PROXY" (uniq $direct | join ",") }}
+{{- if $value }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+- {name: {{ lower $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* What Prometheus has to show. */ -}}
 {{- define "elastichub.metricsToken" -}}
 {{- with .Values.metrics.tokenSecret }}
@@ -395,6 +415,11 @@ portal:
     algorithms: {{ toJson .oidc.algorithms }}
     allowPlaintext: {{ .oidc.allowPlaintext }}
   {{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.proxy }}
+{{- if or .http .https .noProxy }}
+proxy: {http: {{ .http | quote }}, https: {{ .https | quote }}, noProxy: {{ toJson .noProxy }}}
 {{- end }}
 {{- end }}
 usage:

@@ -4,13 +4,15 @@
 //
 //	testservice CONTRACT TOKEN
 //
-// prints the address it listens on and ends with its standard input. POST
+// prints the address it listens on and ends with its standard input. It and the servers are at 127.0.0.1,
+// or, with TESTSERVICE_IP=::1, there. POST
 // /test/directory/down, /test/directory/up, /test/synced/no and
 // /test/synced/yes, without a token, bring the faults. GET /test/asked/USER asks that user's
 // default server when it was used, as the controllers do.
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -67,7 +69,7 @@ func serve(contract, token string) error {
 	}
 	server := hubapi.NewServer(api)
 	server.Handler = asked(asker, started, faults(people, servers, api))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", at("0"))
 	if err != nil {
 		return err
 	}
@@ -165,20 +167,19 @@ func (a *access) process(request spawner.Request) (string, func(), error) {
 	if err != nil {
 		return "", nil, err
 	}
-	scheme := "http"
+	url := "http://" + at(strconv.Itoa(port))
 	if server != nil {
-		scheme = "https"
+		url = fmt.Sprintf("https://%s:%d", inmemory.Host, port)
 	}
-	url := fmt.Sprintf("%s://%s:%d", scheme, inmemory.Host, port)
 	command := exec.Command(request.Command[0], append(request.Command[1:len(request.Command):len(request.Command)], request.Args...)...)
 	command.Stderr = os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	for _, name := range []string{"PATH", "HOME"} {
 		command.Env = append(command.Env, name+"="+os.Getenv(name))
 	}
-	for name, value := range request.Env {
-		if name == "JUPYTERHUB_SERVICE_URL" {
-			value = strings.Replace(value, "0.0.0.0:8888", "127.0.0.1:"+strconv.Itoa(port), 1)
+	for name, value := range spawner.Environment(spawner.Config{IPv6: at("") == "[::1]:"}, request) {
+		if name == "JUPYTERHUB_SERVICE_URL" { // it may listen everywhere in its Pod, and here at one address
+			value = strings.NewReplacer("0.0.0.0:8888", at(strconv.Itoa(port)), "[::]:8888", at(strconv.Itoa(port))).Replace(value)
 		}
 		command.Env = append(command.Env, name+"="+value)
 	}
@@ -204,8 +205,13 @@ func (a *access) process(request spawner.Request) (string, func(), error) {
 	return url, end, nil
 }
 
+// at is a port of the address where all is.
+func at(port string) string {
+	return net.JoinHostPort(cmp.Or(os.Getenv("TESTSERVICE_IP"), "127.0.0.1"), port)
+}
+
 func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", at("0"))
 	if err != nil {
 		return 0, err
 	}
