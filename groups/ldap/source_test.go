@@ -17,6 +17,7 @@ import (
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/groups/internal/slapdtest"
 	"github.com/elastichub/elastichub/groups/naming"
+	"github.com/elastichub/elastichub/test/loopback"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -183,6 +184,24 @@ func TestLDAPNamesMatchOnlyThemselves(t *testing.T) {
 		assert.Equal(t, []time.Time{{}}, s.pool.failed, "the server did not fail")
 		assert.Len(t, s.pool.idle, 1)
 	})
+}
+
+// TestLDAPByIPv6: a directory at an address of that family alone, whose certificate, by a CA of the
+// site's own, is for that address.
+func TestLDAPByIPv6(t *testing.T) {
+	loopback.NeedIPv6(t)
+	server := slapdtest.StartWith(t, slapdtest.Setup{IP: "::1"})
+	populate(server)
+	secure := directoryConfig(server.SecureURL)
+	secure.CAFile = server.CAFile
+	upgraded := directoryConfig(server.URL)
+	upgraded.StartTLS, upgraded.CAFile, upgraded.AllowPlaintext = true, server.CAFile, false
+	for name, c := range map[string]Config{"ldaps": secure, "starttls": upgraded} {
+		require.NoError(t, c.Validate(), name)
+		m, err := source(t, c).Lookup(t.Context(), "alice")
+		require.NoError(t, err, name)
+		assert.Len(t, m.Groups, 2, name)
+	}
 }
 
 func TestLDAPOverTLS(t *testing.T) {

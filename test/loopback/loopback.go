@@ -5,8 +5,10 @@ package loopback
 import (
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
+	"testing"
 )
 
 var used atomic.Uint32
@@ -41,6 +43,20 @@ func Port() int {
 			return port
 		}
 	}
+}
+
+// NeedIPv6 skips a test on a machine without ::1, unless CI=true.
+func NeedIPv6(t testing.TB) {
+	t.Helper()
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err == nil {
+		_ = l.Close()
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("no IPv6: %v", err)
+	}
+	t.Skipf("no IPv6: %v", err)
 }
 
 const portsOfEach, lowestNetwork = 200, 64

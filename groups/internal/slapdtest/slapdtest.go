@@ -4,11 +4,13 @@ package slapdtest
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +35,7 @@ const (
 type Server struct {
 	// URL is ldap:// (StartTLS offered), SecureURL is ldaps://.
 	URL, SecureURL string
-	// CAFile signs the server's certificate, for 127.0.0.1.
+	// CAFile signs the server's certificate, for Setup.IP.
 	CAFile string
 
 	t       testing.TB
@@ -49,6 +51,8 @@ type Setup struct {
 	// LDIF is loaded by slapadd below Suffix, People and Groups, which are
 	// there already. Overlays do not see it: memberOf has to be in it.
 	LDIF string
+	// IP is where it listens, and what its certificate is for; empty: 127.0.0.1.
+	IP string
 }
 
 // Start is StartWith nothing special.
@@ -72,7 +76,8 @@ func StartWith(t testing.TB, setup Setup) *Server {
 	}
 	dir := t.TempDir()
 	s := &Server{t: t, CAFile: filepath.Join(dir, "ca.pem")}
-	certtest.Write(t, dir, net.IPv4(127, 0, 0, 1))
+	ip := cmp.Or(setup.IP, "127.0.0.1")
+	certtest.Write(t, dir, net.ParseIP(ip))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "db"), 0o700))
 	config := fmt.Sprintf(`include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
@@ -98,8 +103,8 @@ index objectClass,uid,cn,member,uniqueMember,memberUid eq
 overlay memberof
 `, dir, Suffix, RootDN, RootPassword, setup.Database)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "slapd.conf"), []byte(config), 0o600))
-	s.URL = fmt.Sprintf("ldap://127.0.0.1:%d", loopback.Port())
-	s.SecureURL = fmt.Sprintf("ldaps://127.0.0.1:%d", loopback.Port())
+	s.URL = "ldap://" + net.JoinHostPort(ip, strconv.Itoa(loopback.Port()))
+	s.SecureURL = "ldaps://" + net.JoinHostPort(ip, strconv.Itoa(loopback.Port()))
 	s.command = []string{binary, "-f", filepath.Join(dir, "slapd.conf"), "-h", s.URL + " " + s.SecureURL, "-d", "0"}
 	s.load(t, binary, dir, setup.LDIF)
 	s.Resume()

@@ -46,11 +46,18 @@ func startAgent(t *testing.T, name string) (ip string, run keys.Secrets, ended <
 // startAgentWith is startAgent where the secret is read again from a file.
 func startAgentWith(t *testing.T, name, secretFile string) (ip string, run keys.Secrets, ended <-chan protocol.Result) {
 	t.Helper()
-	python := pythontest.Interpreter(t)
 	ip = loopback.IP()
+	run, ended = startAgentAt(t, name, secretFile, net.JoinHostPort(ip, strconv.Itoa(protocol.Port)))
+	return ip, run, ended
+}
+
+// startAgentAt is startAgentWith at an address and port.
+func startAgentAt(t *testing.T, name, secretFile, address string) (run keys.Secrets, ended <-chan protocol.Result) {
+	t.Helper()
+	python := pythontest.Interpreter(t)
 	cfg := agent.DefaultConfig()
 	cfg.Secret, cfg.SecretFile = secret(t, name), secretFile
-	cfg.KernelID, cfg.KernelName, cfg.Listen = "k", "python3", net.JoinHostPort(ip, strconv.Itoa(protocol.Port))
+	cfg.KernelID, cfg.KernelName, cfg.Listen = "k", "python3", address
 	cfg.TerminationLog = filepath.Join(t.TempDir(), "log")
 	cfg.Log = slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -60,7 +67,18 @@ func startAgentWith(t *testing.T, name, secretFile string) (ip string, run keys.
 		end <- result
 	}()
 	t.Cleanup(cancel)
-	return ip, keys.Secrets{cfg.Secret}, end
+	return keys.Secrets{cfg.Secret}, end
+}
+
+// TestAnAgentByIPv6: its certificate is known by the run, whatever the address is.
+func TestAnAgentByIPv6(t *testing.T) {
+	loopback.NeedIPv6(t)
+	port := loopback.Port()
+	run, ended := startAgentAt(t, "run-1", "", net.JoinHostPort("::1", strconv.Itoa(port)))
+	c := remote.NewCaller(port, nil)
+	require.Eventually(t, func() bool { _, err := c.Idle(t.Context(), "::1", run); return err == nil }, 30*time.Second, 50*time.Millisecond)
+	require.NoError(t, c.Shutdown(t.Context(), "::1", run))
+	assert.Equal(t, protocol.ReasonShutdown, (<-ended).Reason)
 }
 
 func TestShutdownOfARealAgent(t *testing.T) {
