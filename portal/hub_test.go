@@ -28,6 +28,14 @@ import (
 // behindHub is a Hub and its console behind one address, as a Hub's proxy has them.
 func behindHub(t *testing.T, h *harness, hub *hubtest.Hub) *httptest.Server {
 	t.Helper()
+	server := httptest.NewServer(hubWithConsole(t, h, hub, func(config *signin.Config) { config.BasePath = "/services/console/" }))
+	t.Cleanup(server.Close)
+	return server
+}
+
+// hubWithConsole is what answers there; configure says where the console is.
+func hubWithConsole(t *testing.T, h *harness, hub *hubtest.Hub, configure func(*signin.Config)) http.Handler {
+	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{"token": hubtest.Console, "key": strings.Repeat("k", 32)} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
@@ -36,7 +44,8 @@ func behindHub(t *testing.T, h *harness, hub *hubtest.Hub) *httptest.Server {
 	require.NoError(t, err)
 	t.Cleanup(asker.Close)
 	config := signin.DefaultConfig()
-	config.BasePath, config.Hub.ClientID, config.KeyFile = "/services/console/", "service-console", filepath.Join(dir, "key")
+	config.Hub.ClientID, config.KeyFile = "service-console", filepath.Join(dir, "key")
+	configure(&config)
 	gate, err := signin.New(config, asker, nil, time.Now)
 	require.NoError(t, err)
 	t.Cleanup(gate.Close)
@@ -47,22 +56,21 @@ func behindHub(t *testing.T, h *harness, hub *hubtest.Hub) *httptest.Server {
 	})
 	require.NoError(t, err)
 
-	target, err := url.Parse(strings.TrimSuffix(hub.API, "/hub/api"))
+	target, err := url.Parse(hub.API)
 	require.NoError(t, err)
+	target.Path = ""
 	toHub := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Host = r.In.Host
 		r.SetXForwarded()
 	}, Transport: &http.Transport{DisableKeepAlives: true}}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if console.Serves(r) {
 			console.ServeHTTP(w, r)
 		} else {
 			toHub.ServeHTTP(w, r)
 		}
-	}))
-	t.Cleanup(server.Close)
-	return server
+	})
 }
 
 func TestBehindARealHub(t *testing.T) {

@@ -4,6 +4,7 @@ package hubtest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -106,16 +107,45 @@ type Hub struct {
 // Start runs JupyterHub 5. It skips the test where that cannot be had, unless CI=true.
 func Start(t testing.TB) *Hub {
 	t.Helper()
-	return start(t, "hubtest", 5)
+	return start(t, "hubtest", 5, Place{})
+}
+
+// Place is where browsers find a Hub that is not at the root of one address.
+type Place struct {
+	// Base is c.JupyterHub.base_url, with slashes around it.
+	Base string
+	// Subdomains is c.JupyterHub.subdomain_host.
+	Subdomains string
+}
+
+// StartAt is Start elsewhere. The service console leads back to where the Hub itself puts it.
+func StartAt(t testing.TB, at Place) *Hub {
+	t.Helper()
+	return start(t, "hubtest", 5, at)
 }
 
 // StartNext is Start with JupyterHub 6, which checks PKCE.
 func StartNext(t testing.TB) *Hub {
 	t.Helper()
-	return start(t, "hubtest-next", 6)
+	return start(t, "hubtest-next", 6, Place{})
 }
 
-func start(t testing.TB, environment string, version int) *Hub {
+// config is nothing for the zero Place.
+func (p Place) config() string {
+	if p == (Place{}) {
+		return ""
+	}
+	text := "del c.JupyterHub.services[-1]['oauth_redirect_uri']\nc.JupyterHub.services[-1]['url'] = 'http://127.0.0.1:1'\n"
+	if p.Base != "" {
+		text += fmt.Sprintf("c.JupyterHub.bind_url += %[1]q\nc.JupyterHub.hub_bind_url += %[1]q\n", p.Base)
+	}
+	if p.Subdomains != "" {
+		text += fmt.Sprintf("c.JupyterHub.subdomain_host = %q\n", p.Subdomains)
+	}
+	return text
+}
+
+func start(t testing.TB, environment string, version int, at Place) *Hub {
 	t.Helper()
 	python, err := pythontest.Environment(environment, fmt.Sprintf("import jupyterhub; assert jupyterhub.version_info[0] == %d", version), fmt.Sprintf("jupyterhub==%d.*", version))
 	if err != nil {
@@ -125,8 +155,8 @@ func start(t testing.TB, environment string, version int) *Hub {
 		t.Skipf("no JupyterHub: %v", err)
 	}
 	port := loopback.Port()
-	h := &Hub{t: t, dir: t.TempDir(), API: fmt.Sprintf("http://127.0.0.1:%d/hub/api", port), command: []string{python, "-m", "jupyterhub", "--config", "config.py"}}
-	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "config.py"), []byte(fmt.Sprintf(config, loopback.Port(), port)), 0o600))
+	h := &Hub{t: t, dir: t.TempDir(), API: fmt.Sprintf("http://127.0.0.1:%d%shub/api", port, cmp.Or(at.Base, "/")), command: []string{python, "-m", "jupyterhub", "--config", "config.py"}}
+	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "config.py"), []byte(fmt.Sprintf(config, loopback.Port(), port)+at.config()), 0o600))
 	h.Resume()
 	t.Cleanup(h.Stop)
 	return h
