@@ -40,7 +40,7 @@ class TestService:
 
     __test__ = False
 
-    def __init__(self, binary, log):
+    def __init__(self, binary, log, environment=()):
         self._log = Path(log).open("wb")  # noqa: SIM115 - until close
         self._process = subprocess.Popen(
             [binary, CONTRACT, TOKEN],
@@ -49,7 +49,7 @@ class TestService:
             stderr=self._log,
             text=True,
             # jupyterhub-singleuser is beside this Python.
-            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **dict(environment)},
         )
         self.url = self._process.stdout.readline().strip()
         assert self.url, Path(log).read_text()

@@ -75,6 +75,7 @@ class Hub:
             )
             + more
         )
+        self.url = f"http://127.0.0.1:{self.port}/hub"
         self.process = None
         self._begun = []
 
@@ -125,7 +126,7 @@ class Hub:
         """(status, parsed JSON or text)"""
         tls = self._tls()
         request = Request(
-            f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/hub/api{path}",
+            f"{self.url.replace('http', 'https', 1) if tls else self.url}/api{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"token {token}"},
@@ -161,7 +162,7 @@ class Hub:
     def progress(self, user):
         """Events until the Hub ends the stream."""
         request = Request(
-            f"http://127.0.0.1:{self.port}/hub/api/users/{user}/server/progress",
+            f"{self.url}/api/users/{user}/server/progress",
             headers={"Authorization": f"token {API_TOKEN}"},
         )
         with urlopen(request, timeout=60) as answer:
