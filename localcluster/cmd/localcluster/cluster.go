@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 
 func upCommand() *cobra.Command {
 	var gpus, nodes int
+	var family string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Build what is missing and start the cluster; if it runs, check that it is well",
@@ -49,6 +51,13 @@ func upCommand() *cobra.Command {
 				}
 				request.Nodes = &nodes
 			}
+			if cmd.Flags().Changed("ip-family") {
+				wanted := cluster.Family(family)
+				if !slices.Contains(cluster.Families, wanted) {
+					return fmt.Errorf("--ip-family is %q, and must be one of %v", family, cluster.Families)
+				}
+				request.Family = &wanted
+			}
 			if err := cluster.Up(cmd.Context(), at.layout, request, p); err != nil {
 				return err
 			}
@@ -58,6 +67,7 @@ func upCommand() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&gpus, "gpus", 2, "how many nvidia.com/gpu the first node advertises; changes a running cluster too")
 	cmd.Flags().IntVar(&nodes, "nodes", 1, "how many nodes there are, one or two; changes a running cluster too")
+	cmd.Flags().StringVar(&family, "ip-family", string(cluster.IPv4), "which addresses Pods and Services have: ipv4, ipv6, or dual, IPv4 first; of one node alone, but for ipv4")
 	return cmd
 }
 

@@ -49,6 +49,44 @@ func TestConfigs(t *testing.T) {
 	require.Error(t, err)
 }
 
+// TestFamilies: what a cluster of IPv6 alone, or of both families, is told.
+func TestFamilies(t *testing.T) {
+	one, two := 1, 2
+	l := Layout{Dir: "/state/localcluster"}
+	for name, row := range map[string]struct {
+		options              Options
+		args                 []string
+		cni, kubelet, addons string
+	}{
+		"ipv6": {Options{Bin: "/bin", NodeIP: "fd00::2", Family: IPv6},
+			[]string{"--advertise-address=fd00::2", "--service-cluster-ip-range=fd00:10:96::/112", "--bind-address=::", "--node-ip=fd00::2", "--cluster-cidr=fd00:10:244::/64"},
+			`"ranges": [[{"subnet": "fd00:10:244::/64"}]],`, `clusterDNS: ["fd00:10:96::a"]`, "clusterIP: fd00:10:96::a"},
+		"dual": {Options{Bin: "/bin", NodeIP: "192.0.2.10", NodeIP6: "fd00::2", Family: Dual},
+			[]string{"--advertise-address=192.0.2.10", "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112", "--bind-address=::", "--node-ip=192.0.2.10,fd00::2", "--cluster-cidr=10.244.0.0/24,fd00:10:244::/64"},
+			`"routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],`, `clusterDNS: ["10.96.0.10"]`, "clusterIP: 10.96.0.10"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := argsOf(l.components(row.options, 1))
+			for _, want := range row.args {
+				assert.Contains(t, args, want)
+			}
+			values := l.settings(l.firstNode(row.options), "/etc/resolv.conf")
+			for file, want := range map[string]string{"cni.conflist.tmpl": row.cni, "kubelet.yaml.tmpl": row.kubelet, "addons.yaml.tmpl": row.addons} {
+				got, err := render(file, values)
+				require.NoError(t, err)
+				assert.Contains(t, string(got), want)
+				if file == "cni.conflist.tmpl" {
+					assert.True(t, json.Valid(got), "%s", got)
+				}
+			}
+			assert.ErrorContains(t, row.options.fits(&two), "IPv4 alone")
+			assert.NoError(t, row.options.fits(&one))
+		})
+	}
+	assert.NotContains(t, argsOf(l.components(Options{NodeIP: "192.0.2.10"}, 1)), "--bind-address=::", "a cluster of a former release")
+	assert.NoError(t, Options{}.fits(&two))
+}
+
 func TestStatesDoNotShare(t *testing.T) {
 	a, b := Layout{Dir: "/a"}, Layout{Dir: "/b"}
 	assert.NotEqual(t, a.cgroup(), b.cgroup())
@@ -64,13 +102,13 @@ func TestPKI(t *testing.T) {
 	for _, dir := range []string{"pki", "config"} {
 		require.NoError(t, os.Mkdir(l.path(dir), 0o700))
 	}
-	require.NoError(t, l.writePKI("192.0.2.10"))
+	require.NoError(t, l.writePKI("192.0.2.10", "fd00::2"))
 
 	roots := x509.NewCertPool()
 	ca, err := os.ReadFile(l.pki("ca.crt"))
 	require.NoError(t, err)
 	require.True(t, roots.AppendCertsFromPEM(ca))
-	for _, id := range l.identities("192.0.2.10") {
+	for _, id := range l.identities("192.0.2.10", "fd00::2") {
 		data, err := os.ReadFile(l.pki(id.file + ".crt"))
 		require.NoError(t, err)
 		block, _ := pem.Decode(data)

@@ -69,11 +69,14 @@ func (l Layout) stages(options Options) [][]Component {
 			"--service-account-issuer=https://kubernetes.default.svc." + clusterDomain,
 			"--service-account-key-file=" + l.pki("service-account.pub"),
 			"--service-account-signing-key-file=" + l.pki("service-account.key"),
-			"--service-cluster-ip-range=" + serviceCIDR,
+			"--service-cluster-ip-range=" + joined(options.Family.serviceCIDRs()),
 			"--endpoint-reconciler-type=master-count",
 			deviceGates,
 		},
 		Probe: l.probeAPIServer,
+	}
+	if options.Family.has6() {
+		apiserver.Args = append(apiserver.Args, "--bind-address=::") // that is both families
 	}
 	controllers := Component{
 		Name: "kube-controller-manager",
@@ -125,7 +128,7 @@ func (l Layout) onNode(options Options, at node) (containerd, kubelet, proxy Com
 			"--config=" + l.config("kubelet.yaml"),
 			"--kubeconfig=" + l.config("kubelet.kubeconfig"),
 			"--hostname-override=" + at.name,
-			"--node-ip=" + at.ip,
+			"--node-ip=" + joined(at.ips),
 			"--node-labels=elastichub.io/localcluster=true",
 			"--root-dir=" + l.path("kubelet"),
 			"--cert-dir=" + l.pki(""),
@@ -139,7 +142,7 @@ func (l Layout) onNode(options Options, at node) (containerd, kubelet, proxy Com
 			"--kubeconfig=" + l.config("kube-proxy.kubeconfig"),
 			"--hostname-override=" + at.name,
 			"--proxy-mode=iptables",
-			"--cluster-cidr=" + at.podCIDR,
+			"--cluster-cidr=" + joined(at.podCIDRs),
 			fmt.Sprintf("--metrics-bind-address=%s:%d", at.health, proxyMetricsPort),
 			fmt.Sprintf("--healthz-bind-address=%s:%d", at.health, proxyHealthPort),
 			// Leave the machine's connection tracking alone.

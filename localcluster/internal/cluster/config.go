@@ -24,7 +24,8 @@ type settings struct {
 	Dir, Socket, Cgroup      string
 	NodeIP, ResolvConf       string
 	Health, Reserved         string
-	Bridge, PodCIDR          string
+	Bridge                   string
+	PodCIDRs, DefaultRoutes  []string
 	DNSService               string
 	ClusterDomain            string
 	PauseImage, CoreDNSImage string
@@ -36,8 +37,8 @@ func (l Layout) settings(at node, resolvConf string) settings {
 		Dir: l.Dir, Socket: l.ContainerdSocket(), Cgroup: l.cgroup(),
 		NodeIP: at.ip, ResolvConf: resolvConf,
 		Health: at.health, Reserved: at.reserved,
-		Bridge: bridge, PodCIDR: at.podCIDR,
-		DNSService: dnsService, ClusterDomain: clusterDomain,
+		Bridge: bridge, PodCIDRs: at.podCIDRs, DefaultRoutes: at.family.defaultRoutes(),
+		DNSService: at.family.dnsService(), ClusterDomain: clusterDomain,
 		PauseImage: pauseImage, CoreDNSImage: corednsImage,
 		Provisioner: provisionerName,
 	}

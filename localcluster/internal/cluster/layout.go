@@ -7,8 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path/filepath"
-
-	"github.com/elastichub/elastichub/localcluster/internal/host"
 )
 
 const (
@@ -40,7 +38,8 @@ var ports = []int{
 	schedulerHealthPort,
 }
 
-var network = host.Network{Bridge: bridge, PodCIDR: podCIDR, ServiceCIDR: serviceCIDR}
+// network is of IPv4, which alone knows a second node.
+var network = IPv4.network()
 
 // Layout says where a cluster keeps its files. Everything below Dir belongs to
 // the cluster and goes with it.

@@ -29,16 +29,19 @@ const (
 // node is a kubelet's place on this machine: that of the first is the machine itself, that
 // of the second a network namespace.
 type node struct {
-	name, podCIDR, ip string
-	health            string // the address where kubelet and kube-proxy tell how they are
-	reserved          string // what the kubelet does not promise, as systemReserved has it
+	name, ip string
+	family   Family
+	podCIDRs []string
+	ips      []string // ip is the first
+	health   string   // the address where kubelet and kube-proxy tell how they are
+	reserved string   // what the kubelet does not promise, as systemReserved has it
 }
 
 func (l Layout) firstNode(options Options) node {
-	return node{name: nodeName, podCIDR: podCIDR, ip: options.NodeIP, health: "127.0.0.1"}
+	return node{name: nodeName, family: options.Family, podCIDRs: options.Family.podCIDRs(), ip: options.NodeIP, ips: options.nodeIPs(), health: "127.0.0.1"}
 }
 
-var secondNode = node{name: secondName, podCIDR: secondPodCIDR, ip: linkFar, health: linkFar}
+var secondNode = node{name: secondName, podCIDRs: []string{secondPodCIDR}, ip: linkFar, ips: []string{linkFar}, health: linkFar}
 
 // second is where the second node has its files. Its directory's name is short for the
 // sake of its socket's.

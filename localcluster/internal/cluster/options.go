@@ -12,10 +12,28 @@ import (
 // change while it runs; the rest may not.
 type Options struct {
 	GPUs    int               `json:"gpus"`
-	Nodes   int               `json:"nodes,omitempty"` // none of former releases, which knew one
-	Bin     string            `json:"bin"`             // directory of the components' programs
-	NodeIP  string            `json:"nodeIP"`          // an address of this machine, not loopback
-	Sysctls map[string]string `json:"sysctls"`         // kernel settings as they were before
+	Nodes   int               `json:"nodes,omitempty"`   // none of former releases, which knew one
+	Bin     string            `json:"bin"`               // directory of the components' programs
+	NodeIP  string            `json:"nodeIP"`            // an address of this machine, not loopback
+	NodeIP6 string            `json:"nodeIP6,omitempty"` // its second one, of Dual
+	Family  Family            `json:"ipFamily,omitempty"`
+	Sysctls map[string]string `json:"sysctls"` // kernel settings as they were before
+}
+
+// nodeIPs are the first node's.
+func (o Options) nodeIPs() []string {
+	if o.NodeIP6 == "" {
+		return []string{o.NodeIP}
+	}
+	return []string{o.NodeIP, o.NodeIP6}
+}
+
+// fits reports that nodes, if that many are wanted, go with the rest.
+func (o Options) fits(nodes *int) error {
+	if o.Family.has6() && nodes != nil && *nodes > 1 {
+		return fmt.Errorf("a second node has addresses of IPv4 alone, and the cluster is of --ip-family %s", o.Family)
+	}
+	return nil
 }
 
 func (l Layout) readOptions() (Options, error) {

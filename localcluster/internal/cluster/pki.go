@@ -33,7 +33,7 @@ type identity struct {
 	kubeconfig string
 }
 
-func (l Layout) identities(nodeIP string) []identity {
+func (l Layout) identities(nodeIPs ...string) []identity {
 	masters := []string{"system:masters"}
 	return []identity{
 		{
@@ -42,9 +42,9 @@ func (l Layout) identities(nodeIP string) []identity {
 				"localhost", nodeName, "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 				"kubernetes.default.svc." + clusterDomain,
 			},
-			ips: []string{"127.0.0.1", nodeIP, apiService},
+			ips: append([]string{"127.0.0.1", apiService, apiService6}, nodeIPs...),
 		},
-		{file: "kubelet-server", name: "system:node:" + nodeName, dns: []string{nodeName}, ips: []string{nodeIP}},
+		{file: "kubelet-server", name: "system:node:" + nodeName, dns: []string{nodeName}, ips: nodeIPs},
 		{file: "apiserver-kubelet-client", name: "kube-apiserver-kubelet-client", groups: masters},
 		{file: "admin", name: "localcluster-admin", groups: masters, kubeconfig: l.Kubeconfig()},
 		{file: "controller-manager", name: "system:kube-controller-manager", kubeconfig: l.config("controller-manager.kubeconfig")},
@@ -56,7 +56,7 @@ func (l Layout) identities(nodeIP string) []identity {
 
 // writePKI makes the cluster's certificate authority, every certificate it
 // signs, the kubeconfigs and the key that signs service account tokens.
-func (l Layout) writePKI(nodeIP string) error {
+func (l Layout) writePKI(nodeIPs ...string) error {
 	ca, err := newAuthority("elastichub-localcluster")
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (l Layout) writePKI(nodeIP string) error {
 	if err := writePair(l.pki("ca"), ca.der, ca.key); err != nil {
 		return err
 	}
-	if err := l.writeIdentities(ca, "127.0.0.1", l.identities(nodeIP)); err != nil {
+	if err := l.writeIdentities(ca, "127.0.0.1", l.identities(nodeIPs...)); err != nil {
 		return err
 	}
 	key, err := newKey()

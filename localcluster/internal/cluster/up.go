@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
-
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/elastichub/elastichub/localcluster/internal/host"
 	"github.com/elastichub/elastichub/localcluster/internal/progress"
@@ -23,6 +22,8 @@ type Request struct {
 	GPUs *int
 	// Nodes that there are to be; nil leaves a running cluster's number, or means one.
 	Nodes *int
+	// Family of addresses; nil leaves a running cluster's, or means IPv4.
+	Family *Family
 	// Build makes the programs and returns their directory.
 	Build func(context.Context) (string, error)
 }
@@ -73,7 +74,13 @@ func Up(ctx context.Context, l Layout, request Request, p *progress.Printer) err
 			return err
 		}
 	}
-	options := Options{GPUs: defaultGPUs, Nodes: 1, Bin: bin}
+	options := Options{GPUs: defaultGPUs, Nodes: 1, Bin: bin, Family: IPv4}
+	if request.Family != nil {
+		options.Family = *request.Family
+	}
+	if err := options.fits(request.Nodes); err != nil {
+		return err
+	}
 	if request.GPUs != nil {
 		options.GPUs = *request.GPUs
 	}
@@ -103,6 +110,18 @@ func (l Layout) lock(ctx context.Context, p *progress.Printer) (func(), error) {
 // verify checks a cluster that runs already, and gives one that is just
 // recovering half a minute.
 func (l Layout) verify(ctx context.Context, request Request, p *progress.Printer) error {
+	if request.Family != nil || request.Nodes != nil {
+		options, err := l.readOptions()
+		if err != nil {
+			return err
+		}
+		if have := cmp.Or(options.Family, IPv4); request.Family != nil && *request.Family != have {
+			return fmt.Errorf("the cluster runs with --ip-family %s, which cannot change: end it with down", have)
+		}
+		if err := options.fits(request.Nodes); err != nil {
+			return err
+		}
+	}
 	if request.GPUs != nil {
 		options, err := l.readOptions()
 		if err != nil {
@@ -142,11 +161,14 @@ func (l Layout) prepare(ctx context.Context, options Options) error {
 	if err := checkPorts(); err != nil {
 		return err
 	}
-	ip, err := utilnet.ChooseHostInterface()
+	ips, err := options.Family.nodeIPs()
 	if err != nil {
-		return fmt.Errorf("find an address of this machine that is not loopback: %w", err)
+		return err
 	}
-	options.NodeIP = ip.String()
+	options.NodeIP = ips[0]
+	if len(ips) > 1 {
+		options.NodeIP6 = ips[1]
+	}
 	for _, dir := range []string{"pki", "config", "logs", "volumes", "etcd"} {
 		if err := os.MkdirAll(l.path(dir), 0o700); err != nil {
 			return err
@@ -157,7 +179,7 @@ func (l Layout) prepare(ctx context.Context, options Options) error {
 			return err
 		}
 	}
-	if err := l.writePKI(options.NodeIP); err != nil {
+	if err := l.writePKI(options.nodeIPs()...); err != nil {
 		return err
 	}
 	if err := l.writeConfigs(l.firstNode(options)); err != nil {
@@ -168,7 +190,7 @@ func (l Layout) prepare(ctx context.Context, options Options) error {
 			return err
 		}
 	}
-	options.Sysctls, err = network.Setup(ctx)
+	options.Sysctls, err = options.Family.network().Setup(ctx)
 	return errors.Join(err, l.writeOptions(options))
 }
 

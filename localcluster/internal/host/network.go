@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +18,8 @@ type Network struct {
 	Bridge      string
 	PodCIDR     string
 	ServiceCIDR string
+	// PodCIDR6 and ServiceCIDR6 are those of IPv6. Of a family that there is not they are empty.
+	PodCIDR6, ServiceCIDR6 string
 }
 
 // sysctls are the kernel settings a cluster changes. The first group is for
@@ -35,17 +38,23 @@ var sysctls = map[string]string{
 	"vm/overcommit_memory":      "1",
 }
 
+// sysctls6 are those of a network of IPv6 beside them.
+var sysctls6 = map[string]string{
+	"net/ipv6/conf/all/forwarding":        "1",
+	"net/bridge/bridge-nf-call-ip6tables": "1",
+}
+
 // rules begin with those that refuse what is still addressed to a service after
 // kube-proxy's translation: nobody has that address, or kube-proxy does not know
 // the service yet. By the default route the packet would reach this machine's
 // own network, and a stranger there might answer for the service.
-func (n Network) rules() [][]string {
+func rules(pods, services string) [][]string {
 	return [][]string{
-		{"filter", "FORWARD", "-d", n.ServiceCIDR, "-j", "REJECT"},
-		{"filter", "OUTPUT", "-d", n.ServiceCIDR, "-j", "REJECT"},
-		{"filter", "FORWARD", "-s", n.PodCIDR, "-j", "ACCEPT"},
-		{"filter", "FORWARD", "-d", n.PodCIDR, "-j", "ACCEPT"},
-		{"nat", "POSTROUTING", "-s", n.PodCIDR, "!", "-d", n.PodCIDR, "-j", "MASQUERADE"},
+		{"filter", "FORWARD", "-d", services, "-j", "REJECT"},
+		{"filter", "OUTPUT", "-d", services, "-j", "REJECT"},
+		{"filter", "FORWARD", "-s", pods, "-j", "ACCEPT"},
+		{"filter", "FORWARD", "-d", pods, "-j", "ACCEPT"},
+		{"nat", "POSTROUTING", "-s", pods, "!", "-d", pods, "-j", "MASQUERADE"},
 	}
 }
 
@@ -53,7 +62,11 @@ func (n Network) rules() [][]string {
 // with what they were before, for Teardown.
 func (n Network) Setup(ctx context.Context) (changed map[string]string, err error) {
 	changed = make(map[string]string)
-	for name, want := range sysctls {
+	settings := maps.Clone(sysctls)
+	if n.PodCIDR6 != "" {
+		maps.Copy(settings, sysctls6)
+	}
+	for name, want := range settings {
 		file := "/proc/sys/" + name
 		was, err := os.ReadFile(file)
 		if err != nil {
@@ -67,9 +80,18 @@ func (n Network) Setup(ctx context.Context) (changed map[string]string, err erro
 		}
 		changed[name] = strings.TrimSpace(string(was))
 	}
-	for _, rule := range n.rules() {
-		if err := change(ctx, "-A", rule); err != nil {
-			return changed, err
+	if n.PodCIDR != "" {
+		for _, rule := range rules(n.PodCIDR, n.ServiceCIDR) {
+			if err := change(ctx, "-A", rule); err != nil {
+				return changed, err
+			}
+		}
+	}
+	if n.PodCIDR6 != "" {
+		for _, rule := range rules(n.PodCIDR6, n.ServiceCIDR6) {
+			if err := changeBy(ctx, "ip6tables", "-A", rule); err != nil {
+				return changed, err
+			}
 		}
 	}
 	return changed, nil
@@ -78,7 +100,12 @@ func (n Network) Setup(ctx context.Context) (changed map[string]string, err erro
 // change has iptables append (-A), insert (-I), check (-C) or remove (-D) a rule of ours,
 // which begins with its table and its chain.
 func change(ctx context.Context, command string, rule []string) error {
-	return run(ctx, "iptables", append([]string{
+	return changeBy(ctx, "iptables", command, rule)
+}
+
+// changeBy does so with the program of a family.
+func changeBy(ctx context.Context, program, command string, rule []string) error {
+	return run(ctx, program, append([]string{
 		"-w", "-t", rule[0], command, rule[1], "-m", "comment", "--comment", ruleComment,
 	}, rule[2:]...)...)
 }
@@ -114,7 +141,9 @@ func (n Network) Teardown(ctx context.Context, changed map[string]string) error 
 	}
 	failed = append(failed, removeInterface(ctx, n.Bridge))
 	for name, was := range changed {
-		if _, known := sysctls[name]; known {
+		_, of4 := sysctls[name]
+		_, of6 := sysctls6[name]
+		if of4 || of6 {
 			failed = append(failed, os.WriteFile("/proc/sys/"+name, []byte(was), 0o644))
 		}
 	}
