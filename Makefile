@@ -59,7 +59,7 @@ env: $(LOCALCLUSTER) ## Print shell exports for clients of the running demo
 
 .PHONY: cluster
 cluster: $(LOCALCLUSTER)
-	@$(LOCALCLUSTER) up $(if $(NODES),--nodes $(NODES))
+	@$(LOCALCLUSTER) up $(if $(NODES),--nodes $(NODES)) $(if $(IP_FAMILY),--ip-family $(IP_FAMILY))
 
 # What a cluster that exists lacks is told before anything is built for it.
 .PHONY: preflight
@@ -167,6 +167,10 @@ e2e: ## The journeys in Chromium, on the running demo
 .PHONY: nodes-test
 nodes-test: $(LOCALCLUSTER) ## Homes, drains and cordons on two nodes: adds one to the running demo, and removes it
 	@test/faults/nodes.sh
+
+.PHONY: network-test
+network-test: $(LOCALCLUSTER) ## The demo on a cluster of IPv6 alone, and of both families (IP_FAMILIES="ipv6 dual"); ends the demo that runs
+	@test/faults/networks.sh $(IP_FAMILIES)
 
 .PHONY: tamper
 tamper: cluster images ## Programs that want to keep their kernels' GPUs, in real Pods

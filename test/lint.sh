@@ -18,7 +18,7 @@ lint_go() {
   golangci=$(test/tool.sh github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0)
   export GOLANGCI_LINT_CACHE=$ELASTICHUB_CACHE/golangci-lint
   # No file leaves when a tag is given, so with the tag every file is looked at.
-  "$golangci" run --allow-serial-runners --build-tags e2e,nodes ./...
+  "$golangci" run --allow-serial-runners --build-tags e2e,networks,nodes ./...
   (cd localcluster && "$golangci" run --allow-serial-runners --config ../.golangci.yaml --build-tags smoke ./...)
   (cd test/panels && "$golangci" run --allow-serial-runners --config ../../.golangci.yaml --build-tags e2e ./...)
   # The tag of components.go is not given: programs cannot be imported.

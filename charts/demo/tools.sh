@@ -13,9 +13,15 @@ if [ -n "${DEMO_KUBECONFIG:-}" ]; then
 else
   KUBECONFIG=$("$BIN/localcluster" kubeconfig)
   NAMESPACE=elastichub
-  HUB_URL=http://localhost:30080
-  GATEWAY_URL=http://localhost:30888
-  LDAP_URL=ldap://localhost:30389
+  # Node ports are at loopback addresses, too, but for a cluster of IPv6 alone.
+  node=$("$KUBECTL" --kubeconfig "$KUBECONFIG" get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}' 2>/dev/null || true)
+  case ${node%% *} in
+    *:*) node=[${node%% *}] ;;
+    *) node=localhost ;;
+  esac
+  HUB_URL=http://$node:30080
+  GATEWAY_URL=http://$node:30888
+  LDAP_URL=ldap://$node:30389
   deployed() { image "$1"; }
 fi
 export KUBECONFIG
