@@ -105,6 +105,7 @@ var uses = []use{
 	{"docs/clusters.md", "elastichub doctor -n jupyterhub -f values.yaml", Elsewhere, "go test ./doctor/gather looks at a good installation and at broken ones"},
 	{"docs/clusters.md", "storage-class: there is no default storage class, and homes of ml-research name none: their claims stay Pending and servers do not start. Fix: annotate a StorageClass with storageclass.kubernetes.io/is-default-class: \"true\", or set storage.home.storageClassName", Shown, "what doctor prints"},
 	{"docs/clusters.md", "apiVersion: resource.k8s.io/v1", Shown, "the class of somebody's driver; make e2e lends devices of one (test/faults)"},
+	{"docs/clusters.md", "# proxy.yaml", Values, ""},
 	{"docs/clusters.md", "make run KUBECONFIG=$HOME/.kube/config REGISTRY=registry.example.org/elastichub", Elsewhere, "make existing-test types them, with other names"},
 	{"docs/policies.md", "apiVersion: kubeflow.tkestack.io/v1alpha1", Objects, ""},
 	{"docs/policies.md", "# geo.yaml", Objects, ""},
