@@ -117,31 +117,3 @@ c.Spawner.cmd = [{sys.executable!r}, "-c", {ASK_FIRST!r}]
     assert "frame-ancestors" in headers["Content-Security-Policy"]
     assert company.asked == ["GET http://outside.example/"], "the Hub and the service are in the cluster"
     company.close()
-
-
-def test_a_subdomain_for_each_user_by_ipv6_alone(network):
-    if not has_ipv6():
-        pytest.skip("this machine has no ::1")
-    made = network(
-        "::1",
-        "http://jhub.localhost:{port}/",
-        '\nc.JupyterHub.subdomain_host = "http://jhub.localhost:{port}"\n',
-        options=("--host-routing",),
-    )
-    at, _, kernels = journey(made)
-    assert (urlsplit(at).hostname, kernels) == ("researcher.jhub.localhost", "[]")
-    cookie = made.browser.cookie("jupyterhub-user-researcher", "/user/researcher/")
-    assert cookie.domain == "researcher.jhub.localhost" and not cookie.secure
-    state = made.hub.server("researcher")["state"]
-    assert state["url"].startswith("http://[::1]:")
-    # Polled by the Hub after a restart, by the address that it has kept.
-    made.hub.kill()
-    made.hub.start()
-    assert made.hub.server("researcher")["ready"] is True, made.hub.log
-
-
-def has_ipv6():
-    try:
-        return bool(free_port("::1"))
-    except OSError:
-        return False
