@@ -137,7 +137,7 @@ func (p Place) config() string {
 	}
 	text := "del c.JupyterHub.services[-1]['oauth_redirect_uri']\nc.JupyterHub.services[-1]['url'] = 'http://127.0.0.1:1'\n"
 	if p.Base != "" {
-		text += fmt.Sprintf("c.JupyterHub.bind_url += %[1]q\nc.JupyterHub.hub_bind_url += %[1]q\n", p.Base)
+		text += fmt.Sprintf("c.JupyterHub.bind_url += %q\n", p.Base)
 	}
 	if p.Subdomains != "" {
 		text += fmt.Sprintf("c.JupyterHub.subdomain_host = %q\n", p.Subdomains)
