@@ -157,7 +157,7 @@ import os
 class Trap:
     def __reduce__(self): os.kill(os.getpid(), 9)
 trap = Trap()`)
-	r.awaitLog("kernel crashed")
+	g.until(func(m *wire.Message) bool { return m.ExecutionState() == string(wire.StateRestarting) })
 	assert.Equal(t, "False\n", g.run("print('a' in globals())"))
 	assert.Contains(t, r.parkedWith(), "There were no variables to keep")
 
