@@ -213,15 +213,18 @@ func TestAWebhookThatIsAwayIsWaitedFor(t *testing.T) {
 			assert.Equal(t, v1alpha1.KernelQueued, k.Status.Phase)
 			assert.Equal(t, "WebhookUnavailable", k.Status.Reason)
 			assert.Contains(t, k.Status.Message, "Waiting: the cluster's admission webhook "+webhooks.Name+" does not answer, and nothing is made without it")
-			writes.since()
-			time.Sleep(8 * time.Second)
-			var others []string
-			for _, w := range writes.since() {
-				if !strings.HasPrefix(w, "POST /api/v1/namespaces/"+c.namespace+"/pods") { // the pool's, in pauses
-					others = append(others, w)
+			others := func(in time.Duration) (others []string) {
+				writes.since()
+				time.Sleep(in)
+				for _, w := range writes.since() {
+					if !strings.HasPrefix(w, "POST /api/v1/namespaces/"+c.namespace+"/pods") { // the pool's, in pauses
+						others = append(others, w)
+					}
 				}
+				return others
 			}
-			assert.Empty(t, others, "to wait writes nothing")
+			c.eventually("its Events are written", func() bool { return len(others(2*time.Second)) == 0 })
+			assert.Empty(t, others(8*time.Second), "to wait writes nothing")
 			back()
 			c.pod("k", 1)
 			c.eventually("a warm Pod, too", func() bool { return len(c.warmPods()) == 1 })
