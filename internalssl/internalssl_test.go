@@ -31,12 +31,14 @@ func TestFaults(t *testing.T) {
 		message  string
 		tooLarge bool
 	}{
-		"no key":           {func(p *internalssl.Pair) { p.Key = "" }, internalssl.FieldKey, "private key of cert", false},
-		"another key":      {func(p *internalssl.Pair) { p.Key = hub.Pair(t, "b").Key }, internalssl.FieldKey, "private key of cert", false},
-		"long key":         {func(p *internalssl.Pair) { p.Key += strings.Repeat("\n", internalssl.MaxKeyBytes) }, internalssl.FieldKey, "the most is 16384", true},
-		"no certificate":   {func(p *internalssl.Pair) { p.Certificate = "" }, internalssl.FieldCertificate, "as PEM", false},
-		"a key in it":      {func(p *internalssl.Pair) { p.Certificate += p.Key }, internalssl.FieldCertificate, "nothing else", false},
-		"no DER":           {func(p *internalssl.Pair) { p.Certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" }, internalssl.FieldCertificate, "cannot be read", false},
+		"no key":         {func(p *internalssl.Pair) { p.Key = "" }, internalssl.FieldKey, "private key of cert", false},
+		"another key":    {func(p *internalssl.Pair) { p.Key = hub.Pair(t, "b").Key }, internalssl.FieldKey, "private key of cert", false},
+		"long key":       {func(p *internalssl.Pair) { p.Key += strings.Repeat("\n", internalssl.MaxKeyBytes) }, internalssl.FieldKey, "the most is 16384", true},
+		"no certificate": {func(p *internalssl.Pair) { p.Certificate = "" }, internalssl.FieldCertificate, "as PEM", false},
+		"a key in it":    {func(p *internalssl.Pair) { p.Certificate += p.Key }, internalssl.FieldCertificate, "nothing else", false},
+		"no DER": {func(p *internalssl.Pair) {
+			p.Certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+		}, internalssl.FieldCertificate, "cannot be read", false},
 		"cut off":          {func(p *internalssl.Pair) { p.Authorities += p.Certificate[:100] }, internalssl.FieldAuthorities, "nothing else", false},
 		"expired":          {func(p *internalssl.Pair) { *p = hub.PairUntil(t, now.Add(-24*time.Hour), "a") }, internalssl.FieldCertificate, "expired on", false},
 		"no authorities":   {func(p *internalssl.Pair) { p.Authorities = "none" }, internalssl.FieldAuthorities, "as PEM", false},
