@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -77,7 +76,7 @@ func TestACertificateIsShown(t *testing.T) {
 
 // TestWhatTLSSaysCounts: in place of files.
 func TestWhatTLSSaysCounts(t *testing.T) {
-	peer := httptest.NewTLSServer(http.HandlerFunc(answering(`{}`)))
+	peer := httptest.NewTLSServer(answering(`{}`))
 	defer peer.Close()
 	roots := x509.NewCertPool()
 	roots.AddCert(peer.Certificate())

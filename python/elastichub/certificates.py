@@ -29,11 +29,13 @@ def make(certs_location, trust_bundle, alt_names):
     from certipy import Certipy
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     files = Certipy(store_dir=certs_location).store.get_record(AUTHORITY)["files"]
     authority = x509.load_pem_x509_certificate(Path(files["cert"]).read_bytes())
     signing = serialization.load_pem_private_key(Path(files["key"]).read_bytes(), None)
+    if not isinstance(signing, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise ValueError(f"The key of {AUTHORITY} in {certs_location} is neither of RSA nor of an elliptic curve.")
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(timezone.utc)
     usages = [x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -49,7 +51,7 @@ def make(certs_location, trust_bundle, alt_names):
         .add_extension(x509.ExtendedKeyUsage(usages), critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False
         )
         .sign(signing, hashes.SHA256())
     )

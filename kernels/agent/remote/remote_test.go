@@ -253,7 +253,8 @@ func TestAnAgentFollowsItsSecret(t *testing.T) {
 
 	require.NoError(t, os.Remove(filepath.Join(filepath.Dir(file), "former")))
 	select {
-	case <-ofFormer:
+	case err := <-ofFormer:
+		require.Error(t, err)
 	case <-time.After(time.Minute):
 		t.Fatal("who was let in by the former is still in")
 	}
