@@ -63,7 +63,7 @@ func TestAPodIsBuiltOnce(t *testing.T) {
 		change(&changed)
 		assert.NotSame(t, before, build(changed), name)
 	}
-	assert.Equal(t, 10, reflect.TypeFor[Parts]().NumField(), "a new part needs a row above, and a line in version, unless it is of the configuration")
+	assert.Equal(t, 11, reflect.TypeFor[Parts]().NumField(), "a new part needs a row above, and a line in version, unless it is of the configuration")
 	last := build(in)
 	b.Keep(func(types.UID) bool { return true })
 	assert.Same(t, last, build(in))
