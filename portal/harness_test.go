@@ -352,7 +352,9 @@ func (b *browser) open(path string, header ...string) *httptest.ResponseRecorder
 
 func (h *harness) send(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	h.portal.ServeHTTP(w, r)
+	ctx, hangUp := context.WithCancel(r.Context())
+	defer hangUp()
+	h.portal.ServeHTTP(untilBreath{w, hangUp}, r.WithContext(ctx))
 	hold(h.T, r, w)
 	return w
 }
@@ -369,12 +371,20 @@ func (h *harness) call(user, method, path, body string, header ...string) *httpt
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	if strings.HasPrefix(strings.TrimPrefix(path, "/"), "live") { // a stream does not end by itself
-		ctx, cancel := context.WithTimeout(r.Context(), 500*time.Millisecond)
-		defer cancel()
-		r = r.WithContext(ctx)
-	}
 	return h.send(r)
+}
+
+// untilBreath hangs up when a stream says that it is there though nothing has changed.
+type untilBreath struct {
+	*httptest.ResponseRecorder
+	hangUp func()
+}
+
+func (w untilBreath) WriteString(text string) (int, error) {
+	if text == ":\n\n" {
+		defer w.hangUp()
+	}
+	return w.ResponseRecorder.WriteString(text)
 }
 
 func (h *harness) create(o client.Object) {

@@ -21,6 +21,7 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
@@ -230,7 +231,7 @@ func seen[T client.Object](c *cluster, s *Service, object T, is func(T) bool) {
 // change writes an object as it is now, changed. Where a controller was faster, it does so again.
 func change[T client.Object](c *cluster, name string, object T, to func(T)) {
 	c.t.Helper()
-	require.NoError(c.t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	require.NoError(c.t, retry.RetryOnConflict(wait.Backoff{Steps: 12, Duration: 10 * time.Millisecond, Factor: 1.5}, func() error {
 		if err := c.get(name, object); err != nil {
 			return err
 		}
@@ -274,7 +275,7 @@ func (c *cluster) pod(d *appsv1.Deployment) *corev1.Pod {
 
 func (c *cluster) podStatus(pod *corev1.Pod, change func(*corev1.PodStatus)) {
 	c.t.Helper()
-	require.NoError(c.t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	require.NoError(c.t, retry.RetryOnConflict(wait.Backoff{Steps: 12, Duration: 10 * time.Millisecond, Factor: 1.5}, func() error {
 		if err := c.client.Get(c.t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}
