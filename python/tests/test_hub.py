@@ -492,7 +492,7 @@ def test_internal_ssl(service, tmp_path):
         with pytest.raises(OSError):
             urlopen(known, context=without, timeout=30)
         assert asked_by_elastichub(service, "analyst").startswith(b"20")
-        variables, _ = process_of("analyst")
+        variables, _ = process_of(hub, "analyst")
         assert not list(Path(variables["JUPYTERHUB_SSL_KEYFILE"]).parent.glob("client*"))
         assert not list((tmp_path / "internal-ssl").glob("user-*")), "nothing is left in the Hub's directory"
 

@@ -142,7 +142,7 @@ var uses = []use{
 	{"docs/operations.md", "elastichub doctor -n jupyterhub", Elsewhere, "go test ./doctor/gather looks at a good installation and at broken ones"},
 	{"docs/operations.md", "kubectl -n jupyterhub get pods,jupytergateways", Typed, ""},
 	{"docs/operations.md", "kubectl -n jupyterhub exec deploy/elastichub -- /elastichub log-level debug", Typed, ""},
-	{"docs/operations.md", "dist/elastichub support -n jupyterhub -o support.tar.gz", Typed, ""},
+	{"docs/operations.md", "dist/elastichub support -n jupyterhub", Typed, ""},
 	{"docs/architecture.md", "            ┌───────────── JupyterHub ─────────────┐", Shown, "a drawing"},
 	{"docs/benchmarks.md", "make bench                          # all; the last parts need the demo: make run", Shown, "takes an hour, and measures what runs beside it"},
 
