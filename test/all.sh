@@ -35,8 +35,8 @@ lanes() {
   return "$status"
 }
 
-python() {
-  step python/test.sh
+units() {
+  step make --no-print-directory unit
 }
 demo() {
   step make --no-print-directory run
@@ -44,6 +44,7 @@ demo() {
   step make --no-print-directory docs-test
   step make --no-print-directory panels-test
   step test/upgrade/run.sh images
+  step python/test.sh
 }
 hub() {
   step test/hub/all.sh
@@ -57,8 +58,7 @@ people() {
 
 step make --no-print-directory lint
 step make --no-print-directory verify
-step make --no-print-directory unit
-lanes python demo
+lanes units demo
 step release/release_test.sh
 lanes hub people
 TAMPER_AWAYS=true step test/tamper/run.sh # seconds count
