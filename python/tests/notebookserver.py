@@ -87,7 +87,7 @@ class Server:
 
     async def stop(self):
         self.process.terminate()
-        await asyncio.to_thread(self.process.wait, 20)
+        await asyncio.to_thread(self.process.wait, 60)
 
     async def api(self, method, path, body=None):
         """(status, body)"""

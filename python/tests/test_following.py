@@ -4,12 +4,13 @@ ipykernel, and pages that apply what they are told as JupyterLab's plugin does."
 import asyncio
 import copy
 import json
+from contextlib import suppress
 from urllib.parse import urlencode
 
 import nbformat
 import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.websocket import websocket_connect
+from tornado.websocket import WebSocketClosedError, websocket_connect
 
 import test_documents
 from peer import Kernel, message, until
@@ -47,7 +48,8 @@ class Follower:
     async def _read(self):
         while (frame := await self.ws.read_message()) is not None:
             self.take(json.loads(frame))
-            self.ws.write_message("next")
+            with suppress(WebSocketClosedError):  # what came before this page closed it
+                self.ws.write_message("next")
 
     def take(self, told):
         self.told.append(told)
