@@ -87,7 +87,7 @@ step "$former runs"
 address() { there get service "$1" -o 'jsonpath=http://{.spec.clusterIP}:{.spec.ports[0].port}'; }
 secret() { there get secret "$1" -o "jsonpath={.data.$2}" | base64 -d; }
 export ELASTICHUB_DEMO_NAMESPACE=$namespace UPGRADE_FORMER=$former UPGRADE_FORMER_IMAGE=$former_service \
-  UPGRADE_FORMER_NOTEBOOK=$former_notebook UPGRADE_VALUES=$work/values.yaml UPGRADE_NOTEBOOKS=${UPGRADE_NOTEBOOKS:-3}
+  UPGRADE_FORMER_NOTEBOOK=$former_notebook UPGRADE_VALUES=$work/values.yaml UPGRADE_FORMER_KINDS=$tree/charts/elastichub/crds UPGRADE_NOTEBOOKS=${UPGRADE_NOTEBOOKS:-3}
 HUB_URL=$(address proxy-public) GATEWAY_URL=$(address gateway-public)
 HUB_API_TOKEN=$(secret hub api-token) GATEWAY_TOKEN=$(secret gateway-client token)
 export HUB_URL GATEWAY_URL HUB_API_TOKEN GATEWAY_TOKEN

@@ -44,7 +44,9 @@ func newWorld(t *testing.T) *world {
 	for _, name := range []string{"UPGRADE_FORMER", "UPGRADE_FORMER_IMAGE", "UPGRADE_FORMER_NOTEBOOK", "UPGRADE_VALUES", "UPGRADE_NOTEBOOKS"} {
 		require.NotEmpty(t, os.Getenv(name), "run make upgrade-test")
 	}
-	if w.release() != w.former { // of an attempt before
+	// What an attempt before has brought.
+	w.must("replace", "-f", os.Getenv("UPGRADE_FORMER_KINDS"))
+	if w.release() != w.former {
 		w.script("helm rollback elastichub 1 -n " + w.Namespace)
 		w.rolledBack()
 	}
@@ -295,7 +297,7 @@ func (p *printing) goesOn() {
 		return p.last
 	}
 	before := now()
-	p.n.w.eventually(30*time.Second, "a line of "+p.n.name, func() bool { return now() > before })
+	p.n.w.eventually(time.Minute, "a line of "+p.n.name, func() bool { return now() > before })
 }
 
 // end interrupts it: each line came once, from the first to the last.
