@@ -68,12 +68,7 @@ func (a *farAgents) ParkByHand(context.Context, string, keys.Secrets, time.Durat
 // when that has lasted too long, and what people read names both releases.
 func TestKernelsWhoseAgentIsTooFarApart(t *testing.T) {
 	n := kerneltest.NewNamespace(t)
-	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}
-	gw.Spec.CullIdleTimeout = ptr.To[int32](3600)
-	n.Make(gw, kerneltest.GPUSpec("gpu", 0))
-	key := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: podspec.KeySecretName(gw)}, StringData: map[string]string{podspec.KeyName: keys.Secret{}.Hex()}}
-	key.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(gw, v1alpha1.GroupVersion.WithKind("JupyterGateway"))}
-	n.Make(key)
+	gatewayWithKey(n, 3600)
 	k := kerneltest.Kernel("k", "gw", "gpu")
 	n.Make(k)
 	pod := &corev1.Pod{}

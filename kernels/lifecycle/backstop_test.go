@@ -283,15 +283,20 @@ func (a *silentAgents) Report(_ context.Context, ip string, secrets keys.Secrets
 	return protocol.Report{}, errors.New("no answer")
 }
 
-// TestEveryAgentIsAsked, with the secret of its run, on a real API server.
-func TestEveryAgentIsAsked(t *testing.T) {
-	n := kerneltest.NewNamespace(t)
+// gatewayWithKey makes a gateway that parks kernels after so many seconds, its key, and a kernelspec without GPUs.
+func gatewayWithKey(n kerneltest.Namespace, seconds int32) {
 	gw := &v1alpha1.JupyterGateway{ObjectMeta: metav1.ObjectMeta{Name: "gw"}}
-	gw.Spec.CullIdleTimeout = ptr.To[int32](1)
+	gw.Spec.CullIdleTimeout = ptr.To(seconds)
 	n.Make(gw, kerneltest.GPUSpec("gpu", 0))
 	key := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: podspec.KeySecretName(gw)}, StringData: map[string]string{podspec.KeyName: keys.Secret{}.Hex()}}
 	key.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(gw, v1alpha1.GroupVersion.WithKind("JupyterGateway"))}
 	n.Make(key)
+}
+
+// TestEveryAgentIsAsked, with the secret of its run, on a real API server.
+func TestEveryAgentIsAsked(t *testing.T) {
+	n := kerneltest.NewNamespace(t)
+	gatewayWithKey(n, 1)
 	agents := &silentAgents{idle: map[string]time.Duration{"10.0.0.1": 5 * time.Minute}}
 	cfg := podspec.Config{Image: "x", KernelImage: "x"}
 	b := newBackstop(podspec.NewBuilder(cfg), n.Client, n.Client, agents)
