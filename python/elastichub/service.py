@@ -114,7 +114,7 @@ class Service:
     async def start(self, key, request, others=(), display_name="", trace=None):
         """others are Hub users who are known to be somebody else; trace are headers that say
         which trace the start belongs to."""
-        query = {"name": key.server, **({"others": ",".join(others)} if others else {})}
+        query = _query_of(key, others)
         if display_name:
             query["display_name"] = display_name
         answer = await self._call(
@@ -124,7 +124,7 @@ class Service:
 
     async def host(self, key, others=()):
         """The host of the server's address, whether there is the server or not."""
-        query = {"name": key.server, **({"others": ",".join(others)} if others else {})}
+        query = _query_of(key, others)
         return _parsed(await self._call("GET", key, "server/host", query), {"host"})["host"]
 
     async def state(self, key, start=""):
@@ -360,6 +360,11 @@ class Service:
         if detail and detail != self._apart:
             app_log.error("%s", detail)
         self._apart = detail
+
+
+def _query_of(key, others):
+    """The query that names a server; others are Hub users who are known to be somebody else."""
+    return {"name": key.server, **({"others": ",".join(others)} if others else {})}
 
 
 def _why(error):
