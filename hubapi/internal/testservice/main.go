@@ -167,10 +167,11 @@ func (a *access) process(request spawner.Request) (string, func(), error) {
 	if err != nil {
 		return "", nil, err
 	}
-	url := "http://" + at(strconv.Itoa(port))
+	scheme := "http"
 	if server != nil {
-		url = fmt.Sprintf("https://%s:%d", inmemory.Host, port)
+		scheme = "https"
 	}
+	url := scheme + "://" + at(strconv.Itoa(port))
 	command := exec.Command(request.Command[0], append(request.Command[1:len(request.Command):len(request.Command)], request.Args...)...)
 	command.Stderr = os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
