@@ -41,7 +41,7 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	w := &world{T: t, Demo: d, former: os.Getenv("UPGRADE_FORMER"), formerImage: os.Getenv("UPGRADE_FORMER_IMAGE"),
 		hub: client.Gateway{URL: d.HubURL + "/hub/api", Token: os.Getenv("HUB_API_TOKEN")}}
-	for _, name := range []string{"UPGRADE_FORMER", "UPGRADE_FORMER_IMAGE", "UPGRADE_FORMER_NOTEBOOK", "UPGRADE_VALUES", "UPGRADE_NOTEBOOKS"} {
+	for _, name := range []string{"UPGRADE_FORMER", "UPGRADE_FORMER_IMAGE", "UPGRADE_FORMER_NOTEBOOK", "UPGRADE_FORMER_KINDS", "UPGRADE_VALUES", "UPGRADE_NOTEBOOKS"} {
 		require.NotEmpty(t, os.Getenv(name), "run make upgrade-test")
 	}
 	// What an attempt before has brought.
