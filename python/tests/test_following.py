@@ -13,6 +13,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClosedError, websocket_connect
 
 import test_documents
+from elastichub.notebook.documents.notebooks import ASIDE
 from peer import Kernel, message, until
 from test_documents import ANOTHER, COUNT, PICTURE, PROOF, UPDATES, numbers, shown
 
@@ -276,6 +277,16 @@ async def test_a_message_of_a_page_that_is_too_large(house):
     assert large is not None and page.ws.close_code is None, "the socket holds"
     for each in (follower, page):
         await each.close()
+
+
+async def test_a_server_ends_with_a_page_that_follows(house):
+    await house.notebook("1")
+    nbformat.write(nbformat.v4.new_notebook(metadata={ASIDE: {"outputs_of": house.path}}), house.home / "a-outputs.ipynb")
+    follower = await Follower(house).open()
+    await until("its files were read", lambda: follower.asides == ["a-outputs.ipynb"])
+    house.server.process.terminate()
+    await asyncio.to_thread(house.server.process.wait, 30)
+    await follower.close()
 
 
 async def test_who_may_not_see_it(house):
