@@ -60,7 +60,8 @@ export const outputOf = async (cell) => (await cell.locator('.jp-OutputArea-outp
 export async function output(cell, pattern, seconds = 60) {
   return until(`the cell's output matches ${pattern}`, async () => {
     const text = await outputOf(cell);
-    return pattern.test(text) ? text : false;
+    if (!pattern.test(text)) throw new Error(text || 'it has none');
+    return text;
   }, { seconds });
 }
 
