@@ -48,7 +48,7 @@ demo() {
 }
 hub() {
   step test/hub/all.sh
-  SCHEMATHESIS_EXAMPLES=100 step test/clients/run.sh
+  SCHEMATHESIS_EXAMPLES=60 step test/clients/run.sh
   step make --no-print-directory python-beside
 }
 people() {
