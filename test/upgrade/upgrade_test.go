@@ -119,13 +119,16 @@ type notebook struct {
 	w    *world
 	name string
 	at   client.Gateway
-	id   string // of its kernel
+	id   string // of its kernel, if it has one
 	page *client.Kernel
 }
 
 const serverToken = "upgrade"
 
-// notebook makes one, waits until it answers, and starts its kernel.
+// withKernels of the notebooks have one, besides those on GPUs: more have no room on a small machine.
+const withKernels = 18
+
+// notebook makes one and waits until it answers.
 func (w *world) notebook(name string) (*notebook, error) {
 	object, err := json.Marshal(map[string]any{
 		"apiVersion": "kubeflow.tkestack.io/v1alpha1", "kind": "JupyterNotebook", "metadata": map[string]any{"name": name},
@@ -135,7 +138,7 @@ func (w *world) notebook(name string) (*notebook, error) {
 			"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{
 				"name": "notebook", "image": os.Getenv("UPGRADE_FORMER_NOTEBOOK"), "env": []any{map[string]string{"name": "JUPYTER_TOKEN", "value": serverToken}},
 				"command":   []string{"jupyter", "server", "--ServerApp.ip=0.0.0.0", "--no-browser"},
-				"resources": map[string]any{"requests": map[string]string{"cpu": "20m", "memory": "128Mi"}, "limits": map[string]string{"memory": "512Mi"}},
+				"resources": map[string]any{"requests": map[string]string{"cpu": "5m", "memory": "128Mi"}, "limits": map[string]string{"memory": "512Mi"}},
 			}}}},
 		},
 	})
@@ -156,30 +159,43 @@ func (w *world) notebook(name string) (*notebook, error) {
 			return err
 		}
 		n.at.URL = "http://" + address
-		return n.answers("GET", "/api/kernelspecs", nil, nil, http.StatusOK)
+		return n.reachesGateway()
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	return n, nil
+}
+
+// start has it start its kernel, and run a cell.
+func (n *notebook) start() error {
 	var made struct{ Kernel struct{ ID string } }
 	if err := n.answers("POST", "/api/sessions", map[string]any{
 		"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": map[string]string{"name": "python-cpu"},
 	}, &made, http.StatusCreated); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", n.name, err)
 	}
 	n.id = made.Kernel.ID
-	n.page = &client.Kernel{Gateway: n.at, ID: n.id, Session: name, Subprotocol: wire.SubprotocolV1, Patience: 90 * time.Second}
-	if err := n.page.Open(w.Context()); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	n.page = &client.Kernel{Gateway: n.at, ID: n.id, Session: n.name, Subprotocol: wire.SubprotocolV1, Patience: 90 * time.Second}
+	if err := n.page.Open(n.w.Context()); err != nil {
+		return fmt.Errorf("%s: %w", n.name, err)
 	}
-	said, err := n.page.Run("import time; x = ['" + name + "']; print(x)")
-	if err == nil && said.Stdout != "['"+name+"']\n" {
+	said, err := n.page.Run("import time; x = ['" + n.name + "']; print(x)")
+	if err == nil && said.Stdout != "['"+n.name+"']\n" {
 		err = fmt.Errorf("the first cell says %+v", said)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", n.name, err)
 	}
-	return n, nil
+	return nil
+}
+
+// reachesGateway: the server asks it for its kernelspecs.
+func (n *notebook) reachesGateway() error {
+	if err := n.answers("GET", "/api/kernelspecs", nil, nil, http.StatusOK); err != nil {
+		return fmt.Errorf("%s: %w", n.name, err)
+	}
+	return nil
 }
 
 // within asks again until there is no fault.
@@ -540,13 +556,17 @@ func TestUpgradeAndRollBackWithoutNotice(t *testing.T) {
 			defer func() { <-slots }()
 			var err error
 			notebooks[i], err = w.notebook(fmt.Sprintf("upgrade-%d", i))
+			if err == nil && i < withKernels {
+				err = notebooks[i].start()
+			}
 			assert.NoError(t, err)
 		})
 	}
 	wait.Wait()
 	t.Cleanup(func() { w.must("delete", "jupyternotebooks", "--all", "--wait=true") })
 	require.False(t, t.Failed())
-	busy, parked, asking, idle := notebooks[0], notebooks[1], notebooks[2], notebooks[3:]
+	some := min(count, withKernels)
+	busy, parked, asking, idle, bare := notebooks[0], notebooks[1], notebooks[2], notebooks[3:some], notebooks[some:]
 	said, err := parked.page.Run("y = x; print(x is y)")
 	require.NoError(t, err)
 	require.Equal(t, "True\n", said.Stdout)
@@ -554,7 +574,7 @@ func TestUpgradeAndRollBackWithoutNotice(t *testing.T) {
 	question := asking.ask()
 	held, queued := w.onGPUs()
 	uids := map[string]string{}
-	for _, n := range notebooks {
+	for _, n := range notebooks[:some] {
 		uids[n.id] = w.kernel(n.id).Metadata.UID
 	}
 	kernelsThere := func() {
@@ -571,7 +591,7 @@ func TestUpgradeAndRollBackWithoutNotice(t *testing.T) {
 	formerAgent, pod := w.agent(busy.id)
 	require.Equal(t, w.formerImage, formerAgent)
 	lines, spawns := busy.print(), w.spawn("analyst", "admin")
-	t.Logf("%d notebooks work after %s", count, time.Since(began).Round(time.Second))
+	t.Logf("%d notebooks, and %d kernels, work after %s", count, some+len(held)+len(queued), time.Since(began).Round(time.Second))
 	spawns.noneFailed()
 
 	// Upgrade, as the page says; then what is said for who has something else roll.
@@ -592,6 +612,9 @@ func TestUpgradeAndRollBackWithoutNotice(t *testing.T) {
 	assert.Equal(t, pod, same)
 	for _, n := range idle {
 		n.has()
+	}
+	for _, n := range bare {
+		assert.NoError(t, n.reachesGateway())
 	}
 	for _, id := range held {
 		assert.Equal(t, "Ready", w.kernel(id).Status.Phase)
@@ -620,6 +643,9 @@ func TestUpgradeAndRollBackWithoutNotice(t *testing.T) {
 	parked.back("x.append(8); print(x is y, y[1:])", "True [7, 8]\n")
 	for _, n := range append(idle, asking) {
 		n.has()
+	}
+	for _, n := range bare {
+		assert.NoError(t, n.reachesGateway())
 	}
 	spawns.noneFailed()
 	spawns.stop()
