@@ -154,11 +154,13 @@ func (w *world) notebook(name string) (*notebook, error) {
 	}
 	n := &notebook{w: w, name: name, at: client.Gateway{Token: serverToken}}
 	err = within(3*time.Minute, func() error {
-		address, err := w.Kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}")
-		if err != nil {
-			return err
+		if n.at.URL == "" {
+			address, err := w.Kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}")
+			if err != nil {
+				return err
+			}
+			n.at.URL = "http://" + address
 		}
-		n.at.URL = "http://" + address
 		return n.reachesGateway()
 	})
 	if err != nil {
@@ -567,6 +569,9 @@ func TestUpgradeAndRollBackWithoutNotice(t *testing.T) {
 	require.False(t, t.Failed())
 	some := min(count, withKernels)
 	busy, parked, asking, idle, bare := notebooks[0], notebooks[1], notebooks[2], notebooks[3:some], notebooks[some:]
+	for _, n := range []*notebook{busy, asking, parked} {
+		n.has() // by another page: one that nobody reads from is cut off after a minute
+	}
 	said, err := parked.page.Run("y = x; print(x is y)")
 	require.NoError(t, err)
 	require.Equal(t, "True\n", said.Stdout)
