@@ -82,6 +82,8 @@ for _ in $(seq 120); do
   sleep 0.5
 done
 there rollout status deployment/default --timeout=180s >/dev/null
+# Twenty of them, and what the Hub starts, have room on two processors.
+there patch jupyterkernelspec python-cpu --type=merge --patch '{"spec":{"resources":{"requests":{"cpu":"10m"}}}}' >/dev/null
 step "$former runs"
 
 address() { there get service "$1" -o 'jsonpath=http://{.spec.clusterIP}:{.spec.ports[0].port}'; }
