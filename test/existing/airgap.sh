@@ -73,7 +73,7 @@ step "installed"
 forward=$!
 for _ in $(seq 100); do
   hub=$(sed -n 's/^Forwarding from \(127[^ ]*\) .*/http:\/\/\1/p' "$work/forward" | head -n 1)
-  [ -z "$hub" ] || curl -fsS -o /dev/null "$hub/hub/login" 2>/dev/null && break
+  if [ -n "$hub" ] && curl -fsS -o /dev/null "$hub/hub/login" 2>/dev/null; then break; fi
   sleep 0.5
 done
 HUB_API_TOKEN=$(there get secret hub -o 'jsonpath={.data.api-token}' | base64 -d)
