@@ -26,7 +26,7 @@ apiserver=$(pgrep -f "kube-apiserver .*$(dirname "$KUBECONFIG")/" | head -n 1)
 }
 trap finish EXIT
 
-kwok=$CACHE/tools/kwok-$kwok_version/kwok
+kwok=$ELASTICHUB_CACHE/tools/kwok-$kwok_version/kwok
 [ -x "$kwok" ] || {
   echo "fleet.sh: building KWOK $kwok_version, once" >&2
   GOBIN=$(dirname "$kwok") go install "sigs.k8s.io/kwok/cmd/kwok@$kwok_version"
