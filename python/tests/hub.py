@@ -122,7 +122,7 @@ class Hub:
         context.load_cert_chain(own.with_suffix(".crt"), own.with_suffix(".key"))
         return context
 
-    def api(self, method, path, body=None, token=API_TOKEN):
+    def api(self, method, path, body=None, token=API_TOKEN, timeout=60):
         """(status, parsed JSON or text)"""
         tls = self._tls()
         request = Request(
@@ -132,7 +132,7 @@ class Hub:
             headers={"Authorization": f"token {token}"},
         )
         try:
-            with urlopen(request, timeout=60, context=tls) as answer:
+            with urlopen(request, timeout=timeout, context=tls) as answer:
                 return answer.status, _parse(answer.read())
         except HTTPError as error:
             return error.code, _parse(error.read())

@@ -45,7 +45,8 @@ begun+=("$!")
 sed "s|\$ADDRESS|$address|g" test/hub/bench/kwok.yaml >"$work/kwok.yaml"
 awk 'BEGIN { RS = "---\n" } /kind: Node/' "$work/kwok.yaml" | "$KUBECTL" apply --filename - >/dev/null
 awk 'BEGIN { RS = "---\n" } /kind: Stage/ { printf "%s---\n", $0 }' "$work/kwok.yaml" >"$work/stages.yaml"
-"$kwok" --kubeconfig "$KUBECONFIG" --config "$work/stages.yaml" --manage-all-nodes=false \
+# A node that renews no lease is lost within a minute, and its Pods are not ready any more.
+"$kwok" --kubeconfig "$KUBECONFIG" --config "$work/stages.yaml" --manage-all-nodes=false --node-lease-duration-seconds=40 \
   --manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake >"$work/kwok.log" 2>&1 &
 begun+=("$!")
 "$KUBECTL" wait --for=condition=Ready node/kwok --timeout=60s >/dev/null || {

@@ -41,7 +41,7 @@ c.Spawner.start_timeout = 120
 def start(way, n):
     """Seconds until the Hub says that it is ready, None if it says that it failed."""
     began = time.monotonic()
-    status, answer = way.hub.api("POST", f"/users/{person(n)}/server")
+    status, answer = way.hub.api("POST", f"/users/{person(n)}/server", timeout=300)
     if status not in (201, 202):
         print(f"{way.name}: {person(n)} was answered {status} {answer}", file=sys.stderr)
         return None
