@@ -281,7 +281,8 @@ async def test_a_message_of_a_page_that_is_too_large(house):
 
 async def test_a_server_ends_with_a_page_that_follows(house):
     await house.notebook("1")
-    nbformat.write(nbformat.v4.new_notebook(metadata={ASIDE: {"outputs_of": house.path}}), house.home / "a-outputs.ipynb")
+    aside = nbformat.v4.new_notebook(metadata={ASIDE: {"outputs_of": house.path}})
+    nbformat.write(aside, house.home / "a-outputs.ipynb")
     follower = await Follower(house).open()
     await until("its files were read", lambda: follower.asides == ["a-outputs.ipynb"])
     house.server.process.terminate()
