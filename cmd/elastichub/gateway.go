@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -64,7 +62,7 @@ func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfi
 	if others, ok := lookup("ELASTICHUB_GATEWAY_ALSO_SERVES"); ok && others != "" {
 		config.AlsoServes = strings.Split(others, ",")
 	}
-	config.MessageBytes = min(config.MessageBytes, limitMemory("/sys/fs/cgroup")/10*messageTenths)
+	config.MessageBytes = min(config.MessageBytes, limitMemory(controlGroup)/10*messageTenths)
 	faults := append(logging.validate(), config.Validate())
 	if share, ok := lookup("ELASTICHUB_TRACING_SAMPLE_PERCENT"); ok {
 		percent, err := strconv.ParseFloat(share, 64)
@@ -82,24 +80,6 @@ func gatewayConfig(lookup func(string) (string, bool)) (gateway.Config, logConfi
 // messageTenths is the part of the memory that messages may take. The rest is
 // for caches and sockets, and for what is garbage but not collected yet.
 const messageTenths = 4
-
-// limitMemory returns how much memory the process may use, in bytes: GOMEMLIMIT,
-// or nine tenths of what the control group below root allows, which it then
-// tells the garbage collector. Without either it is as good as infinite.
-func limitMemory(root string) int64 {
-	limit := debug.SetMemoryLimit(-1)
-	for _, file := range []string{"memory.max", "memory/memory.limit_in_bytes"} { // version 2, 1
-		raw, err := os.ReadFile(filepath.Join(root, file))
-		if err != nil {
-			continue
-		}
-		if group, err := strconv.ParseInt(strings.TrimSpace(string(raw)), 10, 64); err == nil && group/10*9 < limit { // "max" is no limit
-			limit = group / 10 * 9
-			debug.SetMemoryLimit(limit)
-		}
-	}
-	return limit
-}
 
 func runGateway(ctx context.Context, config gateway.Config, traces tracing.Config, log *slog.Logger) error {
 	slog.SetDefault(log)

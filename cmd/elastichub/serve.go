@@ -74,7 +74,7 @@ func serve(ctx context.Context, config serveConfig) error {
 	log := config.Log.logger(ctx, os.Stdout)
 	slog.SetDefault(log)
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
-	log.Info("starting", "version", buildVersion(), "namespace", config.Namespace)
+	log.Info("starting", "version", buildVersion(), "namespace", config.Namespace, "memory", limitMemory(controlGroup))
 
 	read, err := openSecrets(config, log)
 	if err != nil {
