@@ -537,7 +537,8 @@ async def test_kernels_that_end_while_no_page_is_there(house):
     await page.close()
     assert (await house.server.api("DELETE", f"/api/kernels/{house.kernel}"))[0] == 204
     await house.written(2)
-    assert shown(house.cell("c0")) == ["again"]
+    assert shown(house.cell("c0")) == ["again", "error"]
+    assert house.cell("c0").outputs[1].ename == "KernelDeleted"
 
 
 @pytest.mark.parametrize("house", ["c.DocumentKeeper.enabled = False\n"], indirect=True)

@@ -17,7 +17,7 @@ from traitlets import Bool, Int
 from traitlets.config import LoggingConfigurable
 
 from ..frames import text
-from ..link import Link
+from ..link import GONE, Link
 from ..outlet import WINDOW
 from .cells import Book
 from .contents import Version
@@ -163,7 +163,7 @@ class DocumentKeeper(LoggingConfigurable):
             except HTTPClientError as error:
                 missing = missing + 1 if error.code == 404 else 0
                 if missing >= UNKNOWN:
-                    self._end(session)
+                    await self._deleted(session)
                 raise
 
         what = f"kernel {key[0]} session {key[1]}, without a page"
@@ -175,6 +175,11 @@ class DocumentKeeper(LoggingConfigurable):
         except Exception:
             self.log.exception("the connection to the gateway failed: %s", what)
             self._end(session)
+
+    async def _deleted(self, session):
+        """The kernel is gone for good. Its cells say so, whoever has noticed it first."""
+        await _Listener(session.outlet).put(session.conversation.bury(*GONE))
+        self._end(session)
 
     def _end(self, session):
         """Nothing will come any more."""
@@ -191,7 +196,7 @@ class DocumentKeeper(LoggingConfigurable):
         while True:
             await asyncio.sleep(LOOK)
             if key[0] not in self._kernels:
-                self._end(session)
+                await self._deleted(session)
             done = not book.unfinished()
             if loop.time() < at or not (book.news or done):
                 continue
