@@ -24,6 +24,8 @@ from tornado.tcpclient import TCPClient
 KEPT_SECONDS = 60
 # How long one may lie idle: less than whatever is in between forgets it after.
 IDLE_SECONDS = 20
+# How often one who waits for a connection looks whether it is there.
+LOOK_SECONDS = 0.25
 MAX_BODY_BYTES = 64 << 20
 
 
@@ -83,7 +85,7 @@ class Connections:
                     return await self._exchange(connection, request, feed, deadline)
                 except _Unanswered:
                     pass
-            connection = await self._connect(min(connect_seconds, deadline - loop.time()))
+            connection = await self._connect(connect_seconds, deadline)
             return await self._exchange(connection, request, feed, deadline)
         finally:
             self._room.release()
@@ -113,11 +115,18 @@ class Connections:
             connection.close()
         return None
 
-    async def _connect(self, seconds):
+    async def _connect(self, seconds, deadline):
+        """A new one, for which `seconds` are waited, in which the loop runs, and until deadline at most."""
         try:
             tls = self._certificates.context() if self._tls else None
-            stream = await self._client.connect(
-                *self._address, ssl_options=tls, max_buffer_size=MAX_BODY_BYTES, timeout=max(seconds, 0)
+            stream = await _patiently(
+                self._client.connect(
+                    *self._address,
+                    ssl_options=tls,
+                    max_buffer_size=MAX_BODY_BYTES,
+                    timeout=max(deadline - asyncio.get_running_loop().time(), 0),
+                ),
+                seconds,
             )
         except (OSError, UnicodeError, asyncio.TimeoutError) as error:
             cause = getattr(error, "real_error", None) or error
@@ -144,6 +153,26 @@ class Connections:
     def _drop_idle(self):
         while self._idle:
             self._idle.pop().close()
+
+
+async def _patiently(connecting, seconds):
+    """The stream. A Hub that starts a hundred servers at once is busy for seconds, in which nothing that has come is
+    looked at: that long nobody has waited. Raises asyncio.TimeoutError; what comes later is hung up."""
+    attempt = asyncio.ensure_future(connecting)
+    try:
+        for _ in range(max(round(seconds / LOOK_SECONDS), 1)):
+            await asyncio.wait({attempt}, timeout=LOOK_SECONDS)
+            if attempt.done():
+                return attempt.result()
+        raise asyncio.TimeoutError(f"no connection within {seconds:g} s")
+    finally:
+        if not attempt.done():
+            attempt.add_done_callback(_hang_up)
+
+
+def _hang_up(attempt):
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
 
 
 class _Certificates:

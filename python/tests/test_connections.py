@@ -5,7 +5,9 @@ import socket
 import ssl
 import struct
 import subprocess
+import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -307,6 +309,25 @@ async def test_nobody_there():
 def test_an_address_that_is_none_is_told(url):
     with pytest.raises(ValueError):
         Connections(url, None, 1)
+
+
+async def test_a_hub_that_is_busy_itself_has_not_waited():
+    async with peer(OK) as p:
+        asking = asyncio.ensure_future(ask(Connections(p.url, None, 1), connect_seconds=0.5))
+        await asyncio.sleep(0)
+        time.sleep(1)  # as a Hub that starts many servers
+        assert (await asking).body == b"ok"
+
+
+async def test_a_connection_that_comes_too_late_is_hung_up(monkeypatch):
+    comes, hung_up = asyncio.get_running_loop().create_future(), []
+    monkeypatch.setattr(elastichub.connections.TCPClient, "connect", lambda *_, **__: comes)
+    with pytest.raises(NotConnected) as raised:
+        await ask(Connections("http://127.0.0.1:1", None, 1), connect_seconds=0.5)
+    assert raised.value.late
+    comes.set_result(SimpleNamespace(close=lambda: hung_up.append(True)))
+    await asyncio.sleep(0)
+    assert hung_up == [True]
 
 
 async def test_headers_hold_no_line_break():
