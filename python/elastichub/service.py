@@ -67,6 +67,7 @@ class Service:
         self._doubtful = set()
         self._compared: Snapshot | None = None
         self._given_up = {}  # start → (key, until when it is looked for)
+        self.stops = 0  # that the Hub waits for now
         self._watching = None
         self._apart = ""  # why the service refuses this class
         self._ended: dict[ServerKey, float] = {}  # when they did of late, oldest first

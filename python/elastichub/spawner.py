@@ -39,6 +39,9 @@ SETTLE_SECONDS = 10
 CLEANUP_SECONDS = 5
 # How long a stop is asked for again when it is refused, by a wrong token say.
 STOP_REFUSED_SECONDS = 10
+# How often a stop is looked at at most, and how many looks at all of them the Hub takes in a second.
+STOP_LOOK_SECONDS = 0.5
+STOP_LOOKS = 20
 # How long the Hub may take from a form's choice to the start of the server.
 HAND_OVER_SECONDS = 3
 # What a link may fill in.
@@ -682,6 +685,13 @@ class ElasticSpawner(Spawner):
     # --- the end
 
     async def stop(self, now=False):
+        self._service.stops += 1
+        try:
+            await self._stop()
+        finally:
+            self._service.stops -= 1
+
+    async def _stop(self):
         await self._answered()
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -708,7 +718,7 @@ class ElasticSpawner(Spawner):
                     f"{self._log_name} did not stop in {deadline - began:.0f} seconds"
                 )
             await asyncio.sleep(pause)
-            pause = min(2 * pause, 0.5)
+            pause = max(min(2 * pause, STOP_LOOK_SECONDS), self._service.stops / STOP_LOOKS)
         self._nothing_runs = True
         self._changed_at = loop.time()
         self._service.ended(self._running_key)

@@ -883,6 +883,19 @@ async def test_stop_waits_until_it_is_gone():
         assert (len(d.of("stop")), len(d.of("state"))) == (1, 3)
 
 
+async def test_many_stops_share_the_looks_that_a_hub_takes(monkeypatch):
+    monkeypatch.setattr("elastichub.spawner.STOP_LOOKS", 10)
+    loop = asyncio.get_running_loop()
+    async with double() as d:
+        stopping, stopped = (answer(state("s1", p)) for p in ("Stopping", "Stopped"))
+        spawners = [spawner_at(d.url, f"user-{n}") for n in range(10)]
+        d.will(stop="stop", state=[stopping] * 25 + [stopped])
+        began = loop.time()
+        await asyncio.gather(*(s.stop() for s in spawners))
+        assert loop.time() - began > 2, "each is looked at at once, after 0.25 s, and then once a second"
+        assert len(d.of("state")) == 35
+
+
 async def test_stop_ends_what_somebody_starts_meanwhile():
     async with double() as d:
         started, stopping, stopped = (
