@@ -37,7 +37,7 @@ test/packages.sh gcc libc6-dev
 step make --no-print-directory race
 step python/test.sh
 step make --no-print-directory python-beside
-step SOAK_CYCLES=3000 test/gotest.sh ./test/soak -count=1 -timeout 60m
+step SOAK_CYCLES=3000 GOTEST_FORMAT=standard-verbose test/gotest.sh ./test/soak -count=1 -timeout 60m
 step KEEP_LONG=1 KEEP_PROGRAMS=3000 python/keep/test.sh
 step SCHEMATHESIS_EXAMPLES=500 make --no-print-directory client-tests
 

@@ -172,20 +172,26 @@ func (w *world) work(people []*person, count int, counted *done, disturb func(i 
 	}
 	over := make(chan struct{})
 	go func() { group.Wait(); close(over) }()
-	for i := 0; ; i++ {
-		if disturb != nil {
-			disturb(i)
-		}
+	began, tell := time.Now(), time.NewTicker(time.Minute)
+	defer tell.Stop()
+	for i := 0; ; {
 		var pause <-chan time.Time
 		if disturb != nil {
+			disturb(i)
+			i++
 			pause = time.After(2 * time.Second)
 		}
-		select {
-		case <-over:
-			require.False(w.t, w.t.Failed())
-			w.endStrays(counted)
-			return
-		case <-pause:
+		for paused := false; !paused; {
+			select {
+			case <-over:
+				require.False(w.t, w.t.Failed())
+				w.endStrays(counted)
+				return
+			case <-tell.C:
+				w.t.Logf("%d of %d cycles after %s", int64(count)-max(0, left.Load()), count, time.Since(began).Round(time.Second))
+			case <-pause:
+				paused = true
+			}
 		}
 	}
 }
