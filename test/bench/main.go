@@ -55,7 +55,7 @@ type part struct {
 
 var parts = []part{
 	{"roundtrip", 5 * time.Minute, roundTrips},
-	{"throughput", 3 * time.Minute, throughput},
+	{"throughput", 4 * time.Minute, throughput},
 	{"memory", 2 * time.Minute, memory},
 	{"restart", 3 * time.Minute, restarts},
 	{"objects", 20 * time.Minute, objects},
@@ -78,6 +78,8 @@ func run() error {
 		switch os.Args[1] { // what the bench starts of itself
 		case "agents":
 			return agents(os.Args[2])
+		case "pipe":
+			return pipeWriter(os.Args[2])
 		case "elastichub":
 			return profiled(os.Args[2], os.Args[3:])
 		}

@@ -68,7 +68,7 @@ func toneOf(way string) tone {
 	switch {
 	case strings.HasPrefix(way, "elastichub"):
 		return toneOurs
-	case way == directWay:
+	case way == directWay, way == pipeWay:
 		return toneReference
 	}
 	return tonePeer

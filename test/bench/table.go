@@ -96,10 +96,13 @@ func ratio(a, b float64) string { return fmt.Sprintf("%.1f times", a/b) }
 func flowRows(raw []byte) ([]row, string, error) {
 	all, versions, err := decode[[]flow](raw)
 	var rows []row
-	var direct flow // that precedes those of its kind
+	var direct, bare flow // that precede those of their kind
 	for i, f := range all {
-		if f.Way == directWay {
+		switch f.Way {
+		case directWay:
 			direct = f
+		case pipeWay:
+			bare = f
 		}
 		if toneOf(f.Way) != toneOurs {
 			continue
@@ -114,8 +117,8 @@ func flowRows(raw []byte) ([]row, string, error) {
 		r := row{what: what, ours: ours}
 		if i+1 < len(all) {
 			theirs := all[i+1]
-			r.theirs = fmt.Sprintf("EG: %s/s, %s MB/s, lost %d: %s; direct ZMQ: %s/s, %s MB/s", plain(theirs.PerSec), plain(theirs.MBPerS), theirs.Lost,
-				ratio(f.PerSec, theirs.PerSec), plain(direct.PerSec), plain(direct.MBPerS))
+			r.theirs = fmt.Sprintf("EG: %s/s, %s MB/s, lost %d: %s; direct ZMQ: %s/s, %s MB/s; %s: %s/s, %s MB/s", plain(theirs.PerSec), plain(theirs.MBPerS), theirs.Lost,
+				ratio(f.PerSec, theirs.PerSec), plain(direct.PerSec), plain(direct.MBPerS), pipeWay, plain(bare.PerSec), plain(bare.MBPerS))
 		}
 		if f.Kind == "flood" {
 			r.wanted = "10 times"

@@ -71,6 +71,17 @@ func throughput(ctx context.Context, b *bench) (any, error) {
 			return nil, err
 		}
 		all = append(all, direct)
+		if k.egFloods > 0 {
+			p, err := startPipe(ctx, b)
+			if err != nil {
+				return nil, err
+			}
+			bare, err := floods(ctx, b, p, pipeWay, k, k.count, k.floods, p.process, nil)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, bare)
+		}
 		for _, f := range k.ways {
 			id, agent, err := ours.kernel(ctx, b.synthetic())
 			if err != nil {
