@@ -26,8 +26,12 @@ type weight struct{ Goroutines, Files, Heap, Resident float64 }
 // weigh asks a process for its metrics.
 func (p *part) weigh() weight {
 	p.w.t.Helper()
-	resp, err := http.Get(p.metric)
-	require.NoError(p.w.t, err)
+	var resp *http.Response
+	p.w.until(p.name+" does not tell what it holds", func() (is bool) { // a connection may outlive its time-outs in a moment
+		var err error
+		resp, err = http.Get(p.metric)
+		return err == nil
+	})
 	defer resp.Body.Close()
 	var found weight
 	into := map[string]*float64{
@@ -37,6 +41,7 @@ func (p *part) weigh() weight {
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		name, value, _ := strings.Cut(lines.Text(), " ")
 		if to := into[name]; to != nil {
+			var err error
 			*to, err = strconv.ParseFloat(value, 64)
 			require.NoError(p.w.t, err)
 		}

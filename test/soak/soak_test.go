@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,12 +63,13 @@ func TestNothingGrows(t *testing.T) {
 	// Whatever is made once is made in the first cycles.
 	w.work(people, max(len(people), n/10), &counted, nil)
 	before := w.settled()
-	processes, agents := w.weighAll(), ours()
+	processes, agents, begun := w.weighAll(), ours(), w.begun()
 
 	w.work(people, n/2, &counted, func(i int) { w.disturb(i, &counted) })
 	after := w.comesBackTo(before, "after watches have broken")
 	assert.InDelta(t, before.Bytes, after.Bytes, float64(before.Bytes)/20, "bytes in etcd")
 	same, still := w.weighAll(), ours()
+	assert.Equal(t, begun, w.begun(), "processes live on: one that has begun anew says nothing of those before")
 	for name, was := range processes {
 		t.Logf("%s: %s; before: %s", name, same[name], was)
 		flat(t, name, was, same[name], w.clock != nil)
@@ -136,14 +138,47 @@ func (w *world) weighAll() map[string]weight {
 		weigh()
 		return all
 	}
-	w.clock.Pass(w.t, 2*time.Hour)
+	w.pass(2 * time.Hour)
 	for range 5 {
 		time.Sleep(2 * time.Second)
-		w.clock.Pass(w.t, 3*time.Minute)
+		w.pass(3 * time.Minute)
 		time.Sleep(200 * time.Millisecond)
 		weigh()
 	}
 	return all
+}
+
+// begun is how often each process has.
+func (w *world) begun() (starts []int) {
+	for _, p := range append(w.services[:], w.gateways[:]...) {
+		p.mu.Lock()
+		starts = append(starts, p.starts)
+		p.mu.Unlock()
+	}
+	return starts
+}
+
+// withinLease is how far clocks are moved at once: a leader has to renew its lease within 10 s.
+const withinLease = 8 * time.Second
+
+// pass moves clocks while who leads goes on to lead. Were they moved by hours at once, the first to look afterwards would
+// lead, and the one that did would end, and come again, as light as any process that begins.
+func (w *world) pass(d time.Duration) {
+	w.t.Helper()
+	for left := d; left > 0; left -= withinLease {
+		before := w.renewed()
+		w.clock.Pass(w.t, min(left, withinLease))
+		w.until("the leader does not renew its lease", func() bool { return !w.renewed().Equal(before) })
+	}
+}
+
+// renewed is when the leader renewed its lease; the zero time if that cannot be seen.
+func (w *world) renewed() time.Time {
+	var lease coordinationv1.Lease
+	if w.api.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: "elastichub-controllers"}, &lease) != nil || lease.Spec.RenewTime == nil {
+		return time.Time{}
+	}
+	return lease.Spec.RenewTime.Time
 }
 
 // lighter is the least of both: what is there for a moment, as in a process that begins or ends to lead, is no growth.
