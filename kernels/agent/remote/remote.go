@@ -5,16 +5,16 @@ package remote
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/elastichub/elastichub/kernels/agent/keys"
@@ -35,17 +35,18 @@ const keptFor = 90 * time.Second
 
 // Caller calls agents that listen on one port. It is safe for concurrent use.
 type Caller struct {
-	port  int
-	seen  *skew.Seen
-	calls *http.Client
+	port int
+	seen *skew.Seen
+
+	mu    sync.Mutex
+	lines map[peer]*line
+	swept time.Time // when those that are not used any more were let go of
 }
 
 // NewCaller makes a caller of agents on that port. seen notes their releases; nil: nobody wants
 // to know.
 func NewCaller(port int, seen *skew.Seen) *Caller {
-	return &Caller{port: port, seen: seen, calls: &http.Client{
-		Transport: &http.Transport{DialTLSContext: dial, MaxIdleConnsPerHost: 1, IdleConnTimeout: keptFor},
-	}}
+	return &Caller{port: port, seen: seen, lines: map[peer]*line{}, swept: time.Now()}
 }
 
 // peer is the agent of one run: an address may be another Pod's later.
@@ -54,21 +55,32 @@ type peer struct {
 	secret  keys.Secret
 }
 
-// host stands for a peer in URLs, by which connections are kept: none is used for another
-// run, which would be shown this one's secret.
-func (p peer) host() string {
-	sum := sha256.Sum256([]byte(p.secret.Bearer() + " " + p.address))
-	return hex.EncodeToString(sum[:])
+// line leads to one agent, and to nobody else who has its address later: that one would be shown this one's secret. Its
+// transport is its own. One for all would remember each agent that did not answer for as long as the service runs: net/http
+// keeps a queue of who waits for a connection to a host until one of them comes free.
+type line struct {
+	calls *http.Client
+	used  time.Time
 }
 
-type peerKey struct{}
-
-// dial connects to the peer of a call, which has to be the agent that holds its secret.
-func dial(ctx context.Context, network, _ string) (net.Conn, error) {
-	p, known := ctx.Value(peerKey{}).(peer)
-	if !known {
-		return nil, errors.New("remote: a call of nobody")
+// line returns the client for an agent.
+func (c *Caller) line(to peer) *http.Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if now.Sub(c.swept) > keptFor {
+		c.swept = now
+		maps.DeleteFunc(c.lines, func(_ peer, l *line) bool { return now.Sub(l.used) > keptFor }) // it has no connection any more
 	}
+	if c.lines[to] == nil {
+		c.lines[to] = &line{calls: &http.Client{Transport: &http.Transport{DialTLSContext: to.dial, MaxIdleConns: 1, IdleConnTimeout: keptFor}}}
+	}
+	c.lines[to].used = now
+	return c.lines[to].calls
+}
+
+// dial connects to the agent, which has to hold the secret.
+func (p peer) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	return (&tls.Dialer{Config: p.secret.ClientTLS()}).DialContext(ctx, network, p.address)
@@ -229,15 +241,15 @@ func (c *Caller) askAs(ctx context.Context, ip string, secret keys.Secret, metho
 		content = bytes.NewReader(raw)
 	}
 	to := peer{address: net.JoinHostPort(ip, strconv.Itoa(c.port)), secret: secret}
-	req, err := http.NewRequestWithContext(context.WithValue(ctx, peerKey{}, to), method, "https://"+to.host()+path, content)
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+to.address+path, content)
 	if err != nil {
 		return 0, fmt.Errorf("remote: %w", err)
 	}
-	req.Header, req.Host = protocol.Header(secret), to.address
+	req.Header = protocol.Header(secret)
 	tracing.Send(ctx, req.Header)
-	resp, err := c.calls.Do(req)
+	resp, err := c.line(to).Do(req)
 	if err != nil {
-		if cause := errors.Unwrap(err); cause != nil { // it names the host, which means nothing to anybody
+		if cause := errors.Unwrap(err); cause != nil { // the rest is said below
 			err = cause
 		}
 		return 0, fmt.Errorf("remote: %s %s of %s: %w", method, path, to.address, err)
