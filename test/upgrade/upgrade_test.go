@@ -505,10 +505,9 @@ func (n *notebook) has() {
 	n.back("print(x)", "['"+n.name+"']\n")
 }
 
-// onGPUs starts more kernels than there are GPUs for, and returns which have one and which wait.
-func (w *world) onGPUs() (held, queued []string) {
+// onGPUs starts more kernels than there are GPUs for, and returns how many there are, which kernels have one and which wait.
+func (w *world) onGPUs() (gpus int, held, queued []string) {
 	w.Helper()
-	gpus := 0
 	for _, n := range strings.Fields(w.must("get", "nodes", "-o", `jsonpath={.items[*].status.allocatable.nvidia\.com/gpu}`)) {
 		count, err := strconv.Atoi(n)
 		require.NoError(w, err)
@@ -516,7 +515,7 @@ func (w *world) onGPUs() (held, queued []string) {
 	}
 	if gpus == 0 {
 		w.Log("no node has a GPU: nobody waits for one")
-		return nil, nil
+		return 0, nil, nil
 	}
 	var all []string
 	for range gpus + 1 {
@@ -537,7 +536,60 @@ func (w *world) onGPUs() (held, queued []string) {
 		}
 		return len(held) > 0 && len(queued) > 0 && len(held)+len(queued) == len(all)
 	})
-	return held, queued
+	return gpus, held, queued
+}
+
+// lending looks again and again for how many GPUs Pods have been made, whether a node has taken them or not: more than
+// there are is what two leaders, or one that has forgotten, would admit.
+type lending struct {
+	w      *world
+	gpus   int
+	cancel context.CancelFunc
+	over   sync.WaitGroup
+	looks  int
+	beyond time.Duration
+}
+
+func (w *world) lend(gpus int) *lending {
+	ctx, cancel := context.WithCancel(w.Context())
+	l := &lending{w: w, gpus: gpus, cancel: cancel}
+	l.over.Go(func() {
+		for last := time.Now(); ctx.Err() == nil; time.Sleep(time.Second) {
+			pods, err := w.Kubectl("get", "pods", "-o",
+				`go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.status.phase}}{{range .spec.containers}} {{with .resources.limits}}{{index . "nvidia.com/gpu"}}{{end}}{{end}}{{"\n"}}{{end}}{{end}}`)
+			if err != nil {
+				continue
+			}
+			lent := 0
+			for line := range strings.Lines(pods) {
+				fields := strings.Fields(strings.ReplaceAll(line, "<no value>", ""))
+				if len(fields) == 0 || fields[0] != "Running" && fields[0] != "Pending" {
+					continue
+				}
+				for _, count := range fields[1:] {
+					n, _ := strconv.Atoi(count)
+					lent += n
+				}
+			}
+			l.looks++
+			if lent > gpus {
+				l.beyond += time.Since(last)
+			}
+			last = time.Now()
+		}
+	})
+	w.Cleanup(func() { cancel(); l.over.Wait() })
+	return l
+}
+
+// end says for how long Pods had more GPUs than there are.
+func (l *lending) end() {
+	l.w.Helper()
+	l.cancel()
+	l.over.Wait()
+	l.w.Logf("%d GPUs, %d looks at whom they are lent to; beyond them: %s", l.gpus, l.looks, l.beyond)
+	assert.Zero(l.w, l.beyond)
+	assert.Greater(l.w, l.looks, 10)
 }
 
 // TestUpgradeAndRollBackWithoutNotice: the release before this one becomes this one, and that
@@ -577,7 +629,8 @@ func TestUpgradeAndRollBackWithoutNotice(t *testing.T) {
 	require.Equal(t, "True\n", said.Stdout)
 	parked.park(1)
 	question := asking.ask()
-	held, queued := w.onGPUs()
+	gpus, held, queued := w.onGPUs()
+	lent := w.lend(gpus)
 	uids := map[string]string{}
 	for _, n := range notebooks[:some] {
 		uids[n.id] = w.kernel(n.id).Metadata.UID
@@ -654,6 +707,7 @@ func TestUpgradeAndRollBackWithoutNotice(t *testing.T) {
 	}
 	spawns.noneFailed()
 	spawns.stop()
+	lent.end()
 	image, same = w.agent(busy.id)
 	assert.Equal(t, []string{w.formerImage, pod}, []string{image, same}, "the same process to the end")
 	lines.end()
