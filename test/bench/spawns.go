@@ -97,7 +97,7 @@ func drawSpawns(raw []byte) (string, error) {
 		}
 		last := &c.groups[len(c.groups)-1]
 		last.bars = append(last.bars, bar{label: s.Way, value: s.P50, whisker: s.P95, tone: toneOf(s.Way),
-			text: fmt.Sprintf("%.2f, p95 %.2f; Hub %.0f ms", s.P50, s.P95, 1e3*s.Start.HubCPU)})
+			text: fmt.Sprintf("%.1f / %.1f; Hub %.0f ms", s.P50, s.P95, 1e3*s.Start.HubCPU)})
 	}
 	return c.svg(), err
 }
