@@ -1,40 +1,35 @@
 package remote
 
 import (
-	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/elastichub/elastichub/kernels/agent/keys"
 )
 
-// TestAgentsThatAreGoneAreForgotten calls agents of which none is there: what is kept of them is gone when it cannot be used.
+// TestAgentsThatAreGoneAreForgotten: what is kept of an agent is gone when it cannot be used any more.
 func TestAgentsThatAreGoneAreForgotten(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := l.Addr().(*net.TCPAddr).Port
-	require.NoError(t, l.Close())
-	c := NewCaller(port, nil)
-	for n := range 100 {
-		_, err := c.Idle(t.Context(), "127.0.0.1", keys.Secrets{{byte(n)}})
-		require.Error(t, err)
-	}
-	require.Equal(t, 100, len(c.lines), "each has one of its own")
-	synctest.Test(t, func(*testing.T) {
-		now := time.Now()
-		c.swept = now
-		for _, l := range c.lines {
-			l.used = now
+	synctest.Test(t, func(t *testing.T) {
+		c := NewCaller(1, nil)
+		there := peer{address: "there"}
+		for range 5 {
+			for n := range 100 {
+				c.line(peer{address: "gone", secret: keys.Secret{byte(n)}})
+			}
+			kept := c.line(there)
+			time.Sleep(keptFor / 2)
+			assert.Same(t, kept, c.line(there), "its connection is used again")
+			assert.Len(t, c.lines, 101, "they may still have a connection")
+			time.Sleep(keptFor)
+			assert.Same(t, kept, c.line(there))
+			time.Sleep(keptFor / 2)
+			assert.Len(t, c.lines, 1)
+			time.Sleep(2 * keptFor)
+			assert.Empty(t, c.lines)
+			assert.False(t, c.sweeping)
 		}
-		time.Sleep(keptFor)
-		c.line(peer{address: "one who is there"})
-		assert.Equal(t, 101, len(c.lines), "they may still have a connection")
-		time.Sleep(time.Second)
-		c.line(peer{address: "one who is there"})
-		assert.Equal(t, 1, len(c.lines))
 	})
 }

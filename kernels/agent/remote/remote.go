@@ -38,15 +38,15 @@ type Caller struct {
 	port int
 	seen *skew.Seen
 
-	mu    sync.Mutex
-	lines map[peer]*line
-	swept time.Time // when those that are not used any more were let go of
+	mu       sync.Mutex
+	lines    map[peer]*line
+	sweeping bool // sweep will be called
 }
 
 // NewCaller makes a caller of agents on that port. seen notes their releases; nil: nobody wants
 // to know.
 func NewCaller(port int, seen *skew.Seen) *Caller {
-	return &Caller{port: port, seen: seen, lines: map[peer]*line{}, swept: time.Now()}
+	return &Caller{port: port, seen: seen, lines: map[peer]*line{}}
 }
 
 // peer is the agent of one run: an address may be another Pod's later.
@@ -67,16 +67,25 @@ type line struct {
 func (c *Caller) line(to peer) *http.Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	if now.Sub(c.swept) > keptFor {
-		c.swept = now
-		maps.DeleteFunc(c.lines, func(_ peer, l *line) bool { return now.Sub(l.used) > keptFor }) // it has no connection any more
+	if !c.sweeping {
+		c.sweeping = true
+		time.AfterFunc(keptFor, c.sweep)
 	}
 	if c.lines[to] == nil {
 		c.lines[to] = &line{calls: &http.Client{Transport: &http.Transport{DialTLSContext: to.dial, MaxIdleConns: 1, IdleConnTimeout: keptFor}}}
 	}
-	c.lines[to].used = now
+	c.lines[to].used = time.Now()
 	return c.lines[to].calls
+}
+
+// sweep lets go of the lines that have no connection any more, and will do so again as long as there are any.
+func (c *Caller) sweep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.lines, func(_ peer, l *line) bool { return time.Since(l.used) >= keptFor })
+	if c.sweeping = len(c.lines) > 0; c.sweeping {
+		time.AfterFunc(keptFor, c.sweep)
+	}
 }
 
 // dial connects to the agent, which has to hold the secret.
