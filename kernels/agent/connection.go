@@ -76,15 +76,16 @@ func freePorts(n int) ([]int, error) {
 			return nil, err
 		}
 		port := lowestPort + int(offset.Int64())
+		if _, given := promised.LoadOrStore(port, true); given {
+			continue // to listen there for a moment would be in the way of the kernel that is to
+		}
 		l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", loopback, port))
 		if err != nil {
+			promised.Delete(port)
 			last = err
 			continue
 		}
 		held = append(held, l)
-		if _, given := promised.LoadOrStore(port, true); given {
-			continue
-		}
 		if ports = append(ports, port); len(ports) == n {
 			return ports, nil
 		}
