@@ -547,6 +547,7 @@ type lending struct {
 	cancel context.CancelFunc
 	over   sync.WaitGroup
 	looks  int
+	most   int // that were lent at once
 	beyond time.Duration
 }
 
@@ -572,6 +573,7 @@ func (w *world) lend(gpus int) *lending {
 				}
 			}
 			l.looks++
+			l.most = max(l.most, lent)
 			if lent > gpus {
 				l.beyond += time.Since(last)
 			}
@@ -587,8 +589,9 @@ func (l *lending) end() {
 	l.w.Helper()
 	l.cancel()
 	l.over.Wait()
-	l.w.Logf("%d GPUs, %d looks at whom they are lent to; beyond them: %s", l.gpus, l.looks, l.beyond)
+	l.w.Logf("%d GPUs, %d looks at whom they are lent to, %d at most; beyond them: %s", l.gpus, l.looks, l.most, l.beyond)
 	assert.Zero(l.w, l.beyond)
+	assert.Equal(l.w, l.gpus > 0, l.most > 0, "who holds one is seen")
 	assert.Greater(l.w, l.looks, 10)
 }
 
