@@ -15,6 +15,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
 	"github.com/elastichub/elastichub/groups"
@@ -56,7 +57,7 @@ var (
 		"": nil, "down": groups.ErrUnavailable, "old sign-in": groups.ErrSignInExpired, "faulty policy": groups.ErrInvalidPolicy,
 	}
 	startFaults = map[string]error{
-		"": nil, "removing": spawner.ErrRemoving, "another host": spawner.ErrOtherHost, "slow": context.DeadlineExceeded, "unforeseen": errors.New("disk full on node-7"),
+		"": nil, "removing": spawner.ErrRemoving, "another host": spawner.ErrOtherHost, "slow": context.DeadlineExceeded, "busy cluster": apierrors.NewTooManyRequests("later", 1), "unforeseen": errors.New("disk full on node-7"),
 		"unclear home": &spawner.UnclearOwnerError{Claim: "claim-researcher", User: "researcher", Owner: spawner.HubUser{ID: 7, Created: clock.Unix()}, Made: clock},
 	}
 )

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/clusterfault"
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/skew"
@@ -224,6 +225,10 @@ func describe(err error) (p problem, retry bool) {
 			}
 			return p, r.retry
 		}
+	}
+	if clusterfault.Passes(err) || clusterfault.Lost(err) {
+		return problem{Type: problemType + "cluster-busy", Title: "The cluster is busy", Status: http.StatusServiceUnavailable,
+			Detail: "The cluster does not take the request at the moment. Running servers are not affected. Please try again in a minute."}, true
 	}
 	return problem{Type: problemType + "internal", Title: "Internal error", Status: http.StatusInternalServerError,
 		Detail: "Something went wrong. The request id helps an administrator to find out what."}, false

@@ -11,14 +11,18 @@ import (
 	"go/token"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/elastichub/elastichub/forms"
 	"github.com/elastichub/elastichub/groups"
@@ -83,6 +87,9 @@ var described = []struct {
 	{"spawner.ErrRemoving", spawner.ErrRemoving, "removing"},
 	{"spawner.ErrNotSynced", spawner.ErrNotSynced, "not-synced"},
 	{"deadline", context.DeadlineExceeded, "deadline"},
+	{"an overloaded API server", apierrors.NewTooManyRequests("dial tcp 10.0.0.1", 1), "cluster-busy"},
+	{"an API server out of reach", &url.Error{Op: "Get", URL: "https://10.0.0.1", Err: syscall.ECONNREFUSED}, "cluster-busy"},
+	{"races that were all lost", apierrors.NewConflict(schema.GroupResource{}, "hunter2", errors.New("changed")), "cluster-busy"},
 	{"directory's deadline", fmt.Errorf("%w: %w", groups.ErrUnavailable, context.DeadlineExceeded), "directory-unavailable"},
 	{"cancelled", context.Canceled, "cancelled"},
 	{"malformed", &malformed{"The body is no JSON."}, "malformed"},

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/elastichub/elastichub/clusterfault"
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/portal/acts"
 	"github.com/elastichub/elastichub/portal/holdings"
@@ -146,6 +147,10 @@ func describe(err error) (p problem, retry bool) {
 		if errors.Is(err, r.err) {
 			return problem{Type: problemType + r.kind, Title: r.title, Status: r.status, Detail: r.detail}, r.retry
 		}
+	}
+	if clusterfault.Passes(err) || clusterfault.Lost(err) {
+		return problem{Type: problemType + "cluster-busy", Title: "The cluster is busy", Status: http.StatusServiceUnavailable,
+			Detail: "The cluster does not take the request at the moment. Please try again in a minute."}, true
 	}
 	return problem{Type: problemType + "internal", Title: "Internal error", Status: http.StatusInternalServerError,
 		Detail: "Something went wrong. The request id helps an administrator to find out what."}, false

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/elastichub/elastichub/groups"
 	"github.com/elastichub/elastichub/portal/acts"
@@ -49,7 +50,11 @@ func TestDescribe(t *testing.T) {
 		assert.Equal(t, want.status, p.Status, name)
 		assert.NotContains(t, p.Title+p.Detail, "hunter2")
 	}
-	p, _ := describe(errors.New("dial tcp 10.0.0.1:389"))
+	p, again := describe(fmt.Errorf("write: %w", apierrors.NewServiceUnavailable("10.0.0.1")))
+	assert.Equal(t, http.StatusServiceUnavailable, p.Status)
+	assert.True(t, again)
+	assert.NotContains(t, p.Detail, "10.0.0.1")
+	p, _ = describe(errors.New("dial tcp 10.0.0.1:389"))
 	assert.Equal(t, http.StatusInternalServerError, p.Status)
 	assert.NotContains(t, p.Detail, "10.0.0.1")
 }

@@ -322,7 +322,7 @@ func TestConsoleIsInEveryLanguage(t *testing.T) {
 func TestEveryFaultHasWords(t *testing.T) {
 	seen, console := map[string]Fault{}, Console{Msg: English()}
 	for _, f := range []Fault{FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict,
-		FaultNotRunning, FaultNotWaiting, FaultNothingToKeep, FaultSnoozeUsedUp, FaultNoReason, FaultUnreadable, FaultSignInNew, FaultDirectory, FaultReadOnly, FaultInternal} {
+		FaultNotRunning, FaultNotWaiting, FaultNothingToKeep, FaultSnoozeUsedUp, FaultNoReason, FaultUnreadable, FaultSignInNew, FaultDirectory, FaultBusy, FaultReadOnly, FaultInternal} {
 		words := console.fault(f)
 		assert.NotEmpty(t, words)
 		assert.NotContains(t, seen, words, "%s reads as %s", f, seen[words])

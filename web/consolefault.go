@@ -24,6 +24,8 @@ const (
 	FaultUnreadable    Fault = "malformed"
 	FaultSignInNew     Fault = "sign-in-again"
 	FaultDirectory     Fault = "directory-unavailable"
+	FaultBusy          Fault = "cluster-busy"
+	FaultDeadline      Fault = "deadline"
 	FaultInternal      Fault = "internal"
 	FaultReadOnly      Fault = "read-only"
 	FaultManaged       Fault = "managed"
@@ -34,7 +36,7 @@ func (m *Messages) wayOut(f Fault) string {
 	switch f {
 	case FaultNoRoute, FaultNoAdmin, FaultNotFound, FaultConflict, FaultNotRunning, FaultNotWaiting, FaultRunning, FaultNotOwner, FaultNotOffered, FaultNothingToKeep, FaultSnoozeUsedUp, FaultNoReason, FaultUnreadable, FaultReadOnly, FaultManaged:
 		return m.MineTitle.plain()
-	case FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultSignInNew, FaultDirectory, FaultInternal:
+	case FaultNotAllowed, FaultCrossSite, FaultSignIn, FaultProvider, FaultSignInNew, FaultDirectory, FaultBusy, FaultDeadline, FaultInternal:
 	}
 	return m.Again.plain()
 }
@@ -82,6 +84,8 @@ func (c Console) fault(f Fault) string {
 		return m.DirectoryUnavailable.plain()
 	case FaultReadOnly, FaultManaged:
 		return m.FaultReadOnly.plain()
+	case FaultBusy, FaultDeadline:
+		return m.FaultBusy.plain()
 	case FaultInternal:
 	}
 	return m.FaultInternal.plain()

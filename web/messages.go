@@ -400,6 +400,7 @@ type texts struct {
 	FaultNoReason      message `json:"faultNoReason"`
 	FaultUnreadable    message `json:"faultUnreadable"`
 	FaultInternal      message `json:"faultInternal"`
+	FaultBusy          message `json:"faultBusy"`
 	NavHours           message `json:"navHours"`
 	NavMyHours         message `json:"navMyHours"`
 	HoursTitle         message `json:"hoursTitle"`

@@ -8,6 +8,8 @@ import (
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/elastichub/elastichub/clusterfault"
 )
 
 // kind is what went wrong, as far as a client is told.
@@ -82,7 +84,7 @@ func explain(err error) *failure {
 		return &failure{kindUnavailable, "The gateway has no memory for this request at the moment. Please try again.", err}
 	case errors.Is(err, context.DeadlineExceeded), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err):
 		return &failure{kindTimeout, "The cluster did not answer in time.", err}
-	case apierrors.IsServiceUnavailable(err), apierrors.IsTooManyRequests(err), apierrors.IsInternalError(err):
+	case clusterfault.Passes(err), clusterfault.Lost(err):
 		return &failure{kindUnavailable, "The cluster is not available.", err}
 	default:
 		return &failure{kindInternal, "Something went wrong.", err}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/clusterfault"
 	"github.com/elastichub/elastichub/kernels/agent/protocol"
 	"github.com/elastichub/elastichub/kernels/ports"
 )
@@ -135,7 +136,7 @@ func (s *Server) passPort(w http.ResponseWriter, c *call) error {
 		return nil
 	case errors.Is(failure, context.Canceled):
 		return fail(kindUnavailable, "The request was broken off.")
-	case explain(failure).kind != kindInternal:
+	case !clusterfault.Passes(failure) && explain(failure).kind != kindInternal:
 		return failure
 	}
 	return failBecause(kindUnavailable, "The kernel cannot be reached now.", failure)

@@ -81,6 +81,7 @@ class Problem(Exception):
             "draining",
             "too-many-bodies",
             "deadline",
+            "cluster-busy",
             "internal",
         )
 

@@ -31,8 +31,10 @@ from .service import ServerKey, Service
 
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-# How long a start is asked for again while the service restarts.
+# How long a start is asked for again while the service restarts, and while it or the cluster is busy:
+# each request then takes up to ten seconds.
 START_RETRY_SECONDS = 3
+START_BUSY_SECONDS = 25
 # For this long after a start or stop, another replica may not have seen it yet.
 SETTLE_SECONDS = 10
 # How long a cancelled or failed start waits for its stop to be accepted.
@@ -485,10 +487,9 @@ class ElasticSpawner(Spawner):
         if sign_in:
             request["sign_in"] = sign_in
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + START_RETRY_SECONDS
+        began = loop.time()
         others: list[str] = []
         name = self.display_name if self._has_display_name() else ""
-        slow = False
         while True:
             try:
                 if self.internal_ssl:
@@ -508,9 +509,9 @@ class ElasticSpawner(Spawner):
                 if _perhaps_done(error):
                     self._nothing_runs = False
                 again = isinstance(error, ServiceDown) or error.transient
-                slow, was_slow = getattr(error, "kind", "") == "deadline", slow
-                # A busy service takes longer than that over one request; it gets a second one.
-                if not again or (loop.time() > deadline and (was_slow or not slow)):
+                busy = getattr(error, "kind", "") in ("deadline", "cluster-busy")
+                patience = START_BUSY_SECONDS if busy else START_RETRY_SECONDS
+                if not again or loop.time() - began > patience:
                     raise self._refuse(error) from error
                 self.log.warning("Repeating the start of %s: %s", self._log_start, error)
                 await asyncio.sleep(1)

@@ -216,6 +216,10 @@ CALLS = {
         lambda s: s.start(K("researcher", ""), START),
         ("deadline", lambda p: p.status == 504),
     ),
+    "start that the cluster does not take": (
+        lambda s: s.start(K("researcher", ""), START),
+        ("cluster-busy", lambda p: p.transient),
+    ),
     "start that fails unforeseen": (
         lambda s: s.start(K("researcher", ""), START),
         ("internal", lambda p: "node-7" not in str(p) + p.words()[0]),

@@ -379,13 +379,15 @@ async def test_start_is_repeated_with_the_same_id_while_the_service_restarts(mon
         assert len(ids) == 3 and len(set(ids)) == 1
 
 
-@pytest.mark.parametrize("times, starts", [(1, True), (2, False)])
-async def test_a_start_that_took_the_service_too_long_is_repeated_once(monkeypatch, times, starts):
-    monkeypatch.setattr(elastichub.spawner, "START_RETRY_SECONDS", -1)  # it was for longer
-    late = answer({"type": "urn:elastichub:problem:deadline", "status": 504, "transient": True}, 504)
+@pytest.mark.parametrize("kind", ["deadline", "cluster-busy"])
+@pytest.mark.parametrize("patience, starts", [(30, True), (-1, False)])
+async def test_a_start_that_finds_all_busy_is_repeated_for_longer(monkeypatch, kind, patience, starts):
+    monkeypatch.setattr(elastichub.spawner, "START_RETRY_SECONDS", -1)
+    monkeypatch.setattr(elastichub.spawner, "START_BUSY_SECONDS", patience)
+    busy = answer({"type": f"urn:elastichub:problem:{kind}", "status": 503, "transient": True}, 503)
     async with double() as d:
         d.will(
-            start=[*[late] * times, "start"],
+            start=[busy, busy, "start"],
             stop="stop of no server",
             events="events of a start",
             state=lambda: answer(state(d.start)),
@@ -396,7 +398,7 @@ async def test_a_start_that_took_the_service_too_long_is_repeated_once(monkeypat
         else:
             with pytest.raises(web.HTTPError):
                 await s.start()
-        assert len(d.of("start")) == 2
+        assert len(d.of("start")) == (3 if starts else 1)
 
 
 async def test_a_start_has_one_id_in_the_logs_of_hub_and_service(caplog):
