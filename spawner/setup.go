@@ -60,7 +60,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 	}
 	c := &controller{
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), issuer: issuer,
-		slots: slotStore{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now},
+		slots: slotStore{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, turns: &turns{}},
 		asker: asker, asking: make(chan struct{}, questions), events: eventsAbout(events...), met: met, now: time.Now,
 		hub: hub, hubCalls: make(chan struct{}, hubCalls), recorder: health.NewRecorder(mgr),
 	}

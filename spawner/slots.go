@@ -99,6 +99,7 @@ type slotStore struct {
 	client    client.Client
 	live      client.Reader
 	now       func() time.Time
+	turns     *turns
 }
 
 // account is one text for all spellings of a name that a directory takes for one
@@ -170,6 +171,11 @@ func (l slotStore) write(ctx context.Context, read, cm *corev1.ConfigMap, s slot
 // change reads, lets decide, and writes until nobody else has written in
 // between. decide returns false when there is nothing to write.
 func (l slotStore) change(ctx context.Context, user string, decide func(*corev1.ConfigMap, slots) (bool, error)) error {
+	end, err := l.turns.take(ctx, account(user))
+	if err != nil {
+		return err
+	}
+	defer end()
 	for attempt := 1; ; attempt++ {
 		cm, s, err := l.read(ctx, user)
 		if err != nil {

@@ -197,3 +197,25 @@ func TestWritesOfAStart(t *testing.T) {
 		assert.LessOrEqual(t, reads.all(), 2, "the %s stop:%s", row.start, reads)
 	}
 }
+
+// TestStartsOfOnePersonAtOnce: a dozen servers that one person starts at once ask the API server for
+// what a dozen starts ask, and for no race between them.
+func TestStartsOfOnePersonAtOnce(t *testing.T) {
+	const starts = 12
+	c := newCluster(t)
+	counts := counted(c)
+	s := c.replica(false)
+	var all sync.WaitGroup
+	for i := range starts {
+		all.Go(func() {
+			req := testRequest("alice", fmt.Sprintf("server-%d", i), "first")
+			req.ServersPerUser = starts
+			_, err := s.Start(t.Context(), req)
+			assert.NoError(t, err)
+		})
+	}
+	all.Wait()
+	writes, reads := counts.take()
+	assert.Equal(t, starts, reads["GET configmaps"], "the slots are read once for each:%s", reads)
+	assert.Equal(t, starts, writes["POST configmaps"]+writes["PATCH configmaps"], "and written once:%s", writes)
+}

@@ -90,7 +90,7 @@ func runGateway(ctx context.Context, config gateway.Config, traces tracing.Confi
 	if err != nil {
 		return fmt.Errorf("kubernetes: %w", err)
 	}
-	rest.QPS, rest.Burst = 200, 400
+	rest.QPS = -1 // as in serve
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := tellVersion(registry, partGateway); err != nil {

@@ -310,9 +310,9 @@ func newManager(config serveConfig, scope *namespaces.Scope) (manager.Manager, e
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
-	// The API server has priority and fairness of its own; the client's
-	// default of 20 requests a second would be the bottleneck of a busy morning.
-	cluster.QPS, cluster.Burst = 200, 400
+	// The API server has priority and fairness of its own; a limit of this side would be the bottleneck
+	// of a busy morning, and fail requests rather than have them wait.
+	cluster.QPS = -1
 	scraped, err := metricsOptions(config.Metrics)
 	if err != nil {
 		return nil, err
