@@ -192,11 +192,11 @@ func (c *cluster) run(leads bool) (service *Service, stop func()) {
 		Logger:     logr.Discard(),
 	})
 	require.NoError(c.t, err)
-	if leads {
-		require.NoError(c.t, SetupWithManager(mgr, c.cfg, c.issuer, c.asker, c.hub, prometheus.NewRegistry()))
-	}
 	service, err = NewService(c.t.Context(), c.cfg, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
 	require.NoError(c.t, err)
+	if leads {
+		require.NoError(c.t, service.SetupWithManager(mgr, c.issuer, c.asker, c.hub, prometheus.NewRegistry()))
+	}
 	_, err = service.States(c.t.Context())
 	require.ErrorIs(c.t, err, ErrNotSynced)
 	ctx, cancel := context.WithCancel(context.Background())

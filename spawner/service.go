@@ -55,7 +55,7 @@ func NewService(ctx context.Context, cfg Config, writer client.Client, live clie
 	}
 	s := &Service{
 		cfg: cfg, client: writer, live: live, snapshot: newSnapshot(cfg.Namespace),
-		slots: slotStore{namespace: cfg.Namespace, client: writer, live: live, now: time.Now, turns: &turns{}},
+		slots: newSlotStore(cfg.Namespace, writer, live),
 		now:   time.Now,
 	}
 	informer, err := informers.GetInformer(ctx, &v1alpha1.JupyterNotebook{}, cache.BlockUntilSynced(false))
@@ -107,7 +107,7 @@ func (s *Service) start(ctx context.Context, req Request) (State, error) {
 	if req.SSL != nil && !req.SSL.IsFor(s.hostOf(name)) {
 		return State{}, ErrOtherHost
 	}
-	home, err := s.homeInTurn(ctx, req, nb, name)
+	home, err := s.homeClaim(ctx, req, nb, name)
 	if err != nil {
 		return State{}, err
 	}
@@ -132,19 +132,6 @@ func (s *Service) start(ctx context.Context, req Request) (State, error) {
 		_ = s.removeSecret(ctx, name, sslSecretSuffix, req.Key)
 	}
 	return s.snapshot.put(written), nil
-}
-
-// homeInTurn is homeClaim for one start of an account at a time: servers of one person may share a home.
-func (s *Service) homeInTurn(ctx context.Context, req Request, nb *v1alpha1.JupyterNotebook, name string) (string, error) {
-	if _, has := templateOf(req); !has {
-		return "", nil
-	}
-	end, err := s.slots.turns.take(ctx, account(req.User))
-	if err != nil {
-		return "", err
-	}
-	defer end()
-	return s.homeClaim(ctx, req, nb, name)
 }
 
 func (s *Service) requester(req Request) requester {

@@ -35,12 +35,10 @@ import (
 const workers = 8
 
 // SetupWithManager adds the JupyterNotebook controller, which runs on the
-// leader. The manager's cache must hold cfg.Scope. hub is nil where none may be asked:
-// then servers are stopped without it, and only it starts those of its own.
-func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, asker Asker, hub Hub, registry prometheus.Registerer) error {
-	if err := cfg.Validate(); err != nil {
-		return fmt.Errorf("spawner: %w", err)
-	}
+// leader, to the manager whose client the Service has. Its cache must hold the Config's Scope. hub is nil
+// where none may be asked: then servers are stopped without it, and only it starts those of its own.
+func (s *Service) SetupWithManager(mgr manager.Manager, issuer *tokens.Issuer, asker Asker, hub Hub, registry prometheus.Registerer) error {
+	cfg := s.cfg
 	clientset, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("spawner: %w", err)
@@ -60,7 +58,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config, issuer *tokens.Issuer, as
 	}
 	c := &controller{
 		cfg: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), issuer: issuer,
-		slots: slotStore{namespace: cfg.Namespace, client: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now, turns: &turns{}},
+		slots: s.slots,
 		asker: asker, asking: make(chan struct{}, questions), events: eventsAbout(events...), met: met, now: time.Now,
 		hub: hub, hubCalls: make(chan struct{}, hubCalls), recorder: health.NewRecorder(mgr),
 	}
@@ -93,7 +91,7 @@ type slotSweeper struct{ slotStore }
 
 func (s slotSweeper) NeedLeaderElection() bool { return true }
 
-func (s slotSweeper) Start(ctx context.Context) error {
+func (w slotSweeper) Start(ctx context.Context) error {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {
@@ -101,7 +99,7 @@ func (s slotSweeper) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := s.sweep(ctx); err != nil {
+			if err := w.sweep(ctx); err != nil {
 				ctrl.LoggerFrom(ctx).Error(err, "cannot sweep server slots")
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -99,7 +98,11 @@ type slotStore struct {
 	client    client.Client
 	live      client.Reader
 	now       func() time.Time
-	turns     *turns
+	groups    *slotsGroups
+}
+
+func newSlotStore(namespace string, writer client.Client, live client.Reader) slotStore {
+	return slotStore{namespace: namespace, client: writer, live: live, now: time.Now, groups: &slotsGroups{}}
 }
 
 // account is one text for all spellings of a name that a directory takes for one
@@ -168,36 +171,6 @@ func (l slotStore) write(ctx context.Context, read, cm *corev1.ConfigMap, s slot
 	return nil
 }
 
-// change reads, lets decide, and writes until nobody else has written in
-// between. decide returns false when there is nothing to write.
-func (l slotStore) change(ctx context.Context, user string, decide func(*corev1.ConfigMap, slots) (bool, error)) error {
-	end, err := l.turns.take(ctx, account(user))
-	if err != nil {
-		return err
-	}
-	defer end()
-	for attempt := 1; ; attempt++ {
-		cm, s, err := l.read(ctx, user)
-		if err != nil {
-			return err
-		}
-		read := cm.DeepCopy()
-		write, err := decide(cm, s)
-		if err != nil || !write {
-			return err
-		}
-		err = l.write(ctx, read, cm, s)
-		if !lostRace(err) || attempt == slotAttempts {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Duration(rand.Int64N(int64(slotBackoff)))):
-		}
-	}
-}
-
 func lostRace(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
@@ -205,22 +178,22 @@ func lostRace(err error) bool {
 // reserve makes sure that the server, whose notebook has that name, has a slot for
 // this start. The error is ErrTooManyServers when limit others are in use.
 func (l slotStore) reserve(ctx context.Context, k Key, name, start string, limit int32) error {
-	return l.change(ctx, k.User, func(cm *corev1.ConfigMap, s slots) (bool, error) {
-		own, err := l.notebooksOf(ctx, k)
+	return l.change(ctx, k.User, func(ctx context.Context, at *slotsRead) (bool, error) {
+		own, err := at.notebooksOf(ctx, k)
 		if err != nil {
 			return false, err
 		}
-		inUse := s.inUse(own, l.now())
+		inUse := at.slots.inUse(own, l.now())
 		others := maps.Clone(inUse)
 		delete(others, name)
 		if int32(len(others)) >= max(limit, 1) {
 			return false, ErrTooManyServers
 		}
-		if held, ok := s[name]; ok && held.Start == start && inUse[name] {
+		if held, ok := at.slots[name]; ok && held.Start == start && inUse[name] {
 			return false, nil // a repeated request
 		}
-		maps.DeleteFunc(s, func(name string, _ slot) bool { return !inUse[name] })
-		s[name] = slot{Start: start, Since: l.now()}
+		maps.DeleteFunc(at.slots, func(name string, _ slot) bool { return !inUse[name] })
+		at.slots[name] = slot{Start: start, Since: l.now()}
 		return true, nil
 	})
 }
@@ -291,17 +264,17 @@ func (l slotStore) confirm(ctx context.Context, nb *v1alpha1.JupyterNotebook) er
 // confirmSlot makes the notebook an owner of the ConfigMap. It writes in any case,
 // so that whoever gives the slot away at the same time is refused.
 func (l slotStore) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebook) error {
-	return l.change(ctx, nb.Spec.User, func(cm *corev1.ConfigMap, s slots) (bool, error) {
-		held, ok := s[nb.Name]
+	return l.change(ctx, nb.Spec.User, func(_ context.Context, at *slotsRead) (bool, error) {
+		held, ok := at.slots[nb.Name]
 		if !ok {
 			return false, errNoSlot
 		}
 		// The slot is the server's: a start that lost to this one left it there.
 		held.Start, held.Confirmed = nb.Spec.Start, l.now()
-		s[nb.Name] = held
+		at.slots[nb.Name] = held
 		owner := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "JupyterNotebook", Name: nb.Name, UID: nb.UID}
-		cm.OwnerReferences = slices.DeleteFunc(cm.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Name == nb.Name })
-		cm.OwnerReferences = append(cm.OwnerReferences, owner)
+		others := slices.DeleteFunc(at.cm.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Name == nb.Name })
+		at.cm.OwnerReferences = append(others, owner)
 		return true, nil
 	})
 }
@@ -309,12 +282,12 @@ func (l slotStore) confirmSlot(ctx context.Context, nb *v1alpha1.JupyterNotebook
 // release gives the slot of a notebook back before its time, if it is still of that start; an
 // empty start means of any.
 func (l slotStore) release(ctx context.Context, user, name, start string) error {
-	return l.change(ctx, user, func(cm *corev1.ConfigMap, s slots) (bool, error) {
-		held, ok := s[name]
+	return l.change(ctx, user, func(_ context.Context, at *slotsRead) (bool, error) {
+		held, ok := at.slots[name]
 		if !ok || start != "" && held.Start != start {
 			return false, nil
 		}
-		delete(s, name)
+		delete(at.slots, name)
 		return true, nil
 	})
 }

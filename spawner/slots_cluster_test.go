@@ -78,11 +78,11 @@ func (c *cluster) process(way func(http.RoundTripper) http.RoundTripper, leads b
 		Controller: runtimeconfig.Controller{SkipNameValidation: &skip},
 	})
 	require.NoError(c.t, err)
-	if leads {
-		require.NoError(c.t, SetupWithManager(mgr, c.cfg, c.issuer, c.asker, c.hub, prometheus.NewRegistry()))
-	}
 	service, err := NewService(c.t.Context(), c.cfg, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
 	require.NoError(c.t, err)
+	if leads {
+		require.NoError(c.t, service.SetupWithManager(mgr, c.issuer, c.asker, c.hub, prometheus.NewRegistry()))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = mgr.Start(ctx) }()

@@ -287,7 +287,7 @@ func (w *world) replica() *Service {
 	cfg := testConfig()
 	return &Service{
 		cfg: cfg, client: w.api, live: w.api, snapshot: newSnapshot(cfg.Namespace), now: time.Now,
-		slots: slotStore{namespace: cfg.Namespace, client: w.api, live: w.api, now: time.Now, turns: &turns{}},
+		slots: newSlotStore(cfg.Namespace, w.api, w.api),
 	}
 }
 

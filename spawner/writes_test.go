@@ -216,6 +216,8 @@ func TestStartsOfOnePersonAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	writes, reads := counts.take()
-	assert.Equal(t, starts, reads["GET configmaps"], "the slots are read once for each:%s", reads)
-	assert.Equal(t, starts, writes["POST configmaps"]+writes["PATCH configmaps"], "and written once:%s", writes)
+	groups := reads["GET configmaps"]
+	assert.LessOrEqual(t, groups, starts, "the slots are read once for each at most:%s", reads)
+	assert.Equal(t, groups, writes["POST configmaps"]+writes["PATCH configmaps"], "and written as often:%s", writes)
+	t.Logf("%d starts reserved their slots by %d writes", starts, groups)
 }

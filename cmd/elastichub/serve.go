@@ -218,7 +218,11 @@ func serve(ctx context.Context, config serveConfig) error {
 	if err != nil {
 		return err
 	}
-	if err := spawner.SetupWithManager(mgr, spawnerConfig, issuer, asker, throughHub, registry); err != nil {
+	servers, err := spawner.NewService(ctx, spawnerConfig, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
+	if err != nil {
+		return fmt.Errorf("notebooks: %w", err)
+	}
+	if err := servers.SetupWithManager(mgr, issuer, asker, throughHub, registry); err != nil {
 		return fmt.Errorf("notebooks: %w", err)
 	}
 	if err := registerGauges(mgr, scope, offers, log, registry); err != nil {
@@ -227,10 +231,6 @@ func serve(ctx context.Context, config serveConfig) error {
 	images, err := startPrepull(mgr, config.prepull(pods), config.Kernels.ClusterCapacity, offers, registry)
 	if err != nil {
 		return err
-	}
-	servers, err := spawner.NewService(ctx, spawnerConfig, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
-	if err != nil {
-		return fmt.Errorf("notebooks: %w", err)
 	}
 
 	lent := catalogue{kernels: offers, gateway: config.Notebooks.Gateway, standings: newStandings(config, mgr.GetClient(), mgr.GetAPIReader())}

@@ -103,7 +103,11 @@ func controllers(t *testing.T, asker spawner.Asker) (client.Client, string) {
 	require.NoError(t, err)
 	cfg := spawner.Config{Namespace: namespace, DefaultImage: "notebook"}
 	apiserver.Run(t, config, api.Scheme(), namespace, func(mgr ctrl.Manager) error {
-		return spawner.SetupWithManager(mgr, cfg, issuer, asker, nil, prometheus.NewRegistry())
+		servers, err := spawner.NewService(t.Context(), cfg, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
+		if err != nil {
+			return err
+		}
+		return servers.SetupWithManager(mgr, issuer, asker, nil, prometheus.NewRegistry())
 	})
 	return api, namespace
 }

@@ -212,14 +212,14 @@ func (w *world) serve() (known readers, stop func()) {
 	require.NoError(w, err)
 	registry := prometheus.NewRegistry()
 	servers := spawner.Config{Namespace: w.namespace, DefaultImage: "notebook:1", ImagePullPolicy: corev1.PullIfNotPresent, GatewayName: "good"}
-	require.NoError(w, spawner.SetupWithManager(mgr, servers, issuer, nobody{}, nil, registry))
+	service, err := spawner.NewService(w.Context(), servers, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
+	require.NoError(w, err)
+	require.NoError(w, service.SetupWithManager(mgr, issuer, nobody{}, nil, registry))
 	require.NoError(w, policystatus.SetupWithManager(mgr, namespaces.Only(w.namespace)))
 	_, err = kernels.SetupWithManager(mgr, kernels.Config{
 		Namespace: w.namespace, Tokens: issuer,
 		Pods: podspec.Config{Image: "elastichub:1", ImagePullPolicy: corev1.PullIfNotPresent, KernelImage: "kernel:1", IdleSeconds: 3600},
 	}, remote.NewCaller(protocol.Port, nil), registry)
-	require.NoError(w, err)
-	service, err := spawner.NewService(w.Context(), servers, mgr.GetClient(), mgr.GetAPIReader(), mgr.GetCache())
 	require.NoError(w, err)
 
 	view, err := gateway.NewCluster(w.config, gateway.Config{Namespace: w.namespace})
