@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 
 import pytest
 from tornado.web import HTTPError
@@ -73,3 +74,39 @@ async def test_a_server_without_pages_ends_at_once(told):
     ended, asked = told(answers, there=False)
     await until("it ends", lambda: ended == [signal.SIGTERM], seconds=leaving.LINGER / 2)
     assert not asked
+
+
+async def test_a_process_ends_whose_page_has_read_a_file(tmp_path):
+    """The task that has begun the thread waits for ever, as a page's does."""
+    written = tmp_path / "written"
+    program = f"""
+import asyncio, pathlib, threading, time
+import anyio.to_thread
+from elastichub.notebook.leaving import let_threads_end
+
+begun = threading.Event()
+
+def write():
+    begun.set()
+    time.sleep(1)
+    pathlib.Path({str(written)!r}).write_text("whole")
+
+async def page(work):
+    await anyio.to_thread.run_sync(work)
+    await asyncio.Event().wait()
+
+async def main():
+    loop = asyncio.get_running_loop()
+    tasks = [asyncio.ensure_future(page(work)) for work in (int, write)]
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    loop.stop()
+
+let_threads_end()
+loop = asyncio.new_event_loop()
+task = loop.create_task(main())
+loop.run_forever()
+"""
+    ended = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    assert await asyncio.wait_for(ended.wait(), 20) == 0
+    assert written.read_text() == "whole", "what a thread had begun is done"

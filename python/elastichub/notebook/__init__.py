@@ -88,7 +88,7 @@ def _load_for_gateway(app):
     from . import ports
     from .connection import GatewayConnection, dial
     from .documents.api import KeptHandler
-    from .leaving import Leaving
+    from .leaving import Leaving, let_threads_end
     from .liveness import Watch, list_models
     from .mixing import USUAL
     from .sessions import PATIENCE, LastingSessions, list_states
@@ -122,6 +122,7 @@ def _load_for_gateway(app):
     KeptHandler.install(app, keeper, manager)
 
     def start():
+        let_threads_end()
         leaving.install()
         if keeper is not None:
             keeper.restore(dial)

@@ -9,12 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 
 from tornado.httpclient import HTTPClientError
 from tornado.web import HTTPError
 
 LINGER = 6.0  # seconds; a Pod is killed 10 after it was told to end, and has to end until then
 PATIENCE = 1.0  # seconds for the gateway to say that its notebook has not been stopped
+
+
+def let_threads_end():
+    """Has the threads in which anyio reads and writes files end with the main thread, whichever way that ends.
+
+    A process waits for its threads. anyio ends each when the task is over that began it; one that is
+    under way when the loop stops, as a page's own or the write of a notebook, never is, and
+    Kubernetes would have to kill the server. What a thread has begun it still does.
+    """
+    threading.Thread(target=_end_threads, name="elastichub ends anyio's threads", daemon=True).start()
+
+
+def _end_threads():
+    threading.main_thread().join()
+    for thread in threading.enumerate():
+        stop = getattr(thread, "stop", None)  # anyio calls it itself; it has no public name
+        if type(thread).__module__.startswith("anyio.") and stop is not None:
+            stop()
 
 
 class Leaving:

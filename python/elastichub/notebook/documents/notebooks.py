@@ -27,13 +27,6 @@ async def _not_shared(path):
     """There is none."""
 
 
-async def _brief(answer):
-    """What a contents manager answers, from a task of its own. anyio, in whose threads files are
-    read, ends a thread when the task is over that began it, and a process waits for its threads:
-    one that a page's own task has begun would keep a server from ending."""
-    return await asyncio.ensure_future(ensure_async(answer))
-
-
 class Notebooks:
     """`sessions` are the connection.Session of pages that have run something, by (kernel, session);
     save_state(key, session) is called before and after each write."""
@@ -124,9 +117,9 @@ class Notebooks:
     async def _read(self, path, content=True):
         """The contents manager's model; None if there is no such notebook."""
         try:
-            return await _brief(self._contents.get(path, content=content, type="notebook", require_hash=True))
+            return await ensure_async(self._contents.get(path, content=content, type="notebook", require_hash=True))
         except TypeError:  # it knows no hashes
-            return await _brief(self._contents.get(path, content=content, type="notebook"))
+            return await ensure_async(self._contents.get(path, content=content, type="notebook"))
         except HTTPError as error:
             if error.status_code == 404:
                 return None
@@ -155,7 +148,7 @@ class Notebooks:
         book.news = True  # until it is written
         self._save_state(key, session)
         book.news = False
-        await _brief(
+        await ensure_async(
             self._contents.save({"type": "notebook", "format": "json", "content": model["content"]}, book.path)
         )
         after = await self._read(book.path, content=False)
@@ -165,10 +158,10 @@ class Notebooks:
         """Writes a notebook of its own: that of the cells is not there, or not as it was."""
         if not book.aside:
             directory, name = posixpath.split(book.path)
-            if directory and not await _brief(self._contents.dir_exists(directory)):
+            if directory and not await ensure_async(self._contents.dir_exists(directory)):
                 directory = ""
             stem = name.removesuffix(".ipynb") or "notebook"
-            name = await _brief(self._contents.increment_filename(f"{stem}-outputs.ipynb", directory))
+            name = await ensure_async(self._contents.increment_filename(f"{stem}-outputs.ipynb", directory))
             book.aside = posixpath.join(directory, name)
             self._log.warning(
                 "%s was changed or removed by another program and is left alone: what its cells printed while no "
@@ -184,7 +177,7 @@ class Notebooks:
         for cell in cells:
             merging.write(merging.insert(notebook, cell, None), cell)
         model = {"type": "notebook", "format": "json", "content": notebook}
-        await _brief(self._contents.save(model, book.aside))
+        await ensure_async(self._contents.save(model, book.aside))
         self.asides_written += 1
 
     async def asides(self, path):
@@ -195,7 +188,7 @@ class Notebooks:
         found = []
         for number in ("", *range(1, MOST_ASIDES)):
             there = posixpath.join(directory, f"{stem}-outputs{number}.ipynb")
-            if there in unfinished or not await _brief(self._contents.file_exists(there)):
+            if there in unfinished or not await ensure_async(self._contents.file_exists(there)):
                 continue
             model = await self._read(there)
             of = model["content"].get("metadata", {}).get(ASIDE) if model else None
