@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/clusterfault"
 	"github.com/elastichub/elastichub/health"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/recheck"
@@ -77,7 +78,7 @@ func failed(reason Reason, format string, args ...any) error {
 // loses its conflicts and comes again.
 func (c *controller) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	result, err := c.pass(ctx, req)
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+	if clusterfault.Lost(err) {
 		return ctrl.Result{RequeueAfter: conflictRetry}, nil
 	}
 	return result, err

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/clusterfault"
 	"github.com/elastichub/elastichub/podrules"
 	"github.com/elastichub/elastichub/tracing"
 )
@@ -78,7 +79,7 @@ func (s *Service) Start(ctx context.Context, req Request) (State, error) {
 	}
 	for attempt := 1; ; attempt++ {
 		state, err := s.start(ctx, req)
-		if attempt < attempts && (apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)) {
+		if attempt < attempts && clusterfault.Lost(err) {
 			continue
 		}
 		return state, err

@@ -91,7 +91,7 @@ type slotSweeper struct{ slotStore }
 
 func (s slotSweeper) NeedLeaderElection() bool { return true }
 
-func (w slotSweeper) Start(ctx context.Context) error {
+func (s slotSweeper) Start(ctx context.Context) error {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {
@@ -99,7 +99,7 @@ func (w slotSweeper) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := w.sweep(ctx); err != nil {
+			if err := s.sweep(ctx); err != nil {
 				ctrl.LoggerFrom(ctx).Error(err, "cannot sweep server slots")
 			}
 		}

@@ -59,42 +59,40 @@ type slotsGroup struct {
 	over    chan struct{}
 }
 
-// slotsGroups are the changes of one process, by account. The zero value is ready.
+// slotsGroups are the changes of one process. The zero value is ready.
 type slotsGroups struct {
 	mu sync.Mutex
-	of map[string]*slotsQueue
+	// next is the group of each account that is joined now. The account is there as long as a group of
+	// it is being made, with nil if nobody has come since.
+	next map[string]*slotsGroup
 }
-
-// slotsQueue is there as long as a group of the account is being made.
-type slotsQueue struct{ next *slotsGroup }
 
 // join adds a change to the account's next group. makes tells that none is being made: then the
 // caller has to make this one and all that come after it.
 func (q *slotsGroups) join(account string, m *slotsMember) (g *slotsGroup, makes bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	queue := q.of[account]
-	if makes = queue == nil; makes {
-		if q.of == nil {
-			q.of = map[string]*slotsQueue{}
+	g, making := q.next[account]
+	if g == nil {
+		g = &slotsGroup{over: make(chan struct{})}
+		if q.next == nil {
+			q.next = map[string]*slotsGroup{}
 		}
-		queue = &slotsQueue{}
-		q.of[account] = queue
+		q.next[account] = g
 	}
-	if queue.next == nil {
-		queue.next = &slotsGroup{over: make(chan struct{})}
-	}
-	queue.next.members = append(queue.next.members, m)
-	return queue.next, makes
+	g.members = append(g.members, m)
+	return g, !making
 }
 
 // take ends the joining of the account's next group; nil if nobody has come.
 func (q *slotsGroups) take(account string) *slotsGroup {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	g := q.of[account].next
-	if q.of[account].next = nil; g == nil {
-		delete(q.of, account)
+	g := q.next[account]
+	if g == nil {
+		delete(q.next, account)
+	} else {
+		q.next[account] = nil
 	}
 	return g
 }
@@ -151,14 +149,14 @@ func (l slotStore) attempt(ctx context.Context, account string, members []*slots
 	if err != nil {
 		return err
 	}
-	before, any := cm.DeepCopy(), false
+	before, changed := cm.DeepCopy(), false
 	at := &slotsRead{cm: cm, slots: s, store: l, notebooks: map[Key][]v1alpha1.JupyterNotebook{}}
 	for _, m := range members {
 		var write bool
 		write, m.err = m.change(ctx, at)
-		any = any || write
+		changed = changed || write
 	}
-	if !any {
+	if !changed {
 		return nil
 	}
 	return l.write(ctx, before, cm, s)

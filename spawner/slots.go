@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/elastichub/elastichub/api/v1alpha1"
+	"github.com/elastichub/elastichub/clusterfault"
 	"github.com/elastichub/elastichub/groups/naming"
 	"github.com/elastichub/elastichub/podrules"
 )
@@ -40,9 +41,9 @@ const (
 	slotsSuffix = "-servers"
 	// slotGrace is far longer than a start takes from its slot to its notebook.
 	slotGrace = 30 * time.Second
-	// slotAttempts bounds a start's attempts to write the ConfigMap. Each one that
-	// is lost was won by another start of the same user, of which there can be
-	// as many as the limit, or by the controller.
+	// slotAttempts bounds a group's attempts to write the ConfigMap. Each one that
+	// is lost was won by another replica for the same user, of whose starts there can be
+	// as many as the limit, or by the leader's controller.
 	slotAttempts = 100
 	slotBackoff  = 20 * time.Millisecond
 
@@ -172,7 +173,7 @@ func (l slotStore) write(ctx context.Context, read, cm *corev1.ConfigMap, s slot
 }
 
 func lostRace(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+	return clusterfault.Lost(err) || apierrors.IsNotFound(err)
 }
 
 // reserve makes sure that the server, whose notebook has that name, has a slot for

@@ -42,7 +42,7 @@ func writeFault(err error, what string) error {
 
 // passes reports whether the same write may do when it comes again at once.
 func passes(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) ||
+	return lostRace(err) ||
 		apierrors.IsTooManyRequests(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err)
 }
 

@@ -72,7 +72,7 @@ var mayImport = map[string][]string{
 	"support":                {"api/v1alpha1", "doctor", "doctor/gather", "podrules"},
 	"forms":                  {"api/v1alpha1", "groups"},
 	"web":                    {"api/v1alpha1", "forms", "groups", "portal/holdings", "portal/policyedit", "prepull/imagestate", "usage"},
-	"spawner":                {"api/v1alpha1", "groups/naming", "internalssl", "podrules", "tokens", "setaside", "namespaces", "health", "podtrouble", "recheck", "tracing"},
+	"spawner":                {"api/v1alpha1", "clusterfault", "groups/naming", "internalssl", "podrules", "tokens", "setaside", "namespaces", "health", "podtrouble", "recheck", "tracing"},
 	"spawner/probe":          {"outbound", "spawner", "api/v1alpha1", "skew"},
 	"skew":                   {"charts/elastichub"},
 	"spawner/signals":        {"outbound", "spawner"},
